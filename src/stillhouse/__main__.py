@@ -1,0 +1,6 @@
+"""`python -m stillhouse`: the command line."""
+
+from stillhouse.cli.main import app
+
+if __name__ == "__main__":
+    app()

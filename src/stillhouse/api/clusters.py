@@ -1,0 +1,86 @@
+"""The cluster operations of the DWS API, and RestoreCluster, which makes a cluster of a snapshot."""
+
+from stillhouse.api import render
+from stillhouse.api.models import (
+    ClusterId,
+    ClusterToCreate,
+    ClusterToRestore,
+    CreateClusterRequest,
+    DeleteClusterRequest,
+    RestartClusterRequest,
+    RestoreClusterRequest,
+    SnapshotId,
+)
+from stillhouse.api.render import Json
+from stillhouse.api.routing import ControlOf, router
+from stillhouse.control import clusters
+from stillhouse.domain import names
+
+routes = router()
+
+_EVERY_ENTERPRISE_PROJECT = "all_granted_eps"
+
+
+@routes.post("/v1.0/{project_id}/clusters", operation_id="CreateCluster")
+def create_cluster(control: ControlOf, project_id: str, body: CreateClusterRequest) -> Json:
+    wanted = body.cluster
+    request = clusters.ClusterRequest(
+        name=wanted.name,
+        number_of_node=wanted.number_of_node,
+        user_name=wanted.user_name,
+        user_pwd=wanted.user_pwd.get_secret_value(),
+        port=_port(wanted),
+        facts=_facts(wanted),
+    )
+    return {"cluster": {"id": clusters.request_cluster(control, project_id, request)}}
+
+
+@routes.post("/v1.0/{project_id}/snapshots/{snapshot_id}/actions", operation_id="RestoreCluster")
+def restore_cluster(
+    control: ControlOf, project_id: str, snapshot_id: SnapshotId, body: RestoreClusterRequest
+) -> Json:
+    wanted = body.restore
+    request = clusters.RestoreRequest(name=wanted.name, port=_port(wanted), facts=_facts(wanted))
+    return {"cluster": {"id": clusters.request_restore(control, project_id, snapshot_id, request)}}
+
+
+@routes.get("/v1.0/{project_id}/clusters", operation_id="ListClusters")
+def list_clusters(
+    control: ControlOf, project_id: str, enterprise_project_id: str = _EVERY_ENTERPRISE_PROJECT
+) -> Json:
+    shown = [render.cluster_in_list(cluster) for cluster in clusters.list_clusters(control, project_id)]
+    if enterprise_project_id != _EVERY_ENTERPRISE_PROJECT:
+        shown = [cluster for cluster in shown if cluster["enterprise_project_id"] == enterprise_project_id]
+    return {"clusters": shown, "count": len(shown)}
+
+
+@routes.get("/v1.0/{project_id}/clusters/{cluster_id}", operation_id="ListClusterDetails")
+def show_cluster(control: ControlOf, project_id: str, cluster_id: ClusterId) -> Json:
+    return {"cluster": render.cluster_detail(clusters.get_cluster(control, project_id, cluster_id))}
+
+
+@routes.delete("/v1.0/{project_id}/clusters/{cluster_id}", operation_id="DeleteCluster", status_code=202)
+def delete_cluster(
+    control: ControlOf, project_id: str, cluster_id: ClusterId, body: DeleteClusterRequest
+) -> Json:
+    clusters.delete_cluster(control, project_id, cluster_id, keep_last_manual=body.keep_last_manual_snapshot)
+    return {}
+
+
+@routes.post("/v1.0/{project_id}/clusters/{cluster_id}/restart", operation_id="RestartCluster")
+def restart_cluster(
+    control: ControlOf, project_id: str, cluster_id: ClusterId, body: RestartClusterRequest | None = None
+) -> Json:
+    clusters.restart_cluster(control, project_id, cluster_id)
+    return {}
+
+
+def _port(wanted: ClusterToCreate | ClusterToRestore) -> int:
+    return names.DEFAULT_PORT if wanted.port is None else wanted.port
+
+
+def _facts(wanted: ClusterToCreate | ClusterToRestore) -> dict[str, object]:
+    """What the service only gives back, as it was sent; what was not sent is left out."""
+    return wanted.model_dump(
+        exclude={"name", "number_of_node", "port", "user_name", "user_pwd"}, exclude_none=True
+    )

@@ -1,0 +1,129 @@
+"""What callers may send: field names and types as the SDKs know them, unknown fields ignored.
+
+Types are strict, as they are in the Go and Java clients: no `"3"` for 3, no `true` for 1. The rules
+of names, passwords and ports are `domain.names`'; here is only what the wire adds to them.
+"""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+from stillhouse.domain import ids
+from stillhouse.errors import SnapshotUnknown
+
+_INT32_MAX = 2**31 - 1
+_FORBIDDEN_IN_TAG = re.compile(r"[=*<>\\,|/]")
+
+
+def _cluster_id(text: str) -> str:
+    if not ids.is_uuid(text):
+        raise ValueError("must be a UUID")
+    return text.lower()
+
+
+def _snapshot_id(text: str) -> str:
+    """The service answers a malformed snapshot id as one that does not exist, unlike a cluster id."""
+    if not ids.is_uuid(text):
+        raise SnapshotUnknown("a snapshot id is a UUID")
+    return text.lower()
+
+
+def _tag_text(text: str) -> str:
+    if text != text.strip() or _FORBIDDEN_IN_TAG.search(text):
+        raise ValueError("must neither begin or end with a space nor hold any of = * < > \\ , | /")
+    return text
+
+
+def _decimal(value: object) -> object:
+    """Query parameters are text: plain digits only, where int() would also take ` +1_0 `."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 10:
+        return int(value)
+    return value
+
+
+ClusterId = Annotated[str, AfterValidator(_cluster_id)]
+SnapshotId = Annotated[str, AfterValidator(_snapshot_id)]
+Limit = Annotated[int, Field(strict=True, ge=1, le=_INT32_MAX), BeforeValidator(_decimal)]
+Offset = Annotated[int, Field(strict=True, ge=0, le=_INT32_MAX), BeforeValidator(_decimal)]
+SortKey = Literal["name", "started", "finished", "size", "status", "type"]
+SortDirection = Literal["asc", "desc"]
+# Facts the service only gives back; bounded so that nobody stores a book in one.
+Text = Annotated[str, Field(max_length=255)]
+
+
+class Request(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+
+class SnapshotToCreate(Request):
+    name: str
+    cluster_id: ClusterId
+    description: str | None = None
+
+
+class CreateSnapshotRequest(Request):
+    snapshot: SnapshotToCreate
+
+
+class PublicIp(Request):
+    public_bind_type: Literal["auto_assign", "not_use", "bind_existing"]
+    eip_id: Text | None = None
+
+
+class Tag(Request):
+    key: Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_tag_text)]
+    value: Annotated[str, Field(max_length=256), AfterValidator(_tag_text)] = ""
+
+
+def _tags(value: object) -> object:
+    """The SDKs send one tag as an object, Terraform a list of them."""
+    return [value] if isinstance(value, dict) else value
+
+
+class ClusterToCreate(Request):
+    name: str
+    node_type: Text
+    number_of_node: int
+    vpc_id: Text
+    subnet_id: Text
+    security_group_id: Text | None = None
+    availability_zone: Text | None = None
+    port: int | None = None
+    user_name: str
+    user_pwd: SecretStr
+    public_ip: PublicIp | None = None
+    number_of_cn: Annotated[int, Field(ge=1, le=20)] | None = None
+    tags: Annotated[list[Tag], BeforeValidator(_tags)] | None = None
+    enterprise_project_id: Text | None = None
+
+
+class CreateClusterRequest(Request):
+    cluster: ClusterToCreate
+
+
+class ClusterToRestore(Request):
+    name: str
+    vpc_id: Text | None = None
+    subnet_id: Text | None = None
+    security_group_id: Text | None = None
+    availability_zone: Text | None = None
+    port: int | None = None
+    public_ip: PublicIp | None = None
+    number_of_cn: Annotated[int, Field(ge=1, le=20)] | None = None
+    enterprise_project_id: Text | None = None
+    ipv6_enable: bool | None = None
+
+
+class RestoreClusterRequest(Request):
+    restore: ClusterToRestore
+
+
+class DeleteClusterRequest(Request):
+    keep_last_manual_snapshot: Annotated[int, Field(ge=0, le=_INT32_MAX)]
+
+
+class RestartClusterRequest(Request):
+    """Carries nothing; Terraform does not even send it."""
+
+    restart: dict[str, object] | None = None

@@ -1,0 +1,1 @@
+"""Metadata in SQLite or PostgreSQL: functions over one open transaction that speak the domain's words."""

@@ -1,0 +1,179 @@
+"""A snapshot's attempts: how far each node's capture has come, and the cut that was made."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Row, delete, insert, select, update
+
+from stillhouse.catalog.database import Transaction
+from stillhouse.catalog.tables import captures, cuts, restore_points, snapshots
+from stillhouse.domain.snapshot import Cut, RestorePoint
+from stillhouse.errors import AttemptDead, SnapshotUnknown
+
+
+class CaptureState(StrEnum):
+    COPYING = "copying"
+    READY = "ready"  # the base is copied; waits for the cut
+    DONE = "done"
+    FAILED = "failed"
+    ABANDONED = "abandoned"
+
+
+@dataclass(frozen=True)
+class Capture:
+    snapshot_id: str
+    node: str
+    attempt: int
+    state: CaptureState
+    bytes_done: int
+    bytes_total: int
+    start_lsn: int | None
+    error: str
+    updated: datetime
+
+
+def begin_attempt(transaction: Transaction, snapshot_id: str, nodes: Sequence[str], now: datetime) -> int:
+    """Give up what earlier attempts left unfinished and open a capture of each node; the new number."""
+    attempt = transaction.execute(
+        update(snapshots)
+        .where(snapshots.c.id == snapshot_id)
+        .values(attempt=snapshots.c.attempt + 1, updated=now)
+        .returning(snapshots.c.attempt)
+    ).scalar_one_or_none()
+    if attempt is None:
+        raise SnapshotUnknown(f"snapshot {snapshot_id} is not in the catalog")
+    abandon(transaction, snapshot_id, now)
+    rows = [
+        {
+            "snapshot_id": snapshot_id,
+            "node": node,
+            "attempt": attempt,
+            "state": CaptureState.COPYING,
+            "bytes_done": 0,
+            "bytes_total": 0,
+            "error": "",
+            "updated": now,
+        }
+        for node in nodes
+    ]
+    if rows:
+        transaction.execute(insert(captures), rows)
+    return int(attempt)
+
+
+def abandon(transaction: Transaction, snapshot_id: str, now: datetime) -> None:
+    """From here on whoever still works for one of these captures gets AttemptDead."""
+    transaction.execute(
+        update(captures)
+        .where(
+            captures.c.snapshot_id == snapshot_id,
+            captures.c.state.in_([CaptureState.COPYING, CaptureState.READY]),
+        )
+        .values(state=CaptureState.ABANDONED, updated=now)
+    )
+
+
+def set_state(
+    transaction: Transaction,
+    snapshot_id: str,
+    node: str,
+    attempt: int,
+    state: CaptureState,
+    now: datetime,
+    *,
+    error: str = "",
+) -> None:
+    _change(transaction, snapshot_id, node, attempt, state=state, error=error, updated=now)
+
+
+def set_start_lsn(
+    transaction: Transaction, snapshot_id: str, node: str, attempt: int, lsn: int, now: datetime
+) -> None:
+    _change(transaction, snapshot_id, node, attempt, start_lsn=lsn, updated=now)
+
+
+def set_bytes(
+    transaction: Transaction,
+    snapshot_id: str,
+    node: str,
+    attempt: int,
+    now: datetime,
+    *,
+    done: int,
+    total: int,
+) -> None:
+    _change(transaction, snapshot_id, node, attempt, bytes_done=done, bytes_total=total, updated=now)
+
+
+def list_captures(transaction: Transaction, snapshot_id: str, attempt: int) -> list[Capture]:
+    query = (
+        select(captures)
+        .where(captures.c.snapshot_id == snapshot_id, captures.c.attempt == attempt)
+        .order_by(captures.c.node)
+    )
+    return [_capture(row) for row in transaction.execute(query)]
+
+
+def save_cut(transaction: Transaction, snapshot_id: str, attempt: int, cut: Cut) -> None:
+    """Record the cut; one made again, after a crash before this was recorded, takes its place."""
+    key = {"snapshot_id": snapshot_id, "attempt": attempt}
+    for table in (restore_points, cuts):
+        transaction.execute(
+            delete(table).where(table.c.snapshot_id == snapshot_id, table.c.attempt == attempt)
+        )
+    transaction.execute(insert(cuts), key | {"pause_seconds": cut.pause_seconds, "tries": cut.tries})
+    rows = [
+        key | {"node": point.node, "name": point.name, "lsn": point.lsn, "timeline": point.timeline}
+        for point in cut.points
+    ]
+    transaction.execute(insert(restore_points), rows)
+
+
+def read_cut(transaction: Transaction, snapshot_id: str, attempt: int) -> Cut | None:
+    made = transaction.execute(
+        select(cuts).where(cuts.c.snapshot_id == snapshot_id, cuts.c.attempt == attempt)
+    ).one_or_none()
+    if made is None:
+        return None
+    points = transaction.execute(
+        select(restore_points)
+        .where(restore_points.c.snapshot_id == snapshot_id, restore_points.c.attempt == attempt)
+        .order_by(restore_points.c.node)
+    )
+    return Cut(
+        points=tuple(RestorePoint(row.node, row.name, row.lsn, row.timeline) for row in points),
+        pause_seconds=made.pause_seconds,
+        tries=made.tries,
+    )
+
+
+def _change(transaction: Transaction, snapshot_id: str, node: str, attempt: int, **columns: Any) -> None:
+    changed = transaction.execute(
+        update(captures)
+        .where(
+            captures.c.snapshot_id == snapshot_id,
+            captures.c.node == node,
+            captures.c.attempt == attempt,
+            captures.c.state != CaptureState.ABANDONED,
+        )
+        .values(**columns)
+    )
+    if changed.rowcount == 0:
+        raise AttemptDead(f"attempt {attempt} at node {node} of snapshot {snapshot_id} was given up")
+
+
+def _capture(row: Row[Any]) -> Capture:
+    return Capture(
+        snapshot_id=row.snapshot_id,
+        node=row.node,
+        attempt=row.attempt,
+        state=CaptureState(row.state),
+        bytes_done=row.bytes_done,
+        bytes_total=row.bytes_total,
+        start_lsn=row.start_lsn,
+        error=row.error,
+        updated=row.updated,
+    )

@@ -1,0 +1,207 @@
+"""Clusters and their nodes. A deleted cluster's row stays: its kept snapshots still refer to it."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, Select, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from stillhouse.catalog import operations
+from stillhouse.catalog.database import Transaction, violates
+from stillhouse.catalog.tables import cluster_name, clusters, nodes
+from stillhouse.catalog.tables import operations as operation_rows
+from stillhouse.domain.cluster import Cluster, ClusterStatus, Engine, Node, Role, Task
+from stillhouse.errors import ClusterUnknown, NameTaken
+
+
+def insert_cluster(transaction: Transaction, cluster: Cluster) -> None:
+    """Add the row; the task that holds the cluster is an operation of its own."""
+    row = {
+        "id": cluster.id,
+        "project": cluster.project,
+        "name": cluster.name,
+        "engine": cluster.engine,
+        "status": cluster.status,
+        "number_of_node": cluster.number_of_node,
+        "port": cluster.port,
+        "user_name": cluster.user_name,
+        "stopped": cluster.stopped,
+        "failed_code": cluster.failed_code,
+        "failed_reason": cluster.failed_reason,
+        "facts": cluster.facts,
+        "created": cluster.created,
+        "updated": cluster.updated,
+    }
+    try:
+        transaction.execute(insert(clusters), row)
+    except IntegrityError as error:
+        if violates(error, cluster_name):
+            raise NameTaken(f"the project already has a cluster named {cluster.name}") from error
+        raise
+
+
+def find_cluster(transaction: Transaction, project: str, cluster_id: str) -> Cluster | None:
+    """The project's cluster, unless it is deleted or another project's."""
+    return _one(transaction, _visible(project).where(clusters.c.id == cluster_id))
+
+
+def read_cluster(transaction: Transaction, cluster_id: str) -> Cluster:
+    """Any cluster, deleted ones as well: for flows, and for what a snapshot's cluster once was."""
+    cluster = _one(transaction, _with_task().where(clusters.c.id == cluster_id))
+    if cluster is None:
+        raise ClusterUnknown(f"cluster {cluster_id} is not in the catalog")
+    return cluster
+
+
+def list_clusters(transaction: Transaction, project: str) -> list[Cluster]:
+    return _all(transaction, _visible(project).order_by(clusters.c.created.desc(), clusters.c.id))
+
+
+def all_clusters(transaction: Transaction) -> list[Cluster]:
+    """Every cluster of every project that is not deleted: what a starting service has to look after."""
+    query = _with_task().where(clusters.c.deleted.is_(None))
+    return _all(transaction, query.order_by(clusters.c.created, clusters.c.id))
+
+
+def lock_cluster(transaction: Transaction, cluster_id: str) -> None:
+    """Let no other transaction change the cluster or decide by its state before this one ends.
+
+    SQLite needs no row locks (and the dialect writes none): its writers run one at a time.
+    """
+    transaction.execute(select(clusters.c.id).where(clusters.c.id == cluster_id).with_for_update())
+
+
+def save_nodes(transaction: Transaction, cluster_id: str, members: Sequence[Node]) -> None:
+    """Make these, in this order, the cluster's nodes."""
+    transaction.execute(delete(nodes).where(nodes.c.cluster_id == cluster_id))
+    if members:
+        rows = [
+            {**asdict(node), "cluster_id": cluster_id, "position": position}
+            for position, node in enumerate(members)
+        ]
+        transaction.execute(insert(nodes), rows)
+
+
+def set_lineage(transaction: Transaction, node_id: str, lineage: str) -> None:
+    transaction.execute(update(nodes).where(nodes.c.id == node_id).values(lineage=lineage))
+
+
+def set_status(transaction: Transaction, cluster_id: str, status: ClusterStatus, now: datetime) -> None:
+    transaction.execute(
+        update(clusters).where(clusters.c.id == cluster_id).values(status=status, updated=now)
+    )
+
+
+def set_stopped(transaction: Transaction, cluster_id: str, stopped: bool, now: datetime) -> None:
+    transaction.execute(
+        update(clusters).where(clusters.c.id == cluster_id).values(stopped=stopped, updated=now)
+    )
+
+
+def note_failure(transaction: Transaction, cluster_id: str, now: datetime, *, code: str, reason: str) -> None:
+    """What went wrong last with the cluster, for its `failed_reasons`; empty once something went well again."""
+    transaction.execute(
+        update(clusters)
+        .where(clusters.c.id == cluster_id)
+        .values(failed_code=code, failed_reason=reason, updated=now)
+    )
+
+
+def end_operation(
+    transaction: Transaction,
+    operation_id: str,
+    now: datetime,
+    status: ClusterStatus,
+    *,
+    failed_code: str = "",
+    failed_reason: str = "",
+) -> bool:
+    """Release the cluster and give it its next state at once; DELETED also frees its name.
+
+    False, and nothing changed, if the operation had ended before: a step that runs again must not
+    touch what a later operation has made of the cluster.
+    """
+    outcome = operations.FAILED if failed_reason else operations.DONE
+    if not operations.end(transaction, operation_id, now, outcome):
+        return False
+    cluster_id = select(operation_rows.c.cluster_id).where(operation_rows.c.id == operation_id)
+    transaction.execute(
+        update(clusters)
+        .where(clusters.c.id == cluster_id.scalar_subquery())
+        .values(
+            status=status,
+            failed_code=failed_code,
+            failed_reason=failed_reason,
+            updated=now,
+            deleted=now if status is ClusterStatus.DELETED else None,
+        )
+    )
+    return True
+
+
+def _with_task() -> Select[Any]:
+    """Clusters with the kind and progress of the operation that holds them."""
+    held = (operation_rows.c.cluster_id == clusters.c.id) & operation_rows.c.ended.is_(None)
+    return select(clusters, operation_rows.c.kind.label("task"), operation_rows.c.progress).select_from(
+        clusters.outerjoin(operation_rows, held)
+    )
+
+
+def _visible(project: str) -> Select[Any]:
+    return _with_task().where(clusters.c.project == project, clusters.c.deleted.is_(None))
+
+
+def _one(transaction: Transaction, query: Select[Any]) -> Cluster | None:
+    found = _all(transaction, query)
+    return found[0] if found else None
+
+
+def _all(transaction: Transaction, query: Select[Any]) -> list[Cluster]:
+    rows = transaction.execute(query).all()
+    members = _nodes_of(transaction, [row.id for row in rows])
+    return [_cluster(row, members.get(row.id, ())) for row in rows]
+
+
+def _nodes_of(transaction: Transaction, cluster_ids: list[str]) -> dict[str, tuple[Node, ...]]:
+    query = select(nodes).where(nodes.c.cluster_id.in_(cluster_ids)).order_by(nodes.c.position)
+    found: dict[str, tuple[Node, ...]] = {}
+    for row in transaction.execute(query):
+        found[row.cluster_id] = (*found.get(row.cluster_id, ()), _node(row))
+    return found
+
+
+def _cluster(row: Row[Any], members: tuple[Node, ...]) -> Cluster:
+    return Cluster(
+        id=row.id,
+        project=row.project,
+        name=row.name,
+        engine=Engine(row.engine),
+        status=ClusterStatus(row.status),
+        number_of_node=row.number_of_node,
+        port=row.port,
+        user_name=row.user_name,
+        created=row.created,
+        updated=row.updated,
+        nodes=members,
+        task=None if row.task is None else Task(row.task),
+        progress=row.progress or 0,
+        stopped=row.stopped,
+        failed_code=row.failed_code,
+        failed_reason=row.failed_reason,
+        facts=row.facts,
+    )
+
+
+def _node(row: Row[Any]) -> Node:
+    return Node(
+        id=row.id,
+        name=row.name,
+        role=Role(row.role),
+        host=row.host,
+        port=row.port,
+        directory=row.directory,
+        socket=row.socket,
+        lineage=row.lineage,
+    )

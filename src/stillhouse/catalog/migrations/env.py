@@ -1,0 +1,14 @@
+"""Run by Alembic itself: migrates over the connection, and in the transaction, that the caller opened."""
+
+from alembic import context
+
+from stillhouse.catalog.tables import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    # SQLite cannot alter a table in place; Alembic then copies it.
+    render_as_batch=True,
+    version_table="sh_migrations",
+)
+context.run_migrations()

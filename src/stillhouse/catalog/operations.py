@@ -1,0 +1,96 @@
+"""The operation that holds a cluster: at most one at a time, by a unique index and not by a check."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from stillhouse.catalog.database import Transaction, violates
+from stillhouse.catalog.tables import one_active_operation, operations
+from stillhouse.domain.cluster import Task
+from stillhouse.domain.ids import new_uuid
+from stillhouse.errors import ClusterBusy
+
+DONE = "done"
+FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Operation:
+    """`subject_id` is the snapshot taken or restored, else the cluster itself. `detail` holds no secret."""
+
+    id: str
+    cluster_id: str
+    kind: Task
+    subject_id: str
+    detail: dict[str, Any]
+    progress: int
+    started: datetime
+
+
+def begin(
+    transaction: Transaction,
+    cluster_id: str,
+    kind: Task,
+    subject_id: str,
+    now: datetime,
+    detail: dict[str, Any] | None = None,
+) -> str:
+    """Take the cluster, or raise ClusterBusy."""
+    operation_id = new_uuid()
+    row = {
+        "id": operation_id,
+        "cluster_id": cluster_id,
+        "kind": kind,
+        "subject_id": subject_id,
+        "detail": detail,
+        "progress": 0,
+        "started": now,
+        "outcome": "",
+    }
+    try:
+        transaction.execute(insert(operations), row)
+    except IntegrityError as error:
+        if violates(error, one_active_operation):
+            raise ClusterBusy(f"another operation runs on cluster {cluster_id}") from error
+        raise
+    return operation_id
+
+
+def active(transaction: Transaction, cluster_id: str) -> Operation | None:
+    query = select(operations).where(operations.c.cluster_id == cluster_id, operations.c.ended.is_(None))
+    row = transaction.execute(query).one_or_none()
+    return None if row is None else _operation(row)
+
+
+def set_progress(transaction: Transaction, operation_id: str, percent: int) -> None:
+    """Progress only grows: a step that runs again starts its own count anew."""
+    transaction.execute(
+        update(operations)
+        .where(operations.c.id == operation_id, operations.c.progress < percent)
+        .values(progress=percent)
+    )
+
+
+def end(transaction: Transaction, operation_id: str, now: datetime, outcome: str) -> bool:
+    """Release the cluster. False if that was done before: the caller is a step that runs again."""
+    ended = transaction.execute(
+        update(operations)
+        .where(operations.c.id == operation_id, operations.c.ended.is_(None))
+        .values(ended=now, outcome=outcome)
+    )
+    return ended.rowcount == 1
+
+
+def _operation(row: Row[Any]) -> Operation:
+    return Operation(
+        id=row.id,
+        cluster_id=row.cluster_id,
+        kind=Task(row.kind),
+        subject_id=row.subject_id,
+        detail=row.detail,
+        progress=row.progress,
+        started=row.started,
+    )

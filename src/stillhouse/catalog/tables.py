@@ -1,0 +1,230 @@
+"""The catalog's tables. A change here needs a migration beside it; a test compares the two."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    func,
+    text,
+)
+from sqlalchemy.types import TypeDecorator
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """Aware UTC times on both databases; SQLite has no time zones, so it holds UTC without saying so."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        utc = value.astimezone(UTC)
+        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Document(TypeDecorator[dict[str, Any]]):
+    """A JSON object as ASCII text: nothing searches in it, and PostgreSQL's json refuses some strings."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: dict[str, Any] | None, dialect: Dialect) -> str:
+        return json.dumps(value or {}, allow_nan=False)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(value or "{}")
+        return document
+
+
+def _required(name: str, kind: Any = Text) -> Column[Any]:
+    return Column(name, kind, nullable=False)
+
+
+clusters = Table(
+    "sh_clusters",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _required("project"),
+    _required("name"),
+    _required("engine"),
+    _required("status"),
+    _required("number_of_node", Integer),
+    _required("port", Integer),
+    _required("user_name"),
+    _required("stopped", Boolean),
+    _required("failed_code"),
+    _required("failed_reason"),
+    _required("facts", Document),
+    _required("created", UtcTime),
+    _required("updated", UtcTime),
+    Column("deleted", UtcTime),
+)
+
+nodes = Table(
+    "sh_nodes",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("cluster_id", Text, ForeignKey(clusters.c.id), nullable=False, index=True),
+    _required("position", Integer),
+    _required("name"),
+    _required("role"),
+    _required("host"),
+    _required("port", Integer),
+    _required("directory"),
+    _required("socket"),
+    _required("lineage"),
+)
+
+snapshots = Table(
+    "sh_snapshots",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _required("project"),
+    Column("cluster_id", Text, ForeignKey(clusters.c.id), nullable=False, index=True),
+    _required("cluster_name"),
+    _required("name"),
+    _required("description"),
+    _required("status"),
+    _required("type"),
+    _required("started", UtcTime),
+    _required("updated", UtcTime),
+    Column("finished", UtcTime),
+    _required("progress", Integer),
+    _required("plain_bytes", BigInteger),
+    _required("stored_bytes", BigInteger),
+    _required("db_user"),
+    _required("backup_key"),
+    _required("reason"),
+    _required("cancel_requested", Boolean),
+    _required("attempt", Integer),
+    Column("deleted", UtcTime),
+)
+
+# What holds a cluster: at most one row per cluster has no end (see `one_active_operation`).
+operations = Table(
+    "sh_operations",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("cluster_id", Text, ForeignKey(clusters.c.id), nullable=False, index=True),
+    _required("kind"),
+    _required("subject_id"),
+    _required("detail", Document),
+    _required("progress", Integer),
+    _required("started", UtcTime),
+    Column("ended", UtcTime),
+    _required("outcome"),
+)
+
+captures = Table(
+    "sh_captures",
+    metadata,
+    Column("snapshot_id", Text, ForeignKey(snapshots.c.id), primary_key=True),
+    Column("node", Text, primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    _required("state"),
+    _required("bytes_done", BigInteger),
+    _required("bytes_total", BigInteger),
+    Column("start_lsn", BigInteger),
+    _required("error"),
+    _required("updated", UtcTime),
+)
+
+cuts = Table(
+    "sh_cuts",
+    metadata,
+    Column("snapshot_id", Text, ForeignKey(snapshots.c.id), primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    _required("pause_seconds", Double),
+    _required("tries", Integer),
+)
+
+restore_points = Table(
+    "sh_restore_points",
+    metadata,
+    Column("snapshot_id", Text, primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("node", Text, primary_key=True),
+    _required("name"),
+    _required("lsn", BigInteger),
+    _required("timeline", Integer),
+    ForeignKeyConstraint(["snapshot_id", "attempt"], [cuts.c.snapshot_id, cuts.c.attempt]),
+)
+
+access_keys = Table(
+    "sh_access_keys",
+    metadata,
+    Column("access_key", Text, primary_key=True),
+    _required("sealed_secret"),
+    _required("project"),
+    _required("created", UtcTime),
+    Column("disabled", UtcTime),
+)
+
+sealed_secrets = Table(
+    "sh_sealed_secrets",
+    metadata,
+    Column("key", Text, primary_key=True),
+    _required("sealed"),
+    _required("created", UtcTime),
+)
+
+audit = Table(
+    "sh_audit",
+    metadata,
+    # SQLite numbers rows by itself only in a column declared exactly INTEGER.
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    _required("time", UtcTime),
+    _required("project"),
+    _required("access_key"),
+    _required("action"),
+    _required("resource"),
+    _required("outcome"),
+    _required("request_id"),
+    _required("detail"),
+)
+
+
+def _one_per(name: str, *columns: Any, among: str) -> Index:
+    """A uniqueness rule that holds only among the rows where `among` is true."""
+    return Index(name, *columns, unique=True, sqlite_where=text(among), postgresql_where=text(among))
+
+
+cluster_name = _one_per(
+    "uq_sh_clusters_name", clusters.c.project, func.lower(clusters.c.name), among="deleted IS NULL"
+)
+snapshot_name = _one_per(
+    "uq_sh_snapshots_name", snapshots.c.project, func.lower(snapshots.c.name), among="deleted IS NULL"
+)
+one_active_operation = _one_per("uq_sh_operations_active", operations.c.cluster_id, among="ended IS NULL")
+Index("ix_sh_operations_subject", operations.c.subject_id)
+Index("ix_sh_audit_project_time", audit.c.project, audit.c.time)

@@ -1,0 +1,55 @@
+"""Every state-changing request leaves a record: with its change when accepted, by itself when refused."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from stillhouse.catalog import audit_log
+from stillhouse.catalog.database import Transaction
+from stillhouse.control.context import Control
+from stillhouse.errors import CatalogUnavailable, StillhouseError
+
+ACCEPTED = "accepted"
+# Some of the text is the caller's, who may have sent anything of any length.
+_TEXT_LIMIT = 300
+
+
+@contextmanager
+def audited(control: Control, project: str, action: str, resource: str) -> Iterator[Transaction]:
+    """A transaction for the change; nothing of it remains if it is refused, except the refusal's record."""
+    try:
+        with control.database.transaction() as transaction:
+            yield transaction
+            record(control, transaction, project, action, resource, ACCEPTED)
+    except CatalogUnavailable:
+        raise  # there is nowhere to write it
+    except StillhouseError as refusal:
+        with control.database.transaction() as transaction:
+            record(control, transaction, project, action, resource, refusal.code, str(refusal))
+        raise
+
+
+def record(
+    control: Control,
+    transaction: Transaction,
+    project: str,
+    action: str,
+    resource: str,
+    outcome: str,
+    detail: str = "",
+) -> None:
+    written = audit_log.AuditRecord(
+        time=control.clock.now(),
+        project=project,
+        access_key=control.caller.access_key,
+        action=action,
+        resource=_storable(resource),
+        outcome=outcome,
+        request_id=control.caller.request_id,
+        detail=_storable(detail),
+    )
+    audit_log.append(transaction, written)
+
+
+def _storable(text: str) -> str:
+    """Cut to size, and without what PostgreSQL's text or UTF-8 cannot hold."""
+    return "".join(char if char.isprintable() else "?" for char in text[:_TEXT_LIMIT])

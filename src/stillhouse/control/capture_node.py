@@ -1,0 +1,154 @@
+"""The flow that captures one node of a snapshot, in a process of its own, and keeps the catalog told."""
+
+import time
+from dataclasses import asdict
+from typing import Any
+
+from stillhouse import log
+from stillhouse.catalog import captures, snapshots
+from stillhouse.catalog.captures import Capture, CaptureState
+from stillhouse.control.workplace import Workplace, snapshot_and_cluster
+from stillhouse.domain.cluster import Cluster, Node
+from stillhouse.domain.snapshot import Cut
+from stillhouse.durable.flows import StepRunner
+from stillhouse.errors import AttemptDead, Cancelled, StillhouseError
+from stillhouse.node.capture import Captured, CaptureTask
+from stillhouse.node.jobs import CaptureJob, capture_job
+from stillhouse.node.process import Done, Progress, Ready, Worker
+from stillhouse.postgres import size
+
+_POLL_SECONDS = 0.1
+_REPORT_SECONDS = 0.5
+
+
+def capture_node(place: Workplace, run: StepRunner, subject: str) -> dict[str, Any]:
+    """A node's capture is one step: a service that dies in it leaves nothing to go on from."""
+    snapshot_id, number, node_id = subject.split("/")
+    attempt = int(number)
+    try:
+        return run.step("capture", _capture_node, place, snapshot_id, attempt, node_id)
+    except StillhouseError as error:
+        # Whatever it was, a bug included: who waits for this node's base looks at its row, not at this flow.
+        run.step("note failure", _note_failure, place, snapshot_id, attempt, node_id, str(error))
+        raise
+
+
+def _capture_node(place: Workplace, snapshot_id: str, attempt: int, node_id: str) -> dict[str, Any]:
+    _, cluster = snapshot_and_cluster(place, snapshot_id)
+    node = _node(cluster, node_id)
+    report = _Report(place, snapshot_id, attempt, node_id)
+    report.begin(size.of_databases(node))
+    return asdict(_conduct(place, _task(place, cluster, node, snapshot_id, attempt), report))
+
+
+def _note_failure(place: Workplace, snapshot_id: str, attempt: int, node_id: str, reason: str) -> None:
+    _, cluster = snapshot_and_cluster(place, snapshot_id)
+    log.get("capture").warning(
+        "capture failed",
+        snapshot=snapshot_id,
+        node=_node(cluster, node_id).name,
+        attempt=attempt,
+        reason=reason,
+    )
+    _Report(place, snapshot_id, attempt, node_id).fail(reason)
+
+
+def _node(cluster: Cluster, node_id: str) -> Node:
+    return next(node for node in cluster.nodes if node.id == node_id)
+
+
+def _task(place: Workplace, cluster: Cluster, node: Node, snapshot_id: str, attempt: int) -> CaptureTask:
+    settings = place.control.settings
+    return CaptureTask(
+        node=node,
+        cluster=cluster.id,
+        snapshot=snapshot_id,
+        attempt=attempt,
+        slot=place.slot(snapshot_id, attempt),
+        workers=settings.capture_workers,
+        wal_retention_bytes=settings.wal_retention_bytes,
+    )
+
+
+def _conduct(place: Workplace, task: CaptureTask, report: "_Report") -> Captured:
+    """Run the capture in its process: pass on its progress, tell it of the cut, stop it when it is called off."""
+    worker: Worker[Captured] = Worker(capture_job, CaptureJob(place.repository, task))
+    try:
+        ready = told = False
+        while True:
+            event = worker.poll(_POLL_SECONDS)
+            if isinstance(event, Done):
+                report.state(CaptureState.DONE)
+                result: Captured = event.result
+                return result
+            if isinstance(event, Progress):
+                report.progress(event.done)
+            if isinstance(event, Ready):
+                report.state(CaptureState.READY)
+                ready = True
+            report.check()
+            if ready and not told and (cut := report.cut()) is not None:
+                worker.say(next(point for point in cut.points if point.node == task.node.id))
+                told = True
+    finally:
+        worker.end()
+
+
+class _Report:
+    """One capture's row in the catalog, and what the catalog says of its snapshot."""
+
+    def __init__(self, place: Workplace, snapshot_id: str, attempt: int, node_id: str) -> None:
+        self._place, self._key = place, (snapshot_id, node_id, attempt)
+        self._total, self._last = 1, 0.0
+
+    def begin(self, total: int) -> None:
+        """Raises AttemptDead when this attempt was begun before: by a service that has died in it."""
+        self._total = max(total, 1)
+        with self._place.control.database.transaction() as transaction:
+            row = self._row(captures.list_captures(transaction, self._key[0], self._key[2]))
+            if row.bytes_total or row.state is not CaptureState.COPYING:
+                raise AttemptDead(f"attempt {self._key[2]} ended with the service that made it")
+            captures.set_bytes(transaction, *self._key, self._now(), done=0, total=self._total)
+
+    def progress(self, done: int) -> None:
+        if time.monotonic() - self._last < _REPORT_SECONDS:
+            return
+        self._last = time.monotonic()
+        with self._place.control.database.transaction() as transaction:
+            captures.set_bytes(
+                transaction, *self._key, self._now(), done=min(done, self._total), total=self._total
+            )
+
+    def state(self, state: CaptureState) -> None:
+        with self._place.control.database.transaction() as transaction:
+            if state is CaptureState.READY:
+                captures.set_bytes(transaction, *self._key, self._now(), done=self._total, total=self._total)
+            captures.set_state(transaction, *self._key, state, self._now())
+
+    def fail(self, reason: str) -> None:
+        with self._place.control.database.transaction() as transaction:
+            row = self._row(captures.list_captures(transaction, self._key[0], self._key[2]))
+            if row.state is not CaptureState.ABANDONED:
+                captures.set_state(transaction, *self._key, CaptureState.FAILED, self._now(), error=reason)
+
+    def check(self) -> None:
+        """Raises Cancelled, AttemptDead, or what ends a flow at shutdown."""
+        self._place.control.flows.check_running()
+        with self._place.control.database.reading() as reading:
+            if snapshots.read_snapshot(reading, self._key[0]).cancel_requested:
+                raise Cancelled("the snapshot was cancelled")
+            if (
+                self._row(captures.list_captures(reading, self._key[0], self._key[2])).state
+                is CaptureState.ABANDONED
+            ):
+                raise AttemptDead(f"attempt {self._key[2]} was given up")
+
+    def cut(self) -> Cut | None:
+        with self._place.control.database.reading() as reading:
+            return captures.read_cut(reading, self._key[0], self._key[2])
+
+    def _row(self, rows: list[Capture]) -> Capture:
+        return next(row for row in rows if row.node == self._key[1])
+
+    def _now(self) -> Any:
+        return self._place.control.clock.now()

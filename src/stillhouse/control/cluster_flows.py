@@ -1,0 +1,149 @@
+"""The flows that make, restart and delete clusters, and the one that marks a deleted snapshot."""
+
+from stillhouse import log
+from stillhouse.catalog import clusters, operations, snapshots
+from stillhouse.catalog.secrets import erase_secret, read_secret
+from stillhouse.control.clusters import user_pwd_key
+from stillhouse.control.workplace import Workplace, reap
+from stillhouse.domain.cluster import ClusterStatus
+from stillhouse.durable.flows import StepRunner
+from stillhouse.errors import ProvisionFailed, StillhouseError
+from stillhouse.repository import roots
+from stillhouse.repository.keys import create_or_open
+from stillhouse.warehouse import embedded
+from stillhouse.warehouse.embedded import ClusterSpec
+
+
+def provision_cluster(place: Workplace, run: StepRunner, cluster_id: str) -> None:
+    operation = run.step("operation", active_operation, place, cluster_id)
+    try:
+        run.step("provision", _provision, place, cluster_id)
+        run.step("finish", _finish_provision, place, cluster_id, operation)
+    except StillhouseError as error:
+        run.step("fail", _fail_provision, place, cluster_id, operation, str(error))
+
+
+def restart_cluster(place: Workplace, run: StepRunner, cluster_id: str) -> None:
+    operation = run.step("operation", active_operation, place, cluster_id)
+    try:
+        run.step("restart", _restart, place, cluster_id)
+        run.step("finish", finish_operation, place, operation, ClusterStatus.AVAILABLE)
+    except StillhouseError as error:
+        run.step(
+            "fail", finish_operation, place, operation, ClusterStatus.FAILED, "restart.failed", str(error)
+        )
+
+
+def delete_cluster(place: Workplace, run: StepRunner, cluster_id: str) -> None:
+    operation = run.step("operation", active_operation, place, cluster_id)
+    try:
+        run.step("trash", _trash_snapshots, place, cluster_id)
+        run.step("destroy", embedded.destroy, place.site, cluster_id)
+        run.step("finish", finish_operation, place, operation, ClusterStatus.DELETED)
+    except StillhouseError as error:
+        run.step(
+            "fail",
+            finish_operation,
+            place,
+            operation,
+            ClusterStatus.DELETE_FAILED,
+            "delete.failed",
+            str(error),
+        )
+
+
+def delete_snapshot(place: Workplace, run: StepRunner, snapshot_id: str) -> None:
+    run.step("mark", _mark_deleted, place, snapshot_id)
+
+
+def active_operation(place: Workplace, cluster_id: str) -> str:
+    """Read once, in a flow's first step: later steps must end this operation and no other."""
+    with place.control.database.reading() as reading:
+        operation = operations.active(reading, cluster_id)
+    assert operation is not None, "a flow's cluster is held by the operation that started it"
+    return operation.id
+
+
+def open_cluster(place: Workplace, cluster_id: str, operation_id: str) -> None:
+    """Hand a new cluster over, at work: the service may have stopped its servers since they were made."""
+    with place.control.database.reading() as reading:
+        cluster = clusters.read_cluster(reading, cluster_id)
+    embedded.start_all(place.site, cluster.nodes)
+    finish_operation(place, operation_id, ClusterStatus.AVAILABLE)
+
+
+def finish_operation(
+    place: Workplace, operation_id: str, status: ClusterStatus, failed_code: str = "", failed_reason: str = ""
+) -> None:
+    """Release the cluster in its next state; a reason makes it a failure, `failed_code` says of what."""
+    if failed_reason:
+        log.get("cluster").error(
+            "operation failed", operation=operation_id, code=failed_code, reason=failed_reason
+        )
+    with place.control.database.transaction() as transaction:
+        now = place.control.clock.now()
+        clusters.end_operation(
+            transaction,
+            operation_id,
+            now,
+            ClusterStatus(status),
+            failed_code=failed_code,
+            failed_reason=failed_reason,
+        )
+
+
+def _provision(place: Workplace, cluster_id: str) -> None:
+    with place.control.database.reading() as reading:
+        cluster = clusters.read_cluster(reading, cluster_id)
+        password = read_secret(reading, place.control.sealer, user_pwd_key(cluster_id))
+    if password is None:
+        raise ProvisionFailed(
+            f"the password of cluster {cluster_id} is gone", hint="create the cluster again"
+        )
+    spec = ClusterSpec(cluster_id, cluster.number_of_node, cluster.port, cluster.user_name, password)
+    nodes = embedded.provision(place.site, spec)
+    with place.control.database.transaction() as transaction:
+        clusters.save_nodes(transaction, cluster_id, nodes)
+
+
+def _finish_provision(place: Workplace, cluster_id: str, operation_id: str) -> None:
+    with place.control.database.transaction() as transaction:
+        erase_secret(transaction, user_pwd_key(cluster_id))
+    open_cluster(place, cluster_id, operation_id)
+
+
+def _fail_provision(place: Workplace, cluster_id: str, operation_id: str, reason: str) -> None:
+    embedded.destroy(place.site, cluster_id)
+    with place.control.database.transaction() as transaction:
+        erase_secret(transaction, user_pwd_key(cluster_id))
+    finish_operation(place, operation_id, ClusterStatus.CREATE_FAILED, ProvisionFailed.code, reason)
+
+
+def _restart(place: Workplace, cluster_id: str) -> None:
+    with place.control.database.reading() as reading:
+        cluster = clusters.read_cluster(reading, cluster_id)
+    embedded.restart(place.site, cluster.nodes)
+    reap(place, cluster)
+
+
+def _trash_snapshots(place: Workplace, cluster_id: str) -> None:
+    """What the cluster's deletion gives up goes to the trash, from where it can be brought back."""
+    with place.control.database.transaction() as transaction:
+        operation = operations.active(transaction, cluster_id)
+        assert operation is not None
+        given_up = snapshots.given_up_with_cluster(
+            transaction, cluster_id, int(operation.detail["keep_last_manual"])
+        )
+        for snapshot in given_up:
+            snapshots.move_to_trash(transaction, snapshot.id, place.control.clock.now())
+    for snapshot in given_up:
+        _mark_deleted(place, snapshot.id)
+
+
+def _mark_deleted(place: Workplace, snapshot_id: str) -> None:
+    """Tell the repository, so that it knows without the catalog. A snapshot that failed has nothing to mark."""
+    with place.control.database.reading() as reading:
+        cluster_id = snapshots.read_snapshot(reading, snapshot_id).cluster_id
+    keys = create_or_open(place.store, place.repository.kek, cluster_id)
+    if roots.read(place.store, keys, snapshot_id) is not None:
+        roots.mark_trash(place.store, keys, snapshot_id, place.control.clock.now().isoformat())

@@ -1,0 +1,284 @@
+"""The flow that takes a snapshot: begin, capture all nodes, cut, publish. Every step may run again after a crash.
+
+begin            a fresh attempt; what dead ones left at the nodes is removed
+capture_node     one child per node, in a process of its own: base, WAL, manifest
+cut              when every base is complete
+publish          the root: the commit point; then the row
+fail             the tombstone; then the row, with the reason
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from stillhouse import log
+from stillhouse.catalog import captures, clusters, snapshots
+from stillhouse.catalog.captures import CaptureState
+from stillhouse.control.audit import record
+from stillhouse.control.workplace import Workplace, reap, snapshot_and_cluster
+from stillhouse.domain.cluster import Cluster
+from stillhouse.domain.snapshot import Cut, Snapshot, SnapshotStatus
+from stillhouse.durable.flows import StepRunner
+from stillhouse.errors import AttemptDead, Cancelled, CaptureInterrupted, StillhouseError, Unavailable
+from stillhouse.repository import identity, layout, manifest, roots
+from stillhouse.repository.keys import create_or_open
+from stillhouse.repository.roots import Root
+from stillhouse.repository.sealed import Stored
+from stillhouse.warehouse.cut import take_cut
+
+# One attempt after each: a node or a store that restarts is back after a while.
+_PAUSES_SECONDS = (0.0, 1.0, 5.0)
+_POLL_SECONDS = 0.1
+_SHARE_OF_COPY = 95  # percent of the progress; the cut and what follows are short
+
+
+def create_snapshot(place: Workplace, run: StepRunner, snapshot_id: str) -> None:
+    reason = ""
+    for pause in _PAUSES_SECONDS:
+        try:
+            attempt = run.step("begin", _begin, place, snapshot_id, pause)
+            nodes = run.step("nodes", _nodes, place, snapshot_id)
+            children = [run.start_child("capture_node", f"{snapshot_id}/{attempt}/{node}") for node in nodes]
+            no_cut = run.step("cut", _cut_when_ready, place, snapshot_id, attempt)
+            results = [_outcome(run, child) for child in children]
+            failure = _first_cause(no_cut, results)
+            if failure is None:
+                run.step(
+                    "publish",
+                    _publish,
+                    place,
+                    snapshot_id,
+                    attempt,
+                    [result["captured"] for result in results],
+                )
+                return
+        except StillhouseError as error:
+            failure = _described(error)
+        reason = failure["reason"]
+        if not failure["retryable"]:
+            break
+    run.step("fail", _fail, place, snapshot_id, reason)
+
+
+def _described(error: StillhouseError) -> dict[str, Any]:
+    return {"reason": str(error), "retryable": error.retryable, "code": error.code}
+
+
+def _outcome(run: StepRunner, child: str) -> dict[str, Any]:
+    try:
+        return {"captured": run.wait(child)}
+    except StillhouseError as error:
+        return {"failed": _described(error)}
+
+
+def _first_cause(no_cut: dict[str, Any] | None, results: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Why the attempt failed, if it did. A capture given up for another's sake says no more than that."""
+    failed = [result["failed"] for result in results if "failed" in result]
+    own = [failure for failure in failed if failure["code"] != AttemptDead.code]
+    return next(iter([*own, *([no_cut] if no_cut else []), *failed]), None)
+
+
+def _nodes(place: Workplace, snapshot_id: str) -> list[str]:
+    return [node.id for node in snapshot_and_cluster(place, snapshot_id)[1].nodes]
+
+
+def _begin(place: Workplace, snapshot_id: str, pause_seconds: float) -> int:
+    """A new attempt number. Earlier attempts learn that they are dead when they next report."""
+    clock = place.control.clock
+    latest = clock.monotonic() + pause_seconds
+    while clock.monotonic() < latest:
+        _check_wanted(place, snapshot_id)
+        clock.sleep(_POLL_SECONDS)
+    cluster = _check_wanted(place, snapshot_id)
+    with place.control.database.transaction() as transaction:
+        nodes = [node.id for node in cluster.nodes]
+        attempt = captures.begin_attempt(transaction, snapshot_id, nodes, place.control.clock.now())
+    reap(place, cluster)
+    return attempt
+
+
+def _check_wanted(place: Workplace, snapshot_id: str) -> Cluster:
+    """The snapshot's cluster. Raises Cancelled, or what ends a flow at shutdown."""
+    place.control.flows.check_running()
+    snapshot, cluster = snapshot_and_cluster(place, snapshot_id)
+    if snapshot.cancel_requested:
+        raise Cancelled("the snapshot was cancelled")
+    return cluster
+
+
+def _cut_when_ready(place: Workplace, snapshot_id: str, attempt: int) -> dict[str, Any] | None:
+    """Wait for every base, then cut. Returns what failed, if anything did; then all captures are given up."""
+    control = place.control
+    try:
+        while not _all_ready(place, snapshot_id, attempt):
+            control.flows.check_running()
+            control.clock.sleep(_POLL_SECONDS)
+        _, cluster = snapshot_and_cluster(place, snapshot_id)
+        cut = take_cut(
+            cluster,
+            place.slot(snapshot_id, attempt),
+            deadline_seconds=control.settings.cut_deadline_seconds,
+            clock=control.clock,
+            should_stop=lambda: _is_called_off(place, snapshot_id, attempt),
+        )
+        with control.database.transaction() as transaction:
+            captures.save_cut(transaction, snapshot_id, attempt, cut)
+            snapshots.set_progress(transaction, snapshot_id, _SHARE_OF_COPY + 2, control.clock.now())
+    except StillhouseError as error:
+        with control.database.transaction() as transaction:
+            captures.abandon(transaction, snapshot_id, control.clock.now())
+        return _described(error)
+    return None
+
+
+def _all_ready(place: Workplace, snapshot_id: str, attempt: int) -> bool:
+    """True when the cut may be taken; keeps the progress. Raises for the first capture that failed."""
+    with place.control.database.transaction() as transaction:
+        snapshot = snapshots.read_snapshot(transaction, snapshot_id)
+        rows = captures.list_captures(transaction, snapshot_id, attempt)
+        done, total = sum(row.bytes_done for row in rows), sum(row.bytes_total for row in rows)
+        if total:
+            percent = done * _SHARE_OF_COPY // total
+            snapshots.set_progress(transaction, snapshot_id, percent, place.control.clock.now())
+    if snapshot.cancel_requested:
+        raise Cancelled("the snapshot was cancelled")
+    for row in rows:
+        if row.state is CaptureState.FAILED:
+            raise CaptureInterrupted(row.error)
+    return all(row.state is CaptureState.READY for row in rows)
+
+
+def _is_called_off(place: Workplace, snapshot_id: str, attempt: int) -> bool:
+    """Raises for the reason, where there is one: a capture that failed meanwhile is no cancellation."""
+    place.control.flows.check_running()
+    return not _all_ready(place, snapshot_id, attempt)
+
+
+def _publish(place: Workplace, snapshot_id: str, attempt: int, captured: list[dict[str, Any]]) -> None:
+    """Create the root, then switch the row: a crash between the two is healed by reading the root."""
+    _check_wanted(place, snapshot_id)
+    snapshot, cluster = snapshot_and_cluster(place, snapshot_id)
+    with place.control.database.reading() as reading:
+        cut = captures.read_cut(reading, snapshot_id, attempt)
+    assert cut is not None, "nodes end only after the cut was recorded"
+    identity.check(place.store, place.repository.id)
+    keys = create_or_open(place.store, place.repository.kek, cluster.id)
+    stored = [Stored(**node["manifest"]) for node in captured]
+    root = _root(place, snapshot, cluster, cut, attempt, captured)
+    published = roots.publish(place.store, keys, root, _reached(place, cluster.id, stored))
+    if published is None:
+        raise AttemptDead("the snapshot was closed by a tombstone before it could be published")
+    _mark_available(place, snapshot_id, cluster.id, published)
+
+
+def _reached(place: Workplace, cluster_id: str, stored: list[Stored]) -> list[tuple[str, int]]:
+    """(key, size) of everything below the root."""
+    keys = create_or_open(place.store, place.repository.kek, cluster_id)
+    found = [(layout.manifest(cluster_id, one.id), one.size) for one in stored]
+    folders: dict[str, Callable[[str, str], str]] = {"pack": layout.pack, "map": layout.map_}
+    for one in stored:
+        for line in manifest.read(place.store, keys, one):
+            if line["t"] in folders:
+                found.append((folders[line["t"]](cluster_id, line["id"]), line["size"]))
+    return found
+
+
+def _root(
+    place: Workplace,
+    snapshot: Snapshot,
+    cluster: Cluster,
+    cut: Cut,
+    attempt: int,
+    captured: list[dict[str, Any]],
+) -> Root:
+    points = {point.node: point for point in cut.points}
+    nodes = []
+    for node, result in zip(cluster.nodes, captured, strict=True):
+        point = points[node.id]
+        where = {
+            "name": node.name,
+            "node_id": node.id,
+            "role": node.role,
+            "host": node.host,
+            "port": node.port,
+        }
+        found = result["manifest"]
+        nodes.append(
+            {
+                **where,
+                "manifest": found["id"],
+                "size": found["size"],
+                "hash": found["hash"],
+                "plain_bytes": result["plain_bytes"],
+                "wal_bytes": result["wal_bytes"],
+                "rotten": result["rotten"],
+                "capacity": result["capacity"],
+                "lineage": node.lineage,
+                "base": None,
+                "depth": 0,
+                "start_lsn": result["start_lsn"],
+                "cut_name": point.name,
+                "cut_lsn": point.lsn,
+                "timeline": point.timeline,
+            }
+        )
+    return {
+        "format": 1,
+        "snapshot": snapshot.id,
+        "project": snapshot.project,
+        "cluster": {
+            "id": cluster.id,
+            "name": cluster.name,
+            "engine": cluster.engine,
+            "number_of_node": cluster.number_of_node,
+            "port": cluster.port,
+            "user_name": cluster.user_name,
+            "facts": cluster.facts,
+        },
+        "name": snapshot.name,
+        "description": snapshot.description,
+        "type": snapshot.type,
+        "attempt": attempt,
+        "started": snapshot.started.isoformat(),
+        "finished": place.control.clock.now().isoformat(),
+        "cut": {"pause_seconds": cut.pause_seconds, "tries": cut.tries},
+        "plain_bytes": sum(result["plain_bytes"] for result in captured),
+        "stored_bytes": sum(result["stored_bytes"] for result in captured),
+        "nodes": nodes,
+    }
+
+
+def _mark_available(place: Workplace, snapshot_id: str, cluster_id: str, root: Root) -> None:
+    now = place.control.clock.now()
+    with place.control.database.transaction() as transaction:
+        snapshots.mark_available(
+            transaction, snapshot_id, now, plain_bytes=root["plain_bytes"], stored_bytes=root["stored_bytes"]
+        )
+        clusters.note_failure(transaction, cluster_id, now, code="", reason="")
+    log.get("snapshot").info("snapshot available", snapshot=snapshot_id, stored_bytes=root["stored_bytes"])
+
+
+def _fail(place: Workplace, snapshot_id: str, reason: str) -> None:
+    """Close the root's key with a tombstone, then the row. A root that is there says that it did succeed."""
+    snapshot, cluster = snapshot_and_cluster(place, snapshot_id)
+    if snapshot.status is not SnapshotStatus.CREATING:
+        return
+    now = place.control.clock.now()
+    with place.control.database.transaction() as transaction:
+        captures.abandon(transaction, snapshot_id, now)
+    try:
+        identity.check(place.store, place.repository.id)
+        keys = create_or_open(place.store, place.repository.kek, cluster.id)
+        root = roots.bury(place.store, keys, snapshot_id, 0, reason, now.isoformat())
+    except Unavailable as error:
+        # Nobody else writes for this snapshot any more, so the row may say so without the tombstone.
+        root, reason = None, f"{reason}; the repository does not answer either: {error.message}"
+    if root is not None:
+        _mark_available(place, snapshot_id, cluster.id, root)
+        return
+    reap(place, cluster)
+    log.get("snapshot").error("snapshot failed", snapshot=snapshot_id, cluster=cluster.id, reason=reason)
+    with place.control.database.transaction() as transaction:
+        snapshots.mark_unavailable(transaction, snapshot_id, now, reason)
+        clusters.note_failure(transaction, cluster.id, now, code="snapshot.failed", reason=reason)
+        resource = f"cluster/{cluster.id}/snapshot/{snapshot_id}"
+        record(place.control, transaction, snapshot.project, "CreateSnapshot", resource, "failed", reason)

@@ -1,0 +1,55 @@
+"""What a request names: found for its project, or refused as what it is."""
+
+from collections.abc import Collection
+
+from stillhouse.catalog import clusters, snapshots
+from stillhouse.catalog.database import Transaction
+from stillhouse.domain.cluster import Cluster, ClusterStatus
+from stillhouse.domain.ids import is_uuid
+from stillhouse.domain.snapshot import Snapshot
+from stillhouse.errors import ClusterBusy, ClusterUnknown, InvalidInput, SnapshotUnknown, StateForbids
+
+
+def known_cluster(transaction: Transaction, project: str, cluster_id: str) -> Cluster:
+    """The project's cluster; another project's is as unknown as one that never was."""
+    if not is_uuid(cluster_id):
+        raise InvalidInput("a cluster id is a UUID of 36 characters")
+    cluster = clusters.find_cluster(transaction, project, cluster_id.lower())
+    if cluster is None:
+        raise ClusterUnknown(f"cluster {cluster_id} does not exist or has been deleted")
+    return cluster
+
+
+def working_cluster(transaction: Transaction, project: str, cluster_id: str) -> Cluster:
+    """The project's cluster, locked, if its servers run and no operation holds it."""
+    cluster = idle_cluster(transaction, project, cluster_id, {ClusterStatus.AVAILABLE})
+    if cluster.stopped:
+        raise StateForbids(f"cluster {cluster.id} is stopped")
+    return cluster
+
+
+def idle_cluster(
+    transaction: Transaction, project: str, cluster_id: str, states: Collection[ClusterStatus]
+) -> Cluster:
+    """The project's cluster, locked, if it is in one of these states and no operation holds it."""
+    clusters.lock_cluster(transaction, known_cluster(transaction, project, cluster_id).id)
+    cluster = known_cluster(transaction, project, cluster_id)
+    if cluster.status not in states:
+        raise StateForbids(f"cluster {cluster.id} is in state {cluster.status}")
+    if cluster.task is not None:
+        raise ClusterBusy(f"cluster {cluster.id} is busy: {cluster.task}")
+    return cluster
+
+
+def known_snapshot(transaction: Transaction, project: str, snapshot_id: str) -> Snapshot:
+    """The project's snapshot, unless it is in the trash; another project's is as unknown."""
+    if is_uuid(snapshot_id):
+        snapshot = snapshots.find_snapshot(transaction, project, snapshot_id.lower())
+        if snapshot is not None:
+            return snapshot
+    raise SnapshotUnknown(f"snapshot {snapshot_id[:64]} does not exist or has been deleted")
+
+
+def locked_snapshot(transaction: Transaction, project: str, snapshot_id: str) -> Snapshot:
+    snapshots.lock_snapshot(transaction, known_snapshot(transaction, project, snapshot_id).id)
+    return known_snapshot(transaction, project, snapshot_id)

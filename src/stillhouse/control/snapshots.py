@@ -1,0 +1,110 @@
+"""Requests about snapshots. Each is accepted or refused in one transaction; flows do the work."""
+
+from stillhouse.catalog import operations, snapshots
+from stillhouse.control.audit import audited
+from stillhouse.control.context import Control
+from stillhouse.control.lookup import known_cluster, known_snapshot, locked_snapshot, working_cluster
+from stillhouse.domain import names
+from stillhouse.domain.cluster import Task
+from stillhouse.domain.ids import new_uuid
+from stillhouse.domain.snapshot import Snapshot, SnapshotStatus, SnapshotType
+from stillhouse.errors import InvalidInput, StateForbids
+
+# The largest int of the API's clients; page number times page length stays within any database's integers.
+_LARGEST = 2**31 - 1
+
+
+def request_snapshot(
+    control: Control, project: str, *, name: str, cluster_id: str, description: str = ""
+) -> str:
+    """Accept a manual snapshot of a whole cluster; the flow `create_snapshot` takes it. Its id."""
+    snapshot_id = new_uuid()
+    resource = f"cluster/{cluster_id}/snapshot/{snapshot_id}"
+    with audited(control, project, "CreateSnapshot", resource) as transaction:
+        names.check_snapshot_name(name)
+        names.check_description(description)
+        cluster = working_cluster(transaction, project, cluster_id)
+        now = control.clock.now()
+        snapshot = Snapshot(
+            id=snapshot_id,
+            project=project,
+            cluster_id=cluster.id,
+            cluster_name=cluster.name,
+            name=name,
+            description=description,
+            status=SnapshotStatus.CREATING,
+            type=SnapshotType.MANUAL,
+            started=now,
+            updated=now,
+            db_user=cluster.user_name,
+            backup_key=now.strftime("%Y%m%d_%H%M%S"),
+        )
+        operations.begin(transaction, cluster.id, Task.SNAPSHOTTING, snapshot_id, now)
+        snapshots.insert_snapshot(transaction, snapshot)
+        control.flows.enqueue(transaction, "create_snapshot", snapshot_id)
+    return snapshot_id
+
+
+def list_snapshots(control: Control, project: str) -> list[Snapshot]:
+    """All of the project's snapshots, manual and automated, the newest first."""
+    with control.database.reading() as reading:
+        return snapshots.list_snapshots(reading, project)
+
+
+def get_snapshot(control: Control, project: str, snapshot_id: str) -> Snapshot:
+    with control.database.reading() as reading:
+        return known_snapshot(reading, project, snapshot_id)
+
+
+def list_cluster_snapshots(
+    control: Control,
+    project: str,
+    cluster_id: str,
+    *,
+    limit: int | None = None,
+    offset: int = 0,
+    sort_key: str = "started",
+    descending: bool = True,
+) -> tuple[list[Snapshot], int]:
+    """One page and the total. `offset` counts pages, not snapshots; without a limit all are one page."""
+    if limit is not None and not 1 <= limit <= _LARGEST:
+        raise InvalidInput(f"limit must be between 1 and {_LARGEST}")
+    if not 0 <= offset <= _LARGEST:
+        raise InvalidInput(f"offset must be between 0 and {_LARGEST}")
+    if sort_key not in snapshots.SORT_KEYS:
+        raise InvalidInput(f"sort_key must be one of {', '.join(snapshots.SORT_KEYS)}")
+    with control.database.reading() as reading:
+        cluster = known_cluster(reading, project, cluster_id)
+        return snapshots.page_of_cluster(
+            reading,
+            cluster.id,
+            sort_key=sort_key,
+            descending=descending,
+            limit=limit,
+            skip=offset * (limit or _LARGEST),
+        )
+
+
+def delete_snapshot(control: Control, project: str, snapshot_id: str) -> None:
+    """Move a manual snapshot to the trash; the flow `delete_snapshot` marks it in the repository."""
+    with audited(control, project, "DeleteSnapshot", f"snapshot/{snapshot_id}") as transaction:
+        snapshot = locked_snapshot(transaction, project, snapshot_id)
+        if snapshot.type is not SnapshotType.MANUAL:
+            raise StateForbids(
+                f"snapshot {snapshot.id} is an automated one", hint="it goes with its policy or its cluster"
+            )
+        if snapshot.status is SnapshotStatus.CREATING:
+            raise StateForbids(f"snapshot {snapshot.id} is still being taken")
+        if snapshot.restoring:
+            raise StateForbids(f"snapshot {snapshot.id} is being restored")
+        snapshots.move_to_trash(transaction, snapshot.id, control.clock.now())
+        control.flows.enqueue(transaction, "delete_snapshot", snapshot.id)
+
+
+def request_cancel(control: Control, project: str, snapshot_id: str) -> None:
+    """Ask the running flow to stop at its next step; the snapshot then becomes UNAVAILABLE."""
+    with audited(control, project, "CancelSnapshot", f"snapshot/{snapshot_id}") as transaction:
+        snapshot = locked_snapshot(transaction, project, snapshot_id)
+        if snapshot.status is not SnapshotStatus.CREATING:
+            raise StateForbids(f"snapshot {snapshot.id} is not being taken")
+        snapshots.request_cancel(transaction, snapshot.id, control.clock.now())

@@ -1,0 +1,86 @@
+"""A warehouse cluster as the control plane knows it: its nodes, its state, the task that holds it."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class ClusterStatus(StrEnum):
+    CREATING = "CREATING"
+    AVAILABLE = "AVAILABLE"
+    CREATE_FAILED = "CREATE_FAILED"
+    FAILED = "FAILED"
+    DELETING = "DELETING"
+    DELETE_FAILED = "DELETE_FAILED"
+    DELETED = "DELETED"
+
+
+class Task(StrEnum):
+    """The one operation that holds a cluster; DWS shows it as `task_status` and `action_progress`."""
+
+    CREATING = "CREATING"
+    RESTORING = "RESTORING"
+    SNAPSHOTTING = "SNAPSHOTTING"
+    REBOOTING = "REBOOTING"
+    DELETING = "DELETING"
+
+
+class Engine(StrEnum):
+    """How a cluster's servers form one database."""
+
+    SINGLE = "single"
+    FDW = "fdw"
+
+
+class Role(StrEnum):
+    CN = "cn"
+    DN = "dn"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One PostgreSQL server of a cluster, managed by this host.
+
+    `directory` holds everything of the node (`pgdata`, `tablespaces`, `server.log`); `socket` is the
+    directory of its private unix socket, through which the service logs in by peer authentication.
+    """
+
+    id: str
+    name: str
+    role: Role
+    host: str
+    port: int
+    directory: str
+    socket: str
+    lineage: str = ""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    id: str
+    project: str
+    name: str
+    engine: Engine
+    status: ClusterStatus
+    number_of_node: int
+    port: int
+    user_name: str
+    created: datetime
+    updated: datetime
+    nodes: tuple[Node, ...] = ()
+    task: Task | None = None
+    progress: int = 0
+    stopped: bool = False
+    failed_code: str = ""
+    failed_reason: str = ""
+    # What the caller asked for and only echoes: node_type, vpc_id, subnet_id, security_group_id,
+    # availability_zone, number_of_cn, enterprise_project_id, tags, public_ip.
+    facts: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def coordinator(self) -> Node:
+        return next(node for node in self.nodes if node.role is Role.CN)
+
+    @property
+    def data_nodes(self) -> tuple[Node, ...]:
+        return tuple(node for node in self.nodes if node.role is Role.DN)

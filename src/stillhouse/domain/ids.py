@@ -1,0 +1,26 @@
+"""Ids: how each kind looks and how a new one is made."""
+
+import re
+import secrets
+import uuid
+
+PROJECT_ID = re.compile(r"[0-9a-f]{32}")
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+def new_uuid() -> str:
+    """Cluster, snapshot and node ids: 36 characters, lower case (contract, section 0)."""
+    return str(uuid.uuid4())
+
+
+def new_hex() -> str:
+    """A random 128-bit id in 32 hex digits: jobs, packs, maps, manifests, lineages."""
+    return secrets.token_hex(16)
+
+
+def is_uuid(text: str) -> bool:
+    return _UUID.fullmatch(text.lower()) is not None
+
+
+def is_project_id(text: str) -> bool:
+    return PROJECT_ID.fullmatch(text) is not None

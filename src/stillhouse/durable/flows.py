@@ -1,0 +1,233 @@
+"""Named flows over the workflow engine: enqueued with a row, carried on after kill -9, drained at shutdown.
+
+A flow is a plain function `flow(run, subject_id)`. It decides by nothing but what its steps returned:
+after a crash it runs again from the top, and finished steps answer from the record.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, ParamSpec, TypeVar
+
+from dbos import DBOS, DBOSClient, DBOSConfig, EnqueueOptions, StepOptions, WorkflowHandle, error
+
+from stillhouse import log
+from stillhouse.durable.engine_log import forward_engine_log
+from stillhouse.durable.plain_json import PlainJson, dump
+from stillhouse.errors import InternalError, ShuttingDown, StillhouseError
+
+P = ParamSpec("P")
+# What a step or flow may return: ids and figures, stored in the clear. Never secrets, never page lists.
+JsonT = TypeVar("JsonT", bound=bool | int | float | str | list[Any] | dict[str, Any] | None)
+
+_APPLICATION = "stillhouse"
+# Flows in flight go on only under the version they began under. The engine's own choice, a hash of the
+# source, would strand them at every edit; change this only with steps that old flows cannot replay.
+_VERSION = "stillhouse-1"
+# Only enqueued flows stand in this queue. Children start at once, beside it and without limit: queued
+# behind parents that wait for them, they would never start.
+_QUEUE = "flows"
+_AT_ONCE = 64
+# How soon an enqueued flow starts; each look costs some 3 ms of processor time.
+_QUEUE_POLL_SECONDS = 0.1
+_FIRST_WAIT_SECONDS = 0.02
+_LONGEST_WAIT_SECONDS = 0.2
+
+
+class FlowInterrupted(BaseException):
+    """Ends a flow's thread but not the flow, which goes on at the next start.
+
+    Not an Exception: neither a flow's own handlers nor the engine may take it for the flow's failure.
+    """
+
+
+class Flows:
+    """The flows of one process. The engine knows one application per process, so launch one at a time.
+
+    The database is the catalog's, and migrated: that also puts SQLite into WAL mode, which the engine
+    leaves as it finds it.
+
+    `executor` names this process among several on one PostgreSQL database: what it left unfinished is
+    taken up when a process of the same name launches.
+    """
+
+    def __init__(self, database_url: str, *, executor: str = "local") -> None:
+        self._url = database_url
+        self._executor = executor
+        self._flows: dict[str, Callable[[StepRunner, str], Any]] = {}
+        self._runnable: dict[str, Callable[[str], Any]] = {}
+        # Lazy: it connects only to look at results; enqueueing uses the caller's transaction.
+        self._client = DBOSClient(
+            system_database_url=database_url,
+            serializer=PlainJson(),
+            application_name=_APPLICATION,
+            lazy=True,
+        )
+        self._stopping = threading.Event()
+        self._running = 0
+        self._idle = threading.Condition()
+
+    def register(self, name: str, flow: Callable[["StepRunner", str], Any]) -> None:
+        """Before `launch`, and under the same name for as long as one may be in flight."""
+        self._flows[name] = flow
+
+    def prepare(self) -> None:
+        """Create the engine's tables, so that flows can be enqueued before `launch`, or without it."""
+        forward_engine_log()
+        DBOS.migrate(self._url)
+
+    def launch(self) -> None:
+        """Carry on what a dead process of this name left unfinished, then take new work."""
+        forward_engine_log()
+        config: DBOSConfig = {
+            "name": _APPLICATION,
+            "system_database_url": self._url,
+            "application_version": _VERSION,
+            "executor_id": self._executor,
+            "serializer": PlainJson(),
+            "log_level": "WARNING",
+            "enable_otlp": False,
+        }
+        DBOS(config=config)
+        for name, flow in self._flows.items():
+            # Unlimited recoveries: a flow given up would hold its cluster for ever.
+            workflow = DBOS.workflow(name=name, max_recovery_attempts=None)
+            self._runnable[name] = workflow(self._body(name, flow))
+        DBOS.launch()
+        DBOS.register_queue(
+            _QUEUE,
+            worker_concurrency=_AT_ONCE,
+            polling_interval_sec=_QUEUE_POLL_SECONDS,
+            on_conflict="always_update",
+        )
+
+    def enqueue(self, transaction: Any, flow_name: str, subject_id: str) -> str:
+        """Start a flow if, and when, the catalog's transaction commits; the flow's id."""
+        if self._stopping.is_set():
+            raise ShuttingDown("the service is shutting down", hint="ask again when it is back")
+        if flow_name not in self._flows:
+            raise LookupError(f"no flow is registered as {flow_name}")
+        options: EnqueueOptions = {
+            "workflow_name": flow_name,
+            "queue_name": _QUEUE,
+            "app_version": _VERSION,
+        }
+        return self._client.enqueue_in_transaction(transaction, options, subject_id).get_workflow_id()
+
+    def result(self, flow_id: str, within_seconds: float) -> Any:
+        """Wait from outside for a flow's result, or raise its error, or TimeoutError."""
+        deadline = time.monotonic() + within_seconds
+        while not self._has_ended(flow_id):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"flow {flow_id} has not ended within {within_seconds} s")
+            time.sleep(_FIRST_WAIT_SECONDS)
+        return _result(self._client.retrieve_workflow(flow_id))
+
+    def check_running(self) -> None:
+        """For long steps: raise FlowInterrupted once the service shuts down."""
+        if self._stopping.is_set():
+            raise FlowInterrupted
+
+    def drain(self, within_seconds: float) -> bool:
+        """Accept nothing more, let steps under way come to their end; flows stop between steps.
+
+        False if some step is still running: its thread would keep the interpreter from exiting, so end
+        the process with os._exit. What it did is done again at the next start.
+        """
+        self._stopping.set()
+        with self._idle:
+            return self._idle.wait_for(lambda: self._running == 0, within_seconds)
+
+    def shutdown(self, within_seconds: float) -> bool:
+        """Drain, then leave the engine."""
+        drained = self.drain(within_seconds)
+        DBOS.destroy(destroy_registry=True)
+        self._client.destroy()
+        return drained
+
+    def _body(self, name: str, flow: Callable[["StepRunner", str], Any]) -> Callable[[str], Any]:
+        def body(subject_id: str) -> Any:
+            with self._counted(), log.bound(flow=name, subject=subject_id):
+                self.check_running()
+                return flow(StepRunner(self), subject_id)
+
+        return body
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._idle:
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._running -= 1
+                self._idle.notify_all()
+
+    def _has_ended(self, flow_id: str) -> bool:
+        status = self._client.retrieve_workflow(flow_id).get_status().status
+        return status not in ("ENQUEUED", "PENDING", "DELAYED")
+
+    def _start_child(self, flow_name: str, subject_id: str) -> WorkflowHandle[Any]:
+        self.check_running()
+        return DBOS.start_workflow(self._runnable[flow_name], subject_id)
+
+    def _wait_for_child(self, child: str) -> None:
+        """Poll quickly at first, for a short child's sake; wake at once when the service shuts down."""
+        pause = _FIRST_WAIT_SECONDS
+        self.check_running()
+        while not self._has_ended(child):
+            self._stopping.wait(pause)
+            self.check_running()
+            pause = min(pause * 1.5, _LONGEST_WAIT_SECONDS)
+
+
+class StepRunner:
+    """What a flow works with: everything it does to the world is a step or a child."""
+
+    def __init__(self, flows: Flows) -> None:
+        self._flows = flows
+        self._children: dict[str, WorkflowHandle[Any]] = {}
+
+    def step(self, name: str, fn: Callable[P, JsonT], *args: P.args, **kwargs: P.kwargs) -> JsonT:
+        """Run `fn` at least once, and not again once its result is recorded. It must bear repetition."""
+        self._flows.check_running()
+
+        def once() -> JsonT:
+            # Through JSON also the first time, so that the flow sees what a replay would show it.
+            result: JsonT = json.loads(dump(_in_our_errors(name, fn, *args, **kwargs)))
+            return result
+
+        options: StepOptions = {"name": name}
+        return DBOS.run_step(options, once)
+
+    def start_child(self, flow_name: str, subject_id: str) -> str:
+        """Start a flow that runs beside this one; started again after a crash, it is the same one."""
+        handle = self._flows._start_child(flow_name, subject_id)
+        self._children[handle.get_workflow_id()] = handle
+        return handle.get_workflow_id()
+
+    def wait(self, child: str) -> Any:
+        """A child's result, or its error raised here."""
+        self._flows._wait_for_child(child)
+        return _result(self._children[child])
+
+
+def _in_our_errors(name: str, fn: Callable[P, JsonT], *args: P.args, **kwargs: P.kwargs) -> JsonT:
+    """An error from outside the tree becomes at once what the record would give back at a replay."""
+    try:
+        return fn(*args, **kwargs)
+    except StillhouseError:
+        raise
+    except Exception as foreign:
+        log.get("durable").error("step failed unexpectedly", step=name, exc_info=True)
+        raise InternalError(f"{name}: {type(foreign).__name__}: {foreign}") from foreign
+
+
+def _result(handle: Any) -> Any:
+    try:
+        return handle.get_result(polling_interval_sec=_FIRST_WAIT_SECONDS)
+    except error.DBOSException as ended:
+        raise InternalError(f"flow {handle.get_workflow_id()} was ended from outside: {ended}") from ended

@@ -1,0 +1,187 @@
+"""The one tree of errors: what went wrong, whether trying again helps, and what a person can do.
+
+    StillhouseError
+      InvalidInput 400          BodyMissing
+      Unauthenticated 401
+      Forbidden 403             NotPermitted, StateForbids
+      NotFound 404              ClusterUnknown, SnapshotUnknown, ApiUnknown
+      Conflict 409              NameTaken, ClusterBusy, DataDirectoryInUse
+      InternalError 500         RepositoryDamaged, ObjectMissing, CaptureFailed, RestoreFailed,
+                                ProvisionFailed, ProofFailed, Cancelled
+      Unavailable 503           ShuttingDown, CatalogUnavailable, StoreUnavailable, NodeUnreachable,
+                                CutFailed, CaptureInterrupted, AttemptDead
+
+`code` is stable and our own; only `api` translates it into DWS's words.
+"""
+
+from typing import ClassVar
+
+
+class StillhouseError(Exception):
+    """Root of the tree. `message` names the thing that failed; `hint` says what to do about it."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class InvalidInput(StillhouseError):
+    code = "input.invalid"
+    status = 400
+
+
+class BodyMissing(InvalidInput):
+    code = "input.empty"
+
+
+class Unauthenticated(StillhouseError):
+    code = "auth.failed"
+    status = 401
+
+
+class Forbidden(StillhouseError):
+    code = "forbidden"
+    status = 403
+
+
+class NotPermitted(Forbidden):
+    """The caller's project or policy does not cover the resource."""
+
+    code = "auth.not-permitted"
+
+
+class StateForbids(Forbidden):
+    """The resource exists, but its present state rules the operation out."""
+
+    code = "state.forbids"
+
+
+class NotFound(StillhouseError):
+    code = "not-found"
+    status = 404
+
+
+class ClusterUnknown(NotFound):
+    code = "cluster.unknown"
+
+
+class SnapshotUnknown(NotFound):
+    code = "snapshot.unknown"
+
+
+class ApiUnknown(NotFound):
+    code = "api.unknown"
+
+
+class Conflict(StillhouseError):
+    code = "conflict"
+    status = 409
+
+
+class NameTaken(Conflict):
+    code = "name.taken"
+
+
+class ClusterBusy(Conflict):
+    """Another operation holds the cluster; it ends by itself, so asking again later helps."""
+
+    code = "cluster.busy"
+    retryable = True
+
+
+class DataDirectoryInUse(Conflict):
+    """Another process serves this data directory; two would carry out the same work."""
+
+    code = "data.in-use"
+
+
+class InternalError(StillhouseError):
+    code = "internal"
+
+
+class RepositoryDamaged(InternalError):
+    """Stored bytes are missing, altered or not ours. Never retried: the store answered."""
+
+    code = "repository.damaged"
+
+
+class ObjectMissing(InternalError):
+    """The store answered that it holds no object of this name; whoever asked knows what that means."""
+
+    code = "object.missing"
+
+
+class CaptureFailed(InternalError):
+    """A capture cannot be completed as it stands; `retryable` subclasses may be tried anew."""
+
+    code = "capture.failed"
+
+
+class RestoreFailed(InternalError):
+    code = "restore.failed"
+
+
+class ProvisionFailed(InternalError):
+    code = "provision.failed"
+
+
+class ProofFailed(InternalError):
+    """A cluster cannot be compared with its source: whether they are equal is not known."""
+
+    code = "proof.failed"
+
+
+class Cancelled(InternalError):
+    """The operation was stopped because a person asked for it."""
+
+    code = "cancelled"
+
+
+class Unavailable(StillhouseError):
+    code = "unavailable"
+    status = 503
+    retryable = True
+
+
+class ShuttingDown(Unavailable):
+    code = "shutting-down"
+
+
+class CatalogUnavailable(Unavailable):
+    code = "catalog.unavailable"
+
+
+class StoreUnavailable(Unavailable):
+    code = "store.unavailable"
+
+
+class NodeUnreachable(Unavailable):
+    """A PostgreSQL server of the cluster does not answer."""
+
+    code = "node.unreachable"
+
+
+class CutFailed(Unavailable):
+    """No consistent cut before the deadline; the message names who was in the way."""
+
+    code = "cut.failed"
+
+
+class CaptureInterrupted(Unavailable):
+    """The attempt met a state it cannot go on from, but a new attempt can."""
+
+    code = "capture.interrupted"
+
+
+class AttemptDead(Unavailable):
+    """The attempt a caller acts for was given up meanwhile; only a new one may go on."""
+
+    code = "attempt.dead"

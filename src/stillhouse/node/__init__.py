@@ -1,0 +1,1 @@
+"""One node's work, where bytes and databases meet: capture and restore."""

@@ -1,0 +1,279 @@
+"""A capture: one node's data and WAL, from the slot to its manifest. Reads like the session of docs/ARCHITECTURE.md."""
+
+from collections.abc import Callable, Container, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+from stillhouse.domain.cluster import Node
+from stillhouse.domain.snapshot import RestorePoint
+from stillhouse.errors import CaptureFailed, CaptureInterrupted, NodeUnreachable
+from stillhouse.node.copying import Copy, PackLedger
+from stillhouse.node.following import WalFollower
+from stillhouse.postgres import control_file, layout
+from stillhouse.postgres.backup import BackupSession, Facts, Stopped
+from stillhouse.postgres.reader import LocalReader
+from stillhouse.postgres.session import Error as SessionError
+from stillhouse.postgres.slot import Slot, Watchdog, drop_slots
+from stillhouse.postgres.wal import FilesCopied, Finding, Prepared, StorageCreated, WalSource
+from stillhouse.repository.keys import ClusterKeys
+from stillhouse.repository.manifest import Line, ManifestWriter
+from stillhouse.repository.sealed import Stored
+from stillhouse.storage.store import ObjectStore
+
+_INIT_FORK = 3
+_GLOBAL, _DEFAULT = 1664, 1663  # oids of pg_global and pg_default (src/include/catalog/pg_tablespace.dat)
+_WAIT_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class CaptureTask:
+    """`slot` names the slot, the backup label and thereby the attempt: it is used once in all time."""
+
+    node: Node
+    cluster: str
+    snapshot: str
+    attempt: int
+    slot: str
+    workers: int
+    wal_retention_bytes: int
+
+
+@dataclass(frozen=True)
+class Captured:
+    """`plain_bytes` counts the node's data, `wal_bytes` its WAL, `stored_bytes` what its capture stored of both.
+
+    `rotten` is the number of pages that fail their checksum on the source; the manifest names them.
+
+    `capacity` are the settings that recovery wants no smaller than they were.
+    """
+
+    manifest: Stored
+    start_lsn: int
+    plain_bytes: int
+    wal_bytes: int
+    stored_bytes: int
+    rotten: int
+    capacity: dict[str, str]
+
+
+class Conductor(Protocol):
+    """Whoever directs the captures of all nodes: told of progress and readiness, asked for the cut."""
+
+    def progress(self, done: int) -> None:
+        """Bytes read so far; raises Cancelled when the capture is to be given up."""
+        ...
+
+    def ready(self) -> None:
+        """The base is complete: the cut may be taken."""
+        ...
+
+    def cut(self, wait_seconds: float) -> RestorePoint | None:
+        """This node's restore point, once taken; raises Cancelled as above."""
+        ...
+
+
+def capture(task: CaptureTask, store: ObjectStore, keys: ClusterKeys, conductor: Conductor) -> Captured:
+    """Capture one node whole. Whatever happens, the node is left without slot and out of backup mode.
+
+    Raises CaptureInterrupted where a new attempt may succeed, CaptureFailed where it cannot, and what `conductor`
+    raises.
+    """
+    try:
+        return _capture(task, store, keys, conductor)
+    except SessionError as error:
+        raise CaptureInterrupted(
+            f"the session with node {task.node.name} broke: {str(error).strip()}"
+        ) from error
+    except OSError as error:
+        raise CaptureFailed(f"node {task.node.name} cannot be read: {error}") from error
+
+
+def _capture(task: CaptureTask, store: ObjectStore, keys: ClusterKeys, conductor: Conductor) -> Captured:
+    with ExitStack() as undo:
+        slot = Slot(task.node, task.slot)
+        undo.callback(slot.close)
+        undo.callback(_drop_whatever_broke, slot, task.node)
+        session = BackupSession(task.node, task.slot)
+        undo.callback(session.close)
+        places = session.places()
+        start_lsn = session.start()
+        facts = session.facts()  # only now: after a promotion the timeline stands in the first checkpoint
+        reader = LocalReader(Path(task.node.directory) / "pgdata", facts.tablespace_directory)
+        manifest, ledger = ManifestWriter(), PackLedger()
+        undo.callback(manifest.close)
+        wal = reader.path("pg_wal")
+        source = WalSource(facts.system_identifier, facts.timeline, facts.wal_segment_size)
+        follower = WalFollower(slot, wal, start_lsn, source, store, keys, ledger)
+        undo.callback(follower.stop)
+        watchdog = Watchdog(slot, wal, task.wal_retention_bytes, follower.released)
+        undo.callback(watchdog.stop)
+
+        def go_on(done: int) -> None:
+            watchdog.check()
+            follower.check()
+            conductor.progress(done)
+
+        copy = Copy(reader, facts, start_lsn, store, keys, manifest, ledger, task.workers)
+        copy.run(go_on)
+        _copy_last(copy, reader, facts)
+        stopped = session.stop()
+        slot.check()
+        conductor.ready()
+        point = _await_cut(conductor, lambda: go_on(copy.bytes_read))
+        follower.end_at(point.lsn)
+        while not follower.done(_WAIT_SECONDS):
+            go_on(copy.bytes_read)
+        _check_still_true(facts, point, session.places().moved_since(places), follower.findings)
+        slot.drop()
+        _add_labels(copy, stopped)
+        copy.finish()
+        _add_wal(manifest, follower, store, keys, ledger)
+        drop = Dropped(follower.findings, point.lsn, facts.config_files)
+        head = _head(task, facts, start_lsn, stopped, point, ledger)
+        stored = manifest.store(store, keys, head, drop)
+        stored_bytes = stored.size + manifest.map_bytes + sum(pack.size for pack in ledger.packs.values())
+        wal_bytes = len(follower.segments) * follower.segment_size
+        return Captured(
+            stored, start_lsn, copy.bytes_read, wal_bytes, stored_bytes, copy.rotten, facts.settings
+        )
+
+
+def _drop_whatever_broke(slot: Slot, node: Node) -> None:
+    """By a new session when the slot's own is gone; if the server is, the reaper drops the slot later."""
+    with suppress(SessionError, NodeUnreachable):
+        try:
+            slot.drop()
+        except SessionError:
+            drop_slots(node, slot.name)
+
+
+def _copy_last(copy: Copy, reader: LocalReader, facts: Facts) -> None:
+    """pg_control goes last, so that it names no checkpoint younger than the files; then what lies outside."""
+    image = control_file.read_whole(lambda: reader.read(layout.CONTROL))
+    if control_file.system_identifier(image) != facts.system_identifier:
+        raise CaptureInterrupted("the data directory is not that of the server that answers")
+    copy.add(layout.CONTROL, 0o600, image)
+    for name, path in facts.config_files.items():
+        copy.add(f"@config/{name}", 0o600, path.read_bytes())
+
+
+def _await_cut(conductor: Conductor, go_on: Callable[[], None]) -> RestorePoint:
+    while True:
+        go_on()
+        if (point := conductor.cut(_WAIT_SECONDS)) is not None:
+            return point
+
+
+def _check_still_true(
+    facts: Facts, point: RestorePoint, moved: str, findings: list[tuple[int, Finding]]
+) -> None:
+    """Raises CaptureInterrupted for what would make recovery miss files, or touch places outside the clone."""
+    if point.timeline != facts.timeline:
+        raise CaptureInterrupted(f"the server went to timeline {point.timeline} meanwhile")
+    copied = [
+        finding.what for lsn, finding in findings if isinstance(finding, FilesCopied) and lsn < point.lsn
+    ]
+    if moved or copied:
+        raise CaptureInterrupted(
+            f"while the node was copied, {moved or copied[0]}", hint="another attempt follows"
+        )
+
+
+def _add_labels(copy: Copy, stopped: Stopped) -> None:
+    copy.add("@backup/backup_label", 0o600, stopped.backup_label.encode())
+    if stopped.tablespace_map:
+        copy.add("@backup/tablespace_map", 0o600, stopped.tablespace_map.encode())
+
+
+def _add_wal(
+    manifest: ManifestWriter, follower: WalFollower, store: ObjectStore, keys: ClusterKeys, ledger: PackLedger
+) -> None:
+    packs = ledger.ordinals(follower.map.packs)
+    assert packs is not None, "the follower finishes its packs"
+    stored = follower.map.store(store, keys)
+    manifest.add_map(stored, packs)
+    for entry, name in enumerate(follower.segments):
+        manifest.add(
+            {"t": "wal", "path": name, "size": follower.segment_size, "map": stored.id, "entry": entry}
+        )
+
+
+class Dropped:
+    """Which files are in recovery's way, decided line by line of the manifest.
+
+    - An unlogged relation made during the copy: its main fork was copied, its init fork comes by WAL, and recovery
+      would end with "File exists".
+    - A transaction prepared during the copy: its file would be taken for one of the future, and its redo be skipped.
+    - Configuration in the data directory that the server does not read, because it reads a file elsewhere.
+    """
+
+    def __init__(
+        self, findings: list[tuple[int, Finding]], cut_lsn: int, outside: Container[str] = ()
+    ) -> None:
+        self._outside = outside
+        before = [finding for lsn, finding in findings if lsn < cut_lsn]
+        self._unlogged = {
+            (f.tablespace, f.database, f.relation)
+            for f in before
+            if isinstance(f, StorageCreated) and f.fork == _INIT_FORK
+        }
+        self._prepared = {finding.xid for finding in before if isinstance(finding, Prepared)}
+
+    def __call__(self, line: Line) -> bool:
+        if line["t"] != "file":
+            return False
+        if line["path"] in self._outside:
+            return True
+        directory, _, name = line["path"].rpartition("/")
+        if directory == "pg_twophase":
+            return int(name, 16) & 0xFFFFFFFF in self._prepared
+        match = layout.RELATION.fullmatch(name)
+        if match is None or match["fork"] == "init" or not layout.is_database_directory(directory):
+            return False
+        tablespace, database = _owner(directory)
+        return (tablespace, database, int(match["relation"])) in self._unlogged
+
+
+def _owner(directory: str) -> tuple[int, int]:
+    """Tablespace and database of a database directory."""
+    parts = directory.split("/")
+    if parts[0] == "global":
+        return _GLOBAL, 0
+    return (_DEFAULT if parts[0] == "base" else int(parts[1])), int(parts[-1])
+
+
+def _head(
+    task: CaptureTask, facts: Facts, start_lsn: int, stopped: Stopped, point: RestorePoint, ledger: PackLedger
+) -> Iterator[Line]:
+    yield {
+        "t": "node",
+        "cluster": task.cluster,
+        "snapshot": task.snapshot,
+        "node": task.node.name,
+        "node_id": task.node.id,
+        "role": task.node.role,
+        "attempt": task.attempt,
+        "lineage": task.node.lineage,
+        "base": None,
+        "system_identifier": facts.system_identifier,
+        "timeline": facts.timeline,
+        "pg_version_num": facts.version_num,
+        "control_version": facts.control_version,
+        "catalog_version": facts.catalog_version,
+        "block_size": facts.block_size,
+        "segment_blocks": facts.segment_blocks,
+        "wal_segment_size": facts.wal_segment_size,
+        "checksum_version": facts.checksum_version,
+        "start_lsn": start_lsn,
+        "stop_lsn": stopped.stop_lsn,
+        "cut": {"name": point.name, "lsn": point.lsn, "timeline": point.timeline},
+        "settings": facts.settings,
+    }
+    for database, name, version in facts.extensions:
+        yield {"t": "extension", "database": database, "name": name, "version": version}
+    for database, provider, name, version in facts.collations:
+        yield {"t": "collation", "database": database, "provider": provider, "name": name, "version": version}
+    for pack in ledger.packs.values():
+        yield {"t": "pack", **asdict(pack)}

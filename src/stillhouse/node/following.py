@@ -1,0 +1,109 @@
+"""WAL beside the copy: each completed segment is checked, sealed and let go of, from the first minute to the cut."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+
+import numpy as np
+
+from stillhouse.errors import CaptureInterrupted
+from stillhouse.node.copying import PackLedger
+from stillhouse.node.packing import PackWriter
+from stillhouse.postgres.slot import Released, Slot
+from stillhouse.postgres.wal import Finding, Pass, WalSource, check_segment, segment_name
+from stillhouse.repository.container import MAX_FRAME, Kind
+from stillhouse.repository.keys import ClusterKeys
+from stillhouse.repository.maps import Extent, MapBuilder
+from stillhouse.storage.store import ObjectStore
+
+_POLL_SECONDS = 0.2
+
+
+class WalFollower:
+    """Follows one node's WAL, in a thread of its own, from the start LSN to the end of the cut's segment.
+
+    When it is done, `map` holds an entry for each of `segments`, and `findings` what the one pass over the WAL
+    found, with LSNs.
+    """
+
+    def __init__(
+        self,
+        slot: Slot,
+        wal_directory: Path,
+        start_lsn: int,
+        source: WalSource,
+        store: ObjectStore,
+        keys: ClusterKeys,
+        ledger: PackLedger,
+    ) -> None:
+        self._slot, self._directory, self._source = slot, wal_directory, source
+        self._writer = PackWriter(store, keys, ledger.add)
+        self._next = start_lsn // source.segment_size * source.segment_size
+        self._end: int | None = None
+        self._pass = Pass(start_lsn, source)
+        self._wake = threading.Event()
+        self._pool = ThreadPoolExecutor(1, "wal")
+        self.released = Released(self._next)
+        self.map = MapBuilder()
+        self.segment_size = source.segment_size
+        self.segments: list[str] = []
+        self.findings: list[tuple[int, Finding]] = []
+        self._running = self._pool.submit(self._follow)
+
+    def check(self) -> None:
+        """Raise what the thread failed of, if it did."""
+        if self._running.done():
+            self._running.result()
+
+    def end_at(self, cut_lsn: int) -> None:
+        """End with the segment that holds `cut_lsn`; the server has switched to the next one already."""
+        self._end = -(-cut_lsn // self._source.segment_size) * self._source.segment_size
+        self._wake.set()
+
+    def done(self, wait_seconds: float) -> bool:
+        """True when all WAL through the cut's segment is durable. Raises what the thread failed of."""
+        wait([self._running], wait_seconds)
+        self.check()
+        return self._running.done()
+
+    def stop(self) -> None:
+        """Stop wherever it is; for a capture that is given up, and harmless after the end."""
+        self._end = 0
+        self._wake.set()
+        self._pool.shutdown()
+
+    def _follow(self) -> None:
+        while self._end is None or self._next < self._end:
+            flushed = self._slot.flushed()
+            if self._next + self._source.segment_size <= flushed:
+                while self._next + self._source.segment_size <= flushed and not self._is_past_end():
+                    self._take_segment()
+                # Durable first, then let go: the server may remove what we acknowledge at once.
+                self._writer.finish()
+                self._slot.advance(self._next)
+                self.released.lsn = self._next
+            else:
+                self._slot.check()
+                self._wake.wait(_POLL_SECONDS)
+
+    def _is_past_end(self) -> bool:
+        return self._end is not None and self._next >= self._end
+
+    def _take_segment(self) -> None:
+        name = segment_name(self._source.timeline, self._next, self._source.segment_size)
+        try:
+            image = np.fromfile(self._directory / name, np.uint8)
+        except FileNotFoundError:
+            raise CaptureInterrupted(f"WAL segment {name} is gone, though the slot should hold it") from None
+        check_segment(image, self._next, self._next + self._source.segment_size, self._source)
+        self.findings += self._pass.feed(image)
+        view = image.data.cast("B")
+        extents = []
+        for at in range(0, len(view), MAX_FRAME):
+            part = view[at : at + MAX_FRAME]
+            # Behind a switch there are only zeros: they need no frame.
+            frame = self._writer.add(part, Kind.BYTES) if image[at : at + MAX_FRAME].any() else None
+            extents.append(Extent(frame, 0, len(part)))
+        self.map.add_bytes(extents)
+        self.segments.append(name)
+        self._next += self._source.segment_size

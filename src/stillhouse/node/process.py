@@ -1,0 +1,133 @@
+"""Node work in a process of its own: spawned, never forked; it ends when the pipe to its parent does.
+
+So the API's process never moves bytes, and a parent that is killed leaves no worker behind.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, Generic, TypeVar
+
+from stillhouse import log
+from stillhouse.errors import AttemptDead, Cancelled, InternalError, StillhouseError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+_STOP_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Progress:
+    done: int
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The first half is done; the second waits for a word of the parent."""
+
+
+@dataclass(frozen=True)
+class Done(Generic[Result]):
+    result: Result
+
+
+@dataclass(frozen=True)
+class Failed:
+    error: StillhouseError
+
+
+class Line:
+    """The child's end of the pipe: events go out, words come in, in a thread of their own."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._word: Any = None
+        self._heard, self._stop = threading.Event(), threading.Event()
+        threading.Thread(target=self._listen, name="line", daemon=True).start()
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                word = self._pipe.recv()
+            except (EOFError, OSError):
+                os._exit(1)  # the parent is gone: sessions close with us, and servers leave backup mode
+            if word is None:
+                self._stop.set()
+            else:
+                self._word = word
+                self._heard.set()
+
+    def check(self) -> None:
+        if self._stop.is_set():
+            raise Cancelled("the work was stopped")
+
+    def tell(self, event: object) -> None:
+        self._pipe.send(event)
+
+    def word(self, wait_seconds: float) -> Any:
+        """What the parent said besides stop; None when it said nothing so far."""
+        self.check()
+        return self._word if self._heard.wait(wait_seconds) else None
+
+
+def _main(work: Callable[[Task, Line], Result], task: Task, pipe: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the parent's to judge
+    log.configure()
+    line = Line(pipe)
+    try:
+        pipe.send(Done(work(task, line)))
+    except StillhouseError as error:
+        pipe.send(Failed(error))
+    except Exception as error:
+        log.get("worker").exception("a bug in node work")
+        pipe.send(Failed(InternalError(f"node work failed: {error!r}")))
+        raise
+
+
+class Worker(Generic[Result]):
+    """The parent's side of one process that does `work(task, line)`."""
+
+    def __init__(self, work: Callable[[Task, Line], Result], task: Task) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_main, args=(work, task, theirs), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def poll(self, seconds: float) -> Progress | Ready | Done[Result] | None:
+        """The next event, or None after `seconds`. Raises what the work raised, AttemptDead when it just vanished."""
+        try:
+            if not self._pipe.poll(seconds):
+                return None
+            event = self._pipe.recv()
+        except (EOFError, OSError):
+            self._process.join()
+            raise AttemptDead(f"the worker process ended with {self._process.exitcode}") from None
+        if isinstance(event, Failed):
+            raise event.error
+        known: Progress | Ready | Done[Result] = event
+        return known
+
+    def say(self, word: object) -> None:
+        """Raises AttemptDead when the process has just ended."""
+        try:
+            self._pipe.send(word)
+        except OSError:
+            raise AttemptDead("the worker process ended before it could be told") from None
+
+    def end(self) -> None:
+        """Stop the work if it still runs: politely, so that it cleans up, then by force."""
+        if self._process.is_alive():
+            with suppress(OSError):  # it is ending by itself
+                self._pipe.send(None)
+            self._process.join(_STOP_SECONDS)
+            if self._process.is_alive():
+                self._process.kill()
+                self._process.join()
+        self._pipe.close()

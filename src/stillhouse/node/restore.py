@@ -1,0 +1,256 @@
+"""A restore: rebuilds one node's directory from its manifest, with nothing in it that points home."""
+
+import errno
+import os
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stillhouse.domain.cluster import Node
+from stillhouse.errors import RepositoryDamaged, RestoreFailed
+from stillhouse.node.unpacking import Packs, write_file, write_small
+from stillhouse.postgres import server
+from stillhouse.repository import manifest, maps
+from stillhouse.repository.keys import ClusterKeys
+from stillhouse.repository.manifest import Line
+from stillhouse.repository.sealed import Stored
+from stillhouse.storage.store import ObjectStore
+
+_SPARE = 64 << 20  # bytes that must stay free beside what is restored
+_IN_FLIGHT_PER_WORKER = 2
+
+
+@dataclass(frozen=True)
+class RestoreTask:
+    """`owner` is (uid, gid) of the account that servers run as, None when it is ourselves.
+
+    `expected_bytes` must be free; `pg_major` is what the node will be run with.
+    """
+
+    node: Node
+    manifest: Stored
+    expected_bytes: int
+    owner: tuple[int, int] | None
+    pg_major: int
+    workers: int
+
+
+@dataclass
+class Restored:
+    """`head` is the manifest's node line; `extensions` and `collations` are for the checks before opening."""
+
+    head: Line = field(default_factory=dict)
+    extensions: list[Line] = field(default_factory=list)
+    collations: list[Line] = field(default_factory=list)
+    bytes: int = 0
+    files: int = 0
+
+
+def restore(
+    task: RestoreTask, store: ObjectStore, keys: ClusterKeys, on_progress: Callable[[int], None]
+) -> Restored:
+    """Rebuild `<node directory>/pgdata`, ready for recovery. Idempotent: built aside, put in place by one rename.
+
+    Raises RestoreFailed for lack of space or when a server runs there, RepositoryDamaged when stored bytes are not
+    what they were.
+    """
+    if server.process_id(task.node) is not None:
+        raise RestoreFailed(
+            f"a server runs in {task.node.directory}", hint="restore into a directory of its own"
+        )
+    try:
+        return _restore(task, store, keys, on_progress)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise RestoreFailed(f"{task.node.directory} has run full", hint="make room") from error
+
+
+def _restore(
+    task: RestoreTask, store: ObjectStore, keys: ClusterKeys, on_progress: Callable[[int], None]
+) -> Restored:
+    home = Path(task.node.directory)
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    final, building, tablespaces = home / "pgdata", home / "pgdata.restoring", home / "tablespaces"
+    for leftover in (final, building, tablespaces):  # in this order: what `final` links to goes after it
+        shutil.rmtree(leftover, ignore_errors=True)
+    _check_space(home, task.expected_bytes)
+    tablespaces.mkdir(mode=0o700)
+    building.mkdir(mode=0o700)
+    restored = _Rebuild(task, building, tablespaces, Packs(store, keys), store, keys).run(on_progress)
+    _own(home, task.owner)
+    _sync_directories(building)
+    _sync_directories(tablespaces)
+    building.rename(final)
+    _sync_directories(home, deep=False)
+    return restored
+
+
+class _Rebuild:
+    def __init__(
+        self,
+        task: RestoreTask,
+        root: Path,
+        tablespaces: Path,
+        packs: Packs,
+        store: ObjectStore,
+        keys: ClusterKeys,
+    ) -> None:
+        self._task, self._root, self._tablespaces = task, root, tablespaces
+        self._packs, self._store, self._keys = packs, store, keys
+        self._links: dict[int, Path] = {}
+        self._label_files: dict[str, bytes] = {}
+        self._restored = Restored()
+
+    def run(self, on_progress: Callable[[int], None]) -> Restored:
+        flying: deque[Future[int]] = deque()
+        with ThreadPoolExecutor(self._task.workers, "restore") as pool:
+            try:
+                for stored, lines in _by_map(
+                    self._placed(manifest.read(self._store, self._keys, self._task.manifest))
+                ):
+                    flying.append(pool.submit(self._write_map, stored, lines))
+                    while len(flying) >= self._task.workers * _IN_FLIGHT_PER_WORKER:
+                        self._count(flying.popleft().result(), on_progress)
+                while flying:
+                    self._count(flying.popleft().result(), on_progress)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        self._write_tablespace_map()
+        write_small(b"", self._root / "recovery.signal", 0o600)
+        return self._restored
+
+    def _count(self, written: int, on_progress: Callable[[int], None]) -> None:
+        self._restored.bytes += written
+        on_progress(self._restored.bytes)
+
+    def _placed(self, lines: Iterable[Line]) -> Iterator[Line]:
+        """Do what needs no packs; pass on the lines of maps and of files that have bytes."""
+        for line in lines:
+            kind = line["t"]
+            if kind == "node":
+                self._check_version(line)
+                self._restored.head = line
+            elif kind == "extension":
+                self._restored.extensions.append(line)
+            elif kind == "collation":
+                self._restored.collations.append(line)
+            elif kind == "pack":
+                self._packs.expect(line["id"], line["size"], line["index"])
+            elif kind == "dir":
+                self._make_directory(line["path"], line["mode"])
+            elif kind == "link":
+                self._make_tablespace(int(line["oid"]))
+            elif kind == "file" and line["map"] is None:
+                write_small(b"", self._target(line["path"]), line["mode"])
+                self._restored.files += 1
+            elif kind in ("map", "file", "wal"):
+                self._restored.files += kind == "file"
+                yield line
+
+    def _check_version(self, head: Line) -> None:
+        major = head["pg_version_num"] // 10000
+        if major != self._task.pg_major:
+            raise RestoreFailed(
+                f"the snapshot is of PostgreSQL {major}, this host runs {self._task.pg_major}",
+                hint="point pg_bin to a server of the same major version",
+            )
+
+    def _make_directory(self, path: str, mode: int) -> None:
+        target = self._target(path)
+        try:
+            target.mkdir(exist_ok=True)
+        except FileNotFoundError:
+            raise RepositoryDamaged(f"a manifest names no directory for {target}") from None
+        target.chmod(mode)  # whatever our umask is
+
+    def _make_tablespace(self, oid: int) -> None:
+        """A tablespace lies below the new node, wherever it lay at home: the old place is somebody's live data."""
+        place = self._tablespaces / str(oid)
+        place.mkdir(mode=0o700)
+        (self._root / "pg_tblspc" / str(oid)).symlink_to(place)
+        self._links[oid] = place
+
+    def _target(self, path: str) -> Path:
+        if path.startswith("@"):
+            return self._root / path.rpartition("/")[2]
+        parts = path.split("/")
+        if parts[0] == "pg_tblspc" and len(parts) > 1 and int(parts[1]) in self._links:
+            return self._links[int(parts[1])].joinpath(*parts[2:])
+        return self._root / path
+
+    def _write_map(self, stored: Stored, lines: list[Line]) -> int:
+        """Write all files of one map; returns their bytes. One writer per file: several slow each other down."""
+        loaded = maps.load(self._store, self._keys, stored)
+        written = 0
+        for line in lines:
+            target = (
+                self._root / "pg_wal" / line["path"] if line["t"] == "wal" else self._target(line["path"])
+            )
+            if line["entry"] >= len(loaded.entries):
+                raise RepositoryDamaged(f"map {stored.id} has no entry {line['entry']}")
+            entry = loaded.entries[line["entry"]]
+            size = write_file(self._packs, loaded, entry, target, line.get("mode", 0o600))
+            if size != line["size"]:
+                raise RepositoryDamaged(
+                    f"map {stored.id} holds {size} bytes of {line['path']}, not {line['size']}"
+                )
+            written += size
+        return written
+
+    def _write_tablespace_map(self) -> None:
+        """Recovery makes the links anew from this file, so it must name the new places."""
+        (self._root / "tablespace_map").unlink(missing_ok=True)
+        if self._links:
+            rows = [f"{oid} {_escaped(str(place))}\n" for oid, place in sorted(self._links.items())]
+            write_small(os.fsencode("".join(rows)), self._root / "tablespace_map", 0o600)
+
+
+def _escaped(path: str) -> str:
+    # src/backend/backup/basebackup.c, build_backup_content's counterpart read_tablespace_map: backslash escapes.
+    return path.replace("\\", "\\\\").replace("\n", "\\\n").replace("\r", "\\\r")
+
+
+def _by_map(lines: Iterable[Line]) -> Iterator[tuple[Stored, list[Line]]]:
+    """Each map with the files it holds; they follow it at once (docs/format.md, section 5)."""
+    stored: Stored | None = None
+    files: list[Line] = []
+    for line in lines:
+        if line["t"] != "map":
+            if stored is None or line["map"] != stored.id:
+                raise RepositoryDamaged(f"{line['path']} does not follow its map")
+            files.append(line)
+            continue
+        if stored is not None:
+            yield stored, files
+        stored, files = Stored(line["id"], line["size"], line["hash"]), []
+    if stored is not None:
+        yield stored, files
+
+
+def _check_space(home: Path, expected: int) -> None:
+    free = shutil.disk_usage(home).free
+    if free < expected + _SPARE:
+        raise RestoreFailed(f"{home} has {free} bytes free, {expected + _SPARE} are needed", hint="make room")
+
+
+def _own(home: Path, owner: tuple[int, int] | None) -> None:
+    if owner is None:
+        return
+    for directory, _, names in os.walk(home):
+        for path in (directory, *(f"{directory}/{name}" for name in names)):
+            os.chown(path, *owner, follow_symlinks=False)
+
+
+def _sync_directories(root: Path, *, deep: bool = True) -> None:
+    directories = [Path(directory) for directory, _, _ in os.walk(root)] if deep else [root]
+    for directory in directories:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

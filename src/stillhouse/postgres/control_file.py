@@ -1,0 +1,46 @@
+"""`global/pg_control`: read untorn, proved by its CRC."""
+
+import struct
+import time
+from collections.abc import Callable
+
+import google_crc32c
+
+from stillhouse.errors import CaptureFailed
+
+# Offset of ControlFileData.crc by pg_control_version (src/include/catalog/pg_control.h), checked by trying each
+# offset on files of PostgreSQL 15 and 18.
+CRC_OFFSET = {1300: 288, 1800: 292}
+
+
+def is_whole(image: bytes) -> bool:
+    """True when the image's CRC-32C fits, i.e. it was not read while being written."""
+    if len(image) < 12:
+        return False
+    (version,) = struct.unpack_from("<I", image, 8)
+    offset = CRC_OFFSET.get(version)
+    if offset is None:
+        raise CaptureFailed(
+            f"pg_control version {version} is not known", hint="supported: PostgreSQL 15 to 18"
+        )
+    if len(image) < offset + 4:
+        return False
+    (stored,) = struct.unpack_from("<I", image, offset)
+    return bool(google_crc32c.value(image[:offset]) == stored)
+
+
+def read_whole(read: Callable[[], bytes], tries: int = 20) -> bytes:
+    """Read until the CRC fits. PostgreSQL rewrites the file in place, so a reader can see half of each.
+
+    Raises CaptureFailed when no read in `tries` was whole: then the file itself is damaged.
+    """
+    for _ in range(tries):
+        image = read()
+        if is_whole(image):
+            return image
+        time.sleep(0.01)
+    raise CaptureFailed("pg_control fails its CRC at every read", hint="run pg_controldata on the node")
+
+
+def system_identifier(image: bytes) -> int:
+    return int(struct.unpack_from("<Q", image, 0)[0])

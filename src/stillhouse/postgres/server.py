@@ -1,0 +1,295 @@
+"""The life cycle of one server: made, started, found running, stopped. It outlives the service."""
+
+import os
+import re
+import secrets
+import shlex
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from stillhouse.clock import SystemClock
+from stillhouse.domain.cluster import Node
+from stillhouse.errors import InvalidInput, NodeUnreachable, ProvisionFailed
+from stillhouse.postgres import session
+from stillhouse.postgres.account import Account, give, login_names
+from stillhouse.postgres.binaries import Binaries
+
+StopMode = Literal["smart", "fast", "immediate"]
+
+START_SECONDS = 60.0
+STOP_SECONDS = 60.0
+_POLL_SECONDS = 0.05
+
+_LONGEST_SOCKET_PATH = 107  # sun_path of sockaddr_un(7), less its final NUL
+# pg_ctl hands paths to a shell between double quotes; a list of socket directories is split at commas.
+_UNSAFE_IN_PATH = re.compile(r"[\"'`$\\,\n]")
+
+# Where a server listens is not among these but given at each start: a data directory that was
+# captured from one node and restored as another must not carry the first one's address.
+_SETTINGS = {
+    "max_connections": "100",
+    "max_prepared_transactions": "64",
+    "max_wal_senders": "10",
+    "max_replication_slots": "10",
+    "shared_buffers": "64MB",
+    "wal_level": "replica",
+    "password_encryption": "scram-sha-256",
+    "log_line_prefix": "%m [%p] %q%u@%d ",
+    "log_timezone": "UTC",
+    "timezone": "UTC",
+}
+_SETTINGS_SINCE_17 = {"summarize_wal": "on"}
+
+_ACCESS_RULES = f"""\
+# Written by Stillhouse at each start of the server.
+local all         {session.SUPERUSER} peer map={session.SUPERUSER}
+local replication {session.SUPERUSER} peer map={session.SUPERUSER}
+host  all         {session.SUPERUSER} all reject
+host  replication all all reject
+host  all         all 127.0.0.0/8 scram-sha-256
+"""
+
+
+def check_paths(node: Node) -> None:
+    """Raises InvalidInput when PostgreSQL could not be run with the node's paths."""
+    for path in (node.directory, node.socket):
+        if found := _UNSAFE_IN_PATH.search(path):
+            raise InvalidInput(f"the path {path} holds {found[0]!r}", hint="choose another data directory")
+    socket = f"{node.socket}/.s.PGSQL.{node.port}"
+    if len(os.fsencode(socket)) > _LONGEST_SOCKET_PATH:
+        raise InvalidInput(
+            f"the path of a node's socket, {socket}, is longer than {_LONGEST_SOCKET_PATH} bytes",
+            hint="choose a data directory with a shorter path",
+        )
+
+
+def initialise(binaries: Binaries, node: Node) -> None:
+    """Make the node's directory and an empty database system in it, once.
+
+    `pgdata` appears whole or not at all, so whoever was killed half-way simply calls again.
+    """
+    check_paths(node)
+    data = _data_directory(node)
+    if data.exists():
+        return
+    for directory in (Path(node.directory), Path(node.directory, "tablespaces")):
+        _private_directory(directory, binaries.account)
+    # A name of its own: the initdb of a killed service is still at work for a second, on its own.
+    fresh = data.with_name(f"pgdata.{secrets.token_hex(4)}.new")
+    answer = binaries.run(
+        "initdb",
+        f"--pgdata={fresh}",
+        f"--username={session.SUPERUSER}",
+        "--auth-local=peer",
+        "--auth-host=scram-sha-256",
+        "--data-checksums",
+        "--encoding=UTF8",
+        # Sorts alike on every host: a restored clone's indexes are right wherever it runs.
+        "--locale=C",
+        timeout=300,
+    )
+    if answer.returncode != 0:
+        raise ProvisionFailed(f"initdb of node {node.name} failed: {_tail(answer.stderr or answer.stdout)}")
+    settings = _SETTINGS | (_SETTINGS_SINCE_17 if binaries.major >= 17 else {})
+    ours = "".join(f"{name} = '{value}'\n" for name, value in settings.items())
+    defaults = (fresh / "postgresql.conf").read_text()
+    _write(fresh / "postgresql.conf", f"{defaults}\n# Stillhouse's own:\n{ours}", binaries.account)
+    fresh.rename(data)
+    _sync_directory(data.parent)
+    for abandoned in data.parent.glob("pgdata.*.new"):
+        shutil.rmtree(abandoned, ignore_errors=True)
+
+
+def start(
+    binaries: Binaries,
+    node: Node,
+    settings: Mapping[str, str] | None = None,
+    *,
+    timeout_seconds: float = START_SECONDS,
+) -> None:
+    """Have the server run and answer. One that runs already is adopted as it is.
+
+    `settings` prevail over every file and over the node's address: {"listen_addresses": ""} keeps it
+    to its socket. Raises NodeUnreachable.
+    """
+    check_paths(node)
+    logged = _log_size(node)
+    # In this order: a lock that appears after the first look is that of a server on its way up.
+    locked = _lock_file(node).exists()
+    if process_id(node) is None:
+        if locked:
+            _clear_stale_locks(node)
+        _private_directory(Path(node.socket), binaries.account)
+        _write_access_rules(node, binaries.account)
+        _launch(binaries, node, settings or {}, timeout_seconds, logged)
+    _await_answer(node, timeout_seconds, logged)
+
+
+def stop(
+    binaries: Binaries, node: Node, mode: StopMode = "fast", *, timeout_seconds: float = STOP_SECONDS
+) -> None:
+    """Have the server not run. Raises NodeUnreachable when it does not end in time."""
+    if process_id(node) is None:
+        return
+    answer = _control(binaries, node, "stop", f"--mode={mode}", timeout_seconds=timeout_seconds)
+    if answer.returncode != 0 and process_id(node) is not None:
+        raise NodeUnreachable(f"node {node.name} does not stop: {_tail(answer.stderr)}")
+
+
+def restart(binaries: Binaries, node: Node, settings: Mapping[str, str] | None = None) -> None:
+    stop(binaries, node)
+    start(binaries, node, settings)
+
+
+def reload(binaries: Binaries, node: Node) -> None:
+    """Have the server read its files again."""
+    _write_access_rules(node, binaries.account)
+    answer = _control(binaries, node, "reload", timeout_seconds=STOP_SECONDS)
+    if answer.returncode != 0:
+        raise NodeUnreachable(f"node {node.name} cannot reload: {_tail(answer.stderr)}")
+
+
+def is_running(node: Node) -> bool:
+    """Whether the server is there and answers."""
+    return process_id(node) is not None and _answers(node)
+
+
+def process_id(node: Node) -> int | None:
+    """The postmaster that is in charge of the node's data directory, whoever started it.
+
+    Told by its command line, since its number alone may be another process's after a reboot of the host or a
+    restart of the container; its working directory would need a privilege that containers' root lacks.
+    """
+    try:
+        lines = _lock_file(node).read_text().splitlines()
+        arguments = Path("/proc", str(int(lines[0])), "cmdline").read_bytes().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError, IndexError, ValueError):
+        return None
+    wanted = [b"-D", os.fsencode(_data_directory(node))]
+    return int(lines[0]) if arguments[1:3] == wanted else None
+
+
+def _launch(
+    binaries: Binaries, node: Node, settings: Mapping[str, str], timeout_seconds: float, logged: int
+) -> None:
+    effective = {
+        "listen_addresses": node.host,
+        "port": str(node.port),
+        "unix_socket_directories": node.socket,
+        # A restored postgresql.conf may name its source's: with that data_directory, this would be its server.
+        "data_directory": str(_data_directory(node)),
+        "hba_file": str(_data_directory(node) / "pg_hba.conf"),
+        "ident_file": str(_data_directory(node) / "pg_ident.conf"),
+        "external_pid_file": f"{node.directory}/server.pid",
+        **settings,
+    }
+    options = " ".join(f"-c {shlex.quote(f'{name}={value}')}" for name, value in effective.items())
+    log = f"--log={_log(node)}"
+    answer = _control(binaries, node, "start", log, f"--options={options}", timeout_seconds=timeout_seconds)
+    # A launch by a service that was killed meanwhile may have been first; then its server is ours.
+    if answer.returncode != 0 and process_id(node) is None:
+        raise _not_started(node, logged, answer.stderr)
+
+
+def _control(
+    binaries: Binaries, node: Node, action: str, *options: str, timeout_seconds: float
+) -> subprocess.CompletedProcess[str]:
+    # `-w` always: an action that is only asked for is an action whose failure nobody sees.
+    waiting = [] if action == "reload" else ["-w", f"--timeout={max(1, round(timeout_seconds))}"]
+    data = f"--pgdata={_data_directory(node)}"
+    return binaries.run("pg_ctl", action, data, *waiting, *options, timeout=timeout_seconds + 30)
+
+
+def _await_answer(node: Node, timeout_seconds: float, logged: int) -> None:
+    clock = SystemClock()
+    latest = clock.monotonic() + timeout_seconds
+    while not _answers(node):
+        # pg_ctl is content with a server that still recovers, and it may fail in that yet.
+        if process_id(node) is None:
+            raise _not_started(node, logged)
+        if clock.monotonic() > latest:
+            raise NodeUnreachable(f"node {node.name} runs but does not answer")
+        clock.sleep(_POLL_SECONDS)
+
+
+def _not_started(node: Node, logged: int, otherwise: str = "") -> NodeUnreachable:
+    """The error that says why: what was fatal to the server since its log was `logged` bytes long."""
+    log = _log(node)
+    told = log.read_bytes()[logged:].decode(errors="replace") if log.exists() else otherwise
+    # Not those that only refused a session of ours meanwhile.
+    lines = [line for line in told.splitlines() if f"{session.SUPERUSER}@" not in line]
+    fatal = "\n".join(line for line in lines if "FATAL:" in line or "PANIC:" in line)
+    return NodeUnreachable(f"node {node.name} does not start: {_tail(fatal or told)}", hint=f"see {log}")
+
+
+def _answers(node: Node) -> bool:
+    try:
+        session.connect(node, "postgres", application_name="stillhouse life sign").close()
+    except NodeUnreachable:
+        return False
+    return True
+
+
+def _clear_stale_locks(node: Node) -> None:
+    """Remove what a dead server left, whose number another process may bear by now.
+
+    PostgreSQL would take that process for a server and refuse to start (CreateLockFile in
+    src/backend/utils/init/miscinit.c). Orphans of the dead server still keep a new one out: by its shared memory.
+    """
+    for lock in (_lock_file(node), *Path(node.socket).glob(".s.PGSQL.*.lock")):
+        lock.unlink(missing_ok=True)
+
+
+def _write_access_rules(node: Node, account: Account | None) -> None:
+    data = _data_directory(node)
+    names = "".join(f'{session.SUPERUSER} "{name}" {session.SUPERUSER}\n' for name in login_names(account))
+    _write(data / "pg_ident.conf", names, account)
+    _write(data / "pg_hba.conf", _ACCESS_RULES, account)
+
+
+def _write(path: Path, text: str, account: Account | None) -> None:
+    """Replace a file of the account's as a whole. O_EXCL: a link planted there is not followed, we may be root."""
+    fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    give(fresh, account)
+    fresh.rename(path)
+
+
+def _private_directory(path: Path, account: Account | None) -> None:
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.chmod(0o700)
+    give(path, account)
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _data_directory(node: Node) -> Path:
+    return Path(node.directory, "pgdata")
+
+
+def _log(node: Node) -> Path:
+    return Path(node.directory, "server.log")
+
+
+def _log_size(node: Node) -> int:
+    return _log(node).stat().st_size if _log(node).exists() else 0
+
+
+def _lock_file(node: Node) -> Path:
+    return _data_directory(node) / "postmaster.pid"
+
+
+def _tail(text: str) -> str:
+    return " / ".join(text.strip().splitlines()[-4:])

@@ -1,0 +1,78 @@
+"""Sessions of the service on one server: as superuser, through its private socket, with no search path."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import sql as sql
+
+from stillhouse.domain.cluster import Node
+from stillhouse.errors import NodeUnreachable, StillhouseError
+
+SUPERUSER = "stillhouse"
+CONNECT_SECONDS = 10
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+Error = psycopg.Error
+# What may be otherwise at the next try: a broken connection, a time-out, a lock not had, an object that
+# somebody dropped or replaced between two looks at the catalog.
+PASSING_ERRORS = (
+    psycopg.OperationalError,
+    psycopg.InternalError,
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedObject,
+    psycopg.errors.WrongObjectType,
+)
+
+
+def connect(
+    node: Node,
+    database: str,
+    *,
+    autocommit: bool = True,
+    application_name: str = "stillhouse",
+    settings: Mapping[str, str] | None = None,
+) -> Connection:
+    """Log in as superuser by peer authentication. Names that are not pg_catalog's must be qualified.
+
+    `settings` are the session's own, such as {"statement_timeout": "2s"}. Raises NodeUnreachable.
+    """
+    session_settings = {"search_path": "", **(settings or {})}
+    try:
+        return psycopg.connect(
+            host=node.socket,
+            port=node.port,
+            user=SUPERUSER,
+            dbname=database,
+            autocommit=autocommit,
+            application_name=application_name,
+            connect_timeout=CONNECT_SECONDS,
+            client_encoding="UTF8",
+            options=" ".join(f"-c {name}={_escape(value)}" for name, value in session_settings.items()),
+        )
+    except psycopg.OperationalError as error:
+        reason = str(error).strip().replace("\n", " ")
+        raise NodeUnreachable(f"node {node.name} does not answer: {reason}") from error
+
+
+@contextmanager
+def refusing_as(failure: type[StillhouseError], node: Node) -> Iterator[None]:
+    """A server's errors in our words: NodeUnreachable when another try may help, else `failure`."""
+    try:
+        yield
+    except Error as error:
+        told = NodeUnreachable if isinstance(error, PASSING_ERRORS) else failure
+        reason = str(error).partition("\n")[0]
+        raise told(f"node {node.name}: {reason}") from error
+
+
+def scram_verifier(connection: Connection, role: str, password: str) -> str:
+    """What the server stores for `password`; sent in its place, the password is in no statement and no log."""
+    verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
+    return verifier.decode()
+
+
+def _escape(value: str) -> str:
+    """Options are split at white space unless escaped (src/backend/utils/init/postinit.c, pg_split_opts)."""
+    return "".join(f"\\{char}" if char.isspace() or char == "\\" else char for char in value)

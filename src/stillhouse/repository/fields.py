@@ -1,0 +1,22 @@
+"""JSON objects of a repository: parsed by one rule, so that later programs can add fields (docs/format.md)."""
+
+import json
+from typing import Any
+
+from stillhouse.errors import RepositoryDamaged
+
+Fields = dict[str, Any]
+
+
+def parse(name: str, text: bytes) -> Fields:
+    """Raises RepositoryDamaged, naming the object, for anything but a JSON object that this program may read."""
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError):
+        raise RepositoryDamaged(f"{name} holds what is not JSON") from None
+    if not isinstance(fields, dict):
+        raise RepositoryDamaged(f"{name} holds what is not a JSON object")
+    # A field this program does not know is ignored, unless its author said by a capital that it must not be.
+    if critical := [field for field in fields if field[:1].isupper()]:
+        raise RepositoryDamaged(f"{name} needs a newer program: it holds {critical[0]!r}")
+    return fields

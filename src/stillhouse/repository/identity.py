@@ -1,0 +1,26 @@
+"""Which repository this is: an unmounted disk or a mistyped bucket must not pass for an empty new one."""
+
+from stillhouse.domain.ids import new_hex
+from stillhouse.errors import ObjectMissing, StoreUnavailable
+from stillhouse.storage.store import ObjectStore
+
+_KEY = "repository"
+
+
+def claim(store: ObjectStore) -> str:
+    """The repository's id (32 hex digits), drawn when it has none yet."""
+    store.create(_KEY, [new_hex().encode()])
+    return store.get(_KEY).decode()
+
+
+def check(store: ObjectStore, repository_id: str) -> None:
+    """Raises StoreUnavailable when what lies there is not the repository of that id."""
+    try:
+        found = store.get(_KEY).decode(errors="replace")
+    except ObjectMissing:
+        found = "none"
+    if found != repository_id:
+        raise StoreUnavailable(
+            f"the repository is not there: {repository_id} is wanted, {found} was found",
+            hint="is its disk mounted, and the location right?",
+        )

@@ -1,0 +1,175 @@
+"""The key hierarchy: KEK > cluster keys > object keys (docs/format.md, section 2)."""
+
+import base64
+import json
+import os
+import re
+import secrets
+import struct
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from blake3 import blake3
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
+
+from stillhouse.errors import InvalidInput, RepositoryDamaged
+from stillhouse.repository import layout
+from stillhouse.repository.fields import parse
+from stillhouse.storage.store import ObjectStore
+
+KEY_BYTES = 32
+_GENERATION = re.compile(r"[0-9]{8}")
+_MAX_OBJECT = 4096
+
+
+@dataclass(frozen=True)
+class Kek:
+    """The key-encryption key. Whoever has it and the bucket has the data; without it the bucket is noise."""
+
+    secret: bytes
+
+    @property
+    def id(self) -> str:
+        return blake3(self.secret, derive_key_context="stillhouse kek id v1").hexdigest(8)
+
+    def __repr__(self) -> str:
+        return f"Kek({self.id})"
+
+
+def load_or_create_kek(path: Path) -> tuple[Kek, bool]:
+    """The KEK in `path` (64 hex digits), made on first use; True when it was made just now.
+
+    Raises InvalidInput when the file holds something else: guessing a key would make unreadable snapshots.
+    """
+    created = not path.exists() and _create_kek(path)
+    try:
+        secret = bytes.fromhex(path.read_text("ascii").strip())
+    except ValueError:
+        secret = b""
+    if len(secret) != KEY_BYTES:
+        raise InvalidInput(f"{path} is not a key: 64 hex digits expected")
+    return Kek(secret), created
+
+
+def _create_kek(path: Path) -> bool:
+    """False when another was quicker. Its name appears with the whole key in it, or not at all."""
+    # Durable before anything is encrypted with it: a key lost in a power cut would take every snapshot along.
+    written = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        descriptor = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(os.urandom(KEY_BYTES).hex() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        path.hardlink_to(written)
+    except FileExistsError:
+        return False
+    finally:
+        written.unlink(missing_ok=True)
+        _sync_directory(path.parent)
+    return True
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True)
+class ClusterKeys:
+    """A cluster's keys, opened. `generations` maps each generation to its cluster key."""
+
+    cluster: uuid.UUID
+    generations: dict[int, bytes]
+    fingerprint_key: bytes
+
+    def __repr__(self) -> str:
+        return f"ClusterKeys({self.cluster}, generations={sorted(self.generations)})"
+
+    @property
+    def newest(self) -> int:
+        return max(self.generations)
+
+    def wrap(self, object_key: bytes, named: bytes) -> bytes:
+        """An object key wrapped by the newest generation: 40 bytes, good only for the header `named` begins."""
+        return aes_key_wrap(self._wrapping(self.newest, named), object_key)
+
+    def unwrap(self, generation: int, wrapped: bytes, named: bytes) -> bytes:
+        """Raises RepositoryDamaged when the generation is unknown or the bytes were altered."""
+        if generation not in self.generations:
+            raise RepositoryDamaged(f"cluster {self.cluster} has no keys of generation {generation}")
+        try:
+            return aes_key_unwrap(self._wrapping(generation, named), wrapped)
+        except InvalidUnwrap:
+            raise RepositoryDamaged(f"an object key of cluster {self.cluster} does not unwrap") from None
+
+    def _wrapping(self, generation: int, named: bytes) -> bytes:
+        return blake3(b"stillhouse wrap 1" + named, key=self.generations[generation]).digest()
+
+    def fingerprint(self, page: bytes | memoryview) -> bytes:
+        """Eight bytes that tell pages apart, the same in every pack of the cluster."""
+        return blake3(page, key=self.fingerprint_key).digest(8)
+
+
+def create_or_open(store: ObjectStore, kek: Kek, cluster: str) -> ClusterKeys:
+    """The cluster's keys, generation 1 made on first use. Two first users race through the conditional create."""
+    if not any(store.list(layout.keys_of(cluster))):
+        store.create(layout.keys(cluster, 1, kek.id), [_seal(kek, cluster, 1, os.urandom(2 * KEY_BYTES))])
+    return open_keys(store, kek, cluster)
+
+
+def open_keys(store: ObjectStore, kek: Kek, cluster: str) -> ClusterKeys:
+    """Raises RepositoryDamaged when a generation is unreadable or missing, InvalidInput when another KEK sealed it."""
+    generations: dict[int, bytes] = {}
+    fingerprint_keys: set[bytes] = set()
+    found = [stored.key for stored in store.list(layout.keys_of(cluster))]
+    for key in found:
+        number, _, kek_id = key.removeprefix(layout.keys_of(cluster)).partition("/")
+        if kek_id == kek.id and _GENERATION.fullmatch(number):
+            secret = _open(kek, cluster, key, int(number), store.get(key))
+            generations[int(number)] = secret[:KEY_BYTES]
+            fingerprint_keys.add(secret[KEY_BYTES:])
+    if found and not generations:
+        raise InvalidInput(
+            f"cluster {cluster} was sealed with another KEK than {kek.id}", hint="check kek_file"
+        )
+    if len(fingerprint_keys) != 1:
+        raise RepositoryDamaged(f"cluster {cluster} has no keys", hint="shredded, or not in this repository")
+    return ClusterKeys(uuid.UUID(cluster), generations, fingerprint_keys.pop())
+
+
+def _bound_to(cluster: str, generation: int) -> bytes:
+    return b"stillhouse keys 1" + uuid.UUID(cluster).bytes + struct.pack("<I", generation)
+
+
+def _seal(kek: Kek, cluster: str, generation: int, secret: bytes) -> bytes:
+    nonce = os.urandom(12)
+    wrapped = AESGCM(kek.secret).encrypt(nonce, secret, _bound_to(cluster, generation))
+    return json.dumps(
+        {
+            "format": 1,
+            "generation": generation,
+            "cluster": cluster,
+            "kek_id": kek.id,
+            "wrap": "aes-256-gcm",
+            "nonce": base64.b64encode(nonce).decode(),
+            "wrapped": base64.b64encode(wrapped).decode(),
+        }
+    ).encode()
+
+
+def _open(kek: Kek, cluster: str, key: str, generation: int, stored: bytes) -> bytes:
+    if len(stored) > _MAX_OBJECT:
+        raise RepositoryDamaged(f"{key} is larger than any keys")
+    fields = parse(key, stored)
+    try:
+        nonce, wrapped = base64.b64decode(fields["nonce"]), base64.b64decode(fields["wrapped"])
+        return AESGCM(kek.secret).decrypt(nonce, wrapped, _bound_to(cluster, generation))
+    except (ValueError, KeyError, TypeError, InvalidTag):
+        raise RepositoryDamaged(f"{key} does not open with KEK {kek.id}") from None

@@ -1,0 +1,37 @@
+"""Keys of objects in a repository (docs/format.md, section 1)."""
+
+
+def keys(cluster: str, generation: int, kek_id: str) -> str:
+    return f"c/{cluster}/keys/{generation:08d}/{kek_id}"
+
+
+def keys_of(cluster: str) -> str:
+    return f"c/{cluster}/keys/"
+
+
+def packs_of(cluster: str) -> str:
+    return f"c/{cluster}/packs/"
+
+
+def maps_of(cluster: str) -> str:
+    return f"c/{cluster}/maps/"
+
+
+def pack(cluster: str, pack_id: str) -> str:
+    return f"c/{cluster}/packs/{pack_id}"
+
+
+def map_(cluster: str, map_id: str) -> str:
+    return f"c/{cluster}/maps/{map_id}"
+
+
+def manifest(cluster: str, manifest_id: str) -> str:
+    return f"c/{cluster}/manifests/{manifest_id}"
+
+
+def root(cluster: str, snapshot: str) -> str:
+    return f"c/{cluster}/roots/{snapshot}"
+
+
+def trash(cluster: str, snapshot: str) -> str:
+    return f"c/{cluster}/trash/{snapshot}"

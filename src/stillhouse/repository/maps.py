@@ -1,0 +1,196 @@
+"""Maps: where in the packs each page and byte of some files lies (docs/format.md, section 4)."""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stillhouse.domain.ids import new_hex
+from stillhouse.errors import RepositoryDamaged
+from stillhouse.repository import layout, sealed
+from stillhouse.repository.container import Type
+from stillhouse.repository.keys import ClusterKeys
+from stillhouse.repository.sealed import Stored
+from stillhouse.storage.store import ObjectStore
+
+HOLE = 0xFFFFFFFF
+"""In place of a frame: the page is all zeros and stored nowhere."""
+
+_PAGES, _BYTES = 1, 2
+_ENTRY = struct.Struct("<BBHI")
+_MAX_BODY = 64 << 20
+_LOG_PAGE_SIZES = range(10, 16)
+
+
+@dataclass(frozen=True, order=True)
+class FrameRef:
+    """A frame: the pack that holds it and its ordinal there."""
+
+    pack: str
+    ordinal: int
+
+
+@dataclass(frozen=True)
+class PlacedPages:
+    """Where consecutive pages of a file lie: page i is page `slot[i]` of `frames[frame[i]]`, or a HOLE."""
+
+    frames: Sequence[FrameRef]
+    frame: NDArray[np.uint32]
+    slot: NDArray[np.uint16]
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Part of a file's bytes; no frame means zeros."""
+
+    frame: FrameRef | None
+    offset: int
+    length: int
+
+
+class MapBuilder:
+    """Collects entries of one map object."""
+
+    def __init__(self) -> None:
+        self._packs: dict[str, int] = {}
+        self._frames: dict[FrameRef, int] = {}
+        self._entries: list[bytes] = []
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def packs(self) -> frozenset[str]:
+        """Every pack that must be durable before this map is stored."""
+        return frozenset(self._packs)
+
+    def add_pages(self, page_size: int, pieces: Sequence[PlacedPages]) -> int:
+        """One file of whole pages, given piece by piece; returns the entry's ordinal."""
+        frame = np.concatenate([self._renumbered(piece) for piece in pieces])
+        slot = np.concatenate([piece.slot for piece in pieces])
+        head = _ENTRY.pack(_PAGES, page_size.bit_length() - 1, 0, len(frame))
+        return self._append(head + frame.astype("<u4").tobytes() + slot.astype("<u2").tobytes())
+
+    def add_bytes(self, extents: Sequence[Extent]) -> int:
+        """One file as extents joined in order; returns the entry's ordinal."""
+        head = _ENTRY.pack(_BYTES, 0, 0, len(extents))
+        numbers = [
+            (HOLE if extent.frame is None else self._number(extent.frame), extent.offset, extent.length)
+            for extent in extents
+        ]
+        return self._append(head + b"".join(struct.pack("<III", *row) for row in numbers))
+
+    def _append(self, entry: bytes) -> int:
+        self._entries.append(entry)
+        self.bytes += len(entry)
+        return len(self._entries) - 1
+
+    def _number(self, ref: FrameRef) -> int:
+        self._packs.setdefault(ref.pack, len(self._packs))
+        return self._frames.setdefault(ref, len(self._frames))
+
+    def _renumbered(self, piece: PlacedPages) -> NDArray[np.uint32]:
+        used = np.unique(piece.frame[piece.frame != HOLE])
+        numbers = np.zeros(len(piece.frames), np.uint32)
+        for index in used:
+            numbers[index] = self._number(piece.frames[index])
+        holes = piece.frame == HOLE
+        if not len(piece.frames):
+            return piece.frame
+        return np.where(holes, np.uint32(HOLE), numbers[np.where(holes, 0, piece.frame)])
+
+    def encode(self) -> bytes:
+        frames = [struct.pack("<II", self._packs[ref.pack], ref.ordinal) for ref in self._frames]
+        packs = [bytes.fromhex(pack) for pack in self._packs]
+        return b"".join(
+            part for rows in (packs, frames, self._entries) for part in (struct.pack("<I", len(rows)), *rows)
+        )
+
+    def store(self, store: ObjectStore, keys: ClusterKeys) -> Stored:
+        """Seal and store the map under a fresh id; durable on return."""
+        map_id = new_hex()
+        chunks = sealed.seal(keys, Type.MAP, map_id, self.encode())
+        return sealed.create(store, layout.map_(str(keys.cluster), map_id), map_id, chunks)
+
+
+@dataclass(frozen=True)
+class PagesEntry:
+    page_size: int
+    frame: NDArray[np.uint32]
+    slot: NDArray[np.uint16]
+
+
+@dataclass(frozen=True)
+class BytesEntry:
+    extents: NDArray[np.uint32]
+    """Shape (n, 3): frame, offset, length."""
+
+
+@dataclass(frozen=True)
+class Map:
+    """`frames` has shape (m, 2): index into `packs`, ordinal."""
+
+    packs: tuple[str, ...]
+    frames: NDArray[np.uint32]
+    entries: tuple[PagesEntry | BytesEntry, ...]
+
+    def ref(self, frame: int) -> FrameRef:
+        pack, ordinal = self.frames[frame]
+        return FrameRef(self.packs[pack], int(ordinal))
+
+
+def load(store: ObjectStore, keys: ClusterKeys, stored: Stored) -> Map:
+    """Raises RepositoryDamaged when the object is not the one the manifest names."""
+    key = layout.map_(str(keys.cluster), stored.id)
+    return decode(key, b"".join(sealed.open_stored(store, keys, key, stored).plain()))
+
+
+def decode(name: str, body: bytes) -> Map:
+    """Raises RepositoryDamaged for a body that is cut short or points outside itself."""
+    if len(body) > _MAX_BODY:
+        raise RepositoryDamaged(f"{name} is larger than any map")
+    try:
+        return _decode(body)
+    except (struct.error, ValueError, IndexError):
+        raise RepositoryDamaged(f"{name} is not a map") from None
+
+
+def _decode(body: bytes) -> Map:
+    (count,) = struct.unpack_from("<I", body, 0)
+    at = 4
+    if 16 * count > len(body):
+        raise ValueError("more packs than bytes")
+    packs = tuple(body[at + 16 * i : at + 16 * i + 16].hex() for i in range(count))
+    at += 16 * count
+    (count,) = struct.unpack_from("<I", body, at)
+    frames = np.frombuffer(body, "<u4", 2 * count, at + 4).reshape(count, 2)
+    at += 4 + 8 * count
+    if count and int(frames[:, 0].max()) >= len(packs):
+        raise ValueError("a frame names no pack")
+    (entries,) = struct.unpack_from("<I", body, at)
+    at += 4
+    found: list[PagesEntry | BytesEntry] = []
+    for _ in range(entries):
+        kind, log_size, _, n = _ENTRY.unpack_from(body, at)
+        at += _ENTRY.size
+        if kind == _PAGES and log_size in _LOG_PAGE_SIZES:
+            frame = np.frombuffer(body, "<u4", n, at)
+            slot = np.frombuffer(body, "<u2", n, at + 4 * n)
+            at += 6 * n
+            used = frame[frame != HOLE]
+            found.append(PagesEntry(1 << log_size, frame, slot))
+        elif kind == _BYTES and not log_size:
+            extents = np.frombuffer(body, "<u4", 3 * n, at).reshape(n, 3)
+            at += 12 * n
+            used = extents[:, 0][extents[:, 0] != HOLE]
+            found.append(BytesEntry(extents))
+        else:
+            raise ValueError("unknown kind of entry")
+        if len(used) and int(used.max()) >= count:
+            raise ValueError("an entry names no frame")
+    if at != len(body):
+        raise ValueError("bytes left over")
+    return Map(packs, frames, tuple(found))

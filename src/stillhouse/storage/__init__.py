@@ -1,0 +1,1 @@
+"""Object stores: where bytes rest. Knows nothing of databases or of what the bytes mean."""

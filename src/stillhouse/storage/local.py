@@ -1,0 +1,246 @@
+"""A directory as an object store whose every acknowledged write survives a power cut.
+
+A name appears only by link(2) or rename(2) of a file whose bytes are already on the disk, and is acknowledged
+only when its directory is on the disk too. Unfinished files live in `.tmp`, apart from all keys.
+"""
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from stillhouse.clock import Clock
+from stillhouse.errors import InvalidInput, ObjectMissing, RepositoryDamaged, StoreUnavailable
+from stillhouse.storage.store import (
+    Chunk,
+    StoredObject,
+    byte_views,
+    check_folder,
+    check_key,
+    check_range,
+    create_once,
+    is_key,
+)
+
+TEMPORARY = ".tmp"
+LEFTOVER_AGE = timedelta(days=1)  # far longer than any one object takes to write
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NAME_IS_TAKEN = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY)
+_NO_SUCH_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+_IOV_MAX = os.sysconf("SC_IOV_MAX")
+
+
+class LocalStore:
+    def __init__(self, root: Path, clock: Clock) -> None:
+        self._root = root.absolute()
+        self._temporary = self._root / TEMPORARY
+        self._known: set[Path] = set()  # folders whose own names this instance has seen made durable
+        with self._telling("opening the store"):
+            _make_missing(self._temporary)
+            _remove_leftovers(self._temporary, clock.now() - LEFTOVER_AGE)
+
+    def put(self, key: str, chunks: Sequence[Chunk]) -> None:
+        target = self._root / check_key(key)
+        with self._telling(f"writing {key}"), self._durable_file(chunks) as written:
+            self._make_folders(target.parent)
+            written.rename(target)
+            _sync_directory(target.parent)
+
+    def create(self, key: str, chunks: Sequence[Chunk]) -> bool:
+        check_key(key)
+        return create_once(key, chunks, lambda: self._link(key, chunks), self.get)
+
+    def get(self, key: str) -> bytes:
+        path = self._root / check_key(key)
+        with self._reading(key):
+            return path.read_bytes()
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        path = self._root / check_key(key)
+        check_range(start, length)
+        with self._reading(key), path.open("rb") as file:
+            file.seek(start)
+            found = file.read(length)
+        if len(found) != length:
+            raise RepositoryDamaged(f"{key} ends before byte {start + length}")
+        return found
+
+    def size(self, key: str) -> int | None:
+        path = self._root / check_key(key)
+        try:
+            with self._reading(key), path.open("rb") as file:
+                return os.fstat(file.fileno()).st_size
+        except ObjectMissing:
+            return None
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        folder = check_folder(prefix)
+        self._demand_presence()
+        with self._telling(f"listing {folder or 'the store'}"):
+            yield from self._walk(folder)
+
+    def delete(self, key: str) -> None:
+        path = self._root / check_key(key)
+        with self._telling(f"deleting {key}"):
+            try:
+                path.unlink()
+            except _NO_SUCH_FILE:
+                self._demand_presence()
+            # Also when it was gone: whoever removed it may have died before this.
+            with suppress(*_NO_SUCH_FILE):
+                _sync_directory(path.parent)
+
+    def _link(self, key: str, chunks: Sequence[Chunk]) -> bool:
+        target = self._root / key
+        with self._telling(f"creating {key}"), self._durable_file(chunks) as written:
+            self._make_folders(target.parent)
+            try:
+                target.hardlink_to(written)
+                created = True
+            except FileExistsError:
+                if target.is_dir():
+                    raise
+                created = False
+            # The loser waits for the disk too: it will act on a name its maker may not have made durable yet.
+            _sync_directory(target.parent)
+            return created
+
+    @contextmanager
+    def _durable_file(self, chunks: Sequence[Chunk]) -> Iterator[Path]:
+        """A file outside all keys that holds the chunks, on the disk; removed unless it was renamed."""
+        path = self._temporary / secrets.token_hex(16)
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                _write_all(descriptor, chunks)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    def _make_folders(self, folder: Path) -> None:
+        """Make the folder and those above it, each one's name durable before anything is put below it.
+
+        A folder that is there already may be another process's, not yet synced: so its parent is synced
+        once by every instance, not only by the one that made it.
+        """
+        steps = [each for each in (folder, *folder.parents) if self._root in each.parents]
+        for step in reversed(steps):
+            made = _make_directory(step)
+            if made or step not in self._known:
+                _sync_directory(step.parent)
+                self._known.add(step)
+
+    def _walk(self, folder: str) -> Iterator[StoredObject]:
+        folders = [folder]
+        while folders:
+            folder = folders.pop()
+            try:
+                entries = os.scandir(self._root / folder)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            with entries:
+                for entry in entries:
+                    key = f"{folder}/{entry.name}" if folder else entry.name
+                    if not is_key(key):
+                        continue
+                    if entry.is_dir():
+                        folders.append(key)
+                    elif found := _describe(key, entry):
+                        yield found
+
+    def _demand_presence(self) -> None:
+        """An unmounted disk must not look like a store without objects."""
+        if not self._temporary.is_dir():
+            raise StoreUnavailable(
+                f"the object store {self._root} is gone",
+                hint="is its file system mounted, and readable to us?",
+            )
+
+    @contextmanager
+    def _reading(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except _NO_SUCH_FILE as error:
+            self._demand_presence()
+            raise ObjectMissing(f"no object {key} in {self._root}") from error
+        except OSError as error:
+            raise self._told(error, f"reading {key}") from error
+
+    @contextmanager
+    def _telling(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise self._told(error, doing) from error
+
+    def _told(self, error: OSError, doing: str) -> StoreUnavailable | InvalidInput:
+        """The error of our tree that says what the operating system's means here."""
+        if error.errno in _FULL:
+            return StoreUnavailable(f"the disk is full: {doing}", hint=f"free space for {self._root}")
+        if error.errno in _NAME_IS_TAKEN:
+            return InvalidInput(
+                f"a name is both an object and a folder: {doing}", hint=f"look into {self._root}"
+            )
+        return StoreUnavailable(f"{doing}: {error.strerror}", hint=f"check the file system of {self._root}")
+
+
+def _write_all(descriptor: int, chunks: Sequence[Chunk]) -> None:
+    """writev(2) takes a bounded number of buffers and may write less than it was given."""
+    left = [view for view in byte_views(chunks) if len(view)]
+    first = 0
+    while first < len(left):
+        written = os.writev(descriptor, left[first : first + _IOV_MAX])
+        while written and written >= len(left[first]):
+            written -= len(left[first])
+            first += 1
+        if written:
+            left[first] = left[first][written:]
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _make_directory(directory: Path) -> bool:
+    """Whether the directory had to be made."""
+    try:
+        directory.mkdir(mode=0o700)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _make_missing(directory: Path) -> None:
+    missing = [each for each in (directory, *directory.parents) if not each.exists()]
+    for each in reversed(missing):
+        _make_directory(each)
+        _sync_directory(each.parent)
+
+
+def _remove_leftovers(temporary: Path, before: datetime) -> None:
+    """What killed writers left; what is younger may belong to one at work."""
+    with os.scandir(temporary) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):  # its writer, or another opener, was quicker
+                if entry.stat().st_mtime < before.timestamp():
+                    Path(entry).unlink()
+
+
+def _describe(key: str, entry: os.DirEntry[str]) -> StoredObject | None:
+    """None for what is gone since it was listed."""
+    try:
+        status = entry.stat()
+    except FileNotFoundError:
+        return None
+    return StoredObject(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))

@@ -1,0 +1,211 @@
+"""Object stores reached through obstore: S3 and what speaks it, and memory."""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import obstore
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    GenericError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+)
+from obstore.store import MemoryStore, S3Store
+
+from stillhouse.errors import InvalidInput, ObjectMissing, RepositoryDamaged, StoreUnavailable
+from stillhouse.storage.store import (
+    Chunk,
+    StoredObject,
+    byte_views,
+    check_folder,
+    check_key,
+    check_range,
+    create_once,
+    is_key,
+)
+
+if TYPE_CHECKING:
+    from obstore.store import S3Config  # not there at run time
+
+_PART = 8 * 2**20
+_PARTS_AT_ONCE = 4
+_NO_BUCKET = "NoSuchBucket"  # S3's error code; a HEAD's 404 has no body and so no code
+_ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+
+
+@dataclass(frozen=True, slots=True)
+class S3Access:
+    """How to reach an S3 service; what is empty comes from the standard AWS_* environment variables."""
+
+    endpoint: str = ""
+    region: str = ""
+    access_key: str = ""
+    secret_key: str = field(default="", repr=False)
+    retry_for: timedelta = timedelta(seconds=60)
+
+
+class BucketStore:
+    def __init__(self, client: S3Store | MemoryStore, name: str) -> None:
+        self._client = client
+        self._name = name
+
+    def put(self, key: str, chunks: Sequence[Chunk]) -> None:
+        check_key(key)
+        views = byte_views(chunks)
+        with self._telling(f"writing {key}"):
+            obstore.put(
+                self._client,
+                key,
+                views,
+                use_multipart=sum(map(len, views)) > _PART,
+                chunk_size=_PART,
+                max_concurrency=_PARTS_AT_ONCE,
+            )
+
+    def create(self, key: str, chunks: Sequence[Chunk]) -> bool:
+        check_key(key)
+        return create_once(key, chunks, lambda: self._put_if_none(key, chunks), self.get)
+
+    def get(self, key: str) -> bytes:
+        check_key(key)
+        with self._accessing(key):
+            found = obstore.get(self._client, key)
+            stored = found.bytes().to_bytes()
+        if len(stored) != found.meta["size"]:
+            raise StoreUnavailable(f"{self._name} cut {key} short", hint="try again")
+        return stored
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        check_key(key)
+        check_range(start, length)
+        with self._accessing(key):
+            try:
+                found = obstore.get_range(self._client, key, start=start, length=length).to_bytes()
+            except GenericError:
+                # A range that starts after the end is refused, in words that differ from store to store.
+                self._demand_length(key, start + length)
+                raise
+        if len(found) != length:
+            self._demand_length(key, start + length)
+            raise StoreUnavailable(f"{self._name} cut a range of {key} short", hint="try again")
+        return found
+
+    def size(self, key: str) -> int | None:
+        check_key(key)
+        try:
+            with self._accessing(key):
+                return obstore.head(self._client, key)["size"]
+        except ObjectMissing:
+            return None
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        folder = check_folder(prefix)
+        with self._telling(f"listing {folder or 'all'}"):
+            for page in obstore.list(self._client, folder or None):
+                for found in page:
+                    if is_key(found["path"]):
+                        yield StoredObject(found["path"], found["size"], found["last_modified"])
+
+    def delete(self, key: str) -> None:
+        check_key(key)
+        # Some services answer 404 to the DELETE of what is not there.
+        with suppress(ObjectMissing), self._accessing(key):
+            obstore.delete(self._client, key)
+
+    def _put_if_none(self, key: str, chunks: Sequence[Chunk]) -> bool:
+        with self._telling(f"creating {key}"):
+            try:
+                obstore.put(self._client, key, byte_views(chunks), mode="create")
+            except (AlreadyExistsError, PreconditionError):
+                return False
+        return True
+
+    def _demand_length(self, key: str, end: int) -> None:
+        size = self.size(key)
+        if size is None:
+            raise ObjectMissing(f"no object {key} in {self._name}")
+        if size < end:
+            raise RepositoryDamaged(f"{key} ends before byte {end}")
+
+    @contextmanager
+    def _accessing(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as error:
+            if _NO_BUCKET in str(error):
+                raise self._told(error, f"accessing {key}") from error
+            raise ObjectMissing(f"no object {key} in {self._name}") from error
+        except BaseError as error:
+            raise self._told(error, f"accessing {key}") from error
+
+    @contextmanager
+    def _telling(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except (BaseError, FileNotFoundError) as error:
+            raise self._told(error, doing) from error
+
+    def _told(self, error: BaseError | FileNotFoundError, doing: str) -> StoreUnavailable:
+        """The error of our tree that says what obstore's means here."""
+        if isinstance(error, FileNotFoundError) or _NO_BUCKET in str(error):
+            return StoreUnavailable(f"{self._name}: {doing}: no such bucket", hint="create the bucket")
+        if isinstance(error, PermissionDeniedError | UnauthenticatedError):
+            return StoreUnavailable(
+                f"{self._name} refused {doing}", hint="check the access key, its secret and its rights"
+            )
+        return StoreUnavailable(f"{self._name}: {doing}: {_gist(str(error))}")
+
+
+def memory_store() -> BucketStore:
+    """A store of its own each time, gone with the process."""
+    return BucketStore(MemoryStore(), "memory")
+
+
+def s3_store(bucket: str, prefix: str, access: S3Access) -> BucketStore:
+    name = f"s3://{bucket}/{prefix}".rstrip("/")
+    config: S3Config = {}
+    if access.endpoint:
+        config["aws_endpoint_url_s3"] = access.endpoint  # obstore ranks it above all others
+    if access.region:
+        config["region"] = access.region
+    if access.access_key:
+        config["access_key_id"] = access.access_key
+        config["secret_access_key"] = access.secret_key
+    # One DELETE a key: the bulk call is missing from some S3-compatible services.
+    config["disable_bulk_delete"] = True
+    try:
+        client = S3Store(
+            bucket,
+            prefix=prefix or None,
+            config=config,
+            # Plain HTTP only where the endpoint says so. `timeout` spans a whole request: a part, slowly.
+            client_options={
+                "allow_http": _endpoint(access).startswith("http://"),
+                "connect_timeout": timedelta(seconds=5),
+                "read_timeout": timedelta(seconds=30),
+                "timeout": timedelta(minutes=5),
+            },
+            retry_config={"max_retries": 10, "retry_timeout": access.retry_for},
+        )
+    except BaseError as error:
+        raise InvalidInput(f"{name}: {_gist(str(error))}") from error
+    return BucketStore(client, name)
+
+
+def _endpoint(access: S3Access) -> str:
+    from_environment = (os.environ.get(variable, "") for variable in _ENDPOINT_VARIABLES)
+    return access.endpoint or next(filter(None, from_environment), "")
+
+
+def _gist(text: str) -> str:
+    """What went wrong in one line: obstore appends whole response bodies and its own debug output."""
+    line = text.split("\n", 1)[0].split("<?xml", 1)[0].rstrip(" :")
+    code = re.search(r"<Code>(\w+)</Code>", text)
+    return f"{line}: {code[1]}" if code else line

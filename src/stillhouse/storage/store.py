@@ -1,0 +1,128 @@
+"""What an object store must do, and the rules of its keys."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from stillhouse.errors import InvalidInput, ObjectMissing, StoreUnavailable
+
+Chunk = bytes | bytearray | memoryview
+
+# A name that starts with a dot is never a key: it keeps '.' and '..' out and `.tmp` free for the local store.
+_KEY = re.compile(r"[a-z0-9_-][a-z0-9._-]*(/[a-z0-9_-][a-z0-9._-]*)*")
+_KEY_LIMIT = 512  # S3 allows 1024 bytes, a bucket's prefix included
+_NAME_LIMIT = 200  # file systems allow 255 bytes
+
+_CREATE_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    key: str
+    size: int
+    modified: datetime
+
+
+class ObjectStore(Protocol):
+    """Whole objects by key. Safe to use from many threads; what a call acknowledges is durable.
+
+    Missing objects raise ObjectMissing, unusable keys InvalidInput, a store that is down, full or throttling
+    StoreUnavailable. No key may be the folder of another.
+    """
+
+    def put(self, key: str, chunks: Sequence[Chunk]) -> None:
+        """Store the chunks, one after the other, as the object; replaces one that is there."""
+        ...
+
+    def create(self, key: str, chunks: Sequence[Chunk]) -> bool:
+        """Store the object if there is none. True: the stored one holds these bytes. False: others won.
+
+        So a create whose reply was lost may simply be tried again.
+        """
+        ...
+
+    def get(self, key: str) -> bytes: ...
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """Exactly `length` (at least 1) bytes; RepositoryDamaged when the object ends before them."""
+        ...
+
+    def size(self, key: str) -> int | None:
+        """The object's length, None when there is no such object."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        """Every object below the folder `prefix` ("" = all; a last '/' is optional), in no promised order."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove the object; it is no error when there is none."""
+        ...
+
+
+def is_key(text: str) -> bool:
+    return (
+        len(text) <= _KEY_LIMIT
+        and _KEY.fullmatch(text) is not None
+        and all(len(name) <= _NAME_LIMIT for name in text.split("/"))
+    )
+
+
+def check_key(key: str) -> str:
+    """The key itself, when every store can hold it."""
+    if not is_key(key):
+        raise InvalidInput(
+            f"not an object key: {key[: _KEY_LIMIT + 1]!r}",
+            hint="names of a-z, 0-9, '-', '_' and '.', joined by '/', none starting with '.'",
+        )
+    return key
+
+
+def check_folder(prefix: str) -> str:
+    """The folder a listing is asked for, without its last '/'."""
+    return check_key(prefix.removesuffix("/")) if prefix else ""
+
+
+def check_range(start: int, length: int) -> None:
+    if start < 0 or length < 1:
+        raise InvalidInput(f"not a range of bytes: {length} from {start}")
+
+
+def create_once(
+    key: str,
+    chunks: Sequence[Chunk],
+    try_create: Callable[[], bool],
+    read: Callable[[str], bytes],
+) -> bool:
+    """Settle "exists" by what the store now holds: it may be our own earlier try.
+
+    S3 also answers "exists" (409) while another writer's upload is still under way; when that one comes to
+    nothing there is nothing to read, and we try again.
+    """
+    for _ in range(_CREATE_TRIES):
+        if try_create():
+            return True
+        with suppress(ObjectMissing):
+            return holds(read(key), chunks)
+    raise StoreUnavailable(f"{key} is said to exist, but cannot be read")
+
+
+def byte_views(chunks: Sequence[Chunk]) -> list[memoryview]:
+    """The chunks counted in bytes whatever their items are; nothing is copied."""
+    return [memoryview(chunk).cast("B") for chunk in chunks]
+
+
+def holds(stored: bytes, chunks: Sequence[Chunk]) -> bool:
+    """Whether the stored bytes are these chunks, without joining them."""
+    views = byte_views(chunks)
+    if len(stored) != sum(len(view) for view in views):
+        return False
+    rest = memoryview(stored)
+    for view in views:
+        if rest[: len(view)] != view:
+            return False
+        rest = rest[len(view) :]
+    return True

@@ -1,0 +1,1 @@
+"""Many nodes as one warehouse: provisioning, wiring, the cut, the proof."""

@@ -1,0 +1,138 @@
+"""The cut: one restore point on every node of a cluster, with no distributed write across any of them."""
+
+import random
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from itertools import count
+
+from stillhouse.clock import Clock
+from stillhouse.domain.cluster import Cluster, Engine, Role
+from stillhouse.domain.snapshot import Cut, RestorePoint
+from stillhouse.errors import Cancelled, CutFailed, NodeUnreachable
+from stillhouse.warehouse import gate
+from stillhouse.warehouse.cut_sessions import Bounded, answering, bounded
+from stillhouse.warehouse.gate_catalog import Mode
+
+_jitter = random.SystemRandom()
+
+_LONGEST_NAME = 63  # MAXFNAMELEN - 1 (access/xlog_internal.h)
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.6
+
+# The name of a WAL file begins with the timeline that is being written, in eight hex digits;
+# pg_control_checkpoint() would tell that of the last checkpoint.
+_RESTORE_POINT = """
+    SELECT (lsn - '0/0'::pg_lsn)::bigint, left(pg_walfile_name(lsn), 8)
+      FROM pg_create_restore_point(%s) AS lsn
+"""
+
+
+def take_cut(
+    cluster: Cluster,
+    name_prefix: str,
+    *,
+    deadline_seconds: float,
+    clock: Clock,
+    should_stop: Callable[[], bool],
+    gate_enabled: bool = True,
+    spread_seconds: float = 0.0,
+) -> Cut:
+    """Try until a cut holds; after the deadline CutFailed names who was in the way.
+
+    Each try stands alone: fresh sessions, a fresh name, nothing left behind. `gate_enabled` and
+    `spread_seconds` (between the nodes' points) exist to show that without the gate the cut is torn.
+    """
+    latest = clock.monotonic() + deadline_seconds
+    gated = gate_enabled and cluster.engine is Engine.FDW
+    mode = Mode.SHARE
+    for number in count(1):
+        if should_stop():
+            raise Cancelled(f"the cut of cluster {cluster.name} was called off")
+        try:
+            points, pause = _try(
+                cluster, restore_point_name(name_prefix, number), gated, mode, spread_seconds, clock
+            )
+            return Cut(points, pause, number)
+        except (CutFailed, NodeUnreachable) as failure:
+            rest = back_off(number)
+            if clock.monotonic() + rest >= latest:
+                raise CutFailed(
+                    f"no consistent cut of cluster {cluster.name} within {deadline_seconds:g} s:"
+                    f" {failure.message}",
+                    hint="end the transaction named, or take the snapshot when it is done",
+                ) from failure
+            if isinstance(failure, gate.WritersRemain):
+                mode = Mode.EXCLUSIVE
+        clock.sleep(rest)
+    raise AssertionError("count() does not end")
+
+
+def restore_point_name(prefix: str, number: int) -> str:
+    """A name never used before: recovery stops at the first restore point that bears it."""
+    fresh = f"_{number}_{secrets.token_hex(8)}"
+    return prefix[: _LONGEST_NAME - len(fresh)] + fresh
+
+
+def back_off(number: int) -> float:
+    """Seconds to leave the warehouse in peace after try `number`; jitter parts services that met."""
+    longest = min(_FIRST_PAUSE * 2.0 ** min(number - 1, 16), _LONGEST_PAUSE)
+    return _jitter.uniform(0.5, 1.0) * longest
+
+
+def _try(
+    cluster: Cluster, name: str, gated: bool, mode: Mode, spread_seconds: float, clock: Clock
+) -> tuple[tuple[RestorePoint, ...], float]:
+    """One pass through the procedure; however it is left, every session is closed, and so the gate opens."""
+    with (
+        _node_sessions(cluster) as nodes,
+        ThreadPoolExecutor(max_workers=len(nodes)) as threads,
+        ExitStack() as gate_closing,
+    ):
+        parts = gate_closing.enter_context(gate.gate_sessions(cluster)) if gated else ()
+        data_nodes = [node for node in nodes if gated and node.node.role is Role.DN]
+        gate.look_ahead(parts, data_nodes, mode, threads)
+
+        asked = clock.monotonic()
+        gate.shut(parts, mode, clock)
+        gate.confirm(parts)
+        # Before the points: what still ends its commit after one node's point has passed is torn. After them:
+        # whatever slipped in while they were made.
+        gate.check_data_nodes(parts, data_nodes, threads)
+        points = mark_nodes(nodes, name, spread_seconds, threads, clock)
+        gate.check_data_nodes(parts, data_nodes, threads)
+        gate.confirm(parts)
+        gate.reopen(parts)
+        pause = clock.monotonic() - asked if gated else 0.0
+
+        list(threads.map(_finish, nodes))
+        return points, pause
+
+
+@contextmanager
+def _node_sessions(cluster: Cluster) -> Iterator[tuple[Bounded, ...]]:
+    with ExitStack() as stack:
+        yield tuple(stack.enter_context(bounded(node, "postgres")) for node in cluster.nodes)
+
+
+def mark_nodes(
+    nodes: Sequence[Bounded], name: str, spread_seconds: float, threads: ThreadPoolExecutor, clock: Clock
+) -> tuple[RestorePoint, ...]:
+    """A restore point on all nodes in parallel."""
+
+    def mark(place: int, node: Bounded) -> RestorePoint:
+        if spread_seconds:
+            clock.sleep(place * spread_seconds)
+        with answering(node.node):
+            lsn, timeline = node.connection.execute(_RESTORE_POINT, [name]).fetchall()[0]
+        return RestorePoint(node.node.id, name, lsn, int(timeline, 16))
+
+    return tuple(threads.map(mark, range(len(nodes)), nodes))
+
+
+def _finish(node: Bounded) -> None:
+    """Bring the point to disk, which its creation does not; that this very session can do it proves that the
+    server never restarted in between. The gate is open, so a slow disk may take its time."""
+    with answering(node.node):
+        node.connection.execute("SET statement_timeout = '60s'")
+        node.connection.execute("SELECT pg_switch_wal()")

@@ -1,0 +1,304 @@
+"""Embedded warehouses: a cluster's servers planned, made, started and removed on this host."""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import socket
+import uuid
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from stillhouse.domain import names
+from stillhouse.domain.cluster import Node, Role
+from stillhouse.domain.ids import is_uuid, new_hex
+from stillhouse.errors import InvalidInput, ProvisionFailed
+from stillhouse.postgres import server, session
+from stillhouse.postgres.account import check_traversable, database_account
+from stillhouse.postgres.binaries import Binaries, find_binaries
+from stillhouse.postgres.session import Connection, scram_verifier, sql
+from stillhouse.warehouse import fdw
+from stillhouse.warehouse.fdw import DATABASES
+
+_PLAN = "nodes.json"
+_SECOND_OCTETS, _THIRD_OCTETS, _FOURTH_OCTETS = range(1, 255), range(256), range(1, 255)
+_PLACES_TRIED = 3
+_AT_ONCE = 4
+_MAKING_DATABASES = int.from_bytes(b"still db")
+
+
+@dataclass(frozen=True)
+class Site:
+    """This host as a place for warehouses: clusters below `<data>/clusters`, their sockets below `<data>/run`."""
+
+    data: Path
+    binaries: Binaries
+
+    @property
+    def clusters(self) -> Path:
+        return self.data / "clusters"
+
+    @property
+    def sockets(self) -> Path:
+        return self.data / "run"
+
+
+@dataclass(frozen=True)
+class ClusterSpec:
+    """`number_of_node` 1 is a single server, n > 1 a coordinator and n data nodes."""
+
+    cluster_id: str
+    number_of_node: int
+    port: int
+    user_name: str
+    user_pwd: str = field(repr=False)
+
+
+def open_site(data: Path, *, pg_bin: Path | None = None, os_user: str = "stillhouse") -> Site:
+    """Make `data` ready for warehouses, or say by InvalidInput what is in the way."""
+    data = data.resolve()
+    data.mkdir(parents=True, exist_ok=True)
+    account = database_account(os_user)
+    check_traversable(data, account)
+    site = Site(data, find_binaries(data, account, pg_bin=pg_bin))
+    for directory in (site.clusters, site.sockets):
+        _open_directory(directory)
+    return site
+
+
+def provision(site: Site, spec: ClusterSpec) -> tuple[Node, ...]:
+    """Build the cluster and leave it running. Killed anywhere and called again, it ends the same."""
+    names.check_user_name(spec.user_name)
+    nodes = plan_nodes(site, spec.cluster_id, spec.number_of_node, spec.port)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        list(pool.map(lambda node: _raise_node(site, spec, node), nodes))
+    coordinator, data_nodes = nodes[0], nodes[1:]
+    if data_nodes:
+        fdw.wire(coordinator, data_nodes, spec.user_name)
+    return nodes
+
+
+def plan_nodes(
+    site: Site, cluster_id: str, number_of_node: int, port: int, taken: AbstractSet[str] = frozenset()
+) -> tuple[Node, ...]:
+    """The cluster's nodes, coordinator first: their names, addresses and directories.
+
+    Written down in the cluster's directory before anything is built, so that every later call, for whatever
+    reason, means the same servers. Addresses avoid `taken`, all other plans of the site and listeners of others.
+    """
+    directory = _cluster_directory(site, cluster_id)
+    with _planning(site):
+        if (directory / _PLAN).exists():
+            return planned_nodes(site, cluster_id)
+        roles = [("cn", Role.CN)]
+        if number_of_node > 1:
+            roles += [(f"dn{number}", Role.DN) for number in range(1, number_of_node + 1)]
+        hosts = _free_hosts(len(roles), taken | _planned_hosts(site), cluster_id, port)
+        nodes = tuple(
+            _node(site, cluster_id, name, role, host, port)
+            for (name, role), host in zip(roles, hosts, strict=True)
+        )
+        for node in nodes:
+            server.check_paths(node)
+        _open_directory(directory)
+        _write_plan(directory / _PLAN, nodes)
+        return nodes
+
+
+def planned_nodes(site: Site, cluster_id: str) -> tuple[Node, ...]:
+    """The nodes as they were planned; none for a cluster that was never planned, or is destroyed."""
+    try:
+        plan = json.loads((_cluster_directory(site, cluster_id) / _PLAN).read_text())
+    except FileNotFoundError:
+        return ()
+    return tuple(Node(**{**entry, "role": Role(entry["role"])}) for entry in plan)
+
+
+def start_all(site: Site, nodes: Sequence[Node]) -> None:
+    """Data nodes first: when the coordinator answers, the warehouse works."""
+    for role in (Role.DN, Role.CN):
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(lambda node: server.start(site.binaries, node), _of(nodes, role)))
+
+
+def stop_all(site: Site, nodes: Sequence[Node], mode: server.StopMode = "fast") -> None:
+    for role in (Role.CN, Role.DN):
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(lambda node: server.stop(site.binaries, node, mode), _of(nodes, role)))
+
+
+def restart(site: Site, nodes: Sequence[Node]) -> None:
+    stop_all(site, nodes)
+    start_all(site, nodes)
+
+
+def destroy(site: Site, cluster_id: str) -> None:
+    """Stop the cluster's servers and remove all its files. Killed anywhere and called again, it ends the same."""
+    directory = _cluster_directory(site, cluster_id)
+    nodes = planned_nodes(site, cluster_id)
+    for node in nodes:
+        _refuse_outside(directory, Path(node.directory))
+        _refuse_outside(site.sockets, Path(node.socket))
+    stop_all(site, nodes, "immediate")
+    for node in nodes:
+        _remove(Path(node.directory))
+        _remove(Path(node.socket))
+    # The plan goes last: it says what is still to be removed.
+    _remove(directory)
+
+
+def allocate_hosts(number: int, taken: AbstractSet[str], seed: str) -> tuple[str, ...]:
+    """`number` loopback addresses that are not `taken`, from a place that `seed` decides.
+
+    Far apart for different seeds, so that services that know nothing of each other hardly ever meet.
+    """
+    seconds, thirds, fourths = len(_SECOND_OCTETS), len(_THIRD_OCTETS), len(_FOURTH_OCTETS)
+    blocks = seconds * thirds
+    first = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8]) % blocks
+    candidates = (
+        f"127.{_SECOND_OCTETS[block // thirds]}.{_THIRD_OCTETS[block % thirds]}.{_FOURTH_OCTETS[place]}"
+        for block in ((first + step) % blocks for step in range(blocks))
+        for place in range(fourths)
+    )
+    hosts = tuple(islice((host for host in candidates if host not in taken), number))
+    if len(hosts) < number:
+        raise ProvisionFailed("no loopback addresses are left on this host")
+    return hosts
+
+
+def _raise_node(site: Site, spec: ClusterSpec, node: Node) -> None:
+    """One server, running, with both databases and the user."""
+    server.initialise(site.binaries, node)
+    server.start(site.binaries, node)
+    with session.refusing_as(ProvisionFailed, node):
+        with closing(session.connect(node, "postgres")) as connection:
+            _ensure_databases(connection)
+            _ensure_user(connection, spec, node.role)
+        for database in DATABASES:
+            with closing(session.connect(node, database)) as connection:
+                _let_user_create(connection, database, spec.user_name)
+
+
+def _ensure_databases(connection: Connection) -> None:
+    # The server may still be at work for a service that was killed: wait until it has done with that.
+    connection.execute("SELECT pg_advisory_lock(%s)", [_MAKING_DATABASES])
+    present = {name for (name,) in connection.execute("SELECT datname FROM pg_database").fetchall()}
+    for database in DATABASES:
+        if database not in present:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
+
+
+def _ensure_user(connection: Connection, spec: ClusterSpec, role: Role) -> None:
+    """On the coordinator with the asked password; on a data node with none, until the wiring sets one."""
+    user = sql.Identifier(spec.user_name)
+    known = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [spec.user_name]).fetchall()
+    if not known:
+        connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(user))
+    rights = sql.SQL("ALTER ROLE {} LOGIN NOSUPERUSER NOCREATEROLE NOREPLICATION NOBYPASSRLS ").format(user)
+    if role is Role.CN:
+        verifier = scram_verifier(connection, spec.user_name, spec.user_pwd)
+        rights += sql.SQL("CREATEDB PASSWORD {}").format(sql.Literal(verifier))
+    connection.execute(rights)
+
+
+def _let_user_create(connection: Connection, database: str, user_name: str) -> None:
+    user = sql.Identifier(user_name)
+    connection.execute(
+        sql.SQL("GRANT CONNECT, CREATE, TEMPORARY ON DATABASE {} TO {}").format(
+            sql.Identifier(database), user
+        )
+    )
+    connection.execute(sql.SQL("GRANT USAGE, CREATE ON SCHEMA public TO {}").format(user))
+
+
+@contextmanager
+def _planning(site: Site) -> Iterator[None]:
+    """One plan at a time on a site: two must not pick the same address."""
+    with (site.clusters / ".planning").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _planned_hosts(site: Site) -> set[str]:
+    clusters = [path.name for path in site.clusters.iterdir() if is_uuid(path.name)]
+    return {node.host for cluster_id in clusters for node in planned_nodes(site, cluster_id)}
+
+
+def _free_hosts(number: int, taken: AbstractSet[str], seed: str, port: int) -> tuple[str, ...]:
+    for _ in range(_PLACES_TRIED):
+        hosts = allocate_hosts(number, taken, seed)
+        busy = {host for host in hosts if not _can_bind(host, port)}
+        if not busy:
+            return hosts
+        taken |= busy
+    raise ProvisionFailed(
+        f"port {port} is in use on {', '.join(sorted(busy))} and other loopback addresses",
+        hint="a program listens on this port of all addresses: choose another port",
+    )
+
+
+def _can_bind(host: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As PostgreSQL does: connections that have just ended do not count as listeners.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True
+
+
+def _node(site: Site, cluster_id: str, name: str, role: Role, host: str, port: int) -> Node:
+    node_id = str(uuid.uuid5(uuid.UUID(cluster_id), name))
+    return Node(
+        id=node_id,
+        name=name,
+        role=role,
+        host=host,
+        port=port,
+        directory=str(_cluster_directory(site, cluster_id) / name),
+        # Short: the path of a socket has at most 107 bytes.
+        socket=str(site.sockets / node_id.replace("-", "")[:12]),
+        lineage=new_hex(),
+    )
+
+
+def _cluster_directory(site: Site, cluster_id: str) -> Path:
+    if not is_uuid(cluster_id):
+        raise InvalidInput("a cluster id is a UUID")
+    return site.clusters / cluster_id
+
+
+def _write_plan(path: Path, nodes: tuple[Node, ...]) -> None:
+    fresh = path.with_suffix(".new")
+    with fresh.open("w") as file:
+        json.dump([asdict(node) for node in nodes], file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.rename(path)
+
+
+def _open_directory(path: Path) -> None:
+    """Closed neither by our umask nor by an earlier mode: the servers' account must pass through."""
+    path.mkdir(exist_ok=True)
+    path.chmod(0o755)
+
+
+def _refuse_outside(root: Path, path: Path) -> None:
+    if root.is_symlink() or path.is_symlink() or path.resolve().parent != root.resolve():
+        raise InvalidInput(f"{path} is not inside {root}; it is not removed")
+
+
+def _remove(directory: Path) -> None:
+    if directory.exists():
+        shutil.rmtree(directory)
+
+
+def _of(nodes: Sequence[Node], role: Role) -> list[Node]:
+    return [node for node in nodes if node.role is role]

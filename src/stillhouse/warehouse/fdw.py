@@ -1,0 +1,90 @@
+"""The wiring of a coordinator to its data nodes by postgres_fdw, and the SQL that distributes tables over them."""
+
+import secrets
+from collections.abc import Sequence
+from contextlib import closing
+from importlib.resources import files
+
+from stillhouse.domain.cluster import Node
+from stillhouse.errors import ProvisionFailed
+from stillhouse.postgres import session
+from stillhouse.postgres.session import Connection, scram_verifier, sql
+
+DATABASES = ("postgres", "gaussdb")
+
+# No statement of such a session is logged, not even one that fails: some hold passwords.
+UNLOGGED = {"log_statement": "none", "log_min_error_statement": "panic", "log_min_duration_statement": "-1"}
+
+_SCHEMA = sql.Identifier("stillhouse")
+_SERVER_OPTIONS = {
+    "batch_size": "1000",
+    "fetch_size": "10000",
+    # All data nodes commit at once, which narrows the moment in which only some have.
+    "parallel_commit": "true",
+    "connect_timeout": "10",
+}
+
+
+def wire(coordinator: Node, data_nodes: Sequence[Node], user_name: str) -> None:
+    """Let `user_name` reach every data node from the coordinator, with a fresh password that nobody is told."""
+    password = new_password()
+    for node in data_nodes:
+        set_password(node, user_name, password)
+    for database in DATABASES:
+        with (
+            closing(
+                session.connect(coordinator, database, autocommit=False, settings=UNLOGGED)
+            ) as connection,
+            connection.transaction(),
+        ):
+            _make_schema(connection, user_name)
+            for node in data_nodes:
+                _connect_server(connection, node, database, user_name, password)
+
+
+def new_password() -> str:
+    return secrets.token_urlsafe(32)
+
+
+def set_password(node: Node, role: str, password: str) -> None:
+    with (
+        session.refusing_as(ProvisionFailed, node),
+        closing(session.connect(node, "postgres", settings=UNLOGGED)) as connection,
+    ):
+        verifier = scram_verifier(connection, role, password)
+        connection.execute(
+            sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(verifier))
+        )
+
+
+def _make_schema(connection: Connection, user_name: str) -> None:
+    connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(_SCHEMA))
+    for extension in ("postgres_fdw", "dblink"):
+        connection.execute(
+            sql.SQL("CREATE EXTENSION IF NOT EXISTS {} SCHEMA {}").format(sql.Identifier(extension), _SCHEMA)
+        )
+    connection.execute(files(__package__).joinpath("distribute.sql").read_bytes())
+    connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(_SCHEMA, sql.Identifier(user_name)))
+
+
+def _connect_server(connection: Connection, node: Node, database: str, user_name: str, password: str) -> None:
+    server, user = sql.Identifier(node.name), sql.Identifier(user_name)
+    options = {"host": node.host, "port": str(node.port), "dbname": database, **_SERVER_OPTIONS}
+    connection.execute(
+        sql.SQL("CREATE SERVER IF NOT EXISTS {} FOREIGN DATA WRAPPER postgres_fdw OPTIONS ({})").format(
+            server, _options(options)
+        )
+    )
+    connection.execute(sql.SQL("GRANT USAGE ON FOREIGN SERVER {} TO {}").format(server, user))
+    connection.execute(sql.SQL("DROP USER MAPPING IF EXISTS FOR {} SERVER {}").format(user, server))
+    connection.execute(
+        sql.SQL("CREATE USER MAPPING FOR {} SERVER {} OPTIONS ({})").format(
+            user, server, _options({"user": user_name, "password": password})
+        )
+    )
+
+
+def _options(options: dict[str, str]) -> sql.Composed:
+    return sql.SQL(", ").join(
+        sql.SQL("{} {}").format(sql.Identifier(name), sql.Literal(value)) for name, value in options.items()
+    )

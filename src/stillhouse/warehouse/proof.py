@@ -1,0 +1,204 @@
+"""The proof that a clone equals its source: every row, every sequence, every definition.
+
+Not read: foreign tables, whose rows are proved on the data node where they lie; unlogged tables, which recovery
+empties by definition (their definitions are compared); databases that allow no connections, of which only the
+names are compared. Fingerprints are taken while nobody writes, or they show different moments.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+
+from stillhouse.domain.cluster import Node
+from stillhouse.errors import ProofFailed
+from stillhouse.postgres import session
+from stillhouse.postgres.binaries import Binaries
+from stillhouse.postgres.session import Connection, sql
+from stillhouse.warehouse import proof_definitions
+from stillhouse.warehouse.proof_definitions import Definitions
+
+_DATABASES = "SELECT datname, datallowconn FROM pg_database ORDER BY datname"
+
+# All that initdb did not make (access/transam.h, FirstNormalObjectId), extensions' tables among it, and large
+# objects, which live in the catalog. A materialised view WITH NO DATA cannot be read.
+_RELATIONS = """
+    SELECT n.nspname, c.relname, c.relkind = 'S', c.relispopulated
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.relkind IN ('r', 'm', 'S') AND c.relpersistence = 'p'
+       AND (c.oid >= 16384 OR c.oid IN ('pg_largeobject'::regclass, 'pg_largeobject_metadata'::regclass))
+     ORDER BY 1, 2
+"""
+# Two independent sums over all rows: order does not matter, and a row too many counts. ROW(t.*) is the whole row
+# whatever its columns are named, and its cast is always the built-in one: a cast of the table's own type may be a
+# function that its owner wrote, and it would run as superuser.
+_ROWS = """
+    SELECT count(*), sum(hashtextextended(row_text, 0))::text, sum(hashtextextended(row_text, 7919))::text
+      FROM (SELECT ROW(t.*)::text AS row_text FROM ONLY {} AS t OFFSET 0) AS rows
+"""
+_SEQUENCE = """
+    SELECT s.last_value, s.is_called, s.log_cnt, p.seqincrement
+      FROM {} s, pg_sequence p WHERE p.seqrelid = s.tableoid
+"""
+# Whatever a database or a role has set: every value in the same words, at one moment, waiting for nobody's DDL.
+_SETTINGS = {
+    "default_transaction_isolation": "repeatable read",
+    "default_transaction_read_only": "on",
+    "lock_timeout": "30s",
+    "statement_timeout": "0",
+    "DateStyle": "ISO, MDY",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "lc_monetary": "C",
+    "quote_all_identifiers": "off",
+}
+
+
+@dataclass(frozen=True)
+class Rows:
+    count: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a sequence stands. `logged` more values are in the WAL as spent already (commands/sequence.c)."""
+
+    value: int
+    called: bool
+    logged: int
+    increment: int
+
+    def may_be_recovered_as(self, other: "Position") -> bool:
+        """Whether recovery of this one leaves `other`: itself, or with all that was logged ahead skipped."""
+        return (other.value, other.called) in (
+            (self.value, self.called),
+            (self.value + self.logged * self.increment, True),
+        )
+
+
+@dataclass(frozen=True)
+class DatabaseFingerprint:
+    rows: Mapping[str, Rows]
+    sequences: Mapping[str, Position]
+    # May hold passwords of user mappings and subscriptions.
+    definitions: Definitions = field(repr=False)
+
+
+@dataclass(frozen=True)
+class NodeFingerprint:
+    """`definitions` are those of roles and tablespaces, `closed` the databases that allow no connections."""
+
+    node: str
+    databases: Mapping[str, DatabaseFingerprint]
+    closed: frozenset[str]
+    definitions: Definitions = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Difference:
+    node: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.node}: {self.what}"
+
+
+def fingerprint(node: Node, binaries: Binaries, cluster: Sequence[Node]) -> NodeFingerprint:
+    """Read all of a node, each database in one snapshot. `cluster` are all nodes it may be wired to."""
+    with session.refusing_as(ProofFailed, node):
+        with closing(session.connect(node, "postgres")) as connection:
+            found = connection.execute(_DATABASES).fetchall()
+        databases = {
+            name: _read_database(node, name, binaries, cluster) for name, is_open in found if is_open
+        }
+    closed = frozenset(name for name, is_open in found if not is_open)
+    return NodeFingerprint(
+        node.name, databases, closed, proof_definitions.of_roles_and_tablespaces(node, binaries)
+    )
+
+
+def fingerprint_cluster(nodes: Sequence[Node], binaries: Binaries) -> list[NodeFingerprint]:
+    return [fingerprint(node, binaries, nodes) for node in nodes]
+
+
+def compare(source: Sequence[NodeFingerprint], restored: Sequence[NodeFingerprint]) -> list[Difference]:
+    """Everything that is not alike, each thing named; none = the clone equals its source."""
+    clones = {clone.node: clone for clone in restored}
+    found = [
+        Difference(home.node, what)
+        for home in source
+        if home.node in clones
+        for what in _differences(home, clones[home.node])
+    ]
+    names = {home.node for home in source}
+    found += [Difference(name, "the node is missing") for name in sorted(names - clones.keys())]
+    found += [Difference(name, "the node was not there") for name in sorted(clones.keys() - names)]
+    return found
+
+
+def _read_database(
+    node: Node, database: str, binaries: Binaries, cluster: Sequence[Node]
+) -> DatabaseFingerprint:
+    rows: dict[str, Rows] = {}
+    sequences: dict[str, Position] = {}
+    with closing(
+        session.connect(
+            node, database, autocommit=False, application_name="stillhouse proof", settings=_SETTINGS
+        )
+    ) as connection:
+        ((snapshot,),) = connection.execute("SELECT pg_export_snapshot()").fetchall()
+        for schema, relation, is_sequence, is_populated in connection.execute(_RELATIONS).fetchall():
+            name, identifier = f"{schema}.{relation}", sql.Identifier(schema, relation)
+            if is_sequence:
+                sequences[name] = _read_position(connection, identifier)
+            elif is_populated:
+                rows[name] = _read_rows(connection, identifier)
+        definitions = proof_definitions.of_database(node, database, snapshot, binaries, cluster)
+    return DatabaseFingerprint(rows, sequences, definitions)
+
+
+def _read_rows(connection: Connection, relation: sql.Identifier) -> Rows:
+    ((count, first, second),) = connection.execute(sql.SQL(_ROWS).format(relation)).fetchall()
+    return Rows(count, f"{first} {second}")
+
+
+def _read_position(connection: Connection, sequence: sql.Identifier) -> Position:
+    ((value, called, logged, increment),) = connection.execute(sql.SQL(_SEQUENCE).format(sequence)).fetchall()
+    return Position(value, called, logged, increment)
+
+
+def _differences(source: NodeFingerprint, restored: NodeFingerprint) -> Iterator[str]:
+    yield from proof_definitions.differences(source.definitions, restored.definitions)
+    yield from _absences("database", source.databases, restored.databases)
+    yield from _absences("closed database", source.closed, restored.closed)
+    for name, database in source.databases.items():
+        if name in restored.databases:
+            for what in _database_differences(database, restored.databases[name]):
+                yield f"{name}: {what}"
+
+
+def _database_differences(source: DatabaseFingerprint, restored: DatabaseFingerprint) -> Iterator[str]:
+    yield from proof_definitions.differences(source.definitions, restored.definitions)
+    yield from _absences("rows of", source.rows, restored.rows)
+    for name, then in source.rows.items():
+        now = restored.rows.get(name, then)
+        if now.count != then.count:
+            yield f"{name} has {now.count} rows, not {then.count}"
+        elif now != then:
+            yield f"{name} holds other rows"
+    yield from _absences("position of", source.sequences, restored.sequences)
+    for name, stood in source.sequences.items():
+        stands = restored.sequences.get(name, stood)
+        if not stood.may_be_recovered_as(stands):
+            yield f"sequence {name} stands at {stands.value}, not {stood.value}"
+
+
+def _absences(
+    kind: str,
+    source: Mapping[str, object] | frozenset[str],
+    restored: Mapping[str, object] | frozenset[str],
+) -> Iterator[str]:
+    yield from (f"{kind} {name}: missing" for name in source if name not in restored)
+    yield from (f"{kind} {name}: was not there" for name in restored if name not in source)

@@ -1,0 +1,143 @@
+"""A database's definitions as pg_dump writes them, entry by entry, less what rewiring changes by design."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+
+from stillhouse.domain.cluster import Node, Role
+from stillhouse.errors import ProofFailed
+from stillhouse.postgres import session
+from stillhouse.postgres.binaries import Binaries
+
+# From what an entry defines, such as "INDEX public.accounts_owner", to its SQL.
+Definitions = Mapping[str, str]
+
+_LONGEST_SECONDS = 3600.0
+_LINES_SHOWN = 3
+
+# How pg_dump heads an entry (bin/pg_dump/pg_backup_archiver.c, _printTocEntry).
+_HEADER = re.compile(r"^--\n-- Name: (.+?); Type: (.+?); Schema: (.+?); Owner: .*\n--\n", re.MULTILINE)
+# Drawn anew at each run; said once at the end; printed where the value changes, which depends on the neighbours
+# (the header names an entry's tablespace as well).
+_NOT_A_DEFINITION = re.compile(
+    r"^(?:\\(?:un)?restrict .*|-- PostgreSQL database dump complete"
+    r"|SET default_(?:tablespace|table_access_method) = .*;)\n",
+    re.MULTILINE,
+)
+_TABLESPACE_PLACE = re.compile(r"(?<=^CREATE TABLESPACE )(.* LOCATION) '.*';$", re.MULTILINE)
+_SLOT_NAME = re.compile(r"\bslot_name = (?:NONE|'(?:[^']|'')*')")
+# One line each, in the order of their names (bin/pg_dump/pg_dump.c, getForeignServers and dumpUserMappings).
+_OPTION = re.compile(r"^    (\"?\w+\"?) '((?:[^']|'')*)',?$", re.MULTILINE)
+
+_HOLD_SECRETS = ("USER MAPPING ", "SUBSCRIPTION ")
+
+
+def of_database(
+    node: Node, database: str, snapshot: str, binaries: Binaries, cluster: Sequence[Node]
+) -> Definitions:
+    """As `snapshot`, exported by an open transaction, shows them. Where a server points is told by the name of
+    the node of `cluster` that it means, and by its address only when it means none."""
+    options = ["--schema-only", "--create", f"--snapshot={snapshot}", "--lock-wait-timeout=30s"]
+    entries = split(_NOT_A_DEFINITION.sub("", _dump(node, database, binaries, "pg_dump", *options)))
+    return as_after_rewiring(entries, cluster)
+
+
+def of_roles_and_tablespaces(node: Node, binaries: Binaries) -> Definitions:
+    """Without passwords, as data nodes' are renewed; without tablespaces' places, as each node has its own."""
+    text = _dump(node, "postgres", binaries, "pg_dumpall", "--globals-only", "--no-role-passwords")
+    return {"roles and tablespaces": without_places(_NOT_A_DEFINITION.sub("", text))}
+
+
+def without_places(dump: str) -> str:
+    """Tablespaces by name and owner alone."""
+    return _TABLESPACE_PLACE.sub(r"\1;", dump)
+
+
+def split(dump: str) -> dict[str, str]:
+    """A dump's entries, header included; what stands before the first is the preamble."""
+    headers = list(_HEADER.finditer(dump))
+    starts = [header.start() for header in headers]
+    entries = {"preamble": dump[: starts[0]] if starts else dump}
+    for header, (start, end) in zip(headers, pairwise([*starts, len(dump)]), strict=True):
+        name, kind, schema = header.groups()
+        if schema != "-":
+            name = f"{schema}.{name}"
+        title = name if name.startswith(f"{kind} ") else f"{kind} {name}"
+        entries[title] = entries.get(title, "") + dump[start:end].strip() + "\n"
+    return entries
+
+
+def as_after_rewiring(entries: Mapping[str, str], cluster: Sequence[Node]) -> dict[str, str]:
+    """The entries with what rewiring may change taken out: addresses of the cluster's own nodes, the passwords
+    by which it reaches its data nodes, slots of subscriptions. All else has to stay."""
+    nodes = {(node.host, str(node.port)): node for node in cluster}
+    pointed_at = {
+        title.removeprefix("SERVER "): node
+        for title, text in entries.items()
+        if title.startswith("SERVER ") and (node := nodes.get(_address(text))) is not None
+    }
+    to_data_nodes = tuple(f" SERVER {server}" for server, node in pointed_at.items() if node.role is Role.DN)
+
+    def rewired(title: str, text: str) -> str:
+        kind, _, name = title.partition(" ")
+        if kind == "SERVER" and name in pointed_at:
+            return _without(text, "host", "hostaddr", "port") + f"-- at node {pointed_at[name].name}\n"
+        if title.startswith("USER MAPPING ") and title.endswith(to_data_nodes):
+            return _without(text, "password")
+        if kind == "SUBSCRIPTION":
+            return _SLOT_NAME.sub("slot_name = (by design)", text)
+        return text
+
+    return {title: rewired(title, text) for title, text in entries.items()}
+
+
+def differences(source: Definitions, restored: Definitions) -> Iterator[str]:
+    """Each entry that is not alike, with the first lines that only one side has, unless they may be secrets."""
+    for title, then in source.items():
+        now = restored.get(title)
+        if now is None:
+            yield f"{title}: missing"
+        elif now != then:
+            yield f"{title}: defined otherwise" + _changed_lines(title, then, now)
+    yield from (f"{title}: was not there" for title in restored if title not in source)
+
+
+def _changed_lines(title: str, then: str, now: str) -> str:
+    if title.startswith(_HOLD_SECRETS):
+        return ""
+    gone = [f"- {line.strip()}" for line in then.splitlines() if line not in now.splitlines()]
+    new = [f"+ {line.strip()}" for line in now.splitlines() if line not in then.splitlines()]
+    return "".join(f"\n  {line}" for line in (*gone[:_LINES_SHOWN], *new[:_LINES_SHOWN]))
+
+
+def _address(server: str) -> tuple[str, str]:
+    """Where libpq connects: hostaddr prevails, 5432 is what is not said."""
+    options: dict[str, str] = dict(_OPTION.findall(server))
+    return options.get("hostaddr", options.get("host", "")), options.get("port", "5432")
+
+
+def _without(text: str, *names: str) -> str:
+    """Commas go too: a line that is gone on one side alone must not move them."""
+    return _OPTION.sub(
+        lambda option: "" if option[1] in names else f"    {option[1]} '{option[2]}'", text
+    ).replace("\n\n", "\n")
+
+
+def _dump(node: Node, database: str, binaries: Binaries, program: str, *options: str) -> str:
+    # A connection string, since a bare name with '=' in it would be read as one: a user may name his databases.
+    settings = {
+        "host": node.socket,
+        "port": str(node.port),
+        "user": session.SUPERUSER,
+        "dbname": database,
+    }
+    where = " ".join(f"{key}={_quoted(value)}" for key, value in settings.items())
+    done = binaries.run(program, f"--dbname={where}", "--no-password", *options, timeout=_LONGEST_SECONDS)
+    if done.returncode:
+        raise ProofFailed(f"{program} of node {node.name} failed: {done.stderr.strip()[-500:]}")
+    return done.stdout
+
+
+def _quoted(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

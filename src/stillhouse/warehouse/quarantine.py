@@ -1,0 +1,93 @@
+"""A clone's first start: shut off from everything, up to the cut and not a byte further."""
+
+import re
+from pathlib import Path
+
+from stillhouse.domain.cluster import Node
+from stillhouse.domain.snapshot import RestorePoint
+from stillhouse.errors import NodeUnreachable, RestoreFailed
+from stillhouse.postgres import server
+from stillhouse.postgres.binaries import Binaries
+from stillhouse.postgres.wal import format_lsn, parse_lsn
+
+# Nothing comes in, nothing goes out. Given on the command line, these overrule whatever the clone inherited: an
+# archive_command pushes into production's archive, a walreceiver draws on it, Citus' daemon settles its transactions.
+_SHUT_OFF = {
+    "listen_addresses": "",
+    "hot_standby": "off",
+    "archive_mode": "off",
+    "primary_conninfo": "",
+    "primary_slot_name": "",
+    "synchronous_standby_names": "",
+    "archive_cleanup_command": "",
+    "recovery_end_command": "",
+    "logging_collector": "off",
+    "max_logical_replication_workers": "0",
+    "cron.launch_active_jobs": "off",
+    "citus.recover_2pc_interval": "-1",
+    "citus.distributed_deadlock_detection_factor": "-1",
+}
+# What a clone must not keep of its source's own settings, and what stands there instead.
+_HOMEWARD = re.compile(
+    r"\s*(archive_\w+|restore_command|recovery_\w+|primary_\w+|synchronous_standby_names|listen_addresses|port"
+    r"|unix_socket_directories|data_directory|hba_file|ident_file|external_pid_file)\b",
+    re.IGNORECASE,
+)
+_SETTLED = """\
+archive_mode = 'off'
+archive_command = ''
+archive_library = ''
+archive_cleanup_command = ''
+recovery_end_command = ''
+log_directory = 'log'
+restore_command = ''
+primary_conninfo = ''
+primary_slot_name = ''
+synchronous_standby_names = ''
+"""
+_OTHER_TARGETS = ("recovery_target", "recovery_target_lsn", "recovery_target_time", "recovery_target_xid")
+_RECOVERY_SECONDS = 24 * 3600.0
+
+
+def recover(binaries: Binaries, node: Node, point: RestorePoint, capacity: dict[str, str]) -> None:
+    """Start the clone in quarantine and let it recover to the cut; it answers on its private socket afterwards.
+
+    `capacity` are the settings that recovery wants no smaller than they were. Raises RestoreFailed when it
+    cannot, or when replay stopped anywhere else than at the recorded LSN: then it is not the snapshot.
+    """
+    recovery = {
+        # Compulsory with recovery.signal. All WAL is in place, so a program that never finds any will do.
+        "restore_command": "/bin/false",
+        # Of several targets none may be set: an inherited one is unset first.
+        **dict.fromkeys(_OTHER_TARGETS, ""),
+        "recovery_target_name": point.name,
+        "recovery_target_timeline": "current",
+        "recovery_target_action": "promote",
+    }
+    try:
+        server.start(binaries, node, {**_SHUT_OFF, **capacity, **recovery}, timeout_seconds=_RECOVERY_SECONDS)
+    except NodeUnreachable as error:
+        raise RestoreFailed(f"recovery failed: {error.message}", hint=error.hint) from error
+    stopped = _where_recovery_stopped(Path(node.directory) / "pgdata" / "pg_wal", point.timeline)
+    if stopped != point.lsn:
+        server.stop(binaries, node, "immediate")
+        found = "nowhere" if stopped is None else f"at {format_lsn(stopped)}"
+        raise RestoreFailed(f"node {node.name} recovered to {found}, its cut is at {format_lsn(point.lsn)}")
+
+
+def release(binaries: Binaries, node: Node) -> None:
+    """End the quarantine: settle the clone's settings and start it as the new cluster's node."""
+    server.stop(binaries, node)
+    settings = Path(node.directory) / "pgdata" / "postgresql.auto.conf"
+    kept = [line for line in settings.read_text().splitlines() if not _HOMEWARD.match(line)]
+    settings.write_text("\n".join([*kept, _SETTLED]))
+    server.start(binaries, node)
+
+
+def _where_recovery_stopped(wal: Path, timeline: int) -> int | None:
+    """The switch point that promotion wrote into the new timeline's history (xlogarchive.c, timeline.c)."""
+    histories = sorted(wal.glob("*.history"))
+    if not histories:
+        return None
+    last = histories[-1].read_text().strip().splitlines()[-1].split("\t")
+    return parse_lsn(last[1]) if int(last[0]) == timeline else None

@@ -1,0 +1,57 @@
+"""Fixtures for tests that need real servers: a place, PostgreSQL's programs, and warehouses on demand."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stillhouse.domain.cluster import Cluster
+from stillhouse.domain.ids import is_uuid
+from stillhouse.postgres.binaries import Binaries
+from stillhouse.warehouse import embedded
+from stillhouse.warehouse.embedded import Site
+from support import warehouses
+from support.warehouses import MakeWarehouse
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Iterator[Path]:
+    """A data directory of this test process alone: short, and open to the servers' account."""
+    root = Path(tempfile.mkdtemp(prefix="sh-", dir="/tmp"))
+    root.chmod(0o755)
+    yield root
+    # What a failed test has left: a fixture or a test normally destroys its own.
+    if (root / "clusters").exists():
+        site = embedded.open_site(root)
+        for cluster in site.clusters.iterdir():
+            if is_uuid(cluster.name):
+                embedded.destroy(site, cluster.name)
+    shutil.rmtree(root)
+    assert warehouses.servers_below(root) == []
+
+
+@pytest.fixture(scope="session")
+def site(data_root: Path) -> Site:
+    """Where `stillhouse.warehouse.embedded` puts clusters."""
+    return embedded.open_site(data_root)
+
+
+@pytest.fixture(scope="session")
+def binaries(site: Site) -> Binaries:
+    return site.binaries
+
+
+@pytest.fixture(scope="module")
+def make_warehouse(site: Site) -> Iterator[MakeWarehouse]:
+    """Warehouses that live as long as the module that asks for them."""
+    made: list[Cluster] = []
+
+    def make(number_of_node: int, name: str = "warehouse") -> tuple[Cluster, str]:
+        made.append(warehouses.build(site, number_of_node, name))
+        return made[-1], warehouses.PASSWORD
+
+    yield make
+    for cluster in made:
+        embedded.destroy(site, cluster.id)

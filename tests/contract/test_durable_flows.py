@@ -1,0 +1,222 @@
+"""What every flow may rely on, on SQLite and on PostgreSQL."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from stillhouse.catalog.database import Database
+from stillhouse.durable.flows import FlowInterrupted, Flows, StepRunner
+from stillhouse.errors import CutFailed, InternalError, ShuttingDown, SnapshotUnknown
+from support.catalog_server import fresh_database
+
+DEADLINE_SECONDS = 60
+
+Launch = Callable[..., Flows]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    with fresh_database(request.param, tmp_path) as opened:
+        opened.migrate()
+        yield opened
+
+
+@pytest.fixture
+def launch(database: Database) -> Iterator[Launch]:
+    running: list[Flows] = []
+
+    def start(**flows: Callable[[StepRunner, str], Any]) -> Flows:
+        started = Flows(database.url)
+        for name, flow in flows.items():
+            started.register(name, flow)
+        started.launch()
+        running.append(started)
+        return started
+
+    yield start
+    for flows in running:
+        flows.shutdown(within_seconds=10)
+
+
+def _run(database: Database, flows: Flows, name: str, subject: str) -> Any:
+    with database.transaction() as transaction:
+        flow_id = flows.enqueue(transaction, name, subject)
+    return flows.result(flow_id, DEADLINE_SECONDS)
+
+
+def test_a_flow_returns_what_its_steps_gave(database: Database, launch: Launch) -> None:
+    def flow(run: StepRunner, subject: str) -> dict[str, Any]:
+        pair = run.step("pair", lambda: [subject, 2**60])
+        return {"pair": pair, "none": run.step("none", lambda: None)}
+
+    assert _run(database, launch(flow=flow), "flow", "s") == {"pair": ["s", 2**60], "none": None}
+
+
+def test_row_and_flow_are_committed_or_rolled_back_together(database: Database, launch: Launch) -> None:
+    started: list[str] = []
+    flows = launch(flow=lambda run, subject: started.append(subject))
+    with database.transaction() as transaction:
+        transaction.execute(text("CREATE TABLE app (subject TEXT)"))
+    insert = text("INSERT INTO app VALUES (:subject)")
+
+    with pytest.raises(RuntimeError), database.transaction() as transaction:  # noqa: PT012
+        transaction.execute(insert, {"subject": "rolled back"})
+        flows.enqueue(transaction, "flow", "rolled back")
+        raise RuntimeError
+    with database.transaction() as transaction:
+        transaction.execute(insert, {"subject": "committed"})
+        flow_id = flows.enqueue(transaction, "flow", "committed")
+        assert started == []
+    flows.result(flow_id, DEADLINE_SECONDS)
+
+    assert started == ["committed"]
+    with database.reading() as reading:
+        assert reading.execute(text("SELECT subject FROM app")).scalars().all() == ["committed"]
+
+
+def test_children_run_beside_each_other_and_give_results_or_errors(
+    database: Database, launch: Launch
+) -> None:
+    together = threading.Barrier(3)
+
+    def child(run: StepRunner, name: str) -> str:
+        run.step("meet", lambda: together.wait(DEADLINE_SECONDS))
+        if name == "bad":
+            raise CutFailed("a session held the lock", hint="end it")
+        return name.upper()
+
+    def parent(run: StepRunner, subject: str) -> list[Any]:
+        good, bad, other = (run.start_child("child", name) for name in ("good", "bad", "other"))
+        try:
+            run.wait(bad)
+        except CutFailed as error:
+            failure = [error.message, error.hint]
+        return [run.wait(good), failure, run.wait(other)]
+
+    result = _run(database, launch(parent=parent, child=child), "parent", "s")
+    assert result == ["GOOD", ["a session held the lock", "end it"], "OTHER"]
+
+
+def test_more_waiting_parents_than_the_queue_admits_do_not_starve_their_children(
+    database: Database, launch: Launch
+) -> None:
+    def parent(run: StepRunner, subject: str) -> Any:
+        return run.wait(run.start_child("child", subject))
+
+    flows = launch(parent=parent, child=lambda run, subject: subject)
+    with database.transaction() as transaction:
+        ids = [flows.enqueue(transaction, "parent", str(number)) for number in range(80)]
+    assert [flows.result(flow_id, DEADLINE_SECONDS) for flow_id in ids] == [str(n) for n in range(80)]
+
+
+def test_an_error_of_the_tree_reaches_whoever_asks_for_the_result(database: Database, launch: Launch) -> None:
+    def flow(run: StepRunner, subject: str) -> None:
+        def fail() -> None:
+            raise SnapshotUnknown(f"no {subject}", hint="look again")
+
+        run.step("fail", fail)
+
+    with pytest.raises(SnapshotUnknown) as failure:
+        _run(database, launch(flow=flow), "flow", "s")
+    assert (failure.value.message, failure.value.hint) == ("no s", "look again")
+
+
+def test_a_foreign_error_is_an_internal_error_within_the_flow_already(
+    database: Database, launch: Launch
+) -> None:
+    def flow(run: StepRunner, subject: str) -> str:
+        try:
+            run.step("divide", lambda: 1 // 0)
+        except InternalError as error:
+            return error.message
+        return "no error"
+
+    result = _run(database, launch(flow=flow), "flow", "s")
+    assert result == "divide: ZeroDivisionError: integer division or modulo by zero"
+
+
+def test_a_failed_step_is_not_run_again_and_the_flow_may_go_on(database: Database, launch: Launch) -> None:
+    runs: list[str] = []
+
+    def flow(run: StepRunner, subject: str) -> int:
+        def fail() -> None:
+            runs.append(subject)
+            raise CutFailed("no")
+
+        with pytest.raises(CutFailed):
+            run.step("fail", fail)
+        return run.step("compensate", lambda: len(runs))
+
+    assert _run(database, launch(flow=flow), "flow", "s") == 1
+
+
+def test_a_flow_interrupted_by_shutdown_goes_on_at_the_next_launch(database: Database) -> None:
+    steps: list[str] = []
+    release = threading.Event()
+
+    def work(name: str) -> str:
+        steps.append(name)
+        return name
+
+    def flow(run: StepRunner, subject: str) -> str:
+        run.step("first", work, "first")
+        run.wait(run.start_child("forever", subject))
+        return run.step("last", work, "last")
+
+    def forever(run: StepRunner, subject: str) -> None:
+        run.step("hold", hold)
+
+    def hold() -> None:
+        while not release.is_set():
+            first.check_running()
+            time.sleep(0.01)
+
+    first = Flows(database.url)
+    first.register("flow", flow)
+    first.register("forever", forever)
+    first.launch()
+    with database.transaction() as transaction:
+        flow_id = first.enqueue(transaction, "flow", "s")
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while "first" not in steps and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert first.shutdown(within_seconds=DEADLINE_SECONDS), "waits and checked steps end at once"
+    assert steps == ["first"]
+    with pytest.raises(ShuttingDown), database.transaction() as transaction:
+        first.enqueue(transaction, "flow", "late")
+    with pytest.raises(FlowInterrupted):
+        first.check_running()
+
+    release.set()
+    second = Flows(database.url)
+    second.register("flow", flow)
+    second.register("forever", forever)
+    second.launch()
+    try:
+        assert second.result(flow_id, DEADLINE_SECONDS) == "last"
+    finally:
+        second.shutdown(within_seconds=10)
+    assert steps == ["first", "last"]
+
+
+def test_a_name_nobody_registered_cannot_be_enqueued(database: Database, launch: Launch) -> None:
+    flows = launch()
+    with pytest.raises(LookupError), database.transaction() as transaction:
+        flows.enqueue(transaction, "unheard", "s")
+
+
+def test_the_engine_leaves_sqlite_in_wal_mode(tmp_path: Path) -> None:
+    with fresh_database("sqlite", tmp_path) as database:
+        database.migrate()
+        flows = Flows(database.url)
+        flows.launch()
+        try:
+            with database.reading() as reading:
+                assert reading.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
+        finally:
+            flows.shutdown(within_seconds=10)

@@ -1,0 +1,199 @@
+"""A service that is killed or stopped at any moment goes on where it was, and leaves the warehouse clean."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import httpx
+import pytest
+
+from stillhouse.postgres import server
+from support.api_client import Answer
+from support.service import Service, fill, postmaster, serving
+
+pytestmark = pytest.mark.xdist_group("service kills")
+
+ROWS = 60_000
+Moment = Callable[[Service, str], object]
+
+
+@pytest.fixture(scope="module")
+def service(data_root: Path) -> Iterator[Service]:
+    with serving(data_root / "kills") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def cluster(service: Service) -> str:
+    cluster_id = service.create_cluster("faulty", 2)
+    fill(service, cluster_id, ROWS)
+    return cluster_id
+
+
+@pytest.fixture(scope="module")
+def usable(service: Service, cluster: str) -> str:
+    """A snapshot to restore from."""
+    snapshot = service.request_snapshot(cluster, "usable")
+    assert service.ended(snapshot) == "AVAILABLE"
+    return snapshot
+
+
+def _assert_complete(service: Service, cluster: str) -> None:
+    with service.log_in(cluster) as connection:
+        assert connection.execute("SELECT count(*), max(id) FROM accounts").fetchone() == (ROWS, ROWS)
+
+
+def _states(service: Service, snapshot: str) -> list[str]:
+    found = service.rows("SELECT state FROM sh_captures WHERE snapshot_id = ?", snapshot)
+    return [state for (state,) in found]
+
+
+def _has_cut(service: Service, snapshot: str) -> bool:
+    return bool(service.rows("SELECT 1 FROM sh_cuts WHERE snapshot_id = ?", snapshot))
+
+
+def _has_root(service: Service, snapshot: str) -> bool:
+    return any((service.data / "repository").glob(f"c/*/roots/{snapshot}"))
+
+
+TAKING: dict[str, Moment] = {
+    "accepted": lambda service, snapshot: True,
+    "copying": Service.is_copied,
+    "cut": _has_cut,
+    "a node is done": lambda service, snapshot: "done" in _states(service, snapshot),
+    "the root is there": _has_root,
+}
+
+
+@pytest.mark.parametrize("moment", TAKING)
+def test_a_snapshot_goes_on_after_kill_9(service: Service, cluster: str, moment: str) -> None:
+    before = [postmaster(node) for node in service.nodes(cluster)]
+    snapshot = service.request_snapshot(cluster, f"killed-{list(TAKING).index(moment)}")
+    service.until(moment, lambda: TAKING[moment](service, snapshot))
+    service.kill()
+    service.start()
+    assert service.ended(snapshot) == "AVAILABLE"
+    service.await_clean(cluster)
+    assert [postmaster(node) for node in service.nodes(cluster)] == before, "the servers were adopted"
+    if moment in ("cut", "the root is there"):
+        restored = service.restore(snapshot, "after-kill")
+        assert service.settled(restored)["status"] == "AVAILABLE"
+        _assert_complete(service, restored)
+        service.delete_cluster(restored)
+
+
+def test_kill_9_while_a_writer_holds_up_the_cut(service: Service, cluster: str) -> None:
+    with service.log_in(cluster) as writer:
+        writer.execute("BEGIN")
+        writer.execute("INSERT INTO accounts VALUES (-1, 0, 'not yet')")
+        snapshot = service.request_snapshot(cluster, "held-up")
+        service.until("all bases", lambda: _states(service, snapshot) == ["ready"] * 3)
+        service.kill()
+        service.start()
+        service.until("a new attempt", lambda: service.attempts(snapshot) == 2)
+        assert not _has_cut(service, snapshot)
+        writer.execute("ROLLBACK")
+    assert service.ended(snapshot) == "AVAILABLE"
+    service.await_clean(cluster)
+
+
+def test_a_snapshot_that_every_attempt_is_killed_of_says_so(service: Service, cluster: str) -> None:
+    snapshot = service.request_snapshot(cluster, "killed-thrice")
+    for attempt in (1, 2, 3):
+        slot = f"{snapshot[:8]}_{attempt}"
+        service.until(slot, partial(service.stands, cluster, slot))
+        service.kill()
+        service.start()
+    assert service.ended(snapshot) == "UNAVAILABLE"
+    assert service.reason(snapshot)
+    service.await_clean(cluster)
+
+
+def _directories(service: Service, clone: str) -> list[Path]:
+    return [Path(node.directory) for node in service.nodes(clone)]
+
+
+RESTORING: dict[str, Moment] = {
+    "accepted": lambda service, clone: True,
+    "copying": lambda service, clone: any(
+        (directory / "pgdata.restoring").exists() for directory in _directories(service, clone)
+    ),
+    "recovering": lambda service, clone: any(server.process_id(node) for node in service.nodes(clone)),
+    "opening": lambda service, clone: any(
+        "listen_addresses=127" in (directory / "pgdata" / "postmaster.opts").read_text()
+        for directory in _directories(service, clone)
+        if (directory / "pgdata" / "postmaster.opts").exists()
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("moment", "end"), [*((moment, Service.kill) for moment in RESTORING), ("opening", Service.stop)]
+)
+def test_a_restore_goes_on_after_the_service_ended(
+    service: Service, usable: str, moment: str, end: Callable[[Service], int | None]
+) -> None:
+    clone = service.restore(usable, "interrupted")
+    service.until(moment, lambda: RESTORING[moment](service, clone))
+    assert not end(service)
+    service.start()
+    assert service.settled(clone)["status"] == "AVAILABLE"
+    _assert_complete(service, clone)
+    service.delete_cluster(clone)
+
+
+def test_a_cluster_is_made_although_the_service_is_stopped_meanwhile(service: Service) -> None:
+    wanted = {
+        "name": "interrupted",
+        "node_type": "dws2.km1.xlarge",
+        "number_of_node": 1,
+        "vpc_id": "v",
+        "subnet_id": "s",
+        "security_group_id": "g",
+        "user_name": "dbadmin",
+        "user_pwd": "Str0ng-Pass-11",
+    }
+    cluster: str = service.call("POST", "/v1.0/{p}/clusters", {"cluster": wanted}).json["cluster"]["id"]
+    service.until("a server", lambda: any(server.process_id(node) for node in service.nodes(cluster)))
+    assert service.stop() == 0
+    service.start()
+    assert service.settled(cluster)["status"] == "AVAILABLE"
+    with service.log_in(cluster) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+    service.delete_cluster(cluster)
+
+
+def test_a_shutdown_answers_503_and_stops_the_servers(service: Service, cluster: str) -> None:
+    snapshot = service.request_snapshot(cluster, "while-stopping")
+    service.until("node work", lambda: service.is_copied(snapshot) and service.workers())
+    workers = service.workers()
+    for worker in workers:
+        os.kill(worker, signal.SIGSTOP)  # so that the flows take their time to stop
+    exit_codes: list[int] = []
+    stopping = threading.Thread(target=lambda: exit_codes.append(service.stop()))
+    stopping.start()
+    try:
+        answer: Answer = service.until("a refusal", lambda: _refusal(service))
+        # Not only in the moment before the socket closes.
+        lasting = [httpx.get(f"{service.url}/healthz").status_code for _ in range(50)]
+    finally:
+        for worker in workers:
+            os.kill(worker, signal.SIGCONT)
+    stopping.join()
+    assert set(lasting) == {503}
+    assert answer.error_code == "DWS.0005"
+    assert answer.json["errCode"] == answer.json["error_code"]
+    assert answer.json["request_id"] == answer.headers["X-Request-Id"]
+    assert exit_codes == [0]
+    assert not any(server.process_id(node) for node in service.nodes(cluster))
+    service.start()
+    assert service.ended(snapshot) == "AVAILABLE"
+    service.await_clean(cluster)
+
+
+def _refusal(service: Service) -> Answer | None:
+    answer = service.call("GET", "/v1.0/{p}/snapshots")
+    return answer if answer.status == 503 else None

@@ -1,0 +1,154 @@
+"""How the golden repository was made: `python make.py DIRECTORY` writes another one of today's format beside it.
+
+It is run once per version of the format. What it wrote is never written again: later programs must read it.
+"""
+
+import json
+import os
+import random
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from blake3 import blake3
+
+from stillhouse.clock import SystemClock
+from stillhouse.node.copying import Copy, PackLedger
+from stillhouse.node.packing import PackWriter
+from stillhouse.postgres.backup import Facts
+from stillhouse.postgres.reader import LocalReader
+from stillhouse.repository import keys as repository_keys
+from stillhouse.repository import layout, roots
+from stillhouse.repository.container import Kind
+from stillhouse.repository.keys import KEY_BYTES, ClusterKeys, Kek
+from stillhouse.repository.manifest import ManifestWriter
+from stillhouse.repository.maps import Extent, MapBuilder
+from stillhouse.repository.sealed import Stored
+from stillhouse.storage.local import LocalStore
+from stillhouse.storage.store import ObjectStore
+
+KEK = bytes(range(32))
+CLUSTER = "6f1d9c52-7a8e-4c03-9b11-2f60d0a1e7c4"
+SNAPSHOT = "0d6cba1e-54a7-4f0f-8a3e-d5a1c7a2b001"
+BURIED = "0d6cba1e-54a7-4f0f-8a3e-d5a1c7a2b002"
+PAGE, SEGMENT_BLOCKS, WAL_SEGMENT = 8192, 16, 1 << 20
+FACTS = Facts(
+    system_identifier=7_500_000_000_000_000_001,
+    timeline=2,
+    version_num=180006,
+    control_version=1800,
+    catalog_version=202506291,
+    block_size=PAGE,
+    segment_blocks=SEGMENT_BLOCKS,
+    wal_segment_size=WAL_SEGMENT,
+    checksum_version=0,
+    settings={"max_connections": "100"},
+    extensions=[["postgres", "plpgsql", "1.0"]],
+    collations=[["postgres", "c", "C.UTF-8", ""]],
+    config_files={},
+)
+
+
+def tree(root: Path, tablespace: Path, seed: int) -> None:
+    draw = random.Random(seed)
+
+    def page() -> bytes:
+        return draw.choice([bytes(PAGE), b"row %04d " % draw.randrange(10_000) * 1024])[:PAGE].ljust(
+            PAGE, b"\0"
+        )
+
+    for name in ("base/5", "global", "pg_tblspc", "pg_wal", "pg_xact", "pg_twophase"):
+        (root / name).mkdir(parents=True)
+    (tablespace / "PG_18_202506291/5").mkdir(parents=True)
+    (root / "pg_tblspc/16500").symlink_to(tablespace)
+    whole = b"".join(page() for _ in range(SEGMENT_BLOCKS))
+    files = {
+        "base/5/16384": whole,
+        "base/5/16384.1": b"".join(page() for _ in range(5)),
+        "base/5/16384_fsm": bytes(3 * PAGE),
+        "base/5/16385": b"",
+        "base/5/16386": draw.randbytes(PAGE + 100),  # of odd size
+        "base/5/16387": draw.randbytes(2 * PAGE),  # does not compress
+        "base/5/16388_init": page(),
+        "base/5/PG_VERSION": b"18\n",
+        "pg_xact/0000": b"U" * 8192,
+        "pg_xact/ BIG": b"a line of a file longer than a frame\n" * 32_000,
+        "pg_tblspc/16500/PG_18_202506291/5/16600": b"".join(page() for _ in range(3)),
+        "postgresql.conf": b"# gr\xc3\xb6\xc3\x9fe\n",
+        "empty": b"",
+    }
+    for path, content in files.items():
+        (root / path).write_bytes(content)
+    (root / os.fsdecode(b"odd\xffname")).write_bytes(b"not UTF-8")
+    (root / "postgresql.conf").chmod(0o640)
+    (root / "pg_xact").chmod(0o750)
+
+
+def capture(home: Path, store: ObjectStore, keys: ClusterKeys, name: str) -> Stored:
+    manifest, ledger = ManifestWriter(), PackLedger()
+    copy = Copy(LocalReader(home, FACTS.tablespace_directory), FACTS, 1, store, keys, manifest, ledger, 2)
+    copy.run(lambda done: None)
+    copy.add("global/pg_control", 0o600, b"control".ljust(8192, b"\0"))
+    copy.add("@backup/backup_label", 0o600, b"START WAL LOCATION: 0/100028\n")
+    copy.finish()
+    writer, wal = PackWriter(store, keys, ledger.add), MapBuilder()
+    frame = writer.add(b"W" * 300_000, Kind.BYTES)
+    wal.add_bytes([Extent(frame, 0, 300_000), Extent(None, 0, WAL_SEGMENT - 300_000)])
+    writer.finish()
+    packs = ledger.ordinals(wal.packs)
+    assert packs is not None
+    stored = wal.store(store, keys)
+    manifest.add_map(stored, packs)
+    manifest.add(
+        {"t": "wal", "path": "000000020000000000000001", "size": WAL_SEGMENT, "map": stored.id, "entry": 0}
+    )
+    manifest.add({"t": "rotten", "path": "base/5/16384", "block": 3})
+    manifest.add({"t": "later", "says": "a reader that does not know this line ignores it"})
+    node = {"t": "node", "cluster": CLUSTER, "snapshot": SNAPSHOT, "node": name, "pg_version_num": 180006}
+    head = [node, *({"t": "pack", **asdict(pack)} for pack in ledger.packs.values())]
+    result = manifest.store(store, keys, head, lambda line: line.get("path") == "empty")
+    manifest.close()
+    return result
+
+
+def expected(home: Path) -> dict[str, list[Any]]:
+    """Size, mode and BLAKE3 of each file, by its name: bytes that are not UTF-8 are percent-encoded."""
+    return {
+        quote(os.fsencode(entry.path), safe="/ "): [
+            entry.size,
+            entry.mode,
+            blake3((home / entry.path).read_bytes()).hexdigest(),
+        ]
+        for entry in LocalReader(home, FACTS.tablespace_directory).list()
+        if entry.size is not None and entry.path != "empty"
+    }
+
+
+def main(target: Path) -> None:
+    store = LocalStore(target / "objects", SystemClock())
+    kek = Kek(KEK)
+    first = repository_keys.create_or_open(store, kek, CLUSTER)
+    second = os.urandom(KEY_BYTES) + first.fingerprint_key
+    sealed = repository_keys._seal(kek, CLUSTER, 2, second)
+    nodes, trees = [], {}
+    with tempfile.TemporaryDirectory() as place:
+        for number, name in enumerate(("cn", "dn1")):
+            home = Path(place, name)
+            tree(home, Path(place, f"{name}.tablespace"), number)
+            keys = repository_keys.open_keys(store, kek, CLUSTER)
+            stored = capture(home, store, keys, name)
+            nodes.append({"name": name, "manifest": stored.id, "size": stored.size, "hash": stored.hash})
+            trees[name] = expected(home)
+            if number == 0:
+                store.create(layout.keys(CLUSTER, 2, kek.id), [sealed])
+    roots.publish(store, keys, {"format": 1, "snapshot": SNAPSHOT, "name": "golden", "nodes": nodes}, [])
+    roots.bury(store, keys, BURIED, 3, "cancelled", "2026-01-01T00:00:00Z")
+    roots.mark_trash(store, keys, SNAPSHOT, "2026-01-02T00:00:00Z")
+    (target / "expected.json").write_text(json.dumps(trees, indent=1, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,321 @@
+"""The running service through the official SDK and signed requests: real clusters, snapshots, restores."""
+
+import socket
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huaweicloudsdkcore.auth.credentials import BasicCredentials
+from huaweicloudsdkcore.exceptions.exceptions import ServiceResponseException
+from huaweicloudsdkdws.v2 import (
+    CreateClusterInfo,
+    CreateClusterRequest,
+    CreateClusterRequestBody,
+    CreateSnapshotRequest,
+    CreateSnapshotRequestBody,
+    DeleteClusterRequest,
+    DeleteClusterRequestBody,
+    DeleteSnapshotRequest,
+    DwsClient,
+    ListClusterDetailsRequest,
+    ListClusterSnapshotsRequest,
+    ListClustersRequest,
+    ListSnapshotDetailsRequest,
+    ListSnapshotsRequest,
+    Restore,
+    RestoreClusterRequest,
+    RestoreClusterRequestBody,
+    Snapshot,
+)
+from huaweicloudsdkdws.v2.region.dws_region import DwsRegion
+
+from stillhouse.postgres import server
+from support.service import COMMAND, PASSWORD, PROJECT, Service, fill, serving
+from support.warehouses import rows
+
+pytestmark = pytest.mark.xdist_group("service snapshots")
+
+ROWS = 60_000
+OTHER_PROJECT = "f" * 32
+CONTENTS = "SELECT count(*), sum(balance), md5(string_agg(id || pad, ',' ORDER BY id)) FROM accounts"
+
+
+@pytest.fixture(scope="module")
+def service(data_root: Path) -> Iterator[Service]:
+    with serving(data_root / "snapshots") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def cluster(service: Service) -> str:
+    cluster_id = service.create_cluster("sales", 2)
+    fill(service, cluster_id, ROWS)
+    return cluster_id
+
+
+@pytest.fixture
+def sdk(service: Service, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Pointed at the service the way users do it: by the region's environment variable."""
+    monkeypatch.setenv("HOME", str(tmp_path))  # the SDK keeps an application id there
+    monkeypatch.setenv("HUAWEICLOUD_SDK_REGION_DWS_LOCAL_1", service.url)
+    key = service.client()
+    return (
+        DwsClient.new_builder()
+        .with_credentials(BasicCredentials(key.access_key, key.secret_key, key.project))
+        .with_region(DwsRegion.value_of("local-1"))
+        .build()
+    )
+
+
+def contents(service: Service, cluster_id: str) -> Any:
+    with service.log_in(cluster_id) as connection:
+        return connection.execute(CONTENTS).fetchone()
+
+
+def refused(call: Any, request: Any) -> tuple[int, str]:
+    with pytest.raises(ServiceResponseException) as raised:
+        call(request)
+    assert len(raised.value.request_id) == 32
+    return raised.value.status_code, raised.value.error_code
+
+
+def test_a_snapshots_whole_life_through_the_official_sdk(service: Service, sdk: Any) -> None:
+    wanted = CreateClusterInfo(
+        name="by-the-sdk",
+        node_type="dws2.km1.xlarge",
+        number_of_node=2,
+        vpc_id="v",
+        subnet_id="s",
+        security_group_id="g",
+        user_name="dbadmin",
+        user_pwd=PASSWORD,
+    )
+    body = CreateClusterRequestBody(cluster=wanted)
+    cluster_id = sdk.create_cluster(CreateClusterRequest(body=body)).cluster.id
+    created = service.settled(cluster_id)
+    assert (created["status"], len(created["nodes"])) == ("AVAILABLE", 2)
+    fill(service, cluster_id, ROWS)
+    before = contents(service, cluster_id)
+
+    snapshot = Snapshot(name="by-the-sdk", cluster_id=cluster_id, description="the first")
+    answer = sdk.create_snapshot(CreateSnapshotRequest(body=CreateSnapshotRequestBody(snapshot=snapshot)))
+    assert answer.status_code == 200
+    snapshot_id = answer.snapshot.id
+    assert snapshot_id in [one.id for one in sdk.list_snapshots(ListSnapshotsRequest()).snapshots]
+    _watch_until_available(service, sdk, cluster_id, snapshot_id)
+
+    shown = sdk.list_snapshot_details(ListSnapshotDetailsRequest(snapshot_id=snapshot_id)).snapshot
+    assert (shown.name, shown.type, shown.cluster_id, shown.description) == (
+        "by-the-sdk",
+        "MANUAL",
+        cluster_id,
+        "the first",
+    )
+    assert shown.started <= shown.finished
+    assert shown.size > 0
+    of_cluster = sdk.list_cluster_snapshots(ListClusterSnapshotsRequest(cluster_id=cluster_id))
+    assert [(one.id, one.status) for one in of_cluster.snapshots] == [(snapshot_id, "AVAILABLE")]
+
+    with service.log_in(cluster_id) as connection:
+        connection.execute("DELETE FROM accounts WHERE id % 7 = 0")
+        connection.execute("UPDATE accounts SET balance = 0 WHERE id % 5 = 0")
+    request = RestoreClusterRequestBody(restore=Restore(name="by-the-sdk-copy"))
+    restored = sdk.restore_cluster(RestoreClusterRequest(snapshot_id=snapshot_id, body=request)).cluster.id
+    assert {one.id for one in sdk.list_clusters(ListClustersRequest()).clusters} >= {cluster_id, restored}
+    assert service.settled(restored)["status"] == "AVAILABLE"
+    assert contents(service, restored) == before
+    assert contents(service, cluster_id) != before
+
+    by_id = DeleteSnapshotRequest(snapshot_id=snapshot_id)
+    assert sdk.delete_snapshot(by_id).status_code == 202
+    detail = ListSnapshotDetailsRequest(snapshot_id=snapshot_id)
+    assert refused(sdk.list_snapshot_details, detail) == (400, "DWS.5149")
+    assert refused(sdk.delete_snapshot, by_id) == (400, "DWS.0001")
+
+    nodes = [*service.nodes(cluster_id), *service.nodes(restored)]
+    for one in (cluster_id, restored):
+        nothing_kept = DeleteClusterRequestBody(keep_last_manual_snapshot=0)
+        sdk.delete_cluster(DeleteClusterRequest(cluster_id=one, body=nothing_kept))
+        service.until("the cluster to be gone", partial(_is_gone, service, one))
+        gone = ListClusterDetailsRequest(cluster_id=one)
+        assert refused(sdk.list_cluster_details, gone) == (404, "DWS.0047")
+    assert not any(server.process_id(node) or Path(node.directory).exists() for node in nodes)
+
+
+def _watch_until_available(service: Service, sdk: Any, cluster_id: str, snapshot_id: str) -> None:
+    """The cluster shows the task for as long as the snapshot is CREATING, and not a moment longer."""
+    shown: set[str] = set()
+
+    def look() -> bool:
+        before = sdk.list_snapshot_details(ListSnapshotDetailsRequest(snapshot_id=snapshot_id)).snapshot
+        cluster = sdk.list_cluster_details(ListClusterDetailsRequest(cluster_id=cluster_id)).cluster
+        after = sdk.list_snapshot_details(ListSnapshotDetailsRequest(snapshot_id=snapshot_id)).snapshot
+        if before.status == "AVAILABLE":
+            assert (cluster.task_status, cluster.action_progress) == ("", {})
+        elif after.status == "CREATING":
+            assert cluster.task_status == "SNAPSHOTTING"
+            assert list(cluster.action_progress) == ["SNAPSHOTTING"]
+            shown.add(cluster.action_progress["SNAPSHOTTING"])
+        assert cluster.status == "AVAILABLE"
+        assert before.status in ("CREATING", "AVAILABLE")
+        return bool(before.status == "AVAILABLE")
+
+    service.until("the snapshot to be available", look)
+    assert shown
+    assert all(progress.endswith("%") and 0 <= int(progress[:-1]) <= 100 for progress in shown)
+
+
+def _is_gone(service: Service, cluster_id: str) -> bool:
+    return service.call("GET", f"/v1.0/{{p}}/clusters/{cluster_id}").status == 404
+
+
+def test_a_single_server_is_snapshot_and_restored_alike(service: Service) -> None:
+    cluster_id = service.create_cluster("single", 1)
+    with service.log_in(cluster_id) as connection:
+        connection.execute("CREATE TABLE notes AS SELECT g AS id FROM generate_series(1, 1000) g")
+    snapshot = service.request_snapshot(cluster_id, "of-one-server")
+    assert service.ended(snapshot) == "AVAILABLE"
+    with service.log_in(cluster_id) as connection:
+        connection.execute("DROP TABLE notes")
+    restored = service.restore(snapshot, "single-copy")
+    assert service.settled(restored)["status"] == "AVAILABLE"
+    assert len(service.cluster(restored)["nodes"]) == 1
+    with service.log_in(restored) as connection:
+        assert connection.execute("SELECT count(*), sum(id) FROM notes").fetchone() == (1000, 500500)
+    for one in (cluster_id, restored):
+        service.delete_cluster(one)
+
+
+def test_of_concurrent_requests_one_gets_the_cluster(service: Service, cluster: str) -> None:
+    client = service.client()
+
+    def ask(number: int) -> tuple[int, str]:
+        body = {"snapshot": {"name": f"at-once-{number}", "cluster_id": cluster}}
+        answer = client.request("POST", "/v1.0/{p}/snapshots", body)
+        return answer.status, answer.json["snapshot"]["id"] if answer.status == 200 else answer.error_code
+
+    with ThreadPoolExecutor(6) as callers:
+        answers = list(callers.map(ask, range(6)))
+    taken = [told for status, told in answers if status == 200]
+    assert len(taken) == 1
+    assert [told for status, told in answers if status != 200] == ["DWS.0011"] * 5
+    while_busy = service.call("POST", f"/v1.0/{{p}}/clusters/{cluster}/restart")
+    assert (while_busy.status, while_busy.error_code) == (409, "DWS.0011")
+    early = service.call("DELETE", f"/v1.0/{{p}}/snapshots/{taken[0]}")
+    assert (early.status, early.error_code) == (403, "DWS.7023")
+    assert service.ended(taken[0]) == "AVAILABLE"
+    names = service.rows("SELECT name FROM sh_snapshots WHERE name LIKE 'at-once-%'")
+    assert len(names) == 1, "a refused request leaves nothing behind"
+
+
+def test_another_projects_cluster_is_as_unknown(service: Service, cluster: str) -> None:
+    unknown = "c2a3e9b0-50f4-4d6d-8a44-7e9f1b0d2c35"
+    mine = service.request_snapshot(cluster, "not-theirs")
+    assert service.ended(mine) == "AVAILABLE"
+
+    def answers(cluster_id: str, snapshot_id: str) -> list[tuple[int, str]]:
+        asked: list[tuple[str, str, Any]] = [
+            ("GET", f"/v1.0/{{p}}/clusters/{cluster_id}", None),
+            ("DELETE", f"/v1.0/{{p}}/clusters/{cluster_id}", {"keep_last_manual_snapshot": 0}),
+            ("POST", "/v1.0/{p}/snapshots", {"snapshot": {"name": "theirs", "cluster_id": cluster_id}}),
+            ("GET", f"/v1.0/{{p}}/snapshots/{snapshot_id}", None),
+            ("DELETE", f"/v1.0/{{p}}/snapshots/{snapshot_id}", None),
+            ("POST", f"/v1.0/{{p}}/snapshots/{snapshot_id}/actions", {"restore": {"name": "theirs"}}),
+            ("POST", f"/stillhouse/v1/{{p}}/snapshots/{snapshot_id}/cancel", None),
+        ]
+        told = [service.call(*each, project=OTHER_PROJECT) for each in asked]
+        return [(answer.status, answer.error_code) for answer in told]
+
+    theirs = answers(cluster, mine)
+    assert theirs == answers(unknown, unknown)
+    assert all(400 <= status < 500 for status, _ in theirs)
+    assert service.call("GET", "/v1.0/{p}/snapshots", project=OTHER_PROJECT).json["count"] == 0
+    assert service.snapshot(mine)["status"] == "AVAILABLE"
+
+
+def test_a_clone_is_a_cluster_like_any_other(service: Service, cluster: str) -> None:
+    """It outlives the service, is snapshot in its turn, and its snapshot restores."""
+    before = contents(service, cluster)
+    snapshot = service.request_snapshot(cluster, "first-generation")
+    assert service.ended(snapshot) == "AVAILABLE"
+    clone = service.restore(snapshot, "first-clone")
+    assert service.settled(clone)["status"] == "AVAILABLE"
+    assert service.stop() == 0
+    assert not any(server.is_running(node) for node in service.nodes(clone))
+    service.start()
+    assert contents(service, clone) == before
+    with service.log_in(clone) as connection:
+        connection.execute("UPDATE accounts SET balance = balance + 1")
+    changed = contents(service, clone)
+    again = service.request_snapshot(clone, "second-generation")
+    assert service.ended(again) == "AVAILABLE"
+    grandchild = service.restore(again, "second-clone")
+    assert service.settled(grandchild)["status"] == "AVAILABLE"
+    assert contents(service, grandchild) == changed
+    assert contents(service, cluster) == before
+    for one in (clone, grandchild):
+        service.delete_cluster(one)
+
+
+def test_a_key_made_beside_the_running_service_works_at_once(service: Service) -> None:
+    project = "e" * 32
+    assert service.call("GET", "/v1.0/{p}/snapshots", project=project).json == {"snapshots": [], "count": 0}
+    bad = _run("key", "create", "--data", str(service.data), "--project", "not-hex")
+    assert bad.returncode == 1
+    assert bad.stderr == "stillhouse: a project id is 32 lower-case hexadecimal digits\n"
+
+
+def test_a_second_service_on_the_same_data_is_refused(service: Service) -> None:
+    refused = _run("serve", "--data", str(service.data), "--listen", f"127.0.0.1:{_free_port()}")
+    assert refused.returncode == 1
+    expected = f"stillhouse: process {service.pid} already serves {service.data}\nhint: stop it first\n"
+    assert refused.stderr == expected
+    assert service.call("GET", "/v1.0/{p}/snapshots").status == 200
+
+
+@pytest.mark.parametrize("listen", ["nonsense", "127.0.0.1", ":8080", "127.0.0.1:99999", "127.0.0.1:²"])
+def test_an_address_that_is_none_is_refused(tmp_path: Path, listen: str) -> None:
+    refused = _run("serve", "--data", str(tmp_path / "data"), "--listen", listen)
+    assert (refused.returncode, refused.stderr) == (1, f"stillhouse: {listen!r} is not HOST:PORT\n")
+    assert not (tmp_path / "data").exists()
+
+
+def test_an_address_in_use_is_refused_before_anything_is_touched(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        refused = _run("serve", "--data", str(tmp_path / "data"), "--listen", listen)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"stillhouse: cannot listen on {listen}: ")
+    assert not (tmp_path / "data").exists()
+
+
+def test_no_secret_is_written_in_the_clear(service: Service, cluster: str) -> None:
+    mapped = rows(
+        service.nodes(cluster)[0],
+        "SELECT option_value FROM pg_user_mapping, pg_options_to_table(umoptions) WHERE option_name = 'password'",
+        "gaussdb",
+    )
+    assert mapped, "the coordinator knows its data nodes' passwords"
+    secrets = [PASSWORD, service.client().secret_key, (service.data / "kek").read_text().strip()]
+    written = {path: path.read_bytes() for path in (service.log, *service.data.glob("catalog.sqlite*"))}
+    # The database of the catalog is the workflow engine's too: its inputs, outputs and events are among this.
+    assert service.rows("SELECT count(*) FROM workflow_status")[0][0] > 0
+    for secret in [*secrets, *(password for (password,) in mapped)]:
+        holders = [path.name for path, content in written.items() if secret.encode() in content]
+        assert holders == []
+    assert PROJECT.encode() in b"".join(written.values()), "what is looked through is what was written"
+
+
+def _run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

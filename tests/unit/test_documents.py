@@ -1,0 +1,141 @@
+"""The documents say nothing that the tree can show to be untrue."""
+
+import ast
+import re
+import tomllib
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+from stillhouse import errors
+from stillhouse.api import clusters, own, snapshots
+from stillhouse.api.routing import routes_of
+from stillhouse.config import Settings
+from stillhouse.errors import StillhouseError
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "stillhouse"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+ARCHITECTURE = (ROOT / "docs" / "ARCHITECTURE.md").read_text()
+
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
+_FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+# What would be of this machine, or of where packages came from, and of no use to anyone else.
+_FOREIGN = re.compile(r"/work/|/root/|pypi\.org|pythonhosted|registry\.npmjs|proxy\.golang|crates\.io")
+
+
+def _files() -> list[Path]:
+    """Everything below the root that git would not ignore."""
+    ignored = [".git", *(line.strip("/") for line in (ROOT / ".gitignore").read_text().split())]
+    found: list[Path] = []
+    folders = [ROOT]
+    while folders:
+        for path in sorted(folders.pop().iterdir()):
+            if any(fnmatch(path.name, pattern) for pattern in ignored):
+                continue
+            (folders if path.is_dir() else found).append(path)
+    return found
+
+
+FILES = _files()
+DOCUMENTS = [path for path in FILES if path.suffix == ".md"]
+MODULES = [path for path in FILES if path.suffix == ".py" and path.is_relative_to(SOURCE)]
+
+
+def _name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def _section(title: str) -> str:
+    return ARCHITECTURE.split(f"## {title}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def _anchors(document: Path) -> set[str]:
+    """Headings as they are linked to: lower case, blanks as dashes, punctuation gone."""
+    headings = re.findall(r"^#+ (.*)$", _FENCE.sub("", document.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
+def test_every_relative_link_leads_somewhere(document: Path) -> None:
+    for link in _LINK.findall(_FENCE.sub("", document.read_text())):
+        path, _, anchor = link.partition("#")
+        if "://" in path:
+            continue
+        target = document.parent / path if path else document
+        assert target.exists(), link
+        assert not anchor or anchor in _anchors(target), link
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
+def test_every_file_named_is_there(document: Path) -> None:
+    for code in _CODE.findall(_FENCE.sub("", document.read_text())):
+        for path in re.findall(r"(?<![\w/.*])[\w.]+(?:/[\w.]+)*\.(?:py|sql|toml|lock)\b", code):
+            assert any((base / path).is_file() for base in (ROOT, SOURCE, ROOT / "docs")), path
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
+def test_every_make_target_named_is_there(document: Path) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {
+        name for code in _CODE.findall(document.read_text()) for name in re.findall(r"\bmake (\w+)", code)
+    }
+    assert named <= targets
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
+def test_every_setting_named_is_one(document: Path) -> None:
+    known = {f"STILLHOUSE_{name.upper()}" for name in Settings.model_fields}
+    known.add("STILLHOUSE_DEMAND_S3")  # of the tests
+    assert set(re.findall(r"\bSTILLHOUSE_\w+", document.read_text())) <= known
+
+
+@pytest.mark.parametrize("module", MODULES, ids=_name)
+def test_every_module_says_what_it_is_for(module: Path) -> None:
+    assert ast.get_docstring(ast.parse(module.read_text()))
+
+
+def test_the_map_shows_the_layers_that_are_enforced() -> None:
+    picture = _section("The map").split("```")[1].strip().splitlines()
+    shown = [re.split(r" {2,}", line)[0] for line in picture]
+    layers = PROJECT["tool"]["importlinter"]["contracts"][0]["layers"]
+    assert shown == [layer for layer in layers if layer != "__main__"]
+
+
+def test_the_architecture_names_every_package() -> None:
+    packages = {path.parent.name for path in SOURCE.glob("*/__init__.py")}
+    modules = {path.stem for path in SOURCE.glob("*.py") if not path.stem.startswith("__")}
+    named = set(re.findall(r"\w+", _section("The map").split("```")[1]))
+    assert packages | modules <= named
+
+
+def test_the_architecture_says_what_each_dependency_is_for() -> None:
+    wanted = {re.split(r"[\[<>=]", line)[0] for line in PROJECT["project"]["dependencies"]}
+    rows = re.findall(r"^\| ([a-z].*?) \|", _section("What each dependency spares us"), re.MULTILINE)
+    assert {name for row in rows for name in row.split(", ")} == wanted
+
+
+def test_the_architecture_shows_the_whole_tree_of_errors() -> None:
+    tree = _section("Errors").split("```")[1]
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    missing = [
+        kind.__name__ for kind in kinds if issubclass(kind, StillhouseError) and kind.__name__ not in tree
+    ]
+    assert missing == []
+
+
+def test_the_api_page_lists_the_operations_that_are_answered() -> None:
+    page = (ROOT / "docs" / "api.md").read_text()
+    listed = re.findall(r"^\| (\w+)(?: \(our own\))? \| ([A-Z]+) `([^`]+)` \|", page, re.MULTILINE)
+    answered = routes_of(snapshots.routes, clusters.routes, own.routes)
+    assert sorted(listed) == sorted(
+        (str(route.operation_id), method, route.path) for route in answered for method in route.methods or ()
+    )
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path != Path(__file__)], ids=_name)
+def test_nothing_names_the_machine_it_was_made_on(path: Path) -> None:
+    text = path.read_bytes().decode(errors="replace")
+    assert [line for line in text.splitlines() if _FOREIGN.search(line)] == []
