@@ -34,7 +34,7 @@ def test_a_directory_comes_back_byte_for_byte(tmp_path: Path, seed: int) -> None
     expected["global/pg_control"] = b"control" * 100
     expected["recovery.signal"] = b""
     assert found == expected
-    assert copy.rotten == 0
+    assert copy.tally.rotten == 0
 
 
 def test_a_restore_that_was_killed_is_begun_anew(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.ids import new_hex
 from stillhouse.errors import CaptureFailed, CaptureInterrupted
 from stillhouse.node.capture import Captured
-from stillhouse.node.copying import PackLedger
 from stillhouse.node.following import WalFollower
+from stillhouse.node.shelf import PackLedger
 from stillhouse.postgres.backup import facts
 from stillhouse.postgres.slot import Slot, drop_slots
 from stillhouse.postgres.wal import WalSource, parse_lsn, segment_name

@@ -140,6 +140,7 @@ def capture_cluster(
     *,
     wal_retention_bytes: int = PLENTY,
     take: Callable[[Cluster], Cut] | None = None,
+    base: Shot | None = None,
 ) -> Shot:
     """Capture all nodes in parallel and cut; raises what the first node failed of, after all have ended."""
     moments = moments or Moments()
@@ -158,6 +159,7 @@ def capture_cluster(
                         f"stillhouse_test_{new_hex()}_1",
                         WORKERS,
                         wal_retention_bytes,
+                        base=base.captured[node.name].manifest if base else None,
                     ),
                     vault.store,
                     vault.keys,

@@ -1,11 +1,14 @@
 """A data directory made by hand, captured and restored without a server."""
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 from stillhouse.domain.cluster import Node, Role
-from stillhouse.node.copying import Copy, PackLedger
+from stillhouse.node.base import Base, Source
+from stillhouse.node.copying import Copy
 from stillhouse.node.restore import Restored, RestoreTask, restore
+from stillhouse.node.shelf import PackLedger
 from stillhouse.postgres.backup import Facts
 from stillhouse.postgres.reader import LocalReader
 from stillhouse.repository.keys import ClusterKeys
@@ -24,6 +27,8 @@ FACTS = Facts(
     segment_blocks=131072,
     wal_segment_size=16 << 20,
     checksum_version=0,
+    wal_log_hints=False,
+    postmaster_started="1",
     settings={},
     extensions=[],
     collations=[],
@@ -52,10 +57,12 @@ def make(root: Path, seed: int, small_files: int = 40) -> None:
 
 
 def capture(
-    root: Path, store: ObjectStore, keys: ClusterKeys, workers: int = 2
+    root: Path, store: ObjectStore, keys: ClusterKeys, workers: int = 2, sources: Sequence[Source] = ()
 ) -> tuple[Stored, PackLedger, Copy]:
     manifest, ledger = ManifestWriter(), PackLedger()
-    copy = Copy(LocalReader(root, "PG_18_202506291"), FACTS, 1, store, keys, manifest, ledger, workers)
+    base = Base(store, keys, PAGE, sources)
+    reader = LocalReader(root, FACTS.tablespace_directory)
+    copy = Copy(reader, FACTS, 1, store, keys, manifest, ledger, workers, base)
     copy.run(lambda done: None)
     copy.add("global/pg_control", 0o600, b"control" * 100)
     copy.finish()
@@ -66,6 +73,7 @@ def capture(
     ]
     stored = manifest.store(store, keys, head, lambda line: False)
     manifest.close()
+    base.close()
     return stored, ledger, copy
 
 

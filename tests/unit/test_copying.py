@@ -14,8 +14,10 @@ import pytest
 from stillhouse.domain.ids import new_uuid
 from stillhouse.errors import StoreUnavailable
 from stillhouse.node import packing
-from stillhouse.node.copying import Copy, PackLedger
+from stillhouse.node.base import Base
+from stillhouse.node.copying import Copy
 from stillhouse.node.packing import Batch, Packed
+from stillhouse.node.shelf import PackLedger
 from stillhouse.postgres import pages
 from stillhouse.postgres.reader import Entry, LocalReader
 from stillhouse.repository import manifest
@@ -67,9 +69,9 @@ class Bed:
         self, on_progress: Callable[[int], None] = lambda done: None, *, rebuild: bool = True
     ) -> list[Line]:
         """The manifest's lines; the clone is rebuilt from them."""
-        with closing(ManifestWriter()) as writer:
+        with closing(ManifestWriter()) as writer, closing(Base(self.store, self.keys, PAGE, ())) as base:
             copy = self.copier(
-                self.reader, self.facts, START, self.store, self.keys, writer, self.ledger, self.workers
+                self.reader, self.facts, START, self.store, self.keys, writer, self.ledger, self.workers, base
             )
             copy.run(on_progress)
             copy.finish()

@@ -13,13 +13,13 @@ from stillhouse.postgres.reader import Entry, LocalReader
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("base/5/1259", RelationFile(Kind.MAIN, 1259, 0)),
-        ("base/5/1259.3", RelationFile(Kind.MAIN, 1259, 3)),
-        ("base/5/1259_fsm", RelationFile(Kind.FORK, 1259, 0)),
-        ("base/5/1259_vm.1", RelationFile(Kind.FORK, 1259, 1)),
-        ("base/5/16400_init", RelationFile(Kind.FORK, 16400, 0)),
-        ("global/1262", RelationFile(Kind.MAIN, 1262, 0)),
-        ("pg_tblspc/16500/PG_18_202506291/5/16600", RelationFile(Kind.MAIN, 16600, 0)),
+        ("base/5/1259", RelationFile(Kind.MAIN, 1663, 5, 1259, 0)),
+        ("base/5/1259.3", RelationFile(Kind.MAIN, 1663, 5, 1259, 3)),
+        ("base/5/1259_fsm", RelationFile(Kind.FORK, 1663, 5, 1259, 0)),
+        ("base/5/1259_vm.1", RelationFile(Kind.FORK, 1663, 5, 1259, 1)),
+        ("base/5/16400_init", RelationFile(Kind.FORK, 1663, 5, 16400, 0)),
+        ("global/1262", RelationFile(Kind.MAIN, 1664, 0, 1262, 0)),
+        ("pg_tblspc/16500/PG_18_202506291/5/16600", RelationFile(Kind.MAIN, 16500, 5, 16600, 0)),
     ],
 )
 def test_relations_are_known_by_their_place_and_name(path: str, expected: RelationFile) -> None:

@@ -43,12 +43,22 @@ def pieces(draw: st.DrawFn) -> PlacedPages:
     return PlacedPages(frames, np.array(frame, np.uint32), np.array(slot, np.uint16))
 
 
+def joined(file: list[PlacedPages]) -> PlacedPages:
+    """Piece behind piece."""
+    starts = np.cumsum([0, *(len(piece.frame) for piece in file)])
+    layers = [
+        (np.arange(first, last, dtype=np.uint32), piece)
+        for first, last, piece in zip(starts, starts[1:], file, strict=False)
+    ]
+    return maps.compose(int(starts[-1]), layers)
+
+
 @given(st.lists(st.lists(pieces(), min_size=1, max_size=3), max_size=4))
 @settings(max_examples=80, deadline=None)
 def test_a_map_tells_where_each_page_lies(files: list[list[PlacedPages]]) -> None:
     builder = MapBuilder()
     for file in files:
-        builder.add_pages(8192, file)
+        builder.add_pages(8192, joined(file))
     decoded = maps.decode("m", builder.encode())
     for file, entry in zip(files, decoded.entries, strict=True):
         assert isinstance(entry, PagesEntry)

@@ -9,8 +9,11 @@ from typing import Protocol
 from stillhouse.domain.cluster import Node
 from stillhouse.domain.snapshot import RestorePoint
 from stillhouse.errors import CaptureFailed, CaptureInterrupted, NodeUnreachable
-from stillhouse.node.copying import Copy, PackLedger
+from stillhouse.node.ancestry import Ground, find_ground, pass_mark
+from stillhouse.node.base import Base
+from stillhouse.node.copying import Copy
 from stillhouse.node.following import WalFollower
+from stillhouse.node.shelf import PackLedger
 from stillhouse.postgres import control_file, layout
 from stillhouse.postgres.backup import BackupSession, Facts, Stopped
 from stillhouse.postgres.reader import LocalReader
@@ -23,13 +26,15 @@ from stillhouse.repository.sealed import Stored
 from stillhouse.storage.store import ObjectStore
 
 _INIT_FORK = 3
-_GLOBAL, _DEFAULT = 1664, 1663  # oids of pg_global and pg_default (src/include/catalog/pg_tablespace.dat)
 _WAIT_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
 class CaptureTask:
-    """`slot` names the slot, the backup label and thereby the attempt: it is used once in all time."""
+    """`slot` names the slot, the backup label and thereby the attempt: it is used once in all time.
+
+    `base` is the earlier manifest to build on; None makes the capture whole, and `whole_because` says why.
+    """
 
     node: Node
     cluster: str
@@ -38,11 +43,17 @@ class CaptureTask:
     slot: str
     workers: int
     wal_retention_bytes: int
+    base: Stored | None = None
+    whole_because: str = ""
 
 
 @dataclass(frozen=True)
 class Captured:
     """`plain_bytes` counts the node's data, `wal_bytes` its WAL, `stored_bytes` what its capture stored of both.
+
+    `base` is the manifest that unchanged pages were taken from; without one `whole_because` says why. `lineage` is the
+    node's from now on. `read_bytes` were read from the data directory, `packed_bytes` of them went into packs, before
+    compression; `files` counts the files by what was done with each.
 
     `rotten` is the number of pages that fail their checksum on the source; the manifest names them.
 
@@ -56,6 +67,12 @@ class Captured:
     stored_bytes: int
     rotten: int
     capacity: dict[str, str]
+    base: str | None
+    whole_because: str
+    lineage: str
+    read_bytes: int
+    packed_bytes: int
+    files: dict[str, int]
 
 
 class Conductor(Protocol):
@@ -75,7 +92,7 @@ class Conductor(Protocol):
 
 
 def capture(task: CaptureTask, store: ObjectStore, keys: ClusterKeys, conductor: Conductor) -> Captured:
-    """Capture one node whole. Whatever happens, the node is left without slot and out of backup mode.
+    """Capture one node. Whatever happens, the node is left without slot and out of backup mode.
 
     Raises CaptureInterrupted where a new attempt may succeed, CaptureFailed where it cannot, and what `conductor`
     raises.
@@ -115,28 +132,42 @@ def _capture(task: CaptureTask, store: ObjectStore, keys: ClusterKeys, conductor
             follower.check()
             conductor.progress(done)
 
-        copy = Copy(reader, facts, start_lsn, store, keys, manifest, ledger, task.workers)
+        ground = find_ground(task.node, task.base, task.whole_because, facts, start_lsn, store, keys)
+        base = Base(store, keys, facts.block_size, ground.sources)
+        undo.callback(base.close)
+        copy = Copy(reader, facts, start_lsn, store, keys, manifest, ledger, task.workers, base)
         copy.run(go_on)
         _copy_last(copy, reader, facts)
         stopped = session.stop()
         slot.check()
         conductor.ready()
-        point = _await_cut(conductor, lambda: go_on(copy.bytes_read))
+        point = _await_cut(conductor, lambda: go_on(copy.tally.bytes_read))
         follower.end_at(point.lsn)
         while not follower.done(_WAIT_SECONDS):
-            go_on(copy.bytes_read)
+            go_on(copy.tally.bytes_read)
         _check_still_true(facts, point, session.places().moved_since(places), follower.findings)
         slot.drop()
+        pass_mark(task.node, ground.lineage, point.lsn)
         _add_labels(copy, stopped)
         copy.finish()
         _add_wal(manifest, follower, store, keys, ledger)
         drop = Dropped(follower.findings, point.lsn, facts.config_files)
-        head = _head(task, facts, start_lsn, stopped, point, ledger)
+        head = _head(task, facts, start_lsn, stopped, point, ground, ledger)
         stored = manifest.store(store, keys, head, drop)
-        stored_bytes = stored.size + manifest.map_bytes + sum(pack.size for pack in ledger.packs.values())
-        wal_bytes = len(follower.segments) * follower.segment_size
         return Captured(
-            stored, start_lsn, copy.bytes_read, wal_bytes, stored_bytes, copy.rotten, facts.settings
+            manifest=stored,
+            start_lsn=start_lsn,
+            plain_bytes=copy.tally.live_bytes,
+            wal_bytes=len(follower.segments) * follower.segment_size,
+            stored_bytes=stored.size + manifest.map_bytes + ledger.new_bytes,
+            rotten=copy.tally.rotten,
+            capacity=facts.settings,
+            base=ground.base,
+            whole_because="" if ground.base else ground.why,
+            lineage=ground.lineage,
+            read_bytes=copy.tally.bytes_read,
+            packed_bytes=copy.tally.bytes_packed,
+            files=dict(copy.tally.files),
         )
 
 
@@ -193,7 +224,7 @@ def _add_wal(
     packs = ledger.ordinals(follower.map.packs)
     assert packs is not None, "the follower finishes its packs"
     stored = follower.map.store(store, keys)
-    manifest.add_map(stored, packs)
+    manifest.add_map(stored, packs, is_new=True)
     for entry, name in enumerate(follower.segments):
         manifest.add(
             {"t": "wal", "path": name, "size": follower.segment_size, "map": stored.id, "entry": entry}
@@ -232,20 +263,17 @@ class Dropped:
         match = layout.RELATION.fullmatch(name)
         if match is None or match["fork"] == "init" or not layout.is_database_directory(directory):
             return False
-        tablespace, database = _owner(directory)
-        return (tablespace, database, int(match["relation"])) in self._unlogged
-
-
-def _owner(directory: str) -> tuple[int, int]:
-    """Tablespace and database of a database directory."""
-    parts = directory.split("/")
-    if parts[0] == "global":
-        return _GLOBAL, 0
-    return (_DEFAULT if parts[0] == "base" else int(parts[1])), int(parts[-1])
+        return (*layout.owner(directory), int(match["relation"])) in self._unlogged
 
 
 def _head(
-    task: CaptureTask, facts: Facts, start_lsn: int, stopped: Stopped, point: RestorePoint, ledger: PackLedger
+    task: CaptureTask,
+    facts: Facts,
+    start_lsn: int,
+    stopped: Stopped,
+    point: RestorePoint,
+    ground: Ground,
+    ledger: PackLedger,
 ) -> Iterator[Line]:
     yield {
         "t": "node",
@@ -255,8 +283,9 @@ def _head(
         "node_id": task.node.id,
         "role": task.node.role,
         "attempt": task.attempt,
-        "lineage": task.node.lineage,
-        "base": None,
+        "lineage": ground.lineage,
+        "base": ground.base,
+        "whole_because": "" if ground.base else ground.why,
         "system_identifier": facts.system_identifier,
         "timeline": facts.timeline,
         "pg_version_num": facts.version_num,
@@ -266,6 +295,8 @@ def _head(
         "segment_blocks": facts.segment_blocks,
         "wal_segment_size": facts.wal_segment_size,
         "checksum_version": facts.checksum_version,
+        "hints_logged": bool(facts.checksum_version) or facts.wal_log_hints,
+        "postmaster_started": facts.postmaster_started,
         "start_lsn": start_lsn,
         "stop_lsn": stopped.stop_lsn,
         "cut": {"name": point.name, "lsn": point.lsn, "timeline": point.timeline},

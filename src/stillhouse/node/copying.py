@@ -1,11 +1,15 @@
 """The copy of a data directory: batches handed to worker threads, their results joined into maps and manifest lines."""
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from stillhouse.domain.choice import How
+from stillhouse.node.base import Base, BaseFile, KeptMap, UnchangedByFingerprint
 from stillhouse.node.packing import (
     BATCH_BYTES,
     Batch,
@@ -15,90 +19,60 @@ from stillhouse.node.packing import (
     Packer,
     PackWriter,
     PageRun,
-    StoredPack,
 )
 from stillhouse.node.packing import WholeFile as Whole
+from stillhouse.node.shelf import MapShelf, PackLedger
 from stillhouse.postgres import layout
 from stillhouse.postgres.backup import Facts
 from stillhouse.postgres.reader import Entry, LocalReader
 from stillhouse.repository.container import MAX_FRAME, Kind
 from stillhouse.repository.keys import ClusterKeys
 from stillhouse.repository.manifest import Line, ManifestWriter
-from stillhouse.repository.maps import Extent, MapBuilder
+from stillhouse.repository.maps import (
+    UNCHANGED,
+    Extent,
+    Layer,
+    MapBuilder,
+    PagesEntry,
+    PlacedPages,
+    compose,
+)
 from stillhouse.storage.store import ObjectStore
 
-_MAP_BYTES = 1 << 20  # entries of small files share a map until it is this long
 _FILES_PER_BATCH = 256
 _IN_FLIGHT_PER_WORKER = 2
-
-
-@dataclass
-class PackLedger:
-    """Packs that are durable, in the order of a manifest's pack lines. Written by worker threads."""
-
-    packs: dict[str, StoredPack] = field(default_factory=dict)
-    _ordinals: dict[str, int] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def add(self, pack: StoredPack) -> None:
-        with self._lock:
-            self._ordinals[pack.id] = len(self.packs)
-            self.packs[pack.id] = pack
-
-    def ordinals(self, packs: frozenset[str]) -> list[int] | None:
-        """Where these packs stand in the manifest; None while one of them is not durable."""
-        with self._lock:
-            if not packs <= self._ordinals.keys():
-                return None
-            return sorted(self._ordinals[pack] for pack in packs)
+_SHARE_TO_KEEP = 0.5  # of its files' bytes that must still be in use for a base's map to be named again
 
 
 @dataclass
 class _PageFile:
-    """A file of pages whose runs are not all back yet."""
+    """A file of pages whose runs are not all back yet. `base` is given when pages may be taken from there."""
 
     entry: Entry
-    expected: int
+    pages: int
+    how: How
+    why: str
+    base: BaseFile | None
+    expected: int = 0
     runs: list[PackedRun] = field(default_factory=list)
 
 
-class MapShelf:
-    """Fills maps one after another and stores each as soon as every pack it names is durable, never before."""
+@dataclass
+class _ByteFile:
+    entry: Entry
+    base: BaseFile | None
 
-    def __init__(
-        self, store: ObjectStore, keys: ClusterKeys, manifest: ManifestWriter, ledger: PackLedger
-    ) -> None:
-        self._store, self._keys, self._manifest, self._ledger = store, keys, manifest, ledger
-        self._open = MapBuilder()
-        self._lines: list[Line] = []
-        self._full: deque[tuple[MapBuilder, list[Line]]] = deque()
 
-    def place(self, line: Line, add: Callable[[MapBuilder], int]) -> None:
-        """Give a file's bytes an entry; `line` goes to the manifest together with the map that holds it."""
-        line["entry"] = add(self._open)
-        self._lines.append(line)
-        if self._open.bytes >= _MAP_BYTES:
-            self._shelve()
-            self.store_ready()
+@dataclass
+class Tally:
+    """What a copy did. Bytes are plain ones; `files` counts by what was done with each."""
 
-    def _shelve(self) -> None:
-        if len(self._open):
-            self._full.append((self._open, self._lines))
-            self._open, self._lines = MapBuilder(), []
-
-    def store_ready(self) -> None:
-        while self._full and (packs := self._ledger.ordinals(self._full[0][0].packs)) is not None:
-            builder, lines = self._full.popleft()
-            stored = builder.store(self._store, self._keys)
-            self._manifest.add_map(stored, packs)
-            for line in lines:
-                self._manifest.add({**line, "map": stored.id})
-
-    def finish(self) -> None:
-        """Store what is left; all packs must be durable by now."""
-        self._shelve()
-        self.store_ready()
-        assert not self._full, "a map was left whose packs were not finished"
+    live_bytes: int = 0
+    bytes_read: int = 0
+    bytes_packed: int = 0
+    pages_stored: int = 0
+    rotten: int = 0
+    files: Counter[str] = field(default_factory=Counter)
 
 
 class Copy:
@@ -114,16 +88,19 @@ class Copy:
         manifest: ManifestWriter,
         ledger: PackLedger,
         workers: int,
+        base: Base,
     ) -> None:
         self._reader, self._facts, self._manifest, self._ledger = reader, facts, manifest, ledger
         self._store, self._keys, self._start_lsn, self._workers = store, keys, start_lsn, workers
+        self._base, self._page_size = base, facts.block_size
         self._shelf = MapShelf(store, keys, manifest, ledger)
-        self._listed: dict[int, Entry] = {}
+        self._bytes: dict[int, _ByteFile] = {}
         self._partial: dict[int, _PageFile] = {}
         self._packers: list[Packer] = []
         self._extra = PackWriter(store, keys, ledger.add)
         self._mine = threading.local()
-        self.bytes_read = self.rotten = 0
+        self.tally = Tally()
+        ledger.offer(base.packs)
 
     def run(self, on_progress: Callable[[int], None]) -> None:
         """Copy it all; `on_progress(bytes read so far)` is called after each batch and may raise to stop the copy."""
@@ -144,31 +121,58 @@ class Copy:
 
     def add(self, path: str, mode: int, content: bytes) -> None:
         """Add one small file whose bytes are at hand; after `run`, before `finish`."""
+        entry = Entry(path, mode, len(content))
         if not content:
-            self._empty(Entry(path, mode, 0))
+            self._empty(entry)
             return
         pieces = [content[at : at + MAX_FRAME] for at in range(0, len(content), MAX_FRAME)]
         extents = tuple(Extent(self._extra.add(piece, Kind.BYTES), 0, len(piece)) for piece in pieces)
-        self._place_bytes(Entry(path, mode, len(content)), len(content), extents)
+        self._place(self._line(entry, len(content), How.WHOLE), lambda builder: builder.add_bytes(extents))
 
     def finish(self) -> None:
-        """Make the last packs durable, then the last maps."""
+        """Make the last packs durable, then the last maps; then name the base's maps that are kept."""
         self._extra.finish()
+        for kept in self._base.kept():
+            if kept.share < _SHARE_TO_KEEP:
+                for line in kept.lines:
+                    self._move(kept, line)
+            else:
+                self._name_again(kept)
         self._shelf.finish()
+
+    def _name_again(self, kept: KeptMap) -> None:
+        packs = self._ledger.ordinals(kept.packs)
+        assert packs is not None, "a base's packs are durable"
+        self._manifest.add_map(kept.stored, packs, is_new=False)
+        for line in kept.lines:
+            self._manifest.add({**line, "map": kept.stored.id})
+
+    def _move(self, kept: KeptMap, line: Line) -> None:
+        """Give a kept file an entry in a map of ours: most of its old one's entries are dead."""
+        loaded, entry = self._base.entry_of(kept.stored, line)
+        if isinstance(entry, PagesEntry):
+            placed = loaded.placed(entry)
+            self._shelf.place(line, lambda builder: builder.add_pages(self._page_size, placed))
+        else:
+            extents = loaded.extents(entry)
+            self._shelf.place(line, lambda builder: builder.add_bytes(extents))
 
     def _pack(self, batch: Batch) -> Packed:
         if not hasattr(self._mine, "packer"):
             writer = PackWriter(self._store, self._keys, self._ledger.add)
-            page_size, checksums = self._facts.block_size, bool(self._facts.checksum_version)
-            self._mine.packer = Packer(self._reader, writer, page_size, self._start_lsn, checksums=checksums)
+            checksums = bool(self._facts.checksum_version)
+            self._mine.packer = Packer(
+                self._reader, writer, self._page_size, self._start_lsn, checksums=checksums
+            )
             self._packers.append(self._mine.packer)
         packer: Packer = self._mine.packer
         return packer.pack(batch)
 
     def _batches(self) -> Iterator[Batch]:
         """The listing, cut into batches; directories and empty files become manifest lines at once."""
+        per_batch = BATCH_BYTES // self._page_size
         runs: list[PageRun] = []
-        room = BATCH_BYTES // self._facts.block_size
+        room = per_batch
         files: list[Whole] = []
         for number, entry in enumerate(self._reader.list()):
             if entry.target is not None:
@@ -177,20 +181,19 @@ class Copy:
             elif entry.size is None:
                 self._manifest.add({"t": "dir", "path": entry.path, "mode": entry.mode})
             elif not self._is_paged(entry):
-                self._listed[number] = entry
-                files.append(Whole(number, entry.path))
+                files.append(self._whole(number, entry))
                 if len(files) == _FILES_PER_BATCH or entry.size > BATCH_BYTES:
                     yield Batch(files=tuple(files))
                     files = []
             elif entry.size == 0:
                 self._empty(entry)
             else:
-                for run in self._runs(number, entry, room):
-                    runs.append(run)
-                    room -= run.pages
-                    if not room:
+                for run in self._runs(number, entry, room, per_batch):
+                    if len(run.pages) > room:
                         yield Batch(runs=tuple(runs))
-                        runs, room = [], BATCH_BYTES // self._facts.block_size
+                        runs, room = [], per_batch
+                    runs.append(run)
+                    room -= len(run.pages)
         if runs:
             yield Batch(runs=tuple(runs))
         if files:
@@ -200,77 +203,194 @@ class Copy:
         return (
             entry.size is not None
             and layout.relation_file(entry.path) is not None
-            and entry.size % self._facts.block_size == 0
-            and entry.size <= self._facts.segment_blocks * self._facts.block_size
+            and entry.size % self._page_size == 0
+            and entry.size <= self._facts.segment_blocks * self._page_size
         )
 
-    def _runs(self, number: int, entry: Entry, room: int) -> list[PageRun]:
-        """The file's pages as runs that fit into batches, the first of which has `room` pages left."""
+    def _whole(self, number: int, entry: Entry) -> Whole:
+        if entry.path.endswith(f"/{layout.VERSION}"):
+            self._base.look_at_version(entry)
+        base = self._base.find(entry.path)
+        self._bytes[number] = _ByteFile(entry, base)
+        return Whole(number, entry.path, base.pieces if base else ())
+
+    def _runs(self, number: int, entry: Entry, room: int, per_batch: int) -> list[PageRun]:
+        """What is to be read of a file of pages, as runs that fit into batches, the first of which has `room` left.
+
+        A file of which nothing is to be read is settled here.
+        """
         relation = layout.relation_file(entry.path)
         assert relation is not None
         assert entry.size is not None
-        pages = entry.size // self._facts.block_size
+        pages = entry.size // self._page_size
         first_block = relation.segment * self._facts.segment_blocks
-        runs: list[PageRun] = []
-        at = 0
-        while at < pages:
-            count = min(room, pages - at)
-            runs.append(PageRun(number, entry.path, at, count, first_block + at))
-            at += count
-            room = BATCH_BYTES // self._facts.block_size
-        self._partial[number] = _PageFile(entry, len(runs))
+        base = self._base.find(entry.path)
+        if relation.kind is layout.Kind.FORK:
+            return self._fork(number, entry, base, pages, first_block, room, per_batch)
+        chosen = self._base.choose(base, entry, relation, pages, first_block)
+        if chosen.how is How.KEPT:
+            assert base is not None
+            self._keep(entry, base, How.KEPT)
+            return []
+        taken = None if chosen.how is How.WHOLE else base
+        partial = _PageFile(entry, pages, chosen.how, chosen.why, taken)
+        if not len(chosen.read):
+            self._settle(partial)
+            return []
+        unchanged = self._base.unchanged_by_lsn(taken) if taken and chosen.how is How.SCAN else None
+        ends = [*range(room or per_batch, len(chosen.read), per_batch)]
+        parts = np.split(chosen.read, ends)
+        partial.expected = len(parts)
+        self._partial[number] = partial
+        return [PageRun(number, entry.path, part, first_block, unchanged) for part in parts]
+
+    def _fork(
+        self,
+        number: int,
+        entry: Entry,
+        base: BaseFile | None,
+        pages: int,
+        first_block: int,
+        room: int,
+        per_batch: int,
+    ) -> list[PageRun]:
+        """Forks other than the main one are read whole: not all their changes are in the WAL."""
+        paged = base if base is not None and base.is_paged else None
+        unchanged = UnchangedByFingerprint(self._base, paged, self._keys) if paged else None
+        every = np.arange(pages, dtype=np.uint32)
+        if pages <= per_batch:  # in one run, so that its pieces can be told
+            runs = [PageRun(number, entry.path, every, first_block, unchanged, paged.pieces if paged else ())]
+        else:
+            parts = np.split(every, [*range(room or per_batch, pages, per_batch)])
+            runs = [PageRun(number, entry.path, part, first_block, unchanged) for part in parts]
+        how = How.SAME if paged else How.WHOLE
+        self._partial[number] = _PageFile(entry, pages, how, "", paged, len(runs))
         return runs
 
     def _join(self, packed: Packed, on_progress: Callable[[int], None]) -> None:
         for run in packed.runs:
-            self._join_run(run)
+            partial = self._partial[run.run.file]
+            partial.runs.append(run)
+            if len(partial.runs) == partial.expected:
+                self._settle(self._partial.pop(run.run.file))
         for file in packed.files:
-            self._join_file(file)
-        self.rotten += len(packed.rotten)
-        for path, block in packed.rotten:
-            self._manifest.add({"t": "rotten", "path": path, "block": block})
+            self._settle_bytes(self._bytes.pop(file.file.file), file)
         self._shelf.store_ready()
-        self.bytes_read += packed.bytes_read
-        on_progress(self.bytes_read)
+        self.tally.bytes_read += packed.bytes_read
+        self.tally.bytes_packed += packed.bytes_packed
+        on_progress(self.tally.bytes_read)
 
-    def _join_run(self, run: PackedRun) -> None:
-        partial = self._partial[run.run.file]
-        partial.runs.append(run)
-        if len(partial.runs) < partial.expected:
-            return
-        del self._partial[run.run.file]
-        pieces = []
-        for part in sorted(partial.runs, key=lambda part: part.run.first_page):
-            if part.placed is None:
+    def _settle(self, file: _PageFile) -> None:
+        """All of a file's pages are known: give it an entry, or name its old one again."""
+        layers: list[Layer] = []
+        pages, rotten, stored = file.pages, set[int](), 0
+        for run in sorted(file.runs, key=lambda run: int(run.run.pages[0])):
+            if run.placed is None and not layers:
+                return  # vanished between listing and open
+            got = 0 if run.placed is None else len(run.placed.frame)
+            if run.placed is not None:
+                layers.append((run.run.pages[:got], run.placed))
+            rotten |= set(run.rotten)
+            stored += run.stored
+            if got < len(run.run.pages):
+                pages = int(
+                    run.run.pages[got]
+                )  # cut short meanwhile: what lay behind is no longer part of it
                 break
-            pieces.append(part.placed)
-            if len(part.placed.frame) < part.run.pages:
-                break  # the file was cut short meanwhile: what lay behind is no longer part of it
-        if not pieces:
-            return  # vanished between listing and open
-        size = sum(len(piece.frame) for piece in pieces) * self._facts.block_size
-        if not size:
-            self._empty(partial.entry)
+        if not pages:
+            self._empty(file.entry)
             return
-        line = _line(partial.entry, size)
-        self._shelf.place(line, lambda builder: builder.add_pages(self._facts.block_size, pieces))
+        self.tally.pages_stored += stored
+        if file.base is not None or rotten:
+            taken = _taken(layers)
+            inherited = [] if file.base is None else self._base.rotten(file.entry.path)
+            rotten = (rotten & taken) | (set(inherited) - taken)
+        for page in sorted(page for page in rotten if page < pages):
+            self._note_rotten(file.entry.path, page)
+        if file.base is not None and pages == file.base.pages and not _is_touched(layers):
+            self._keep(file.entry, file.base, file.how)
+            return
+        line = self._line(file.entry, pages * self._page_size, file.how, file.why)
+        if file.base is not None:
+            under = self._base.pages_of(file.base)
+            layers.insert(0, (np.arange(len(under.frame), dtype=np.uint32), under))
+            placed = compose(pages, layers)
+            line["held"] = file.base.held + stored - _dead(under, placed)
+        else:
+            placed = compose(pages, layers)
+        if len(file.runs) == 1 and file.runs[0].pieces:
+            line["pieces"] = list(file.runs[0].pieces)
+        self._place(line, lambda builder: builder.add_pages(self._page_size, placed))
 
-    def _join_file(self, file: PackedFile) -> None:
-        entry = self._listed.pop(file.file.file)
-        if file.extents is None:
+    def _settle_bytes(self, file: _ByteFile, packed: PackedFile) -> None:
+        if packed.extents is None:
             return  # vanished between listing and open: replay knows of it, or it was temporary
-        if not file.size:
-            self._empty(entry)
+        if not packed.size:
+            self._empty(file.entry)
             return
-        self._place_bytes(entry, file.size, file.extents)
+        if file.base is not None and packed.pieces == file.base.pieces:
+            self._keep(file.entry, file.base, How.SAME)
+            return
+        extents: list[Extent] = []
+        for number, extent in enumerate(packed.extents):
+            if extent is not None:
+                extents.append(extent)
+            else:
+                assert file.base is not None, "only a base's pieces are left out"
+                extents.append(self._base.extents_of(file.base)[number])
+        line = self._line(file.entry, packed.size, How.SAME if file.base else How.WHOLE)
+        line["pieces"] = list(packed.pieces)
+        self._place(line, lambda builder: builder.add_bytes(extents))
 
-    def _place_bytes(self, entry: Entry, size: int, extents: tuple[Extent, ...]) -> None:
-        self._shelf.place(_line(entry, size), lambda builder: builder.add_bytes(extents))
+    def _keep(self, entry: Entry, base: BaseFile, how: How) -> None:
+        size = int(base.line["size"])
+        line = self._line(entry, size, how)
+        for name in ("entry", "held", "pieces"):
+            if name in base.line:
+                line[name] = base.line[name]
+        self._base.keep(line)
+        self._count(how, size)
+        if how is How.KEPT:
+            for page in self._base.rotten(entry.path):
+                self._note_rotten(entry.path, page)
+
+    def _place(self, line: Line, add: Callable[[MapBuilder], int]) -> None:
+        self._shelf.place(line, add)
+        self._count(line["how"], line["size"])
+
+    def _count(self, how: str, size: int) -> None:
+        self.tally.files[how] += 1
+        self.tally.live_bytes += size
+
+    def _note_rotten(self, path: str, page: int) -> None:
+        self._manifest.add({"t": "rotten", "path": path, "block": page})
+        self.tally.rotten += 1
 
     def _empty(self, entry: Entry) -> None:
-        self._manifest.add({**_line(entry, 0), "map": None, "entry": 0})
+        self._manifest.add({**self._line(entry, 0, How.WHOLE), "map": None, "entry": 0})
+        self._count(How.WHOLE, 0)
+
+    def _line(self, entry: Entry, size: int, how: How, why: str = "") -> Line:
+        line: Line = {"t": "file", "path": entry.path, "mode": entry.mode, "mtime_ns": entry.mtime_ns}
+        line |= {"size": size, "how": str(how)}
+        if why and self._base.packs:
+            line["why"] = why
+        if entry.path.endswith(f"/{layout.VERSION}"):
+            line["inode"] = entry.inode
+        return line
 
 
-def _line(entry: Entry, size: int) -> Line:
-    fields = {"path": entry.path, "mode": entry.mode, "mtime_ns": entry.mtime_ns, "size": size}
-    return {"t": "file", **fields, "how": "whole"}
+def _is_touched(layers: list[Layer]) -> bool:
+    return any((placed.frame != UNCHANGED).any() for _, placed in layers)
+
+
+def _taken(layers: list[Layer]) -> set[int]:
+    """The pages that come from what was read just now."""
+    return {int(page) for indexes, placed in layers for page in indexes[placed.frame != UNCHANGED]}
+
+
+def _dead(before: PlacedPages, after: PlacedPages) -> int:
+    """Pages whose frames the file no longer names at all: they are not held for its sake any more."""
+    alive = set(after.frames)
+    gone = [number for number, ref in enumerate(before.frames) if ref not in alive]
+    return int(np.isin(before.frame, gone).sum())

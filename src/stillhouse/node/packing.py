@@ -4,18 +4,20 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stillhouse.domain.choice import Blocks
 from stillhouse.domain.ids import new_hex
 from stillhouse.postgres import pages as page_rules
 from stillhouse.postgres.reader import LocalReader
 from stillhouse.repository import layout, sealed
 from stillhouse.repository.container import MAX_FRAME, ContainerWriter, Kind, Type
 from stillhouse.repository.keys import ClusterKeys
-from stillhouse.repository.maps import HOLE, Extent, FrameRef, PlacedPages
+from stillhouse.repository.maps import HOLE, UNCHANGED, Extent, FrameRef, PlacedPages
 from stillhouse.storage.store import ObjectStore
 
 PACK_BYTES = 32 << 20
@@ -26,23 +28,36 @@ BATCH_BYTES = 4 << 20  # page checksums run four times faster over 4 MiB than ov
 _REREADS, _REREAD_AFTER = 5, 0.002
 
 
-@dataclass(frozen=True)
+class Unchanged(Protocol):
+    """Tells which of some pages just read the base holds as they are, at the same place of the same file."""
+
+    def __call__(self, pages: page_rules.Pages, indexes: Blocks) -> NDArray[np.bool_]: ...
+
+
+@dataclass(frozen=True, eq=False)
 class PageRun:
-    """Consecutive pages of one file. `block` is the first page's number within the whole relation."""
+    """Some pages of one file, by ascending index. `first_block` is the number of the file's first page within the
+    whole relation.
+
+    `unchanged` judges what was read against the base; None: all of it is stored. `pieces` are given when the run is a
+    whole file whose pieces are to be told: those of the base, if it has any.
+    """
 
     file: int
     path: str
-    first_page: int
-    pages: int
-    block: int
+    pages: Blocks
+    first_block: int
+    unchanged: Unchanged | None = None
+    pieces: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
 class WholeFile:
-    """A file that is not made of pages, read to its end."""
+    """A file that is not made of pages, read to its end; `pieces` are those of the base."""
 
     file: int
     path: str
+    pieces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,31 +68,38 @@ class Batch:
     files: tuple[WholeFile, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PackedRun:
-    """`placed` has fewer pages when the file was shorter by now; it is None when the file had vanished."""
+    """`placed` has fewer pages when the file was shorter by now; it is None when the file had vanished.
+
+    `rotten` lists pages that failed their checksum for good; `stored` counts those that went into frames.
+    """
 
     run: PageRun
     placed: PlacedPages | None
+    rotten: tuple[int, ...] = ()
+    stored: int = 0
+    pieces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class PackedFile:
-    """`extents` is None when the file had vanished."""
+    """`extents` is None when the file had vanished; in it None stands for a piece that is the base's."""
 
     file: WholeFile
     size: int
-    extents: tuple[Extent, ...] | None
+    extents: tuple[Extent | None, ...] | None
+    pieces: tuple[str, ...] = ()
 
 
 @dataclass
 class Packed:
-    """A batch's outcome. `rotten` names pages (path, page) that failed their checksum for good."""
+    """A batch's outcome."""
 
     runs: list[PackedRun] = field(default_factory=list)
     files: list[PackedFile] = field(default_factory=list)
-    rotten: list[tuple[str, int]] = field(default_factory=list)
     bytes_read: int = 0
+    bytes_packed: int = 0
 
 
 @dataclass(frozen=True)
@@ -106,6 +128,9 @@ class PackWriter:
         if writer.size >= PACK_BYTES or writer.frames >= PACK_FRAMES:
             self.finish()
         return ref
+
+    def digest(self, piece: bytes | memoryview) -> str:
+        return self._keys.digest(piece)
 
     def finish(self) -> None:
         """Store the open pack, if any."""
@@ -142,72 +167,102 @@ class Packer:
         return packed
 
     def _pack_pages(self, runs: Sequence[PageRun], packed: Packed) -> None:
+        counts = self._read_runs(runs)
+        starts = np.cumsum([0, *(count or 0 for count in counts)])
+        pages = np.frombuffer(self._buffer, np.uint8, int(starts[-1]) * self._page_size)
+        pages = pages.reshape(-1, self._page_size)
+        packed.bytes_read += pages.nbytes
+        rotten = self._judge(runs, starts, pages)
+        unchanged = np.zeros(len(pages), np.bool_)
+        pieces: list[tuple[str, ...]] = []
+        for number, run in enumerate(runs):
+            mine = slice(starts[number], starts[number + 1])
+            pieces.append(() if run.pieces is None else self._pieces(pages[mine]))
+            if run.pieces and pieces[-1] == run.pieces:
+                unchanged[mine] = True
+            elif run.unchanged is not None:
+                unchanged[mine] = run.unchanged(pages[mine], run.pages[: counts[number] or 0])
+        frames, frame, slot = self._frames(pages, unchanged)
+        for number, run in enumerate(runs):
+            mine = slice(starts[number], starts[number + 1])
+            placed = None if counts[number] is None else PlacedPages(frames, frame[mine], slot[mine])
+            stored = int((frame[mine] < UNCHANGED).sum())
+            packed.bytes_packed += stored * self._page_size
+            packed.runs.append(PackedRun(run, placed, tuple(rotten[number]), stored, pieces[number]))
+
+    def _read_runs(self, runs: Sequence[PageRun]) -> list[int | None]:
+        """Fill the buffer; how many pages each run got: fewer at a file's end, None where the file is gone."""
         view = memoryview(self._buffer)
-        counts: list[int] = []
-        vanished: set[PageRun] = set()
+        counts: list[int | None] = []
         at = 0
         for run in runs:
-            length = run.pages * self._page_size
-            got = self._read(run.path, view[at : at + length], run.first_page * self._page_size)
-            if got is None:
-                vanished.add(run)
-            counts.append((got or 0) // self._page_size)
-            at += counts[-1] * self._page_size
-        packed.bytes_read += at
-        pages = np.frombuffer(self._buffer, np.uint8, at).reshape(-1, self._page_size)
-        owners = [(run, i) for run, count in zip(runs, counts, strict=True) for i in range(count)]
-        if self._checksums and len(pages):
-            blocks = np.concatenate(
-                [np.arange(r.block, r.block + n, dtype=np.uint32) for r, n in zip(runs, counts, strict=True)]
-            )
-            for index in page_rules.failing(pages, blocks, self._start_lsn):
-                run, offset = owners[index]
-                if not self._heal(pages[index : index + 1], run, offset):
-                    packed.rotten.append((run.path, run.first_page + offset))
-        frames, frame, slot = self._frames(pages)
-        at = 0
-        for run, count in zip(runs, counts, strict=True):
-            placed = PlacedPages(frames, frame[at : at + count], slot[at : at + count])
-            packed.runs.append(PackedRun(run, None if run in vanished else placed))
-            at += count
+            count = self._read_run(run, view[at : at + len(run.pages) * self._page_size])
+            counts.append(count)
+            at += (count or 0) * self._page_size
+        return counts
 
-    def _read(self, path: str, into: memoryview, offset: int) -> int | None:
-        """Bytes read; fewer when the file is shorter by now, None when it is gone: replay of the WAL sees to that."""
+    def _read_run(self, run: PageRun, into: memoryview) -> int | None:
         try:
-            descriptor = self._reader.open(path)
+            descriptor = self._reader.open(run.path)
         except FileNotFoundError:
-            return None
+            return None  # gone since the listing: replay of the WAL sees to that
         try:
-            done = 0
-            while done < len(into) and (got := os.preadv(descriptor, [into[done:]], offset + done)):
-                done += got
-            return done
+            breaks = np.flatnonzero(np.diff(run.pages) != 1) + 1
+            for first, last in zip([0, *breaks.tolist()], [*breaks.tolist(), len(run.pages)], strict=True):
+                wanted = into[first * self._page_size : last * self._page_size]
+                got = _read_at(descriptor, wanted, int(run.pages[first]) * self._page_size)
+                if got < len(wanted):
+                    return int(first + got // self._page_size)
+            return len(run.pages)
         finally:
             os.close(descriptor)
 
-    def _heal(self, page: NDArray[np.uint8], run: PageRun, offset: int) -> bool:
+    def _judge(
+        self, runs: Sequence[PageRun], starts: NDArray[np.intp], pages: page_rules.Pages
+    ) -> list[list[int]]:
+        """Each run's rotten pages, by their index in the file; torn ones are read again, in place."""
+        rotten: list[list[int]] = [[] for _ in runs]
+        if not self._checksums or not len(pages):
+            return rotten
+        lengths = np.diff(starts)
+        blocks = np.concatenate(
+            [run.pages[:n] + np.uint32(run.first_block) for run, n in zip(runs, lengths, strict=True)]
+        )
+        for index in page_rules.failing(pages, blocks, self._start_lsn):
+            number = int(np.searchsorted(starts, index, side="right")) - 1
+            page = int(runs[number].pages[index - starts[number]])
+            if not self._heal(pages[index : index + 1], runs[number], page):
+                rotten[number].append(page)
+        return rotten
+
+    def _pieces(self, pages: page_rules.Pages) -> tuple[str, ...]:
+        plain = pages.data.cast("B")
+        return tuple(self.writer.digest(plain[at : at + MAX_FRAME]) for at in range(0, len(plain), MAX_FRAME))
+
+    def _heal(self, page: NDArray[np.uint8], run: PageRun, index: int) -> bool:
         """Read a failing page anew, in place. True when it was merely torn: it moved on, or passes now.
 
         A page that keeps the very same wrong bytes is rotten on the source's disk.
         """
-        block = np.array([run.block + offset], np.uint32)
+        block = np.array([run.first_block + index], np.uint32)
+        again = replace(run, pages=np.array([index], np.uint32))
         moved = False
         for _ in range(_REREADS):
             before = page.copy()
-            got = self._read(run.path, page.data.cast("B"), (run.first_page + offset) * self._page_size)
-            if not got or got < self._page_size or not len(page_rules.failing(page, block, self._start_lsn)):
+            got = self._read_run(again, page.data.cast("B"))
+            if not got or not len(page_rules.failing(page, block, self._start_lsn)):
                 return True
             moved = moved or not (before == page).all()
             time.sleep(_REREAD_AFTER)
         return moved
 
     def _frames(
-        self, pages: NDArray[np.uint8]
+        self, pages: NDArray[np.uint8], unchanged: NDArray[np.bool_]
     ) -> tuple[list[FrameRef], NDArray[np.uint32], NDArray[np.uint16]]:
-        """Pack all pages but those of zeros, in order; where each page went."""
-        frame = np.full(len(pages), HOLE, np.uint32)
+        """Pack all pages but the unchanged ones and those of zeros, in order; where each page went."""
+        frame = np.where(unchanged, np.uint32(UNCHANGED), np.uint32(HOLE))
         slot = np.zeros(len(pages), np.uint16)
-        kept = np.flatnonzero(~page_rules.is_zero(pages)) if len(pages) else np.empty(0, np.intp)
+        kept = np.flatnonzero(~unchanged & ~page_rules.is_zero(pages)) if len(pages) else np.empty(0, np.intp)
         per_frame = MAX_FRAME // self._page_size
         frames: list[FrameRef] = []
         for at in range(0, len(kept), per_frame):
@@ -223,37 +278,50 @@ class Packer:
     def _pack_files(self, files: Sequence[WholeFile], packed: Packed) -> None:
         """Small files share frames; a frame is sealed when the next bytes would not fit."""
         staged = bytearray()
-        waiting: list[tuple[int, int, int]] = []  # (index into pieces, offset in the frame, length)
-        pieces: list[list[Extent]] = []
+        waiting: list[tuple[list[Extent | None], int, int, int]] = []  # extents, index there, offset, length
 
         def seal() -> None:
             if staged:
                 ref = self.writer.add(bytes(staged), Kind.BYTES)
-                for index, offset, length in waiting:
-                    pieces[index].append(Extent(ref, offset, length))
+                for extents, index, offset, length in waiting:
+                    extents[index] = Extent(ref, offset, length)
+                packed.bytes_packed += len(staged)
                 staged.clear()
                 waiting.clear()
 
+        read: list[tuple[WholeFile, int, list[Extent | None] | None, list[str]]] = []
         for file in files:
-            pieces.append([])
-            size = 0
             try:
                 descriptor = self._reader.open(file.path)
             except FileNotFoundError:
-                packed.files.append(PackedFile(file, 0, None))
+                read.append((file, 0, None, []))
                 continue
+            extents: list[Extent | None] = []
+            pieces: list[str] = []
+            size = 0
             try:
                 while chunk := os.pread(descriptor, MAX_FRAME, size):
+                    pieces.append(self.writer.digest(chunk))
+                    extents.append(None)
+                    size += len(chunk)
+                    if pieces[-1:] == list(file.pieces[len(pieces) - 1 : len(pieces)]):
+                        continue
                     if len(staged) + len(chunk) > MAX_FRAME:
                         seal()
-                    waiting.append((len(pieces) - 1, len(staged), len(chunk)))
+                    waiting.append((extents, len(extents) - 1, len(staged), len(chunk)))
                     staged += chunk
-                    size += len(chunk)
             finally:
                 os.close(descriptor)
-            packed.files.append(PackedFile(file, size, ()))
+            read.append((file, size, extents, pieces))
         seal()
-        for index, done in enumerate(packed.files):
-            packed.bytes_read += done.size
-            if done.extents is not None:
-                packed.files[index] = PackedFile(done.file, done.size, tuple(pieces[index]))
+        for file, size, found, told in read:
+            packed.bytes_read += size
+            packed.files.append(PackedFile(file, size, None if found is None else tuple(found), tuple(told)))
+
+
+def _read_at(descriptor: int, into: memoryview, offset: int) -> int:
+    """Bytes read: fewer than wanted at the file's end."""
+    done = 0
+    while done < len(into) and (got := os.preadv(descriptor, [into[done:]], offset + done)):
+        done += got
+    return done

@@ -39,6 +39,8 @@ class Facts:
     segment_blocks: int
     wal_segment_size: int
     checksum_version: int
+    wal_log_hints: bool
+    postmaster_started: str
     settings: dict[str, str]
     extensions: list[list[str]]
     collations: list[list[str]]
@@ -127,7 +129,8 @@ def facts(connection: Connection) -> Facts:
     row = connection.execute(
         "SELECT s.system_identifier, c.timeline_id, current_setting('server_version_num')::int, s.pg_control_version,"
         " s.catalog_version_no, i.database_block_size, i.blocks_per_segment, i.bytes_per_wal_segment,"
-        " i.data_page_checksum_version"
+        " i.data_page_checksum_version, current_setting('wal_log_hints')::boolean,"
+        " extract(epoch FROM pg_postmaster_start_time())::text"
         " FROM pg_control_system() s, pg_control_checkpoint() c, pg_control_init() i"
     ).fetchone()
     assert row is not None, "control data always has one row"
@@ -152,7 +155,9 @@ def facts(connection: Connection) -> Facts:
         "SELECT datname, datlocprovider::text, datcollate, coalesce(datcollversion, '')"
         " FROM pg_catalog.pg_database ORDER BY 1"
     ).fetchall()
-    identifier, timeline, version, control, catalog, block, blocks, wal_segment, checksums = row
+    identifier, timeline, version, control, catalog, block, blocks, wal_segment, checksums, hints, started = (
+        row
+    )
     return Facts(
         system_identifier=identifier,
         timeline=timeline,
@@ -163,6 +168,8 @@ def facts(connection: Connection) -> Facts:
         segment_blocks=blocks,
         wal_segment_size=wal_segment,
         checksum_version=checksums,
+        wal_log_hints=hints,
+        postmaster_started=started,
         settings=settings,
         extensions=[list(row) for row in extensions],
         collations=[list(row) for row in collations],

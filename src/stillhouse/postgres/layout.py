@@ -30,11 +30,13 @@ _SKIPPED_AT_TOP = frozenset(
     | {"current_logfiles", "postgresql.auto.conf.tmp", "recovery.signal", "standby.signal"}
 )
 CONTROL = "global/pg_control"
+VERSION = "PG_VERSION"
+GLOBAL_TABLESPACE, DEFAULT_TABLESPACE = 1664, 1663  # src/include/catalog/pg_tablespace.dat
 
 
 class Kind(StrEnum):
     MAIN = "main"
-    FORK = "fork"  # fsm, vm, init: pages too, but never taken from a base
+    FORK = "fork"  # fsm, vm, init: pages too, but not all their changes are in the WAL
     OTHER = "other"
 
 
@@ -43,6 +45,8 @@ class RelationFile:
     """One segment of one fork of a relation; `block` numbers start at segment x blocks per segment."""
 
     kind: Kind
+    tablespace: int
+    database: int
     relation: int
     segment: int
 
@@ -54,11 +58,19 @@ def relation_file(path: str) -> RelationFile | None:
     if match is None or _DATABASE_DIRECTORY.fullmatch(directory) is None:
         return None
     kind = Kind.FORK if match["fork"] else Kind.MAIN
-    return RelationFile(kind, int(match["relation"]), int(match["segment"] or 0))
+    return RelationFile(kind, *owner(directory), int(match["relation"]), int(match["segment"] or 0))
 
 
 def is_database_directory(path: str) -> bool:
     return _DATABASE_DIRECTORY.fullmatch(path) is not None
+
+
+def owner(directory: str) -> tuple[int, int]:
+    """Tablespace and database (oids) of a database directory, as WAL names them."""
+    parts = directory.split("/")
+    if parts[0] == "global":
+        return GLOBAL_TABLESPACE, 0
+    return (DEFAULT_TABLESPACE if parts[0] == "base" else int(parts[1])), int(parts[-1])
 
 
 def is_skipped(path: str) -> bool:

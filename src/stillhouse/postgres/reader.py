@@ -20,6 +20,7 @@ class Entry:
     mode: int
     size: int | None
     mtime_ns: int = 0
+    inode: int = 0
     target: str | None = None
 
 
@@ -57,7 +58,7 @@ class LocalReader:
             return
         mode = stat.S_IMODE(status.st_mode)
         if stat.S_ISREG(status.st_mode):
-            yield Entry(path, mode, status.st_size, status.st_mtime_ns)
+            yield Entry(path, mode, status.st_size, status.st_mtime_ns, status.st_ino)
         elif stat.S_ISDIR(status.st_mode):
             if path.startswith("pg_tblspc/") and path.count("/") == 1 and (self._pgdata / path).is_symlink():
                 yield Entry(path, mode, None, target=str((self._pgdata / path).readlink()))

@@ -116,6 +116,10 @@ class ClusterKeys:
         """Eight bytes that tell pages apart, the same in every pack of the cluster."""
         return blake3(page, key=self.fingerprint_key).digest(8)
 
+    def digest(self, piece: bytes | memoryview) -> str:
+        """Sixteen bytes, in hex, that tell pieces of a file apart, the same in every manifest of the cluster."""
+        return blake3(piece, key=self.fingerprint_key).hexdigest(16)
+
 
 def create_or_open(store: ObjectStore, kek: Kek, cluster: str) -> ClusterKeys:
     """The cluster's keys, generation 1 made on first use. Two first users race through the conditional create."""

@@ -28,7 +28,7 @@ class ManifestWriter:
     """Takes lines while a node is captured and stores them, in the order the format asks, when it is done."""
 
     def __init__(self) -> None:
-        self.map_bytes = 0  # stored size of all maps named so far
+        self.map_bytes = 0  # stored size of all new maps named so far
         self._spool = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)  # noqa: SIM115 (closed by close)
 
     def close(self) -> None:
@@ -37,9 +37,10 @@ class ManifestWriter:
     def add(self, line: Line) -> None:
         self._spool.write(_encode(line))
 
-    def add_map(self, stored: Stored, packs: list[int]) -> None:
+    def add_map(self, stored: Stored, packs: list[int], *, is_new: bool) -> None:
         """`packs` are the ordinals of the packs that the map names, among the manifest's pack lines."""
-        self.map_bytes += stored.size
+        if is_new:
+            self.map_bytes += stored.size
         self.add({"t": "map", "id": stored.id, "size": stored.size, "hash": stored.hash, "packs": packs})
 
     def store(

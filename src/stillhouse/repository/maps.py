@@ -18,6 +18,9 @@ from stillhouse.storage.store import ObjectStore
 HOLE = 0xFFFFFFFF
 """In place of a frame: the page is all zeros and stored nowhere."""
 
+UNCHANGED = 0xFFFFFFFE
+"""In place of a frame, in memory only: this layer leaves the page to the ones below."""
+
 _PAGES, _BYTES = 1, 2
 _ENTRY = struct.Struct("<BBHI")
 _MAX_BODY = 64 << 20
@@ -34,11 +37,36 @@ class FrameRef:
 
 @dataclass(frozen=True)
 class PlacedPages:
-    """Where consecutive pages of a file lie: page i is page `slot[i]` of `frames[frame[i]]`, or a HOLE."""
+    """Where pages of a file lie: the i-th is page `slot[i]` of `frames[frame[i]]`, or a HOLE."""
 
     frames: Sequence[FrameRef]
     frame: NDArray[np.uint32]
     slot: NDArray[np.uint16]
+
+
+Layer = tuple[NDArray[np.uint32], PlacedPages]
+"""Pages of a file, by their index, and where they lie."""
+
+
+def compose(pages: int, layers: Sequence[Layer]) -> PlacedPages:
+    """A file from layers, the later over the earlier, with the frames it uses; what no layer covers is zeros."""
+    owner = np.full(pages, -1, np.intp)
+    at = np.zeros(pages, np.intp)
+    for number, (indexes, placed) in enumerate(layers):
+        shown = np.flatnonzero((placed.frame != UNCHANGED) & (indexes < pages))
+        owner[indexes[shown]] = number
+        at[indexes[shown]] = shown
+    frames: list[FrameRef] = []
+    frame = np.full(pages, HOLE, np.uint32)
+    slot = np.zeros(pages, np.uint16)
+    for number, (_, placed) in enumerate(layers):
+        mine = np.flatnonzero(owner == number)
+        mine = mine[placed.frame[at[mine]] != HOLE]
+        used, places = np.unique(placed.frame[at[mine]], return_inverse=True)
+        frame[mine] = places + len(frames)
+        slot[mine] = placed.slot[at[mine]]
+        frames += [placed.frames[index] for index in used.tolist()]
+    return PlacedPages(frames, frame, slot)
 
 
 @dataclass(frozen=True)
@@ -67,12 +95,14 @@ class MapBuilder:
         """Every pack that must be durable before this map is stored."""
         return frozenset(self._packs)
 
-    def add_pages(self, page_size: int, pieces: Sequence[PlacedPages]) -> int:
-        """One file of whole pages, given piece by piece; returns the entry's ordinal."""
-        frame = np.concatenate([self._renumbered(piece) for piece in pieces])
-        slot = np.concatenate([piece.slot for piece in pieces])
+    def add_pages(self, page_size: int, placed: PlacedPages) -> int:
+        """One file of whole pages; returns the entry's ordinal."""
+        holes = placed.frame == HOLE
+        numbers = np.array([self._number(ref) for ref in placed.frames], np.uint32)
+        frame = np.full(len(holes), HOLE, np.uint32)
+        frame[~holes] = numbers[placed.frame[~holes]] if len(numbers) else HOLE
         head = _ENTRY.pack(_PAGES, page_size.bit_length() - 1, 0, len(frame))
-        return self._append(head + frame.astype("<u4").tobytes() + slot.astype("<u2").tobytes())
+        return self._append(head + frame.astype("<u4").tobytes() + placed.slot.astype("<u2").tobytes())
 
     def add_bytes(self, extents: Sequence[Extent]) -> int:
         """One file as extents joined in order; returns the entry's ordinal."""
@@ -91,16 +121,6 @@ class MapBuilder:
     def _number(self, ref: FrameRef) -> int:
         self._packs.setdefault(ref.pack, len(self._packs))
         return self._frames.setdefault(ref, len(self._frames))
-
-    def _renumbered(self, piece: PlacedPages) -> NDArray[np.uint32]:
-        used = np.unique(piece.frame[piece.frame != HOLE])
-        numbers = np.zeros(len(piece.frames), np.uint32)
-        for index in used:
-            numbers[index] = self._number(piece.frames[index])
-        holes = piece.frame == HOLE
-        if not len(piece.frames):
-            return piece.frame
-        return np.where(holes, np.uint32(HOLE), numbers[np.where(holes, 0, piece.frame)])
 
     def encode(self) -> bytes:
         frames = [struct.pack("<II", self._packs[ref.pack], ref.ordinal) for ref in self._frames]
@@ -140,6 +160,20 @@ class Map:
     def ref(self, frame: int) -> FrameRef:
         pack, ordinal = self.frames[frame]
         return FrameRef(self.packs[pack], int(ordinal))
+
+    def placed(self, entry: PagesEntry) -> PlacedPages:
+        """An entry's pages with the frames they use, as a layer for another map."""
+        stored = entry.frame != HOLE
+        used, places = np.unique(entry.frame[stored], return_inverse=True)
+        frame = np.full(len(entry.frame), HOLE, np.uint32)
+        frame[stored] = places
+        return PlacedPages([self.ref(index) for index in used.tolist()], frame, entry.slot)
+
+    def extents(self, entry: BytesEntry) -> tuple[Extent, ...]:
+        return tuple(
+            Extent(None if frame == HOLE else self.ref(frame), offset, length)
+            for frame, offset, length in entry.extents.tolist()
+        )
 
 
 def load(store: ObjectStore, keys: ClusterKeys, stored: Stored) -> Map:

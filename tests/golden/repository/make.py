@@ -16,8 +16,10 @@ from urllib.parse import quote
 from blake3 import blake3
 
 from stillhouse.clock import SystemClock
-from stillhouse.node.copying import Copy, PackLedger
+from stillhouse.node.base import Base
+from stillhouse.node.copying import Copy
 from stillhouse.node.packing import PackWriter
+from stillhouse.node.shelf import PackLedger
 from stillhouse.postgres.backup import Facts
 from stillhouse.postgres.reader import LocalReader
 from stillhouse.repository import keys as repository_keys
@@ -45,6 +47,8 @@ FACTS = Facts(
     segment_blocks=SEGMENT_BLOCKS,
     wal_segment_size=WAL_SEGMENT,
     checksum_version=0,
+    wal_log_hints=False,
+    postmaster_started="1",
     settings={"max_connections": "100"},
     extensions=[["postgres", "plpgsql", "1.0"]],
     collations=[["postgres", "c", "C.UTF-8", ""]],
@@ -89,7 +93,8 @@ def tree(root: Path, tablespace: Path, seed: int) -> None:
 
 def capture(home: Path, store: ObjectStore, keys: ClusterKeys, name: str) -> Stored:
     manifest, ledger = ManifestWriter(), PackLedger()
-    copy = Copy(LocalReader(home, FACTS.tablespace_directory), FACTS, 1, store, keys, manifest, ledger, 2)
+    reader, base = LocalReader(home, FACTS.tablespace_directory), Base(store, keys, PAGE, ())
+    copy = Copy(reader, FACTS, 1, store, keys, manifest, ledger, 2, base)
     copy.run(lambda done: None)
     copy.add("global/pg_control", 0o600, b"control".ljust(8192, b"\0"))
     copy.add("@backup/backup_label", 0o600, b"START WAL LOCATION: 0/100028\n")
@@ -101,7 +106,7 @@ def capture(home: Path, store: ObjectStore, keys: ClusterKeys, name: str) -> Sto
     packs = ledger.ordinals(wal.packs)
     assert packs is not None
     stored = wal.store(store, keys)
-    manifest.add_map(stored, packs)
+    manifest.add_map(stored, packs, is_new=True)
     manifest.add(
         {"t": "wal", "path": "000000020000000000000001", "size": WAL_SEGMENT, "map": stored.id, "entry": 0}
     )

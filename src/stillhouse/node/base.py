@@ -1,0 +1,288 @@
+"""What a capture may take from earlier manifests of its node: the index of their files, and the choice per file."""
+
+import json
+import os
+import sqlite3
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stillhouse.domain import choice
+from stillhouse.domain.choice import Blocks, Choice, InBase
+from stillhouse.errors import RepositoryDamaged
+from stillhouse.node.packing import StoredPack
+from stillhouse.postgres import pages as page_rules
+from stillhouse.postgres.layout import RelationFile
+from stillhouse.postgres.reader import Entry
+from stillhouse.postgres.summaries import Changes
+from stillhouse.repository import layout, manifest, maps
+from stillhouse.repository.container import Container
+from stillhouse.repository.keys import ClusterKeys
+from stillhouse.repository.manifest import Line
+from stillhouse.repository.maps import BytesEntry, Extent, FrameRef, Map, PagesEntry, PlacedPages
+from stillhouse.repository.sealed import Stored
+from stillhouse.storage.store import ObjectStore
+
+_OPEN_MAPS, _OPEN_PACKS = 8, 16
+_SCHEMA = """
+    CREATE TABLE maps (id TEXT PRIMARY KEY, size INT, hash TEXT, packs TEXT) WITHOUT ROWID;
+    CREATE TABLE files (path BLOB PRIMARY KEY, map TEXT, entry INT, source INT, line TEXT, bytes INT, kept TEXT)
+        WITHOUT ROWID;
+    CREATE TABLE rotten (path BLOB, page INT, source INT);
+    CREATE INDEX files_by_map ON files (map, entry);
+    CREATE INDEX rotten_by_path ON rotten (path);
+"""
+
+
+@dataclass(frozen=True)
+class Source:
+    """An earlier manifest and what changed since it began. Without `changes` all pages are scanned for their LSN."""
+
+    manifest: Stored
+    start_lsn: int
+    changes: Changes | None
+
+
+@dataclass(frozen=True)
+class BaseFile:
+    """A file of the base, with where its bytes lie. `line` is its manifest line."""
+
+    line: Line
+    map: Stored
+    source: Source
+    page_size: int
+
+    @property
+    def pages(self) -> int:
+        return int(self.line["size"]) // self.page_size
+
+    @property
+    def is_paged(self) -> bool:
+        """A relation file whose size was no whole number of pages was stored as bytes."""
+        return int(self.line["size"]) % self.page_size == 0
+
+    @property
+    def held(self) -> int:
+        """Pages of this file that its frames hold at most, the dead ones among them."""
+        return int(self.line.get("held", self.pages))
+
+    @property
+    def pieces(self) -> tuple[str, ...]:
+        return tuple(self.line.get("pieces", ()))
+
+
+@dataclass(frozen=True)
+class KeptMap:
+    """A map of the base that is named again, for `lines`. `share` of its files' bytes is still in use."""
+
+    stored: Stored
+    packs: list[str]
+    lines: list[Line]
+    share: float
+
+
+class Base:
+    """Files of earlier manifests, the later over the earlier, indexed on disk: memory does not grow with them.
+
+    Made, asked and ended by one thread; `pages_of`, `fingerprints_of` and `extents_of` may be called from any.
+    """
+
+    def __init__(
+        self, store: ObjectStore, keys: ClusterKeys, page_size: int, sources: Sequence[Source]
+    ) -> None:
+        self._store, self._keys, self._page_size, self._sources = store, keys, page_size, list(sources)
+        self.packs: dict[str, StoredPack] = {}
+        self._maps: OrderedDict[str, Map] = OrderedDict()
+        self._open: OrderedDict[str, tuple[Container, NDArray[np.uint64], NDArray[np.intp]]] = OrderedDict()
+        self._lock = threading.Lock()
+        self._copied: set[str] = set()
+        self._index = sqlite3.connect("")  # a temporary file of SQLite's own, gone when closed
+        self._index.executescript(_SCHEMA)
+        for number, source in enumerate(self._sources):
+            self._load(number, source)
+
+    def close(self) -> None:
+        self._index.close()
+
+    def _load(self, number: int, source: Source) -> None:
+        packs: list[str] = []
+        for line in manifest.read(self._store, self._keys, source.manifest):
+            kind = line["t"]
+            if kind == "pack":
+                packs.append(line["id"])
+                self.packs[line["id"]] = StoredPack(line["id"], line["size"], line["index"], line["hash"])
+            elif kind == "map":
+                named = json.dumps([packs[ordinal] for ordinal in line["packs"]])
+                self._index.execute(
+                    "INSERT OR IGNORE INTO maps VALUES (?, ?, ?, ?)",
+                    (line["id"], line["size"], line["hash"], named),
+                )
+            elif kind == "file":
+                path = os.fsencode(line["path"])
+                self._index.execute(
+                    "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, NULL)",
+                    (path, line["map"], line["entry"], number, json.dumps(line), line["size"]),
+                )
+            elif kind == "rotten":
+                path = os.fsencode(line["path"])
+                self._index.execute("INSERT INTO rotten VALUES (?, ?, ?)", (path, line["block"], number))
+
+    def find(self, path: str) -> BaseFile | None:
+        """The file's bytes in the base; None when it has none there."""
+        row = self._index.execute(
+            "SELECT f.line, f.source, m.id, m.size, m.hash FROM files f JOIN maps m ON m.id = f.map"
+            " WHERE f.path = ?",
+            (os.fsencode(path),),
+        ).fetchone()
+        if row is None:
+            return None
+        return BaseFile(json.loads(row[0]), Stored(*row[2:]), self._sources[row[1]], self._page_size)
+
+    def look_at_version(self, entry: Entry) -> None:
+        """Told of each PG_VERSION, before the relations beside it: another file than the base's means that the
+        database was copied there meanwhile, with pages whose LSNs are old.
+        """
+        file = self.find(entry.path)
+        same = file is not None and (file.line.get("inode"), file.line["mtime_ns"]) == (
+            entry.inode,
+            entry.mtime_ns,
+        )
+        if not same:
+            self._copied.add(entry.path.rpartition("/")[0])
+
+    def choose(
+        self, file: BaseFile | None, entry: Entry, relation: RelationFile, pages: int, first: int
+    ) -> Choice:
+        """For a segment of a main fork; `first` is its first block."""
+        if file is None or not file.is_paged:
+            return choice.whole(pages, "not in the base")
+        inside = InBase(file.pages, file.held)
+        changes = file.source.changes
+        if changes is None:
+            if entry.path.rpartition("/")[0] in self._copied:
+                return choice.whole(pages, "its database was copied there")
+            return choice.by_scan(pages, inside)
+        if changes.is_copied(relation.tablespace, relation.database):
+            return choice.whole(pages, "its database was copied there")
+        changed = changes.of(relation.tablespace, relation.database, relation.relation)
+        return choice.by_summaries(pages, first, inside, changed)
+
+    def unchanged_by_lsn(self, file: BaseFile) -> "UnchangedByLsn":
+        return UnchangedByLsn(file.pages, file.source.start_lsn)
+
+    def rotten(self, path: str) -> list[int]:
+        """Pages of a file that the base took over rotten."""
+        rows = self._index.execute(
+            "SELECT r.page FROM rotten r JOIN files f ON (f.path, f.source) = (r.path, r.source) WHERE r.path = ?",
+            (os.fsencode(path),),
+        )
+        return [page for (page,) in rows]
+
+    def keep(self, line: Line) -> None:
+        """The file is to be named again as it is, with this line; `kept` lists it."""
+        row = (json.dumps(line), os.fsencode(line["path"]))
+        self._index.execute("UPDATE files SET kept = ? WHERE path = ?", row)
+
+    def kept(self) -> Iterator[KeptMap]:
+        """Every map of which files are kept."""
+        rows = self._index.execute(
+            "SELECT m.id, m.size, m.hash, m.packs, sum(f.bytes * (f.kept IS NOT NULL)), sum(f.bytes)"
+            " FROM maps m JOIN files f ON f.map = m.id GROUP BY m.id HAVING count(f.kept) > 0"
+        ).fetchall()
+        for id_, size, hash_, packs, used, held in rows:
+            lines = self._index.execute(
+                "SELECT kept FROM files WHERE map = ? AND kept IS NOT NULL ORDER BY entry", (id_,)
+            )
+            found = [json.loads(line) for (line,) in lines]
+            yield KeptMap(Stored(id_, size, hash_), json.loads(packs), found, used / held)
+
+    def entry_of(self, stored: Stored, line: Line) -> tuple[Map, PagesEntry | BytesEntry]:
+        loaded = self._map(stored)
+        if not 0 <= line["entry"] < len(loaded.entries):
+            raise RepositoryDamaged(f"map {stored.id} has no entry {line['entry']}")
+        return loaded, loaded.entries[line["entry"]]
+
+    def pages_of(self, file: BaseFile) -> PlacedPages:
+        loaded, entry = self.entry_of(file.map, file.line)
+        if not isinstance(entry, PagesEntry):
+            raise RepositoryDamaged(f"map {file.map.id} holds no pages of {file.line['path']}")
+        return loaded.placed(entry)
+
+    def extents_of(self, file: BaseFile) -> tuple[Extent, ...]:
+        """One for each piece."""
+        loaded, entry = self.entry_of(file.map, file.line)
+        if not isinstance(entry, BytesEntry) or len(entry.extents) != len(file.pieces):
+            raise RepositoryDamaged(f"map {file.map.id} does not hold the pieces of {file.line['path']}")
+        return loaded.extents(entry)
+
+    def fingerprints_of(self, file: BaseFile) -> NDArray[np.uint64]:
+        """Each page's fingerprint, 0 for pages of zeros. Reads the indexes of the packs that hold them."""
+        placed = self.pages_of(file)
+        found = np.zeros(len(placed.frame), np.uint64)
+        for number, ref in enumerate(placed.frames):
+            mine = placed.frame == number
+            marks, firsts = self._marks(ref)
+            found[mine] = marks[firsts[ref.ordinal] + placed.slot[mine]]
+        return found
+
+    def _map(self, stored: Stored) -> Map:
+        with self._lock:
+            if stored.id not in self._maps:
+                self._maps[stored.id] = maps.load(self._store, self._keys, stored)
+                if len(self._maps) > _OPEN_MAPS:
+                    self._maps.popitem(last=False)
+            self._maps.move_to_end(stored.id)
+            return self._maps[stored.id]
+
+    def _marks(self, ref: FrameRef) -> tuple[NDArray[np.uint64], NDArray[np.intp]]:
+        """A pack's fingerprints, and where those of each of its frames begin."""
+        with self._lock:
+            if ref.pack not in self._open:
+                pack = self._opened(self.packs[ref.pack])
+                firsts = np.cumsum([0, *(frame.pages for frame in pack.frames)])
+                self._open[ref.pack] = (pack, np.frombuffer(pack.fingerprints(), "<u8"), firsts)
+                if len(self._open) > _OPEN_PACKS:
+                    self._open.popitem(last=False)
+            self._open.move_to_end(ref.pack)
+            return self._open[ref.pack][1:]
+
+    def _opened(self, pack: StoredPack) -> Container:
+        key = layout.pack(str(self._keys.cluster), pack.id)
+        tail = self._store.get_range(key, pack.index, pack.size - pack.index)
+
+        def read(at: int, length: int) -> bytes:
+            return self._store.get_range(key, at, length)
+
+        return Container(key, self._keys, tail, read, pack.size)
+
+
+@dataclass(frozen=True)
+class UnchangedByLsn:
+    """In a scan: pages that have not moved on since the base began."""
+
+    base_pages: int
+    base_start: int
+
+    def __call__(self, pages: page_rules.Pages, indexes: Blocks) -> NDArray[np.bool_]:
+        return choice.is_unmoved(page_rules.lsns(pages), indexes, self.base_pages, self.base_start)
+
+
+@dataclass(frozen=True)
+class UnchangedByFingerprint:
+    """Of a fork that is read whole: pages that are the same, byte for byte, at the same place in the base."""
+
+    base: Base
+    file: BaseFile
+    keys: ClusterKeys
+
+    def __call__(self, pages: page_rules.Pages, indexes: Blocks) -> NDArray[np.bool_]:
+        stored = self.base.fingerprints_of(self.file)
+        same: NDArray[np.bool_] = np.zeros(len(pages), np.bool_)
+        for number in np.flatnonzero(indexes < len(stored)):
+            here = int.from_bytes(self.keys.fingerprint(pages[number].data), "little")
+            same[number] = here == stored[indexes[number]]
+        return same

@@ -1,0 +1,59 @@
+"""The lineage row: a mark in the node's own database by which it is known whether its history is still the same.
+
+System identifier and timeline prove nothing: two restores of one snapshot share both, and the LSNs, and then differ.
+The row goes where the data go: a clone carries its source's, a server whose storage was rolled back an older one.
+"""
+
+from dataclasses import dataclass
+
+from stillhouse.postgres.session import Connection
+from stillhouse.postgres.wal import format_lsn, parse_lsn
+
+
+@dataclass(frozen=True)
+class Mark:
+    """`lsn` is the latest point that this lineage is known to have passed."""
+
+    lineage: str
+    lsn: int
+
+
+_OWNED = """
+    SELECT pg_catalog.to_regclass('stillhouse.lineage') IS NOT NULL
+      FROM pg_catalog.pg_namespace WHERE nspname = 'stillhouse' AND nspowner = current_user::regrole
+"""
+
+
+def read_mark(connection: Connection) -> Mark | None:
+    """None when the node was never captured, or when its schema `stillhouse` is not ours.
+
+    A schema that a user made could hold a table with triggers, which would run with our rights.
+    """
+    owned = connection.execute(_OWNED).fetchone()
+    if owned is None or not owned[0]:
+        return None
+    row = connection.execute("SELECT lineage, lsn::text FROM stillhouse.lineage").fetchone()
+    return None if row is None else Mark(row[0], parse_lsn(row[1]))
+
+
+def write_mark(connection: Connection, mark: Mark) -> None:
+    """Durable on return, whatever the server's `synchronous_commit` says; the connection is in autocommit mode.
+
+    Does nothing where the schema is somebody else's: then no base is ever used.
+    """
+    if connection.execute(_OWNED).fetchone() is None:
+        if connection.execute("SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'stillhouse'").fetchone():
+            return
+        connection.execute("CREATE SCHEMA IF NOT EXISTS stillhouse")
+    with connection.transaction():
+        # Local: a standby that is slow or gone must not keep a snapshot waiting.
+        connection.execute("SET LOCAL synchronous_commit = local")
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS stillhouse.lineage"
+            " (only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row), lineage text NOT NULL, lsn pg_lsn NOT NULL)"
+        )
+        connection.execute(
+            "INSERT INTO stillhouse.lineage AS row (lineage, lsn) VALUES (%s, %s::pg_lsn)"
+            " ON CONFLICT (only_row) DO UPDATE SET lineage = excluded.lineage, lsn = excluded.lsn",
+            (mark.lineage, format_lsn(mark.lsn)),
+        )

@@ -1,0 +1,182 @@
+"""WAL summaries (PostgreSQL 17 and later): which blocks changed between two checkpoints.
+
+Semantics: src/backend/postmaster/walsummarizer.c and src/common/blkreftable.c. A summary begins and ends at a
+checkpoint's redo point; a row that is a limit says that the fork was cut to, or made with, that length.
+"""
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stillhouse.domain.choice import Changed
+from stillhouse.postgres.session import Connection, sql
+from stillhouse.postgres.wal import format_lsn, parse_lsn
+
+SINCE_VERSION = 170000
+_WAIT_SECONDS = 60.0  # the summariser reads hundreds of MB/s; one that lags by more is stuck
+_POLL_SECONDS = 0.02
+
+# One row of binary COPY: the number of fields, then each field's length and value, big-endian; none is null.
+_ROW = np.dtype(
+    [
+        ("fields", ">i2"),
+        ("tablespace_length", ">i4"), ("tablespace", ">u4"),
+        ("database_length", ">i4"), ("database", ">u4"),
+        ("relation_length", ">i4"), ("relation", ">u4"),
+        ("is_limit_length", ">i4"), ("is_limit", "?"),
+        ("block_length", ">i4"), ("block", ">i8"),
+    ]
+)  # fmt: skip
+_COPY_HEADER, _COPY_TRAILER = 19, 2
+_MAIN_FORK = 0
+
+Key = tuple[int, int, int]
+
+
+class Changes:
+    """All that changed on a server in a range of WAL: four bytes for each changed page of a relation's main fork."""
+
+    def __init__(self) -> None:
+        self._relations: dict[Key, Changed] = {}
+        self._copied: set[tuple[int, int]] = set()
+
+    def add(self, tablespace: int, database: int, relation: int, changed: Changed) -> None:
+        if relation == 0:
+            self._copied.add((tablespace, database))
+        else:
+            self._relations[tablespace, database, relation] = changed
+
+    def is_copied(self, tablespace: int, database: int) -> bool:
+        """The database was made or dropped there by copying or removing files: its relations are not listed."""
+        return (tablespace, database) in self._copied
+
+    def of(self, tablespace: int, database: int, relation: int) -> Changed | None:
+        """None: the relation did not change."""
+        return self._relations.get((tablespace, database, relation))
+
+    @property
+    def pages(self) -> int:
+        return sum(len(changed.blocks) for changed in self._relations.values())
+
+
+def read_changes(connection: Connection, timeline: int, since: int, until: int) -> Changes | str:
+    """What changed from LSN `since` on, at least to `until`; or why the summaries cannot tell, in words.
+
+    `since` must be where a summary begins: so it is, exactly, for the start of a backup of this very history.
+    """
+    if gap := _wait(connection, until):
+        return gap
+    chain = _chain(connection, timeline, since, until)
+    return chain if isinstance(chain, str) else _collect(connection, timeline, *chain)
+
+
+def _wait(connection: Connection, until: int) -> str:
+    """Until the summariser has come that far, or why it will not. It does within milliseconds of a checkpoint."""
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while True:
+        row = connection.execute(
+            "SELECT summarized_lsn::text, pg_catalog.current_setting('summarize_wal')"
+            " FROM pg_catalog.pg_get_wal_summarizer_state()"
+        ).fetchone()
+        assert row is not None, "a function without a set returns one row"
+        if parse_lsn(row[0]) >= until:
+            return ""
+        if row[1] != "on":
+            return "summarize_wal is off"
+        if time.monotonic() > deadline:
+            return f"the WAL summarizer stands at {row[0]}"
+        time.sleep(_POLL_SECONDS)
+
+
+def _chain(connection: Connection, timeline: int, since: int, until: int) -> tuple[int, int] | str:
+    """First and last LSN of summaries that follow one another without a gap from `since` to `until`."""
+    rows = connection.execute(
+        "SELECT start_lsn::text, end_lsn::text FROM pg_catalog.pg_available_wal_summaries()"
+        " WHERE tli = %s AND end_lsn > %s::pg_lsn ORDER BY start_lsn",
+        (timeline, format_lsn(since)),
+    ).fetchall()
+    reached = since
+    for start, end in ((parse_lsn(start), parse_lsn(end)) for start, end in rows):
+        if reached >= until:
+            break
+        if start != reached:
+            break
+        reached = end
+    if reached < until:
+        return f"no WAL summary begins at {format_lsn(reached)}"
+    return since, reached
+
+
+def _collect(connection: Connection, timeline: int, since: int, until: int) -> Changes:
+    changes = Changes()
+    for tablespace, database, relation, changed in _relations(
+        _rows(_stream(connection, timeline, since, until))
+    ):
+        changes.add(tablespace, database, relation, changed)
+    return changes
+
+
+def _stream(connection: Connection, timeline: int, since: int, until: int) -> Iterator[bytes]:
+    """Sorted by the server, which has a disk for it: here a relation is complete when the next one begins."""
+    query = sql.SQL(
+        "COPY (SELECT DISTINCT c.reltablespace, c.reldatabase, c.relfilenode, c.is_limit_block, c.relblocknumber"
+        " FROM pg_catalog.pg_available_wal_summaries() s,"
+        " pg_catalog.pg_wal_summary_contents(s.tli, s.start_lsn, s.end_lsn) c"
+        " WHERE s.tli = {} AND s.start_lsn >= {}::pg_lsn AND s.end_lsn <= {}::pg_lsn"
+        " AND (c.relforknumber = {} OR c.relfilenode = 0)"
+        " ORDER BY 1, 2, 3, 4, 5) TO STDOUT (FORMAT binary)"
+    ).format(
+        sql.Literal(timeline),
+        sql.Literal(format_lsn(since)),
+        sql.Literal(format_lsn(until)),
+        sql.Literal(_MAIN_FORK),
+    )
+    with connection.cursor().copy(query) as copy:
+        for chunk in copy:
+            yield bytes(chunk)
+
+
+def _rows(chunks: Iterator[bytes]) -> Iterator[NDArray[np.void]]:
+    """The rows of a binary COPY, as arrays; a row may be cut by a chunk's end."""
+    rest = b""
+    skip = _COPY_HEADER
+    for chunk in chunks:
+        rest += chunk
+        if skip:
+            if len(rest) < skip:
+                continue
+            rest, skip = rest[skip:], 0
+        usable = len(rest) // _ROW.itemsize * _ROW.itemsize
+        if usable:
+            yield np.frombuffer(rest[:usable], _ROW)
+            rest = rest[usable:]
+    assert len(rest) == _COPY_TRAILER, "COPY ends with its trailer"
+
+
+def _relations(batches: Iterator[NDArray[np.void]]) -> Iterator[tuple[int, int, int, Changed]]:
+    """Each relation's rows, joined over batches."""
+    key: Key | None = None
+    limits: list[int] = []
+    parts: list[NDArray[np.uint32]] = []
+
+    def done() -> tuple[int, int, int, Changed]:
+        assert key is not None
+        blocks = np.concatenate(parts) if parts else np.empty(0, np.uint32)
+        return (*key, Changed(min(limits, default=None), blocks))
+
+    for rows in batches:
+        keys = np.stack([rows["tablespace"], rows["database"], rows["relation"]], axis=1).astype(np.uint32)
+        starts = np.flatnonzero(np.any(keys[1:] != keys[:-1], axis=1)) + 1
+        for first, last in zip([0, *starts.tolist()], [*starts.tolist(), len(rows)], strict=True):
+            tablespace, database, relation = keys[first].tolist()
+            if key is not None and key != (tablespace, database, relation):
+                yield done()
+                limits, parts = [], []
+            key = (tablespace, database, relation)
+            part = rows[first:last]
+            limits += part["block"][part["is_limit"]].tolist()
+            parts.append(part["block"][~part["is_limit"]].astype(np.uint32))
+    if key is not None:
+        yield done()
