@@ -2,6 +2,7 @@
 
 import os
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -170,3 +171,14 @@ def test_a_frame_has_a_largest_size() -> None:
 def test_keys_are_not_shown() -> None:
     assert "\\x" not in repr(KEYS)
     assert bytes(range(32)).hex() not in repr(KEYS)
+
+
+def test_frames_of_one_container_may_be_opened_by_many_threads_at_once() -> None:
+    plain = [os.urandom(MAX_FRAME // 2) + bytes(MAX_FRAME // 2) for _ in range(8)]
+    writer = ContainerWriter(KEYS, Type.PACK, ID)
+    for piece in plain:
+        writer.add(piece, Kind.BYTES)
+    opened = open_bytes(KEY, KEYS, b"".join(writer.finish()))
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(opened.frame, list(range(8)) * 40))
+    assert found == plain * 40

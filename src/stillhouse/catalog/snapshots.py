@@ -65,6 +65,21 @@ def list_snapshots(transaction: Transaction, project: str) -> list[Snapshot]:
     return [_snapshot(row) for row in transaction.execute(query)]
 
 
+def newest_available(transaction: Transaction, cluster_id: str) -> str | None:
+    """Id of the cluster's newest snapshot that can be restored and is not in the trash."""
+    query = (
+        select(snapshots.c.id)
+        .where(
+            snapshots.c.cluster_id == cluster_id,
+            snapshots.c.status == SnapshotStatus.AVAILABLE,
+            snapshots.c.deleted.is_(None),
+        )
+        .order_by(snapshots.c.started.desc(), snapshots.c.id)
+        .limit(1)
+    )
+    return transaction.execute(query).scalar_one_or_none()
+
+
 def page_of_cluster(
     transaction: Transaction,
     cluster_id: str,

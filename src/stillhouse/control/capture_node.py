@@ -8,6 +8,7 @@ from stillhouse import log
 from stillhouse.catalog import captures, snapshots
 from stillhouse.catalog.captures import Capture, CaptureState
 from stillhouse.control.workplace import Workplace, snapshot_and_cluster
+from stillhouse.domain.base import Offer, offer_base
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.snapshot import Cut
 from stillhouse.durable.flows import StepRunner
@@ -16,6 +17,9 @@ from stillhouse.node.capture import Captured, CaptureTask
 from stillhouse.node.jobs import CaptureJob, capture_job
 from stillhouse.node.process import Done, Progress, Ready, Worker
 from stillhouse.postgres import size
+from stillhouse.repository import identity, roots
+from stillhouse.repository.keys import create_or_open
+from stillhouse.repository.sealed import Stored
 
 _POLL_SECONDS = 0.1
 _REPORT_SECONDS = 0.5
@@ -38,7 +42,31 @@ def _capture_node(place: Workplace, snapshot_id: str, attempt: int, node_id: str
     node = _node(cluster, node_id)
     report = _Report(place, snapshot_id, attempt, node_id)
     report.begin(size.of_databases(node))
-    return asdict(_conduct(place, _task(place, cluster, node, snapshot_id, attempt), report))
+    offer = _offer(place, cluster, node)
+    captured = _conduct(place, _task(place, cluster, node, snapshot_id, attempt, offer), report)
+    log.get("capture").info(
+        "node captured",
+        snapshot=snapshot_id,
+        node=node.name,
+        base=captured.base,
+        whole_because=captured.whole_because,
+        read_bytes=captured.read_bytes,
+        stored_bytes=captured.stored_bytes,
+        files=captured.files,
+    )
+    return {**asdict(captured), "depth": offer.depth if captured.base else 0}
+
+
+def _offer(place: Workplace, cluster: Cluster, node: Node) -> Offer:
+    """The operation that holds the cluster keeps what is offered from being deleted meanwhile."""
+    with place.control.database.reading() as reading:
+        newest = snapshots.newest_available(reading, cluster.id)
+    identity.check(place.store, place.repository.id)
+    keys = create_or_open(place.store, place.repository.kek, cluster.id)
+    root = None if newest is None else roots.read(place.store, keys, newest)
+    return offer_base(
+        root, node.id, node.lineage, whole_every=place.control.settings.whole_every, is_full=False
+    )
 
 
 def _note_failure(place: Workplace, snapshot_id: str, attempt: int, node_id: str, reason: str) -> None:
@@ -57,7 +85,9 @@ def _node(cluster: Cluster, node_id: str) -> Node:
     return next(node for node in cluster.nodes if node.id == node_id)
 
 
-def _task(place: Workplace, cluster: Cluster, node: Node, snapshot_id: str, attempt: int) -> CaptureTask:
+def _task(
+    place: Workplace, cluster: Cluster, node: Node, snapshot_id: str, attempt: int, offer: Offer
+) -> CaptureTask:
     settings = place.control.settings
     return CaptureTask(
         node=node,
@@ -67,6 +97,8 @@ def _task(place: Workplace, cluster: Cluster, node: Node, snapshot_id: str, atte
         slot=place.slot(snapshot_id, attempt),
         workers=settings.capture_workers,
         wal_retention_bytes=settings.wal_retention_bytes,
+        base=Stored(*offer.manifest) if offer.manifest else None,
+        whole_because=offer.why,
     )
 
 

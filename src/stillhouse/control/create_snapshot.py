@@ -212,9 +212,13 @@ def _root(
                 "wal_bytes": result["wal_bytes"],
                 "rotten": result["rotten"],
                 "capacity": result["capacity"],
-                "lineage": node.lineage,
-                "base": None,
-                "depth": 0,
+                "lineage": result["lineage"],
+                "base": result["base"],
+                "depth": result["depth"],
+                "whole_because": result["whole_because"],
+                "read_bytes": result["read_bytes"],
+                "packed_bytes": result["packed_bytes"],
+                "files": result["files"],
                 "start_lsn": result["start_lsn"],
                 "cut_name": point.name,
                 "cut_lsn": point.lsn,
@@ -254,6 +258,8 @@ def _mark_available(place: Workplace, snapshot_id: str, cluster_id: str, root: R
             transaction, snapshot_id, now, plain_bytes=root["plain_bytes"], stored_bytes=root["stored_bytes"]
         )
         clusters.note_failure(transaction, cluster_id, now, code="", reason="")
+        for node in root["nodes"]:
+            clusters.set_lineage(transaction, node["node_id"], node["lineage"])
     log.get("snapshot").info("snapshot available", snapshot=snapshot_id, stored_bytes=root["stored_bytes"])
 
 

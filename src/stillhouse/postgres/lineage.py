@@ -36,22 +36,29 @@ def read_mark(connection: Connection) -> Mark | None:
     return None if row is None else Mark(row[0], parse_lsn(row[1]))
 
 
-def write_mark(connection: Connection, mark: Mark) -> None:
-    """Durable on return, whatever the server's `synchronous_commit` says; the connection is in autocommit mode.
-
-    Does nothing where the schema is somebody else's: then no base is ever used.
-    """
+def prepare(connection: Connection) -> bool:
+    """Make the place for the mark; False where the schema is somebody else's. The connection is in autocommit mode."""
     if connection.execute(_OWNED).fetchone() is None:
         if connection.execute("SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'stillhouse'").fetchone():
-            return
+            return False
         connection.execute("CREATE SCHEMA IF NOT EXISTS stillhouse")
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS stillhouse.lineage"
+        " (only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row), lineage text NOT NULL, lsn pg_lsn NOT NULL)"
+    )
+    return True
+
+
+def write_mark(connection: Connection, mark: Mark) -> None:
+    """Durable on return, whatever the server's `synchronous_commit` says.
+
+    Does nothing where there is no place for it: then no base is ever used.
+    """
+    if not prepare(connection):
+        return
     with connection.transaction():
         # Local: a standby that is slow or gone must not keep a snapshot waiting.
         connection.execute("SET LOCAL synchronous_commit = local")
-        connection.execute(
-            "CREATE TABLE IF NOT EXISTS stillhouse.lineage"
-            " (only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row), lineage text NOT NULL, lsn pg_lsn NOT NULL)"
-        )
         connection.execute(
             "INSERT INTO stillhouse.lineage AS row (lineage, lsn) VALUES (%s, %s::pg_lsn)"
             " ON CONFLICT (only_row) DO UPDATE SET lineage = excluded.lineage, lsn = excluded.lsn",

@@ -2,6 +2,7 @@
 
 import os
 import struct
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ _FINGERPRINT = 8
 _FRAMES, _INDEX, _MARKS = 0, 1, 2  # spaces of nonces: none repeats under an object's key
 
 Buffer = bytes | bytearray | memoryview
+
+_mine = threading.local()
 
 
 class Type(IntEnum):
@@ -172,7 +175,6 @@ class Container:
             self._cipher = AESGCM(keys.unwrap(generation, wrapped, header[:_NAMED]))
         except RepositoryDamaged as error:
             raise self._damaged(f"cannot be opened: {error.message}") from None
-        self._decompressor = zstandard.ZstdDecompressor()
         start = len(tail) - (size - offset)
         stored = tail[start : start + length] if start >= 0 else read(offset, length)
         index = self._open(_nonce(_INDEX, 0), stored, _bound(self._bound, offset, count), "index")
@@ -230,7 +232,7 @@ class Container:
             # What the zstd frame itself says of its size comes before `max_output_size`: so it is asked first.
             if zstandard.frame_content_size(body) > frame.plain:
                 raise self._damaged(f"frame {frame.ordinal} is not what was stored")
-            return self._decompressor.decompress(body, max_output_size=frame.plain, allow_extra_data=False)
+            return _decompressor().decompress(body, max_output_size=frame.plain, allow_extra_data=False)
         except zstandard.ZstdError:
             raise self._damaged(f"frame {frame.ordinal} does not decompress") from None
 
@@ -256,6 +258,14 @@ class Container:
 
     def _damaged(self, what: str) -> RepositoryDamaged:
         return RepositoryDamaged(f"{self._key} {what}")
+
+
+def _decompressor() -> zstandard.ZstdDecompressor:
+    """One for each thread: it must not be used by two at once, and an open container is."""
+    if not hasattr(_mine, "decompressor"):
+        _mine.decompressor = zstandard.ZstdDecompressor()
+    mine: zstandard.ZstdDecompressor = _mine.decompressor
+    return mine
 
 
 def open_bytes(key: str, keys: ClusterKeys, stored: bytes) -> Container:

@@ -19,7 +19,7 @@ from stillhouse.domain import names
 from stillhouse.domain.cluster import Node, Role
 from stillhouse.domain.ids import is_uuid, new_hex
 from stillhouse.errors import InvalidInput, ProvisionFailed
-from stillhouse.postgres import server, session
+from stillhouse.postgres import lineage, server, session
 from stillhouse.postgres.account import check_traversable, database_account
 from stillhouse.postgres.binaries import Binaries, find_binaries
 from stillhouse.postgres.session import Connection, scram_verifier, sql
@@ -180,6 +180,7 @@ def _raise_node(site: Site, spec: ClusterSpec, node: Node) -> None:
         with closing(session.connect(node, "postgres")) as connection:
             _ensure_databases(connection)
             _ensure_user(connection, spec, node.role)
+            lineage.prepare(connection)  # before the user could make a schema of that name
         for database in DATABASES:
             with closing(session.connect(node, database)) as connection:
                 _let_user_create(connection, database, spec.user_name)

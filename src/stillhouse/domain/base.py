@@ -1,0 +1,36 @@
+"""Which earlier capture of a node a new one may try to build on: pure. Whether it holds is judged at the node."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Offer:
+    """`manifest` is the base's (id, size, hash), None for a whole capture; `depth` counts captures since one."""
+
+    manifest: tuple[str, int, str] | None
+    depth: int
+    why: str = ""
+
+
+def offer_base(
+    newest: Mapping[str, Any] | None, node_id: str, lineage: str, *, whole_every: int, is_full: bool
+) -> Offer:
+    """`newest` is the root of the cluster's newest snapshot. Every `whole_every`-th capture of a node is whole.
+
+    Fresh reads and fresh frames now and then bound fragmentation, and cure a rotten frame that all would share.
+    """
+    if is_full:
+        return Offer(None, 0, "a full snapshot was asked for")
+    if newest is None:
+        return Offer(None, 0, "there is no earlier snapshot")
+    node = next((node for node in newest["nodes"] if node["node_id"] == node_id), None)
+    if node is None:
+        return Offer(None, 0, "the newest snapshot does not have this node")
+    if node["lineage"] != lineage:
+        return Offer(None, 0, "the newest snapshot is of another history of this node")
+    depth = node["depth"] + 1
+    if depth >= whole_every:
+        return Offer(None, 0, f"every {whole_every}th capture is whole")
+    return Offer((node["manifest"], node["size"], node["hash"]), depth)
