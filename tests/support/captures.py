@@ -23,6 +23,7 @@ from stillhouse.repository import keys as repository_keys
 from stillhouse.repository import manifest
 from stillhouse.repository.keys import ClusterKeys
 from stillhouse.repository.manifest import Line
+from stillhouse.repository.sealed import Stored
 from stillhouse.storage.open import open_store
 from stillhouse.storage.store import Chunk, ObjectStore, StoredObject
 from stillhouse.warehouse import embedded, quarantine, rewire
@@ -96,6 +97,7 @@ def nothing() -> None:
 class Moments:
     """When a test may step in; the capture waits meanwhile. What it saw stands here afterwards."""
 
+    parts: list[Stored] = field(default_factory=list)  # what was saved, of any node
     starting: Callable[[], None] = nothing  # just before pg_backup_start
     started: Callable[[], None] = nothing  # before the listing
     listed: Callable[[], None] = nothing  # all is listed, nothing is copied
@@ -111,11 +113,15 @@ class _Conductor:
 
     def __init__(self) -> None:
         self._point: RestorePoint | None = None
+        self.parts: list[Stored] = []
         self.is_ready, self._decided, self._cancelled = (threading.Event() for _ in range(3))
 
     def progress(self, done: int) -> None:
         if self._cancelled.is_set():
             raise Cancelled("another node's capture failed")
+
+    def saved(self, part: Stored) -> None:
+        self.parts.append(part)
 
     def ready(self) -> None:
         self.is_ready.set()
@@ -141,6 +147,8 @@ def capture_cluster(
     wal_retention_bytes: int = PLENTY,
     take: Callable[[Cluster], Cut] | None = None,
     base: Shot | None = None,
+    parts: Sequence[Stored] = (),
+    part_bytes: int = PLENTY,
 ) -> Shot:
     """Capture all nodes in parallel and cut; raises what the first node failed of, after all have ended."""
     moments = moments or Moments()
@@ -160,6 +168,8 @@ def capture_cluster(
                         WORKERS,
                         wal_retention_bytes,
                         base=base.captured[node.name].manifest if base else None,
+                        parts=tuple(parts),
+                        part_bytes=part_bytes,
                     ),
                     vault.store,
                     vault.keys,
@@ -178,6 +188,8 @@ def capture_cluster(
             for conductor in conductors.values():
                 conductor.cancel()
             raise
+        finally:
+            moments.parts += [part for conductor in conductors.values() for part in conductor.parts]
 
 
 def _all_ready(conductors: Mapping[str, _Conductor], running: Mapping[str, Future[Captured]]) -> bool:

@@ -13,6 +13,9 @@ from stillhouse.catalog.tables import captures, cuts, restore_points, snapshots
 from stillhouse.domain.snapshot import Cut, RestorePoint
 from stillhouse.errors import AttemptDead, SnapshotUnknown
 
+Part = tuple[str, int, str]
+"""A manifest of a part of a capture: its id, size and hash."""
+
 
 class CaptureState(StrEnum):
     COPYING = "copying"
@@ -30,7 +33,6 @@ class Capture:
     state: CaptureState
     bytes_done: int
     bytes_total: int
-    start_lsn: int | None
     error: str
     updated: datetime
 
@@ -54,6 +56,7 @@ def begin_attempt(transaction: Transaction, snapshot_id: str, nodes: Sequence[st
             "state": CaptureState.COPYING,
             "bytes_done": 0,
             "bytes_total": 0,
+            "parts": [],
             "error": "",
             "updated": now,
         }
@@ -89,10 +92,27 @@ def set_state(
     _change(transaction, snapshot_id, node, attempt, state=state, error=error, updated=now)
 
 
-def set_start_lsn(
-    transaction: Transaction, snapshot_id: str, node: str, attempt: int, lsn: int, now: datetime
+def add_part(
+    transaction: Transaction, snapshot_id: str, node: str, attempt: int, part: Part, now: datetime
 ) -> None:
-    _change(transaction, snapshot_id, node, attempt, start_lsn=lsn, updated=now)
+    """Something durable that the attempt has saved, for one that follows."""
+    query = select(captures.c.parts).where(
+        captures.c.snapshot_id == snapshot_id, captures.c.node == node, captures.c.attempt == attempt
+    )
+    parts = transaction.execute(query).scalar_one()
+    _change(transaction, snapshot_id, node, attempt, parts=[*parts, list(part)], updated=now)
+
+
+def parts_of(transaction: Transaction, snapshot_id: str, node: str) -> list[Part]:
+    """What all attempts at this node have saved, in order."""
+    query = (
+        select(captures.c.parts)
+        .where(captures.c.snapshot_id == snapshot_id, captures.c.node == node)
+        .order_by(captures.c.attempt)
+    )
+    return [
+        (id_, size, hash_) for parts in transaction.execute(query).scalars() for id_, size, hash_ in parts
+    ]
 
 
 def set_bytes(
@@ -173,7 +193,6 @@ def _capture(row: Row[Any]) -> Capture:
         state=CaptureState(row.state),
         bytes_done=row.bytes_done,
         bytes_total=row.bytes_total,
-        start_lsn=row.start_lsn,
         error=row.error,
         updated=row.updated,
     )

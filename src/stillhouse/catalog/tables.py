@@ -52,7 +52,7 @@ class UtcTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-class Document(TypeDecorator[dict[str, Any]]):
+class Document(TypeDecorator[Any]):
     """A JSON object as ASCII text: nothing searches in it, and PostgreSQL's json refuses some strings."""
 
     impl = Text
@@ -154,7 +154,7 @@ captures = Table(
     _required("state"),
     _required("bytes_done", BigInteger),
     _required("bytes_total", BigInteger),
-    Column("start_lsn", BigInteger),
+    _required("parts", Document),
     _required("error"),
     _required("updated", UtcTime),
 )

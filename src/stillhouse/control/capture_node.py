@@ -15,7 +15,7 @@ from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import AttemptDead, Cancelled, StillhouseError
 from stillhouse.node.capture import Captured, CaptureTask
 from stillhouse.node.jobs import CaptureJob, capture_job
-from stillhouse.node.process import Done, Progress, Ready, Worker
+from stillhouse.node.process import Done, Progress, Ready, Saved, Worker
 from stillhouse.postgres import size
 from stillhouse.repository import identity, roots
 from stillhouse.repository.keys import create_or_open
@@ -43,7 +43,8 @@ def _capture_node(place: Workplace, snapshot_id: str, attempt: int, node_id: str
     report = _Report(place, snapshot_id, attempt, node_id)
     report.begin(size.of_databases(node))
     offer = _offer(place, cluster, node)
-    captured = _conduct(place, _task(place, cluster, node, snapshot_id, attempt, offer), report)
+    task = _task(place, cluster, node, snapshot_id, attempt, offer, report.parts())
+    captured = _conduct(place, task, report)
     log.get("capture").info(
         "node captured",
         snapshot=snapshot_id,
@@ -86,7 +87,13 @@ def _node(cluster: Cluster, node_id: str) -> Node:
 
 
 def _task(
-    place: Workplace, cluster: Cluster, node: Node, snapshot_id: str, attempt: int, offer: Offer
+    place: Workplace,
+    cluster: Cluster,
+    node: Node,
+    snapshot_id: str,
+    attempt: int,
+    offer: Offer,
+    parts: tuple[Stored, ...],
 ) -> CaptureTask:
     settings = place.control.settings
     return CaptureTask(
@@ -99,6 +106,7 @@ def _task(
         wal_retention_bytes=settings.wal_retention_bytes,
         base=Stored(*offer.manifest) if offer.manifest else None,
         whole_because=offer.why,
+        parts=parts,
     )
 
 
@@ -115,6 +123,8 @@ def _conduct(place: Workplace, task: CaptureTask, report: "_Report") -> Captured
                 return result
             if isinstance(event, Progress):
                 report.progress(event.done)
+            if isinstance(event, Saved):
+                report.saved(event.part)
             if isinstance(event, Ready):
                 report.state(CaptureState.READY)
                 ready = True
@@ -150,6 +160,15 @@ class _Report:
             captures.set_bytes(
                 transaction, *self._key, self._now(), done=min(done, self._total), total=self._total
             )
+
+    def saved(self, part: Stored) -> None:
+        with self._place.control.database.transaction() as transaction:
+            captures.add_part(transaction, *self._key, (part.id, part.size, part.hash), self._now())
+
+    def parts(self) -> tuple[Stored, ...]:
+        """What earlier attempts have saved."""
+        with self._place.control.database.reading() as reading:
+            return tuple(Stored(*part) for part in captures.parts_of(reading, *self._key[:2]))
 
     def state(self, state: CaptureState) -> None:
         with self._place.control.database.transaction() as transaction:

@@ -22,46 +22,38 @@ _MAJOR = 10000
 
 
 @dataclass(frozen=True)
+class Offered:
+    """What the caller has to build on: a published manifest, or why there is none; parts of attempts that failed."""
+
+    base: Stored | None
+    why_none: str = ""
+    parts: tuple[Stored, ...] = ()
+
+
+@dataclass(frozen=True)
 class Ground:
-    """What a capture may build on. Without sources it is whole, and `why` says why.
+    """What a capture may build on. `base` is the id of the published manifest among the sources; without one the
+    capture is whole, and `why` says why.
 
     `lineage` is the node's from now on: another than before when its history was found broken.
     """
 
     sources: tuple[Source, ...]
     lineage: str
+    base: str | None = None
     why: str = ""
-
-    @property
-    def base(self) -> str | None:
-        """The id of the manifest to build on."""
-        return self.sources[0].manifest.id if self.sources else None
 
 
 def find_ground(
-    node: Node,
-    base: Stored | None,
-    why_none: str,
-    facts: Facts,
-    start_lsn: int,
-    store: ObjectStore,
-    keys: ClusterKeys,
+    node: Node, offered: Offered, facts: Facts, start_lsn: int, store: ObjectStore, keys: ClusterKeys
 ) -> Ground:
-    """Judge `base` within the session that began at `start_lsn`, and leave a mark of this start in the node.
+    """Judge what is offered within the session that began at `start_lsn`, and leave a mark of this start in the node.
 
-    `why_none` is why the caller offers no base. Any doubt makes the capture whole.
+    Any doubt makes the capture whole.
     """
     with closing(session.connect(node, "postgres", application_name="stillhouse lineage")) as connection:
-        mark = read_mark(connection)
-        if base is None:
-            broken = "" if mark is None or mark.lineage == node.lineage else "it is another's clone"
-            found = Ground((), new_hex() if broken else node.lineage, broken or why_none)
-        else:
-            head = next(manifest.read(store, keys, base))
-            if broken := _broken(node, head, mark, facts, start_lsn):
-                found = Ground((), new_hex(), broken)
-            else:
-                found = _source(connection, node, base, head, facts, start_lsn)
+        judge = _Judge(connection, node, facts, start_lsn, store, keys)
+        found = judge.judge(offered)
         write_mark(connection, Mark(found.lineage, start_lsn))
     return found
 
@@ -72,44 +64,87 @@ def pass_mark(node: Node, lineage: str, lsn: int) -> None:
         write_mark(connection, Mark(lineage, lsn))
 
 
-def _broken(node: Node, head: Line, mark: Mark | None, facts: Facts, start_lsn: int) -> str:
-    """What shows that the base is not of this history, in words; empty when nothing does."""
-    if mark is None:
-        return "the node does not bear the mark of its last snapshot"
-    if mark.lineage != node.lineage or head["lineage"] != node.lineage:
-        return "the node's data come from another history than the base"
-    if mark.lsn < head["cut"]["lsn"]:
-        return f"the node was set back to before the base: it knows of {format_lsn(mark.lsn)}"
-    if head["cut"]["lsn"] > start_lsn:
-        return "the base is of a later place in the WAL"
-    for field, here in (("system_identifier", facts.system_identifier), ("timeline", facts.timeline)):
-        if head[field] != here:
-            return f"the base's {field} is {head[field]}, the node's {here}"
-    return ""
+class _Judge:
+    def __init__(
+        self,
+        connection: session.Connection,
+        node: Node,
+        facts: Facts,
+        start_lsn: int,
+        store: ObjectStore,
+        keys: ClusterKeys,
+    ) -> None:
+        self._connection, self._node, self._facts, self._start_lsn = connection, node, facts, start_lsn
+        self._store, self._keys = store, keys
+        self._changes: dict[int, Changes | str] = {}
 
+    def judge(self, offered: Offered) -> Ground:
+        mark = read_mark(self._connection)
+        heads = [
+            (stored, next(manifest.read(self._store, self._keys, stored)))
+            for stored in ([offered.base] if offered.base else []) + list(offered.parts)
+        ]
+        for _, head in heads:
+            if broken := self._broken(head, mark):
+                return Ground((), new_hex(), why=broken)
+        if not heads and mark is not None and mark.lineage != self._node.lineage:
+            return Ground((), new_hex(), why="the node's data come from another history")
+        sources: list[Source] = []
+        base, why = None, offered.why_none
+        for stored, head in heads:
+            source = self._source(stored, head)
+            if isinstance(source, Source):
+                sources.append(source)
+                base = stored.id if stored == offered.base else base
+            elif stored == offered.base:
+                why = source
+        return Ground(tuple(sources), self._node.lineage, base, why)
 
-def _source(
-    connection: session.Connection, node: Node, base: Stored, head: Line, facts: Facts, start_lsn: int
-) -> Ground:
-    """The base with what changed since; whole where that cannot be known, though the history is unbroken."""
-    same: dict[str, Any] = {
-        "block_size": facts.block_size,
-        "segment_blocks": facts.segment_blocks,
-        "checksum_version": facts.checksum_version,
-    }
-    for field, here in same.items():
-        if head[field] != here:
-            return Ground((), node.lineage, f"{field} was {head[field]} and is {here}")
-    if head["pg_version_num"] // _MAJOR != facts.version_num // _MAJOR:
-        return Ground((), node.lineage, "PostgreSQL is of another major version")
-    changes: Changes | str = "PostgreSQL has no WAL summaries before version 17"
-    if facts.version_num >= summaries.SINCE_VERSION:
-        changes = summaries.read_changes(connection, facts.timeline, head["start_lsn"], start_lsn)
-    if isinstance(changes, Changes):
-        return Ground((Source(base, head["start_lsn"], changes),), node.lineage)
-    if unsafe := _why_no_scan(head, facts):
-        return Ground((), node.lineage, f"{changes}; no scan either: {unsafe}")
-    return Ground((Source(base, head["start_lsn"], None),), node.lineage, changes)
+    def _broken(self, head: Line, mark: Mark | None) -> str:
+        """What shows that a manifest is not of this history, in words; empty when nothing does."""
+        reached = head["cut"]["lsn"] if head["cut"] else head["start_lsn"]
+        if mark is None:
+            return "the node does not bear the mark of its last snapshot"
+        if mark.lineage != self._node.lineage or head["lineage"] != self._node.lineage:
+            return "the node's data come from another history than the base"
+        if mark.lsn < reached:
+            return f"the node was set back to before the base: it knows of {format_lsn(mark.lsn)}"
+        if reached > self._start_lsn:
+            return "the base is of a later place in the WAL"
+        facts = self._facts
+        for field, here in (("system_identifier", facts.system_identifier), ("timeline", facts.timeline)):
+            if head[field] != here:
+                return f"the base's {field} is {head[field]}, the node's {here}"
+        return ""
+
+    def _source(self, stored: Stored, head: Line) -> Source | str:
+        """The manifest with what changed since; why not where that cannot be known, though history is unbroken."""
+        facts = self._facts
+        same: dict[str, Any] = {
+            "block_size": facts.block_size,
+            "segment_blocks": facts.segment_blocks,
+            "checksum_version": facts.checksum_version,
+        }
+        for field, here in same.items():
+            if head[field] != here:
+                return f"{field} was {head[field]} and is {here}"
+        if head["pg_version_num"] // _MAJOR != facts.version_num // _MAJOR:
+            return "PostgreSQL is of another major version"
+        changes = self._changes_since(head["start_lsn"])
+        if isinstance(changes, Changes):
+            return Source(stored, head["start_lsn"], changes)
+        if unsafe := _why_no_scan(head, facts):
+            return f"{changes}; no scan either: {unsafe}"
+        return Source(stored, head["start_lsn"], None)
+
+    def _changes_since(self, lsn: int) -> Changes | str:
+        if self._facts.version_num < summaries.SINCE_VERSION:
+            return "PostgreSQL has no WAL summaries before version 17"
+        if lsn not in self._changes:
+            self._changes[lsn] = summaries.read_changes(
+                self._connection, self._facts.timeline, lsn, self._start_lsn
+            )
+        return self._changes[lsn]
 
 
 def _why_no_scan(head: Line, facts: Facts) -> str:

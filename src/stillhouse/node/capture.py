@@ -1,15 +1,17 @@
 """A capture: one node's data and WAL, from the slot to its manifest. Reads like the session of docs/ARCHITECTURE.md."""
 
+import itertools
 from collections.abc import Callable, Container, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from stillhouse.domain.cluster import Node
 from stillhouse.domain.snapshot import RestorePoint
-from stillhouse.errors import CaptureFailed, CaptureInterrupted, NodeUnreachable
-from stillhouse.node.ancestry import Ground, find_ground, pass_mark
+from stillhouse.errors import CaptureFailed, CaptureInterrupted, NodeUnreachable, StillhouseError
+from stillhouse.node.ancestry import Ground, Offered, find_ground, pass_mark
 from stillhouse.node.base import Base
 from stillhouse.node.copying import Copy
 from stillhouse.node.following import WalFollower
@@ -27,13 +29,15 @@ from stillhouse.storage.store import ObjectStore
 
 _INIT_FORK = 3
 _WAIT_SECONDS = 0.1
+_SAVE_AFTER_TURNS = 50  # of waiting for the cut
 
 
 @dataclass(frozen=True)
 class CaptureTask:
     """`slot` names the slot, the backup label and thereby the attempt: it is used once in all time.
 
-    `base` is the earlier manifest to build on; None makes the capture whole, and `whole_because` says why.
+    `base` is the earlier manifest to build on; None makes the capture whole, and `whole_because` says why. `parts` are
+    what earlier attempts at this snapshot saved, in order; a part is saved whenever `part_bytes` more were read.
     """
 
     node: Node
@@ -45,6 +49,8 @@ class CaptureTask:
     wal_retention_bytes: int
     base: Stored | None = None
     whole_because: str = ""
+    parts: tuple[Stored, ...] = ()
+    part_bytes: int = 4 << 30
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,10 @@ class Conductor(Protocol):
 
     def progress(self, done: int) -> None:
         """Bytes read so far; raises Cancelled when the capture is to be given up."""
+        ...
+
+    def saved(self, part: Stored) -> None:
+        """Part of the capture is durable; the next attempt may build on it."""
         ...
 
     def ready(self) -> None:
@@ -131,17 +141,22 @@ def _capture(task: CaptureTask, store: ObjectStore, keys: ClusterKeys, conductor
             watchdog.check()
             follower.check()
             conductor.progress(done)
+            parts.save_when_due(done)
 
-        ground = find_ground(task.node, task.base, task.whole_because, facts, start_lsn, store, keys)
+        offered = Offered(task.base, task.whole_because, task.parts)
+        ground = find_ground(task.node, offered, facts, start_lsn, store, keys)
         base = Base(store, keys, facts.block_size, ground.sources)
         undo.callback(base.close)
         copy = Copy(reader, facts, start_lsn, store, keys, manifest, ledger, task.workers, base)
+        head = partial(_head, task, facts, start_lsn, ground, ledger)
+        parts = _Parts(task.part_bytes, copy, manifest, head, store, keys, conductor)
+        undo.push(parts.save_what_is_lost)
         copy.run(go_on)
         _copy_last(copy, reader, facts)
         stopped = session.stop()
         slot.check()
         conductor.ready()
-        point = _await_cut(conductor, lambda: go_on(copy.tally.bytes_read))
+        point = _await_cut(conductor, lambda: go_on(copy.tally.bytes_read), parts.save_all)
         follower.end_at(point.lsn)
         while not follower.done(_WAIT_SECONDS):
             go_on(copy.tally.bytes_read)
@@ -152,8 +167,7 @@ def _capture(task: CaptureTask, store: ObjectStore, keys: ClusterKeys, conductor
         copy.finish()
         _add_wal(manifest, follower, store, keys, ledger)
         drop = Dropped(follower.findings, point.lsn, facts.config_files)
-        head = _head(task, facts, start_lsn, stopped, point, ground, ledger)
-        stored = manifest.store(store, keys, head, drop)
+        stored = manifest.store(store, keys, head(stopped, point), drop)
         return Captured(
             manifest=stored,
             start_lsn=start_lsn,
@@ -190,11 +204,53 @@ def _copy_last(copy: Copy, reader: LocalReader, facts: Facts) -> None:
         copy.add(f"@config/{name}", 0o600, path.read_bytes())
 
 
-def _await_cut(conductor: Conductor, go_on: Callable[[], None]) -> RestorePoint:
-    while True:
+def _await_cut(conductor: Conductor, go_on: Callable[[], None], save: Callable[[], None]) -> RestorePoint:
+    """When the cut is long in coming it may fail: what was copied for it is saved."""
+    for turn in itertools.count(1):
         go_on()
         if (point := conductor.cut(_WAIT_SECONDS)) is not None:
             return point
+        if turn == _SAVE_AFTER_TURNS:
+            save()
+    raise AssertionError("counting never ends")
+
+
+class _Parts:
+    """Saves an attempt's work now and then, for the attempt that follows if this one comes to nothing."""
+
+    def __init__(
+        self,
+        every_bytes: int,
+        copy: Copy,
+        manifest: ManifestWriter,
+        head: Callable[[], Iterator[Line]],
+        store: ObjectStore,
+        keys: ClusterKeys,
+        conductor: Conductor,
+    ) -> None:
+        self._every, self._copy, self._manifest, self._head = every_bytes, copy, manifest, head
+        self._store, self._keys, self._conductor = store, keys, conductor
+        self._last = 0
+
+    def save_when_due(self, done: int) -> None:
+        """Only what is durable by itself: nothing is hurried."""
+        if done - self._last >= self._every:
+            self._last = done
+            self._save()
+
+    def save_all(self) -> None:
+        self._copy.settle_what_can_be()
+        self._save()
+
+    def save_what_is_lost(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """At the end of an attempt that failed of what may pass. That it cannot be saved changes nothing."""
+        if isinstance(error, CaptureInterrupted | SessionError):
+            with suppress(StillhouseError):
+                self.save_all()
+
+    def _save(self) -> None:
+        if (part := self._manifest.store_part(self._store, self._keys, self._head())) is not None:
+            self._conductor.saved(part)
 
 
 def _check_still_true(
@@ -270,11 +326,12 @@ def _head(
     task: CaptureTask,
     facts: Facts,
     start_lsn: int,
-    stopped: Stopped,
-    point: RestorePoint,
     ground: Ground,
     ledger: PackLedger,
+    stopped: Stopped | None = None,
+    point: RestorePoint | None = None,
 ) -> Iterator[Line]:
+    """A part has neither stop nor cut."""
     yield {
         "t": "node",
         "cluster": task.cluster,
@@ -298,8 +355,8 @@ def _head(
         "hints_logged": bool(facts.checksum_version) or facts.wal_log_hints,
         "postmaster_started": facts.postmaster_started,
         "start_lsn": start_lsn,
-        "stop_lsn": stopped.stop_lsn,
-        "cut": {"name": point.name, "lsn": point.lsn, "timeline": point.timeline},
+        "stop_lsn": stopped.stop_lsn if stopped else None,
+        "cut": {"name": point.name, "lsn": point.lsn, "timeline": point.timeline} if point else None,
         "settings": facts.settings,
     }
     for database, name, version in facts.extensions:

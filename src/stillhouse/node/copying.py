@@ -119,6 +119,13 @@ class Copy:
                 pool.shutdown(cancel_futures=True)
                 raise
 
+    def settle_what_can_be(self) -> None:
+        """Make durable what was copied so far, also after `run` was stopped; its lines are in the manifest then."""
+        for packer in self._packers:
+            packer.writer.finish()
+        self._extra.finish()
+        self._shelf.close_map()
+
     def add(self, path: str, mode: int, content: bytes) -> None:
         """Add one small file whose bytes are at hand; after `run`, before `finish`."""
         entry = Entry(path, mode, len(content))

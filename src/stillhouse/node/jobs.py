@@ -4,10 +4,11 @@ from dataclasses import dataclass, field
 
 from stillhouse.domain.snapshot import RestorePoint
 from stillhouse.node.capture import Captured, CaptureTask, capture
-from stillhouse.node.process import Line, Progress, Ready
+from stillhouse.node.process import Line, Progress, Ready, Saved
 from stillhouse.node.restore import Restored, RestoreTask, restore
 from stillhouse.repository import identity
 from stillhouse.repository.keys import Kek, create_or_open, open_keys
+from stillhouse.repository.sealed import Stored
 from stillhouse.storage.open import open_store
 from stillhouse.storage.store import ObjectStore
 
@@ -48,6 +49,9 @@ class _ByLine:
 
     def ready(self) -> None:
         self._line.tell(Ready())
+
+    def saved(self, part: Stored) -> None:
+        self._line.tell(Saved(part))
 
     def cut(self, wait_seconds: float) -> RestorePoint | None:
         point: RestorePoint | None = self._line.word(wait_seconds)

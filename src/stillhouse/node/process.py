@@ -33,6 +33,13 @@ class Ready:
 
 
 @dataclass(frozen=True)
+class Saved:
+    """Part of the work is durable under this name: whoever has to begin again may start from there."""
+
+    part: Any
+
+
+@dataclass(frozen=True)
 class Done(Generic[Result]):
     result: Result
 
@@ -100,7 +107,7 @@ class Worker(Generic[Result]):
         self._process.start()
         theirs.close()
 
-    def poll(self, seconds: float) -> Progress | Ready | Done[Result] | None:
+    def poll(self, seconds: float) -> Progress | Ready | Saved | Done[Result] | None:
         """The next event, or None after `seconds`. Raises what the work raised, AttemptDead when it just vanished."""
         try:
             if not self._pipe.poll(seconds):
@@ -111,7 +118,7 @@ class Worker(Generic[Result]):
             raise AttemptDead(f"the worker process ended with {self._process.exitcode}") from None
         if isinstance(event, Failed):
             raise event.error
-        known: Progress | Ready | Done[Result] = event
+        known: Progress | Ready | Saved | Done[Result] = event
         return known
 
     def say(self, word: object) -> None:

@@ -79,8 +79,12 @@ class MapShelf:
             for line in lines:
                 self._manifest.add({**line, "map": stored.id})
 
-    def finish(self) -> None:
-        """Store what is left; all packs must be durable by now."""
+    def close_map(self) -> None:
+        """Let the open map wait with the full ones: it is to be stored soon."""
         self._shelve()
         self.store_ready()
+
+    def finish(self) -> None:
+        """Store what is left; all packs must be durable by now."""
+        self.close_map()
         assert not self._full, "a map was left whose packs were not finished"

@@ -6,6 +6,7 @@ import os
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 from stillhouse.domain.ids import new_hex
@@ -29,6 +30,7 @@ class ManifestWriter:
 
     def __init__(self) -> None:
         self.map_bytes = 0  # stored size of all new maps named so far
+        self._in_parts = 0  # bytes of the spool that parts hold already
         self._spool = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)  # noqa: SIM115 (closed by close)
 
     def close(self) -> None:
@@ -55,35 +57,50 @@ class ManifestWriter:
         `head` is what comes first: the node, its extensions and collations, its packs. `drop` is for what the WAL
         showed to be in the way of recovery only after the file had been copied.
         """
-        counts = {"files": 0, "bytes": 0, "wal": 0}
-        manifest_id = new_hex()
-        writer = container.ContainerWriter(keys, container.Type.MANIFEST, uuid.UUID(manifest_id))
-        frame = bytearray()
+        kept = (line for line in self._since(0) if not drop(line))
+        return _store(store, keys, chain(head, kept))
 
-        def write(line: Line) -> None:
-            frame.extend(_encode(line))
-            while len(frame) >= container.MAX_FRAME:
-                writer.add(bytes(frame[: container.MAX_FRAME]), container.Kind.BYTES)
-                del frame[: container.MAX_FRAME]
+    def store_part(self, store: ObjectStore, keys: ClusterKeys, head: Iterable[Line]) -> Stored | None:
+        """Store the lines that came since the last part, as a manifest of their own; None when there are none.
 
-        for line in head:
-            write(line)
-        self._spool.seek(0)
+        The parts of an attempt that came to nothing serve the next one as a base.
+        """
+        end = self._spool.tell()
+        if end == self._in_parts:
+            return None
+        stored = _store(store, keys, chain(head, self._since(self._in_parts)))
+        self._spool.seek(end)
+        self._in_parts = end
+        return stored
+
+    def _since(self, offset: int) -> Iterator[Line]:
+        self._spool.seek(offset)
         for encoded in self._spool:
-            line = _decode("the manifest being written", encoded)
-            if drop(line):
-                continue
-            if line["t"] == "file":
-                counts["files"] += 1
-                counts["bytes"] += line["size"]
-            elif line["t"] == "wal":
-                counts["wal"] += 1
-            write(line)
-        write({"t": "end", **counts})
-        writer.add(bytes(frame), container.Kind.BYTES)
-        return sealed.create(
-            store, layout.manifest(str(keys.cluster), manifest_id), manifest_id, writer.finish()
-        )
+            yield _decode("the manifest being written", encoded)
+
+
+def _store(store: ObjectStore, keys: ClusterKeys, lines: Iterable[Line]) -> Stored:
+    counts = {"files": 0, "bytes": 0, "wal": 0}
+    manifest_id = new_hex()
+    writer = container.ContainerWriter(keys, container.Type.MANIFEST, uuid.UUID(manifest_id))
+    frame = bytearray()
+
+    def write(line: Line) -> None:
+        frame.extend(_encode(line))
+        while len(frame) >= container.MAX_FRAME:
+            writer.add(bytes(frame[: container.MAX_FRAME]), container.Kind.BYTES)
+            del frame[: container.MAX_FRAME]
+
+    for line in lines:
+        if line["t"] == "file":
+            counts["files"] += 1
+            counts["bytes"] += line["size"]
+        elif line["t"] == "wal":
+            counts["wal"] += 1
+        write(line)
+    write({"t": "end", **counts})
+    writer.add(bytes(frame), container.Kind.BYTES)
+    return sealed.create(store, layout.manifest(str(keys.cluster), manifest_id), manifest_id, writer.finish())
 
 
 def read(store: ObjectStore, keys: ClusterKeys, stored: Stored) -> Iterator[Line]:
