@@ -100,6 +100,35 @@ def test_kill_9_while_a_writer_holds_up_the_cut(service: Service, cluster: str) 
     service.await_clean(cluster)
 
 
+def test_a_zombie_of_a_dead_attempt_changes_nothing(service: Service, cluster: str) -> None:
+    """Stopped with its base complete, it wakes when another attempt has published the snapshot."""
+    with service.log_in(cluster) as writer:
+        writer.execute("BEGIN")
+        writer.execute("INSERT INTO accounts VALUES (-2, 0, 'not yet')")
+        snapshot = service.request_snapshot(cluster, "haunted")
+        service.until("all bases", lambda: _states(service, snapshot) == ["ready"] * 3)
+        zombies = service.workers()
+        assert len(zombies) == 3
+        for zombie in zombies:
+            os.kill(zombie, signal.SIGSTOP)
+        service.kill()
+        service.start()
+        writer.execute("ROLLBACK")
+    assert service.ended(snapshot) == "AVAILABLE"
+    assert service.attempts(snapshot) == 2
+    (root,) = (service.data / "repository").glob(f"c/*/roots/{snapshot}")
+    published = root.read_bytes()
+    for zombie in zombies:
+        os.kill(zombie, signal.SIGCONT)
+    service.until("no zombie", lambda: not any(Path(f"/proc/{zombie}").exists() for zombie in zombies))
+    service.await_clean(cluster)
+    assert root.read_bytes() == published
+    restored = service.restore(snapshot, "after-zombies")
+    assert service.settled(restored)["status"] == "AVAILABLE"
+    _assert_complete(service, restored)
+    service.delete_cluster(restored)
+
+
 def test_a_snapshot_that_every_attempt_is_killed_of_says_so(service: Service, cluster: str) -> None:
     snapshot = service.request_snapshot(cluster, "killed-thrice")
     for attempt in (1, 2, 3):

@@ -1,8 +1,14 @@
 """A worker process that is gone is a dead attempt, whoever notices it first."""
 
+import multiprocessing
+import os
+import signal
+import time
+
 import pytest
 
 from stillhouse.errors import AttemptDead, Cancelled
+from stillhouse.node import process
 from stillhouse.node.process import Done, Progress, Worker
 from support import worker_tasks
 
@@ -21,6 +27,29 @@ def test_a_vanished_worker_is_a_dead_attempt() -> None:
         worker.poll(30)
     with pytest.raises(AttemptDead):
         worker.say("too late")
+    worker.end()
+
+
+def test_a_worker_that_was_stopped_by_a_signal_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_SILENT_SECONDS", 1.0)
+    worker: Worker[str] = Worker(worker_tasks.wait, "any")
+    assert worker.poll(30) == Progress(1)
+    child = multiprocessing.active_children()[0]
+    os.kill(child.pid or 0, signal.SIGSTOP)
+    time.sleep(1.5)
+    with pytest.raises(AttemptDead, match="silent"):
+        worker.poll(0.1)
+    child.join(10)
+    assert child.exitcode == -signal.SIGKILL
+    worker.end()
+
+
+def test_a_worker_that_has_nothing_to_say_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_SILENT_SECONDS", 5.0)
+    worker: Worker[str] = Worker(worker_tasks.wait, "any")
+    until = time.monotonic() + 8
+    while time.monotonic() < until:
+        worker.poll(0.1)
     worker.end()
 
 

@@ -53,17 +53,16 @@ class UtcTime(TypeDecorator[datetime]):
 
 
 class Document(TypeDecorator[Any]):
-    """A JSON object as ASCII text: nothing searches in it, and PostgreSQL's json refuses some strings."""
+    """A JSON object or list as ASCII text: nothing searches in it, and PostgreSQL's json refuses some strings."""
 
     impl = Text
     cache_ok = True
 
-    def process_bind_param(self, value: dict[str, Any] | None, dialect: Dialect) -> str:
-        return json.dumps(value or {}, allow_nan=False)
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str:
+        return json.dumps({} if value is None else value, allow_nan=False)
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> dict[str, Any]:
-        document: dict[str, Any] = json.loads(value or "{}")
-        return document
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        return json.loads(value or "{}")
 
 
 def _required(name: str, kind: Any = Text) -> Column[Any]:

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 _STOP_SECONDS = 10
+_BEAT_SECONDS, _SILENT_SECONDS = 2.0, 60.0
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,16 @@ class Failed:
     error: StillhouseError
 
 
+class _Alive:
+    """Sent when there is nothing to listen to: silence means that the process is stopped, or stuck as a whole."""
+
+
 class Line:
     """The child's end of the pipe: events go out, words come in, in a thread of their own."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
+        self._sending = threading.Lock()
         self._word: Any = None
         self._heard, self._stop = threading.Event(), threading.Event()
         threading.Thread(target=self._listen, name="line", daemon=True).start()
@@ -61,6 +68,9 @@ class Line:
     def _listen(self) -> None:
         while True:
             try:
+                if not self._pipe.poll(_BEAT_SECONDS):
+                    self.tell(_Alive())
+                    continue
                 word = self._pipe.recv()
             except (EOFError, OSError):
                 os._exit(1)  # the parent is gone: sessions close with us, and servers leave backup mode
@@ -75,7 +85,8 @@ class Line:
             raise Cancelled("the work was stopped")
 
     def tell(self, event: object) -> None:
-        self._pipe.send(event)
+        with self._sending:
+            self._pipe.send(event)
 
     def word(self, wait_seconds: float) -> Any:
         """What the parent said besides stop; None when it said nothing so far."""
@@ -88,12 +99,12 @@ def _main(work: Callable[[Task, Line], Result], task: Task, pipe: Connection) ->
     log.configure()
     line = Line(pipe)
     try:
-        pipe.send(Done(work(task, line)))
+        line.tell(Done(work(task, line)))
     except StillhouseError as error:
-        pipe.send(Failed(error))
+        line.tell(Failed(error))
     except Exception as error:
         log.get("worker").exception("a bug in node work")
-        pipe.send(Failed(InternalError(f"node work failed: {error!r}")))
+        line.tell(Failed(InternalError(f"node work failed: {error!r}")))
         raise
 
 
@@ -106,20 +117,32 @@ class Worker(Generic[Result]):
         self._process = context.Process(target=_main, args=(work, task, theirs), daemon=True)
         self._process.start()
         theirs.close()
+        self._heard = time.monotonic()
 
     def poll(self, seconds: float) -> Progress | Ready | Saved | Done[Result] | None:
-        """The next event, or None after `seconds`. Raises what the work raised, AttemptDead when it just vanished."""
+        """The next event, or None after `seconds`. Raises what the work raised; AttemptDead when it vanished."""
         try:
             if not self._pipe.poll(seconds):
+                self._check_voice()
                 return None
             event = self._pipe.recv()
         except (EOFError, OSError):
             self._process.join()
             raise AttemptDead(f"the worker process ended with {self._process.exitcode}") from None
+        self._heard = time.monotonic()
+        if isinstance(event, _Alive):
+            return None
         if isinstance(event, Failed):
             raise event.error
         known: Progress | Ready | Saved | Done[Result] = event
         return known
+
+    def _check_voice(self) -> None:
+        """One that is stopped must not go on when it wakes: it is killed, and whatever it left is of a dead attempt."""
+        silent = time.monotonic() - self._heard
+        if silent > _SILENT_SECONDS:
+            self._process.kill()
+            raise AttemptDead(f"the worker process was silent for {silent:.0f} seconds")
 
     def say(self, word: object) -> None:
         """Raises AttemptDead when the process has just ended."""
