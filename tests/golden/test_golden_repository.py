@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -19,10 +20,12 @@ from stillhouse.repository.sealed import Stored
 from stillhouse.storage.local import LocalStore
 from support import repository_reader
 
-GOLDEN = Path(__file__).parent / "repository" / "v1"
+REPOSITORIES = Path(__file__).parent / "repository"
+GOLDEN = REPOSITORIES / "v1"
 KEK = bytes(range(32))
 CLUSTER = "6f1d9c52-7a8e-4c03-9b11-2f60d0a1e7c4"
 SNAPSHOT = "0d6cba1e-54a7-4f0f-8a3e-d5a1c7a2b001"
+SECOND = "0d6cba1e-54a7-4f0f-8a3e-d5a1c7a2b003"
 BURIED = "0d6cba1e-54a7-4f0f-8a3e-d5a1c7a2b002"
 SEGMENT = "000000020000000000000001"
 WAL = b"W" * 300_000 + bytes((1 << 20) - 300_000)
@@ -34,9 +37,36 @@ CONTROL = b"control".ljust(8192, b"\0")
 NODES = ("cn", "dn1")
 
 
+@dataclass(frozen=True)
+class Golden:
+    """A repository as it was written, and the snapshot in it. `others` are lines that readers do not know."""
+
+    name: str
+    snapshot: str
+    others: list[str]
+
+    @property
+    def home(self) -> Path:
+        return REPOSITORIES / self.name
+
+    def expected(self, node: str) -> dict[str, tuple[int, int, str]]:
+        written: dict[str, Any] = json.loads((self.home / "expected.json").read_text())
+        return {os.fsdecode(unquote_to_bytes(path)): tuple(facts) for path, facts in written[node].items()}
+
+
+V1 = Golden("v1", SNAPSHOT, ["later"])
+only_v1 = pytest.mark.parametrize("golden", [V1], indirect=True, ids=["v1"])
+
+
+@pytest.fixture(params=[V1, Golden("v1-incremental", SECOND, ["later"])], ids=lambda one: one.name)
+def golden(request: pytest.FixtureRequest) -> Golden:
+    found: Golden = request.param
+    return found
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    shutil.copytree(GOLDEN / "objects", tmp_path / "objects")
+def store(tmp_path: Path, golden: Golden) -> LocalStore:
+    shutil.copytree(golden.home / "objects", tmp_path / "objects")
     return LocalStore(tmp_path / "objects", SystemClock())
 
 
@@ -46,13 +76,8 @@ def keys(store: LocalStore) -> ClusterKeys:
 
 
 @pytest.fixture
-def reader() -> repository_reader.Repository:
-    return repository_reader.Repository(GOLDEN / "objects", KEK, CLUSTER)
-
-
-def expected(name: str) -> dict[str, tuple[int, int, str]]:
-    written: dict[str, Any] = json.loads((GOLDEN / "expected.json").read_text())
-    return {os.fsdecode(unquote_to_bytes(path)): tuple(facts) for path, facts in written[name].items()}
+def reader(golden: Golden) -> repository_reader.Repository:
+    return repository_reader.Repository(golden.home / "objects", KEK, CLUSTER)
 
 
 def facts(content: bytes, mode: int) -> tuple[int, int, str]:
@@ -61,16 +86,16 @@ def facts(content: bytes, mode: int) -> tuple[int, int, str]:
 
 @pytest.mark.parametrize("name", NODES)
 def test_this_version_restores_it_byte_for_byte(
-    store: LocalStore, keys: ClusterKeys, tmp_path: Path, name: str
+    golden: Golden, store: LocalStore, keys: ClusterKeys, tmp_path: Path, name: str
 ) -> None:
-    root = roots.read(store, keys, SNAPSHOT)
+    root = roots.read(store, keys, golden.snapshot)
     assert root is not None and root["name"] == "golden"
     named = next(node for node in root["nodes"] if node["name"] == name)
     home = tmp_path / name
     node = Node("id", name, Role.CN, "127.0.0.1", 8000, str(home), str(home))
     task = RestoreTask(node, Stored(named["manifest"], named["size"], named["hash"]), 0, None, 18, 2)
     restored = restore(task, store, keys, lambda done: None)
-    assert restored.files == len(expected(name)) + 2
+    assert restored.files == len(golden.expected(name)) + 2
     pgdata = home / "pgdata"
     found = {
         os.path.relpath(Path(directory, file), pgdata): Path(directory, file)
@@ -86,29 +111,34 @@ def test_this_version_restores_it_byte_for_byte(
     for path, content in own.items():
         assert found.pop(path).read_bytes() == content
     assert found.pop("tablespace_map").read_text() == f"16500 {home}/tablespaces/16500\n"
-    assert {path: facts(f.read_bytes(), f.stat().st_mode) for path, f in found.items()} == expected(name)
+    assert {path: facts(f.read_bytes(), f.stat().st_mode) for path, f in found.items()} == golden.expected(
+        name
+    )
     assert (pgdata / "pg_xact").stat().st_mode & 0o7777 == 0o750
     assert (pgdata / "pg_twophase").is_dir()
 
 
 @pytest.mark.parametrize("name", NODES)
 def test_a_reader_made_from_the_document_yields_the_same(
-    reader: repository_reader.Repository, name: str
+    golden: Golden, reader: repository_reader.Repository, name: str
 ) -> None:
-    root = reader.root(SNAPSHOT)
+    root = reader.root(golden.snapshot)
     assert root is not None
     node = reader.node(next(named for named in root["nodes"] if named["name"] == name))
     assert node.files.pop("global/pg_control") == CONTROL
     assert node.files.pop("@backup/backup_label") == LABEL
-    assert {path: facts(content, node.modes[path]) for path, content in node.files.items()} == expected(name)
+    assert {
+        path: facts(content, node.modes[path]) for path, content in node.files.items()
+    } == golden.expected(name)
     assert node.wal == {SEGMENT: WAL}
     assert node.rotten == [("base/5/16384", 3)]
-    assert [line["t"] for line in node.others] == ["later"]
+    assert [line["t"] for line in node.others] == golden.others
     assert node.links.keys() == {16500}
     assert node.directories["pg_xact"] == 0o750
     assert node.head["node"] == name
 
 
+@only_v1
 def test_a_tombstone_is_no_snapshot(
     store: LocalStore, keys: ClusterKeys, reader: repository_reader.Repository
 ) -> None:
@@ -118,10 +148,12 @@ def test_a_tombstone_is_no_snapshot(
     assert reader.sealed(f"roots/{BURIED}") == buried
 
 
+@only_v1
 def test_a_trash_mark_names_its_snapshot(reader: repository_reader.Repository) -> None:
     assert reader.sealed(f"trash/{SNAPSHOT}") == {"snapshot": SNAPSHOT, "time": "2026-01-02T00:00:00Z"}
 
 
+@only_v1
 def test_both_generations_of_keys_are_in_use(keys: ClusterKeys) -> None:
     generations = {path.read_bytes()[12] for path in (GOLDEN / "objects" / "c" / CLUSTER / "packs").iterdir()}
     assert generations == set(keys.generations) == {1, 2}

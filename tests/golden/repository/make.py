@@ -1,4 +1,4 @@
-"""How the golden repository was made: `python make.py DIRECTORY` writes another one of today's format beside it.
+"""How the golden repositories were made: `python make.py DIRECTORY` writes others of today's format there.
 
 It is run once per version of the format. What it wrote is never written again: later programs must read it.
 """
@@ -8,20 +8,24 @@ import os
 import random
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 from blake3 import blake3
 
 from stillhouse.clock import SystemClock
-from stillhouse.node.base import Base
+from stillhouse.domain.choice import Changed
+from stillhouse.node.base import Base, Source
 from stillhouse.node.copying import Copy
 from stillhouse.node.packing import PackWriter
 from stillhouse.node.shelf import PackLedger
 from stillhouse.postgres.backup import Facts
 from stillhouse.postgres.reader import LocalReader
+from stillhouse.postgres.summaries import Changes
 from stillhouse.repository import keys as repository_keys
 from stillhouse.repository import layout, roots
 from stillhouse.repository.container import Kind
@@ -35,6 +39,7 @@ from stillhouse.storage.store import ObjectStore
 KEK = bytes(range(32))
 CLUSTER = "6f1d9c52-7a8e-4c03-9b11-2f60d0a1e7c4"
 SNAPSHOT = "0d6cba1e-54a7-4f0f-8a3e-d5a1c7a2b001"
+SECOND = "0d6cba1e-54a7-4f0f-8a3e-d5a1c7a2b003"
 BURIED = "0d6cba1e-54a7-4f0f-8a3e-d5a1c7a2b002"
 PAGE, SEGMENT_BLOCKS, WAL_SEGMENT = 8192, 16, 1 << 20
 FACTS = Facts(
@@ -91,9 +96,34 @@ def tree(root: Path, tablespace: Path, seed: int) -> None:
     (root / "pg_xact").chmod(0o750)
 
 
-def capture(home: Path, store: ObjectStore, keys: ClusterKeys, name: str) -> Stored:
+def alter(root: Path, tablespace: Path) -> Changes:
+    """What a server may do between two snapshots, and what its WAL summaries would say of it."""
+    changes = Changes()
+
+    def write(path: Path, page: int, content: bytes) -> None:
+        with path.open("r+b") as file:
+            file.seek(page * PAGE)
+            file.write(content.ljust(PAGE, b"\0"))
+
+    write(root / "base/5/16384", 5, b"changed" * 1000)
+    write(root / "base/5/16384", 6, b"")
+    write(root / "base/5/16384.1", 2, b"changed too" * 700)
+    changes.add(1663, 5, 16384, Changed(None, np.array([5, 6, SEGMENT_BLOCKS + 2], np.uint32)))
+    os.truncate(root / "base/5/16387", PAGE)
+    changes.add(1663, 5, 16387, Changed(1, np.empty(0, np.uint32)))
+    write(tablespace / "PG_18_202506291/5/16600", 3, b"grown" * 1000)
+    changes.add(16500, 5, 16600, Changed(None, np.empty(0, np.uint32)))
+    write(root / "base/5/16384_fsm", 1, b"not in the WAL" * 500)
+    (root / "pg_xact/0000").write_bytes(b"V" * 8192)
+    (root / "base/5/16390").write_bytes(b"made" * (PAGE // 4))
+    return changes
+
+
+def capture(
+    home: Path, store: ObjectStore, keys: ClusterKeys, name: str, sources: Sequence[Source] = ()
+) -> Stored:
     manifest, ledger = ManifestWriter(), PackLedger()
-    reader, base = LocalReader(home, FACTS.tablespace_directory), Base(store, keys, PAGE, ())
+    reader, base = LocalReader(home, FACTS.tablespace_directory), Base(store, keys, PAGE, sources)
     copy = Copy(reader, FACTS, 1, store, keys, manifest, ledger, 2, base)
     copy.run(lambda done: None)
     copy.add("global/pg_control", 0o600, b"control".ljust(8192, b"\0"))
@@ -110,12 +140,15 @@ def capture(home: Path, store: ObjectStore, keys: ClusterKeys, name: str) -> Sto
     manifest.add(
         {"t": "wal", "path": "000000020000000000000001", "size": WAL_SEGMENT, "map": stored.id, "entry": 0}
     )
-    manifest.add({"t": "rotten", "path": "base/5/16384", "block": 3})
+    if not sources:
+        manifest.add({"t": "rotten", "path": "base/5/16384", "block": 3})
     manifest.add({"t": "later", "says": "a reader that does not know this line ignores it"})
-    node = {"t": "node", "cluster": CLUSTER, "snapshot": SNAPSHOT, "node": name, "pg_version_num": 180006}
+    snapshot = SECOND if sources else SNAPSHOT
+    node = {"t": "node", "cluster": CLUSTER, "snapshot": snapshot, "node": name, "pg_version_num": 180006}
     head = [node, *({"t": "pack", **asdict(pack)} for pack in ledger.packs.values())]
     result = manifest.store(store, keys, head, lambda line: line.get("path") == "empty")
     manifest.close()
+    base.close()
     return result
 
 
@@ -130,6 +163,24 @@ def expected(home: Path) -> dict[str, list[Any]]:
         for entry in LocalReader(home, FACTS.tablespace_directory).list()
         if entry.size is not None and entry.path != "empty"
     }
+
+
+def incremental(target: Path) -> None:
+    """A snapshot and a second one that builds on it; the first is gone but for what the second needs."""
+    store = LocalStore(target / "objects", SystemClock())
+    keys = repository_keys.create_or_open(store, Kek(KEK), CLUSTER)
+    nodes, trees = [], {}
+    with tempfile.TemporaryDirectory() as place:
+        for number, name in enumerate(("cn", "dn1")):
+            home, tablespace = Path(place, name), Path(place, f"{name}.tablespace")
+            tree(home, tablespace, number)
+            first = capture(home, store, keys, name)
+            stored = capture(home, store, keys, name, [Source(first, 1, alter(home, tablespace))])
+            nodes.append({"name": name, "manifest": stored.id, "size": stored.size, "hash": stored.hash})
+            trees[name] = expected(home)
+            store.delete(layout.manifest(CLUSTER, first.id))
+    roots.publish(store, keys, {"format": 1, "snapshot": SECOND, "name": "golden", "nodes": nodes}, [])
+    (target / "expected.json").write_text(json.dumps(trees, indent=1, sort_keys=True) + "\n")
 
 
 def main(target: Path) -> None:
@@ -156,4 +207,5 @@ def main(target: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1], "v1"))
+    incremental(Path(sys.argv[1], "v1-incremental"))
