@@ -20,7 +20,11 @@ from huaweicloudsdkdws import v2 as dws
 from rich.markup import escape
 from rich.table import Table
 
+from stillhouse.clock import SystemClock
 from stillhouse.domain.cluster import Node
+from stillhouse.repository import roots
+from stillhouse.repository.keys import load_or_create_kek, open_keys
+from stillhouse.storage.local import LocalStore
 from stillhouse.warehouse import embedded, proof
 from stillhouse.warehouse.embedded import Site
 from stillhouse.warehouse.proof import Difference, NodeFingerprint
@@ -32,11 +36,12 @@ DIFFERENCES_SHOWN = 20
 
 @dataclass
 class Step:
-    """A line of the last table; 0 bytes = not about bytes."""
+    """A line of the last table; 0 bytes = not about bytes. `pages` were stored, of all that the cluster has."""
 
     name: str
     seconds: float = 0.0
     size: int = 0
+    pages: int = 0
     stored: int = 0
 
 
@@ -163,21 +168,29 @@ def size_of(snapshot: Any) -> int:
     return int(snapshot.size * 1024**3)
 
 
+def pages_stored(data: Path, snapshot: Any) -> int:
+    """Told by the snapshot's root in the repository."""
+    store = LocalStore(data / "repository", SystemClock())
+    kek, _ = load_or_create_kek(data / "kek")
+    root = roots.read(store, open_keys(store, kek, snapshot.cluster_id), snapshot.id)
+    assert root is not None, "an available snapshot has a root"
+    return sum(node["pages_stored"] for node in root["nodes"])
+
+
 def stored_bytes(data: Path) -> int:
     return sum(path.stat().st_size for path in (data / "repository").rglob("*") if path.is_file())
 
 
 def report(steps: Steps, source: list[NodeFingerprint], differences: list[Difference]) -> None:
     table = Table(title="What was done")
-    for column in ("step", "seconds", "MB", "MB/s", "MB stored"):
+    for column in ("step", "seconds", "MB", "MB/s", "pages stored", "MB stored"):
         table.add_column(column, justify="left" if column == "step" else "right")
     for step in steps.done:
         cells = (
             [f"{step.size / 1e6:,.0f}", f"{step.size / 1e6 / step.seconds:,.0f}"] if step.size else ["", ""]
         )
-        table.add_row(
-            step.name, f"{step.seconds:.1f}", *cells, f"{step.stored / 1e6:,.1f}" if step.stored else ""
-        )
+        cells += [f"{step.pages:,}", f"{step.stored / 1e6:,.1f}"] if step.stored else ["", ""]
+        table.add_row(step.name, f"{step.seconds:.1f}", *cells)
     console.print(table)
     databases = [read for node in source for read in node.databases.values()]
     rows = [counted for read in databases for counted in read.rows.values()]
@@ -206,10 +219,12 @@ def demo(rows: int, place: Path, keep: bool) -> bool:
         with steps.measured("Snapshot") as step:
             snapshot = take_snapshot(client, cluster, "before-upgrade", "Snapshot")
             step.size, step.stored = size_of(snapshot), stored_bytes(service.data)
+            step.pages = pages_stored(service.data, snapshot)
         change(cluster)
-        with steps.measured("Second snapshot") as step:
-            second = take_snapshot(client, cluster, "after-upgrade", "Second snapshot")
+        with steps.measured("Incremental snapshot") as step:
+            second = take_snapshot(client, cluster, "after-upgrade", "Incremental snapshot")
             step.size, step.stored = size_of(second), stored_bytes(service.data) - steps.done[-1].stored
+            step.pages = pages_stored(service.data, second)
         with steps.measured("Restore the first") as step:
             restored = restore(client, snapshot)
             step.size = size_of(snapshot)

@@ -218,6 +218,7 @@ def _root(
                 "whole_because": result["whole_because"],
                 "read_bytes": result["read_bytes"],
                 "packed_bytes": result["packed_bytes"],
+                "pages_stored": result["pages_stored"],
                 "files": result["files"],
                 "start_lsn": result["start_lsn"],
                 "cut_name": point.name,

@@ -59,7 +59,7 @@ class Captured:
 
     `base` is the manifest that unchanged pages were taken from; without one `whole_because` says why. `lineage` is the
     node's from now on. `read_bytes` were read from the data directory, `packed_bytes` of them went into packs, before
-    compression; `files` counts the files by what was done with each.
+    compression, `pages_stored` relation pages among them; `files` counts the files by what was done with each.
 
     `rotten` is the number of pages that fail their checksum on the source; the manifest names them.
 
@@ -78,6 +78,7 @@ class Captured:
     lineage: str
     read_bytes: int
     packed_bytes: int
+    pages_stored: int
     files: dict[str, int]
 
 
@@ -181,6 +182,7 @@ def _capture(task: CaptureTask, store: ObjectStore, keys: ClusterKeys, conductor
             lineage=ground.lineage,
             read_bytes=copy.tally.bytes_read,
             packed_bytes=copy.tally.bytes_packed,
+            pages_stored=copy.tally.pages_stored,
             files=dict(copy.tally.files),
         )
 
