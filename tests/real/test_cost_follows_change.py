@@ -1,0 +1,100 @@
+"""An incremental capture costs what changed, not what is there: bytes read, pages stored, calls of the store."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from stillhouse.domain.cluster import Cluster, Node
+from stillhouse.storage.store import Chunk, ObjectStore, StoredObject
+from support.captures import Vault, capture_cluster
+from support.cuts import superuser, tell
+
+pytest_plugins = ["support.capture_fixtures"]
+pytestmark = pytest.mark.usefixtures("captures_leave_nothing")
+
+PAGES = 2000  # of the smallest table
+CHANGED = 100
+
+
+@dataclass
+class Counting:
+    """A store that counts its calls."""
+
+    store: ObjectStore
+    calls: Counter[str] = field(default_factory=Counter)
+
+    def put(self, key: str, chunks: Sequence[Chunk]) -> None:
+        self.calls["put"] += 1
+        self.store.put(key, chunks)
+
+    def create(self, key: str, chunks: Sequence[Chunk]) -> bool:
+        self.calls["create"] += 1
+        return self.store.create(key, chunks)
+
+    def get(self, key: str) -> bytes:
+        self.calls["get"] += 1
+        return self.store.get(key)
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        self.calls["get_range"] += 1
+        return self.store.get_range(key, start, length)
+
+    def size(self, key: str) -> int | None:
+        self.calls["size"] += 1
+        return self.store.size(key)
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        self.calls["list"] += 1
+        return self.store.list(prefix)
+
+    def delete(self, key: str) -> None:
+        self.calls["delete"] += 1
+        self.store.delete(key)
+
+
+@dataclass(frozen=True)
+class Cost:
+    live_bytes: int
+    read_bytes: int
+    pages_stored: int
+    calls: int
+
+
+def cost(house: Cluster, node: Node, vault: Vault, times: int) -> Cost:
+    """Of a capture after one row changed on each of CHANGED pages of a table of `times` PAGES pages."""
+    with superuser(node) as connection:
+        tell(connection, "DROP TABLE IF EXISTS public.sized")
+        tell(connection, "CREATE TABLE public.sized (page int, row int, filler text) WITH (fillfactor = 50)")
+        tell(
+            connection,
+            f"INSERT INTO public.sized SELECT p, r, repeat('x', 1000) FROM generate_series(1, {PAGES * times}) p,"
+            " generate_series(1, 3) r",
+        )
+        tell(connection, "VACUUM (FREEZE) public.sized")
+        base = capture_cluster(house, vault)
+        every = PAGES * times // CHANGED
+        tell(connection, f"UPDATE public.sized SET filler = 'y' WHERE page % {every} = 0 AND row = 1")
+    counting = Counting(vault.store)
+    captured = capture_cluster(house, Vault(counting, vault.keys), base=base).captured["cn"]
+    return Cost(captured.plain_bytes, captured.read_bytes, captured.pages_stored, counting.calls.total())
+
+
+def test_the_same_change_costs_the_same_on_a_cluster_four_times_larger(
+    house: Cluster, node: Node, vault: Vault
+) -> None:
+    small, large = cost(house, node, vault, 1), cost(house, node, vault, 8)
+    assert large.live_bytes > small.live_bytes + 7 * PAGES * 8192
+    assert CHANGED <= small.pages_stored < CHANGED * 1.5
+    assert large.pages_stored <= small.pages_stored * 1.1
+    assert large.read_bytes <= small.read_bytes * 1.1
+    assert large.calls <= small.calls + 2
+
+
+def test_without_a_change_next_to_nothing_is_stored(house: Cluster, node: Node, vault: Vault) -> None:
+    base = capture_cluster(house, vault)
+    captured = capture_cluster(house, vault, base=base).captured["cn"]
+    assert captured.files.keys() <= {"kept", "same", "whole"}
+    assert captured.pages_stored < 20, "the mark's own page, and what a checkpoint writes"
+    assert captured.stored_bytes < 200_000
