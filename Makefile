@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format lock
+.PHONY: demo test check format lock bench-growth bench-proportion
 
 # uv when present (fast), else the standard library's venv and pip: both install exactly the lock file.
 $(VENV)/.ready: requirements-dev.lock pyproject.toml
@@ -23,18 +23,31 @@ demo: $(VENV)/.ready
 test: $(VENV)/.ready
 	@$(BIN)/pytest -n 2 --dist loadfile
 
+# What only the benchmarks need: plots.
+$(VENV)/.bench: requirements-bench.lock $(VENV)/.ready
+	@if command -v uv >/dev/null; then \
+	  uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-bench.lock; \
+	else \
+	  $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock; \
+	fi
+	@touch $@
+
+bench-growth bench-proportion: bench-%: $(VENV)/.bench
+	@PYTHONPATH=tests:bench $(BIN)/python bench/$*.py
+
 check: $(VENV)/.ready
-	@$(BIN)/ruff format --check src tests examples
-	@$(BIN)/ruff check src tests examples
+	@$(BIN)/ruff format --check src tests examples bench
+	@$(BIN)/ruff check src tests examples bench
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(MAKE) --no-print-directory test
 
 format: $(VENV)/.ready
-	@$(BIN)/ruff format src tests examples
-	@$(BIN)/ruff check --fix src tests examples
+	@$(BIN)/ruff format src tests examples bench
+	@$(BIN)/ruff check --fix src tests examples bench
 
 # Re-resolves every dependency; the files hold hashes, so a changed upload is refused.
 lock:
 	uv pip compile pyproject.toml --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url -q -o requirements.lock
+	uv pip compile pyproject.toml --group bench --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url -q -o requirements-bench.lock
 	uv pip compile pyproject.toml --group dev --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url -q -o requirements-dev.lock

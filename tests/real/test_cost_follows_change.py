@@ -1,14 +1,12 @@
 """An incremental capture costs what changed, not what is there: bytes read, pages stored, calls of the store."""
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 
 from stillhouse.domain.cluster import Cluster, Node
-from stillhouse.storage.store import Chunk, ObjectStore, StoredObject
 from support.captures import Vault, capture_cluster
+from support.counting import Counting
 from support.cuts import superuser, tell
 
 pytest_plugins = ["support.capture_fixtures"]
@@ -16,42 +14,6 @@ pytestmark = pytest.mark.usefixtures("captures_leave_nothing")
 
 PAGES = 2000  # of the smallest table
 CHANGED = 100
-
-
-@dataclass
-class Counting:
-    """A store that counts its calls."""
-
-    store: ObjectStore
-    calls: Counter[str] = field(default_factory=Counter)
-
-    def put(self, key: str, chunks: Sequence[Chunk]) -> None:
-        self.calls["put"] += 1
-        self.store.put(key, chunks)
-
-    def create(self, key: str, chunks: Sequence[Chunk]) -> bool:
-        self.calls["create"] += 1
-        return self.store.create(key, chunks)
-
-    def get(self, key: str) -> bytes:
-        self.calls["get"] += 1
-        return self.store.get(key)
-
-    def get_range(self, key: str, start: int, length: int) -> bytes:
-        self.calls["get_range"] += 1
-        return self.store.get_range(key, start, length)
-
-    def size(self, key: str) -> int | None:
-        self.calls["size"] += 1
-        return self.store.size(key)
-
-    def list(self, prefix: str) -> Iterator[StoredObject]:
-        self.calls["list"] += 1
-        return self.store.list(prefix)
-
-    def delete(self, key: str) -> None:
-        self.calls["delete"] += 1
-        self.store.delete(key)
 
 
 @dataclass(frozen=True)

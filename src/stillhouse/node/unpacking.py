@@ -35,6 +35,10 @@ class Packs:
         """A pack the manifest names, with its stored size and the offset of its index."""
         self._expected[pack] = (size, index)
 
+    def plain_size(self, ref: FrameRef) -> int:
+        """Bytes that the frame holds."""
+        return self._frame(self._pack(ref.pack), ref).plain
+
     def frames(self, refs: list[FrameRef]) -> Iterator[tuple[FrameRef, bytes]]:
         """Plain bytes of the frames, in the order given; neighbours in a pack are fetched by one request."""
         at = 0
