@@ -56,7 +56,7 @@ def make_table(node: Node, pages: int) -> None:
         "ALTER TABLE public.sized ALTER filler SET STORAGE PLAIN",
         # md5 in hex: 4 bits in each byte
         f"INSERT INTO public.sized SELECT i, 0, (SELECT string_agg(md5((i * 40 + k)::text), '')"
-        f" FROM generate_series(1, 34) k WHERE i > 0) FROM generate_series(1, {pages * ROWS_PER_PAGE}) i",
+        f" FROM generate_series(1, 33) k WHERE i > 0) FROM generate_series(1, {pages * ROWS_PER_PAGE}) i",
         "CREATE INDEX ON public.sized (id)",
         "VACUUM (FREEZE, ANALYZE) public.sized",
         "CHECKPOINT",
