@@ -1,20 +1,18 @@
-"""The command line: `serve` and `key`; what a service does is asked of its API."""
+"""The command line; what a service does is asked of its API."""
 
-import json
-import os
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from stillhouse import __version__
-from stillhouse.errors import StillhouseError
+from stillhouse.cli import command
+from stillhouse.cli.command import Json
+from stillhouse.cli.repo import repo
 
 app = App(name="stillhouse", version=__version__, help="Snapshots of PostgreSQL-family warehouse clusters.")
 key = App(name="key", help="Access keys, which sign requests.")
 app.command(key)
+app.command(repo)
 
 # Modules with servers and engines behind them are imported in the commands: `--help` should not wait for them.
 
@@ -33,11 +31,11 @@ def serve(*, data: Path, listen: str = "127.0.0.1:8080") -> None:
     from stillhouse.cli.serve import run
     from stillhouse.config import Settings
 
-    _exit_with(lambda: run(Settings(data=data, listen=listen)))
+    command.run(lambda: run(Settings(data=data, listen=listen)))
 
 
 @key.command
-def create(*, data: Path, project: str, json_: Annotated[bool, Parameter(name="--json")] = False) -> None:
+def create(*, data: Path, project: str, json_: Json = False) -> None:
     """Make an access key of a project; its secret is shown this once.
 
     Parameters
@@ -57,21 +55,9 @@ def create(*, data: Path, project: str, json_: Annotated[bool, Parameter(name="-
         with open_control(Settings(data=data)) as control:
             made = create_access_key(control, project)
         fields = {"access_key": made.access_key, "secret_key": made.secret_key, "project_id": made.project}
-        text = (
-            json.dumps(fields) if json_ else "\n".join(f"{name:<12}{value}" for name, value in fields.items())
-        )
-        sys.stdout.write(text + "\n")
+        if json_:
+            command.say_json(fields)
+        else:
+            command.say("\n".join(f"{name:<12}{value}" for name, value in fields.items()))
 
-    _exit_with(make)
-
-
-def _exit_with(command: Callable[[], None]) -> None:
-    """Run a command; an error of the tree becomes one readable line and exit code 1."""
-    try:
-        command()
-    except StillhouseError as error:
-        sys.stderr.write(f"stillhouse: {error.message}\n")
-        if error.hint:
-            sys.stderr.write(f"hint: {error.hint}\n")
-        sys.stderr.flush()
-        os._exit(1)
+    command.run(make)

@@ -1,7 +1,7 @@
 """Which repository this is: an unmounted disk or a mistyped bucket must not pass for an empty new one."""
 
 from stillhouse.domain.ids import new_hex
-from stillhouse.errors import ObjectMissing, StoreUnavailable
+from stillhouse.errors import InvalidInput, ObjectMissing, StoreUnavailable
 from stillhouse.storage.store import ObjectStore
 
 _KEY = "repository"
@@ -24,3 +24,11 @@ def check(store: ObjectStore, repository_id: str) -> None:
             f"the repository is not there: {repository_id} is wanted, {found} was found",
             hint="is its disk mounted, and the location right?",
         )
+
+
+def demand(store: ObjectStore, location: str) -> str:
+    """The id of the repository that is there; raises InvalidInput when there is none, and makes none."""
+    try:
+        return store.get(_KEY).decode(errors="replace")
+    except ObjectMissing:
+        raise InvalidInput(f"no repository at {location}", hint="is the location right?") from None
