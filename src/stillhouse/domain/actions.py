@@ -1,0 +1,114 @@
+"""Which permission each operation asks for: the one table; an operation that is not in it cannot be published.
+
+The first name of each is that of the identity policies, the others are its older aliases (DWS API
+reference, "Permissions and Supported Actions"). Where no name is published, that of the nearest
+operation serves; those of `dws:openAPITag` and of our own operations are ours.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Need:
+    """The action's names; none = whoever is known may call it. `open_to_all`: strangers too."""
+
+    names: tuple[str, ...] = ()
+    open_to_all: bool = False
+
+
+def _need(*names: str) -> Need:
+    return Need(names)
+
+
+_LIST_SNAPSHOTS = _need(
+    "dws:cluster:listSnapshot",
+    "dws:openAPISnapshot:list",
+    "dws:clusterSnapshot:list",
+    "dws:snapshot:list",
+)
+_SNAPSHOT_DETAIL = _need("dws:cluster:getSnapshotDetail", "dws:openAPISnapshot:detail")
+_RESTORE_TABLE = _need("dws:cluster:restoreTable", "dws:tableRestore:operate")
+_CREATE_CLUSTER = _need("dws:cluster:create", "dws:openAPICluster:create")
+_LIST_CLUSTERS = _need("dws:cluster:list", "dws:openAPICluster:list")
+_CLUSTER_DETAIL = _need("dws:cluster:getDetail", "dws:openAPICluster:getDetail")
+_DELETE_CLUSTER = _need("dws:cluster:delete", "dws:openAPICluster:delete")
+_RESIZE = _need("dws:cluster:scaleOutOrOpenAPIResize")
+_UPDATE = _need("dws:cluster:update")
+
+NEEDS: Mapping[str, Need] = {
+    # Snapshots.
+    "CreateSnapshot": _need(
+        "dws:cluster:createSnapshot", "dws:openAPISnapshot:create", "dws:snapshot:create"
+    ),
+    "ListSnapshots": _LIST_SNAPSHOTS,
+    "ListClusterSnapshots": _LIST_SNAPSHOTS,
+    "ListSnapshotDetails": _SNAPSHOT_DETAIL,
+    "ListSnapshotFlavorInfo": _SNAPSHOT_DETAIL,
+    "DeleteSnapshot": _need(
+        "dws:cluster:deleteSnapshot", "dws:openAPISnapshot:delete", "dws:snapshot:delete"
+    ),
+    "CopySnapshot": _need("dws:cluster:copySnapshot", "dws:snapshot:copy"),
+    "RestoreCluster": _need("dws:cluster:restoreSnapshot", "dws:openAPISnapshot:restore"),
+    "CheckSnapshot": Need(),
+    "CheckTableRestore": _RESTORE_TABLE,
+    "RestoreTable": _RESTORE_TABLE,
+    "ValidateDbData": Need(),
+    "ListSnapshotStatistics": _need("dws:cluster:listSnapshotStatistics"),
+    "CreateSnapshotPolicy": _need("dws:cluster:createSnapshotPolicy", "dws:cluster:setAutomatedSnapshot"),
+    "ListSnapshotPolicy": _need("dws:cluster:listSnapshotPolicy"),
+    "DeleteSnapshotPolicy": _need("dws:cluster:deleteSnapshotPolicy", "dws:backupPolicy:delete"),
+    # Clusters.
+    "CreateCluster": _CREATE_CLUSTER,
+    "CreateClusterV2": _CREATE_CLUSTER,
+    "CheckCluster": _CREATE_CLUSTER,
+    "ListClusters": _LIST_CLUSTERS,
+    "ShowClusters": _LIST_CLUSTERS,
+    "ListClusterDetails": _CLUSTER_DETAIL,
+    "DeleteCluster": _DELETE_CLUSTER,
+    "DeleteDwsCluster": _DELETE_CLUSTER,
+    "RestartCluster": _need("dws:cluster:restart", "dws:openAPICluster:restart"),
+    "StartCluster": _need("dws:cluster:startCluster"),
+    "StopCluster": _need("dws:cluster:stopCluster"),
+    "ResetPassword": _need("dws:cluster:resetPassword", "dws:openAPICluster:resetPassword"),
+    "ResizeCluster": _RESIZE,
+    "ShrinkCluster": _RESIZE,
+    "ExpandInstanceStorage": _RESIZE,
+    "ModifyClusterName": _UPDATE,
+    "SaveClusterDescriptionInfo": _UPDATE,
+    "ChangeSecurityGroup": _UPDATE,
+    "ModifyClusterTimezone": _UPDATE,
+    "UpdateMaintenanceWindow": _UPDATE,
+    "UpdateConfiguration": _UPDATE,
+    "AssociateEip": _UPDATE,
+    "DisassociateEip": _UPDATE,
+    "AssociateElb": _UPDATE,
+    "DisassociateElb": _UPDATE,
+    "ListClusterNodes": _CLUSTER_DETAIL,
+    "ListClusterConfigurations": _CLUSTER_DETAIL,
+    "ListClusterConfigurationsParameter": _CLUSTER_DETAIL,
+    "ListClusterActions": _CLUSTER_DETAIL,
+    "ListSchemas": _CLUSTER_DETAIL,
+    "ListDatabaseObjects": _CLUSTER_DETAIL,
+    # The project as a whole.
+    "ListJobDetails": _CLUSTER_DETAIL,
+    "ListNodeTypes": _need("dws:openAPIFlavors:get"),
+    "ListAvailabilityZones": _LIST_CLUSTERS,
+    "ListQuotas": _LIST_CLUSTERS,
+    "ListStatistics": _LIST_CLUSTERS,
+    "ShowResourceStatistics": _LIST_CLUSTERS,
+    "ListEvents": _LIST_CLUSTERS,
+    "ListTags": _need("dws:openAPITag:list"),
+    "ListClusterTags": _need("dws:openAPITag:get"),
+    "BatchCreateResourceTag": _need("dws:openAPITag:create"),
+    "BatchDeleteResourceTag": _need("dws:openAPITag:delete"),
+    # Our own.
+    "CancelSnapshot": _need("dws:cluster:cancelSnapshot"),
+    # Of IAM: a caller asks who it is, or becomes one.
+    "KeystoneListProjects": Need(),
+    "KeystoneListAuthDomains": Need(),
+    "CreateTemporaryAccessKeyByToken": Need(),
+    "KeystoneCreateUserTokenByPassword": Need(open_to_all=True),
+}
+
+ACTIONS = frozenset(name for need in NEEDS.values() for name in need.names)
