@@ -2,7 +2,7 @@
 
     StillhouseError
       InvalidInput 400          BodyMissing
-      Unauthenticated 401
+      Unauthenticated 401       TokenExpired
       Forbidden 403             NotPermitted, StateForbids
       NotFound 404              ClusterUnknown, SnapshotUnknown, ApiUnknown
       Conflict 409              NameTaken, ClusterBusy, DataDirectoryInUse
@@ -43,8 +43,18 @@ class BodyMissing(InvalidInput):
 
 
 class Unauthenticated(StillhouseError):
+    """`who` is whom the caller claimed to be: for the audit, not to be believed."""
+
     code = "auth.failed"
     status = 401
+
+    def __init__(self, message: str, *, hint: str = "", who: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.who = who
+
+
+class TokenExpired(Unauthenticated):
+    code = "auth.token-expired"
 
 
 class Forbidden(StillhouseError):

@@ -88,9 +88,9 @@ def test_an_access_key_is_found_until_disabled_and_does_not_print_its_secret(tmp
     assert "s3cret" not in repr(key)
     with database.transaction() as transaction:
         secrets.insert_access_key(transaction, sealer, key, NOW)
-        assert secrets.find_access_key(transaction, sealer, "A" * 20) == key
-        assert secrets.find_access_key(transaction, sealer, "B" * 20) is None
+        assert secrets.find_access_key(transaction, sealer, "A" * 20, NOW) == key
+        assert secrets.find_access_key(transaction, sealer, "B" * 20, NOW) is None
         assert not secrets.disable_access_key(transaction, "1" * 32, "A" * 20, NOW)
         assert secrets.disable_access_key(transaction, "0" * 32, "A" * 20, NOW)
         assert not secrets.disable_access_key(transaction, "0" * 32, "A" * 20, NOW)
-        assert secrets.find_access_key(transaction, sealer, "A" * 20) is None
+        assert secrets.find_access_key(transaction, sealer, "A" * 20, NOW) is None

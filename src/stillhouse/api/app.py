@@ -9,14 +9,15 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from stillhouse import __version__
-from stillhouse.api import clusters, own, snapshots
+from stillhouse.api import clusters, identity, own, snapshots
 from stillhouse.api.errors import invalid_input
 from stillhouse.api.middleware import Gateway
 from stillhouse.api.routing import routes_of
 from stillhouse.control.context import Control
 from stillhouse.errors import ApiUnknown, InvalidInput
 
-_ROUTERS = (snapshots.routes, clusters.routes, own.routes)
+_ROUTERS = (snapshots.routes, clusters.routes, own.routes, identity.routes)
+ROUTES = routes_of(*_ROUTERS)
 
 
 def create_app(control: Control, *, is_shutting_down: Callable[[], bool]) -> ASGIApp:
@@ -34,7 +35,7 @@ def create_app(control: Control, *, is_shutting_down: Callable[[], bool]) -> ASG
     app.add_exception_handler(RequestValidationError, _refuse_invalid)
     app.add_exception_handler(HTTPException, _refuse_unrouted)
     app.add_exception_handler(Exception, _pass_on)
-    return Gateway(app, control, routes_of(*_ROUTERS), is_shutting_down)
+    return Gateway(app, control, ROUTES, is_shutting_down)
 
 
 async def _healthz() -> dict[str, str]:

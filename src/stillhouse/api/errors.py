@@ -16,6 +16,7 @@ from stillhouse.errors import (
     SnapshotUnknown,
     StateForbids,
     StillhouseError,
+    TokenExpired,
     Unauthenticated,
     Unavailable,
 )
@@ -55,6 +56,7 @@ _CODES: dict[type[StillhouseError], tuple[int, str]] = {
     UriTooLong: (414, "APIGW.0201"),
     HeadersTooLarge: (494, "APIGW.0201"),
     Unauthenticated: (401, "APIGW.0301"),
+    TokenExpired: (401, "APIGW.0307"),
     Forbidden: (403, "DWS.0015"),
     StateForbids: (403, "DWS.7023"),
     NotFound: (404, "DWS.0015"),

@@ -1,13 +1,12 @@
 """The gateway in front of the routes: request ids, limits, signatures, and every refusal's answer.
 
 It stands outside the framework, so what it promises holds for every answer: `X-Request-Id` is on all
-of them, and no byte of a body is parsed before the signature over it is verified. As on the cloud's
-gateway, an API that does not exist is said to be so before anyone is asked who they are.
+of them, and no byte of a body is parsed before its caller is known and permitted to call. As on the
+cloud's gateway, an API that does not exist is said to be so before anyone is asked who they are.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 
 from fastapi.routing import APIRoute
@@ -18,10 +17,15 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stillhouse import log
-from stillhouse.api import errors, signature
-from stillhouse.control import access_keys
+from stillhouse.api import errors
+from stillhouse.api.authentication import authenticate
+from stillhouse.api.raw_body import MAX_BODY_BYTES, ClientGone, read_body, replay
+from stillhouse.api.signature import RawRequest
+from stillhouse.control import permissions
 from stillhouse.control.context import Caller, Control
+from stillhouse.control.refusals import Refused, record_refusal
 from stillhouse.domain import ids
+from stillhouse.domain.actions import NEEDS, Need
 from stillhouse.errors import (
     ApiUnknown,
     InternalError,
@@ -33,28 +37,32 @@ from stillhouse.errors import (
 )
 
 # The cloud gateway's limits.
-MAX_BODY_BYTES = 12 * 2**20
 MAX_URI_BYTES = 32 * 2**10
 MAX_HEADER_BYTES = 32 * 2**10
 MAX_HEADERS_BYTES = 128 * 2**10
+# Nobody answers for the body of a call that is open to all.
+_STRANGERS_BODY_BYTES = 64 * 2**10
 
+_NO_NEED = Need()
 OPEN_PATHS = frozenset({"/healthz", "/openapi.json"})
-
-
-class ClientGone(Exception):
-    """The client hung up while its body was being read; nobody is left to answer."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """The published API a request is for."""
+    """The published API a request is for; `project` is None where the path has none."""
 
-    operation: str
-    project: str
+    operation: str = ""
+    need: Need = _NO_NEED
+    project: str | None = None
+    cluster: str | None = None
+    snapshot: str | None = None
 
 
 class Gateway:
-    """ASGI application around `app`; `routes` are the published APIs that need a signature."""
+    """ASGI application around `app`; `routes` are the published APIs.
+
+    Raises KeyError, naming it, for an operation that `domain.actions` has no need of.
+    """
 
     def __init__(
         self,
@@ -65,7 +73,7 @@ class Gateway:
     ) -> None:
         self._app = app
         self._control = control
-        self._routes = routes
+        self._routes = [(route, NEEDS[_operation_of(route)]) for route in routes]
         self._is_shutting_down = is_shutting_down
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,7 +85,7 @@ class Gateway:
             await self._answer(scope, receive, _Answering(send, request_id))
 
     async def _answer(self, scope: Scope, receive: Receive, answering: "_Answering") -> None:
-        logger, begun, operation = log.get("api"), monotonic(), ""
+        logger, begun, call = log.get("api"), monotonic(), Call()
         try:
             _check_limits(scope)
             if self._is_shutting_down():
@@ -86,52 +94,53 @@ class Gateway:
                 await self._app(scope, receive, answering.send)
                 return
             call = self._published(scope)
-            operation = call.operation
-            caller, body = await self._authorised(call, scope, receive, answering.request_id)
-            scope.setdefault("state", {})["control"] = self._control.acting_for(caller)
-            await self._app(scope, _replay(body, receive), answering.send)
+            await self._carry_out(call, scope, receive, answering)
         except ClientGone:
-            logger.info("client gone", operation=operation)
+            logger.info("client gone", operation=call.operation)
             return
         except StillhouseError as error:
-            await answering.refuse(error, operation, scope, receive)
+            await answering.refuse(error, call.operation, scope, receive)
             if error.status >= 500:
-                logger.error("failed", operation=operation, code=error.code, exc_info=True)
+                logger.error("failed", operation=call.operation, code=error.code, exc_info=True)
         except Exception:
-            await answering.refuse(InternalError("bug"), operation, scope, receive)
-            logger.exception("bug", operation=operation)
+            await answering.refuse(InternalError("bug"), call.operation, scope, receive)
+            logger.exception("bug", operation=call.operation)
         seconds = round(monotonic() - begun, 4)
-        logger.info("answered", operation=operation, status=answering.status, seconds=seconds)
+        logger.info("answered", operation=call.operation, status=answering.status, seconds=seconds)
 
     def _published(self, scope: Scope) -> Call:
         matched = Match.NONE
-        for route in self._routes:
+        for route, need in self._routes:
             match, child_scope = route.matches(scope)
             if match is Match.FULL:
-                return Call(route.operation_id or route.name, child_scope["path_params"]["project_id"])
+                named = child_scope["path_params"]
+                places = (named.get(f"{kind}_id") for kind in ("project", "cluster", "snapshot"))
+                return Call(_operation_of(route), need, *places)
             matched = max(matched, match, key=lambda found: found.value)
         if matched is Match.PARTIAL:
             raise ApiUnknown("The API does not exist.")
         raise ApiUnknown("The API does not exist or has not been published in the environment.")
 
-    async def _authorised(
-        self, call: Call, scope: Scope, receive: Receive, request_id: str
-    ) -> tuple[Caller, bytes]:
-        """The signer and the body, once it is known that they belong together and to the path's project.
-
-        What can be refused by the headers alone is refused before the body is taken in.
-        """
-        request = signature.RawRequest(
-            scope["method"], scope["raw_path"], scope["query_string"], scope["headers"]
-        )
-        claim = signature.read_claim(request, self._control.clock.now())
-        key = await run_in_threadpool(access_keys.find_access_key, self._control, claim.access_key)
-        if key is None:
-            raise Unauthenticated("Incorrect IAM authentication information: Get secretKey failed")
-        body = await _read_body(receive)
-        signature.verify(request, hashlib.sha256(body).hexdigest(), claim, key.secret_key)
-        _check_project(call.project, key.project)
-        return Caller(key.access_key, request_id), body
+    async def _carry_out(self, call: Call, scope: Scope, receive: Receive, answering: "_Answering") -> None:
+        """Let the framework see the request once its caller is known and permitted; else leave a record."""
+        address = scope["client"][0] if scope.get("client") else ""
+        caller = Caller(request_id=answering.request_id, address=address)
+        try:
+            if call.need.open_to_all:
+                body = await read_body(receive, _STRANGERS_BODY_BYTES)
+            else:
+                request = RawRequest(
+                    scope["method"], scope["raw_path"], scope["query_string"], scope["headers"]
+                )
+                known, body = await authenticate(self._control, request, receive, address)
+                caller = replace(known, request_id=answering.request_id)
+                _check_project(call.project, caller.project)
+                await run_in_threadpool(_check_permissions, self._control.acting_for(caller), call)
+            scope.setdefault("state", {})["control"] = self._control.acting_for(caller)
+            await self._app(scope, replay(body, receive), answering.send)
+        except (Unauthenticated, NotPermitted) as error:
+            await run_in_threadpool(_record, self._control.acting_for(caller), call, scope["path"], error)
+            raise
 
 
 class _Answering:
@@ -166,33 +175,12 @@ def _check_limits(scope: Scope) -> None:
             raise errors.BodyTooLarge("The body is larger than 12 MB.")
 
 
-async def _read_body(receive: Receive) -> bytes:
-    """The whole body; chunked ones do not say their length, so it is counted as well."""
-    body = bytearray()
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        body += message.get("body", b"")
-        if len(body) > MAX_BODY_BYTES:
-            raise errors.BodyTooLarge("The body is larger than 12 MB.")
-        more = message.get("more_body", False)
-    return bytes(body)
+def _operation_of(route: APIRoute) -> str:
+    return route.operation_id or route.name
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives the buffered body once, then what the server has to say."""
-    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def replay() -> Message:
-        return messages.pop() if messages else await receive()
-
-    return replay
-
-
-def _check_project(of_path: str, of_key: str) -> None:
-    if of_path == of_key:
+def _check_project(of_path: str | None, of_caller: str) -> None:
+    if of_path is None or of_path == of_caller:
         return
     if not ids.is_project_id(of_path):
         raise InvalidInput(
@@ -200,3 +188,30 @@ def _check_project(of_path: str, of_key: str) -> None:
             "put your project's ID where the sample says {project_id}."
         )
     raise NotPermitted("Resource not found or permission denied.")
+
+
+def _check_permissions(control: Control, call: Call) -> None:
+    """Policies that make no difference between clusters are judged without a look at the catalog."""
+    allowed = control.caller.permissions
+    if call.need.cluster_in_body:
+        if not allowed.may_allow(call.need.names):
+            raise permissions.refusal(call.operation)
+        return
+    named: list[str | None] = [None]
+    if allowed.are_narrow:
+        named = permissions.clusters_named(control, control.caller.project, call.cluster, call.snapshot)
+    permissions.demand(control, call.operation, named)
+
+
+def _record(control: Control, call: Call, path: str, error: Unauthenticated | NotPermitted) -> None:
+    caller = control.caller
+    claimed = error.who if isinstance(error, Unauthenticated) else ""
+    refused = Refused(
+        who=caller.access_key or claimed,
+        project=caller.project or (call.project if call.project and ids.is_project_id(call.project) else ""),
+        operation=call.operation,
+        path=path,
+        address=caller.address,
+        request_id=caller.request_id,
+    )
+    record_refusal(control, refused, error)

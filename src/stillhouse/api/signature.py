@@ -49,20 +49,33 @@ class Claim:
     signature: str
 
 
+def the_header(request: RawRequest, name: str) -> str:
+    """The header's value; Unauthenticated unless it is there exactly once."""
+    values = headers_of(request, name)
+    if len(values) != 1:
+        raise refused(f"header {name} must be present exactly once")
+    return values[0]
+
+
+def headers_of(request: RawRequest, name: str) -> list[str]:
+    wanted = name.encode()
+    return [value.strip().decode("latin-1") for key, value in request.headers if key == wanted]
+
+
 def read_claim(request: RawRequest, now: datetime) -> Claim:
     """The claim in the request's headers, if it is well formed and of this quarter of an hour."""
-    scheme, _, rest = _the_header(request, "authorization").partition(" ")
+    scheme, _, rest = the_header(request, "authorization").partition(" ")
     if scheme != ALGORITHM:
-        raise _refused(f"only {ALGORITHM} is accepted in the Authorization header")
+        raise refused(f"only {ALGORITHM} is accepted in the Authorization header")
     fields = _fields(rest)
     names = tuple(fields["SignedHeaders"].split(";"))
     if list(names) != sorted(set(names)) or not all(_HEADER_NAME.fullmatch(name) for name in names):
-        raise _refused("SignedHeaders must be lower-case names, sorted, each once")
+        raise refused("SignedHeaders must be lower-case names, sorted, each once")
     if "x-sdk-date" not in names:
-        raise _refused("x-sdk-date is not among the signed headers")
-    date = _the_header(request, "x-sdk-date")
+        raise refused("x-sdk-date is not among the signed headers")
+    date = the_header(request, "x-sdk-date")
     if abs(now - _moment(date)) > SKEW:
-        raise _refused("calc ak sk signature fail:signature expired")
+        raise refused("calc ak sk signature fail:signature expired", who=fields["Access"][:64])
     return Claim(fields["Access"], date, names, fields["Signature"])
 
 
@@ -73,11 +86,11 @@ def verify(request: RawRequest, body_sha256: str, claim: Claim, secret_key: str)
         expected = _sign(_canonical_request(request, claim, payload_hash), claim.date, secret_key)
         if hmac.compare_digest(expected.encode(), given):
             return
-    raise _refused("verify aksk signature fail")
+    raise refused("verify aksk signature fail")
 
 
 def _canonical_request(request: RawRequest, claim: Claim, payload_hash: str) -> bytes:
-    headers = "".join(f"{name}:{_the_header(request, name)}\n" for name in claim.signed_headers)
+    headers = "".join(f"{name}:{the_header(request, name)}\n" for name in claim.signed_headers)
     parts = [
         request.method,
         _canonical_path(request.path),
@@ -110,25 +123,13 @@ def _canonical_query(query: bytes) -> str:
 
 def _payload_hashes(request: RawRequest, body_sha256: str) -> tuple[str, ...]:
     """What may stand for the body: its hash or, as the SDKs differ on empty ones, either of two."""
-    declared = _headers(request, "x-sdk-content-sha256")
+    declared = headers_of(request, "x-sdk-content-sha256")
     if not declared:
         return (body_sha256,)
     if declared not in ([body_sha256], [_UNSIGNED_PAYLOAD]):
-        raise _refused("X-Sdk-Content-Sha256 is not the hash of the body")
+        raise refused("X-Sdk-Content-Sha256 is not the hash of the body")
     # The Python SDK ignores the header when there is no body; Java signs it as it stands.
     return (declared[0], _EMPTY_SHA256) if body_sha256 == _EMPTY_SHA256 else (declared[0],)
-
-
-def _headers(request: RawRequest, name: str) -> list[str]:
-    wanted = name.encode()
-    return [value.strip().decode("latin-1") for key, value in request.headers if key == wanted]
-
-
-def _the_header(request: RawRequest, name: str) -> str:
-    values = _headers(request, name)
-    if len(values) != 1:
-        raise _refused(f"header {name} must be present exactly once")
-    return values[0]
 
 
 def _fields(text: str) -> dict[str, str]:
@@ -136,7 +137,7 @@ def _fields(text: str) -> dict[str, str]:
     parts = [part.partition("=") for part in _SEPARATOR.split(text.strip())]
     fields = {name: value for name, _, value in parts if value}
     if len(parts) != 3 or fields.keys() != {"Access", "SignedHeaders", "Signature"}:
-        raise _refused("the Authorization header must hold Access, SignedHeaders and Signature")
+        raise refused("the Authorization header must hold Access, SignedHeaders and Signature")
     return fields
 
 
@@ -146,8 +147,9 @@ def _moment(date: str) -> datetime:
             return datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     except ValueError:
         pass
-    raise _refused("X-Sdk-Date must read YYYYMMDDThhmmssZ")
+    raise refused("X-Sdk-Date must read YYYYMMDDThhmmssZ")
 
 
-def _refused(why: str) -> Unauthenticated:
-    return Unauthenticated(f"Incorrect IAM authentication information: {why}")
+def refused(why: str, who: str = "") -> Unauthenticated:
+    """In the words of the cloud's gateway, of which the last part tells what was wrong."""
+    return Unauthenticated(f"Incorrect IAM authentication information: {why}", who=who)

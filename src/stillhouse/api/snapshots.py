@@ -16,13 +16,14 @@ from stillhouse.api.models import (
 )
 from stillhouse.api.render import Json
 from stillhouse.api.routing import ControlOf, router
-from stillhouse.control import snapshots
+from stillhouse.control import permissions, snapshots
 
 routes = router()
 
 
 @routes.post("/v1.0/{project_id}/snapshots", operation_id="CreateSnapshot")
 def create_snapshot(control: ControlOf, project_id: str, body: CreateSnapshotRequest) -> Json:
+    permissions.demand(control, "CreateSnapshot", [body.snapshot.cluster_id])
     snapshot_id = snapshots.request_snapshot(
         control,
         project_id,

@@ -1,9 +1,10 @@
-"""Who asked for what, and what came of it: rows that are only ever added."""
+"""Who asked for what, and what came of it: rows never change, and only those of strangers ever go."""
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import insert, select
+from sqlalchemy import delete, insert, select
 
 from stillhouse.catalog.database import Transaction
 from stillhouse.catalog.tables import audit
@@ -25,9 +26,15 @@ def append(transaction: Transaction, record: AuditRecord) -> None:
     transaction.execute(insert(audit), asdict(record))
 
 
-def list_records(transaction: Transaction, project: str, limit: int = 100) -> list[AuditRecord]:
-    """The newest first."""
-    query = select(audit).where(audit.c.project == project).order_by(audit.c.id.desc()).limit(limit)
+def list_records(
+    transaction: Transaction, project: str = "", *, since: datetime | None = None, limit: int = 100
+) -> list[AuditRecord]:
+    """The newest first; without a project those of all."""
+    query = select(audit).order_by(audit.c.id.desc()).limit(limit)
+    if project:
+        query = query.where(audit.c.project == project)
+    if since is not None:
+        query = query.where(audit.c.time >= since)
     return [
         AuditRecord(
             row.time,
@@ -41,3 +48,12 @@ def list_records(transaction: Transaction, project: str, limit: int = 100) -> li
         )
         for row in transaction.execute(query)
     ]
+
+
+def forget_oldest(transaction: Transaction, outcomes: Collection[str], keep: int) -> None:
+    """Of the records with these outcomes only the newest `keep` remain."""
+    mine = audit.c.outcome.in_(outcomes)
+    oldest_kept = (
+        select(audit.c.id).where(mine).order_by(audit.c.id.desc()).offset(keep - 1).limit(1).scalar_subquery()
+    )
+    transaction.execute(delete(audit).where(mine, audit.c.id < oldest_kept))

@@ -47,6 +47,14 @@ def find_snapshot(transaction: Transaction, project: str, snapshot_id: str) -> S
     return None if row is None else _snapshot(row)
 
 
+def cluster_of(transaction: Transaction, project: str, snapshot_id: str) -> str | None:
+    """Whose snapshot it is, also of one in the trash; None if the project has none such."""
+    query = select(snapshots.c.cluster_id).where(
+        snapshots.c.project == project, snapshots.c.id == snapshot_id
+    )
+    return transaction.execute(query).scalar_one_or_none()
+
+
 def read_snapshot(transaction: Transaction, snapshot_id: str) -> Snapshot:
     """Any snapshot, those in the trash as well: for flows."""
     row = transaction.execute(_selected().where(snapshots.c.id == snapshot_id)).one_or_none()

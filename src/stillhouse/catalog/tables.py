@@ -187,6 +187,51 @@ access_keys = Table(
     _required("project"),
     _required("created", UtcTime),
     Column("disabled", UtcTime),
+    _required("policies", Document),
+    Column("expires", UtcTime),
+)
+
+temporary_keys = Table(
+    "sh_temporary_keys",
+    metadata,
+    Column("access_key", Text, primary_key=True),
+    _required("sealed_secret"),
+    _required("token_digest"),
+    _required("project"),
+    # An access key or a user's id: what was made by it ends with it.
+    _required("parent"),
+    _required("narrowed_to", Document),
+    _required("created", UtcTime),
+    _required("expires", UtcTime),
+)
+
+users = Table(
+    "sh_users",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _required("project"),
+    _required("name"),
+    _required("password_hash"),
+    _required("policies", Document),
+    _required("created", UtcTime),
+    Column("disabled", UtcTime),
+)
+
+tokens = Table(
+    "sh_tokens",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("user_id", Text, ForeignKey(users.c.id), nullable=False),
+    _required("issued", UtcTime),
+    _required("expires", UtcTime),
+)
+
+permission_policies = Table(
+    "sh_permission_policies",
+    metadata,
+    Column("name", Text, primary_key=True),
+    _required("document", Document),
+    _required("created", UtcTime),
 )
 
 sealed_secrets = Table(
@@ -224,6 +269,7 @@ cluster_name = _one_per(
 snapshot_name = _one_per(
     "uq_sh_snapshots_name", snapshots.c.project, func.lower(snapshots.c.name), among="deleted IS NULL"
 )
+user_name = _one_per("uq_sh_users_name", users.c.project, users.c.name, among="disabled IS NULL")
 one_active_operation = _one_per("uq_sh_operations_active", operations.c.cluster_id, among="ended IS NULL")
 Index("ix_sh_operations_subject", operations.c.subject_id)
 Index("ix_sh_audit_project_time", audit.c.project, audit.c.time)

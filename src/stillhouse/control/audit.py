@@ -40,7 +40,7 @@ def record(
     written = audit_log.AuditRecord(
         time=control.clock.now(),
         project=project,
-        access_key=control.caller.access_key,
+        access_key=_storable(control.caller.access_key),
         action=action,
         resource=_storable(resource),
         outcome=outcome,

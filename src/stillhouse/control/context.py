@@ -1,20 +1,32 @@
 """What every use case works with; made once at the start, and narrowed to its caller per request."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from stillhouse.catalog.database import Database
 from stillhouse.catalog.sealing import Sealer
 from stillhouse.clock import Clock
 from stillhouse.config import Settings
+from stillhouse.control.lockout import Lockouts
+from stillhouse.control.tally import Tally
+from stillhouse.domain.permissions import NOTHING, Permissions
 from stillhouse.durable.flows import Flows
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks; empty for the service itself (schedules, flows)."""
+    """Who asks, and for what they may; empty for the service itself (schedules, flows).
+
+    `access_key` names them in the audit: the key, or `user/<name>`. `subject` is the access key or
+    the user's id that temporary keys can be made of; a temporary key has none. `address` is the
+    peer's.
+    """
 
     access_key: str = ""
     request_id: str = ""
+    project: str = ""
+    subject: str = ""
+    permissions: Permissions = NOTHING
+    address: str = ""
 
 
 @dataclass(frozen=True)
@@ -25,6 +37,8 @@ class Control:
     clock: Clock
     settings: Settings
     caller: Caller = Caller()
+    lockouts: Lockouts = field(default_factory=Lockouts)
+    tally: Tally = field(default_factory=Tally)
 
     def acting_for(self, caller: Caller) -> "Control":
         return replace(self, caller=caller)

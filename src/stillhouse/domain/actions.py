@@ -11,10 +11,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Need:
-    """The action's names; none = whoever is known may call it. `open_to_all`: strangers too."""
+    """The action's names; none = whoever is known may call it, and if it is `open_to_all`, strangers too.
+
+    `cluster_in_body`: which cluster is meant is known only when the body is read; the route asks again.
+    """
 
     names: tuple[str, ...] = ()
     open_to_all: bool = False
+    cluster_in_body: bool = False
 
 
 def _need(*names: str) -> Need:
@@ -38,8 +42,9 @@ _UPDATE = _need("dws:cluster:update")
 
 NEEDS: Mapping[str, Need] = {
     # Snapshots.
-    "CreateSnapshot": _need(
-        "dws:cluster:createSnapshot", "dws:openAPISnapshot:create", "dws:snapshot:create"
+    "CreateSnapshot": Need(
+        ("dws:cluster:createSnapshot", "dws:openAPISnapshot:create", "dws:snapshot:create"),
+        cluster_in_body=True,
     ),
     "ListSnapshots": _LIST_SNAPSHOTS,
     "ListClusterSnapshots": _LIST_SNAPSHOTS,

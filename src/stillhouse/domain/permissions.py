@@ -73,6 +73,9 @@ class Permissions:
         return bool(self.grants) and all(_may_allow(grant, names) for grant in self.grants)
 
 
+NOTHING = Permissions()
+
+
 def _allows(grant: Iterable[Policy], names: Collection[str], cluster: str | None) -> bool:
     speaking = [one for one in _statements(grant) if one.means(names) and one.covers(cluster)]
     return bool(speaking) and all(statement.allow for statement in speaking)

@@ -27,13 +27,20 @@ _ACTIONS = frozenset(name.lower() for name in ACTIONS)
 
 def parse(text: str) -> Policy:
     """The policy that the JSON text says. Raises InvalidInput naming the part that is not understood."""
+    return read(decode(text))
+
+
+def decode(text: str) -> dict[str, Any]:
+    """The text's document, once it is known to be one that `read` understands."""
     if len(text) > MAX_LENGTH:
         raise _refused(f"the document is longer than {MAX_LENGTH} characters")
     try:
         document = json.loads(text, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:  # int() takes 4300 digits at most
         raise _refused(f"it is not JSON: {error}") from error
-    return read(document)
+    read(document)
+    assert isinstance(document, dict)
+    return document
 
 
 def read(document: object) -> Policy:

@@ -1,0 +1,51 @@
+"""Lock-out: after six failures in a row, five minutes of refusal whatever is shown. In memory only.
+
+What is locked is a name at one address, so that a stranger who fails on purpose does not shut out the
+holder elsewhere; and a lock is not prolonged by failures that meet it. Names nobody has are locked
+like any other, or a lock would tell which exist. A restart forgets everything: to make one is not in
+a stranger's power, and what is guarded cannot be guessed in the few tries it gives.
+"""
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+
+_TRIES = 6
+_SECONDS = 300.0
+_REMEMBERED = 10_000
+
+
+@dataclass
+class _Failures:
+    count: int
+    last: float
+    locked_until: float = 0.0
+
+
+class Lockouts:
+    """Times are monotonic seconds. Used from many threads."""
+
+    def __init__(self) -> None:
+        self._failures: OrderedDict[tuple[str, ...], _Failures] = OrderedDict()
+        self._guard = threading.Lock()
+
+    def is_locked(self, subject: tuple[str, ...], now: float) -> bool:
+        with self._guard:
+            failures = self._failures.get(subject)
+            return failures is not None and now < failures.locked_until
+
+    def failed(self, subject: tuple[str, ...], now: float) -> None:
+        with self._guard:
+            failures = self._failures.get(subject)
+            if failures is None or now - failures.last > _SECONDS:
+                failures = self._failures[subject] = _Failures(0, now)
+            self._failures.move_to_end(subject)
+            failures.count, failures.last = failures.count + 1, now
+            if failures.count >= _TRIES:
+                failures.count, failures.locked_until = 0, now + _SECONDS
+            while len(self._failures) > _REMEMBERED:
+                self._failures.popitem(last=False)
+
+    def succeeded(self, subject: tuple[str, ...]) -> None:
+        with self._guard:
+            self._failures.pop(subject, None)
