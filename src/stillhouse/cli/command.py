@@ -3,12 +3,17 @@
 import json
 import os
 import sys
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from stillhouse.errors import StillhouseError
+from stillhouse.errors import InvalidInput, StillhouseError
+
+if TYPE_CHECKING:
+    from stillhouse.control.context import Control
 
 Json = Annotated[bool, Parameter(name="--json", negative="")]
 """Type of the parameter that asks for one JSON object in place of words."""
@@ -26,9 +31,60 @@ def run(command: Callable[[], None]) -> None:
         os._exit(1)
 
 
+def run_on(data: Path, command: "Callable[[Control], None]") -> None:
+    """Run a command on the catalog of a data directory, beside its service if that is running."""
+    from stillhouse.bootstrap import open_control
+    from stillhouse.config import Settings
+
+    def work() -> None:
+        with open_control(Settings(data=data)) as control:
+            command(control)
+
+    run(work)
+
+
 def say(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
 def say_json(answer: Any) -> None:
     say(json.dumps(answer))
+
+
+def say_fields(fields: Mapping[str, Any], as_json: bool) -> None:
+    """One thing: a JSON object, or a line per field."""
+    if as_json:
+        say_json(fields)
+    else:
+        say("\n".join(f"{name:<{max(map(len, fields)) + 2}}{value}" for name, value in fields.items()))
+
+
+def say_rows(name: str, rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
+    """Many alike: a JSON object with a list, or a table with a line each."""
+    if as_json:
+        say_json({name: rows})
+        return
+    table = [list(row) for row in rows[:1]] + [[_cell(value) for value in row.values()] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for line in table:
+        padded = [text.ljust(width) for text, width in zip(line, widths, strict=True)]
+        say("  ".join(padded).rstrip())
+
+
+def moment(time: datetime | None) -> str | None:
+    """A time as it is shown: ISO 8601, in UTC."""
+    return None if time is None else time.isoformat(timespec="seconds")
+
+
+def read_text(path: Path) -> str:
+    """A file's text; InvalidInput where there is none."""
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"cannot read {path}: {error}") from error
+
+
+def _cell(value: Any) -> str:
+    if value is None or value == "":
+        return "-"
+    return value if isinstance(value, str) else json.dumps(value)

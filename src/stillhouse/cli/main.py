@@ -6,12 +6,15 @@ from cyclopts import App
 
 from stillhouse import __version__
 from stillhouse.cli import command
-from stillhouse.cli.command import Json
+from stillhouse.cli.audit import audit
+from stillhouse.cli.key import key
 from stillhouse.cli.repo import repo
+from stillhouse.cli.user import user
 
 app = App(name="stillhouse", version=__version__, help="Snapshots of PostgreSQL-family warehouse clusters.")
-key = App(name="key", help="Access keys, which sign requests.")
 app.command(key)
+app.command(user)
+app.command(audit)
 app.command(repo)
 
 # Modules with servers and engines behind them are imported in the commands: `--help` should not wait for them.
@@ -32,32 +35,3 @@ def serve(*, data: Path, listen: str = "127.0.0.1:8080") -> None:
     from stillhouse.config import Settings
 
     command.run(lambda: run(Settings(data=data, listen=listen)))
-
-
-@key.command
-def create(*, data: Path, project: str, json_: Json = False) -> None:
-    """Make an access key of a project; its secret is shown this once.
-
-    Parameters
-    ----------
-    data
-        The service's data directory; the service may be running.
-    project
-        Project id: 32 lower-case hexadecimal digits.
-    json_
-        Print one JSON object.
-    """
-    from stillhouse.bootstrap import open_control
-    from stillhouse.config import Settings
-    from stillhouse.control.access_keys import create_access_key
-
-    def make() -> None:
-        with open_control(Settings(data=data)) as control:
-            made = create_access_key(control, project)
-        fields = {"access_key": made.access_key, "secret_key": made.secret_key, "project_id": made.project}
-        if json_:
-            command.say_json(fields)
-        else:
-            command.say("\n".join(f"{name:<12}{value}" for name, value in fields.items()))
-
-    command.run(make)

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 
 from stillhouse.catalog import audit_log
+from stillhouse.catalog.audit_log import AuditRecord
 from stillhouse.catalog.database import Transaction
 from stillhouse.control.context import Control
 from stillhouse.errors import CatalogUnavailable, StillhouseError
@@ -37,7 +39,7 @@ def record(
     outcome: str,
     detail: str = "",
 ) -> None:
-    written = audit_log.AuditRecord(
+    written = AuditRecord(
         time=control.clock.now(),
         project=project,
         access_key=_storable(control.caller.access_key),
@@ -48,6 +50,14 @@ def record(
         detail=_storable(detail),
     )
     audit_log.append(transaction, written)
+
+
+def list_records(
+    control: Control, project: str = "", *, since: datetime | None = None, limit: int = 100
+) -> list[AuditRecord]:
+    """The newest first; without a project those of all."""
+    with control.database.reading() as reading:
+        return audit_log.list_records(reading, project, since=since, limit=limit)
 
 
 def _storable(text: str) -> str:

@@ -54,6 +54,22 @@ def read(document: object) -> Policy:
     return Policy(tuple(_statement(each, f"Statement[{at}]") for at, each in enumerate(statements)))
 
 
+def write(policy: Policy) -> dict[str, Any]:
+    """The document that says the policy, as `read` understands it."""
+    statements = [
+        {
+            "Effect": "Allow" if each.allow else "Deny",
+            "Action": list(each.actions),
+            "Resource": [
+                EVERYTHING if cluster == EVERYTHING else f"dws:*:*:cluster:{cluster}"
+                for cluster in each.clusters
+            ],
+        }
+        for each in policy.statements
+    ]
+    return {"Version": _VERSIONS[0], "Statement": statements}
+
+
 def _statement(document: object, where: str) -> Statement:
     members = _members(document, where, _KEYS)
     effect = members.get("Effect")

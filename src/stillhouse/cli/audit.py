@@ -1,0 +1,51 @@
+"""`stillhouse audit`: who asked for what, and what came of it."""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cyclopts import App
+
+from stillhouse.cli import command
+from stillhouse.cli.command import Json
+
+if TYPE_CHECKING:
+    from stillhouse.control.context import Control
+
+audit = App(name="audit", help="The record of every change and of every refusal.")
+
+
+@audit.command(name="list")
+def list_(
+    *,
+    data: Path,
+    since: datetime | None = None,
+    project: str = "",
+    limit: int = 1000,
+    json_: Json = False,
+) -> None:
+    """List records, the newest last.
+
+    Parameters
+    ----------
+    data
+        The service's data directory; the service may be running.
+    since
+        Only from this time on: 2026-11-20 or 2026-11-20T08:00:00, in UTC.
+    project
+        Only this project's.
+    limit
+        The newest so many at most.
+    json_
+        Print one JSON object.
+    """
+    from stillhouse.control.audit import list_records
+
+    def tell(control: "Control") -> None:
+        moment = since.replace(tzinfo=UTC) if since and since.tzinfo is None else since
+        found = list_records(control, project, since=moment, limit=limit)
+        rows = [asdict(each) | {"time": command.moment(each.time)} for each in reversed(found)]
+        command.say_rows("records", rows, json_)
+
+    command.run_on(data, tell)
