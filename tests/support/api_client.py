@@ -74,12 +74,13 @@ class SignedClient:
         content_type: str | None = "application/json;charset=UTF-8",
         now: datetime | None = None,
         host_signed: bool = True,
+        signed: Mapping[str, str] | None = None,
         unsigned: Mapping[str, str] | None = None,
     ) -> Answer:
-        """`{p}` in the path stands for the client's project."""
+        """`{p}` in the path stands for the client's project; `signed` headers are covered by the signature."""
         path = path.replace("{p}", self.project)
         content = raw if raw is not None else (b"" if body is None else json.dumps(body).encode())
-        headers = {"X-Sdk-Date": (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")}
+        headers = {"X-Sdk-Date": (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ"), **(signed or {})}
         if host_signed:
             headers["Host"] = urlsplit(self.endpoint).netloc
         if content_type and method != "GET":

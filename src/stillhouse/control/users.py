@@ -77,6 +77,9 @@ def log_in(control: Control, password: str, *, user_id: str = "", project: str =
         by_name = None if user_id else stored.find_user_by_name(reading, project, name)
         user = by_name or stored.find_user(reading, user_id)
     is_right = passwords.is_password(password, _nobody() if user is None else user.password_hash)
+    # Of guesses sent all at once, those that end after the lock has fallen tell nothing.
+    if control.lockouts.is_locked(subject, control.clock.monotonic()):
+        raise Unauthenticated(_LOCKED, who=who)
     if user is None or not is_right:
         control.lockouts.failed(subject, control.clock.monotonic())
         raise Unauthenticated(_WRONG, who=who)

@@ -1,0 +1,86 @@
+"""Lock-out and the count of refusals: when, for how long, for whom, and in how much memory."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stillhouse.control.lockout import Lockouts
+from stillhouse.control.tally import Tally
+
+HOLDER = ("key", "A" * 20, "10.0.0.1")
+ELSEWHERE = ("key", "A" * 20, "10.0.0.2")
+
+
+def fail(lockouts: Lockouts, times: int, now: float, subject: tuple[str, ...] = HOLDER) -> None:
+    for _ in range(times):
+        lockouts.failed(subject, now)
+
+
+def test_the_sixth_failure_in_a_row_locks_for_five_minutes() -> None:
+    lockouts = Lockouts()
+    fail(lockouts, 5, now=0)
+    assert not lockouts.is_locked(HOLDER, 0)
+    fail(lockouts, 1, now=10)
+    assert lockouts.is_locked(HOLDER, 10) and lockouts.is_locked(HOLDER, 309.9)
+    assert not lockouts.is_locked(HOLDER, 310)
+
+
+def test_after_a_lock_there_are_as_many_tries_as_before() -> None:
+    lockouts = Lockouts()
+    fail(lockouts, 6, now=0)
+    fail(lockouts, 5, now=300)
+    assert not lockouts.is_locked(HOLDER, 300)
+    fail(lockouts, 1, now=300)
+    assert lockouts.is_locked(HOLDER, 300)
+
+
+def test_a_success_or_five_quiet_minutes_end_the_row() -> None:
+    lockouts = Lockouts()
+    fail(lockouts, 5, now=0)
+    lockouts.succeeded(HOLDER)
+    fail(lockouts, 5, now=1)
+    assert not lockouts.is_locked(HOLDER, 1)
+    fail(lockouts, 5, now=302)
+    assert not lockouts.is_locked(HOLDER, 302)
+
+
+def test_who_fails_elsewhere_locks_nobody_else() -> None:
+    lockouts = Lockouts()
+    fail(lockouts, 100, now=0, subject=ELSEWHERE)
+    assert lockouts.is_locked(ELSEWHERE, 0) and not lockouts.is_locked(HOLDER, 0)
+
+
+def test_names_without_end_are_remembered_within_bounds() -> None:
+    lockouts = Lockouts()
+    for number in range(12_000):
+        lockouts.failed(("key", str(number), ""), now=0)
+    assert len(lockouts._failures) == 10_000
+
+
+@given(st.lists(st.tuples(st.integers(0, 400), st.booleans()), max_size=60))
+def test_nobody_is_locked_for_more_than_five_minutes_after_a_failure(steps: list[tuple[int, bool]]) -> None:
+    """The gateway asks first, so a failure while locked is never counted."""
+    lockouts, now, last = Lockouts(), 0.0, float("-inf")
+    for pause, right in steps:
+        now += pause
+        if lockouts.is_locked(HOLDER, now):
+            assert now - last < 300
+        elif right:
+            lockouts.succeeded(HOLDER)
+        else:
+            lockouts.failed(HOLDER, now)
+            last = now
+
+
+def test_refusals_are_counted_by_kind_and_hour() -> None:
+    tally = Tally()
+    assert [tally.count(("a",), 100), tally.count(("a",), 200)] == [(1, True), (2, False)]
+    assert tally.count(("b",), 300) == (1, False)
+    assert [tally.count(("a",), 3699), tally.count(("a",), 3700)] == [(3, False), (1, True)]
+
+
+def test_kinds_beyond_the_thousandth_count_as_one() -> None:
+    tally = Tally()
+    first = [tally.count((str(number),), 0)[0] for number in range(1000)]
+    later = [tally.count((str(number),), 0)[0] for number in range(1000, 3000)]
+    assert (first, later) == ([1] * 1000, list(range(1, 2001)))
+    assert tally.count(("5",), 0) == (2, False)
