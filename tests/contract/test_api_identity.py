@@ -32,7 +32,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.fixture
 def service(shared: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
     """Without locks or users of the test before."""
-    monkeypatch.setattr(shared.control.lockouts, "_failures", OrderedDict())
+    for lockouts in (shared.control.key_lockouts, shared.control.user_lockouts):
+        monkeypatch.setattr(lockouts, "_failures", OrderedDict())
     yield shared
     for user in users.list_users(shared.control):
         if user.disabled is None:

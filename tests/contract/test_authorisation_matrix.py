@@ -79,7 +79,7 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
 
 @pytest.fixture(autouse=True)
 def _no_lock_is_left_of_the_test_before(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bed.service.control.lockouts, "_failures", OrderedDict())
+    monkeypatch.setattr(bed.service.control.key_lockouts, "_failures", OrderedDict())
 
 
 def sample(route: APIRoute) -> Request:
@@ -210,6 +210,17 @@ def test_a_key_for_one_cluster_learns_nothing_of_others(bed: Bed, route: APIRout
     assert len({answer.json["error_msg"] for answer in answers}) == 1
     if about == {"cluster_id"}:
         assert_admitted("for its cluster", narrow(naming(request, route, own, UNKNOWN)))
+
+
+@pytest.mark.parametrize("route", [route for route in OF_CALLERS if "{snapshot_id}" in route.path], ids=_name)
+def test_a_key_for_many_clusters_cannot_tell_another_s_snapshot_from_an_unknown_one(
+    bed: Bed, route: APIRoute
+) -> None:
+    _, theirs = another_projects(bed.service)
+    narrow = signing(client_with(bed.service, policy("dws:*:*", Resource="dws:*:*:cluster:*-*")))
+    answers = [narrow(naming(sample(route), route, UNKNOWN, snapshot)) for snapshot in (theirs, UNKNOWN)]
+    told = [{**answer.json, "request_id": ""} for answer in answers]
+    assert told[0] == told[1] and answers[0].status == answers[1].status
 
 
 def naming(request: Request, route: APIRoute, cluster: str, snapshot: str) -> Request:

@@ -15,7 +15,9 @@ from sqlalchemy import text
 from sqlalchemy.sql.schema import SchemaItem
 
 from stillhouse.catalog.database import Database, Transaction
+from stillhouse.catalog.secrets import list_access_keys
 from stillhouse.catalog.tables import metadata
+from stillhouse.domain.permissions import FULL_ACCESS
 from stillhouse.errors import CatalogUnavailable
 from support.catalog_server import fresh_database, migrate
 
@@ -87,6 +89,22 @@ def test_the_first_migration_can_be_undone(database: Database) -> None:
         config.attributes["connection"] = transaction
         command.downgrade(config, "base")
         assert _definitions(transaction) == set()
+
+
+def test_a_key_of_before_there_were_policies_still_may_do_everything(database: Database) -> None:
+    config = Config()
+    config.set_main_option("script_location", "stillhouse.catalog:migrations")
+    with database.transaction() as transaction:
+        config.attributes["connection"] = transaction
+        command.upgrade(config, "0001")
+        transaction.exec_driver_sql(
+            "INSERT INTO sh_access_keys (access_key, sealed_secret, project, created)"
+            " VALUES ('A', 'sealed', 'p', '2026-11-20 08:00:00')"
+        )
+    database.migrate()
+    with database.reading() as reading:
+        (key,) = list_access_keys(reading)
+    assert (key.access_key, key.policies, key.expires) == ("A", (FULL_ACCESS,), None)
 
 
 def test_several_processes_migrating_one_empty_database_all_succeed(database: Database) -> None:

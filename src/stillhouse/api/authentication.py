@@ -41,11 +41,12 @@ async def authenticate(
 async def _signed(
     control: Control, request: RawRequest, claim: Claim, receive: Receive, address: str
 ) -> tuple[Caller, bytes]:
-    subject = ("key", claim.access_key, address)
-    if control.lockouts.is_locked(subject, control.clock.monotonic()):
+    subject = (claim.access_key, address)
+    if control.key_lockouts.is_locked(subject, control.clock.monotonic()):
         raise _as(claim, signature.refused(_LOCKED))
     signer = await run_in_threadpool(find_signer, control, claim.access_key)
-    body = await read_body(receive)
+    # What strangers send is not kept: they could fill the memory with it.
+    body = await read_body(receive, keep=signer is not None)
     try:
         secret_key = secrets.token_hex(20) if signer is None else signer.secret_key
         signature.verify(request, hashlib.sha256(body).hexdigest(), claim, secret_key)
@@ -53,9 +54,9 @@ async def _signed(
             raise signature.refused("verify aksk signature fail")
         _check_security_token(request, signer)
     except Unauthenticated as refusal:
-        control.lockouts.failed(subject, control.clock.monotonic())
+        control.key_lockouts.failed(subject, control.clock.monotonic())
         raise _as(claim, refusal) from None
-    control.lockouts.succeeded(subject)
+    control.key_lockouts.succeeded(subject)
     return replace(signer.caller, address=address), body
 
 

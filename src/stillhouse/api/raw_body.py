@@ -12,18 +12,23 @@ class ClientGone(Exception):
     """The client hung up while its body was being read; nobody is left to answer."""
 
 
-async def read_body(receive: Receive, limit: int = MAX_BODY_BYTES) -> bytes:
-    """The whole body; chunked ones do not say their length, so it is counted. Raises BodyTooLarge, ClientGone."""
-    body = bytearray()
-    more = True
+async def read_body(receive: Receive, limit: int = MAX_BODY_BYTES, *, keep: bool = True) -> bytes:
+    """The whole body, or nothing of it unless it is to be kept. Raises BodyTooLarge, ClientGone.
+
+    Chunked bodies do not say their length, so it is counted.
+    """
+    body, size, more = bytearray(), 0, True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
-        body += message.get("body", b"")
-        if len(body) > limit:
-            size = f"{limit >> 20} MB" if limit >= 2**20 else f"{limit >> 10} KB"
-            raise BodyTooLarge(f"The body is larger than {size}.")
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            allowed = f"{limit >> 20} MB" if limit >= 2**20 else f"{limit >> 10} KB"
+            raise BodyTooLarge(f"The body is larger than {allowed}.")
+        if keep:
+            body += chunk
         more = message.get("more_body", False)
     return bytes(body)
 

@@ -37,7 +37,9 @@ class Control:
     clock: Clock
     settings: Settings
     caller: Caller = Caller()
-    lockouts: Lockouts = field(default_factory=Lockouts)
+    # Apart, since names of keys cost a stranger nothing, and would push the users' out.
+    key_lockouts: Lockouts = field(default_factory=Lockouts)
+    user_lockouts: Lockouts = field(default_factory=Lockouts)
     tally: Tally = field(default_factory=Tally)
 
     def acting_for(self, caller: Caller) -> "Control":

@@ -69,21 +69,21 @@ def log_in(control: Control, password: str, *, user_id: str = "", project: str =
 
     Whether there is such a user shows neither in the answer, nor in the time it takes, nor in a lock.
     """
-    subject = ("user", user_id, project, name, control.caller.address)
+    subject = (user_id, project, name, control.caller.address)
     who = f"user/{name or user_id}" if _NAME.fullmatch(name or user_id) else ""
-    if control.lockouts.is_locked(subject, control.clock.monotonic()):
+    if control.user_lockouts.is_locked(subject, control.clock.monotonic()):
         raise Unauthenticated(_LOCKED, who=who)
     with control.database.reading() as reading:
         by_name = None if user_id else stored.find_user_by_name(reading, project, name)
         user = by_name or stored.find_user(reading, user_id)
     is_right = passwords.is_password(password, _nobody() if user is None else user.password_hash)
     # Of guesses sent all at once, those that end after the lock has fallen tell nothing.
-    if control.lockouts.is_locked(subject, control.clock.monotonic()):
+    if control.user_lockouts.is_locked(subject, control.clock.monotonic()):
         raise Unauthenticated(_LOCKED, who=who)
     if user is None or not is_right:
-        control.lockouts.failed(subject, control.clock.monotonic())
+        control.user_lockouts.failed(subject, control.clock.monotonic())
         raise Unauthenticated(_WRONG, who=who)
-    control.lockouts.succeeded(subject)
+    control.user_lockouts.succeeded(subject)
     return user
 
 
