@@ -36,14 +36,54 @@ CLUSTER = "6f1d9c52-7a8e-4c03-9b11-2f60d0a1e7c4"
 UNKNOWN = "c2a3e9b0-50f4-4d6d-8a44-7e9f1b0d2c35"
 
 # What stands for the ids in paths: nothing of the kind exists, so that whoever is admitted changes little.
-IDS = {"project_id": "{p}", "cluster_id": UNKNOWN, "snapshot_id": UNKNOWN}
+IDS = {
+    "project_id": "{p}",
+    "cluster_id": UNKNOWN,
+    "snapshot_id": UNKNOWN,
+    "id": UNKNOWN,  # of a snapshot policy
+    "configuration_id": UNKNOWN,
+    "job_id": "2c9080e88459fa44018459fbeb600abc",
+    "action_name": "SNAPSHOTTING",
+    "database": "sales",
+    "database_name": "sales",
+}
+_TABLES = [{"schema_name": "public", "table_name": "orders"}]
+_TABLE_RESTORE = {
+    "case_sensitive": False,
+    "database": "sales",
+    "restore_table_list": _TABLES,
+    "target_table_list": _TABLES,
+}
+_V2 = {
+    "flavor": "dws2.m6.4xlarge.8",
+    "num_node": 3,
+    "availability_zones": ["az1"],
+    "vpc_id": "vpc-a",
+    "subnet_id": "subnet-a",
+    "datastore_version": "9.1.0",
+}
 
+# Also for operations of the contract that are not published (yet).
 BODIES: dict[str, Any] = {
     "CreateSnapshot": {"snapshot": {"name": "nightly", "cluster_id": UNKNOWN}},
     "RestoreCluster": {"restore": {"name": "orders-copy"}},
     "CreateCluster": {"cluster": a_cluster()},
     "DeleteCluster": {"keep_last_manual_snapshot": 0},
     "RestartCluster": {"restart": {}},
+    "CopySnapshot": {"backup_name": "keep-it"},
+    "CheckSnapshot": {"snapshot_name": "nightly"},
+    "CheckTableRestore": _TABLE_RESTORE,
+    "RestoreTable": _TABLE_RESTORE,
+    "CreateSnapshotPolicy": {"keep_day": 7},
+    "ValidateDbData": {"type": "schema", "data": ["public"]},
+    "CreateClusterV2": {
+        "cluster": {**_V2, "name": "orders-v2", "db_name": "dbadmin", "db_password": PASSWORD}
+    },
+    "CheckCluster": {"cluster": _V2},
+    "BatchCreateResourceTag": {"tags": [{"key": "team", "value": "bi"}]},
+    "BatchDeleteResourceTag": {"tags": [{"key": "team", "value": "bi"}]},
+    "CollectCluster": {"dry_run": True},
+    "SetProofSchedule": {"every_days": 7},
     "CreateTemporaryAccessKeyByToken": {"auth": {"identity": {"methods": ["token"]}}},
     "KeystoneCreateUserTokenByPassword": {
         "auth": {

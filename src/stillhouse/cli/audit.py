@@ -2,13 +2,12 @@
 
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cyclopts import App
 
 from stillhouse.cli import command
-from stillhouse.cli.command import Json
+from stillhouse.cli.command import Data, Json, OneProject
 
 if TYPE_CHECKING:
     from stillhouse.control.context import Control
@@ -19,9 +18,9 @@ audit = App(name="audit", help="The record of every change and of every refusal.
 @audit.command(name="list")
 def list_(
     *,
-    data: Path,
+    data: Data,
     since: datetime | None = None,
-    project: str = "",
+    project: OneProject = "",
     limit: int = 1000,
     json_: Json = False,
 ) -> None:
@@ -29,16 +28,10 @@ def list_(
 
     Parameters
     ----------
-    data
-        The service's data directory; the service may be running.
     since
         Only from this time on: 2026-11-20 or 2026-11-20T08:00:00, in UTC.
-    project
-        Only this project's.
     limit
         The newest so many at most.
-    json_
-        Print one JSON object.
     """
     from stillhouse.control.audit import list_records
 

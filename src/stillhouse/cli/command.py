@@ -15,8 +15,20 @@ from stillhouse.errors import InvalidInput, StillhouseError
 if TYPE_CHECKING:
     from stillhouse.control.context import Control
 
-Json = Annotated[bool, Parameter(name="--json", negative="")]
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object.")]
 """Type of the parameter that asks for one JSON object in place of words."""
+
+Data = Annotated[Path, Parameter(help="The service's data directory; the service may be running.")]
+Project = Annotated[str, Parameter(help="Project id: 32 lower-case hexadecimal digits.")]
+OneProject = Annotated[str, Parameter(help="Only this project's.")]
+Policies = Annotated[
+    tuple[str, ...],
+    Parameter(
+        negative=(),
+        help="What the holder may do: a policy's name, or a file with a policy document; may be given several "
+        "times. Without any: DWS FullAccess.",
+    ),
+]
 
 
 def run(command: Callable[[], None]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cyclopts import App
 
 from stillhouse.cli import command
-from stillhouse.cli.command import Json
+from stillhouse.cli.command import Data, Json, OneProject, Policies, Project
 
 if TYPE_CHECKING:
     from stillhouse.catalog.secrets import AccessKey, Attached
@@ -20,21 +20,8 @@ key.command(policy)
 
 
 @key.command
-def create(*, data: Path, project: str, policy: tuple[str, ...] = (), json_: Json = False) -> None:
-    """Make an access key of a project; its secret is shown this once.
-
-    Parameters
-    ----------
-    data
-        The service's data directory; the service may be running.
-    project
-        Project id: 32 lower-case hexadecimal digits.
-    policy
-        What the key may do: a policy's name, or a file that holds a policy document; may be given
-        several times. Without any: DWS FullAccess.
-    json_
-        Print one JSON object.
-    """
+def create(*, data: Data, project: Project, policy: Policies = (), json_: Json = False) -> None:
+    """Make an access key of a project; its secret is shown this once."""
     from stillhouse.control.access_keys import create_access_key
 
     def make(control: "Control") -> None:
@@ -45,18 +32,8 @@ def create(*, data: Path, project: str, policy: tuple[str, ...] = (), json_: Jso
 
 
 @key.command(name="list")
-def list_(*, data: Path, project: str = "", json_: Json = False) -> None:
-    """List access keys, without their secrets.
-
-    Parameters
-    ----------
-    data
-        The service's data directory; the service may be running.
-    project
-        Only this project's.
-    json_
-        Print one JSON object.
-    """
+def list_(*, data: Data, project: OneProject = "", json_: Json = False) -> None:
+    """List access keys, without their secrets."""
     from stillhouse.control.access_keys import list_access_keys
 
     def tell(control: "Control") -> None:
@@ -77,19 +54,13 @@ def list_(*, data: Path, project: str = "", json_: Json = False) -> None:
 
 
 @key.command
-def disable(access_key: str, /, *, data: Path, project: str, json_: Json = False) -> None:
+def disable(access_key: str, /, *, data: Data, project: Project, json_: Json = False) -> None:
     """Disable an access key for good, and with it the temporary keys that were made by it.
 
     Parameters
     ----------
     access_key
         The key to disable.
-    data
-        The service's data directory; the service may be running.
-    project
-        The project it belongs to.
-    json_
-        Print one JSON object.
     """
     from stillhouse.control.access_keys import disable_access_key
 
@@ -102,7 +73,7 @@ def disable(access_key: str, /, *, data: Path, project: str, json_: Json = False
 
 @key.command
 def rotate(
-    access_key: str, /, *, data: Path, project: str, overlap_hours: float = 24, json_: Json = False
+    access_key: str, /, *, data: Data, project: Project, overlap_hours: float = 24, json_: Json = False
 ) -> None:
     """Make a new pair with an access key's policies; the old pair ends after an overlap.
 
@@ -110,14 +81,8 @@ def rotate(
     ----------
     access_key
         The key to replace.
-    data
-        The service's data directory; the service may be running.
-    project
-        The project it belongs to.
     overlap_hours
         So long both pairs are good; 0 ends the old one at once.
-    json_
-        Print one JSON object.
     """
     from stillhouse.control.access_keys import rotate_access_key
 
@@ -130,19 +95,15 @@ def rotate(
 
 
 @policy.command(name="create")
-def create_policy(file: Path, /, *, data: Path, name: str, json_: Json = False) -> None:
+def create_policy(file: Path, /, *, data: Data, name: str, json_: Json = False) -> None:
     """Keep a policy document under a name.
 
     Parameters
     ----------
     file
         The JSON document: Version, Statement, and in each Effect, Action, Resource.
-    data
-        The service's data directory; the service may be running.
     name
         What keys refer to it by.
-    json_
-        Print one JSON object.
     """
     from stillhouse.control import permissions
 
@@ -154,16 +115,8 @@ def create_policy(file: Path, /, *, data: Path, name: str, json_: Json = False) 
 
 
 @policy.command(name="list")
-def list_policies(*, data: Path, json_: Json = False) -> None:
-    """List the policies that keys can be given.
-
-    Parameters
-    ----------
-    data
-        The service's data directory; the service may be running.
-    json_
-        Print one JSON object.
-    """
+def list_policies(*, data: Data, json_: Json = False) -> None:
+    """List the policies that keys can be given."""
     from stillhouse.control import permissions
     from stillhouse.domain.permissions import BUILT_IN
 
@@ -179,15 +132,13 @@ def list_policies(*, data: Path, json_: Json = False) -> None:
 
 
 @policy.command(name="show")
-def show_policy(name: str, /, *, data: Path, json_: Json = False) -> None:
+def show_policy(name: str, /, *, data: Data, json_: Json = False) -> None:
     """Print a policy's document.
 
     Parameters
     ----------
     name
         The policy.
-    data
-        The service's data directory; the service may be running.
     json_
         Print it on one line.
     """
@@ -206,17 +157,13 @@ def show_policy(name: str, /, *, data: Path, json_: Json = False) -> None:
 
 
 @policy.command(name="delete")
-def delete_policy(name: str, /, *, data: Path, json_: Json = False) -> None:
+def delete_policy(name: str, /, *, data: Data, json_: Json = False) -> None:
     """Delete a policy that no key and no user in use has.
 
     Parameters
     ----------
     name
         The policy.
-    data
-        The service's data directory; the service may be running.
-    json_
-        Print one JSON object.
     """
     from stillhouse.control import permissions
 

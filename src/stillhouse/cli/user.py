@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from cyclopts import App
 
 from stillhouse.cli import command
-from stillhouse.cli.command import Json
+from stillhouse.cli.command import Data, Json, OneProject, Policies, Project
 from stillhouse.cli.key import read_policies
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ def create(
     name: str,
     /,
     *,
-    data: Path,
-    project: str,
-    policy: tuple[str, ...] = (),
+    data: Data,
+    project: Project,
+    policy: Policies = (),
     password_file: Path | None = None,
     json_: Json = False,
 ) -> None:
@@ -32,17 +32,8 @@ def create(
     ----------
     name
         Unique within the project.
-    data
-        The service's data directory; the service may be running.
-    project
-        Project id: 32 lower-case hexadecimal digits. It is the user's domain as well.
-    policy
-        What the user may do: a policy's name, or a file that holds a policy document; may be given
-        several times. Without any: DWS FullAccess.
     password_file
         Take the password from this file's first line instead.
-    json_
-        Print one JSON object.
     """
     from stillhouse.control.users import create_user
 
@@ -56,18 +47,8 @@ def create(
 
 
 @user.command(name="list")
-def list_(*, data: Path, project: str = "", json_: Json = False) -> None:
-    """List users.
-
-    Parameters
-    ----------
-    data
-        The service's data directory; the service may be running.
-    project
-        Only this project's.
-    json_
-        Print one JSON object.
-    """
+def list_(*, data: Data, project: OneProject = "", json_: Json = False) -> None:
+    """List users."""
     from stillhouse.control.users import list_users
 
     def tell(control: "Control") -> None:
@@ -88,19 +69,13 @@ def list_(*, data: Path, project: str = "", json_: Json = False) -> None:
 
 
 @user.command
-def disable(name: str, /, *, data: Path, project: str, json_: Json = False) -> None:
+def disable(name: str, /, *, data: Data, project: Project, json_: Json = False) -> None:
     """Disable a user for good, and with them their tokens and temporary keys.
 
     Parameters
     ----------
     name
         The user.
-    data
-        The service's data directory; the service may be running.
-    project
-        The user's project.
-    json_
-        Print one JSON object.
     """
     from stillhouse.control.users import disable_user
 

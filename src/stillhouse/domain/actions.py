@@ -40,6 +40,7 @@ _DELETE_CLUSTER = _need("dws:cluster:delete", "dws:openAPICluster:delete")
 _RESIZE = _need("dws:cluster:scaleOutOrOpenAPIResize")
 _UPDATE = _need("dws:cluster:update")
 
+# Of operations that are not published (yet) as well: policies may name their actions.
 NEEDS: Mapping[str, Need] = {
     # Snapshots.
     "CreateSnapshot": Need(
@@ -109,6 +110,13 @@ NEEDS: Mapping[str, Need] = {
     "BatchDeleteResourceTag": _need("dws:openAPITag:delete"),
     # Our own.
     "CancelSnapshot": _need("dws:cluster:cancelSnapshot"),
+    "ListTrash": _LIST_SNAPSHOTS,
+    "UndeleteSnapshot": _need("dws:cluster:undeleteSnapshot"),
+    "CollectCluster": _need("dws:cluster:collect"),
+    "ProveSnapshot": _need("dws:cluster:proveSnapshot"),
+    "ShowProof": _SNAPSHOT_DETAIL,
+    "SetProofSchedule": _need("dws:cluster:setProofSchedule"),
+    "ShowProofSchedule": _CLUSTER_DETAIL,
     # Of IAM: a caller asks who it is, or becomes one.
     "KeystoneListProjects": Need(),
     "KeystoneListAuthDomains": Need(),
