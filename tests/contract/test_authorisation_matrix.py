@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from fastapi.routing import APIRoute
 
-from stillhouse.api.app import ROUTES
+from stillhouse.api.app import published_routes
 from stillhouse.catalog import tables
 from stillhouse.domain.actions import NEEDS, Need
 from support.api_client import Answer
@@ -42,6 +42,8 @@ IDS = {
     "snapshot_id": UNKNOWN,
     "id": UNKNOWN,  # of a snapshot policy
     "configuration_id": UNKNOWN,
+    "elb_id": UNKNOWN,
+    "eip_id": UNKNOWN,
     "job_id": "2c9080e88459fa44018459fbeb600abc",
     "action_name": "SNAPSHOTTING",
     "database": "sales",
@@ -95,6 +97,7 @@ BODIES: dict[str, Any] = {
     },
 }
 
+ROUTES = published_routes()
 OF_CALLERS = [route for route in ROUTES if not NEEDS[str(route.operation_id)].open_to_all]
 
 

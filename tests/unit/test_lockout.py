@@ -71,16 +71,17 @@ def test_nobody_is_locked_for_more_than_five_minutes_after_a_failure(steps: list
             last = now
 
 
-def test_refusals_are_counted_by_kind_and_hour() -> None:
+def test_refusals_are_counted_by_outcome_kind_and_hour() -> None:
     tally = Tally()
-    assert [tally.count(("a",), 100), tally.count(("a",), 200)] == [(1, True), (2, False)]
-    assert tally.count(("b",), 300) == (1, False)
-    assert [tally.count(("a",), 3699), tally.count(("a",), 3700)] == [(3, False), (1, True)]
+    assert [tally.count("o", ("a",), 100), tally.count("o", ("a",), 200)] == [(1, True), (2, False)]
+    assert tally.count("o", ("b",), 300) == tally.count("p", ("a",), 300) == (1, False)
+    assert [tally.count("o", ("a",), 3699), tally.count("o", ("a",), 3700)] == [(3, False), (1, True)]
 
 
-def test_kinds_beyond_the_thousandth_count_as_one() -> None:
+def test_kinds_beyond_an_outcome_s_thousandth_count_as_one() -> None:
     tally = Tally()
-    first = [tally.count((str(number),), 0)[0] for number in range(1000)]
-    later = [tally.count((str(number),), 0)[0] for number in range(1000, 3000)]
+    first = [tally.count("o", (str(number),), 0)[0] for number in range(1000)]
+    later = [tally.count("o", (str(number),), 0)[0] for number in range(1000, 3000)]
     assert (first, later) == ([1] * 1000, list(range(1, 2001)))
-    assert tally.count(("5",), 0) == (2, False)
+    assert tally.count("o", ("5",), 0) == (2, False)
+    assert tally.count("p", ("new",), 0) == (1, False)

@@ -5,6 +5,7 @@ from typing import NoReturn
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
@@ -17,7 +18,11 @@ from stillhouse.control.context import Control
 from stillhouse.errors import ApiUnknown, InvalidInput
 
 _ROUTERS = (snapshots.routes, clusters.routes, own.routes, identity.routes)
-ROUTES = routes_of(*_ROUTERS)
+
+
+def published_routes() -> list[APIRoute]:
+    """The routes of every operation that is answered."""
+    return routes_of(*_ROUTERS)
 
 
 def create_app(control: Control, *, is_shutting_down: Callable[[], bool]) -> ASGIApp:
@@ -35,7 +40,7 @@ def create_app(control: Control, *, is_shutting_down: Callable[[], bool]) -> ASG
     app.add_exception_handler(RequestValidationError, _refuse_invalid)
     app.add_exception_handler(HTTPException, _refuse_unrouted)
     app.add_exception_handler(Exception, _pass_on)
-    return Gateway(app, control, ROUTES, is_shutting_down)
+    return Gateway(app, control, published_routes(), is_shutting_down)
 
 
 async def _healthz() -> dict[str, str]:

@@ -1,6 +1,5 @@
-"""Who asked for what, and what came of it: rows never change, and only those of strangers ever go."""
+"""Who asked for what, and what came of it: rows never change, and only those of refused callers ever go."""
 
-from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
@@ -50,9 +49,9 @@ def list_records(
     ]
 
 
-def forget_oldest(transaction: Transaction, outcomes: Collection[str], keep: int) -> None:
-    """Of the records with these outcomes only the newest `keep` remain."""
-    mine = audit.c.outcome.in_(outcomes)
+def forget_oldest(transaction: Transaction, outcome: str, keep: int) -> None:
+    """Of the records with this outcome only the newest `keep` remain."""
+    mine = audit.c.outcome == outcome
     oldest_kept = (
         select(audit.c.id).where(mine).order_by(audit.c.id.desc()).offset(keep - 1).limit(1).scalar_subquery()
     )

@@ -1,29 +1,33 @@
 """How often each kind of refusal was met within the hour. In memory, and bounded."""
 
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 
 _KINDS = 1000
 _HOUR_SECONDS = 3600.0
-_OTHERS = ("", "", "", "others")
+_OTHERS = ("others",)
 
 
 class Tally:
-    """Times are monotonic seconds. Used from many threads."""
+    """Times are monotonic seconds. Used from many threads.
+
+    Each outcome has its thousand kinds: strangers must not crowd out what is refused to those who are known.
+    """
 
     def __init__(self) -> None:
-        self._counts: Counter[tuple[str, ...]] = Counter()
+        self._counts: defaultdict[str, Counter[tuple[str, ...]]] = defaultdict(Counter)
         self._hour_ends = 0.0
         self._guard = threading.Lock()
 
-    def count(self, kind: tuple[str, ...], now: float) -> tuple[int, bool]:
-        """How many of this kind there are now, and whether this one begins an hour."""
+    def count(self, outcome: str, kind: tuple[str, ...], now: float) -> tuple[int, bool]:
+        """How many of this outcome and kind there are now, and whether this one begins an hour."""
         with self._guard:
             begins = now >= self._hour_ends
             if begins:
                 self._counts.clear()
                 self._hour_ends = now + _HOUR_SECONDS
-            if kind not in self._counts and len(self._counts) >= _KINDS:
+            counts = self._counts[outcome]
+            if kind not in counts and len(counts) >= _KINDS:
                 kind = _OTHERS
-            self._counts[kind] += 1
-            return self._counts[kind], begins
+            counts[kind] += 1
+            return counts[kind], begins
