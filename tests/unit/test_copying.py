@@ -13,7 +13,7 @@ import pytest
 
 from stillhouse.domain.ids import new_uuid
 from stillhouse.errors import StoreUnavailable
-from stillhouse.node import packing
+from stillhouse.node import pack_writer
 from stillhouse.node.base import Base
 from stillhouse.node.copying import Copy
 from stillhouse.node.packing import Batch, Packed
@@ -306,8 +306,8 @@ def test_batches_in_flight_are_bounded(bed: Bed, workers: int) -> None:
 
 
 def test_packs_are_closed_by_size_and_by_number_of_frames(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing, "PACK_BYTES", 3 << 20)
-    monkeypatch.setattr(packing, "PACK_FRAMES", 4)
+    monkeypatch.setattr(pack_writer, "PACK_BYTES", 3 << 20)
+    monkeypatch.setattr(pack_writer, "PACK_FRAMES", 4)
     bed.workers = 1
     bed.write("base/5/16384", noise(1024))  # 8 MiB that do not compress: packs of 3
     bed.write("base/5/16385", b"x" * PAGE * 1024)  # 8 MiB that do: packs of 4

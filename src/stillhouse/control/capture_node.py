@@ -41,9 +41,10 @@ def _capture_node(place: Workplace, snapshot_id: str, attempt: int, node_id: str
     _, cluster = snapshot_and_cluster(place, snapshot_id)
     node = _node(cluster, node_id)
     report = _Report(place, snapshot_id, attempt, node_id)
-    report.begin(size.of_databases(node))
+    expected = size.of_databases(node)
+    report.begin(expected)
     offer = _offer(place, cluster, node)
-    task = _task(place, cluster, node, snapshot_id, attempt, offer, report.parts())
+    task = _task(place, cluster, node, snapshot_id, attempt, offer, report.parts(), expected)
     captured = _conduct(place, task, report)
     log.get("capture").info(
         "node captured",
@@ -94,6 +95,7 @@ def _task(
     attempt: int,
     offer: Offer,
     parts: tuple[Stored, ...],
+    expected_bytes: int,
 ) -> CaptureTask:
     settings = place.control.settings
     return CaptureTask(
@@ -107,6 +109,7 @@ def _task(
         base=Stored(*offer.manifest) if offer.manifest else None,
         whole_because=offer.why,
         parts=parts,
+        expected_bytes=expected_bytes,
     )
 
 

@@ -38,6 +38,9 @@ class CaptureTask:
 
     `base` is the earlier manifest to build on; None makes the capture whole, and `whole_because` says why. `parts` are
     what earlier attempts at this snapshot saved, in order; a part is saved whenever `part_bytes` more were read.
+
+    `expected_bytes` is about what the node holds: a whole capture of more than `processes_above` packs in processes of
+    its own.
     """
 
     node: Node
@@ -51,6 +54,8 @@ class CaptureTask:
     whole_because: str = ""
     parts: tuple[Stored, ...] = ()
     part_bytes: int = 4 << 30
+    expected_bytes: int = 0
+    processes_above: int = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -148,7 +153,11 @@ def _capture(task: CaptureTask, store: ObjectStore, keys: ClusterKeys, conductor
         ground = find_ground(task.node, offered, facts, start_lsn, store, keys)
         base = Base(store, keys, facts.block_size, ground.sources)
         undo.callback(base.close)
-        copy = Copy(reader, facts, start_lsn, store, keys, manifest, ledger, task.workers, base)
+        is_large = not ground.sources and task.expected_bytes > task.processes_above
+        copy = Copy(
+            reader, facts, start_lsn, store, keys, manifest, ledger, task.workers, base, in_processes=is_large
+        )
+        undo.callback(copy.close)
         head = partial(_head, task, facts, start_lsn, ground, ledger)
         parts = _Parts(task.part_bytes, copy, manifest, head, store, keys, conductor)
         undo.push(parts.save_what_is_lost)

@@ -4,7 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Collection
 
-from stillhouse.node.packing import StoredPack
+from stillhouse.node.pack_writer import StoredPack
 from stillhouse.repository.keys import ClusterKeys
 from stillhouse.repository.manifest import Line, ManifestWriter
 from stillhouse.repository.maps import MapBuilder

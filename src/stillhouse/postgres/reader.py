@@ -73,7 +73,10 @@ class LocalReader:
 
     def open(self, path: str) -> int:
         """File descriptor for `os.preadv`; raises FileNotFoundError when the file vanished since the listing."""
-        return os.open(self._pgdata / path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(self._pgdata / path, os.O_RDONLY | os.O_CLOEXEC)
+        # Reading ahead would bring pages into the cache of which nobody knows afterwards that they were not there.
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
+        return descriptor
 
     def read(self, path: str) -> bytes:
         return (self._pgdata / path).read_bytes()

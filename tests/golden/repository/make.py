@@ -21,7 +21,7 @@ from stillhouse.clock import SystemClock
 from stillhouse.domain.choice import Changed
 from stillhouse.node.base import Base, Source
 from stillhouse.node.copying import Copy
-from stillhouse.node.packing import PackWriter
+from stillhouse.node.pack_writer import PackWriter
 from stillhouse.node.shelf import PackLedger
 from stillhouse.postgres.backup import Facts
 from stillhouse.postgres.reader import LocalReader
