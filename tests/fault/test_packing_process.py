@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stillhouse.domain.care import Care
 from stillhouse.domain.ids import new_uuid
 from stillhouse.errors import CaptureInterrupted, StoreUnavailable
 from stillhouse.node.base import Base
@@ -74,7 +75,7 @@ def test_a_packing_process_that_is_killed_ends_the_attempt_and_the_others(
 ) -> None:
     reader, ledger = LocalReader(home, FACTS.tablespace_directory), PackLedger()
     with closing(ManifestWriter()) as writer, closing(Base(store, keys, PAGE, ())) as base:
-        copy = Copy(reader, FACTS, 1, store, keys, writer, ledger, 2, base, in_processes=True)
+        copy = Copy(reader, FACTS, 1, store, keys, writer, ledger, 2, base, Care(), in_processes=True)
 
         def kill_one(done: int) -> None:
             os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)

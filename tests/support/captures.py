@@ -220,9 +220,9 @@ def _watched(moments: Moments) -> Iterator[None]:
     """The real reader and the real session, telling of what they do."""
 
     class Session(BackupSession):
-        def start(self) -> int:
+        def start(self, *, fast: bool = True) -> int:
             moments.starting()
-            moments.start_lsn = super().start()
+            moments.start_lsn = super().start(fast=fast)
             return moments.start_lsn
 
         def stop(self) -> Stopped:

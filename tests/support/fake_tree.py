@@ -4,6 +4,7 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
+from stillhouse.domain.care import Care
 from stillhouse.domain.cluster import Node, Role
 from stillhouse.node.base import Base, Source
 from stillhouse.node.copying import Copy
@@ -63,12 +64,25 @@ def capture(
     workers: int = 2,
     sources: Sequence[Source] = (),
     *,
+    care: Care | None = None,
     in_processes: bool = False,
 ) -> tuple[Stored, PackLedger, Copy]:
     manifest, ledger = ManifestWriter(), PackLedger()
     base = Base(store, keys, PAGE, sources)
     reader = LocalReader(root, FACTS.tablespace_directory)
-    copy = Copy(reader, FACTS, 1, store, keys, manifest, ledger, workers, base, in_processes=in_processes)
+    copy = Copy(
+        reader,
+        FACTS,
+        1,
+        store,
+        keys,
+        manifest,
+        ledger,
+        workers,
+        base,
+        care or Care(),
+        in_processes=in_processes,
+    )
     copy.run(lambda done: None)
     copy.add("global/pg_control", 0o600, b"control" * 100)
     copy.finish()

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stillhouse.domain.care import Care
 from stillhouse.domain.ids import new_uuid
 from stillhouse.errors import StoreUnavailable
 from stillhouse.node import pack_writer
@@ -58,7 +59,7 @@ class Bed:
         self.store: ObjectStore = memory_store()
         self.keys: ClusterKeys = create_or_open(self.store, Kek(bytes(32)), new_uuid())
         self.ledger = PackLedger()
-        self.facts, self.workers = FACTS, 2
+        self.facts, self.workers, self.care = FACTS, 2, Care()
         self.copier: type[Copy] = Copy
 
     def write(self, path: str, content: bytes) -> Path:
@@ -71,7 +72,16 @@ class Bed:
         """The manifest's lines; the clone is rebuilt from them."""
         with closing(ManifestWriter()) as writer, closing(Base(self.store, self.keys, PAGE, ())) as base:
             copy = self.copier(
-                self.reader, self.facts, START, self.store, self.keys, writer, self.ledger, self.workers, base
+                self.reader,
+                self.facts,
+                START,
+                self.store,
+                self.keys,
+                writer,
+                self.ledger,
+                self.workers,
+                base,
+                self.care,
             )
             copy.run(on_progress)
             copy.finish()

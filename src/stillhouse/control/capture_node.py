@@ -9,6 +9,7 @@ from stillhouse.catalog import captures, snapshots
 from stillhouse.catalog.captures import Capture, CaptureState
 from stillhouse.control.workplace import Workplace, snapshot_and_cluster
 from stillhouse.domain.base import Offer, offer_base
+from stillhouse.domain.care import Care, Checkpoint, IoPriority
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.snapshot import Cut
 from stillhouse.durable.flows import StepRunner
@@ -106,6 +107,11 @@ def _task(
         slot=place.slot(snapshot_id, attempt),
         workers=settings.capture_workers,
         wal_retention_bytes=settings.wal_retention_bytes,
+        care=Care(
+            settings.capture_bytes_per_second,
+            IoPriority(settings.capture_io_priority),
+            Checkpoint(settings.capture_checkpoint),
+        ),
         base=Stored(*offer.manifest) if offer.manifest else None,
         whole_because=offer.why,
         parts=parts,

@@ -3,11 +3,12 @@
 import itertools
 from collections.abc import Callable, Container, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from stillhouse.domain.care import Care, Checkpoint
 from stillhouse.domain.cluster import Node
 from stillhouse.domain.snapshot import RestorePoint
 from stillhouse.errors import CaptureFailed, CaptureInterrupted, NodeUnreachable, StillhouseError
@@ -54,6 +55,7 @@ class CaptureTask:
     whole_because: str = ""
     parts: tuple[Stored, ...] = ()
     part_bytes: int = 4 << 30
+    care: Care = field(default_factory=Care)
     expected_bytes: int = 0
     processes_above: int = 1 << 30
 
@@ -131,7 +133,7 @@ def _capture(task: CaptureTask, store: ObjectStore, keys: ClusterKeys, conductor
         session = BackupSession(task.node, task.slot)
         undo.callback(session.close)
         places = session.places()
-        start_lsn = session.start()
+        start_lsn = session.start(fast=task.care.checkpoint is Checkpoint.FAST)
         facts = session.facts()  # only now: after a promotion the timeline stands in the first checkpoint
         reader = LocalReader(Path(task.node.directory) / "pgdata", facts.tablespace_directory)
         manifest, ledger = ManifestWriter(), PackLedger()
@@ -155,7 +157,17 @@ def _capture(task: CaptureTask, store: ObjectStore, keys: ClusterKeys, conductor
         undo.callback(base.close)
         is_large = not ground.sources and task.expected_bytes > task.processes_above
         copy = Copy(
-            reader, facts, start_lsn, store, keys, manifest, ledger, task.workers, base, in_processes=is_large
+            reader,
+            facts,
+            start_lsn,
+            store,
+            keys,
+            manifest,
+            ledger,
+            task.workers,
+            base,
+            task.care,
+            in_processes=is_large,
         )
         undo.callback(copy.close)
         head = partial(_head, task, facts, start_lsn, ground, ledger)

@@ -1,6 +1,7 @@
 """The copy of a data directory: batches handed to worker threads, their results joined into maps and manifest lines."""
 
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -8,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from stillhouse.domain.care import Care
 from stillhouse.domain.choice import How
 from stillhouse.node.base import Base, BaseFile, KeptMap, UnchangedByFingerprint
 from stillhouse.node.pack_writer import PackWriter
@@ -82,13 +84,14 @@ class Copy:
         ledger: PackLedger,
         workers: int,
         base: Base,
+        care: Care,
         *,
         in_processes: bool = False,
     ) -> None:
         """Each of the `workers` packs in a thread of this process, or in a process of its own."""
         self._reader, self._facts, self._manifest, self._ledger = reader, facts, manifest, ledger
         self._keys, self._workers, self._in_processes = keys, workers, in_processes
-        self._base, self._page_size = base, facts.block_size
+        self._base, self._page_size, self._care = base, facts.block_size, care
         checksums = bool(facts.checksum_version)
         self._plan = PackerPlan(reader, store, keys, self._page_size, start_lsn, checksums)
         self._shelf = MapShelf(store, keys, manifest, ledger)
@@ -103,6 +106,7 @@ class Copy:
     def run(self, on_progress: Callable[[int], None]) -> None:
         """Copy it all; `on_progress(bytes read so far)` is called after each batch and may raise to stop the copy."""
         flying: deque[Future[Packed]] = deque()
+        self._started = time.monotonic()
         with ThreadPoolExecutor(self._workers, "copy") as pool:
             try:
                 for batch in self._batches():
@@ -291,6 +295,8 @@ class Copy:
         self.tally.bytes_read += packed.bytes_read
         self.tally.bytes_packed += packed.bytes_packed
         on_progress(self.tally.bytes_read)
+        # The batches in flight are few, so who joins them late holds up those who read.
+        time.sleep(self._care.wait_seconds(self.tally.bytes_read, time.monotonic() - self._started))
 
     def _settle(self, file: _PageFile) -> None:
         """All of a file's pages are known: give it an entry, or name its old one again."""
