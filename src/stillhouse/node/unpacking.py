@@ -20,7 +20,7 @@ from stillhouse.storage.store import ObjectStore
 _FETCH_BYTES = 8 << 20
 _OPEN_PACKS = 64
 _KEPT_FRAMES = 16
-_RESERVE_ABOVE = 1 << 20
+_LARGE = 1 << 20
 _PUSH_BYTES = 16 << 20
 
 
@@ -120,7 +120,10 @@ class Packs:
 
 
 def write_file(packs: Packs, loaded: Map, entry: PagesEntry | BytesEntry, target: Path, mode: int) -> int:
-    """Write one file from its map entry, fsynced; returns its size. Pages of zeros are left as holes."""
+    """Write one file from its map entry; returns its size. Pages of zeros are left as holes.
+
+    A large file is on the disk when this returns; small ones are left to who syncs the whole tree at the end.
+    """
     descriptor = _create(target, mode)
     try:
         if isinstance(entry, PagesEntry):
@@ -130,14 +133,15 @@ def write_file(packs: Packs, loaded: Map, entry: PagesEntry | BytesEntry, target
             size = int(entry.extents[:, 2].sum())
             stored = int(entry.extents[entry.extents[:, 0] != HOLE, 2].sum())
         written = _Written(descriptor)
-        if stored > _RESERVE_ABOVE and 2 * stored > size:
+        if stored > _LARGE and 2 * stored > size:
             written.reserve(size)
         if isinstance(entry, PagesEntry):
             _write_pages(packs, loaded, entry, written)
         else:
             _write_extents(packs, loaded, entry, written)
         os.ftruncate(descriptor, size)  # zeros at the end; set before writing it would slow every write down
-        os.fsync(descriptor)
+        if stored > _LARGE:
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
     return size
@@ -169,11 +173,10 @@ class _Written:
 
 
 def write_small(content: bytes, target: Path, mode: int) -> None:
-    """A new file of bytes at hand, fsynced."""
+    """A new file of bytes at hand, to be synced with the whole tree."""
     descriptor = _create(target, mode)
     try:
         _write_at(descriptor, memoryview(content), 0)
-        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
