@@ -13,8 +13,8 @@ from stillhouse.repository.maps import FrameRef
 from stillhouse.storage.store import ObjectStore
 
 PACK_BYTES = 32 << 20
-# Frames that compress to next to nothing would fill a pack's index, and our memory, instead.
-PACK_FRAMES = 8192
+# What compresses to next to nothing would hardly ever fill a pack, and the lines of its files wait in memory till then.
+PACK_FRAMES = 512
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,8 @@ def write_file(packs: Packs, loaded: Map, entry: PagesEntry | BytesEntry, target
             _write_pages(packs, loaded, entry, written)
         else:
             _write_extents(packs, loaded, entry, written)
-        os.ftruncate(descriptor, size)  # zeros at the end; set before writing it would slow every write down
+        if stored < size:  # zeros at the end; set before writing it would slow every write down
+            os.ftruncate(descriptor, size)
         if stored > _LARGE:
             os.fsync(descriptor)
     finally:

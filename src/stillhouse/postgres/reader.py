@@ -38,10 +38,10 @@ class LocalReader:
 
     def _directory(self, path: str) -> Iterator[Entry]:
         try:
-            found = list(os.scandir(self._pgdata / path))
+            with os.scandir(self._pgdata / path) as found:
+                names = [entry.name for entry in found]
         except FileNotFoundError:
             return
-        names = [entry.name for entry in found]
         if layout.is_database_directory(path):
             names = layout.without_unlogged(names)
         else:
