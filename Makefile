@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format lock bench-growth bench-proportion
+.PHONY: demo test check format lock bench bench-growth bench-proportion
 
 # uv when present (fast), else the standard library's venv and pip: both install exactly the lock file.
 $(VENV)/.ready: requirements-dev.lock pyproject.toml
@@ -32,8 +32,8 @@ $(VENV)/.bench: requirements-bench.lock $(VENV)/.ready
 	fi
 	@touch $@
 
-bench-growth bench-proportion: bench-%: $(VENV)/.bench
-	@PYTHONPATH=tests:bench $(BIN)/python bench/$*.py
+bench bench-growth bench-proportion: $(VENV)/.bench
+	@PYTHONPATH=tests:bench $(BIN)/python bench/$(or $(patsubst bench-%,%,$(filter bench-%,$@)),peers).py
 
 check: $(VENV)/.ready
 	@$(BIN)/ruff format --check src tests examples bench

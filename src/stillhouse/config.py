@@ -1,7 +1,9 @@
 """Settings of a service, read from the environment (`STILLHOUSE_*`) and the command line."""
 
 from pathlib import Path
+from typing import Literal
 
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -10,6 +12,8 @@ class Settings(BaseSettings):
 
     `pg_bin` points to another PostgreSQL's bin directory; unset = the embedded one.
     `repository` is a directory or an `s3://bucket/prefix` URL; unset = `<data>/repository`.
+    `capture_bytes_per_second` bounds what a capture reads of each node (0: no bound); `capture_io_priority` and
+    `capture_checkpoint` are as `domain/care.py` has them.
     `whole_every`: of so many captures of a node in a row one reads everything anew.
     `kek_file` holds the key-encryption key; unset = `<data>/kek`. Lose it and every snapshot is lost.
     """
@@ -23,6 +27,9 @@ class Settings(BaseSettings):
     repository: str = ""
     kek_file: Path | None = None
     capture_workers: int = 2
+    capture_bytes_per_second: int = Field(0, ge=0)
+    capture_io_priority: Literal["normal", "low", "idle"] = "normal"
+    capture_checkpoint: Literal["fast", "spread"] = "fast"
     whole_every: int = 16
     cut_deadline_seconds: float = 1800
     wal_retention_bytes: int = 10 * 2**30

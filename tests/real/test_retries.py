@@ -4,7 +4,7 @@ import pytest
 
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.errors import CaptureInterrupted
-from stillhouse.node import packing
+from stillhouse.node import pack_writer
 from stillhouse.warehouse.embedded import Site
 from support.captures import Moments, Shot, Vault, capture_cluster, restored_cluster
 from support.cuts import superuser, tell
@@ -75,7 +75,7 @@ def test_parts_are_saved_while_the_copy_runs(
     site: Site, house: Cluster, node: Node, vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker killed by force has no last word: what it saved before counts, and nothing else."""
-    monkeypatch.setattr(packing, "PACK_BYTES", 1 << 20)
+    monkeypatch.setattr(pack_writer, "PACK_BYTES", 1 << 20)
     monkeypatch.setattr("stillhouse.node.shelf._MAP_BYTES", 1 << 10)
     monkeypatch.setattr("stillhouse.node.capture._Parts.save_what_is_lost", lambda *_: None)
     failed = fail_when(house, vault, broken(node), part_bytes=8 << 20)

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -149,12 +149,15 @@ def capture_cluster(
     base: Shot | None = None,
     parts: Sequence[Stored] = (),
     part_bytes: int = PLENTY,
+    in_processes: bool = False,
 ) -> Shot:
     """Capture all nodes in parallel and cut; raises what the first node failed of, after all have ended."""
     moments = moments or Moments()
     conductors = {node.id: _Conductor() for node in cluster.nodes}
     snapshot = new_uuid()
-    with _watched(moments), ThreadPoolExecutor(len(cluster.nodes)) as pool:
+    # What packs in processes of its own cannot be watched from here.
+    watched = nullcontext() if in_processes else _watched(moments)
+    with watched, ThreadPoolExecutor(len(cluster.nodes)) as pool:
         try:
             running: dict[str, Future[Captured]] = {
                 node.id: pool.submit(
@@ -170,6 +173,8 @@ def capture_cluster(
                         base=base.captured[node.name].manifest if base else None,
                         parts=tuple(parts),
                         part_bytes=part_bytes,
+                        expected_bytes=2,
+                        processes_above=1 if in_processes else 3,
                     ),
                     vault.store,
                     vault.keys,
@@ -215,9 +220,9 @@ def _watched(moments: Moments) -> Iterator[None]:
     """The real reader and the real session, telling of what they do."""
 
     class Session(BackupSession):
-        def start(self) -> int:
+        def start(self, *, fast: bool = True) -> int:
             moments.starting()
-            moments.start_lsn = super().start()
+            moments.start_lsn = super().start(fast=fast)
             return moments.start_lsn
 
         def stop(self) -> Stopped:

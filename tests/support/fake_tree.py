@@ -4,6 +4,7 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
+from stillhouse.domain.care import Care
 from stillhouse.domain.cluster import Node, Role
 from stillhouse.node.base import Base, Source
 from stillhouse.node.copying import Copy
@@ -57,15 +58,35 @@ def make(root: Path, seed: int, small_files: int = 40) -> None:
 
 
 def capture(
-    root: Path, store: ObjectStore, keys: ClusterKeys, workers: int = 2, sources: Sequence[Source] = ()
+    root: Path,
+    store: ObjectStore,
+    keys: ClusterKeys,
+    workers: int = 2,
+    sources: Sequence[Source] = (),
+    *,
+    care: Care | None = None,
+    in_processes: bool = False,
 ) -> tuple[Stored, PackLedger, Copy]:
     manifest, ledger = ManifestWriter(), PackLedger()
     base = Base(store, keys, PAGE, sources)
     reader = LocalReader(root, FACTS.tablespace_directory)
-    copy = Copy(reader, FACTS, 1, store, keys, manifest, ledger, workers, base)
+    copy = Copy(
+        reader,
+        FACTS,
+        1,
+        store,
+        keys,
+        manifest,
+        ledger,
+        workers,
+        base,
+        care or Care(),
+        in_processes=in_processes,
+    )
     copy.run(lambda done: None)
     copy.add("global/pg_control", 0o600, b"control" * 100)
     copy.finish()
+    copy.close()
     head: list[Line] = [{"t": "node", "pg_version_num": FACTS.version_num}]
     head += [
         {"t": "pack", "id": pack.id, "size": pack.size, "index": pack.index, "hash": pack.hash}

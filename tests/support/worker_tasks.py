@@ -1,7 +1,13 @@
 """What worker processes are made to do in tests; here, since a spawned child can import only what is on its path."""
 
+import multiprocessing
 import os
+from multiprocessing.connection import Connection
 
+import psutil
+
+from stillhouse.domain.care import IoPriority
+from stillhouse.node.jobs import take_io_priority
 from stillhouse.node.process import Line, Progress
 
 
@@ -18,3 +24,23 @@ def wait(task: str, line: Line) -> str:
     line.tell(Progress(1))
     while True:
         line.word(0.05)
+
+
+def io_priorities(priority: IoPriority, line: Line) -> list[tuple[int, int]]:
+    """This process' own, and that of one that it starts."""
+    take_io_priority(priority)
+    ours, theirs = multiprocessing.get_context("spawn").Pipe()
+    child = multiprocessing.get_context("spawn").Process(target=_send_io_priority, args=(theirs,))
+    child.start()
+    found = [_io_priority(), ours.recv()]
+    child.join()
+    return found
+
+
+def _send_io_priority(pipe: Connection) -> None:
+    pipe.send(_io_priority())
+
+
+def _io_priority() -> tuple[int, int]:
+    found = psutil.Process().ionice()
+    return int(found.ioclass), int(found.value)

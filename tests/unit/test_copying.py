@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stillhouse.domain.care import Care
 from stillhouse.domain.ids import new_uuid
 from stillhouse.errors import StoreUnavailable
-from stillhouse.node import packing
+from stillhouse.node import pack_writer
 from stillhouse.node.base import Base
 from stillhouse.node.copying import Copy
 from stillhouse.node.packing import Batch, Packed
@@ -58,7 +59,7 @@ class Bed:
         self.store: ObjectStore = memory_store()
         self.keys: ClusterKeys = create_or_open(self.store, Kek(bytes(32)), new_uuid())
         self.ledger = PackLedger()
-        self.facts, self.workers = FACTS, 2
+        self.facts, self.workers, self.care = FACTS, 2, Care()
         self.copier: type[Copy] = Copy
 
     def write(self, path: str, content: bytes) -> Path:
@@ -71,7 +72,16 @@ class Bed:
         """The manifest's lines; the clone is rebuilt from them."""
         with closing(ManifestWriter()) as writer, closing(Base(self.store, self.keys, PAGE, ())) as base:
             copy = self.copier(
-                self.reader, self.facts, START, self.store, self.keys, writer, self.ledger, self.workers, base
+                self.reader,
+                self.facts,
+                START,
+                self.store,
+                self.keys,
+                writer,
+                self.ledger,
+                self.workers,
+                base,
+                self.care,
             )
             copy.run(on_progress)
             copy.finish()
@@ -306,8 +316,8 @@ def test_batches_in_flight_are_bounded(bed: Bed, workers: int) -> None:
 
 
 def test_packs_are_closed_by_size_and_by_number_of_frames(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing, "PACK_BYTES", 3 << 20)
-    monkeypatch.setattr(packing, "PACK_FRAMES", 4)
+    monkeypatch.setattr(pack_writer, "PACK_BYTES", 3 << 20)
+    monkeypatch.setattr(pack_writer, "PACK_FRAMES", 4)
     bed.workers = 1
     bed.write("base/5/16384", noise(1024))  # 8 MiB that do not compress: packs of 3
     bed.write("base/5/16385", b"x" * PAGE * 1024)  # 8 MiB that do: packs of 4

@@ -9,7 +9,7 @@ import pytest
 
 from stillhouse.domain.ids import new_hex, new_uuid
 from stillhouse.errors import RepositoryDamaged
-from stillhouse.node.packing import PackWriter, StoredPack
+from stillhouse.node.pack_writer import PackWriter, StoredPack
 from stillhouse.repository import layout
 from stillhouse.repository.container import Kind
 from stillhouse.repository.keys import ClusterKeys, Kek, create_or_open

@@ -9,6 +9,7 @@ from stillhouse.catalog import captures, snapshots
 from stillhouse.catalog.captures import Capture, CaptureState
 from stillhouse.control.workplace import Workplace, snapshot_and_cluster
 from stillhouse.domain.base import Offer, offer_base
+from stillhouse.domain.care import Care, Checkpoint, IoPriority
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.snapshot import Cut
 from stillhouse.durable.flows import StepRunner
@@ -41,9 +42,10 @@ def _capture_node(place: Workplace, snapshot_id: str, attempt: int, node_id: str
     _, cluster = snapshot_and_cluster(place, snapshot_id)
     node = _node(cluster, node_id)
     report = _Report(place, snapshot_id, attempt, node_id)
-    report.begin(size.of_databases(node))
+    expected = size.of_databases(node)
+    report.begin(expected)
     offer = _offer(place, cluster, node)
-    task = _task(place, cluster, node, snapshot_id, attempt, offer, report.parts())
+    task = _task(place, cluster, node, snapshot_id, attempt, offer, report.parts(), expected)
     captured = _conduct(place, task, report)
     log.get("capture").info(
         "node captured",
@@ -94,6 +96,7 @@ def _task(
     attempt: int,
     offer: Offer,
     parts: tuple[Stored, ...],
+    expected_bytes: int,
 ) -> CaptureTask:
     settings = place.control.settings
     return CaptureTask(
@@ -104,9 +107,15 @@ def _task(
         slot=place.slot(snapshot_id, attempt),
         workers=settings.capture_workers,
         wal_retention_bytes=settings.wal_retention_bytes,
+        care=Care(
+            settings.capture_bytes_per_second,
+            IoPriority(settings.capture_io_priority),
+            Checkpoint(settings.capture_checkpoint),
+        ),
         base=Stored(*offer.manifest) if offer.manifest else None,
         whole_because=offer.why,
         parts=parts,
+        expected_bytes=expected_bytes,
     )
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from stillhouse.domain import choice
 from stillhouse.domain.choice import Blocks, Choice, InBase
 from stillhouse.errors import RepositoryDamaged
-from stillhouse.node.packing import StoredPack
+from stillhouse.node.pack_writer import StoredPack
 from stillhouse.postgres import pages as page_rules
 from stillhouse.postgres.layout import RelationFile
 from stillhouse.postgres.reader import Entry

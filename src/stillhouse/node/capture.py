@@ -3,11 +3,12 @@
 import itertools
 from collections.abc import Callable, Container, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from stillhouse.domain.care import Care, Checkpoint
 from stillhouse.domain.cluster import Node
 from stillhouse.domain.snapshot import RestorePoint
 from stillhouse.errors import CaptureFailed, CaptureInterrupted, NodeUnreachable, StillhouseError
@@ -38,6 +39,9 @@ class CaptureTask:
 
     `base` is the earlier manifest to build on; None makes the capture whole, and `whole_because` says why. `parts` are
     what earlier attempts at this snapshot saved, in order; a part is saved whenever `part_bytes` more were read.
+
+    `expected_bytes` is about what the node holds: a whole capture of more than `processes_above` packs in processes of
+    its own.
     """
 
     node: Node
@@ -51,6 +55,9 @@ class CaptureTask:
     whole_because: str = ""
     parts: tuple[Stored, ...] = ()
     part_bytes: int = 4 << 30
+    care: Care = field(default_factory=Care)
+    expected_bytes: int = 0
+    processes_above: int = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -126,7 +133,7 @@ def _capture(task: CaptureTask, store: ObjectStore, keys: ClusterKeys, conductor
         session = BackupSession(task.node, task.slot)
         undo.callback(session.close)
         places = session.places()
-        start_lsn = session.start()
+        start_lsn = session.start(fast=task.care.checkpoint is Checkpoint.FAST)
         facts = session.facts()  # only now: after a promotion the timeline stands in the first checkpoint
         reader = LocalReader(Path(task.node.directory) / "pgdata", facts.tablespace_directory)
         manifest, ledger = ManifestWriter(), PackLedger()
@@ -148,7 +155,21 @@ def _capture(task: CaptureTask, store: ObjectStore, keys: ClusterKeys, conductor
         ground = find_ground(task.node, offered, facts, start_lsn, store, keys)
         base = Base(store, keys, facts.block_size, ground.sources)
         undo.callback(base.close)
-        copy = Copy(reader, facts, start_lsn, store, keys, manifest, ledger, task.workers, base)
+        is_large = not ground.sources and task.expected_bytes > task.processes_above
+        copy = Copy(
+            reader,
+            facts,
+            start_lsn,
+            store,
+            keys,
+            manifest,
+            ledger,
+            task.workers,
+            base,
+            task.care,
+            in_processes=is_large,
+        )
+        undo.callback(copy.close)
         head = partial(_head, task, facts, start_lsn, ground, ledger)
         parts = _Parts(task.part_bytes, copy, manifest, head, store, keys, conductor)
         undo.push(parts.save_what_is_lost)

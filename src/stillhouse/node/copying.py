@@ -1,6 +1,7 @@
 """The copy of a data directory: batches handed to worker threads, their results joined into maps and manifest lines."""
 
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -8,19 +9,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from stillhouse.domain.care import Care
 from stillhouse.domain.choice import How
 from stillhouse.node.base import Base, BaseFile, KeptMap, UnchangedByFingerprint
-from stillhouse.node.packing import (
-    BATCH_BYTES,
-    Batch,
-    Packed,
-    PackedFile,
-    PackedRun,
-    Packer,
-    PackWriter,
-    PageRun,
-)
+from stillhouse.node.pack_writer import PackWriter
+from stillhouse.node.packing import BATCH_BYTES, Batch, Packed, PackedFile, PackedRun, Packer, PageRun
 from stillhouse.node.packing import WholeFile as Whole
+from stillhouse.node.packing_process import PackerPlan, PackingProcess
 from stillhouse.node.shelf import MapShelf, PackLedger
 from stillhouse.postgres import layout
 from stillhouse.postgres.backup import Facts
@@ -89,14 +84,20 @@ class Copy:
         ledger: PackLedger,
         workers: int,
         base: Base,
+        care: Care,
+        *,
+        in_processes: bool = False,
     ) -> None:
+        """Each of the `workers` packs in a thread of this process, or in a process of its own."""
         self._reader, self._facts, self._manifest, self._ledger = reader, facts, manifest, ledger
-        self._store, self._keys, self._start_lsn, self._workers = store, keys, start_lsn, workers
-        self._base, self._page_size = base, facts.block_size
+        self._keys, self._workers, self._in_processes = keys, workers, in_processes
+        self._base, self._page_size, self._care = base, facts.block_size, care
+        checksums = bool(facts.checksum_version)
+        self._plan = PackerPlan(reader, store, keys, self._page_size, start_lsn, checksums)
         self._shelf = MapShelf(store, keys, manifest, ledger)
         self._bytes: dict[int, _ByteFile] = {}
         self._partial: dict[int, _PageFile] = {}
-        self._packers: list[Packer] = []
+        self._packers: list[Packer | PackingProcess] = []
         self._extra = PackWriter(store, keys, ledger.add)
         self._mine = threading.local()
         self.tally = Tally()
@@ -105,6 +106,7 @@ class Copy:
     def run(self, on_progress: Callable[[int], None]) -> None:
         """Copy it all; `on_progress(bytes read so far)` is called after each batch and may raise to stop the copy."""
         flying: deque[Future[Packed]] = deque()
+        self._started = time.monotonic()
         with ThreadPoolExecutor(self._workers, "copy") as pool:
             try:
                 for batch in self._batches():
@@ -113,7 +115,7 @@ class Copy:
                         self._join(flying.popleft().result(), on_progress)
                 while flying:
                     self._join(flying.popleft().result(), on_progress)
-                for finished in [pool.submit(packer.writer.finish) for packer in self._packers]:
+                for finished in [pool.submit(packer.finish) for packer in self._packers]:
                     finished.result()
             except BaseException:
                 pool.shutdown(cancel_futures=True)
@@ -122,9 +124,15 @@ class Copy:
     def settle_what_can_be(self) -> None:
         """Make durable what was copied so far, also after `run` was stopped; its lines are in the manifest then."""
         for packer in self._packers:
-            packer.writer.finish()
+            packer.finish()
         self._extra.finish()
         self._shelf.close_map()
+
+    def close(self) -> None:
+        """End the packing processes, if there are any."""
+        for packer in self._packers:
+            if isinstance(packer, PackingProcess):
+                packer.end()
 
     def add(self, path: str, mode: int, content: bytes) -> None:
         """Add one small file whose bytes are at hand; after `run`, before `finish`."""
@@ -166,14 +174,15 @@ class Copy:
 
     def _pack(self, batch: Batch) -> Packed:
         if not hasattr(self._mine, "packer"):
-            writer = PackWriter(self._store, self._keys, self._ledger.add)
-            checksums = bool(self._facts.checksum_version)
-            self._mine.packer = Packer(
-                self._reader, writer, self._page_size, self._start_lsn, checksums=checksums
-            )
+            self._mine.packer = self._hire()
             self._packers.append(self._mine.packer)
-        packer: Packer = self._mine.packer
+        packer: Packer | PackingProcess = self._mine.packer
         return packer.pack(batch)
+
+    def _hire(self) -> Packer | PackingProcess:
+        if self._in_processes:
+            return PackingProcess(self._plan, self._ledger.add)
+        return self._plan.packer(self._ledger.add)
 
     def _batches(self) -> Iterator[Batch]:
         """The listing, cut into batches; directories and empty files become manifest lines at once."""
@@ -286,6 +295,8 @@ class Copy:
         self.tally.bytes_read += packed.bytes_read
         self.tally.bytes_packed += packed.bytes_packed
         on_progress(self.tally.bytes_read)
+        # The batches in flight are few, so who joins them late holds up those who read.
+        time.sleep(self._care.wait_seconds(self.tally.bytes_read, time.monotonic() - self._started))
 
     def _settle(self, file: _PageFile) -> None:
         """All of a file's pages are known: give it an entry, or name its old one again."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from stillhouse.errors import CaptureInterrupted
-from stillhouse.node.packing import PackWriter
+from stillhouse.node.pack_writer import PackWriter
 from stillhouse.node.shelf import PackLedger
 from stillhouse.postgres.slot import Released, Slot
 from stillhouse.postgres.wal import Finding, Pass, WalSource, check_segment, segment_name

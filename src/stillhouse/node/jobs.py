@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, field
 
+import psutil
+
+from stillhouse.domain.care import IoPriority
 from stillhouse.domain.snapshot import RestorePoint
 from stillhouse.node.capture import Captured, CaptureTask, capture
 from stillhouse.node.process import Line, Progress, Ready, Saved
@@ -58,6 +61,14 @@ class _ByLine:
         return point
 
 
+def take_io_priority(priority: IoPriority) -> None:
+    """For this process, and for the threads and processes that it starts from here on."""
+    if priority is IoPriority.LOW:
+        psutil.Process().ionice(psutil.IOPRIO_CLASS_BE, 7)
+    elif priority is IoPriority.IDLE:
+        psutil.Process().ionice(psutil.IOPRIO_CLASS_IDLE)
+
+
 def open_repository(repository: Repository) -> ObjectStore:
     """Raises StoreUnavailable when another, or none, lies there now."""
     store = open_store(repository.location)
@@ -66,6 +77,7 @@ def open_repository(repository: Repository) -> ObjectStore:
 
 
 def capture_job(job: CaptureJob, line: Line) -> Captured:
+    take_io_priority(job.task.care.io_priority)
     store = open_repository(job.repository)
     keys = create_or_open(store, job.repository.kek, job.task.cluster)
     return capture(job.task, store, keys, _ByLine(line))

@@ -1,9 +1,9 @@
 """From file bytes to sealed frames: page checks, zero pages, frames, packs. One packer per worker thread."""
 
+import errno
 import os
 import time
-import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -11,21 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stillhouse.domain.choice import Blocks
-from stillhouse.domain.ids import new_hex
+from stillhouse.node.pack_writer import PackWriter
 from stillhouse.postgres import pages as page_rules
 from stillhouse.postgres.reader import LocalReader
-from stillhouse.repository import layout, sealed
-from stillhouse.repository.container import MAX_FRAME, ContainerWriter, Kind, Type
-from stillhouse.repository.keys import ClusterKeys
+from stillhouse.repository.container import MAX_FRAME, Kind
 from stillhouse.repository.maps import HOLE, UNCHANGED, Extent, FrameRef, PlacedPages
-from stillhouse.storage.store import ObjectStore
 
-PACK_BYTES = 32 << 20
-PACK_FRAMES = (
-    8192  # frames that compress to next to nothing would fill a pack's index, and our memory, instead
-)
 BATCH_BYTES = 4 << 20  # page checksums run four times faster over 4 MiB than over 256 KiB
 _REREADS, _REREAD_AFTER = 5, 0.002
+_FETCH_BYTES = (
+    512 << 10
+)  # read from the disk at a time, and let go of: what is cached in between goes with it
 
 
 class Unchanged(Protocol):
@@ -102,46 +98,6 @@ class Packed:
     bytes_packed: int = 0
 
 
-@dataclass(frozen=True)
-class StoredPack:
-    """A durable pack as a manifest names it; `index` is the offset of its index."""
-
-    id: str
-    size: int
-    index: int
-    hash: str
-
-
-class PackWriter:
-    """Writes frames into one pack after another; a pack is durable, and told of, before the next one begins."""
-
-    def __init__(self, store: ObjectStore, keys: ClusterKeys, on_pack: Callable[[StoredPack], None]) -> None:
-        self._store, self._keys, self._on_pack = store, keys, on_pack
-        self._open: tuple[str, ContainerWriter] | None = None
-
-    def add(self, plain: bytes | memoryview, kind: Kind, page_size: int = 0) -> FrameRef:
-        if self._open is None:
-            pack_id = new_hex()
-            self._open = pack_id, ContainerWriter(self._keys, Type.PACK, uuid.UUID(pack_id))
-        pack_id, writer = self._open
-        ref = FrameRef(pack_id, writer.add(plain, kind, page_size))
-        if writer.size >= PACK_BYTES or writer.frames >= PACK_FRAMES:
-            self.finish()
-        return ref
-
-    def digest(self, piece: bytes | memoryview) -> str:
-        return self._keys.digest(piece)
-
-    def finish(self) -> None:
-        """Store the open pack, if any."""
-        if self._open is not None:
-            pack_id, writer = self._open
-            self._open = None
-            key = layout.pack(str(self._keys.cluster), pack_id)
-            stored = sealed.create(self._store, key, pack_id, writer.finish())
-            self._on_pack(StoredPack(pack_id, stored.size, writer.index, stored.hash))
-
-
 class Packer:
     """Does batches: reads, judges and packs. Not shared between threads."""
 
@@ -157,6 +113,10 @@ class Packer:
             checksums,
         )
         self._buffer = bytearray(BATCH_BYTES)
+
+    def finish(self) -> None:
+        """All frames so far are durable on return."""
+        self.writer.finish()
 
     def pack(self, batch: Batch) -> Packed:
         packed = Packed()
@@ -320,8 +280,27 @@ class Packer:
 
 
 def _read_at(descriptor: int, into: memoryview, offset: int) -> int:
-    """Bytes read: fewer than wanted at the file's end."""
+    """Bytes read: fewer than wanted at the file's end. What was not in the page cache is not left there: a large
+    capture must not push out what the warehouse works with.
+    """
     done = 0
-    while done < len(into) and (got := os.preadv(descriptor, [into[done:]], offset + done)):
+    while done < len(into):
+        piece = into[done : done + _FETCH_BYTES]
+        got = _read_cached(descriptor, piece, offset + done)
+        if got is None:
+            got = os.preadv(descriptor, [piece], offset + done)
+            os.posix_fadvise(descriptor, offset + done, got, os.POSIX_FADV_DONTNEED)
+        if not got:
+            break
         done += got
     return done
+
+
+def _read_cached(descriptor: int, into: memoryview, offset: int) -> int | None:
+    """Bytes read from the page cache alone; None where the next ones are not there, or the file system cannot tell."""
+    try:
+        return os.preadv(descriptor, [into], offset, os.RWF_NOWAIT)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EOPNOTSUPP):
+            return None
+        raise

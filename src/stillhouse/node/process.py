@@ -114,7 +114,8 @@ class Worker(Generic[Result]):
     def __init__(self, work: Callable[[Task, Line], Result], task: Task) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_main, args=(work, task, theirs), daemon=True)
+        # Not a daemon, which may have no processes of its own; the pipe's end is what ends it.
+        self._process = context.Process(target=_main, args=(work, task, theirs))
         self._process.start()
         theirs.close()
         self._heard = time.monotonic()

@@ -6,11 +6,13 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from stillhouse.domain.cluster import Node
 from stillhouse.errors import RepositoryDamaged, RestoreFailed
+from stillhouse.node.syncing import SyncedTree, sync
 from stillhouse.node.unpacking import Packs, write_file, write_small
 from stillhouse.postgres import server
 from stillhouse.repository import manifest, maps
@@ -80,12 +82,12 @@ def _restore(
     _check_space(home, task.expected_bytes)
     tablespaces.mkdir(mode=0o700)
     building.mkdir(mode=0o700)
-    restored = _Rebuild(task, building, tablespaces, Packs(store, keys), store, keys).run(on_progress)
-    _own(home, task.owner)
-    _sync_directories(building)
-    _sync_directories(tablespaces)
-    building.rename(final)
-    _sync_directories(home, deep=False)
+    with closing(SyncedTree(home)) as tree:
+        restored = _Rebuild(task, building, tablespaces, Packs(store, keys), store, keys).run(on_progress)
+        _own(home, task.owner)
+        tree.sync()
+        building.rename(final)
+        sync(home)
     return restored
 
 
@@ -244,13 +246,3 @@ def _own(home: Path, owner: tuple[int, int] | None) -> None:
     for directory, _, names in os.walk(home):
         for path in (directory, *(f"{directory}/{name}" for name in names)):
             os.chown(path, *owner, follow_symlinks=False)
-
-
-def _sync_directories(root: Path, *, deep: bool = True) -> None:
-    directories = [Path(directory) for directory, _, _ in os.walk(root)] if deep else [root]
-    for directory in directories:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

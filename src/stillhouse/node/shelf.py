@@ -4,13 +4,15 @@ import threading
 from collections import deque
 from collections.abc import Callable, Collection
 
-from stillhouse.node.packing import StoredPack
+from stillhouse.node.pack_writer import StoredPack
 from stillhouse.repository.keys import ClusterKeys
 from stillhouse.repository.manifest import Line, ManifestWriter
 from stillhouse.repository.maps import MapBuilder
 from stillhouse.storage.store import ObjectStore
 
-_MAP_BYTES = 1 << 20  # entries of small files share a map until it is this long
+# Entries of small files share a map until it is so long, or holds so many: a restore keeps a map's lines in memory.
+_MAP_BYTES = 1 << 20
+_MAP_FILES = 4096
 
 
 class PackLedger:
@@ -62,7 +64,7 @@ class MapShelf:
         """Give a file's bytes an entry; `line` goes to the manifest together with the map that holds it."""
         line["entry"] = add(self._open)
         self._lines.append(line)
-        if self._open.bytes >= _MAP_BYTES:
+        if self._open.bytes >= _MAP_BYTES or len(self._open) >= _MAP_FILES:
             self._shelve()
             self.store_ready()
 

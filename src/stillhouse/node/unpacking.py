@@ -1,5 +1,6 @@
 """From packs back to files: opens packs once, fetches neighbouring frames together, writes pages where they belong."""
 
+import errno
 import os
 import threading
 from collections import OrderedDict
@@ -19,6 +20,8 @@ from stillhouse.storage.store import ObjectStore
 _FETCH_BYTES = 8 << 20
 _OPEN_PACKS = 64
 _KEPT_FRAMES = 16
+_LARGE = 1 << 20
+_PUSH_BYTES = 16 << 20
 
 
 class Packs:
@@ -117,28 +120,64 @@ class Packs:
 
 
 def write_file(packs: Packs, loaded: Map, entry: PagesEntry | BytesEntry, target: Path, mode: int) -> int:
-    """Write one file from its map entry, fsynced; returns its size. Pages of zeros are left as holes."""
+    """Write one file from its map entry; returns its size. Pages of zeros are left as holes.
+
+    A large file is on the disk when this returns; small ones are left to who syncs the whole tree at the end.
+    """
     descriptor = _create(target, mode)
     try:
         if isinstance(entry, PagesEntry):
             size = len(entry.frame) * entry.page_size
-            _write_pages(packs, loaded, entry, descriptor)
+            stored = int(np.count_nonzero(entry.frame != HOLE)) * entry.page_size
         else:
             size = int(entry.extents[:, 2].sum())
-            _write_extents(packs, loaded, entry, descriptor)
-        os.ftruncate(descriptor, size)  # zeros at the end; set before writing it would slow every write down
-        os.fsync(descriptor)
+            stored = int(entry.extents[entry.extents[:, 0] != HOLE, 2].sum())
+        written = _Written(descriptor)
+        if stored > _LARGE and 2 * stored > size:
+            written.reserve(size)
+        if isinstance(entry, PagesEntry):
+            _write_pages(packs, loaded, entry, written)
+        else:
+            _write_extents(packs, loaded, entry, written)
+        if stored < size:  # zeros at the end; set before writing it would slow every write down
+            os.ftruncate(descriptor, size)
+        if stored > _LARGE:
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
     return size
 
 
+class _Written:
+    """A file being written, whose bytes go to the disk while more are decoded, and not only at its fsync."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._since = 0
+
+    def reserve(self, size: int) -> None:
+        """One allocation instead of one for every write; a disk that is too small says so at once."""
+        try:
+            os.posix_fallocate(self._descriptor, 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                raise
+
+    def write(self, content: memoryview, offset: int) -> None:
+        _write_at(self._descriptor, content, offset)
+        self._since += len(content)
+        if self._since >= _PUSH_BYTES:
+            # Starts writing back what is dirty, and lets go of what is written: neither memory nor the caches of
+            # others on this host fill with a restore.
+            os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            self._since = 0
+
+
 def write_small(content: bytes, target: Path, mode: int) -> None:
-    """A new file of bytes at hand, fsynced."""
+    """A new file of bytes at hand, to be synced with the whole tree."""
     descriptor = _create(target, mode)
     try:
         _write_at(descriptor, memoryview(content), 0)
-        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -164,7 +203,7 @@ def _write_at(descriptor: int, content: memoryview, offset: int) -> None:
         content, offset = content[written:], offset + written
 
 
-def _write_pages(packs: Packs, loaded: Map, entry: PagesEntry, descriptor: int) -> None:
+def _write_pages(packs: Packs, loaded: Map, entry: PagesEntry, written: _Written) -> None:
     order = np.argsort(entry.frame, kind="stable")
     frames, starts = np.unique(entry.frame[order], return_index=True)
     groups = np.split(order, starts[1:])
@@ -174,11 +213,11 @@ def _write_pages(packs: Packs, loaded: Map, entry: PagesEntry, descriptor: int) 
     plains = packs.frames([ref for ref, _ in order_of_packs])
     for (_, plain), (_, frame) in zip(plains, order_of_packs, strict=True):
         blocks = wanted[frame]
-        _write_runs(descriptor, plain, blocks, entry.slot[blocks], entry.page_size)
+        _write_runs(written, plain, blocks, entry.slot[blocks], entry.page_size)
 
 
 def _write_runs(
-    descriptor: int, plain: bytes, blocks: NDArray[np.intp], slots: NDArray[np.uint16], page_size: int
+    written: _Written, plain: bytes, blocks: NDArray[np.intp], slots: NDArray[np.uint16], page_size: int
 ) -> None:
     """Write pages of one frame; where blocks and slots both go up by one, a single write takes them all."""
     if int(slots.max()) >= len(plain) // page_size:
@@ -187,12 +226,10 @@ def _write_runs(
     view = memoryview(plain)
     for first, last in zip([0, *breaks.tolist()], [*breaks.tolist(), len(blocks)], strict=True):
         start = int(slots[first]) * page_size
-        _write_at(
-            descriptor, view[start : start + (last - first) * page_size], int(blocks[first]) * page_size
-        )
+        written.write(view[start : start + (last - first) * page_size], int(blocks[first]) * page_size)
 
 
-def _write_extents(packs: Packs, loaded: Map, entry: BytesEntry, descriptor: int) -> None:
+def _write_extents(packs: Packs, loaded: Map, entry: BytesEntry, written: _Written) -> None:
     at = 0
     spans = []
     for frame, offset, length in entry.extents.tolist():
@@ -203,4 +240,4 @@ def _write_extents(packs: Packs, loaded: Map, entry: BytesEntry, descriptor: int
     for (_, plain), (ref, offset, length, position) in zip(plains, spans, strict=True):
         if offset + length > min(len(plain), MAX_FRAME):
             raise RepositoryDamaged(f"a map names bytes beyond frame {ref.ordinal} of pack {ref.pack}")
-        _write_at(descriptor, memoryview(plain)[offset : offset + length], position)
+        written.write(memoryview(plain)[offset : offset + length], position)

@@ -93,9 +93,9 @@ class BackupSession:
             self.close()
             raise CaptureFailed(f"node {node.name} is a standby", hint="capture its primary")
 
-    def start(self) -> int:
-        """Enter backup mode by an immediate checkpoint; returns the start LSN."""
-        return parse_lsn(self._row("SELECT pg_catalog.pg_backup_start(%s, true)::text", self._label)[0])
+    def start(self, *, fast: bool = True) -> int:
+        """Enter backup mode by a checkpoint, at once or spread as the server spreads its own; the start LSN."""
+        return parse_lsn(self._row("SELECT pg_catalog.pg_backup_start(%s, %s)::text", self._label, fast)[0])
 
     def stop(self) -> Stopped:
         """Leave backup mode. Only if this returns, in the session that started, does the base count."""

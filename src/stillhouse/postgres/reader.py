@@ -38,10 +38,10 @@ class LocalReader:
 
     def _directory(self, path: str) -> Iterator[Entry]:
         try:
-            found = list(os.scandir(self._pgdata / path))
+            with os.scandir(self._pgdata / path) as found:
+                names = [entry.name for entry in found]
         except FileNotFoundError:
             return
-        names = [entry.name for entry in found]
         if layout.is_database_directory(path):
             names = layout.without_unlogged(names)
         else:
@@ -73,7 +73,10 @@ class LocalReader:
 
     def open(self, path: str) -> int:
         """File descriptor for `os.preadv`; raises FileNotFoundError when the file vanished since the listing."""
-        return os.open(self._pgdata / path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(self._pgdata / path, os.O_RDONLY | os.O_CLOEXEC)
+        # Reading ahead would bring pages into the cache of which nobody knows afterwards that they were not there.
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
+        return descriptor
 
     def read(self, path: str) -> bytes:
         return (self._pgdata / path).read_bytes()

@@ -18,10 +18,11 @@ import numpy as np
 from blake3 import blake3
 
 from stillhouse.clock import SystemClock
+from stillhouse.domain.care import Care
 from stillhouse.domain.choice import Changed
 from stillhouse.node.base import Base, Source
 from stillhouse.node.copying import Copy
-from stillhouse.node.packing import PackWriter
+from stillhouse.node.pack_writer import PackWriter
 from stillhouse.node.shelf import PackLedger
 from stillhouse.postgres.backup import Facts
 from stillhouse.postgres.reader import LocalReader
@@ -124,7 +125,7 @@ def capture(
 ) -> Stored:
     manifest, ledger = ManifestWriter(), PackLedger()
     reader, base = LocalReader(home, FACTS.tablespace_directory), Base(store, keys, PAGE, sources)
-    copy = Copy(reader, FACTS, 1, store, keys, manifest, ledger, 2, base)
+    copy = Copy(reader, FACTS, 1, store, keys, manifest, ledger, 2, base, Care())
     copy.run(lambda done: None)
     copy.add("global/pg_control", 0o600, b"control".ljust(8192, b"\0"))
     copy.add("@backup/backup_label", 0o600, b"START WAL LOCATION: 0/100028\n")

@@ -1,0 +1,312 @@
+"""Stillhouse beside the field's tools, in pairs on the same server: `make bench`.
+
+Each row is the median of the pairs' ratios (theirs / ours: above 1 we are better), with the least and the greatest.
+Same compression level, same number of workers, both synced; warm cache unless the row says cold.
+"""
+
+import argparse
+import json
+import platform
+import random
+import shutil
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+from measure import RESULTS, change_pages, make_table, tell
+from ours import Ours
+from rich.console import Console
+from rich.table import Table
+from rivals import BaseBackup, IncrementalBackup, PgBackRest, Restic, run
+from spent import Spent
+
+from stillhouse.domain.cluster import Node
+from stillhouse.warehouse import embedded
+from stillhouse.warehouse.embedded import Site
+from support import warehouses
+
+PG15 = Path("/usr/lib/postgresql/15/bin")
+MACHINE = f"{platform.machine()}, 2 cores"
+SHARE = 0.01
+
+Work = Callable[[], Spent]
+console = Console()
+
+
+@dataclass
+class Row:
+    name: str
+    peer: str
+    must: float
+    pairs: list[tuple[Spent, Spent]] = field(default_factory=list)
+
+    @property
+    def ratios(self) -> list[float]:
+        return [theirs.seconds / ours.seconds for ours, theirs in self.pairs]
+
+    def result(self) -> dict[str, Any]:
+        ours, theirs = ([pair[side] for pair in self.pairs] for side in (0, 1))
+        return {
+            "name": self.name,
+            "peer": self.peer,
+            "ratio": round(statistics.median(self.ratios), 3),
+            "ratio_min": round(min(self.ratios), 3),
+            "ratio_max": round(max(self.ratios), 3),
+            "must": self.must,
+            "runs": len(self.pairs),
+            "machine": MACHINE,
+            "date": datetime.now(UTC).date().isoformat(),
+            "ours": medians(ours),
+            "theirs": medians(theirs),
+        }
+
+
+def medians(runs: list[Spent]) -> dict[str, float]:
+    fields = [asdict(one) for one in runs]
+    return {name: round(statistics.median(one[name] for one in fields), 3) for name in fields[0]}
+
+
+def pair_up(
+    name: str,
+    peer: str,
+    must: float,
+    ours: Work,
+    theirs: Work,
+    runs: int,
+    before: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """Each pair in the other order than the one before; the first is for warming up."""
+    row = Row(name, peer, must)
+    for number in range(runs + 1):
+        before()
+        if number % 2:
+            pair = (ours(), theirs())
+        else:
+            second = theirs()
+            pair = (ours(), second)
+        if number:
+            row.pairs.append(pair)
+    result = row.result()
+    console.print(
+        f"{name}: {result['ratio']}x {peer} ({result['ratio_min']}-{result['ratio_max']}), must {must}"
+    )
+    return result
+
+
+def drop_caches() -> None:
+    Path("/proc/sys/vm/drop_caches").write_text("3")
+
+
+@contextmanager
+def bed(pg_bin: Path | None, workers: int = 2) -> Iterator[tuple[Site, Ours, Path]]:
+    place = Path(tempfile.mkdtemp(prefix="shb-", dir="/var/tmp"))
+    place.chmod(0o755)
+    site = embedded.open_site(place, pg_bin=pg_bin)
+    cluster = warehouses.build(site, 1)
+    try:
+        tell(
+            cluster.coordinator,
+            "ALTER SYSTEM SET autovacuum = off",
+            "ALTER SYSTEM SET max_wal_size = '8GB'",
+            "SELECT pg_reload_conf()",
+        )
+        yield site, Ours(site, cluster, place, workers), place
+    finally:
+        embedded.destroy(site, cluster.id)
+        shutil.rmtree(place)
+
+
+def fill_pgbench(site: Site, node: Node, scale: int) -> None:
+    programs = PG15 if PG15.exists() else site.binaries.directory
+    run(
+        site.binaries, programs / "pgbench", "-i", "-q", "-I", "dtGvp", "-s", str(scale), "-h", node.socket, "-p",
+        str(node.port), "-U", "stillhouse", "postgres",
+    )  # fmt: skip
+    tell(node, "CHECKPOINT")
+
+
+def on_15(scale: int, pages: int, runs: int, data: str) -> list[dict[str, Any]]:
+    """Full captures, restores, and incrementals by scan, on Debian's PostgreSQL 15."""
+    rows = []
+    with bed(PG15) as (site, ours, place):
+        node = ours.node
+        if data == "pgbench rows":
+            fill_pgbench(site, node, scale)
+        make_table(node, pages if data != "pgbench rows" else 20_000)
+        tell(node, "CHECKPOINT")
+        rest = PgBackRest(site.binaries, node, place)
+        tar = BaseBackup(site.binaries, node, place)
+        rows.append(pair_up(f"full, {data}", "pgBackRest 2.45", 1.3, ours.capture, rest.capture, runs))
+        rows.append(
+            pair_up(
+                f"full, {data}", "pg_basebackup server-zstd:1,workers=2", 0.8, ours.capture, tar.capture, runs
+            )
+        )
+        rows.append(
+            pair_up(
+                f"full, cold, {data}",
+                "pgBackRest 2.45",
+                1.3,
+                after(drop_caches, ours.capture),
+                after(drop_caches, rest.capture),
+                runs,
+            )
+        )
+        restic = Restic(node, place)
+        rows.append(pair_up(f"full, {data}", "restic", 1.3, ours.capture, restic.capture, max(runs // 2, 2)))
+        rest.capture()
+        rows.append(pair_up(f"restore, {data}", "pgBackRest 2.45", 1.4, ours.restore, rest.restore, runs))
+        ours.capture()
+        draw, held = random.Random(1), pages if data != "pgbench rows" else 20_000
+
+        def change() -> None:
+            change_pages(node, held, SHARE * 5 if data == "pgbench rows" else SHARE, draw)
+            tell(node, "CHECKPOINT")
+
+        rows.append(
+            pair_up(
+                f"incremental by scan, {data}",
+                "pgBackRest 2.45, PG 15",
+                2.0,
+                lambda: ours.capture(incremental=True),
+                lambda: rest.capture(incremental=True),
+                runs,
+                change,
+            )
+        )
+    return rows
+
+
+def after(first: Callable[[], None], work: Work) -> Work:
+    def both() -> Spent:
+        first()
+        return work()
+
+    return both
+
+
+def on_18(pages: int, runs: int) -> list[dict[str, Any]]:
+    """Incrementals by WAL summaries, on the PostgreSQL that comes with us."""
+    with bed(None) as (site, ours, place):
+        node = ours.node
+        make_table(node, pages)
+        tell(node, "CHECKPOINT")
+        ours.capture()
+        theirs = IncrementalBackup(site.binaries, node, place)
+        draw = random.Random(2)
+
+        def change() -> None:
+            theirs.full()
+            change_pages(node, pages, SHARE, draw)
+            tell(node, "CHECKPOINT")
+
+        return [
+            pair_up(
+                "incremental to a restorable snapshot, 1 % of pages",
+                "pg_basebackup --incremental + pg_combinebackup",
+                4.0,
+                lambda: ours.capture(incremental=True),
+                theirs.capture,
+                runs,
+                change,
+            )
+        ]
+
+
+def by_workers(pages: int, runs: int) -> list[dict[str, Any]]:
+    """The same full capture and restore by 1, 2 and 4 workers, each beside one."""
+    rows = []
+    with bed(None) as (_, ours, _place):
+        make_table(ours.node, pages)
+        tell(ours.node, "CHECKPOINT")
+
+        def with_workers(number: int, work: Callable[[Ours], Spent]) -> Work:
+            def do() -> Spent:
+                ours.workers = number
+                return work(ours)
+
+            return do
+
+        for what, work in (("full", Ours.capture), ("restore", Ours.restore)):
+            for number in (2, 4):
+                rows.append(
+                    pair_up(
+                        f"{what}, {number} workers",
+                        "1 worker",
+                        1.0,
+                        with_workers(number, work),
+                        with_workers(1, work),
+                        runs,
+                    )
+                )
+    return rows
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    table = Table("work", "peer", "ratio", "least-greatest", "must", "ours s / CPU s / MiB / MB", "theirs")
+    for row in rows:
+        table.add_row(
+            row["name"], row["peer"], f"{row['ratio']:.2f}", f"{row['ratio_min']:.2f}-{row['ratio_max']:.2f}",
+            f"{row['must']:g}", cost(row["ours"]), cost(row["theirs"]),
+        )  # fmt: skip
+    console.print(table)
+
+
+def cost(spent: dict[str, float]) -> str:
+    return (
+        f"{spent['seconds']:.2f} / {spent['cpu_seconds']:.2f} / {spent['peak_bytes'] / 2**20:.0f}"
+        f" / {spent['stored_bytes'] / 1e6:.0f}"
+    )
+
+
+def draw_plot(rows: list[dict[str, Any]], target: Path) -> None:
+    mpl.use("Agg")
+    figure, axes = plt.subplots(figsize=(10, 0.5 * len(rows) + 1.5), layout="constrained")
+    names = [f"{row['name']}\nagainst {row['peer']}" for row in rows]
+    places = range(len(rows))
+    ratios = [row["ratio"] for row in rows]
+    spread = [
+        [row["ratio"] - row["ratio_min"] for row in rows],
+        [row["ratio_max"] - row["ratio"] for row in rows],
+    ]
+    axes.barh(places, ratios, xerr=spread, color="tab:blue", ecolor="0.4", capsize=2)
+    axes.scatter(
+        [row["must"] for row in rows], places, marker="|", s=260, color="tab:red", label="must", zorder=3
+    )
+    axes.axvline(1, color="0.5", linewidth=0.8)
+    axes.set_yticks(places, names, fontsize=7)
+    axes.invert_yaxis()
+    axes.set_xlabel("times faster than the peer (median of the pairs, least and greatest)")
+    axes.legend()
+    figure.savefig(target, dpi=130)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--scale", type=int, default=150, help="pgbench scale")
+    parser.add_argument("--pages", type=int, default=320_000, help="pages of the table that compresses 2:1")
+    parser.add_argument("--only", nargs="*", choices=("pgbench", "half", "incremental", "workers"))
+    options = parser.parse_args()
+    parts: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        "pgbench": lambda: on_15(options.scale, options.pages, options.runs, "pgbench rows"),
+        "half": lambda: on_15(options.scale, options.pages, options.runs, "2:1 data"),
+        "incremental": lambda: on_18(options.pages, options.runs),
+        "workers": lambda: by_workers(options.pages // 2, max(options.runs - 2, 2)),
+    }
+    rows = [row for name in options.only or parts for row in parts[name]()]
+    show(rows)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "latest.json").write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+    draw_plot(rows, RESULTS / "latest.png")
+
+
+if __name__ == "__main__":
+    main()

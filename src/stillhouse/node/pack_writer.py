@@ -1,0 +1,79 @@
+"""Frames into packs: one pack is filled while the one before is on its way to the store."""
+
+import uuid
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from stillhouse.domain.ids import new_hex
+from stillhouse.repository import layout, sealed
+from stillhouse.repository.container import ContainerWriter, Kind, Type
+from stillhouse.repository.keys import ClusterKeys
+from stillhouse.repository.maps import FrameRef
+from stillhouse.storage.store import ObjectStore
+
+PACK_BYTES = 32 << 20
+# What compresses to next to nothing would hardly ever fill a pack, and the lines of its files wait in memory till then.
+PACK_FRAMES = 512
+
+
+@dataclass(frozen=True)
+class StoredPack:
+    """A durable pack as a manifest names it; `index` is the offset of its index."""
+
+    id: str
+    size: int
+    index: int
+    hash: str
+
+
+class PackWriter:
+    """Writes frames into one pack after another. Of each writer at most two packs are in memory.
+
+    A pack is told of when it is durable. What its storing failed of is raised by a later `add` or by `finish`.
+    """
+
+    def __init__(self, store: ObjectStore, keys: ClusterKeys, on_pack: Callable[[StoredPack], None]) -> None:
+        self._store, self._keys, self._on_pack = store, keys, on_pack
+        self._open: tuple[str, ContainerWriter] | None = None
+        self._storing: Future[None] | None = None
+        self._pool: ThreadPoolExecutor | None = None
+
+    def add(self, plain: bytes | memoryview, kind: Kind, page_size: int = 0) -> FrameRef:
+        if self._open is None:
+            pack_id = new_hex()
+            self._open = pack_id, ContainerWriter(self._keys, Type.PACK, uuid.UUID(pack_id))
+        pack_id, writer = self._open
+        ref = FrameRef(pack_id, writer.add(plain, kind, page_size))
+        if writer.size >= PACK_BYTES or writer.frames >= PACK_FRAMES:
+            self._send()
+        return ref
+
+    def digest(self, piece: bytes | memoryview) -> str:
+        return self._keys.digest(piece)
+
+    def finish(self) -> None:
+        """Every frame so far is durable on return."""
+        self._send()
+        self._await_stored()
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+
+    def _send(self) -> None:
+        """Let the open pack, if any, be stored beside what comes next; a store that lags holds us up here."""
+        self._await_stored()
+        if self._open is not None:
+            self._pool = self._pool or ThreadPoolExecutor(1, "store")
+            self._storing = self._pool.submit(self._store_pack, *self._open)
+            self._open = None
+
+    def _await_stored(self) -> None:
+        if self._storing is not None:
+            storing, self._storing = self._storing, None
+            storing.result()
+
+    def _store_pack(self, pack_id: str, writer: ContainerWriter) -> None:
+        key = layout.pack(str(self._keys.cluster), pack_id)
+        stored = sealed.create(self._store, key, pack_id, writer.finish())
+        self._on_pack(StoredPack(pack_id, stored.size, writer.index, stored.hash))

@@ -1,0 +1,113 @@
+"""A packer in a process of its own, for large captures.
+
+Checksums and fingerprints are many short native calls, for which threads of one process take the interpreter's lock
+from one another: two processes pack a quarter more than two threads. But one costs a third of a second of imports.
+"""
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+from stillhouse.errors import CaptureInterrupted, StillhouseError
+from stillhouse.node.pack_writer import PackWriter, StoredPack
+from stillhouse.node.packing import Batch, Packed, Packer
+from stillhouse.postgres.reader import LocalReader
+from stillhouse.repository.keys import ClusterKeys
+from stillhouse.storage.store import ObjectStore
+
+_END_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class PackerPlan:
+    """What it takes to make a packer, here or elsewhere; `Packer` says what each is."""
+
+    reader: LocalReader
+    store: ObjectStore
+    keys: ClusterKeys
+    page_size: int
+    start_lsn: int
+    checksums: bool
+
+    def packer(self, on_pack: Callable[[StoredPack], None]) -> Packer:
+        writer = PackWriter(self.store, self.keys, on_pack)
+        return Packer(self.reader, writer, self.page_size, self.start_lsn, checksums=self.checksums)
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """`packs` became durable since the answer before."""
+
+    packed: Packed | None
+    packs: list[StoredPack]
+    error: StillhouseError | OSError | None = None
+
+
+class PackingProcess:
+    """Does what a `Packer` does; to be used by one thread."""
+
+    def __init__(self, plan: PackerPlan, on_pack: Callable[[StoredPack], None]) -> None:
+        self._on_pack = on_pack
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(plan, theirs), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def pack(self, batch: Batch) -> Packed:
+        packed = self._ask(batch)
+        assert packed is not None, "a batch has an outcome"
+        return packed
+
+    def finish(self) -> None:
+        """All frames so far are durable on return."""
+        self._ask(None)
+
+    def end(self) -> None:
+        """End the process, whatever it does; frames that were not finished are lost."""
+        self._pipe.close()
+        self._process.terminate()
+        self._process.join(_END_SECONDS)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+    def _ask(self, batch: Batch | None) -> Packed | None:
+        try:
+            self._pipe.send(batch)
+            answer: _Answer = self._pipe.recv()
+        except (EOFError, OSError):
+            self._process.join(_END_SECONDS)
+            raise CaptureInterrupted(
+                f"a packing process ended with {self._process.exitcode}", hint="another attempt follows"
+            ) from None
+        for pack in answer.packs:
+            self._on_pack(pack)
+        if answer.error is not None:
+            raise answer.error
+        return answer.packed
+
+
+def _serve(plan: PackerPlan, pipe: Connection) -> None:
+    """Pack what comes until the pipe ends: when whoever asks is gone, nobody wants the frames."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for those above to judge
+    packs: deque[StoredPack] = deque()
+    packer = plan.packer(packs.append)
+    with suppress(EOFError, OSError):
+        while True:
+            batch = pipe.recv()
+            packed, failure = None, None
+            try:
+                if batch is None:
+                    packer.finish()
+                else:
+                    packed = packer.pack(batch)
+            except (StillhouseError, OSError) as error:
+                failure = error
+            pipe.send(_Answer(packed, [packs.popleft() for _ in range(len(packs))], failure))
+    os._exit(0)  # without waiting for what is being stored

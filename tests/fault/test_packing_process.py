@@ -1,0 +1,106 @@
+"""Packing in processes of their own: the same bytes, and nothing left behind when one of the parties is gone."""
+
+import multiprocessing
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stillhouse.domain.care import Care
+from stillhouse.domain.ids import new_uuid
+from stillhouse.errors import CaptureInterrupted, StoreUnavailable
+from stillhouse.node.base import Base
+from stillhouse.node.copying import Copy
+from stillhouse.node.pack_writer import StoredPack
+from stillhouse.node.packing import Batch, PageRun
+from stillhouse.node.packing_process import PackerPlan, PackingProcess
+from stillhouse.node.shelf import PackLedger
+from stillhouse.postgres.reader import LocalReader
+from stillhouse.repository.keys import ClusterKeys, Kek, create_or_open
+from stillhouse.repository.manifest import ManifestWriter
+from stillhouse.storage.open import open_store
+from stillhouse.storage.store import ObjectStore
+from support import fake_tree
+from support.fake_tree import FACTS, PAGE
+from support.writers import until
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    fake_tree.make(tmp_path / "home", seed=1)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ObjectStore:
+    return open_store(tmp_path / "repository")
+
+
+@pytest.fixture
+def keys(store: ObjectStore) -> ClusterKeys:
+    return create_or_open(store, Kek(bytes(32)), new_uuid())
+
+
+@pytest.fixture(autouse=True)
+def no_process_is_left() -> Iterator[None]:
+    yield
+    until(lambda: not multiprocessing.active_children(), 10)
+
+
+def plan_for(home: Path, store: ObjectStore, keys: ClusterKeys) -> PackerPlan:
+    return PackerPlan(LocalReader(home, FACTS.tablespace_directory), store, keys, PAGE, 1, checksums=False)
+
+
+def a_batch() -> Batch:
+    return Batch(runs=(PageRun(0, "base/1/20000", np.arange(3, dtype=np.uint32), 0),))
+
+
+def test_what_processes_pack_comes_back_byte_for_byte(
+    tmp_path: Path, home: Path, store: ObjectStore, keys: ClusterKeys
+) -> None:
+    stored, ledger, _ = fake_tree.capture(home, store, keys, in_processes=True)
+    assert len(ledger.packs) >= 2, "each process wrote packs of its own"
+    fake_tree.rebuild(tmp_path / "clone", stored, store, keys)
+    rebuilt = fake_tree.tree(tmp_path / "clone" / "pgdata")
+    assert {path: rebuilt.get(path) for path in fake_tree.tree(home)} == fake_tree.tree(home)
+
+
+def test_a_packing_process_that_is_killed_ends_the_attempt_and_the_others(
+    home: Path, store: ObjectStore, keys: ClusterKeys
+) -> None:
+    reader, ledger = LocalReader(home, FACTS.tablespace_directory), PackLedger()
+    with closing(ManifestWriter()) as writer, closing(Base(store, keys, PAGE, ())) as base:
+        copy = Copy(reader, FACTS, 1, store, keys, writer, ledger, 2, base, Care(), in_processes=True)
+
+        def kill_one(done: int) -> None:
+            os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
+
+        with closing(copy), pytest.raises(CaptureInterrupted, match="a packing process ended"):
+            copy.run(kill_one)
+
+
+def test_a_packing_process_ends_when_nobody_asks_any_more(
+    home: Path, store: ObjectStore, keys: ClusterKeys
+) -> None:
+    packs: list[StoredPack] = []
+    process = PackingProcess(plan_for(home, store, keys), packs.append)
+    process.pack(a_batch())
+    process._pipe.close()  # as the kernel does when whoever asked was killed
+    until(lambda: not multiprocessing.active_children(), 10)
+
+
+def test_a_failing_store_is_told_as_what_it_is(
+    tmp_path: Path, home: Path, store: ObjectStore, keys: ClusterKeys
+) -> None:
+    process = PackingProcess(plan_for(home, store, keys), lambda pack: None)
+    (home / "base/1/20000").write_bytes(os.urandom(3 * PAGE))
+    process.pack(a_batch())
+    shutil.rmtree(tmp_path / "repository")
+    with pytest.raises(StoreUnavailable):
+        process.finish()
+    process.end()
