@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format lock bench-growth bench-proportion
+.PHONY: demo test check format lock api-docs bench-growth bench-proportion
 
 # uv when present (fast), else the standard library's venv and pip: both install exactly the lock file.
 $(VENV)/.ready: requirements-dev.lock pyproject.toml
@@ -45,6 +45,10 @@ check: $(VENV)/.ready
 format: $(VENV)/.ready
 	@$(BIN)/ruff format src tests examples bench
 	@$(BIN)/ruff check --fix src tests examples bench
+
+# The tables of docs/api.md, from the routes.
+api-docs: $(VENV)/.ready
+	@PYTHONPATH=tests $(BIN)/python -m support.api_page
 
 # Re-resolves every dependency; the files hold hashes, so a changed upload is refused.
 lock:
