@@ -101,6 +101,11 @@ def answer(error: StillhouseError, operation: str, request_id: str) -> tuple[int
     return status, body
 
 
+def every_answer() -> set[tuple[int, str]]:
+    """Every status and code that an error is answered with."""
+    return {*_CODES.values(), *_CODES_OF_OPERATION.values()}
+
+
 def codes_of(status: int, operation: str) -> list[str]:
     """Every code that `operation` may answer with under this status, in order."""
     codes = {code for answered, code in _CODES.values() if answered == status}

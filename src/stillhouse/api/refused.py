@@ -26,6 +26,7 @@ for _one in REFUSED:
         _refusing(_one),
         methods=[_one.method],
         operation_id=_one.operation,
+        status_code=400,
         description=f"Refused: {_one.note}.",
         response_model=None,
     )
