@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format lock api-docs bench-growth bench-proportion
+.PHONY: demo test check format lock api-docs fuzz-api bench-growth bench-proportion
 
 # uv when present (fast), else the standard library's venv and pip: both install exactly the lock file.
 $(VENV)/.ready: requirements-dev.lock pyproject.toml
@@ -45,6 +45,10 @@ check: $(VENV)/.ready
 format: $(VENV)/.ready
 	@$(BIN)/ruff format src tests examples bench
 	@$(BIN)/ruff check --fix src tests examples bench
+
+# Bad requests against the API in this process; SEED=n repeats a run.
+fuzz-api: $(VENV)/.ready
+	@PYTHONPATH=tests $(BIN)/python -m support.fuzz_api $(if $(SEED),--seed $(SEED))
 
 # The tables of docs/api.md, from the routes.
 api-docs: $(VENV)/.ready

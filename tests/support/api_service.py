@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+from starlette.types import ASGIApp
 
 from stillhouse import log
 from stillhouse.api.app import create_app
@@ -177,6 +178,11 @@ class Service:
 
     def plant_bug_in_authentication(self) -> None:
         self.plant_bug("no key today", good_calls=0)
+
+
+def app_of(service: Service) -> ASGIApp:
+    """The application that the service's endpoint answers with."""
+    return create_app(service.control, is_shutting_down=service.shutting_down.is_set)
 
 
 @contextmanager
