@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format lock api-docs fuzz-api bench-growth bench-proportion
+.PHONY: demo test check format lock api-docs fuzz-api fuzz-openapi bench-growth bench-proportion
 
 # uv when present (fast), else the standard library's venv and pip: both install exactly the lock file.
 $(VENV)/.ready: requirements-dev.lock pyproject.toml
@@ -49,6 +49,10 @@ format: $(VENV)/.ready
 # Bad requests against the API in this process; SEED=n repeats a run.
 fuzz-api: $(VENV)/.ready
 	@PYTHONPATH=tests $(BIN)/python -m support.fuzz_api $(if $(SEED),--seed $(SEED))
+
+# The API against its OpenAPI document; SEED=n repeats a run.
+fuzz-openapi: $(VENV)/.ready
+	@PYTHONPATH=tests $(BIN)/python -m support.fuzz_openapi $(if $(SEED),--seed $(SEED))
 
 # The tables of docs/api.md, from the routes.
 api-docs: $(VENV)/.ready
