@@ -13,6 +13,7 @@ from support.api_client import Answer
 from support.api_page import routed
 from support.api_service import Service, serving_service
 from support.api_shapes import shape
+from support.api_tour import Tour
 from support.golden import example
 
 Document = dict[str, Any]
@@ -33,7 +34,7 @@ def document(service: Service) -> Document:
 
 @pytest.fixture(scope="module")
 def tour(service: Service) -> dict[str, Answer]:
-    return api_tour.take(service)
+    return api_tour.take(Tour(service))
 
 
 def operations(document: Document) -> list[tuple[str, Document]]:

@@ -27,8 +27,9 @@ class Tour:
         return answer.json
 
 
-def take(service: Service) -> dict[str, Answer]:
-    tour = Tour(service)
+def take(tour: Tour) -> dict[str, Answer]:
+    """Everything is asked through `tour`, so that another client than ours can be sent round."""
+    service = tour.service
     source = service.add_cluster()
     with service.control.database.transaction() as transaction:
         facts: dict[str, object] = {
