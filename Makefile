@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format lock bench bench-growth bench-proportion
+.PHONY: demo test check format lock api-docs fuzz-api fuzz-openapi bench bench-growth bench-proportion
 
 # uv when present (fast), else the standard library's venv and pip: both install exactly the lock file.
 $(VENV)/.ready: requirements-dev.lock pyproject.toml
@@ -45,6 +45,18 @@ check: $(VENV)/.ready
 format: $(VENV)/.ready
 	@$(BIN)/ruff format src tests examples bench
 	@$(BIN)/ruff check --fix src tests examples bench
+
+# Bad requests against the API in this process; SEED=n repeats a run.
+fuzz-api: $(VENV)/.ready
+	@PYTHONPATH=tests $(BIN)/python -m support.fuzz_api $(if $(SEED),--seed $(SEED))
+
+# The API against its OpenAPI document; SEED=n repeats a run.
+fuzz-openapi: $(VENV)/.ready
+	@PYTHONPATH=tests $(BIN)/python -m support.fuzz_openapi $(if $(SEED),--seed $(SEED))
+
+# The tables of docs/api.md, from the routes.
+api-docs: $(VENV)/.ready
+	@PYTHONPATH=tests $(BIN)/python -m support.api_page
 
 # Re-resolves every dependency; the files hold hashes, so a changed upload is refused.
 lock:

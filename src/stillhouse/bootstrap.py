@@ -32,6 +32,8 @@ _FLOWS = {
     "restore_node": restore_cluster.restore_node,
     "provision_cluster": cluster_flows.provision_cluster,
     "restart_cluster": cluster_flows.restart_cluster,
+    "stop_cluster": cluster_flows.stop_cluster,
+    "start_cluster": cluster_flows.start_cluster,
     "delete_cluster": cluster_flows.delete_cluster,
     "delete_snapshot": cluster_flows.delete_snapshot,
 }

@@ -1,10 +1,11 @@
 """The one tree of errors: what went wrong, whether trying again helps, and what a person can do.
 
     StillhouseError
-      InvalidInput 400          BodyMissing
+      InvalidInput 400          BodyMissing, NotOffered
       Unauthenticated 401       TokenExpired
       Forbidden 403             NotPermitted, StateForbids
-      NotFound 404              ClusterUnknown, SnapshotUnknown, ApiUnknown
+      NotFound 404              ClusterUnknown, SnapshotUnknown, DatabaseUnknown, OperationUnknown,
+                                ApiUnknown
       Conflict 409              NameTaken, ClusterBusy, DataDirectoryInUse
       InternalError 500         RepositoryDamaged, ObjectMissing, CaptureFailed, RestoreFailed,
                                 ProvisionFailed, ProofFailed, Cancelled
@@ -40,6 +41,12 @@ class InvalidInput(StillhouseError):
 
 class BodyMissing(InvalidInput):
     code = "input.empty"
+
+
+class NotOffered(InvalidInput):
+    """The API has this operation, but on one's own host it can mean nothing."""
+
+    code = "not-offered"
 
 
 class Unauthenticated(StillhouseError):
@@ -85,6 +92,16 @@ class ClusterUnknown(NotFound):
 
 class SnapshotUnknown(NotFound):
     code = "snapshot.unknown"
+
+
+class DatabaseUnknown(NotFound):
+    code = "database.unknown"
+
+
+class OperationUnknown(NotFound):
+    """No job of this id, or no task of this kind, that the caller's project ever had."""
+
+    code = "operation.unknown"
 
 
 class ApiUnknown(NotFound):

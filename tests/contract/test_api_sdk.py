@@ -146,9 +146,9 @@ def test_a_refusal_is_read_with_status_code_message_and_request_id(
 
 
 def test_an_operation_not_offered_does_not_exist(sdk: Any) -> None:
-    from huaweicloudsdkdws.v2 import ListQuotasRequest
+    from huaweicloudsdkdws.v2 import ListAlarmConfigsRequest
 
-    assert_raises(404, "APIGW.0101", sdk.list_quotas, ListQuotasRequest())
+    assert_raises(404, "APIGW.0101", sdk.list_alarm_configs, ListAlarmConfigsRequest())
 
 
 def test_a_failure_of_the_server_is_read_as_one(sdk: Any, service: Service) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+from starlette.types import ASGIApp
 
 from stillhouse import log
 from stillhouse.api.app import create_app
@@ -36,6 +37,8 @@ FLOWS = (
     "provision_cluster",
     "restore_cluster",
     "restart_cluster",
+    "start_cluster",
+    "stop_cluster",
     "delete_cluster",
     "create_snapshot",
     "delete_snapshot",
@@ -177,6 +180,11 @@ class Service:
         self.plant_bug("no key today", good_calls=0)
 
 
+def app_of(service: Service) -> ASGIApp:
+    """The application that the service's endpoint answers with."""
+    return create_app(service.control, is_shutting_down=service.shutting_down.is_set)
+
+
 @contextmanager
 def serving_service(data: Path) -> Iterator[Service]:
     log.configure("INFO")
@@ -197,7 +205,7 @@ def serving_service(data: Path) -> Iterator[Service]:
     shutting_down = threading.Event()
     key = create_access_key(control, PROJECT)
     app = create_app(control, is_shutting_down=shutting_down.is_set)
-    with serving(app) as endpoint, httpx.Client(timeout=30) as http:
+    with serving(app) as endpoint, httpx.Client(timeout=30, verify=False) as http:
         client = SignedClient(endpoint, PROJECT, key.access_key, key.secret_key, http)
         yield Service(endpoint, control, client, switchboard, data, shutting_down)
     database.close()

@@ -29,6 +29,8 @@ FLOWS = (
     "delete_snapshot",
     "delete_cluster",
     "restart_cluster",
+    "start_cluster",
+    "stop_cluster",
 )
 
 

@@ -1,6 +1,7 @@
 """The DWS API as one ASGI application."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NoReturn
 
 from fastapi import FastAPI, Request
@@ -10,18 +11,39 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from stillhouse import __version__
-from stillhouse.api import clusters, identity, own, snapshots
+from stillhouse.api import (
+    clusters,
+    clusters_more,
+    databases,
+    document,
+    host,
+    identity,
+    own,
+    refused,
+    snapshots,
+    work,
+)
 from stillhouse.api.errors import invalid_input
 from stillhouse.api.middleware import Gateway
 from stillhouse.api.routing import routes_of
 from stillhouse.control.context import Control
 from stillhouse.errors import ApiUnknown, InvalidInput
 
-_ROUTERS = (snapshots.routes, clusters.routes, own.routes, identity.routes)
+_ROUTERS = (
+    snapshots.routes,
+    clusters.routes,
+    clusters_more.routes,
+    host.routes,
+    work.routes,
+    databases.routes,
+    identity.routes,
+    refused.routes,
+    own.routes,
+)
 
 
 def published_routes() -> list[APIRoute]:
-    """The routes of every operation that is answered."""
+    """The routes of every operation that is answered, with success or with why not."""
     return routes_of(*_ROUTERS)
 
 
@@ -36,6 +58,7 @@ def create_app(control: Control, *, is_shutting_down: Callable[[], bool]) -> ASG
     app.add_api_route("/healthz", _healthz, methods=["GET", "HEAD"], include_in_schema=False)
     for router in _ROUTERS:
         app.include_router(router)
+    app.openapi = partial(document.complete, app)  # type: ignore[method-assign]
     # The gateway answers all errors; the framework's own answers would only differ in shape.
     app.add_exception_handler(RequestValidationError, _refuse_invalid)
     app.add_exception_handler(HTTPException, _refuse_unrouted)

@@ -1,6 +1,11 @@
 """The cluster operations of the DWS API, and RestoreCluster, which makes a cluster of a snapshot."""
 
+from typing import Annotated
+
+from fastapi import Query
+
 from stillhouse.api import render
+from stillhouse.api.answers import ClusterCreated, ClusterDetails, ClusterRestored, Clusters, Nothing
 from stillhouse.api.models import (
     ClusterId,
     ClusterToCreate,
@@ -12,16 +17,21 @@ from stillhouse.api.models import (
     SnapshotId,
 )
 from stillhouse.api.render import Json
-from stillhouse.api.routing import ControlOf, router
-from stillhouse.control import clusters
+from stillhouse.api.routing import ControlOf, answers, router
+from stillhouse.control import clusters, work
 from stillhouse.domain import names
+from stillhouse.domain.cluster import Task
 
 routes = router()
 
 _EVERY_ENTERPRISE_PROJECT = "all_granted_eps"
 
 
-@routes.post("/v1.0/{project_id}/clusters", operation_id="CreateCluster")
+@routes.post(
+    "/v1.0/{project_id}/clusters",
+    operation_id="CreateCluster",
+    **answers(ClusterCreated, "Accepted; the cluster is being made"),
+)
 def create_cluster(control: ControlOf, project_id: str, body: CreateClusterRequest) -> Json:
     wanted = body.cluster
     request = clusters.ClusterRequest(
@@ -35,18 +45,32 @@ def create_cluster(control: ControlOf, project_id: str, body: CreateClusterReque
     return {"cluster": {"id": clusters.request_cluster(control, project_id, request)}}
 
 
-@routes.post("/v1.0/{project_id}/snapshots/{snapshot_id}/actions", operation_id="RestoreCluster")
+@routes.post(
+    "/v1.0/{project_id}/snapshots/{snapshot_id}/actions",
+    operation_id="RestoreCluster",
+    **answers(ClusterRestored, "Accepted; a new cluster is being made of the snapshot"),
+)
 def restore_cluster(
     control: ControlOf, project_id: str, snapshot_id: SnapshotId, body: RestoreClusterRequest
 ) -> Json:
     wanted = body.restore
     request = clusters.RestoreRequest(name=wanted.name, port=_port(wanted), facts=_facts(wanted))
-    return {"cluster": {"id": clusters.request_restore(control, project_id, snapshot_id, request)}}
+    cluster_id = clusters.request_restore(control, project_id, snapshot_id, request)
+    return {
+        "cluster": {"id": cluster_id},
+        "job_id": render.job_id(work.job_of(control, cluster_id, Task.RESTORING)),
+    }
 
 
-@routes.get("/v1.0/{project_id}/clusters", operation_id="ListClusters")
+@routes.get(
+    "/v1.0/{project_id}/clusters",
+    operation_id="ListClusters",
+    **answers(Clusters, "The project's clusters, the newest first"),
+)
 def list_clusters(
-    control: ControlOf, project_id: str, enterprise_project_id: str = _EVERY_ENTERPRISE_PROJECT
+    control: ControlOf,
+    project_id: str,
+    enterprise_project_id: Annotated[str, Query(max_length=255)] = _EVERY_ENTERPRISE_PROJECT,
 ) -> Json:
     shown = [render.cluster_in_list(cluster) for cluster in clusters.list_clusters(control, project_id)]
     if enterprise_project_id != _EVERY_ENTERPRISE_PROJECT:
@@ -54,12 +78,20 @@ def list_clusters(
     return {"clusters": shown, "count": len(shown)}
 
 
-@routes.get("/v1.0/{project_id}/clusters/{cluster_id}", operation_id="ListClusterDetails")
+@routes.get(
+    "/v1.0/{project_id}/clusters/{cluster_id}",
+    operation_id="ListClusterDetails",
+    **answers(ClusterDetails, "The cluster"),
+)
 def show_cluster(control: ControlOf, project_id: str, cluster_id: ClusterId) -> Json:
     return {"cluster": render.cluster_detail(clusters.get_cluster(control, project_id, cluster_id))}
 
 
-@routes.delete("/v1.0/{project_id}/clusters/{cluster_id}", operation_id="DeleteCluster", status_code=202)
+@routes.delete(
+    "/v1.0/{project_id}/clusters/{cluster_id}",
+    operation_id="DeleteCluster",
+    **answers(Nothing, "Accepted; the cluster is being deleted", 202),
+)
 def delete_cluster(
     control: ControlOf, project_id: str, cluster_id: ClusterId, body: DeleteClusterRequest
 ) -> Json:
@@ -67,7 +99,11 @@ def delete_cluster(
     return {}
 
 
-@routes.post("/v1.0/{project_id}/clusters/{cluster_id}/restart", operation_id="RestartCluster")
+@routes.post(
+    "/v1.0/{project_id}/clusters/{cluster_id}/restart",
+    operation_id="RestartCluster",
+    **answers(Nothing, "Accepted; the cluster's servers start anew"),
+)
 def restart_cluster(
     control: ControlOf, project_id: str, cluster_id: ClusterId, body: RestartClusterRequest | None = None
 ) -> Json:

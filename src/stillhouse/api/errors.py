@@ -9,10 +9,13 @@ from stillhouse.errors import (
     ClusterBusy,
     ClusterUnknown,
     Conflict,
+    DatabaseUnknown,
     Forbidden,
     InvalidInput,
     NameTaken,
     NotFound,
+    NotOffered,
+    OperationUnknown,
     SnapshotUnknown,
     StateForbids,
     StillhouseError,
@@ -52,6 +55,7 @@ _CODES: dict[type[StillhouseError], tuple[int, str]] = {
     StillhouseError: (500, "DWS.0005"),
     InvalidInput: (400, "DWS.0001"),
     BodyMissing: (400, "DWS.0006"),
+    NotOffered: (400, "DWS.5095"),
     BodyTooLarge: (413, "APIGW.0201"),
     UriTooLong: (414, "APIGW.0201"),
     HeadersTooLarge: (494, "APIGW.0201"),
@@ -63,6 +67,8 @@ _CODES: dict[type[StillhouseError], tuple[int, str]] = {
     ApiUnknown: (404, "APIGW.0101"),
     ClusterUnknown: (404, "DWS.0047"),
     SnapshotUnknown: (400, "DWS.5149"),
+    DatabaseUnknown: (400, "DWS.5172"),
+    OperationUnknown: (400, "DWS.5212"),
     Conflict: (409, "DWS.0011"),
     ClusterBusy: (409, "DWS.0011"),
     NameTaken: (409, "DWS.5050"),
@@ -73,6 +79,7 @@ _CODES: dict[type[StillhouseError], tuple[int, str]] = {
 # published code; DWS.5039 ("parameter duplicate") says what happened.
 _CODES_OF_OPERATION: dict[tuple[str, type[StillhouseError]], tuple[int, str]] = {
     ("CreateSnapshot", NameTaken): (400, "DWS.5039"),
+    ("CheckSnapshot", NameTaken): (400, "DWS.5039"),
     ("DeleteSnapshot", SnapshotUnknown): (400, "DWS.0001"),
 }
 
@@ -94,6 +101,22 @@ def answer(error: StillhouseError, operation: str, request_id: str) -> tuple[int
         error_code=code, error_msg=text, errCode=code, externalMessage=text, request_id=request_id
     )
     return status, body
+
+
+def every_answer() -> set[tuple[int, str]]:
+    """Every status and code that an error is answered with."""
+    return {*_CODES.values(), *_CODES_OF_OPERATION.values()}
+
+
+def codes_of(status: int, operation: str) -> list[str]:
+    """Every code that `operation` may answer with under this status, in order."""
+    codes = {code for answered, code in _CODES.values() if answered == status}
+    own = {
+        code
+        for (of, _), (answered, code) in _CODES_OF_OPERATION.items()
+        if (of, answered) == (operation, status)
+    }
+    return sorted(codes | own)
 
 
 def invalid_input(error: RequestValidationError) -> InvalidInput:

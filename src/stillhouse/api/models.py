@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
+from stillhouse.control.tags import MOST as MOST_TAGS
 from stillhouse.domain import ids
 from stillhouse.errors import SnapshotUnknown
 
@@ -46,6 +47,8 @@ ClusterId = Annotated[str, AfterValidator(_cluster_id)]
 SnapshotId = Annotated[str, AfterValidator(_snapshot_id)]
 Limit = Annotated[int, Field(strict=True, ge=1, le=_INT32_MAX), BeforeValidator(_decimal)]
 Offset = Annotated[int, Field(strict=True, ge=0, le=_INT32_MAX), BeforeValidator(_decimal)]
+# A number that some clients send as text.
+DecimalText = Annotated[int, Field(strict=True, ge=0, le=_INT32_MAX), BeforeValidator(_decimal)]
 SortKey = Literal["name", "started", "finished", "size", "status", "type"]
 SortDirection = Literal["asc", "desc"]
 # Facts the service only gives back; bounded so that nobody stores a book in one.
@@ -64,6 +67,10 @@ class SnapshotToCreate(Request):
 
 class CreateSnapshotRequest(Request):
     snapshot: SnapshotToCreate
+
+
+class CheckSnapshotRequest(Request):
+    snapshot_name: str | None = None
 
 
 class PublicIp(Request):
@@ -94,7 +101,7 @@ class ClusterToCreate(Request):
     user_pwd: SecretStr
     public_ip: PublicIp | None = None
     number_of_cn: Annotated[int, Field(ge=1, le=20)] | None = None
-    tags: Annotated[list[Tag], BeforeValidator(_tags)] | None = None
+    tags: Annotated[list[Tag], Field(max_length=MOST_TAGS), BeforeValidator(_tags)] | None = None
     enterprise_project_id: Text | None = None
 
 

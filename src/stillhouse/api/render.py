@@ -12,7 +12,8 @@ _KB = 1024
 _GB = 1024**3
 _INT32_MAX = 2**31 - 1
 # Clients only show it. It is ours to count, as DWS's is not PostgreSQL's either.
-_VERSION = "1.0.0"
+VERSION = "1.0.0"
+DATASTORE = "dws"
 
 # DWS's own numbers for the state of a node.
 _NODE_STATUS = {
@@ -29,6 +30,8 @@ _NODE_STATUS = {
 _FAILURE = {
     "provision.failed": "DWS.6000",
     "restart.failed": "DWS.6002",
+    "start.failed": "DWS.6002",
+    "stop.failed": "DWS.6002",
     "restore.failed": "DWS.6003",
     "delete.failed": "DWS.6014",
 }
@@ -36,7 +39,7 @@ _OTHER_FAILURE = "DWS.9999"
 
 # The tasks DWS has a word for in `action_progress` and in `task_status`; the rest show in `status` only.
 _SHOWN_AS_PROGRESS = frozenset({Task.CREATING, Task.RESTORING, Task.SNAPSHOTTING, Task.REBOOTING})
-_SHOWN_AS_TASK = _SHOWN_AS_PROGRESS - {Task.CREATING}
+_SHOWN_AS_TASK = _SHOWN_AS_PROGRESS - {Task.CREATING} | {Task.STARTING, Task.STOPPING}
 
 
 def snapshot_in_project_list(snapshot: Snapshot) -> Json:
@@ -45,15 +48,15 @@ def snapshot_in_project_list(snapshot: Snapshot) -> Json:
         "id": snapshot.id,
         "name": snapshot.name,
         "description": snapshot.description,
-        "started": _snapshot_time(snapshot.started),
-        "finished": _snapshot_time(snapshot.finished) if snapshot.finished else "",
-        "updated": _snapshot_time(snapshot.updated),
+        "started": snapshot_time(snapshot.started),
+        "finished": snapshot_time(snapshot.finished) if snapshot.finished else "",
+        "updated": snapshot_time(snapshot.updated),
         "size": round(snapshot.plain_bytes / _GB, 6),
         "status": snapshot.status.value,
         "type": snapshot.type.value,
         "cluster_id": snapshot.cluster_id,
         "cluster_name": snapshot.cluster_name,
-        "datastore": {"type": "dws", "version": _VERSION},
+        "datastore": {"type": DATASTORE, "version": VERSION},
         "bak_expected_start_time": None,
         "bak_keep_day": None,
         "bak_period": None,
@@ -71,8 +74,8 @@ def snapshot_in_project_list(snapshot: Snapshot) -> Json:
         "backup_level": "cluster",
         "fine_grained_backup_detail": None,
         "guest_agent_version": None,
-        "cluster_status": None,
-        "cluster_task_status": None,
+        "cluster_status": _cluster_status(snapshot),
+        "cluster_task_status": snapshot.cluster_task if snapshot.cluster_task in _SHOWN_AS_TASK else None,
     }
 
 
@@ -95,7 +98,7 @@ def cluster_in_list(cluster: Cluster) -> Json:
         "id": cluster.id,
         "name": cluster.name,
         "status": cluster.status.value,
-        "version": _VERSION,
+        "version": VERSION,
         "created": _cluster_time(cluster.created),
         "updated": _cluster_time(cluster.updated),
         "port": cluster.port,
@@ -111,7 +114,8 @@ def cluster_in_list(cluster: Cluster) -> Json:
         "vpc_id": facts.get("vpc_id") or "",
         "subnet_id": facts.get("subnet_id") or "",
         "security_group_id": facts.get("security_group_id") or "",
-        "public_ip": facts.get("public_ip") or {"public_bind_type": "not_use", "eip_id": ""},
+        # What would be asked for beyond this is refused.
+        "public_ip": {"public_bind_type": "not_use", "eip_id": ""},
         "public_endpoints": [],
         "action_progress": _action_progress(cluster),
         "sub_status": "NORMAL",
@@ -124,11 +128,20 @@ def cluster_detail(cluster: Cluster) -> Json:
     return cluster_in_list(cluster) | {
         "node_type_id": cluster.facts.get("node_type") or "",
         "private_ip": [node.host for node in cluster.nodes],
-        "parameter_group": None,
+        "parameter_group": {"id": parameter_group_id(cluster), "name": "default", "status": "In-Sync"},
         "maintain_window": None,
         "resize_info": None,
         "elb": None,
+        "order_id": None,
+        "cluster_description_info": None,
+        "cluster_timezone": None,
+        "datastore_type": DATASTORE,
     }
+
+
+def parameter_group_id(cluster: Cluster) -> str:
+    """A cluster has one group of settings; its id follows from the cluster's."""
+    return str(uuid.uuid5(uuid.UUID(cluster.id), "configuration"))
 
 
 def _with_int32_sizes(shown: Json) -> Json:
@@ -149,7 +162,7 @@ def _nodes(cluster: Cluster) -> list[Json]:
 
     A node that does not exist yet is listed under an id that stays the same between two calls.
     """
-    status = _NODE_STATUS[cluster.status]
+    status = node_status(cluster)
     existing: list[Json] = [
         {"id": node.id, "name": node.name, "status": status} for node in cluster.data_nodes or cluster.nodes
     ]
@@ -164,6 +177,21 @@ def _nodes(cluster: Cluster) -> list[Json]:
     return existing + planned
 
 
+def node_status(cluster: Cluster) -> str:
+    stopped = cluster.stopped and cluster.status is ClusterStatus.AVAILABLE
+    return _NODE_STATUS[ClusterStatus.FAILED if stopped else cluster.status]
+
+
+def job_id(operation_id: str | None) -> str | None:
+    """DWS's job ids are 32 hex digits: an operation's id without its dashes."""
+    return None if operation_id is None else operation_id.replace("-", "")
+
+
+def _cluster_status(snapshot: Snapshot) -> str | None:
+    """DWS knows no status for a cluster that is gone."""
+    return None if snapshot.cluster_status is ClusterStatus.DELETED else snapshot.cluster_status
+
+
 def _action_progress(cluster: Cluster) -> Json:
     if cluster.task not in _SHOWN_AS_PROGRESS:
         return {}
@@ -173,11 +201,14 @@ def _action_progress(cluster: Cluster) -> Json:
 def _failed_reasons(cluster: Cluster) -> Json | None:
     if not cluster.failed_reason:
         return None
-    code = _FAILURE.get(cluster.failed_code, _OTHER_FAILURE)
-    return {"error_code": code, "error_msg": cluster.failed_reason}
+    return {"error_code": failure_code(cluster.failed_code), "error_msg": cluster.failed_reason}
 
 
-def _snapshot_time(moment: datetime) -> str:
+def failure_code(ours: str) -> str:
+    return _FAILURE.get(ours, _OTHER_FAILURE)
+
+
+def snapshot_time(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S")
 
 

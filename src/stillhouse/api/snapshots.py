@@ -1,11 +1,21 @@
 """The snapshot operations of the DWS API."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import Query
 
-from stillhouse.api import render
+from stillhouse.api import render, render_host
+from stillhouse.api.answers import (
+    Accepted,
+    ClusterSnapshots,
+    Nothing,
+    SnapshotCreated,
+    SnapshotDetails,
+    Snapshots,
+)
+from stillhouse.api.answers_host import Flavors
 from stillhouse.api.models import (
+    CheckSnapshotRequest,
     ClusterId,
     CreateSnapshotRequest,
     Limit,
@@ -15,13 +25,18 @@ from stillhouse.api.models import (
     SortKey,
 )
 from stillhouse.api.render import Json
-from stillhouse.api.routing import ControlOf, router
-from stillhouse.control import permissions, snapshots
+from stillhouse.api.routing import ControlOf, answers, router
+from stillhouse.control import host, permissions, snapshots
+from stillhouse.errors import InvalidInput
 
 routes = router()
 
 
-@routes.post("/v1.0/{project_id}/snapshots", operation_id="CreateSnapshot")
+@routes.post(
+    "/v1.0/{project_id}/snapshots",
+    operation_id="CreateSnapshot",
+    **answers(SnapshotCreated, "Accepted; the snapshot is being taken"),
+)
 def create_snapshot(control: ControlOf, project_id: str, body: CreateSnapshotRequest) -> Json:
     permissions.demand(control, "CreateSnapshot", [body.snapshot.cluster_id])
     snapshot_id = snapshots.request_snapshot(
@@ -34,18 +49,30 @@ def create_snapshot(control: ControlOf, project_id: str, body: CreateSnapshotReq
     return {"snapshot": {"id": snapshot_id}}
 
 
-@routes.get("/v1.0/{project_id}/snapshots", operation_id="ListSnapshots")
+@routes.get(
+    "/v1.0/{project_id}/snapshots",
+    operation_id="ListSnapshots",
+    **answers(Snapshots, "All snapshots of the project, the newest first"),
+)
 def list_snapshots(control: ControlOf, project_id: str) -> Json:
     found = snapshots.list_snapshots(control, project_id)
     return {"snapshots": [render.snapshot_in_project_list(one) for one in found], "count": len(found)}
 
 
-@routes.get("/v1.0/{project_id}/snapshots/{snapshot_id}", operation_id="ListSnapshotDetails")
+@routes.get(
+    "/v1.0/{project_id}/snapshots/{snapshot_id}",
+    operation_id="ListSnapshotDetails",
+    **answers(SnapshotDetails, "The snapshot"),
+)
 def show_snapshot(control: ControlOf, project_id: str, snapshot_id: SnapshotId) -> Json:
     return {"snapshot": render.snapshot_detail(snapshots.get_snapshot(control, project_id, snapshot_id))}
 
 
-@routes.get("/v1.0/{project_id}/clusters/{cluster_id}/snapshots", operation_id="ListClusterSnapshots")
+@routes.get(
+    "/v1.0/{project_id}/clusters/{cluster_id}/snapshots",
+    operation_id="ListClusterSnapshots",
+    **answers(ClusterSnapshots, "One page of the cluster's snapshots, and their number in all"),
+)
 def list_cluster_snapshots(
     control: ControlOf,
     project_id: str,
@@ -73,7 +100,41 @@ def list_cluster_snapshots(
     }
 
 
-@routes.delete("/v1.0/{project_id}/snapshots/{snapshot_id}", operation_id="DeleteSnapshot", status_code=202)
+@routes.delete(
+    "/v1.0/{project_id}/snapshots/{snapshot_id}",
+    operation_id="DeleteSnapshot",
+    **answers(Accepted, "The snapshot is in the trash", 202),
+)
 def delete_snapshot(control: ControlOf, project_id: str, snapshot_id: SnapshotId) -> Json:
     snapshots.delete_snapshot(control, project_id, snapshot_id)
     return {"error_code": None, "error_msg": None, "job_id": None}
+
+
+@routes.post(
+    "/v1/{project_id}/snapshots/check",
+    operation_id="CheckSnapshot",
+    **answers(Nothing, "The name can be given to a snapshot"),
+)
+def check_snapshot(control: ControlOf, project_id: str, body: CheckSnapshotRequest) -> Json:
+    if body.snapshot_name is None:
+        raise InvalidInput("Invalid parameter. snapshot_name: there is none to check")
+    snapshots.check_name(control, project_id, body.snapshot_name)
+    return {}
+
+
+@routes.get(
+    "/v2/{project_id}/snapshots/{snapshot_id}/flavors",
+    operation_id="ListSnapshotFlavorInfo",
+    **answers(Flavors, "What the snapshot can be restored to: this host"),
+)
+def list_snapshot_flavors(
+    control: ControlOf,
+    project_id: str,
+    snapshot_id: SnapshotId,
+    type: Literal["snapshot", "restore"] = "snapshot",
+    az_code: Annotated[str | None, Query(max_length=255)] = None,
+    fine_grained_restore: Literal["true", "false"] = "false",
+) -> Json:
+    """Every kind of restore is possible, and to the same node type: the query changes nothing."""
+    source = host.cluster_of_snapshot(control, project_id, snapshot_id)
+    return {"flavors": [render_host.flavor(host.measure(control), source)], "count": 1}

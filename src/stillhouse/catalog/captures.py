@@ -137,6 +137,12 @@ def list_captures(transaction: Transaction, snapshot_id: str, attempt: int) -> l
     return [_capture(row) for row in transaction.execute(query)]
 
 
+def latest_captures(transaction: Transaction, snapshot_id: str) -> list[Capture]:
+    """Of the snapshot's last attempt; none before its first has begun."""
+    query = select(snapshots.c.attempt).where(snapshots.c.id == snapshot_id)
+    return list_captures(transaction, snapshot_id, transaction.execute(query).scalar_one_or_none() or 0)
+
+
 def save_cut(transaction: Transaction, snapshot_id: str, attempt: int, cut: Cut) -> None:
     """Record the cut; one made again, after a crash before this was recorded, takes its place."""
     key = {"snapshot_id": snapshot_id, "attempt": attempt}

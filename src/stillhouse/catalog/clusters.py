@@ -5,7 +5,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, insert, select, update
+from sqlalchemy import Row, Select, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from stillhouse.catalog import operations
@@ -45,6 +45,16 @@ def insert_cluster(transaction: Transaction, cluster: Cluster) -> None:
 def find_cluster(transaction: Transaction, project: str, cluster_id: str) -> Cluster | None:
     """The project's cluster, unless it is deleted or another project's."""
     return _one(transaction, _visible(project).where(clusters.c.id == cluster_id))
+
+
+def is_name_taken(transaction: Transaction, project: str, name: str) -> bool:
+    """For those who ask beforehand; who inserts is told by the index."""
+    query = select(clusters.c.id).where(
+        clusters.c.project == project,
+        func.lower(clusters.c.name) == name.lower(),
+        clusters.c.deleted.is_(None),
+    )
+    return transaction.execute(query).first() is not None
 
 
 def read_cluster(transaction: Transaction, cluster_id: str) -> Cluster:
@@ -100,6 +110,10 @@ def set_stopped(transaction: Transaction, cluster_id: str, stopped: bool, now: d
     )
 
 
+def set_facts(transaction: Transaction, cluster_id: str, facts: dict[str, object], now: datetime) -> None:
+    transaction.execute(update(clusters).where(clusters.c.id == cluster_id).values(facts=facts, updated=now))
+
+
 def note_failure(transaction: Transaction, cluster_id: str, now: datetime, *, code: str, reason: str) -> None:
     """What went wrong last with the cluster, for its `failed_reasons`; empty once something went well again."""
     transaction.execute(
@@ -124,7 +138,7 @@ def end_operation(
     touch what a later operation has made of the cluster.
     """
     outcome = operations.FAILED if failed_reason else operations.DONE
-    if not operations.end(transaction, operation_id, now, outcome):
+    if not operations.end(transaction, operation_id, now, outcome, failed_reason):
         return False
     cluster_id = select(operation_rows.c.cluster_id).where(operation_rows.c.id == operation_id)
     transaction.execute(

@@ -1,4 +1,7 @@
-"""The operation that holds a cluster: at most one at a time, by a unique index and not by a check."""
+"""The operation that holds a cluster: at most one at a time, by a unique index and not by a check.
+
+Its row stays when it has ended: the API shows it as a job.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +11,7 @@ from sqlalchemy import Row, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from stillhouse.catalog.database import Transaction, violates
-from stillhouse.catalog.tables import one_active_operation, operations
+from stillhouse.catalog.tables import clusters, one_active_operation, operations
 from stillhouse.domain.cluster import Task
 from stillhouse.domain.ids import new_uuid
 from stillhouse.errors import ClusterBusy
@@ -19,7 +22,10 @@ FAILED = "failed"
 
 @dataclass(frozen=True)
 class Operation:
-    """`subject_id` is the snapshot taken or restored, else the cluster itself. `detail` holds no secret."""
+    """`subject_id` is the snapshot taken or restored, else the cluster itself. `detail` holds no secret.
+
+    `outcome` is empty until it has ended; `reason` says why it failed.
+    """
 
     id: str
     cluster_id: str
@@ -28,6 +34,9 @@ class Operation:
     detail: dict[str, Any]
     progress: int
     started: datetime
+    ended: datetime | None = None
+    outcome: str = ""
+    reason: str = ""
 
 
 def begin(
@@ -65,6 +74,28 @@ def active(transaction: Transaction, cluster_id: str) -> Operation | None:
     return None if row is None else _operation(row)
 
 
+def find(transaction: Transaction, project: str, operation_id: str) -> Operation | None:
+    """An operation on one of the project's clusters, those that are deleted as well."""
+    query = (
+        select(operations)
+        .join(clusters, clusters.c.id == operations.c.cluster_id)
+        .where(clusters.c.project == project, operations.c.id == operation_id)
+    )
+    row = transaction.execute(query).one_or_none()
+    return None if row is None else _operation(row)
+
+
+def latest(
+    transaction: Transaction, cluster_id: str, kind: Task, *, outcome: str | None = None
+) -> Operation | None:
+    """The cluster's last operation of a kind, of those that ended with `outcome` if one is given."""
+    query = select(operations).where(operations.c.cluster_id == cluster_id, operations.c.kind == kind)
+    if outcome is not None:
+        query = query.where(operations.c.outcome == outcome)
+    row = transaction.execute(query.order_by(operations.c.started.desc(), operations.c.id).limit(1)).first()
+    return None if row is None else _operation(row)
+
+
 def set_progress(transaction: Transaction, operation_id: str, percent: int) -> None:
     """Progress only grows: a step that runs again starts its own count anew."""
     transaction.execute(
@@ -74,12 +105,12 @@ def set_progress(transaction: Transaction, operation_id: str, percent: int) -> N
     )
 
 
-def end(transaction: Transaction, operation_id: str, now: datetime, outcome: str) -> bool:
+def end(transaction: Transaction, operation_id: str, now: datetime, outcome: str, reason: str = "") -> bool:
     """Release the cluster. False if that was done before: the caller is a step that runs again."""
     ended = transaction.execute(
         update(operations)
         .where(operations.c.id == operation_id, operations.c.ended.is_(None))
-        .values(ended=now, outcome=outcome)
+        .values(ended=now, outcome=outcome, reason=reason)
     )
     return ended.rowcount == 1
 
@@ -93,4 +124,7 @@ def _operation(row: Row[Any]) -> Operation:
         detail=row.detail,
         progress=row.progress,
         started=row.started,
+        ended=row.ended,
+        outcome=row.outcome,
+        reason=row.reason,
     )

@@ -9,9 +9,9 @@ from sqlalchemy.exc import IntegrityError
 
 from stillhouse.catalog import operations
 from stillhouse.catalog.database import Transaction, violates
-from stillhouse.catalog.tables import captures, cuts, restore_points, snapshot_name, snapshots
+from stillhouse.catalog.tables import captures, clusters, cuts, restore_points, snapshot_name, snapshots
 from stillhouse.catalog.tables import operations as operation_rows
-from stillhouse.domain.cluster import Task
+from stillhouse.domain.cluster import ClusterStatus, Task
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus, SnapshotType
 from stillhouse.errors import NameTaken, SnapshotUnknown
 
@@ -31,7 +31,8 @@ _NEWEST_FIRST = (snapshots.c.started.desc(), snapshots.c.id)
 
 def insert_snapshot(transaction: Transaction, snapshot: Snapshot) -> None:
     row = asdict(snapshot) | {"attempt": 0}
-    del row["restoring"]  # told by the operations that restore it
+    for told_by_other_rows in ("restoring", "cluster_status", "cluster_task"):
+        del row[told_by_other_rows]
     try:
         transaction.execute(insert(snapshots), row)
     except IntegrityError as error:
@@ -55,12 +56,23 @@ def cluster_of(transaction: Transaction, project: str, snapshot_id: str) -> str 
     return transaction.execute(query).scalar_one_or_none()
 
 
+def is_name_taken(transaction: Transaction, project: str, name: str) -> bool:
+    """For those who ask beforehand; who inserts is told by the index."""
+    same = (snapshots.c.project == project) & (func.lower(snapshots.c.name) == name.lower()) & _NOT_DELETED
+    return transaction.execute(select(snapshots.c.id).where(same)).first() is not None
+
+
 def read_snapshot(transaction: Transaction, snapshot_id: str) -> Snapshot:
     """Any snapshot, those in the trash as well: for flows."""
-    row = transaction.execute(_selected().where(snapshots.c.id == snapshot_id)).one_or_none()
-    if row is None:
+    snapshot = find_any(transaction, snapshot_id)
+    if snapshot is None:
         raise SnapshotUnknown(f"snapshot {snapshot_id} is not in the catalog")
-    return _snapshot(row)
+    return snapshot
+
+
+def find_any(transaction: Transaction, snapshot_id: str) -> Snapshot | None:
+    row = transaction.execute(_selected().where(snapshots.c.id == snapshot_id)).one_or_none()
+    return None if row is None else _snapshot(row)
 
 
 def lock_snapshot(transaction: Transaction, snapshot_id: str) -> None:
@@ -204,7 +216,7 @@ def _end(transaction: Transaction, snapshot_id: str, now: datetime, outcome: str
     )
     operation_id = _active_operation(transaction, snapshot_id)
     if operation_id is not None:
-        operations.end(transaction, operation_id, now, outcome)
+        operations.end(transaction, operation_id, now, outcome, str(columns.get("reason", "")))
     return switched.rowcount == 1
 
 
@@ -224,7 +236,18 @@ def _selected() -> Select[Any]:
         operation_rows.c.kind == Task.RESTORING,
         operation_rows.c.ended.is_(None),
     )
-    return select(snapshots, restoring.label("restoring"))
+    status = select(clusters.c.status).where(clusters.c.id == snapshots.c.cluster_id).scalar_subquery()
+    task = (
+        select(operation_rows.c.kind)
+        .where(operation_rows.c.cluster_id == snapshots.c.cluster_id, operation_rows.c.ended.is_(None))
+        .scalar_subquery()
+    )
+    return select(
+        snapshots,
+        restoring.label("restoring"),
+        status.label("cluster_status"),
+        task.label("cluster_task"),
+    )
 
 
 def _snapshot(row: Row[Any]) -> Snapshot:
@@ -248,5 +271,7 @@ def _snapshot(row: Row[Any]) -> Snapshot:
         reason=row.reason,
         cancel_requested=row.cancel_requested,
         restoring=bool(row.restoring),
+        cluster_status=ClusterStatus(row.cluster_status),
+        cluster_task=Task(row.cluster_task) if row.cluster_task else None,
         deleted=row.deleted,
     )

@@ -142,6 +142,7 @@ operations = Table(
     _required("started", UtcTime),
     Column("ended", UtcTime),
     _required("outcome"),
+    Column("reason", Text, nullable=False, server_default=""),
 )
 
 captures = Table(

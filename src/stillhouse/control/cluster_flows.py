@@ -34,6 +34,24 @@ def restart_cluster(place: Workplace, run: StepRunner, cluster_id: str) -> None:
         )
 
 
+def stop_cluster(place: Workplace, run: StepRunner, cluster_id: str) -> None:
+    operation = run.step("operation", active_operation, place, cluster_id)
+    try:
+        run.step("stop", _stop, place, cluster_id)
+        run.step("finish", finish_operation, place, operation, ClusterStatus.AVAILABLE)
+    except StillhouseError as error:
+        run.step("fail", finish_operation, place, operation, ClusterStatus.FAILED, "stop.failed", str(error))
+
+
+def start_cluster(place: Workplace, run: StepRunner, cluster_id: str) -> None:
+    operation = run.step("operation", active_operation, place, cluster_id)
+    try:
+        run.step("start", _start, place, cluster_id)
+        run.step("finish", finish_operation, place, operation, ClusterStatus.AVAILABLE)
+    except StillhouseError as error:
+        run.step("fail", finish_operation, place, operation, ClusterStatus.FAILED, "start.failed", str(error))
+
+
 def delete_cluster(place: Workplace, run: StepRunner, cluster_id: str) -> None:
     operation = run.step("operation", active_operation, place, cluster_id)
     try:
@@ -123,6 +141,23 @@ def _restart(place: Workplace, cluster_id: str) -> None:
     with place.control.database.reading() as reading:
         cluster = clusters.read_cluster(reading, cluster_id)
     embedded.restart(place.site, cluster.nodes)
+    reap(place, cluster)
+
+
+def _stop(place: Workplace, cluster_id: str) -> None:
+    """The row first: a service that starts in between must not start the servers again."""
+    with place.control.database.transaction() as transaction:
+        clusters.set_stopped(transaction, cluster_id, True, place.control.clock.now())
+        cluster = clusters.read_cluster(transaction, cluster_id)
+    embedded.stop_all(place.site, cluster.nodes)
+
+
+def _start(place: Workplace, cluster_id: str) -> None:
+    """The row first: a service that starts in between starts the servers too, as was asked for."""
+    with place.control.database.transaction() as transaction:
+        clusters.set_stopped(transaction, cluster_id, False, place.control.clock.now())
+        cluster = clusters.read_cluster(transaction, cluster_id)
+    embedded.start_all(place.site, cluster.nodes)
     reap(place, cluster)
 
 

@@ -18,7 +18,7 @@ from stillhouse.domain import names
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Engine, Task
 from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
-from stillhouse.errors import ClusterBusy, InvalidInput, StateForbids
+from stillhouse.errors import ClusterBusy, InvalidInput, NameTaken, NotOffered, StateForbids
 
 # Of a snapshot's cluster, these facts hold for the restored one too unless the request says otherwise.
 _INHERITED_FACTS = (
@@ -29,6 +29,12 @@ _INHERITED_FACTS = (
     "security_group_id",
     "availability_zone",
 )
+# What an ordinary host has none of; asked for, it is refused and not forgotten.
+_NOT_OFFERED = {
+    "dss_pool_id": "there are no dedicated storage pools",
+    "master_key_id": "there is no key service to encrypt the cluster's disks with",
+    "ipv6_enable": "clusters listen on IPv4 addresses of the host only",
+}
 _DELETABLE = frozenset(
     {
         ClusterStatus.AVAILABLE,
@@ -69,6 +75,7 @@ def request_cluster(control: Control, project: str, request: ClusterRequest) -> 
         names.check_port(request.port)
         names.check_user_name(request.user_name)
         names.check_password(request.user_pwd, request.user_name)
+        _check_offered(request.facts)
         now = control.clock.now()
         cluster = Cluster(
             id=cluster_id,
@@ -99,6 +106,7 @@ def request_restore(control: Control, project: str, snapshot_id: str, request: R
     with audited(control, project, "RestoreCluster", f"snapshot/{snapshot_id}") as transaction:
         names.check_cluster_name(request.name)
         names.check_port(request.port)
+        _check_offered(request.facts)
         source, snapshot = _restorable(transaction, project, snapshot_id)
         now = control.clock.now()
         inherited = {key: source.facts[key] for key in _INHERITED_FACTS if key in source.facts}
@@ -121,6 +129,32 @@ def request_restore(control: Control, project: str, snapshot_id: str, request: R
     return cluster_id
 
 
+def check_cluster(control: Control, project: str, request: ClusterRequest, snapshot_id: str | None) -> None:
+    """Raise what would be in the way of making this cluster now, or restoring it; nothing is changed.
+
+    Only what was given is looked at: `request.name` and `request.user_pwd` may be empty.
+    """
+    if request.name:
+        names.check_cluster_name(request.name)
+    if request.user_pwd:
+        names.check_password(request.user_pwd, request.user_name)
+    names.check_number_of_node(request.number_of_node)
+    names.check_port(request.port)
+    names.check_user_name(request.user_name)
+    _check_offered(request.facts)
+    with control.database.reading() as reading:
+        if request.name and clusters.is_name_taken(reading, project, request.name):
+            raise NameTaken(f"the project already has a cluster named {request.name}")
+        if snapshot_id is None:
+            return
+        snapshot = known_snapshot(reading, project, snapshot_id)
+        if snapshot.status is not SnapshotStatus.AVAILABLE:
+            raise StateForbids(f"snapshot {snapshot.id} is in state {snapshot.status}")
+        number = clusters.read_cluster(reading, snapshot.cluster_id).number_of_node
+    if request.number_of_node != number:
+        raise InvalidInput(f"the snapshot is of {number} nodes, and a restore makes as many")
+
+
 def list_clusters(control: Control, project: str) -> list[Cluster]:
     with control.database.reading() as reading:
         return clusters.list_clusters(reading, project)
@@ -138,8 +172,33 @@ def restart_cluster(control: Control, project: str, cluster_id: str) -> None:
         control.flows.enqueue(transaction, "restart_cluster", cluster.id)
 
 
-def delete_cluster(control: Control, project: str, cluster_id: str, keep_last_manual: int) -> None:
-    """Accept a deletion; `keep_last_manual` waits for the flow in its operation's detail."""
+def stop_cluster(control: Control, project: str, cluster_id: str) -> str:
+    """Accept a stop of the cluster's servers, which then stay stopped; the id of its operation."""
+    with audited(control, project, "StopCluster", f"cluster/{cluster_id}") as transaction:
+        cluster = working_cluster(transaction, project, cluster_id)
+        now = control.clock.now()
+        operation_id = operations.begin(transaction, cluster.id, Task.STOPPING, cluster.id, now)
+        control.flows.enqueue(transaction, "stop_cluster", cluster.id)
+    return operation_id
+
+
+def start_cluster(control: Control, project: str, cluster_id: str) -> str:
+    """Accept a start of the servers of a stopped cluster; the id of its operation."""
+    with audited(control, project, "StartCluster", f"cluster/{cluster_id}") as transaction:
+        cluster = idle_cluster(transaction, project, cluster_id, {ClusterStatus.AVAILABLE})
+        if not cluster.stopped:
+            raise StateForbids(f"cluster {cluster.id} is not stopped")
+        now = control.clock.now()
+        operation_id = operations.begin(transaction, cluster.id, Task.STARTING, cluster.id, now)
+        control.flows.enqueue(transaction, "start_cluster", cluster.id)
+    return operation_id
+
+
+def delete_cluster(control: Control, project: str, cluster_id: str, keep_last_manual: int) -> str:
+    """Accept a deletion, whose operation's id is returned.
+
+    `keep_last_manual` waits for the flow in its operation's detail.
+    """
     with audited(control, project, "DeleteCluster", f"cluster/{cluster_id}") as transaction:
         if keep_last_manual < 0:
             raise InvalidInput("keep_last_manual_snapshot must not be negative")
@@ -149,9 +208,19 @@ def delete_cluster(control: Control, project: str, cluster_id: str, keep_last_ma
                 raise ClusterBusy(f"snapshot {snapshot.id} of cluster {cluster.id} is being restored")
         now = control.clock.now()
         detail = {"keep_last_manual": keep_last_manual}
-        operations.begin(transaction, cluster.id, Task.DELETING, cluster.id, now, detail)
+        operation_id = operations.begin(transaction, cluster.id, Task.DELETING, cluster.id, now, detail)
         clusters.set_status(transaction, cluster.id, ClusterStatus.DELETING, now)
         control.flows.enqueue(transaction, "delete_cluster", cluster.id)
+    return operation_id
+
+
+def _check_offered(facts: dict[str, object]) -> None:
+    for key, why in _NOT_OFFERED.items():
+        if facts.get(key):
+            raise NotOffered(f"{key} is not offered: {why}")
+    public_ip = facts.get("public_ip")
+    if isinstance(public_ip, dict) and public_ip.get("public_bind_type") != "not_use":
+        raise NotOffered("public_ip is not offered: there are no elastic IPs; give not_use")
 
 
 def user_pwd_key(cluster_id: str) -> str:

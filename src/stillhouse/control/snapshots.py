@@ -8,7 +8,7 @@ from stillhouse.domain import names
 from stillhouse.domain.cluster import Task
 from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus, SnapshotType
-from stillhouse.errors import InvalidInput, StateForbids
+from stillhouse.errors import InvalidInput, NameTaken, StateForbids
 
 # The largest int of the API's clients; page number times page length stays within any database's integers.
 _LARGEST = 2**31 - 1
@@ -43,6 +43,14 @@ def request_snapshot(
         snapshots.insert_snapshot(transaction, snapshot)
         control.flows.enqueue(transaction, "create_snapshot", snapshot_id)
     return snapshot_id
+
+
+def check_name(control: Control, project: str, name: str) -> None:
+    """Raise what CreateSnapshot would raise for this name at this moment."""
+    names.check_snapshot_name(name)
+    with control.database.reading() as reading:
+        if snapshots.is_name_taken(reading, project, name):
+            raise NameTaken(f"the project already has a snapshot named {name}")
 
 
 def list_snapshots(control: Control, project: str) -> list[Snapshot]:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from stillhouse.domain.cluster import ClusterStatus, Task
+
 
 class SnapshotStatus(StrEnum):
     CREATING = "CREATING"
@@ -18,7 +20,10 @@ class SnapshotType(StrEnum):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """`plain_bytes` is the size of the captured data, `stored_bytes` what it took in the repository."""
+    """`plain_bytes` is the size of the captured data, `stored_bytes` what it took in the repository.
+
+    `restoring`, `cluster_status` and `cluster_task` are told by other rows, at the moment of reading.
+    """
 
     id: str
     project: str
@@ -39,6 +44,8 @@ class Snapshot:
     reason: str = ""
     cancel_requested: bool = False
     restoring: bool = False
+    cluster_status: ClusterStatus | None = None
+    cluster_task: Task | None = None
     deleted: datetime | None = None
 
 

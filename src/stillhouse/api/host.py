@@ -1,0 +1,58 @@
+"""The operations of the DWS API that tell what there is to be had: node types, zones, quotas, statistics."""
+
+from typing import Literal
+
+from stillhouse.api import render_host
+from stillhouse.api.answers_host import NodeTypes, Quotas, ResourceStatistics, Statistics, Zones
+from stillhouse.api.render import Json
+from stillhouse.api.routing import ControlOf, answers, router
+from stillhouse.control import host
+
+routes = router()
+
+
+@routes.get(
+    "/v2/{project_id}/node-types",
+    operation_id="ListNodeTypes",
+    **answers(NodeTypes, "The one type of node there is: this host"),
+)
+def list_node_types(control: ControlOf, project_id: str) -> Json:
+    return {"node_types": [render_host.node_type(host.measure(control))], "count": 1}
+
+
+@routes.get(
+    "/v1.0/{project_id}/availability-zones",
+    operation_id="ListAvailabilityZones",
+    **answers(Zones, "The one zone there is: this host"),
+)
+def list_zones(control: ControlOf, project_id: str) -> Json:
+    return {"availability_zones": [render_host.zone()], "count": 1}
+
+
+@routes.get(
+    "/v1.0/{project_id}/quotas",
+    operation_id="ListQuotas",
+    **answers(Quotas, "What limits there are, and how much of them is used"),
+)
+def list_quotas(control: ControlOf, project_id: str) -> Json:
+    measured, held = host.measure(control), host.holdings(control, project_id)
+    return {"quotas": {"resources": render_host.quotas(measured, held)}}
+
+
+@routes.get(
+    "/v1.0/{project_id}/statistics",
+    operation_id="ListStatistics",
+    **answers(Statistics, "Clusters and nodes of the project, and the host's storage"),
+)
+def list_statistics(control: ControlOf, project_id: str) -> Json:
+    measured, held = host.measure(control), host.holdings(control, project_id)
+    return {"statistics": render_host.statistics(measured, held)}
+
+
+@routes.get(
+    "/v1/{project_id}/resource-statistics",
+    operation_id="ShowResourceStatistics",
+    **answers(ResourceStatistics, "Clusters and nodes of the project, and those at work"),
+)
+def show_resource_statistics(control: ControlOf, project_id: str, namespace: Literal["dws"] = "dws") -> Json:
+    return render_host.resource_statistics(host.holdings(control, project_id))

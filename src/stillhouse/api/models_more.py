@@ -1,0 +1,103 @@
+"""What callers may send with the newer operations on clusters, and with those on tags and databases; see `models`."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from stillhouse.api.models import ClusterId, PublicIp, Request, Tag, Text
+from stillhouse.control.tags import MOST as MOST_TAGS
+from stillhouse.domain import names
+
+Tags = Annotated[list[Tag], Field(max_length=MOST_TAGS)]
+Zones = Annotated[list[Text], Field(min_length=1, max_length=3)]
+
+
+def _job_id(text: str) -> str:
+    if len(text) != 32 or not all(char in "0123456789abcdefABCDEF" for char in text):
+        raise ValueError("must be 32 hexadecimal digits")
+    return text.lower()
+
+
+def _port(text: str) -> str:
+    if not (text.isascii() and text.isdigit() and len(text) <= 5):
+        raise ValueError("must be a port number")
+    return text
+
+
+JobId = Annotated[str, AfterValidator(_job_id)]
+
+
+class Volume(Request):
+    volume: Text
+    capacity: int | None = None
+    iops: int | None = None
+
+
+class ClusterToCreateV2(Request):
+    name: str
+    flavor: Text
+    num_node: int
+    num_cn: Annotated[int, Field(ge=1, le=20)] | None = None
+    db_name: str
+    db_password: SecretStr
+    db_port: int = names.DEFAULT_PORT
+    availability_zones: Zones | None = None
+    vpc_id: Text
+    subnet_id: Text
+    security_group_id: Text | None = None
+    datastore_version: Text | None = None
+    volume: Volume | None = None
+    tags: Tags | None = None
+    public_ip: PublicIp | None = None
+    dss_pool_id: Text | None = None
+    master_key_id: Text | None = None
+    master_key_name: Text | None = None
+    crypt_algorithm: Text | None = None
+    enterprise_project_id: Text | None = None
+    ipv6_enable: bool | None = None
+
+
+class CreateClusterV2Request(Request):
+    cluster: ClusterToCreateV2
+
+
+class RestorePoint(Request):
+    back_ref: Text | None = None
+    restore_time: int | None = None
+    cluster_id: ClusterId | None = None
+
+
+class ClusterToCheck(Request):
+    flavor: Text
+    availability_zones: Zones
+    num_node: int
+    datastore_version: Text
+    vpc_id: Text
+    subnet_id: Text
+    security_group_id: Text | None = None
+    public_ip: PublicIp | None = None
+    volume: Volume | None = None
+    tag_list: Tags | None = None
+    db_port: Annotated[str, AfterValidator(_port)] | None = None
+    db_password: SecretStr | None = None
+    db_name: str | None = None
+    num_cn: Annotated[int, Field(ge=1, le=20)] | None = None
+    name: str | None = None
+    dss_pool_id: Text | None = None
+    enterprise_project_id: Text | None = None
+    cross_spec_restore: Text | None = None
+    old_cluster_hostname: Text | None = None
+    restore_point: RestorePoint | None = None
+
+
+class CheckClusterRequest(Request):
+    cluster: ClusterToCheck
+
+
+class BatchTagsRequest(Request):
+    tags: Annotated[list[Tag], Field(min_length=1, max_length=MOST_TAGS)]
+
+
+class ValidateDbDataRequest(Request):
+    type: Literal["schema", "table"]
+    data: Annotated[list[str], Field(max_length=1000)]

@@ -1,0 +1,204 @@
+"""The operations of the DWS API that are accounted for: those answered, those that are refused here, and why.
+
+`docs/api.md` is made of this list and of the routes; a test compares the two.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Standing = Literal["done", "partial", "deviating", "refused"]
+
+_P = "/{project_id}"
+_CLUSTER = "/{project_id}/clusters/{cluster_id}"
+_SNAPSHOT = "/{project_id}/snapshots/{snapshot_id}"
+
+
+@dataclass(frozen=True)
+class Published:
+    """`standing` holds once there is a route; `note` says what is deviating, or why it is refused."""
+
+    operation: str
+    method: str
+    path: str
+    standing: Standing = "done"
+    note: str = ""
+
+
+SNAPSHOTS = (
+    Published("CreateSnapshot", "POST", f"/v1.0{_P}/snapshots"),
+    Published("ListSnapshots", "GET", f"/v1.0{_P}/snapshots"),
+    Published("ListSnapshotDetails", "GET", f"/v1.0{_SNAPSHOT}"),
+    Published("ListClusterSnapshots", "GET", f"/v1.0{_CLUSTER}/snapshots"),
+    Published("DeleteSnapshot", "DELETE", f"/v1.0{_SNAPSHOT}", note="it goes to the trash first"),
+    Published("CopySnapshot", "POST", f"/v1.0{_SNAPSHOT}/linked-copy"),
+    Published(
+        "RestoreCluster",
+        "POST",
+        f"/v1.0{_SNAPSHOT}/actions",
+        note="what is not given of network and zone comes from the snapshot's cluster",
+    ),
+    Published(
+        "ListSnapshotFlavorInfo",
+        "GET",
+        f"/v2{_SNAPSHOT}/flavors",
+        note="the one flavour there is: this host, with as many nodes as the snapshot has",
+    ),
+    Published("CheckSnapshot", "POST", f"/v1{_P}/snapshots/check"),
+    Published("CheckTableRestore", "POST", f"/v1{_SNAPSHOT}/table-restore-check"),
+    Published("RestoreTable", "POST", f"/v1{_SNAPSHOT}/table-restore"),
+    Published("ListSnapshotStatistics", "GET", f"/v1.0{_CLUSTER}/snapshots/statistics"),
+    Published("CreateSnapshotPolicy", "PUT", f"/v2{_CLUSTER}/snapshot-policies"),
+    Published("ListSnapshotPolicy", "GET", f"/v2{_CLUSTER}/snapshot-policies"),
+    Published("DeleteSnapshotPolicy", "DELETE", f"/v1.0{_CLUSTER}/snapshot-policies/{{id}}"),
+    Published(
+        "ValidateDbData",
+        "POST",
+        f"/v1{_CLUSTER}/{{database}}/validate",
+        note="a table reads `schema.table`; without a schema it is `public`'s",
+    ),
+)
+
+_STORED = "node type, network, zone and volume are stored and given back as sent"
+
+CLUSTERS = (
+    Published("CreateCluster", "POST", f"/v1.0{_P}/clusters", "deviating", _STORED),
+    Published("CreateClusterV2", "POST", f"/v2{_P}/clusters", "deviating", _STORED),
+    Published("CheckCluster", "POST", f"/v2{_P}/cluster-precheck"),
+    Published("ListClusters", "GET", f"/v1.0{_P}/clusters"),
+    Published("ShowClusters", "GET", f"/v2{_P}/clusters"),
+    Published(
+        "ListClusterDetails",
+        "GET",
+        f"/v1.0{_CLUSTER}",
+        "deviating",
+        "`recent_event` is always 0; there is no maintenance window",
+    ),
+    Published("DeleteCluster", "DELETE", f"/v1.0{_CLUSTER}"),
+    Published("DeleteDwsCluster", "DELETE", f"/v2{_CLUSTER}"),
+    Published("RestartCluster", "POST", f"/v1.0{_CLUSTER}/restart"),
+    Published("StartCluster", "POST", f"/v1{_CLUSTER}/start"),
+    Published(
+        "StopCluster",
+        "POST",
+        f"/v1{_CLUSTER}/stop",
+        note="a stopped cluster stays AVAILABLE, as DWS has no other word, with its nodes in state 300",
+    ),
+    Published(
+        "ListNodeTypes", "GET", f"/v2{_P}/node-types", note="the one type there is: this host, as it is"
+    ),
+    Published("ListAvailabilityZones", "GET", f"/v1.0{_P}/availability-zones", note="one: this host"),
+    Published(
+        "ListQuotas",
+        "GET",
+        f"/v1.0{_P}/quotas",
+        "deviating",
+        "clusters (-1, no limit) and the host's disk; nothing else is limited",
+    ),
+    Published("ListStatistics", "GET", f"/v1.0{_P}/statistics"),
+    Published("ShowResourceStatistics", "GET", f"/v1{_P}/resource-statistics"),
+    Published("ListTags", "GET", f"/v1.0{_P}/tags"),
+    Published("ListClusterTags", "GET", f"/v1.0{_CLUSTER}/tags"),
+    Published("BatchCreateResourceTag", "POST", f"/v1.0{_CLUSTER}/tags/batch-create"),
+    Published("BatchDeleteResourceTag", "POST", f"/v1.0{_CLUSTER}/tags/batch-delete"),
+    Published("ListClusterConfigurations", "GET", f"/v1.0{_CLUSTER}/configurations", note="one group"),
+    Published(
+        "ListClusterConfigurationsParameter",
+        "GET",
+        f"/v1.0{_CLUSTER}/configurations/{{configuration_id}}",
+        note="PostgreSQL's settings as the cluster's user sees them, all read-only",
+    ),
+    Published("ListClusterNodes", "GET", f"/v2{_CLUSTER}/nodes", note="servers: coordinator and data nodes"),
+    Published(
+        "ListSchemas", "GET", f"/v2{_CLUSTER}/databases/{{database_name}}/schemas", note="sizes in bytes"
+    ),
+    Published(
+        "ListDatabaseObjects",
+        "GET",
+        f"/v1{_CLUSTER}/db-manager/objects",
+        "partial",
+        "databases, schemas, tables, views and functions",
+    ),
+    Published("ListEvents", "GET", f"/v2{_P}/events", note="from the audit log"),
+    Published("ListJobDetails", "GET", f"/v1.0{_P}/job/{{job_id}}"),
+    Published(
+        "ListClusterActions",
+        "GET",
+        f"/v1{_CLUSTER}/actions/{{action_name}}",
+        note="snapshots node by node, restores as one step",
+    ),
+)
+
+TOKENS = (
+    Published("CreateToken", "POST", "/v3/auth/tokens"),
+    Published("ListProjects", "GET", "/v3/projects"),
+    Published("ListAuthDomains", "GET", "/v3/auth/domains"),
+)
+
+_NO_EIP = "there are no elastic IPs on one's own host"
+_NO_ELB = "there are no load balancers on one's own host"
+_FIXED = "a cluster keeps the nodes it was made with"
+
+REFUSED = (
+    Published(
+        "ResetPassword",
+        "POST",
+        f"/v1.0{_CLUSTER}/reset-password",
+        "refused",
+        "change it in the database, by ALTER ROLE",
+    ),
+    Published("ResizeCluster", "POST", f"/v1.0{_CLUSTER}/resize", "refused", _FIXED),
+    Published("ShrinkCluster", "POST", f"/v1.0{_CLUSTER}/cluster-shrink", "refused", _FIXED),
+    Published(
+        "ExpandInstanceStorage",
+        "POST",
+        f"/v1.0{_CLUSTER}/expand-instance-storage",
+        "refused",
+        "nodes share the host's disk",
+    ),
+    Published(
+        "ModifyClusterName",
+        "PUT",
+        f"/v1{_CLUSTER}/cluster-name",
+        "refused",
+        "snapshots in the repository carry their cluster's name",
+    ),
+    Published(
+        "SaveClusterDescriptionInfo",
+        "POST",
+        f"/v1{_CLUSTER}/description",
+        "refused",
+        "clusters have no description; a tag will do",
+    ),
+    Published(
+        "ChangeSecurityGroup",
+        "PUT",
+        f"/v1{_CLUSTER}/security-group",
+        "refused",
+        "the host's firewall is not the service's",
+    ),
+    Published(
+        "ModifyClusterTimezone",
+        "POST",
+        f"/v2{_CLUSTER}/timezone",
+        "refused",
+        "change it in the database, by ALTER DATABASE or ALTER ROLE",
+    ),
+    Published(
+        "UpdateMaintenanceWindow",
+        "PUT",
+        f"/v1.0{_CLUSTER}/maintenance-window",
+        "refused",
+        "nobody maintains the host but its owner",
+    ),
+    Published(
+        "UpdateConfiguration",
+        "PUT",
+        f"/v2{_CLUSTER}/configurations/{{configuration_id}}",
+        "refused",
+        "change settings in the database, by ALTER DATABASE or ALTER ROLE",
+    ),
+    Published("AssociateElb", "POST", f"/v2{_CLUSTER}/elbs/{{elb_id}}", "refused", _NO_ELB),
+    Published("DisassociateElb", "DELETE", f"/v2{_CLUSTER}/elbs/{{elb_id}}", "refused", _NO_ELB),
+    Published("AssociateEip", "POST", f"/v2{_CLUSTER}/eips/{{eip_id}}", "refused", _NO_EIP),
+    Published("DisassociateEip", "DELETE", f"/v2{_CLUSTER}/eips/{{eip_id}}", "refused", _NO_EIP),
+)

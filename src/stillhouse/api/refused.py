@@ -1,0 +1,32 @@
+"""Operations of the DWS API that can mean nothing on one's own host: each answers with why, never with success."""
+
+from collections.abc import Callable
+
+from fastapi import Request
+
+from stillhouse.api.published import REFUSED, Published
+from stillhouse.api.render import Json
+from stillhouse.api.routing import ControlOf, router
+from stillhouse.control import refusal
+
+routes = router()
+
+
+def _refusing(published: Published) -> Callable[[ControlOf, str, Request], Json]:
+    def refuse(control: ControlOf, project_id: str, request: Request) -> Json:
+        resource = f"cluster/{request.path_params['cluster_id']}"
+        refusal.refuse(control, project_id, published.operation, resource, published.note)
+
+    return refuse
+
+
+for _one in REFUSED:
+    routes.add_api_route(
+        _one.path,
+        _refusing(_one),
+        methods=[_one.method],
+        operation_id=_one.operation,
+        status_code=400,
+        description=f"Refused: {_one.note}.",
+        response_model=None,
+    )

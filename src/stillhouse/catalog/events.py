@@ -1,0 +1,64 @@
+"""The audit log as a project's events: what was done to its clusters and snapshots, without what was refused."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Table, func, select
+
+from stillhouse.catalog.database import Transaction
+from stillhouse.catalog.tables import audit, clusters, snapshots
+
+# Outcomes of what happened; a refusal has its error's code instead.
+HAPPENED = ("accepted", "failed")
+
+_TABLES = {"cluster": clusters, "snapshot": snapshots}
+
+
+@dataclass(frozen=True)
+class Event:
+    """`kind` is `cluster` or `snapshot`; `name` is empty when nothing of `id` is left in the catalog."""
+
+    number: int
+    time: datetime
+    action: str
+    kind: str
+    id: str
+    name: str
+    failed: bool
+    detail: str
+
+
+def page_of_events(
+    transaction: Transaction, project: str, *, limit: int, skip: int
+) -> tuple[list[Event], int]:
+    """One page, the newest first, and how many there are in all."""
+    about_something = audit.c.resource.like("cluster/%") | audit.c.resource.like("snapshot/%")
+    mine = (audit.c.project == project) & audit.c.outcome.in_(HAPPENED) & about_something
+    total = transaction.execute(select(func.count()).select_from(audit).where(mine)).scalar_one()
+    query = select(audit).where(mine).order_by(audit.c.id.desc()).limit(limit).offset(skip)
+    rows = transaction.execute(query).all()
+    # A resource reads `cluster/ID`, `snapshot/ID` or `cluster/ID/snapshot/ID`: the last is what it is about.
+    about = [(parts[-2], parts[-1].lower()) for row in rows if (parts := row.resource.split("/"))]
+    known = {
+        kind: _names(transaction, table, [id_ for of, id_ in about if of == kind])
+        for kind, table in _TABLES.items()
+    }
+    page = [
+        Event(
+            number=row.id,
+            time=row.time,
+            action=row.action,
+            kind=kind,
+            id=id_,
+            name=known.get(kind, {}).get(id_, ""),
+            failed=row.outcome == "failed",
+            detail=row.detail,
+        )
+        for row, (kind, id_) in zip(rows, about, strict=True)
+    ]
+    return page, total
+
+
+def _names(transaction: Transaction, table: Table, ids: list[str]) -> dict[str, str]:
+    query = select(table.c.id, table.c.name).where(table.c.id.in_(ids))
+    return {row.id: row.name for row in transaction.execute(query)}

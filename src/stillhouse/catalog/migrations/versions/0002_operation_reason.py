@@ -1,0 +1,15 @@
+"""Why an operation failed, kept with it: a job is asked about long after its cluster has seen another one."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002_operation_reason"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    op.add_column("sh_operations", sa.Column("reason", sa.Text(), nullable=False, server_default=""))
+
+
+def downgrade() -> None:
+    op.drop_column("sh_operations", "reason")

@@ -1,0 +1,59 @@
+"""What is being done, and what was: jobs, live tasks, events. All of it is read from the catalog."""
+
+import uuid
+from dataclasses import dataclass
+
+from stillhouse.catalog import captures, events, operations, snapshots
+from stillhouse.catalog.captures import Capture
+from stillhouse.catalog.events import Event
+from stillhouse.catalog.operations import Operation
+from stillhouse.control.context import Control
+from stillhouse.control.lookup import known_cluster
+from stillhouse.domain.cluster import Cluster, Task
+from stillhouse.domain.snapshot import Snapshot
+from stillhouse.errors import OperationUnknown
+
+
+@dataclass(frozen=True)
+class LiveTask:
+    """A cluster's last operation of one kind; with the snapshot it takes or restores, and each node's capture."""
+
+    cluster: Cluster
+    operation: Operation
+    snapshot: Snapshot | None
+    captures: tuple[Capture, ...]
+
+
+def find_job(control: Control, project: str, job_id: str) -> Operation:
+    """A job is an operation; its id (32 hex digits) is the operation's without dashes."""
+    with control.database.reading() as reading:
+        operation = operations.find(reading, project, str(uuid.UUID(hex=job_id)))
+    if operation is None:
+        raise OperationUnknown(f"job {job_id} does not exist")
+    return operation
+
+
+def job_of(control: Control, cluster_id: str, kind: Task) -> str | None:
+    """The id of the operation of this kind that the cluster saw last."""
+    with control.database.reading() as reading:
+        operation = operations.latest(reading, cluster_id, kind)
+    return None if operation is None else operation.id
+
+
+def live_task(control: Control, project: str, cluster_id: str, kind: Task, *, failed: bool) -> LiveTask:
+    """The last such operation, or the last that failed."""
+    outcome = operations.FAILED if failed else None
+    with control.database.reading() as reading:
+        cluster = known_cluster(reading, project, cluster_id)
+        operation = operations.latest(reading, cluster.id, kind, outcome=outcome)
+        if operation is None:
+            raise OperationUnknown("the cluster has had no such task")
+        # Of a snapshot that was collected meanwhile nothing but the operation is left.
+        snapshot = snapshots.find_any(reading, operation.subject_id)
+        at_nodes = captures.latest_captures(reading, operation.subject_id)
+    return LiveTask(cluster, operation, snapshot, tuple(at_nodes))
+
+
+def list_events(control: Control, project: str, *, limit: int, skip: int) -> tuple[list[Event], int]:
+    with control.database.reading() as reading:
+        return events.page_of_events(reading, project, limit=limit, skip=skip)

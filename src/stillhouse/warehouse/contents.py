@@ -1,0 +1,173 @@
+"""What is in a cluster's databases, for those who ask about it: names, sizes and settings, read by short queries.
+
+Schemas of PostgreSQL's own and ours do not count: nobody can take a snapshot of one, or restore it.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+
+from stillhouse.domain.cluster import Cluster, Node, Role
+from stillhouse.errors import DatabaseUnknown, InternalError
+from stillhouse.postgres import session
+from stillhouse.postgres.session import Connection, sql
+
+# An answer is waited for by a person; a lock in the way must not hold up the service.
+_LIMITS = {"statement_timeout": "10s", "lock_timeout": "2s", "default_transaction_read_only": "on"}
+
+_DATABASES = "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname"
+_IS_USERS = "n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'stillhouse')"
+_SCHEMAS = f"SELECT n.nspname FROM pg_namespace n WHERE {_IS_USERS} ORDER BY n.nspname"
+_RELATIONS = f"""
+    SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.relkind::text = ANY(%s) AND NOT c.relispartition AND {_IS_USERS} ORDER BY n.nspname, c.relname
+"""
+_FUNCTIONS = f"""
+    SELECT DISTINCT n.nspname, p.proname FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+     WHERE {_IS_USERS} ORDER BY n.nspname, p.proname
+"""
+_NAMED_TABLES = f"""
+    SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.relkind IN ('r', 'p', 'f') AND (n.nspname, c.relname) IN
+           (SELECT * FROM unnest(%s::text[], %s::text[])) AND {_IS_USERS}
+"""
+_SIZES = f"""
+    SELECT n.nspname, coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint
+      FROM pg_namespace n LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'm')
+     WHERE {_IS_USERS} GROUP BY n.nspname
+"""
+_SETTINGS = """
+    SELECT name, setting, boot_val, coalesce(unit, ''), vartype, context, min_val, max_val,
+           array_to_string(enumvals, ','), short_desc
+      FROM pg_settings ORDER BY name
+"""
+
+
+class Kind(StrEnum):
+    DATABASE = "DATABASE"
+    SCHEMA = "SCHEMA"
+    TABLE = "TABLE"
+    VIEW = "VIEW"
+    FUNCTION = "FUNCTION"
+
+
+_RELKINDS = {Kind.TABLE: ["r", "p", "f"], Kind.VIEW: ["v", "m"]}
+
+
+@dataclass(frozen=True)
+class SchemaSize:
+    """Bytes that a schema takes on each data node, by the node's name."""
+
+    schema: str
+    on_nodes: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A row of pg_settings as the cluster's user sees it; bounds and choices as text, empty if there are none."""
+
+    name: str
+    value: str
+    default: str
+    unit: str
+    kind: str
+    context: str
+    bounds: tuple[str, str]
+    choices: str
+    description: str
+
+
+def list_databases(node: Node) -> list[str]:
+    with _asking(node, "postgres") as connection:
+        return _databases(connection)
+
+
+def list_names(node: Node, kind: Kind, database: str, schema: str | None) -> list[str]:
+    """Names of one kind in a database, in one schema of it if one is given; DatabaseUnknown for another database."""
+    if kind is Kind.DATABASE:
+        return list_databases(node)
+    with _asking_in(node, database) as connection:
+        if kind is Kind.SCHEMA:
+            return [name for (name,) in connection.execute(_SCHEMAS).fetchall()]
+        if kind is Kind.FUNCTION:
+            found = connection.execute(_FUNCTIONS).fetchall()
+        else:
+            found = connection.execute(_RELATIONS, [_RELKINDS[kind]]).fetchall()
+    return [name for in_schema, name in found if schema in (None, in_schema)]
+
+
+def existing_schemas(node: Node, database: str, asked: Sequence[str]) -> list[str]:
+    """Those of the names that are schemas, in the order asked."""
+    present = set(list_names(node, Kind.SCHEMA, database, None))
+    return [name for name in asked if name in present]
+
+
+def existing_tables(node: Node, database: str, asked: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Those of the (schema, table) pairs that are there; partitions count, views do not."""
+    schemas, tables = [schema for schema, _ in asked], [table for _, table in asked]
+    with _asking_in(node, database) as connection:
+        return {(schema, table) for schema, table in connection.execute(_NAMED_TABLES, [schemas, tables])}
+
+
+def schema_sizes(cluster: Cluster, database: str) -> list[SchemaSize]:
+    """The sizes of the coordinator's schemas, as the data nodes hold them; a single server holds its own."""
+    sizes: dict[str, dict[str, int]] = {
+        name: {} for name in list_names(cluster.coordinator, Kind.SCHEMA, database, None)
+    }
+    for node in cluster.data_nodes or cluster.nodes:
+        with _asking_in(node, database) as connection:
+            on_node = dict(connection.execute(_SIZES).fetchall())
+        for name, on_nodes in sizes.items():
+            on_nodes[node.name] = on_node.get(name, 0)
+    return [SchemaSize(name, on_nodes) for name, on_nodes in sizes.items()]
+
+
+def settings_of(node: Node, user_name: str) -> list[Setting]:
+    """What the cluster's own user may see: a superuser's settings tell of the host."""
+    with _asking(node, "postgres") as connection:
+        connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(user_name)))
+        rows = connection.execute(_SETTINGS).fetchall()
+    return [
+        Setting(
+            name=name,
+            value=value or "",
+            default=default or "",
+            unit=unit,
+            kind=kind,
+            context=context,
+            bounds=(low or "", high or ""),
+            choices=choices or "",
+            description=description or "",
+        )
+        for name, value, default, unit, kind, context, low, high, choices, description in rows
+    ]
+
+
+def roles_of(cluster: Cluster) -> list[Node]:
+    """One node of each role: they are all set up alike."""
+    data_node = next((node for node in cluster.nodes if node.role is Role.DN), None)
+    return [cluster.coordinator] if data_node is None else [cluster.coordinator, data_node]
+
+
+def _databases(connection: Connection) -> list[str]:
+    return [name for (name,) in connection.execute(_DATABASES).fetchall()]
+
+
+@contextmanager
+def _asking_in(node: Node, database: str) -> Iterator[Connection]:
+    """A session in a database that is known to be there: what a failing login says is not for callers."""
+    with _asking(node, "postgres") as connection:
+        if database not in _databases(connection):
+            raise DatabaseUnknown("the database does not exist")
+    with _asking(node, database) as connection:
+        yield connection
+
+
+@contextmanager
+def _asking(node: Node, database: str) -> Iterator[Connection]:
+    with (
+        session.refusing_as(InternalError, node),
+        closing(session.connect(node, database, settings=_LIMITS)) as connection,
+    ):
+        yield connection

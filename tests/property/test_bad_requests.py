@@ -1,0 +1,43 @@
+"""No request, however wrong, is answered by a failure, by a word of the inside, or in another shape than DWS's.
+
+`make fuzz-api` sends 100,000 of them, and watches the memory; here is a piece of it, of a fresh seed each time.
+"""
+
+import asyncio
+import secrets
+import sys
+from pathlib import Path
+
+import pytest
+
+from support import fuzz_api
+from support.api_document import declared_statuses
+from support.bad_requests import BadRequest
+
+
+def test_bad_requests_are_refused_in_dws_s_shape(tmp_path: Path) -> None:
+    seed = secrets.randbelow(2**32)
+    sys.stdout.write(f"seed {seed}: make fuzz-api SEED={seed}\n")
+    with fuzz_api.prepared(tmp_path) as (service, app, known):
+        seen = asyncio.run(fuzz_api.run(service, app, known, tmp_path, seed, 1500))
+        declared = declared_statuses(service)
+    answered = {status for _, status in seen}
+    assert {200, 400, 401, 404} <= answered
+    undeclared = {(operation, status) for operation, status in seen if status not in declared[operation]}
+    assert undeclared == set()
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body"),
+    [
+        (500, {}, b"{}"),
+        (400, {b"x-request-id": b"0" * 32}, b'{"error_code": "DWS.0001"}'),
+        (400, {b"x-request-id": b"0" * 31}, b"{}"),
+        (400, {b"x-request-id": b"0" * 32}, b'{"x": "Traceback"}'),
+        (200, {b"x-request-id": b"0" * 32}, b"[]"),
+    ],
+)
+def test_the_judge_finds_what_it_looks_for(status: int, headers: dict[bytes, bytes], body: bytes) -> None:
+    given = {b"content-type": b"application/json"} | headers
+    with pytest.raises(fuzz_api.Judgement):
+        fuzz_api.judge(BadRequest("GET", b"/"), status, given, body, Path("/data"))

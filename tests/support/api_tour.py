@@ -1,0 +1,134 @@
+"""A tour of the API: one good call of every operation that needs no server of a cluster, over one catalog."""
+
+from typing import Any
+
+from stillhouse.api.published import REFUSED
+from stillhouse.api.render import parameter_group_id
+from stillhouse.catalog import captures, clusters
+from support.api_client import Answer
+from support.api_service import PASSWORD, Service, a_cluster
+
+# Asked of a real cluster elsewhere: `tests/real/test_databases.py`.
+NEEDS_SERVERS = frozenset(
+    {"ValidateDbData", "ListSchemas", "ListDatabaseObjects", "ListClusterConfigurationsParameter"}
+)
+
+
+class Tour:
+    """`answers` by operation, in the order they were had."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.answers: dict[str, Answer] = {}
+
+    def ask(self, operation: str, method: str, path: str, body: Any = None, **query: str) -> Any:
+        answer = self.service.client.request(method, path, body, query=query)
+        self.answers[operation] = answer
+        return answer.json
+
+
+def take(tour: Tour) -> dict[str, Answer]:
+    """Everything is asked through `tour`, so that another client than ours can be sent round."""
+    service = tour.service
+    source = service.add_cluster()
+    with service.control.database.transaction() as transaction:
+        facts: dict[str, object] = {
+            "node_type": "stillhouse.host",
+            "vpc_id": "vpc-1",
+            "subnet_id": "subnet-1",
+        }
+        clusters.set_facts(transaction, source, facts, service.control.clock.now())
+    _snapshots(tour, source)
+    _clusters(tour, source)
+    _host(tour)
+    for one in REFUSED:
+        path = one.path.replace("{project_id}", "{p}").replace("{cluster_id}", source)
+        path = path.replace("{configuration_id}", source).replace("{elb_id}", "e").replace("{eip_id}", "e")
+        tour.ask(one.operation, one.method, path, {})
+    tour.ask("DeleteCluster", "DELETE", f"/v1.0/{{p}}/clusters/{source}", {"keep_last_manual_snapshot": 0})
+    return tour.answers
+
+
+def _snapshots(tour: Tour, source: str) -> None:
+    service = tour.service
+    wanted = {"name": "before-upgrade", "cluster_id": source, "description": "state before the upgrade"}
+    snapshot = tour.ask("CreateSnapshot", "POST", "/v1.0/{p}/snapshots", {"snapshot": wanted})["snapshot"][
+        "id"
+    ]
+    now = service.control.clock.now()
+    with service.control.database.transaction() as transaction:
+        (node,) = clusters.read_cluster(transaction, source).nodes
+        attempt = captures.begin_attempt(transaction, snapshot, [node.id], now)
+        captures.set_bytes(transaction, snapshot, node.id, attempt, now, done=25, total=100)
+    tour.ask("ListClusterActions", "GET", f"/v1/{{p}}/clusters/{source}/actions/SNAPSHOTTING")
+    tour.ask("CancelSnapshot", "POST", f"/stillhouse/v1/{{p}}/snapshots/{snapshot}/cancel")
+    service.finish_snapshot(snapshot)
+    tour.ask("CheckSnapshot", "POST", "/v1/{p}/snapshots/check", {"snapshot_name": "another"})
+    tour.ask("ListSnapshots", "GET", "/v1.0/{p}/snapshots")
+    tour.ask("ListSnapshotDetails", "GET", f"/v1.0/{{p}}/snapshots/{snapshot}")
+    tour.ask(
+        "ListClusterSnapshots", "GET", f"/v1.0/{{p}}/clusters/{source}/snapshots", limit="10", offset="0"
+    )
+    tour.ask("ListSnapshotFlavorInfo", "GET", f"/v2/{{p}}/snapshots/{snapshot}/flavors")
+    restore = {"name": "sales-dw-copy", "port": 8000, "public_ip": {"public_bind_type": "not_use"}}
+    path = f"/v1.0/{{p}}/snapshots/{snapshot}/actions"
+    restored = tour.ask("RestoreCluster", "POST", path, {"restore": restore})
+    tour.ask("ListJobDetails", "GET", f"/v1.0/{{p}}/job/{restored['job_id']}")
+    service.finish_restore(restored["cluster"]["id"])
+    tour.ask("DeleteSnapshot", "DELETE", f"/v1.0/{{p}}/snapshots/{snapshot}")
+
+
+def _clusters(tour: Tour, source: str) -> None:
+    path = f"/v1.0/{{p}}/clusters/{source}"
+    tags = {"tags": [{"key": "team", "value": "bi"}]}
+    tour.ask("BatchCreateResourceTag", "POST", path + "/tags/batch-create", tags)
+    tour.ask("ListTags", "GET", "/v1.0/{p}/tags")
+    tour.ask("ListClusterTags", "GET", path + "/tags")
+    tour.ask("ListClusters", "GET", "/v1.0/{p}/clusters")
+    tour.ask("ShowClusters", "GET", "/v2/{p}/clusters")
+    tour.ask("ListClusterDetails", "GET", path)
+    tour.ask("ListClusterNodes", "GET", f"/v2/{{p}}/clusters/{source}/nodes", limit="100", offset="0")
+    tour.ask("ListClusterConfigurations", "GET", path + "/configurations")
+    tour.ask("BatchDeleteResourceTag", "POST", path + "/tags/batch-delete", tags)
+    tour.ask("CreateCluster", "POST", "/v1.0/{p}/clusters", {"cluster": a_cluster()})
+    wanted = {
+        "flavor": "stillhouse.host",
+        "num_node": 2,
+        "availability_zones": ["local"],
+        "datastore_version": "1.0.0",
+        "vpc_id": "vpc-1",
+        "subnet_id": "subnet-1",
+        "name": "second-dw",
+    }
+    tour.ask("CheckCluster", "POST", "/v2/{p}/cluster-precheck", {"cluster": wanted})
+    user = {"db_name": "dbadmin", "db_password": PASSWORD, "db_port": 8000}
+    tour.ask("CreateClusterV2", "POST", "/v2/{p}/clusters", {"cluster": wanted | user})
+    for operation, method, tail in [
+        ("StopCluster", "POST", "/stop"),
+        ("StartCluster", "POST", "/start"),
+        ("RestartCluster", "POST", "/restart"),
+    ]:
+        version = "v1.0" if operation == "RestartCluster" else "v1"
+        tour.ask(operation, method, f"/{version}/{{p}}/clusters/{source}{tail}")
+        with tour.service.control.database.transaction() as transaction:
+            stopped = operation == "StopCluster"
+            clusters.set_stopped(transaction, source, stopped, tour.service.control.clock.now())
+        tour.service.finish_restore(source)
+    other = tour.service.add_cluster()
+    tour.ask("DeleteDwsCluster", "DELETE", f"/v2/{{p}}/clusters/{other}", keep_last_manual_backup="0")
+
+
+def _host(tour: Tour) -> None:
+    tour.ask("ListNodeTypes", "GET", "/v2/{p}/node-types")
+    tour.ask("ListAvailabilityZones", "GET", "/v1.0/{p}/availability-zones")
+    tour.ask("ListQuotas", "GET", "/v1.0/{p}/quotas")
+    tour.ask("ListStatistics", "GET", "/v1.0/{p}/statistics")
+    tour.ask("ShowResourceStatistics", "GET", "/v1/{p}/resource-statistics", namespace="dws")
+    tour.ask("ListEvents", "GET", "/v2/{p}/events", limit="1", offset="0")
+
+
+def settings_path(service: Service, cluster_id: str) -> str:
+    """Where the settings of a cluster are asked for."""
+    with service.control.database.reading() as reading:
+        group = parameter_group_id(clusters.read_cluster(reading, cluster_id))
+    return f"/v1.0/{{p}}/clusters/{cluster_id}/configurations/{group}"
