@@ -18,7 +18,11 @@ class SnapshotType(StrEnum):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """`plain_bytes` is the size of the captured data, `stored_bytes` what it took in the repository."""
+    """`plain_bytes` is the size of the captured data, `stored_bytes` what it took in the repository.
+
+    Of an automated one: whether everything was to be read anew, when it was due, its policy's schedule, and for how
+    many days it is kept. `copied_from` is the id of the one that it is a copy of; `copying`: it is being copied.
+    """
 
     id: str
     project: str
@@ -40,6 +44,12 @@ class Snapshot:
     cancel_requested: bool = False
     restoring: bool = False
     deleted: datetime | None = None
+    is_full: bool = False
+    due: datetime | None = None
+    schedule: str = ""
+    keep_day: int | None = None
+    copied_from: str = ""
+    copying: bool = False
 
 
 @dataclass(frozen=True)
