@@ -11,6 +11,9 @@ class Settings(BaseSettings):
     `pg_bin` points to another PostgreSQL's bin directory; unset = the embedded one.
     `repository` is a directory or an `s3://bucket/prefix` URL; unset = `<data>/repository`.
     `whole_every`: of so many captures of a node in a row one reads everything anew.
+    `timer_seconds`: how often is looked at what is due (automated snapshots, retention).
+    `default_policies`: whether a new cluster begins with the policies that DWS gives it.
+    `free_gb_per_node`: what ListSnapshotStatistics calls free storage; nobody bills what goes beyond.
     `kek_file` holds the key-encryption key; unset = `<data>/kek`. Lose it and every snapshot is lost.
     """
 
@@ -27,4 +30,7 @@ class Settings(BaseSettings):
     cut_deadline_seconds: float = 1800
     wal_retention_bytes: int = 10 * 2**30
     trash_days: int = 7
+    timer_seconds: float = 10
+    default_policies: bool = True
+    free_gb_per_node: int = 200
     log_level: str = "INFO"

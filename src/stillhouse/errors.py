@@ -1,7 +1,7 @@
 """The one tree of errors: what went wrong, whether trying again helps, and what a person can do.
 
     StillhouseError
-      InvalidInput 400          BodyMissing
+      InvalidInput 400          BodyMissing, WrongKind
       Unauthenticated 401
       Forbidden 403             NotPermitted, StateForbids
       NotFound 404              ClusterUnknown, SnapshotUnknown, ApiUnknown
@@ -40,6 +40,12 @@ class InvalidInput(StillhouseError):
 
 class BodyMissing(InvalidInput):
     code = "input.empty"
+
+
+class WrongKind(InvalidInput):
+    """The operation is not for things of this kind, such as the deletion of an automated snapshot."""
+
+    code = "input.wrong-kind"
 
 
 class Unauthenticated(StillhouseError):

@@ -18,6 +18,7 @@ from stillhouse.errors import (
     StillhouseError,
     Unauthenticated,
     Unavailable,
+    WrongKind,
 )
 
 
@@ -51,6 +52,7 @@ _CODES: dict[type[StillhouseError], tuple[int, str]] = {
     StillhouseError: (500, "DWS.0005"),
     InvalidInput: (400, "DWS.0001"),
     BodyMissing: (400, "DWS.0006"),
+    WrongKind: (400, "DWS.5095"),
     BodyTooLarge: (413, "APIGW.0201"),
     UriTooLong: (414, "APIGW.0201"),
     HeadersTooLarge: (494, "APIGW.0201"),
@@ -67,10 +69,12 @@ _CODES: dict[type[StillhouseError], tuple[int, str]] = {
     Unavailable: (503, "DWS.0005"),
 }
 
-# Where the cloud service answers one operation unlike the others. A taken snapshot name has no
+# Where the cloud service answers one operation unlike the others. A taken name of a snapshot or policy has no
 # published code; DWS.5039 ("parameter duplicate") says what happened.
 _CODES_OF_OPERATION: dict[tuple[str, type[StillhouseError]], tuple[int, str]] = {
     ("CreateSnapshot", NameTaken): (400, "DWS.5039"),
+    ("CopySnapshot", NameTaken): (400, "DWS.5039"),
+    ("CreateSnapshotPolicy", NameTaken): (400, "DWS.5039"),
     ("DeleteSnapshot", SnapshotUnknown): (400, "DWS.0001"),
 }
 
