@@ -111,6 +111,20 @@ def test_a_cluster_that_fails_keeps_no_other_from_its_schedule(
     assert (bed.taken(first), bed.taken(second)) == ([], ["11-25T18:07"])
 
 
+def test_a_policy_that_cannot_be_read_keeps_no_other_cluster_from_its_schedule(bed: Bed) -> None:
+    first, second = bed.cluster("first"), bed.cluster("second")
+    for cluster in (first, second):
+        bed.policy(cluster, EIGHT_HOURLY)
+    for broken in (first, second):
+        with bed.control.database.transaction() as transaction:
+            transaction.exec_driver_sql("UPDATE sh_policies SET schedule = '0 7 2/8 ? * *'")
+            transaction.exec_driver_sql(
+                "UPDATE sh_policies SET schedule = 'x' WHERE cluster_id = ?", (broken,)
+            )
+        bed.at("2026-11-25T18:07:01").tick()
+    assert (bed.taken(first), bed.taken(second)) == (["11-25T18:07"], ["11-25T18:07"])
+
+
 def test_a_name_that_is_taken_gets_something_added(bed: Bed) -> None:
     cluster = bed.cluster("c" * 64)
     bed.policy(cluster, EIGHT_HOURLY)

@@ -26,13 +26,22 @@ _CLUSTER_NAME_LIMIT = 40
 def start_due_snapshots(place: Workplace, now: datetime) -> None:
     """Note what has fallen due, and take, leave waiting or skip what has been noted. Cluster by cluster."""
     control = place.control
+    scheduled: dict[str, list[tuple[Policy, datetime | None]]] = {}
     with control.database.reading() as reading:
-        concerned = {run.cluster_id for run in policies.waiting_runs(reading)}
+        waiting = {run.cluster_id for run in policies.waiting_runs(reading)}
         for policy, known in policies.scheduled(reading, now):
-            if policy.since > now or _due(policy, known, now):
-                concerned.add(policy.cluster_id)
-    for cluster_id in sorted(concerned):
-        attempt(f"automated snapshots of {cluster_id}", partial(_advance, control, cluster_id, now))
+            scheduled.setdefault(policy.cluster_id, []).append((policy, known))
+
+    def look_at(cluster_id: str) -> None:
+        """Most looks end here: no transaction that may write is begun where there is nothing to do."""
+        mine = scheduled.get(cluster_id, [])
+        if cluster_id in waiting or any(
+            policy.since > now or _due(policy, known, now) for policy, known in mine
+        ):
+            _advance(control, cluster_id, now)
+
+    for cluster_id in sorted(waiting | scheduled.keys()):
+        attempt(f"automated snapshots of {cluster_id}", partial(look_at, cluster_id))
 
 
 def start_due_retention(place: Workplace, now: datetime) -> None:
