@@ -88,6 +88,7 @@ def test_policies_take_snapshots_and_retention_takes_them_away(service: Service)
     clone = service.restore(copy, "of-the-copy")
     assert service.settled(clone)["status"] == "AVAILABLE"
     assert contents(service, clone) == before
+    assert service.stop() == 0, "the timer ends with the service"
 
 
 def age(data: Path, snapshot_id: str, days: int) -> None:
