@@ -78,6 +78,8 @@ def _start(root: Path) -> Service:
             [*COMMAND, "serve", "--data", str(root / "data"), "--listen", address],
             stdout=output,
             stderr=output,
+            # No snapshot of its own accord should come between those that are shown.
+            env={**os.environ, "STILLHOUSE_DEFAULT_POLICIES": "false"},
             # Ctrl-C is for the demo, which then stops the service in good order.
             start_new_session=True,
         )

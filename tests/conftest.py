@@ -1,5 +1,6 @@
 """Fixtures for tests that need real servers: a place, PostgreSQL's programs, and warehouses on demand."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +15,9 @@ from stillhouse.warehouse import embedded
 from stillhouse.warehouse.embedded import Site
 from support import warehouses
 from support.warehouses import MakeWarehouse
+
+# Services that tests start, in processes of their own too, take no snapshots unasked at two in the morning.
+os.environ["STILLHOUSE_DEFAULT_POLICIES"] = "false"
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -13,8 +14,16 @@ from stillhouse.catalog.database import Database
 from stillhouse.catalog.sealing import Sealer
 from stillhouse.clock import SystemClock
 from stillhouse.config import Settings
-from stillhouse.control import capture_node, cluster_flows, create_snapshot, restore_cluster
+from stillhouse.control import (
+    automated,
+    capture_node,
+    cluster_flows,
+    copy_snapshot,
+    create_snapshot,
+    restore_cluster,
+)
 from stillhouse.control.context import Control
+from stillhouse.control.timetable import Timetable
 from stillhouse.control.workplace import Workplace, reap
 from stillhouse.domain.cluster import Cluster, ClusterStatus
 from stillhouse.durable.flows import Flows
@@ -36,7 +45,27 @@ _FLOWS = {
     "start_cluster": cluster_flows.start_cluster,
     "delete_cluster": cluster_flows.delete_cluster,
     "delete_snapshot": cluster_flows.delete_snapshot,
+    "copy_snapshot": copy_snapshot.copy_snapshot,
 }
+
+# What the service's timer asks for, in this order.
+_DUTIES = {
+    "automated snapshots": automated.start_due_snapshots,
+    "retention": automated.start_due_retention,
+}
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service at work."""
+
+    control: Control
+    timetable: Timetable
+
+    def drain(self, within_seconds: float) -> bool:
+        """Begin nothing more, and let what is under way come to its end; False if some of it is still running."""
+        self.timetable.stop()
+        return self.control.flows.drain(within_seconds)
 
 
 @contextmanager
@@ -53,7 +82,7 @@ def open_control(settings: Settings) -> Iterator[Control]:
 
 
 @contextmanager
-def open_service(settings: Settings) -> Iterator[Control]:
+def open_service(settings: Settings) -> Iterator[Service]:
     """A whole service over its data directory, which no other has meanwhile: servers adopted, flows running.
 
     Raises DataDirectoryInUse, or InvalidInput for a place or a store that will not do.
@@ -67,7 +96,10 @@ def open_service(settings: Settings) -> Iterator[Control]:
             control.flows.register(name, partial(flow, place))
         _adopt(place)
         control.flows.launch()
-        yield control
+        timetable = Timetable(place, _DUTIES, settings.timer_seconds)
+        stack.callback(timetable.stop)
+        timetable.start()
+        yield Service(control, timetable)
 
 
 def _open_workplace(control: Control) -> Workplace:

@@ -15,6 +15,9 @@ class Settings(BaseSettings):
     `capture_bytes_per_second` bounds what a capture reads of each node (0: no bound); `capture_io_priority` and
     `capture_checkpoint` are as `domain/care.py` has them.
     `whole_every`: of so many captures of a node in a row one reads everything anew.
+    `timer_seconds`: how often is looked at what is due (automated snapshots, retention).
+    `default_policies`: whether a new cluster begins with the policies that DWS gives it.
+    `free_gb_per_node`: what ListSnapshotStatistics calls free storage; nobody bills what goes beyond.
     `kek_file` holds the key-encryption key; unset = `<data>/kek`. Lose it and every snapshot is lost.
     """
 
@@ -34,4 +37,7 @@ class Settings(BaseSettings):
     cut_deadline_seconds: float = 1800
     wal_retention_bytes: int = 10 * 2**30
     trash_days: int = 7
+    timer_seconds: float = 10
+    default_policies: bool = True
+    free_gb_per_node: int = 200
     log_level: str = "INFO"

@@ -1,7 +1,7 @@
 """The one tree of errors: what went wrong, whether trying again helps, and what a person can do.
 
     StillhouseError
-      InvalidInput 400          BodyMissing, NotOffered
+      InvalidInput 400          BodyMissing, NotOffered, WrongKind
       Unauthenticated 401       TokenExpired
       Forbidden 403             NotPermitted, StateForbids
       NotFound 404              ClusterUnknown, SnapshotUnknown, DatabaseUnknown, OperationUnknown,
@@ -47,6 +47,12 @@ class NotOffered(InvalidInput):
     """The API has this operation, but on one's own host it can mean nothing."""
 
     code = "not-offered"
+
+
+class WrongKind(InvalidInput):
+    """The operation is not for things of this kind, such as the deletion of an automated snapshot."""
+
+    code = "input.wrong-kind"
 
 
 class Unauthenticated(StillhouseError):

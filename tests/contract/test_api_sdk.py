@@ -7,16 +7,24 @@ import pytest
 from huaweicloudsdkcore.auth.credentials import BasicCredentials
 from huaweicloudsdkcore.exceptions.exceptions import ServiceResponseException
 from huaweicloudsdkdws.v2 import (
+    BackupStrategyRequest,
     ClusterSnapshots,
+    CopySnapshotRequest,
+    CreateSnapshotPolicyRequest,
+    CreateSnapshotPolicyRequestBody,
     CreateSnapshotRequest,
     CreateSnapshotRequestBody,
+    DeleteSnapshotPolicyRequest,
     DeleteSnapshotRequest,
     DwsClient,
+    LinkCopyReq,
     ListClusterDetailsRequest,
     ListClusterSnapshotsRequest,
     ListClustersRequest,
     ListSnapshotDetailsRequest,
+    ListSnapshotPolicyRequest,
     ListSnapshotsRequest,
+    ListSnapshotStatisticsRequest,
     Restore,
     RestoreClusterRequest,
     RestoreClusterRequestBody,
@@ -115,6 +123,45 @@ def test_the_day_of_a_snapshot(sdk: Any, service: Service) -> None:
     deleted = sdk.delete_snapshot(DeleteSnapshotRequest(snapshot_id=snapshot_id))
     assert (deleted.status_code, deleted.error_code) == (202, None)
     assert_raises(400, "DWS.5149", detail, sdk, snapshot_id)
+
+
+def test_the_day_of_an_automated_snapshot(sdk: Any, service: Service) -> None:
+    cluster = service.add_cluster()
+    strategy = BackupStrategyRequest(
+        policy_name="weekly-full", backup_strategy="0 0 2 ? * 1", backup_type="full", backup_level="cluster"
+    )
+    body = CreateSnapshotPolicyRequestBody(
+        keep_day=7, auto_backup=True, device_name="OBS", backup_strategies=[strategy]
+    )
+    answered = sdk.create_snapshot_policy(CreateSnapshotPolicyRequest(cluster_id=cluster, body=body))
+    assert answered.status_code == 200
+    listed = sdk.list_snapshot_policy(ListSnapshotPolicyRequest(cluster_id=cluster))
+    (found,) = listed.backup_strategies
+    assert (listed.keep_day, listed.auto_backup, listed.device_name) == (7, True, "OBS")
+    assert (found.policy_name, found.backup_strategy, found.backup_type) == (
+        "weekly-full",
+        "0 0 2 ? * 1",
+        "full",
+    )
+    assert found.next_fire_time.isdigit() and found.time_zone_offset == 0
+    deleted = sdk.delete_snapshot_policy(DeleteSnapshotPolicyRequest(cluster_id=cluster, id=found.policy_id))
+    assert deleted.status_code == 200
+
+    automated = service.take_automated(cluster)
+    of_cluster = sdk.list_cluster_snapshots(ListClusterSnapshotsRequest(cluster_id=cluster)).snapshots[0]
+    assert (of_cluster.type, of_cluster.bak_keep_day, of_cluster.bak_period) == ("AUTO", 7, "0 0 2 ? * *")
+    request = CopySnapshotRequest(
+        snapshot_id=automated, body=LinkCopyReq(backup_name="month-end", description="kept")
+    )
+    copied = sdk.copy_snapshot(request).snapshot_id
+    shown = sdk.list_snapshot_details(ListSnapshotDetailsRequest(snapshot_id=copied)).snapshot
+    assert (shown.name, shown.type, shown.description) == ("month-end", "MANUAL", "kept")
+    counted = sdk.list_snapshot_statistics(ListSnapshotStatisticsRequest(cluster_id=cluster)).statistics
+    assert [(one.name, one.unit) for one in counted] == [
+        ("storage.free", "GB"),
+        ("storage.paid", "GB"),
+        ("storage.used", "GB"),
+    ]
 
 
 def test_a_refusal_is_read_with_status_code_message_and_request_id(

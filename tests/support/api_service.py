@@ -7,9 +7,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import httpx
@@ -23,9 +23,14 @@ from stillhouse.catalog.sealing import Sealer
 from stillhouse.clock import SystemClock
 from stillhouse.config import Settings
 from stillhouse.control.access_keys import create_access_key
+from stillhouse.control.automated import start_due_snapshots
 from stillhouse.control.context import Control
+from stillhouse.control.policies import Strategy, set_policies
+from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Engine, Node, Role
 from stillhouse.domain.ids import new_uuid
+from stillhouse.domain.policies import BackupType
+from stillhouse.domain.snapshot import SnapshotType
 from stillhouse.durable.flows import Flows
 from support.api_client import SignedClient, sign
 from support.api_server import serving
@@ -42,6 +47,7 @@ FLOWS = (
     "delete_cluster",
     "create_snapshot",
     "delete_snapshot",
+    "copy_snapshot",
 )
 
 
@@ -143,6 +149,19 @@ class Service:
                 plain_bytes=5 * 2**20,
                 stored_bytes=2**20,
             )
+
+    def take_automated(self, cluster_id: str) -> str:
+        """A nightly policy, what the timer does tomorrow, and the flow after it; the snapshot's id."""
+        strategy = Strategy(name="nightly", schedule="0 0 2 ? * *", backup_type=BackupType.INCREMENT)
+        set_policies(self.control, PROJECT, cluster_id, [strategy])
+        nothing = cast(Any, None)
+        place = Workplace(self.control, nothing, nothing, nothing, "0" * 8)
+        start_due_snapshots(place, self.control.clock.now() + timedelta(days=1))
+        with self.control.database.reading() as reading:
+            found = snapshots.of_cluster(reading, cluster_id)
+        (made,) = [one.id for one in found if one.type is SnapshotType.AUTO]
+        self.finish_snapshot(made)
+        return made
 
     def finish_restore(self, cluster_id: str) -> None:
         with self.control.database.transaction() as transaction:

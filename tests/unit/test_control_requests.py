@@ -45,6 +45,7 @@ from stillhouse.errors import (
     SnapshotUnknown,
     StateForbids,
     StillhouseError,
+    WrongKind,
 )
 from support.requests_bed import (
     OTHER_PROJECT,
@@ -404,7 +405,7 @@ def test_only_manual_snapshots_at_rest_may_be_deleted(control: Control) -> None:
     automated = _taken(control, cluster_id, "automated")
     with control.database.transaction() as transaction:
         transaction.execute(text("UPDATE sh_snapshots SET type = 'AUTO' WHERE id = :id"), {"id": automated})
-    _refused(control, StateForbids, lambda: delete_snapshot(control, PROJECT, automated))
+    _refused(control, WrongKind, lambda: delete_snapshot(control, PROJECT, automated))
 
 
 def test_a_cancel_is_left_for_the_flow_to_see_and_only_while_it_runs(control: Control) -> None:

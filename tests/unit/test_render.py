@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from stillhouse.api import render
+from stillhouse.api.policies import policies_of_cluster
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Engine, Node, Role, Task
+from stillhouse.domain.policies import DEFAULTS, BackupSettings, Policy
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus, SnapshotType
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "api"
@@ -74,6 +76,31 @@ def assert_golden(name: str, shown: render.Json) -> None:
 
 def test_a_snapshot_in_the_project_s_list() -> None:
     assert_golden("list_snapshots_item.json", render.snapshot_in_project_list(SNAPSHOT))
+
+
+def test_an_automated_snapshot_in_the_project_s_list() -> None:
+    automated = replace(
+        SNAPSHOT,
+        name="orders-dw-auto-20261130221500",
+        description="",
+        type=SnapshotType.AUTO,
+        due=datetime(2026, 11, 30, 22, 15, tzinfo=UTC),
+        schedule="0 15 22 30 * ?",
+        keep_day=7,
+    )
+    assert_golden("list_snapshots_item_automated.json", render.snapshot_in_project_list(automated))
+
+
+def test_the_policies_of_a_cluster() -> None:
+    made = datetime(2026, 11, 11, 10, 6, 16, tzinfo=UTC)
+    kept = [
+        Policy(
+            f"{number}d2c3b4a-0f0e-4d0c-8b0a-090807060504", CLUSTER_ID, name, schedule, type_, 0, made, made
+        )
+        for number, (name, schedule, type_) in enumerate(DEFAULTS, 1)
+    ]
+    now = datetime(2026, 11, 30, 22, 15, tzinfo=UTC)
+    assert_golden("list_snapshot_policy.json", policies_of_cluster(BackupSettings(keep_day=3), kept, now))
 
 
 def test_a_snapshot_in_detail() -> None:

@@ -19,6 +19,7 @@ from stillhouse.api import (
     host,
     identity,
     own,
+    policies,
     refused,
     snapshots,
     work,
@@ -31,6 +32,7 @@ from stillhouse.errors import ApiUnknown, InvalidInput
 
 _ROUTERS = (
     snapshots.routes,
+    policies.routes,
     clusters.routes,
     clusters_more.routes,
     host.routes,

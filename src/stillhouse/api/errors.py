@@ -22,6 +22,7 @@ from stillhouse.errors import (
     TokenExpired,
     Unauthenticated,
     Unavailable,
+    WrongKind,
 )
 
 
@@ -56,6 +57,7 @@ _CODES: dict[type[StillhouseError], tuple[int, str]] = {
     InvalidInput: (400, "DWS.0001"),
     BodyMissing: (400, "DWS.0006"),
     NotOffered: (400, "DWS.5095"),
+    WrongKind: (400, "DWS.5095"),
     BodyTooLarge: (413, "APIGW.0201"),
     UriTooLong: (414, "APIGW.0201"),
     HeadersTooLarge: (494, "APIGW.0201"),
@@ -75,11 +77,13 @@ _CODES: dict[type[StillhouseError], tuple[int, str]] = {
     Unavailable: (503, "DWS.0005"),
 }
 
-# Where the cloud service answers one operation unlike the others. A taken snapshot name has no
+# Where the cloud service answers one operation unlike the others. A taken name of a snapshot or policy has no
 # published code; DWS.5039 ("parameter duplicate") says what happened.
 _CODES_OF_OPERATION: dict[tuple[str, type[StillhouseError]], tuple[int, str]] = {
     ("CreateSnapshot", NameTaken): (400, "DWS.5039"),
     ("CheckSnapshot", NameTaken): (400, "DWS.5039"),
+    ("CopySnapshot", NameTaken): (400, "DWS.5039"),
+    ("CreateSnapshotPolicy", NameTaken): (400, "DWS.5039"),
     ("DeleteSnapshot", SnapshotUnknown): (400, "DWS.0001"),
 }
 

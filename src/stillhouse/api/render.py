@@ -1,13 +1,14 @@
 """Clusters and snapshots as DWS's JSON."""
 
 import uuid
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Node, Task
 from stillhouse.domain.snapshot import Snapshot
 
 Json = dict[str, object]
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _KB = 1024
 _GB = 1024**3
 _INT32_MAX = 2**31 - 1
@@ -57,9 +58,9 @@ def snapshot_in_project_list(snapshot: Snapshot) -> Json:
         "cluster_id": snapshot.cluster_id,
         "cluster_name": snapshot.cluster_name,
         "datastore": {"type": DATASTORE, "version": VERSION},
-        "bak_expected_start_time": None,
-        "bak_keep_day": None,
-        "bak_period": None,
+        "bak_expected_start_time": epoch_milliseconds(snapshot.due) if snapshot.due else None,
+        "bak_keep_day": snapshot.keep_day,
+        "bak_period": snapshot.schedule or None,
         "db_user": snapshot.db_user,
         "progress": f"{snapshot.progress}%",
         "backup_key": snapshot.backup_key,
@@ -210,6 +211,10 @@ def failure_code(ours: str) -> str:
 
 def snapshot_time(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def epoch_milliseconds(moment: datetime) -> str:
+    return str((moment - _EPOCH) // timedelta(milliseconds=1))
 
 
 def _cluster_time(moment: datetime) -> str:

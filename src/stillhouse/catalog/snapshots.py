@@ -2,14 +2,25 @@
 
 from dataclasses import asdict
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, exists, func, insert, select, update
+from sqlalchemy import Row, Select, and_, delete, exists, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from stillhouse.catalog import operations
 from stillhouse.catalog.database import Transaction, violates
-from stillhouse.catalog.tables import captures, clusters, cuts, restore_points, snapshot_name, snapshots
+from stillhouse.catalog.tables import (
+    backup_settings,
+    captures,
+    clusters,
+    copies,
+    cuts,
+    policy_runs,
+    restore_points,
+    snapshot_name,
+    snapshots,
+)
 from stillhouse.catalog.tables import operations as operation_rows
 from stillhouse.domain.cluster import ClusterStatus, Task
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus, SnapshotType
@@ -30,11 +41,10 @@ _NEWEST_FIRST = (snapshots.c.started.desc(), snapshots.c.id)
 
 
 def insert_snapshot(transaction: Transaction, snapshot: Snapshot) -> None:
-    row = asdict(snapshot) | {"attempt": 0}
-    for told_by_other_rows in ("restoring", "cluster_status", "cluster_task"):
-        del row[told_by_other_rows]
+    columns = {column.name for column in snapshots.columns}
+    row = {name: value for name, value in asdict(snapshot).items() if name in columns}
     try:
-        transaction.execute(insert(snapshots), row)
+        transaction.execute(insert(snapshots), row | {"attempt": 0})
     except IntegrityError as error:
         if violates(error, snapshot_name):
             raise NameTaken(f"the project already has a snapshot named {snapshot.name}") from error
@@ -80,6 +90,12 @@ def lock_snapshot(transaction: Transaction, snapshot_id: str) -> None:
     transaction.execute(select(snapshots.c.id).where(snapshots.c.id == snapshot_id).with_for_update())
 
 
+def lock_snapshots(transaction: Transaction, cluster_id: str) -> None:
+    """The same for all of a cluster's snapshots."""
+    query = select(snapshots.c.id).where(snapshots.c.cluster_id == cluster_id, _NOT_DELETED)
+    transaction.execute(query.order_by(snapshots.c.id).with_for_update())
+
+
 def list_snapshots(transaction: Transaction, project: str) -> list[Snapshot]:
     query = _selected().where(snapshots.c.project == project, _NOT_DELETED).order_by(*_NEWEST_FIRST)
     return [_snapshot(row) for row in transaction.execute(query)]
@@ -117,6 +133,69 @@ def page_of_cluster(
     order = (column.desc() if descending else column.asc()).nulls_last()
     query = _selected().where(mine).order_by(order, snapshots.c.id).limit(limit).offset(skip)
     return [_snapshot(row) for row in transaction.execute(query)], total
+
+
+def of_cluster(transaction: Transaction, cluster_id: str) -> list[Snapshot]:
+    """All of a cluster's snapshots that are not in the trash, the newest first."""
+    query = _selected().where(snapshots.c.cluster_id == cluster_id, _NOT_DELETED).order_by(*_NEWEST_FIRST)
+    return [_snapshot(row) for row in transaction.execute(query)]
+
+
+def is_name_free(transaction: Transaction, project: str, name: str) -> bool:
+    taken = exists().where(
+        snapshots.c.project == project, func.lower(snapshots.c.name) == name.lower(), _NOT_DELETED
+    )
+    return not transaction.execute(select(taken)).scalar_one()
+
+
+def automated_ended(transaction: Transaction, cluster_id: str, now: datetime) -> datetime | None:
+    """When the newest usable automated snapshot was done, that in the trash included, none from the future."""
+    query = select(func.max(snapshots.c.finished)).where(
+        snapshots.c.cluster_id == cluster_id,
+        snapshots.c.type == SnapshotType.AUTO,
+        snapshots.c.status == SnapshotStatus.AVAILABLE,
+        snapshots.c.finished <= now,
+    )
+    ended: datetime | None = transaction.execute(query).scalar_one()
+    return ended
+
+
+def has_automated_before(transaction: Transaction, cluster_id: str, moment: datetime) -> bool:
+    """Whether an automated snapshot that is not in the trash is as old as that."""
+    old = exists().where(
+        snapshots.c.cluster_id == cluster_id,
+        snapshots.c.type == SnapshotType.AUTO,
+        snapshots.c.started <= moment,
+        _NOT_DELETED,
+    )
+    return bool(transaction.execute(select(old)).scalar_one())
+
+
+def stored_in_all(transaction: Transaction, cluster_id: str) -> int:
+    """Bytes that a cluster's snapshots took in the repository, those in the trash included: they are still there."""
+    query = select(func.sum(snapshots.c.stored_bytes)).where(snapshots.c.cluster_id == cluster_id)
+    return int(transaction.execute(query).scalar_one() or 0)
+
+
+def insert_copy(transaction: Transaction, snapshot: Snapshot) -> None:
+    """A copy's row, CREATING until its root is there."""
+    insert_snapshot(transaction, snapshot)
+    transaction.execute(insert(copies), {"snapshot_id": snapshot.id, "source_id": snapshot.copied_from})
+
+
+def has_copy(transaction: Transaction, snapshot_id: str) -> bool:
+    """Whether a copy of it is at hand or being made; one that failed or is in the trash does not count."""
+    made = _copied(snapshot_id, SnapshotStatus.CREATING, SnapshotStatus.AVAILABLE)
+    return bool(transaction.execute(select(made)).scalar_one())
+
+
+def mark_copied(transaction: Transaction, snapshot_id: str, now: datetime) -> None:
+    """A copy becomes AVAILABLE; when it was captured is its source's and stays."""
+    transaction.execute(
+        update(snapshots)
+        .where(snapshots.c.id == snapshot_id, _creating())
+        .values(status=SnapshotStatus.AVAILABLE, progress=100, updated=now)
+    )
 
 
 def set_progress(transaction: Transaction, snapshot_id: str, percent: int, now: datetime) -> None:
@@ -178,8 +257,7 @@ def move_to_trash(transaction: Transaction, snapshot_id: str, now: datetime) -> 
 
 def given_up_with_cluster(transaction: Transaction, cluster_id: str, keep_last_manual: int) -> list[Snapshot]:
     """What a cluster's deletion takes along: all but its newest usable manual snapshots."""
-    query = _selected().where(snapshots.c.cluster_id == cluster_id, _NOT_DELETED).order_by(*_NEWEST_FIRST)
-    found = [_snapshot(row) for row in transaction.execute(query)]
+    found = of_cluster(transaction, cluster_id)
     manual = [
         snapshot
         for snapshot in found
@@ -197,7 +275,7 @@ def trashed_before(transaction: Transaction, moment: datetime) -> list[Snapshot]
 def forget_snapshot(transaction: Transaction, snapshot_id: str) -> None:
     """Remove all rows of a snapshot, once the repository has none of it; only from the trash."""
     trashed = select(snapshots.c.id).where(snapshots.c.id == snapshot_id, snapshots.c.deleted.is_not(None))
-    for table in (restore_points, cuts, captures):
+    for table in (restore_points, cuts, captures, copies):
         transaction.execute(delete(table).where(table.c.snapshot_id.in_(trashed)))
     transaction.execute(
         delete(snapshots).where(snapshots.c.id == snapshot_id, snapshots.c.deleted.is_not(None))
@@ -230,7 +308,20 @@ def _active_operation(transaction: Transaction, snapshot_id: str) -> str | None:
     return transaction.execute(query).scalar_one_or_none()
 
 
+def _copied(snapshot_id: Any, *states: SnapshotStatus) -> Any:
+    """Whether a snapshot has a copy in one of these states."""
+    made = snapshots.alias("made")
+    return exists(
+        select(copies.c.snapshot_id)
+        .join(made, made.c.id == copies.c.snapshot_id)
+        .where(copies.c.source_id == snapshot_id, made.c.deleted.is_(None), made.c.status.in_(states))
+        .correlate(snapshots)
+    )
+
+
+@cache
 def _selected() -> Select[Any]:
+    """Snapshots with what other tables tell of them; built once, for building it costs more than running it."""
     restoring = exists().where(
         operation_rows.c.subject_id == snapshots.c.id,
         operation_rows.c.kind == Task.RESTORING,
@@ -242,11 +333,22 @@ def _selected() -> Select[Any]:
         .where(operation_rows.c.cluster_id == snapshots.c.cluster_id, operation_rows.c.ended.is_(None))
         .scalar_subquery()
     )
+    automated = snapshots.c.type == SnapshotType.AUTO
     return select(
         snapshots,
         restoring.label("restoring"),
         status.label("cluster_status"),
         task.label("cluster_task"),
+        _copied(snapshots.c.id, SnapshotStatus.CREATING).label("copying"),
+        copies.c.source_id.label("copied_from"),
+        policy_runs.c.is_full,
+        policy_runs.c.due,
+        policy_runs.c.schedule,
+        backup_settings.c.keep_day,
+    ).select_from(
+        snapshots.outerjoin(policy_runs, policy_runs.c.snapshot_id == snapshots.c.id)
+        .outerjoin(copies, copies.c.snapshot_id == snapshots.c.id)
+        .outerjoin(backup_settings, and_(automated, backup_settings.c.cluster_id == snapshots.c.cluster_id))
     )
 
 
@@ -274,4 +376,10 @@ def _snapshot(row: Row[Any]) -> Snapshot:
         cluster_status=ClusterStatus(row.cluster_status),
         cluster_task=Task(row.cluster_task) if row.cluster_task else None,
         deleted=row.deleted,
+        is_full=bool(row.is_full),
+        due=row.due,
+        schedule=row.schedule or "",
+        keep_day=row.keep_day,
+        copied_from=row.copied_from or "",
+        copying=bool(row.copying),
     )

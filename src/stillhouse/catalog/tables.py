@@ -180,6 +180,54 @@ restore_points = Table(
     ForeignKeyConstraint(["snapshot_id", "attempt"], [cuts.c.snapshot_id, cuts.c.attempt]),
 )
 
+# A copy's data is its source's; the source may be forgotten before it.
+copies = Table(
+    "sh_copies",
+    metadata,
+    Column("snapshot_id", Text, ForeignKey(snapshots.c.id), primary_key=True),
+    Column("source_id", Text, nullable=False, index=True),
+)
+
+# A cluster without a row here takes no automated snapshots, and loses none.
+backup_settings = Table(
+    "sh_backup_settings",
+    metadata,
+    Column("cluster_id", Text, ForeignKey(clusters.c.id), primary_key=True),
+    _required("keep_day", Integer),
+    _required("auto_backup", Boolean),
+    _required("updated", UtcTime),
+)
+
+policies = Table(
+    "sh_policies",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("cluster_id", Text, ForeignKey(clusters.c.id), nullable=False, index=True),
+    _required("name"),
+    _required("schedule"),
+    _required("backup_type"),
+    _required("time_zone_offset", Integer),
+    _required("since", UtcTime),
+    _required("updated", UtcTime),
+)
+
+# What became of each due time, once: the key is what keeps a run from being taken twice. Outlives its policy.
+policy_runs = Table(
+    "sh_policy_runs",
+    metadata,
+    Column("policy_id", Text, primary_key=True),
+    Column("due", UtcTime, primary_key=True),
+    Column("cluster_id", Text, ForeignKey(clusters.c.id), nullable=False, index=True),
+    _required("policy_name"),
+    _required("schedule"),
+    _required("seen", UtcTime),
+    _required("is_full", Boolean),
+    _required("is_once", Boolean),
+    _required("outcome"),
+    _required("reason"),
+    Column("snapshot_id", Text, unique=True),
+)
+
 access_keys = Table(
     "sh_access_keys",
     metadata,
@@ -271,6 +319,7 @@ snapshot_name = _one_per(
     "uq_sh_snapshots_name", snapshots.c.project, func.lower(snapshots.c.name), among="deleted IS NULL"
 )
 user_name = _one_per("uq_sh_users_name", users.c.project, users.c.name, among="disabled IS NULL")
+policy_name = Index("uq_sh_policies_name", policies.c.cluster_id, func.lower(policies.c.name), unique=True)
 one_active_operation = _one_per("uq_sh_operations_active", operations.c.cluster_id, among="ended IS NULL")
 Index("ix_sh_operations_subject", operations.c.subject_id)
 Index("ix_sh_audit_project_time", audit.c.project, audit.c.time)

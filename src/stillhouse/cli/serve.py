@@ -14,9 +14,8 @@ import uvicorn
 
 from stillhouse import log
 from stillhouse.api.app import create_app
-from stillhouse.bootstrap import open_service, stop_servers
+from stillhouse.bootstrap import Service, open_service, stop_servers
 from stillhouse.config import Settings
-from stillhouse.durable.flows import Flows
 from stillhouse.errors import InvalidInput
 
 _DRAIN_SECONDS = 20
@@ -30,10 +29,11 @@ def run(settings: Settings) -> None:
     Raises InvalidInput for an address that cannot be listened on, before anything else is touched.
     """
     log.configure(settings.log_level)
-    with _bound(settings.listen) as listener, open_service(settings) as control:
+    with _bound(settings.listen) as listener, open_service(settings) as service:
+        control = service.control
         stopping = threading.Event()
         app = create_app(control, is_shutting_down=stopping.is_set)
-        server = _Server(uvicorn.Config(app, ws="none", access_log=False, log_config=None), control.flows)
+        server = _Server(uvicorn.Config(app, ws="none", access_log=False, log_config=None), service)
 
         def stop(*_: object) -> None:
             # 503 from now on, not only when the socket closes. A second signal stops waiting for open requests.
@@ -55,13 +55,13 @@ def run(settings: Settings) -> None:
 class _Server(uvicorn.Server):
     """Answers until the flows have come to a stop, so that callers are told 503 instead of nothing."""
 
-    def __init__(self, config: uvicorn.Config, flows: Flows) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
-        self._flows = flows
+        self._service = service
 
     async def main_loop(self) -> None:
         await super().main_loop()
-        await asyncio.to_thread(self._flows.drain, _DRAIN_SECONDS)
+        await asyncio.to_thread(self._service.drain, _DRAIN_SECONDS)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

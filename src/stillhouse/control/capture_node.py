@@ -39,12 +39,12 @@ def capture_node(place: Workplace, run: StepRunner, subject: str) -> dict[str, A
 
 
 def _capture_node(place: Workplace, snapshot_id: str, attempt: int, node_id: str) -> dict[str, Any]:
-    _, cluster = snapshot_and_cluster(place, snapshot_id)
+    snapshot, cluster = snapshot_and_cluster(place, snapshot_id)
     node = _node(cluster, node_id)
     report = _Report(place, snapshot_id, attempt, node_id)
     expected = size.of_databases(node)
     report.begin(expected)
-    offer = _offer(place, cluster, node)
+    offer = _offer(place, cluster, node, is_full=snapshot.is_full)
     task = _task(place, cluster, node, snapshot_id, attempt, offer, report.parts(), expected)
     captured = _conduct(place, task, report)
     log.get("capture").info(
@@ -60,7 +60,7 @@ def _capture_node(place: Workplace, snapshot_id: str, attempt: int, node_id: str
     return {**asdict(captured), "depth": offer.depth if captured.base else 0}
 
 
-def _offer(place: Workplace, cluster: Cluster, node: Node) -> Offer:
+def _offer(place: Workplace, cluster: Cluster, node: Node, *, is_full: bool) -> Offer:
     """The operation that holds the cluster keeps what is offered from being deleted meanwhile."""
     with place.control.database.reading() as reading:
         newest = snapshots.newest_available(reading, cluster.id)
@@ -68,7 +68,7 @@ def _offer(place: Workplace, cluster: Cluster, node: Node) -> Offer:
     keys = create_or_open(place.store, place.repository.kek, cluster.id)
     root = None if newest is None else roots.read(place.store, keys, newest)
     return offer_base(
-        root, node.id, node.lineage, whole_every=place.control.settings.whole_every, is_full=False
+        root, node.id, node.lineage, whole_every=place.control.settings.whole_every, is_full=is_full
     )
 
 

@@ -14,6 +14,7 @@ from stillhouse.control.lookup import (
     locked_snapshot,
     working_cluster,
 )
+from stillhouse.control.policies import add_default_policies
 from stillhouse.domain import names
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Engine, Task
 from stillhouse.domain.ids import new_uuid
@@ -91,6 +92,8 @@ def request_cluster(control: Control, project: str, request: ClusterRequest) -> 
             facts=request.facts,
         )
         clusters.insert_cluster(transaction, cluster)
+        if control.settings.default_policies:
+            add_default_policies(transaction, cluster_id, now)
         operations.begin(transaction, cluster_id, Task.CREATING, cluster_id, now)
         keep_secret(transaction, control.sealer, user_pwd_key(cluster_id), request.user_pwd, now)
         control.flows.enqueue(transaction, "provision_cluster", cluster_id)
@@ -124,6 +127,8 @@ def request_restore(control: Control, project: str, snapshot_id: str, request: R
             facts=inherited | request.facts,
         )
         clusters.insert_cluster(transaction, cluster)
+        if control.settings.default_policies:
+            add_default_policies(transaction, cluster_id, now)
         operations.begin(transaction, cluster_id, Task.RESTORING, snapshot.id, now)
         control.flows.enqueue(transaction, "restore_cluster", cluster_id)
     return cluster_id
@@ -206,6 +211,8 @@ def delete_cluster(control: Control, project: str, cluster_id: str, keep_last_ma
         for snapshot in snapshots.given_up_with_cluster(transaction, cluster.id, keep_last_manual):
             if snapshot.restoring:
                 raise ClusterBusy(f"snapshot {snapshot.id} of cluster {cluster.id} is being restored")
+            if snapshot.copying or (snapshot.copied_from and snapshot.status is SnapshotStatus.CREATING):
+                raise ClusterBusy(f"snapshot {snapshot.id} of cluster {cluster.id} is being copied")
         now = control.clock.now()
         detail = {"keep_last_manual": keep_last_manual}
         operation_id = operations.begin(transaction, cluster.id, Task.DELETING, cluster.id, now, detail)

@@ -164,13 +164,13 @@ def _publish(place: Workplace, snapshot_id: str, attempt: int, captured: list[di
     keys = create_or_open(place.store, place.repository.kek, cluster.id)
     stored = [Stored(**node["manifest"]) for node in captured]
     root = _root(place, snapshot, cluster, cut, attempt, captured)
-    published = roots.publish(place.store, keys, root, _reached(place, cluster.id, stored))
+    published = roots.publish(place.store, keys, root, reached(place, cluster.id, stored))
     if published is None:
         raise AttemptDead("the snapshot was closed by a tombstone before it could be published")
     _mark_available(place, snapshot_id, cluster.id, published)
 
 
-def _reached(place: Workplace, cluster_id: str, stored: list[Stored]) -> list[tuple[str, int]]:
+def reached(place: Workplace, cluster_id: str, stored: list[Stored]) -> list[tuple[str, int]]:
     """(key, size) of everything below the root."""
     keys = create_or_open(place.store, place.repository.kek, cluster_id)
     found = [(layout.manifest(cluster_id, one.id), one.size) for one in stored]

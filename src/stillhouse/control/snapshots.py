@@ -1,14 +1,18 @@
 """Requests about snapshots. Each is accepted or refused in one transaction; flows do the work."""
 
-from stillhouse.catalog import operations, snapshots
+from dataclasses import replace
+from datetime import datetime
+
+from stillhouse.catalog import clusters, operations, snapshots
+from stillhouse.catalog.database import Transaction
 from stillhouse.control.audit import audited
 from stillhouse.control.context import Control
 from stillhouse.control.lookup import known_cluster, known_snapshot, locked_snapshot, working_cluster
 from stillhouse.domain import names
-from stillhouse.domain.cluster import Task
+from stillhouse.domain.cluster import Cluster, ClusterStatus, Task
 from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus, SnapshotType
-from stillhouse.errors import InvalidInput, NameTaken, StateForbids
+from stillhouse.errors import InvalidInput, NameTaken, StateForbids, WrongKind
 
 # The largest int of the API's clients; page number times page length stays within any database's integers.
 _LARGEST = 2**31 - 1
@@ -24,25 +28,86 @@ def request_snapshot(
         names.check_snapshot_name(name)
         names.check_description(description)
         cluster = working_cluster(transaction, project, cluster_id)
-        now = control.clock.now()
-        snapshot = Snapshot(
-            id=snapshot_id,
-            project=project,
-            cluster_id=cluster.id,
-            cluster_name=cluster.name,
+        begin_snapshot(
+            control,
+            transaction,
+            cluster,
+            snapshot_id,
+            SnapshotType.MANUAL,
+            control.clock.now(),
+            name=name,
+            description=description,
+        )
+    return snapshot_id
+
+
+def begin_snapshot(
+    control: Control,
+    transaction: Transaction,
+    cluster: Cluster,
+    snapshot_id: str,
+    type_: SnapshotType,
+    now: datetime,
+    *,
+    name: str,
+    description: str = "",
+) -> None:
+    """The snapshot's row, the operation that holds its cluster, and its flow, all or none. Raises ClusterBusy."""
+    snapshot = Snapshot(
+        id=snapshot_id,
+        project=cluster.project,
+        cluster_id=cluster.id,
+        cluster_name=cluster.name,
+        name=name,
+        description=description,
+        status=SnapshotStatus.CREATING,
+        type=type_,
+        started=now,
+        updated=now,
+        db_user=cluster.user_name,
+        backup_key=now.strftime("%Y%m%d_%H%M%S"),
+    )
+    operations.begin(transaction, cluster.id, Task.SNAPSHOTTING, snapshot_id, now)
+    snapshots.insert_snapshot(transaction, snapshot)
+    control.flows.enqueue(transaction, "create_snapshot", snapshot_id)
+
+
+def request_copy(
+    control: Control, project: str, snapshot_id: str, *, name: str, description: str = ""
+) -> str:
+    """Accept a manual snapshot of what an automated one holds; the flow `copy_snapshot` writes its root. Its id."""
+    copy_id = new_uuid()
+    with audited(control, project, "CopySnapshot", f"snapshot/{snapshot_id}/copy/{copy_id}") as transaction:
+        names.check_snapshot_name(name)
+        names.check_description(description)
+        # The cluster first, as whoever deletes either does: he waits, or has come first.
+        clusters.lock_cluster(transaction, known_snapshot(transaction, project, snapshot_id).cluster_id)
+        source = locked_snapshot(transaction, project, snapshot_id)
+        if source.type is not SnapshotType.AUTO:
+            raise WrongKind(f"snapshot {source.id} is a manual one", hint="it stays without a copy")
+        if source.status is not SnapshotStatus.AVAILABLE:
+            raise StateForbids(f"snapshot {source.id} is in state {source.status}")
+        if source.restoring:
+            raise StateForbids(f"snapshot {source.id} is being restored")
+        if clusters.read_cluster(transaction, source.cluster_id).status is ClusterStatus.DELETING:
+            raise StateForbids(f"cluster {source.cluster_id} is being deleted")
+        if snapshots.has_copy(transaction, source.id):
+            raise StateForbids(f"snapshot {source.id} has a copy already", hint="delete that one first")
+        copy = replace(
+            source,
+            id=copy_id,
             name=name,
             description=description,
             status=SnapshotStatus.CREATING,
             type=SnapshotType.MANUAL,
-            started=now,
-            updated=now,
-            db_user=cluster.user_name,
-            backup_key=now.strftime("%Y%m%d_%H%M%S"),
+            updated=control.clock.now(),
+            progress=0,
+            stored_bytes=0,
+            copied_from=source.id,
         )
-        operations.begin(transaction, cluster.id, Task.SNAPSHOTTING, snapshot_id, now)
-        snapshots.insert_snapshot(transaction, snapshot)
-        control.flows.enqueue(transaction, "create_snapshot", snapshot_id)
-    return snapshot_id
+        snapshots.insert_copy(transaction, copy)
+        control.flows.enqueue(transaction, "copy_snapshot", copy_id)
+    return copy_id
 
 
 def check_name(control: Control, project: str, name: str) -> None:
@@ -98,8 +163,9 @@ def delete_snapshot(control: Control, project: str, snapshot_id: str) -> None:
     with audited(control, project, "DeleteSnapshot", f"snapshot/{snapshot_id}") as transaction:
         snapshot = locked_snapshot(transaction, project, snapshot_id)
         if snapshot.type is not SnapshotType.MANUAL:
-            raise StateForbids(
-                f"snapshot {snapshot.id} is an automated one", hint="it goes with its policy or its cluster"
+            raise WrongKind(
+                f"snapshot {snapshot.id} is an automated one",
+                hint="it goes when its days are over, or with its cluster",
             )
         if snapshot.status is SnapshotStatus.CREATING:
             raise StateForbids(f"snapshot {snapshot.id} is still being taken")

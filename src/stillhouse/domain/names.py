@@ -14,6 +14,8 @@ DEFAULT_USER = "dbadmin"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{3,63}")
 _NAME_RULE = "must be 4 to 64 characters, begin with a letter, and hold only letters, digits, '-' and '_'"
 
+_POLICY_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{3,91}")
+
 _DESCRIPTION_LIMIT = 256
 _DESCRIPTION_FORBIDDEN = frozenset("!<>'=&\"")
 
@@ -40,6 +42,13 @@ _SERVICE_USER = "stillhouse"
 
 def check_snapshot_name(name: str) -> None:
     _check(_NAME.fullmatch(name) is not None, f"snapshot name {_NAME_RULE}")
+
+
+def check_policy_name(name: str) -> None:
+    _check(
+        _POLICY_NAME.fullmatch(name) is not None,
+        "policy_name must be 4 to 92 characters, begin with a letter, and hold only letters, digits, '-' and '_'",
+    )
 
 
 def check_cluster_name(name: str) -> None:

@@ -23,6 +23,9 @@ class Snapshot:
     """`plain_bytes` is the size of the captured data, `stored_bytes` what it took in the repository.
 
     `restoring`, `cluster_status` and `cluster_task` are told by other rows, at the moment of reading.
+
+    Of an automated one: whether everything was to be read anew, when it was due, its policy's schedule, and for how
+    many days it is kept. `copied_from` is the id of the one that it is a copy of; `copying`: it is being copied.
     """
 
     id: str
@@ -47,6 +50,12 @@ class Snapshot:
     cluster_status: ClusterStatus | None = None
     cluster_task: Task | None = None
     deleted: datetime | None = None
+    is_full: bool = False
+    due: datetime | None = None
+    schedule: str = ""
+    keep_day: int | None = None
+    copied_from: str = ""
+    copying: bool = False
 
 
 @dataclass(frozen=True)

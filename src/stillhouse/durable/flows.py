@@ -197,7 +197,7 @@ class StepRunner:
 
         def once() -> JsonT:
             # Through JSON also the first time, so that the flow sees what a replay would show it.
-            result: JsonT = json.loads(dump(_in_our_errors(name, fn, *args, **kwargs)))
+            result: JsonT = json.loads(dump(in_our_errors(name, fn, *args, **kwargs)))
             return result
 
         options: StepOptions = {"name": name}
@@ -215,7 +215,7 @@ class StepRunner:
         return _result(self._children[child])
 
 
-def _in_our_errors(name: str, fn: Callable[P, JsonT], *args: P.args, **kwargs: P.kwargs) -> JsonT:
+def in_our_errors(name: str, fn: Callable[P, JsonT], *args: P.args, **kwargs: P.kwargs) -> JsonT:
     """An error from outside the tree becomes at once what the record would give back at a replay."""
     try:
         return fn(*args, **kwargs)

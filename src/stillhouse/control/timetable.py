@@ -1,0 +1,55 @@
+"""The service's one timer: every few seconds it asks each periodic duty what is due."""
+
+import threading
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import partial
+
+from stillhouse import log
+from stillhouse.control.workplace import Workplace
+from stillhouse.durable.flows import in_our_errors
+from stillhouse.errors import ShuttingDown, StillhouseError
+
+# Decides from the catalog what is due at a time, and enqueues flows for it in the transaction that notes so.
+Duty = Callable[[Workplace, datetime], None]
+
+
+class Timetable:
+    """One thread. It keeps no state of its own: what was done and what is due is the catalog's to know."""
+
+    def __init__(self, place: Workplace, duties: Mapping[str, Duty], every_seconds: float) -> None:
+        self._place = place
+        self._duties = dict(duties)
+        self._every_seconds = every_seconds
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="timetable", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Returns when no duty is at work any more. A second time, or before a start, it does nothing."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._every_seconds):
+            for name, duty in self._duties.items():
+                if not self._stopping.is_set():
+                    attempt(name, partial(duty, self._place, self._place.control.clock.now()))
+
+
+def attempt(what: str, act: Callable[[], None]) -> None:
+    """Do one of several things that do not depend on each other; its failure is logged and goes no further.
+
+    This is the one place where going on after an error is right: nobody waits for an answer; the catalog still says
+    that the thing is due, so the next round tries it again; and a cluster or a duty that fails for ever must not keep
+    the others from their schedules.
+    """
+    try:
+        in_our_errors(what, act)
+    except ShuttingDown:
+        return  # what is due now is so at the next start
+    except StillhouseError as error:
+        log.get("timetable").error("failed", what=what, code=error.code, reason=str(error))
