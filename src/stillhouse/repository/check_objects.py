@@ -133,29 +133,31 @@ def _note_unreadable(place: Place, fault: Fault) -> None:
     folder, name = fault.key.split("/")[2:4]
     if fault.kind == MISSING:
         return  # removed since the listing: marks and pins come and go, and roots are never removed
-    if folder == "roots" and _was_tombstone(place, fault.key, name):
+    if folder == "roots" and _was_tombstone(place, fault, name):
         place.tombstones.add(name)
     place.charge(fault)
 
 
-def _was_tombstone(place: Place, key: str, snapshot: str) -> bool:
-    """Whether a header is left that proves it: then its damage costs nothing."""
+def _was_tombstone(place: Place, fault: Fault, snapshot: str) -> bool:
+    """Whether a header is left that proves it, or two agree and only the keys are lacking: then it costs nothing."""
     assert place.keys is not None
     return any(
-        claim.type == Type.TOMBSTONE and str(claim.id) == snapshot and claim.holds(place.keys)
-        for claim in claims(place.store.get(key))
+        claim.type == Type.TOMBSTONE
+        and str(claim.id) == snapshot
+        and (fault.needs is not None or claim.holds(place.keys))
+        for claim in claims(place.store.get(fault.key))
     )
 
 
 def _take(place: Place, key: str, opened: Container) -> None:
     folder, name = key.split("/")[2:4]
+    if opened.type is Type.TOMBSTONE:
+        place.tombstones.add(name)
     try:
         fields = parse(key, b"".join(opened.plain()))
         if folder == "roots" and opened.type is Type.ROOT:
             _demand_root(key, name, place.cluster, fields)
             place.roots[name] = fields
-        elif folder == "roots":
-            place.tombstones.add(name)
         elif folder == "trash":
             place.trash.add(name)
         elif folder == "pins":

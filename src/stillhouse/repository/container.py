@@ -19,11 +19,15 @@ from stillhouse.repository.keys import KEY_BYTES, ClusterKeys
 VERSION = 1
 MAX_FRAME = 1 << 20
 HEADER_BYTES = 96
+SEALED_HEADER_BYTES = 88  # the rest is reserved
 TAIL_BYTES = HEADER_BYTES + 24
 ZSTD_LEVEL = 1
 
 _HEADER = struct.Struct("<8sHBBI16s16s40s8x")
-_NAMED, _BOUND = 48, 88  # bytes of the header that the key's wrap covers, and that every seal covers
+_NAMED, _BOUND = (
+    48,
+    SEALED_HEADER_BYTES,
+)  # bytes of the header that the key's wrap covers, and that every seal covers
 _TRAILER = struct.Struct("<QII8s")
 _INDEX_HEAD = struct.Struct("<QII")
 _RECORD = struct.Struct("<QIIBBHI32s")

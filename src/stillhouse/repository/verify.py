@@ -11,15 +11,15 @@ from stillhouse.clock import Clock
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.repository import layout, scrubs
 from stillhouse.repository.check import Checked, PackFacts
-from stillhouse.repository.check_faults import ALTERED, MISSING, NOTHING, SIZE, Fault
-from stillhouse.repository.container import Container, Kind
+from stillhouse.repository.check_faults import ALTERED, INCONSISTENT, MISSING, NOTHING, SIZE, Fault
+from stillhouse.repository.container import HEADER_BYTES, SEALED_HEADER_BYTES, TAIL_BYTES, Container, Kind
 from stillhouse.repository.keys import ClusterKeys
 from stillhouse.storage.store import ObjectStore
 
 _RECORD_PACKS = (
     1000  # at most so many are read anew by a run that was killed; and no record says more than it knows
 )
-_FINGERPRINT = 8
+_OTHER_PAGES = "has fingerprints of other pages"
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -105,7 +105,6 @@ def prove(store: ObjectStore, keys: ClusterKeys, pack: PackFacts) -> Fault | Non
     if len(found) < pack.size:
         return Fault(key, SIZE, f"has {len(found)} bytes, {pack.size} were stored")
     stored = memoryview(found)[: pack.size]
-    is_whole = len(found) == pack.size and blake3(stored).hexdigest() == pack.hash
     try:
         opened = Container(key, keys, bytes(stored[pack.index :]), _cut_from(stored), pack.size)
     except RepositoryDamaged as error:
@@ -113,16 +112,23 @@ def prove(store: ObjectStore, keys: ClusterKeys, pack: PackFacts) -> Fault | Non
     lost, marks = _lost_frames(opened, stored, keys)
     if lost:
         return Fault(key, ALTERED, f"{len(lost)} of {len(opened.frames)} frames do not open", frozenset(lost))
+    if len(found) == pack.size and blake3(stored).hexdigest() == pack.hash:
+        return None if opened.fingerprints() == marks else Fault(key, INCONSISTENT, _OTHER_PAGES, NOTHING)
     try:
-        if opened.fingerprints() != marks:
-            return Fault(key, ALTERED, "has fingerprints of other pages", NOTHING)
+        opened.fingerprints()
     except RepositoryDamaged:
         return Fault(key, ALTERED, "has fingerprints that do not open", NOTHING)
-    return (
-        None
-        if is_whole
-        else Fault(key, ALTERED, "differs from what was stored, outside of its frames", NOTHING)
-    )
+    if blake3(_mended(stored)).hexdigest() == pack.hash:
+        return Fault(key, ALTERED, "differs from what was stored, but not in its frames", NOTHING)
+    # Sealed, but not what the manifest names: whoever did it has the cluster's keys, and may have put in anything.
+    return Fault(key, ALTERED, "is sound in itself, but not the pack that was stored")
+
+
+def _mended(stored: memoryview) -> bytes:
+    """With what no seal covers as it was written: the first header, and the last bytes of the other one."""
+    tail = len(stored) - TAIL_BYTES
+    header = bytes(stored[tail : tail + SEALED_HEADER_BYTES]).ljust(HEADER_BYTES, b"\0")
+    return b"".join((header, stored[HEADER_BYTES:tail], header, stored[tail + HEADER_BYTES :]))
 
 
 def _cut_from(stored: memoryview) -> Callable[[int, int], bytes]:
