@@ -66,19 +66,19 @@ class Checked:
     def of(self, snapshot: str) -> list[NodeFacts]:
         return [node for node in self.nodes if node.snapshot == snapshot]
 
+    def packs_of(self, snapshot: str) -> set[str]:
+        return {pack for node in self.of(snapshot) for pack in node.packs}
+
+    def objects_of(self, node: NodeFacts) -> Iterator[str]:
+        """Keys of the manifest and of all maps and packs that it names."""
+        cluster = self.place.cluster
+        yield self.key_of_manifest(node)
+        yield from (layout.map_(cluster, map_id) for map_id in node.maps)
+        yield from (layout.pack(cluster, pack) for pack in node.packs)
+
     def reached(self) -> set[str]:
         """Keys of all manifests, maps and packs below roots."""
-        cluster = self.place.cluster
-        return {
-            key
-            for node in self.nodes
-            for keys in (
-                (self.key_of_manifest(node),),
-                (layout.map_(cluster, map_id) for map_id in node.maps),
-                (layout.pack(cluster, pack) for pack in node.packs),
-            )
-            for key in keys
-        }
+        return {key for node in self.nodes for key in self.objects_of(node)}
 
 
 def check(
@@ -140,7 +140,7 @@ def _gather(node: NodeFacts, lines: Iterable[Line]) -> None:
                 counts["files"] += 1
                 counts["bytes"] += line["size"]
                 node.live += line["size"]
-                node.held += line["held"] * block_size if "held" in line else line["size"]
+                node.held += line["held"] * block_size if "held" in line and block_size else line["size"]
             case "wal":
                 counts["wal"] += 1
                 node.live += line["size"]

@@ -1,6 +1,6 @@
 """From faults to what they cost: the snapshots, nodes, files, and blocks or bytes that cannot be read back."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -74,6 +74,8 @@ Losses = dict[str, list[tuple[str, Parts]]]
 def damages(checked: Checked) -> list[Damage]:
     """All faults with what they touch. What a purge has given up since the check began is none."""
     place = checked.place
+    if not place.faults.by_key:
+        return []
     losses: Losses = {}
     for fault in place.faults.by_key.values():
         losses.setdefault(fault.key, []).append((fault.key, fault.parts))
@@ -89,9 +91,9 @@ def damages(checked: Checked) -> list[Damage]:
         if node.snapshot not in gone:
             _add_node(checked, node, losses, costs)
     reached_by_gone = {
-        key for node in checked.nodes if node.snapshot in gone for key in _objects(checked, node)
+        key for node in checked.nodes if node.snapshot in gone for key in checked.objects_of(node)
     }
-    reached = {key for node in checked.nodes if node.snapshot not in gone for key in _objects(checked, node)}
+    reached = {key for node in checked.nodes if node.snapshot not in gone for key in checked.objects_of(node)}
     return [
         Damage(fault.kind, fault.key, fault.detail, _touches(checked, costs.get(fault.key, _Cost())))
         for fault in sorted(place.faults.by_key.values(), key=lambda one: one.key)
@@ -99,18 +101,11 @@ def damages(checked: Checked) -> list[Damage]:
     ]
 
 
-def _objects(checked: Checked, node: NodeFacts) -> Iterator[str]:
-    cluster = checked.place.cluster
-    yield checked.key_of_manifest(node)
-    yield from (layout.map_(cluster, map_id) for map_id in node.maps)
-    yield from (layout.pack(cluster, pack) for pack in node.packs)
-
-
 def _given_up(checked: Checked, losses: Losses) -> set[str]:
     """Snapshots that suffer and whose root has meanwhile become a tombstone: a collection removes what was theirs."""
     place = checked.place
     suffering = {
-        node.snapshot for node in checked.nodes if any(key in losses for key in _objects(checked, node))
+        node.snapshot for node in checked.nodes if any(key in losses for key in checked.objects_of(node))
     }
     return {snapshot for snapshot in suffering if _is_closed(checked, snapshot)} if place.keys else set()
 
@@ -136,7 +131,7 @@ def _is_tombstone(checked: Checked, key: str) -> bool:
 
 
 def _add_node(checked: Checked, node: NodeFacts, losses: Losses, costs: dict[str, _Cost]) -> None:
-    suffered = {key: losses[key] for key in _objects(checked, node) if key in losses}
+    suffered = {key: losses[key] for key in checked.objects_of(node) if key in losses}
     manifest_key = checked.key_of_manifest(node)
     whole = [fault for fault, parts in suffered.get(manifest_key, ()) if parts is None]
     for fault in whole:
