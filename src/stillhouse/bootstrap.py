@@ -13,7 +13,7 @@ from stillhouse.catalog.database import Database
 from stillhouse.catalog.sealing import Sealer
 from stillhouse.clock import SystemClock
 from stillhouse.config import Settings
-from stillhouse.control import capture_node, cluster_flows, create_snapshot, restore_cluster
+from stillhouse.control import capture_node, cluster_flows, create_snapshot, restore_cluster, scrub_cluster
 from stillhouse.control.context import Control
 from stillhouse.control.workplace import Workplace, reap
 from stillhouse.domain.cluster import Cluster, ClusterStatus
@@ -34,6 +34,7 @@ _FLOWS = {
     "restart_cluster": cluster_flows.restart_cluster,
     "delete_cluster": cluster_flows.delete_cluster,
     "delete_snapshot": cluster_flows.delete_snapshot,
+    "scrub_cluster": scrub_cluster.scrub_cluster,
 }
 
 

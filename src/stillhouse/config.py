@@ -11,6 +11,8 @@ class Settings(BaseSettings):
     `pg_bin` points to another PostgreSQL's bin directory; unset = the embedded one.
     `repository` is a directory or an `s3://bucket/prefix` URL; unset = `<data>/repository`.
     `whole_every`: of so many captures of a node in a row one reads everything anew.
+    `scrub_max_age_days`: a pack that nobody has read whole for longer is overdue, and snapshots say so.
+    `scrub_rate_bytes`: how fast packs are read whole in the background, per second; 0 = not at all.
     `kek_file` holds the key-encryption key; unset = `<data>/kek`. Lose it and every snapshot is lost.
     """
 
@@ -27,4 +29,6 @@ class Settings(BaseSettings):
     cut_deadline_seconds: float = 1800
     wal_retention_bytes: int = 10 * 2**30
     trash_days: int = 7
+    scrub_max_age_days: int = 90
+    scrub_rate_bytes: int = 10 * 2**20
     log_level: str = "INFO"

@@ -44,6 +44,15 @@ def age(
     return ScrubAge(min(known, default=None), tuple(overdue))
 
 
+def overdue(
+    store: ObjectStore, keys: ClusterKeys, packs: Collection[str], now: datetime, max_age: timedelta
+) -> tuple[str, ...]:
+    """Those of a cluster's packs that nobody has read whole for too long. Records are read only where that may be."""
+    times = written(store, str(keys.cluster))
+    waiting = age(packs, times, {}, now, max_age).overdue
+    return age(waiting, times, read(store, keys), now, max_age).overdue if waiting else ()
+
+
 def last_read(
     pack: str, written: Mapping[str, datetime], scrubbed: Mapping[str, datetime]
 ) -> datetime | None:

@@ -42,6 +42,11 @@ class Rate:
             self._clock.sleep(start - now)
 
 
+def due(checked: Checked, said: scrubs.Scrubs, before: datetime) -> list[PackFacts]:
+    """Packs that can be read and were not since `before`, in the same order."""
+    return [pack for pack in longest_unread(checked, said) if _last(pack, said) < before]
+
+
 def longest_unread(checked: Checked, said: scrubs.Scrubs) -> list[PackFacts]:
     """Packs that can be read, those first that have waited longest; equals in an order of chance."""
     packs = [pack for pack in checked.packs.values() if not _is_lost(checked, pack)]
@@ -80,18 +85,20 @@ def verify(
         return pack, begun, prove(store, keys, pack)
 
     total, sound = 0, dict[str, datetime]()
-    for pack, begun, fault in place.each(prove_one, packs):
-        total += pack.size
-        if fault is None:
-            sound[pack.id] = begun
-        else:
-            place.charge(fault)
-        on_read(pack.size)
-        if len(sound) == _RECORD_PACKS:
+    try:
+        for pack, begun, fault in place.each(prove_one, packs):
+            total += pack.size
+            if fault is None:
+                sound[pack.id] = begun
+            else:
+                place.charge(fault)
+            if len(sound) == _RECORD_PACKS:
+                scrubs.record(store, keys, sound, min(sound.values()))
+                sound = {}
+            on_read(pack.size)
+    finally:
+        if sound:  # also when the work is stopped: what was read need not be read again
             scrubs.record(store, keys, sound, min(sound.values()))
-            sound = {}
-    if sound:
-        scrubs.record(store, keys, sound, min(sound.values()))
     return total
 
 
