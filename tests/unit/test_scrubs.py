@@ -75,7 +75,9 @@ def test_a_record_that_does_not_open_says_nothing(store: DictStore, keys: Cluste
         store.delete(key)
     else:
         other = create_or_open(store, Kek(bytes(32)), new_uuid())
-        forger = other if damage == "of another cluster" else ClusterKeys(keys.cluster, {1: b"x" * 32}, b"y" * 32)
+        forger = (
+            other if damage == "of another cluster" else ClusterKeys(keys.cluster, {1: b"x" * 32}, b"y" * 32)
+        )
         store.put(key, seal(forger, Type.SCRUB, key.rpartition("/")[2], body))
     assert scrubs.read(store, keys) == {}
     scrubs.record(store, keys, [TWO], START)
