@@ -1,6 +1,8 @@
 """`stillhouse repo check`, `verify` and `stats`: their answers, in words and as JSON, and their exit codes."""
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -176,3 +178,22 @@ def test_words_name_relations_and_ranges() -> None:
         "    snapshot s1 nightly: node dn1 is lost",
         "    snapshot s2: lost",
     ]
+
+
+def test_the_commands_of_the_document_do_what_it_says(
+    bucket: Bucket, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "repository.md").read_text()
+    blocks = re.findall(r"^```sh\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    lines = [line for block in blocks for line in block.splitlines()]
+    own = (("/var/lib/stillhouse/repository", "objects"), ("/var/lib/stillhouse/kek", "kek"))
+    for line in lines:
+        for theirs, name in own:
+            assert theirs in line
+            line = line.replace(theirs, str(bucket.place / name))
+        program, *tokens = shlex.split(line)
+        assert program == ".venv/bin/stillhouse"
+        with pytest.raises(SystemExit) as ended:
+            app(tokens)
+        assert not ended.value.code, capsys.readouterr()
+    assert {line.split()[2] for line in lines} == {"check", "verify", "stats"}
