@@ -1,16 +1,11 @@
 """What a check and a verification look at, what they do not, and what they say of things that are no damage."""
 
 import shutil
-import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-from blake3 import blake3
 
 from stillhouse.clock import SystemClock
 from stillhouse.domain.ids import new_hex, new_uuid
@@ -20,11 +15,7 @@ from stillhouse.repository.check import Checked, check
 from stillhouse.repository.check_objects import clusters_of
 from stillhouse.repository.check_report import sum_up
 from stillhouse.repository.check_touch import Damage, FileTouched, damages, ranges
-from stillhouse.repository.container import ContainerWriter, Kind, Type
-from stillhouse.repository.keys import Kek, create_or_open
-from stillhouse.repository.manifest import Line, ManifestWriter
-from stillhouse.repository.maps import Extent, FrameRef, MapBuilder
-from stillhouse.repository.sealed import Stored
+from stillhouse.repository.keys import Kek
 from stillhouse.repository.stats import figures
 from stillhouse.repository.verify import Rate, due, longest_unread, verify
 from stillhouse.storage.local import LocalStore
@@ -284,136 +275,6 @@ def test_figures_say_what_deleting_a_snapshot_would_free(made: Aged, store: Dict
     assert told.trash == trashed.own and trashed.snapshot == made.trashed[cluster]
     assert told.stored == sum(one.size for one in store.list(f"c/{cluster}")) and told.is_whole
     assert told.objects == len(list(store.list(f"c/{cluster}")))
-
-
-# Manifests and maps that are sealed as they should be, and yet wrong: what a bug of a writer would leave.
-
-
-class Crafted:
-    """One snapshot of one node of three files, whose lines can be altered before they are stored."""
-
-    def __init__(self) -> None:
-        self.store, self.cluster, self.snapshot = DictStore(), new_uuid(), new_uuid()
-        self.keys = create_or_open(self.store, KEK, self.cluster)
-        self.pack = new_hex()
-        self.builder = MapBuilder()
-
-    def store_pack(self) -> Line:
-        writer = ContainerWriter(self.keys, Type.PACK, uuid.UUID(self.pack))
-        writer.add(b"x" * 100, Kind.BYTES)
-        stored = b"".join(writer.finish())
-        self.store.put(layout.pack(self.cluster, self.pack), [stored])
-        digest = blake3(stored).hexdigest()
-        return {"t": "pack", "id": self.pack, "size": len(stored), "index": writer.index, "hash": digest}
-
-    def publish(self, extents: Sequence[Sequence[Extent]], alter: Callable[[list[Line]], None]) -> None:
-        pack = self.store_pack()
-        for one in extents:
-            self.builder.add_bytes(one)
-        stored = self.builder.store(self.store, self.keys)
-        sizes = [sum(extent.length for extent in one) for one in extents]
-        lines: list[Line] = [
-            {"t": "node", "cluster": self.cluster, "snapshot": self.snapshot, "node": "n"},
-            pack,
-            {"t": "map", "id": stored.id, "size": stored.size, "hash": stored.hash, "packs": [0]},
-        ]
-        lines += [
-            {
-                "t": "file",
-                "path": f"base/5/{number}",
-                "mode": 384,
-                "size": size,
-                "map": stored.id,
-                "entry": number,
-            }
-            for number, size in enumerate(sizes)
-        ]
-        alter(lines)
-        with closing(ManifestWriter()) as manifest:
-            named = manifest.store(self.store, self.keys, lines, lambda line: False)
-        self._root(named)
-
-    def _root(self, named: Stored) -> None:
-        node = {"name": "n", "manifest": named.id, "size": named.size, "hash": named.hash}
-        root = {"format": 1, "snapshot": self.snapshot, "name": "crafted", "nodes": [node]}
-        roots.publish(self.store, self.keys, root, [])
-
-    def touched(self) -> Iterator[tuple[str, str, Any]]:
-        """Folder and kind of each damage, and the paths it touches; None for the whole node."""
-        for damage in report(checked(self.store, self.cluster)):
-            (snapshot,) = damage.touches
-            assert snapshot.nodes is not None
-            (node,) = snapshot.nodes
-            paths = None if node.files is None else [file.path for file in node.files]
-            yield damage.key.split("/")[2], damage.kind, paths
-
-
-@pytest.fixture
-def crafted() -> Crafted:
-    return Crafted()
-
-
-def frame(crafted: Crafted, ordinal: int = 0) -> FrameRef:
-    return FrameRef(crafted.pack, ordinal)
-
-
-def sound(crafted: Crafted) -> list[list[Extent]]:
-    return [
-        [Extent(frame(crafted), 0, 10)],
-        [Extent(frame(crafted), 10, 20), Extent(None, 0, 7)],
-        [Extent(frame(crafted), 90, 10)],
-    ]
-
-
-def change(number: int, **fields: Any) -> Callable[[list[Line]], None]:
-    return lambda lines: lines[number].update(fields)
-
-
-def test_a_crafted_snapshot_is_sound(crafted: Crafted) -> None:
-    crafted.publish(sound(crafted), lambda lines: None)
-    assert list(crafted.touched()) == []
-
-
-ONE_FILE = [("manifests", "inconsistent", ["base/5/1"])]
-THE_NODE = [("manifests", "inconsistent", None)]
-
-
-@pytest.mark.parametrize(
-    ("alter", "expected"),
-    [
-        (change(4, size=26), ONE_FILE),
-        (change(4, entry=2), ONE_FILE),
-        (change(4, entry=3), ONE_FILE),
-        (change(4, entry=-2), ONE_FILE),
-        (change(4, map=None), ONE_FILE),
-        (change(4, map="0" * 32), ONE_FILE),
-        (change(2, packs=[]), [("manifests", "inconsistent", [f"base/5/{number}" for number in range(3)])]),
-        (change(2, packs=[1]), THE_NODE),
-        (change(1, index=1 << 40), THE_NODE),
-        (lambda lines: lines.pop(1), THE_NODE),
-        (lambda lines: lines.pop(0), THE_NODE),
-        (lambda lines: lines.append({"t": "End"}), THE_NODE),
-        (lambda lines: lines.append({"t": "end", "files": 2, "bytes": 0, "wal": 0}), THE_NODE),
-    ],
-)
-def test_lines_that_do_not_fit_are_damage_of_what_they_tell_of(
-    crafted: Crafted, alter: Callable[[list[Line]], None], expected: list[tuple[str, str, Any]]
-) -> None:
-    crafted.publish(sound(crafted), alter)
-    assert list(crafted.touched()) == expected
-
-
-@pytest.mark.parametrize(
-    "wrong", [Extent(FrameRef("", 0), 91, 10), Extent(FrameRef("", 1), 0, 1), Extent(FrameRef("", 0), 0, 101)]
-)
-def test_entries_that_point_beyond_their_frames_are_damage_of_their_file(
-    crafted: Crafted, wrong: Extent
-) -> None:
-    extents = sound(crafted)
-    assert wrong.frame is not None
-    extents[1] = [Extent(frame(crafted, wrong.frame.ordinal), wrong.offset, wrong.length)]
-    crafted.publish(extents, lambda lines: None)
-    assert list(crafted.touched()) == [("maps", "inconsistent", ["base/5/1"])]
 
 
 def test_numbers_become_ranges() -> None:

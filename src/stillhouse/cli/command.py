@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from stillhouse.errors import StillhouseError
 
-Json = Annotated[bool, Parameter(name="--json", negative="")]
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object.")]
 """Type of the parameter that asks for one JSON object in place of words."""
 
 

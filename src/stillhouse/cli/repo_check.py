@@ -23,32 +23,25 @@ if TYPE_CHECKING:
 DAMAGED = 3
 """Exit code where damage was found; 1 is an error of the command itself."""
 
-MaxAge = Annotated[int, Parameter(env_var="STILLHOUSE_SCRUB_MAX_AGE_DAYS")]
+OneCluster = Annotated[str | None, Parameter(name="--cluster", help="Only this cluster; else all of them.")]
+MaxAge = Annotated[
+    int,
+    Parameter(
+        env_var="STILLHOUSE_SCRUB_MAX_AGE_DAYS",
+        help="Packs that nobody has read whole for longer are said to be overdue.",
+    ),
+]
 
 
 def check(
     *,
     repository: Location,
     kek_file: KekFile,
-    cluster: str | None = None,
+    cluster: OneCluster = None,
     max_age_days: MaxAge = 90,
     json_: Json = False,
 ) -> None:
-    """Is everything there and in its place? Reads all but the packs' frames. Exit code 3: damage was found.
-
-    Parameters
-    ----------
-    repository
-        A directory or s3://bucket/prefix.
-    kek_file
-        The key-encryption key.
-    cluster
-        Only this cluster; else all of them.
-    max_age_days
-        Packs that were not read whole for longer are said to be overdue.
-    json_
-        Print one JSON object.
-    """
+    """Is everything there and in its place? Reads all but the packs' frames. Exit code 3: damage was found."""
     from stillhouse.clock import SystemClock
     from stillhouse.repository.check import check as check_cluster
     from stillhouse.repository.check_report import sum_up
@@ -71,7 +64,7 @@ def verify(
     *,
     repository: Location,
     kek_file: KekFile,
-    cluster: str | None = None,
+    cluster: OneCluster = None,
     sample: float = 100.0,
     newest: Annotated[bool, Parameter(negative="")] = False,
     rate: int = 0,
@@ -82,22 +75,12 @@ def verify(
 
     Parameters
     ----------
-    repository
-        A directory or s3://bucket/prefix.
-    kek_file
-        The key-encryption key.
-    cluster
-        Only this cluster; else all of them.
     sample
         Percent of the packs to read: those that have waited longest, by chance among equals.
     newest
         Only the packs of each cluster's newest snapshot.
     rate
         Bytes per second to read at most; 0: as fast as it goes.
-    max_age_days
-        Packs that were not read whole for longer are said to be overdue.
-    json_
-        Print one JSON object.
     """
 
     def read() -> None:
@@ -121,25 +104,11 @@ def stats(
     *,
     repository: Location,
     kek_file: KekFile,
-    cluster: str | None = None,
+    cluster: OneCluster = None,
     max_age_days: MaxAge = 90,
     json_: Json = False,
 ) -> None:
-    """What do snapshots hold, share and alone keep? Reads roots and manifests only.
-
-    Parameters
-    ----------
-    repository
-        A directory or s3://bucket/prefix.
-    kek_file
-        The key-encryption key.
-    cluster
-        Only this cluster; else all of them.
-    max_age_days
-        Packs that were not read whole for longer are counted as overdue.
-    json_
-        Print one JSON object.
-    """
+    """What do snapshots hold, share and alone keep? Reads roots and manifests only."""
     from rich.console import Console
 
     from stillhouse.cli import repo_report

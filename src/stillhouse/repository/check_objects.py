@@ -73,12 +73,15 @@ class Place:
             return
         with ThreadPoolExecutor(self.workers) as pool:
             waiting: deque[Future[Result]] = deque()
-            for item in items:
-                waiting.append(pool.submit(act, item))
-                if len(waiting) > 2 * self.workers:
+            try:
+                for item in items:
+                    waiting.append(pool.submit(act, item))
+                    if len(waiting) > 2 * self.workers:
+                        yield waiting.popleft().result()
+                while waiting:
                     yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+            finally:
+                pool.shutdown(cancel_futures=True)  # whoever stops listening stops what has not begun
 
     def opened(self, key: str, stored: Stored | None = None) -> Container | Fault:
         """The whole container at `key`, held against what its parent says of it, if it has one."""
