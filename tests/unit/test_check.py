@@ -2,6 +2,7 @@
 
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -285,3 +286,25 @@ def test_numbers_become_ranges() -> None:
 
 def test_nothing_at_all_is_no_damage() -> None:
     assert damages(checked(DictStore(), new_uuid())) == []
+
+
+@pytest.mark.parametrize("folder", ["packs", "maps", "manifests"])
+@pytest.mark.parametrize(
+    ("kind", "spoil"),
+    [
+        ("missing", lambda content: None),
+        ("size", lambda content: content[:-1]),
+        ("size", lambda content: content + b"x"),
+        ("altered", lambda content: content[:-1] + b"x"),
+    ],
+)
+def test_the_kind_of_damage_is_told(
+    store: DictStore, cluster: str, folder: str, kind: str, spoil: Callable[[bytes], bytes | None]
+) -> None:
+    key = min(key for key in checked(store, cluster).reached() if f"/{folder}/" in key)
+    spoilt = spoil(store.get(key))
+    store.delete(key)
+    if spoilt is not None:
+        store.put(key, [spoilt])
+    (damage,) = report(checked(store, cluster))
+    assert (damage.kind, damage.key) == (kind, key)
