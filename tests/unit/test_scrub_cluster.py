@@ -138,6 +138,8 @@ def test_packs_are_read_in_a_process_and_damage_is_told(tmp_path: Path) -> None:
             for table, column in ((tables.snapshots, "cluster_id"), (tables.operations, "cluster_id")):
                 transaction.execute(table.delete().where(table.c[column] == made))
             transaction.execute(tables.clusters.update().values(id=cluster_id))
+        lost = request_snapshot(control, PROJECT, name="root-lost", cluster_id=cluster_id)
+        finish_snapshot(control, lost)
         with control.database.transaction() as transaction:
             now = control.clock.now()
             assert scrubs.begin(transaction, cluster_id, now, now + DAY)
@@ -147,10 +149,11 @@ def test_packs_are_read_in_a_process_and_damage_is_told(tmp_path: Path) -> None:
         with control.database.reading() as reading:
             cluster = clusters.read_cluster(reading, cluster_id)
     assert row.packs == len(packs) and row.bytes == sum(pack.size for pack in packs.values())
-    (damage,) = row.damages
+    damage, no_root = row.damages
+    assert no_root["key"] == layout.root(cluster_id, lost) and no_root["snapshots"] == [lost]
     assert damage["key"] == bad and set(damage["snapshots"]) <= set(aged.snapshots[cluster_id])
     assert row.ended is not None and cluster.failed_reason.startswith(
-        "1 objects of the repository are damaged"
+        "2 objects of the repository are damaged"
     )
     written_down = LocalStore(tmp_path / "objects", control.clock)
     read = records.read(written_down, open_keys(written_down, KEK, cluster_id))

@@ -26,6 +26,14 @@ def due(transaction: Transaction, now: datetime) -> list[str]:
     return list(transaction.execute(query).scalars())
 
 
+def published(transaction: Transaction, cluster_id: str) -> list[str]:
+    """Snapshots of the cluster that must have a root, or the tombstone of a purge: those in the trash as well."""
+    query = select(snapshots.c.id).where(
+        snapshots.c.cluster_id == cluster_id, snapshots.c.status == SnapshotStatus.AVAILABLE
+    )
+    return list(transaction.execute(query.order_by(snapshots.c.id)).scalars())
+
+
 def begin(transaction: Transaction, cluster_id: str, now: datetime, due_again: datetime) -> bool:
     """Claim a cluster that is due; False when another was quicker. `due_again`: should nobody ever end this one."""
     claimed = transaction.execute(

@@ -49,9 +49,12 @@ def scrub_cluster(place: Workplace, run: StepRunner, cluster_id: str) -> None:
 def _read(place: Workplace, cluster_id: str) -> dict[str, Any]:
     """In a process of its own, for an hour at most. Packs are due at half of their age, so that none is overdue."""
     settings = place.control.settings
+    with place.control.database.reading() as reading:
+        published = rows.published(reading, cluster_id)
     job = ScrubJob(
         place.repository,
         cluster_id,
+        tuple(published),
         before=place.control.clock.now() - timedelta(days=settings.scrub_max_age_days) / 2,
         rate=settings.scrub_rate_bytes,
         at_most=settings.scrub_rate_bytes * int(_AT_A_TIME.total_seconds()),

@@ -47,10 +47,14 @@ class RestoreJob:
 
 @dataclass(frozen=True)
 class ScrubJob:
-    """Read packs that nobody has read since `before`: `at_most` so many bytes, and `rate` of them in a second."""
+    """Read packs that nobody has read since `before`: `at_most` so many bytes, and `rate` of them in a second.
+
+    `snapshots` are those whose roots must be there.
+    """
 
     repository: Repository
     cluster: str
+    snapshots: tuple[str, ...]
     before: datetime
     rate: int
     at_most: int
@@ -121,5 +125,5 @@ def scrub_job(job: ScrubJob, line: Line) -> Scrubbed:
         line.check()
 
     count = verify(checked, chosen, rate=Rate(job.rate, clock), clock=clock, on_read=on_read)
-    look_for_lost_roots(checked)
+    look_for_lost_roots(checked, job.snapshots)
     return Scrubbed(len(chosen), count, len(chosen) < len(waiting), tuple(damages(checked)))

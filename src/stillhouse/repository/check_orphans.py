@@ -1,5 +1,6 @@
 """Manifests that no root names: what they tell of roots that are gone, which a bucket alone does not show otherwise."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -21,11 +22,18 @@ class _Orphan:
     node: str
 
 
-def look_for_lost_roots(checked: Checked) -> None:
-    """A later snapshot that builds on an orphan proves that its root was there: a fault. Else it is a notice."""
+def look_for_lost_roots(checked: Checked, expected: Sequence[str] = ()) -> None:
+    """A later snapshot that builds on an orphan proves that its root was there: a fault. Else it is a notice.
+
+    `expected` are snapshots that a catalog knows to be published: it notices what a bucket alone cannot.
+    """
     place = checked.place
     if place.keys is None:
         return
+    for snapshot in expected:
+        if place.size(layout.root(place.cluster, snapshot)) is None:
+            detail = "is gone, though the catalog has its snapshot"
+            place.charge(Fault(layout.root(place.cluster, snapshot), MISSING, detail))
     bases = {node.get("base") for root in place.roots.values() for node in root["nodes"]}
     lost: dict[str, list[_Orphan]] = {}
     for orphan in _orphans(checked):
