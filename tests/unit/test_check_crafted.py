@@ -3,21 +3,24 @@
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 from blake3 import blake3
 
 from stillhouse.domain.ids import new_hex, new_uuid
 from stillhouse.repository import layout, roots
-from stillhouse.repository.check import check
+from stillhouse.repository.check import PackFacts, check
 from stillhouse.repository.check_report import sum_up
 from stillhouse.repository.container import ContainerWriter, Kind, Type
 from stillhouse.repository.keys import Kek, create_or_open
 from stillhouse.repository.manifest import Line, ManifestWriter
 from stillhouse.repository.maps import Extent, FrameRef, MapBuilder
 from stillhouse.repository.sealed import Stored
+from stillhouse.repository.verify import prove
 from support.dict_store import START, DictStore
 
 KEK = Kek(bytes(32))
@@ -149,3 +152,19 @@ def test_entries_that_point_beyond_their_frames_are_damage_of_their_file(
     extents[1] = [Extent(frame(crafted, wrong.frame.ordinal), wrong.offset, wrong.length)]
     crafted.publish(extents, lambda lines: None)
     assert list(crafted.touched()) == [("maps", "inconsistent", ["base/5/1"])]
+
+
+def test_fingerprints_of_other_pages_are_damage_that_costs_no_page(crafted: Crafted) -> None:
+    """They would make a restore over an existing directory skip what it must write."""
+    writer = ContainerWriter(
+        replace(crafted.keys, fingerprint_key=bytes(32)), Type.PACK, uuid.UUID(crafted.pack)
+    )
+    writer.add(b"x" * 4096, Kind.PAGES, 1024)
+    stored = b"".join(writer.finish())
+    crafted.store.put(layout.pack(crafted.cluster, crafted.pack), [stored])
+    digest, none = blake3(stored).hexdigest(), np.empty(0, np.uint32)
+    pack = PackFacts(
+        crafted.pack, len(stored), writer.index, digest, None, none.astype(np.uint16), none, True
+    )
+    fault = prove(crafted.store, crafted.keys, pack)
+    assert fault is not None and (fault.kind, fault.parts) == ("inconsistent", frozenset())
