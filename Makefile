@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format lock api-docs fuzz-api fuzz-openapi bench bench-growth bench-proportion
+.PHONY: demo test check format lock api-docs fuzz-api fuzz-openapi soak-damage bench bench-growth bench-proportion
 
 # uv when present (fast), else the standard library's venv and pip: both install exactly the lock file.
 $(VENV)/.ready: requirements-dev.lock pyproject.toml
@@ -22,6 +22,10 @@ demo: $(VENV)/.ready
 
 test: $(VENV)/.ready
 	@$(BIN)/pytest -n 2 --dist loadfile
+
+# Of what `make test` tries a freshly seeded few: a thousand damages of repositories. SEED=... brings the same ones again.
+soak-damage: $(VENV)/.ready
+	@DAMAGES=$${DAMAGES:-1000} $(BIN)/pytest -n 0 -q tests/property/test_seeded_damage.py
 
 # What only the benchmarks need: plots.
 $(VENV)/.bench: requirements-bench.lock $(VENV)/.ready

@@ -21,6 +21,7 @@ from stillhouse.control import (
     copy_snapshot,
     create_snapshot,
     restore_cluster,
+    scrub_cluster,
 )
 from stillhouse.control.context import Control
 from stillhouse.control.timetable import Timetable
@@ -46,12 +47,14 @@ _FLOWS = {
     "delete_cluster": cluster_flows.delete_cluster,
     "delete_snapshot": cluster_flows.delete_snapshot,
     "copy_snapshot": copy_snapshot.copy_snapshot,
+    "scrub_cluster": scrub_cluster.scrub_cluster,
 }
 
 # What the service's timer asks for, in this order.
 _DUTIES = {
     "automated snapshots": automated.start_due_snapshots,
     "retention": automated.start_due_retention,
+    "scrubs": scrub_cluster.start_due_scrubs,
 }
 
 

@@ -18,6 +18,8 @@ class Settings(BaseSettings):
     `timer_seconds`: how often is looked at what is due (automated snapshots, retention).
     `default_policies`: whether a new cluster begins with the policies that DWS gives it.
     `free_gb_per_node`: what ListSnapshotStatistics calls free storage; nobody bills what goes beyond.
+    `scrub_max_age_days`: a pack that nobody has read whole for longer is overdue, and snapshots say so.
+    `scrub_rate_bytes`: how fast packs are read whole in the background, per second; 0 = not at all.
     `kek_file` holds the key-encryption key; unset = `<data>/kek`. Lose it and every snapshot is lost.
     """
 
@@ -40,4 +42,6 @@ class Settings(BaseSettings):
     timer_seconds: float = 10
     default_policies: bool = True
     free_gb_per_node: int = 200
+    scrub_max_age_days: int = 90
+    scrub_rate_bytes: int = 10 * 2**20
     log_level: str = "INFO"

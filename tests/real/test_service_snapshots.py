@@ -1,5 +1,6 @@
 """The running service through the official SDK and signed requests: real clusters, snapshots, restores."""
 
+import json
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -291,6 +292,21 @@ def test_an_address_in_use_is_refused_before_anything_is_touched(tmp_path: Path)
     assert refused.returncode == 1
     assert refused.stderr.startswith(f"stillhouse: cannot listen on {listen}: ")
     assert not (tmp_path / "data").exists()
+
+
+def test_its_repository_is_sound_and_says_since_when(service: Service, cluster: str) -> None:
+    snapshot = service.request_snapshot(cluster, "to-be-verified")
+    assert service.ended(snapshot) == "AVAILABLE"
+    where = ("--repository", str(service.data / "repository"), "--kek-file", str(service.data / "kek"))
+    verified = _run("repo", "verify", *where, "--cluster", cluster, "--json")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    (told,) = json.loads(verified.stdout)["clusters"]
+    assert told["damages"] == [] and told["packs_read"] == told["packs"] > 0
+    (mine,) = [row for row in told["snapshots"] if row["snapshot"] == snapshot]
+    assert mine["overdue_packs"] == [] and mine["oldest_scrub"]
+    with service.log.open() as log:
+        (said,) = [line for line in log if snapshot in line and '"snapshot available"' in line]
+    assert json.loads(said)["scrub_overdue_packs"] == 0
 
 
 def test_no_secret_is_written_in_the_clear(service: Service, cluster: str) -> None:

@@ -50,17 +50,20 @@ class Repository:
     def _get(self, key: str) -> bytes:
         return (self._objects / self._place / key).read_bytes()
 
+    def _names(self, folder: str) -> list[str]:
+        return sorted(path.name for path in (self._objects / self._place / folder).iterdir())
+
     def _read_keys(self) -> None:
         """Section 2."""
         kek_id = blake3(self._kek, derive_key_context="stillhouse kek id v1").digest()[:8].hex()
-        for folder in sorted((self._objects / self._place / "keys").iterdir()):
-            stored = self._get(f"keys/{folder.name}/{kek_id}")
+        for name in self._names("keys"):
+            stored = self._get(f"keys/{name}/{kek_id}")
             fields = _fields(stored)
             assert len(stored) <= 4096
             assert fields["format"] == 1 and fields["wrap"] == "aes-256-gcm"
             assert fields["cluster"] == self._cluster and fields["kek_id"] == kek_id
             generation = fields["generation"]
-            assert folder.name == f"{generation:08d}"
+            assert name == f"{generation:08d}"
             bound = b"stillhouse keys 1" + uuid.UUID(self._cluster).bytes + struct.pack("<I", generation)
             wrapped = base64.b64decode(fields["wrapped"])
             assert len(wrapped) == 80

@@ -123,6 +123,20 @@ def test_altered_or_moved_keys_do_not_open() -> None:
         open_keys(store, KEK, cluster)
 
 
+def test_a_flipped_bit_that_base64_does_not_use_is_found() -> None:
+    """The last character of the wrapped keys bears two bits that decoders skip."""
+    store, kek, cluster = memory_store(), Kek(bytes(32)), new_uuid()
+    create_or_open(store, kek, cluster)
+    key = layout.keys(cluster, 1, kek.id)
+    stored = bytearray(store.get(key))
+    at = stored.rindex(b'="') - 1
+    letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    stored[at] = letters[letters.index(stored[at]) ^ 1]
+    store.put(key, [stored])
+    with pytest.raises(RepositoryDamaged, match="does not open"):
+        open_keys(store, kek, cluster)
+
+
 def test_a_shredded_cluster_says_so() -> None:
     with pytest.raises(RepositoryDamaged, match="shredded"):
         open_keys(memory_store(), KEK, new_uuid())

@@ -228,6 +228,19 @@ policy_runs = Table(
     Column("snapshot_id", Text, unique=True),
 )
 
+# When a cluster's packs are read next in the background, and what reading them last has shown.
+scrubs = Table(
+    "sh_scrubs",
+    metadata,
+    Column("cluster_id", Text, ForeignKey(clusters.c.id), primary_key=True),
+    _required("due", UtcTime),
+    _required("started", UtcTime),
+    Column("ended", UtcTime),
+    _required("packs", Integer),
+    _required("bytes", BigInteger),
+    _required("damages", Document),
+)
+
 access_keys = Table(
     "sh_access_keys",
     metadata,

@@ -5,7 +5,7 @@ from pathlib import Path
 from cyclopts import App
 
 from stillhouse import __version__
-from stillhouse.cli import command
+from stillhouse.cli import command, repo_check
 from stillhouse.cli.audit import audit
 from stillhouse.cli.key import key
 from stillhouse.cli.repo import repo
@@ -16,6 +16,8 @@ app.command(key)
 app.command(user)
 app.command(audit)
 app.command(repo)
+for look in (repo_check.check, repo_check.verify, repo_check.stats):
+    repo.command(look)
 
 # Modules with servers and engines behind them are imported in the commands: `--help` should not wait for them.
 

@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 
 repo = App(name="repo", help="The repository itself: the bucket and the KEK are all that is needed.")
 
-Location = Annotated[str, Parameter(env_var="STILLHOUSE_REPOSITORY")]
-KekFile = Annotated[Path, Parameter(env_var="STILLHOUSE_KEK_FILE")]
+Location = Annotated[
+    str, Parameter(env_var="STILLHOUSE_REPOSITORY", help="A directory or s3://bucket/prefix.")
+]
+KekFile = Annotated[Path, Parameter(env_var="STILLHOUSE_KEK_FILE", help="The key-encryption key.")]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ fail             the tombstone; then the row, with the reason
 """
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from stillhouse import log
@@ -19,8 +20,8 @@ from stillhouse.domain.cluster import Cluster
 from stillhouse.domain.snapshot import Cut, Snapshot, SnapshotStatus
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import AttemptDead, Cancelled, CaptureInterrupted, StillhouseError, Unavailable
-from stillhouse.repository import identity, layout, manifest, roots
-from stillhouse.repository.keys import create_or_open
+from stillhouse.repository import identity, layout, manifest, roots, scrubs
+from stillhouse.repository.keys import ClusterKeys, create_or_open
 from stillhouse.repository.roots import Root
 from stillhouse.repository.sealed import Stored
 from stillhouse.warehouse.cut import take_cut
@@ -164,7 +165,9 @@ def _publish(place: Workplace, snapshot_id: str, attempt: int, captured: list[di
     keys = create_or_open(place.store, place.repository.kek, cluster.id)
     stored = [Stored(**node["manifest"]) for node in captured]
     root = _root(place, snapshot, cluster, cut, attempt, captured)
-    published = roots.publish(place.store, keys, root, reached(place, cluster.id, stored))
+    below = reached(place, cluster.id, stored)
+    root["scrub_overdue_packs"] = len(_overdue_packs(place, keys, below))
+    published = roots.publish(place.store, keys, root, below)
     if published is None:
         raise AttemptDead("the snapshot was closed by a tombstone before it could be published")
     _mark_available(place, snapshot_id, cluster.id, published)
@@ -180,6 +183,14 @@ def reached(place: Workplace, cluster_id: str, stored: list[Stored]) -> list[tup
             if line["t"] in folders:
                 found.append((folders[line["t"]](cluster_id, line["id"]), line["size"]))
     return found
+
+
+def _overdue_packs(place: Workplace, keys: ClusterKeys, reached: list[tuple[str, int]]) -> tuple[str, ...]:
+    """Packs below the root that nobody has read whole for too long: a snapshot names its base's, and reads none."""
+    folder = layout.packs_of(str(keys.cluster))
+    packs = [key.removeprefix(folder) for key, _ in reached if key.startswith(folder)]
+    max_age = timedelta(days=place.control.settings.scrub_max_age_days)
+    return scrubs.overdue(place.store, keys, packs, place.control.clock.now(), max_age)
 
 
 def _root(
@@ -261,7 +272,12 @@ def _mark_available(place: Workplace, snapshot_id: str, cluster_id: str, root: R
         clusters.note_failure(transaction, cluster_id, now, code="", reason="")
         for node in root["nodes"]:
             clusters.set_lineage(transaction, node["node_id"], node["lineage"])
-    log.get("snapshot").info("snapshot available", snapshot=snapshot_id, stored_bytes=root["stored_bytes"])
+    log.get("snapshot").info(
+        "snapshot available",
+        snapshot=snapshot_id,
+        stored_bytes=root["stored_bytes"],
+        scrub_overdue_packs=root.get("scrub_overdue_packs", 0),
+    )
 
 
 def _fail(place: Workplace, snapshot_id: str, reason: str) -> None:

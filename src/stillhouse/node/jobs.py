@@ -1,17 +1,25 @@
 """Node work as whole jobs for a process of its own: each opens the repository for itself."""
 
+from bisect import bisect_right
 from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import accumulate
 
 import psutil
 
+from stillhouse.clock import SystemClock
 from stillhouse.domain.care import IoPriority
 from stillhouse.domain.snapshot import RestorePoint
 from stillhouse.node.capture import Captured, CaptureTask, capture
 from stillhouse.node.process import Line, Progress, Ready, Saved
 from stillhouse.node.restore import Restored, RestoreTask, restore
-from stillhouse.repository import identity
+from stillhouse.repository import identity, scrubs
+from stillhouse.repository.check import check
+from stillhouse.repository.check_orphans import look_for_lost_roots
+from stillhouse.repository.check_touch import Damage, damages
 from stillhouse.repository.keys import Kek, create_or_open, open_keys
 from stillhouse.repository.sealed import Stored
+from stillhouse.repository.verify import Rate, due, verify
 from stillhouse.storage.open import open_store
 from stillhouse.storage.store import ObjectStore
 
@@ -38,6 +46,31 @@ class RestoreJob:
     repository: Repository
     cluster: str
     task: RestoreTask
+
+
+@dataclass(frozen=True)
+class ScrubJob:
+    """Read packs that nobody has read since `before`: `at_most` so many bytes, and `rate` of them in a second.
+
+    `snapshots` are those whose roots must be there.
+    """
+
+    repository: Repository
+    cluster: str
+    snapshots: tuple[str, ...]
+    before: datetime
+    rate: int
+    at_most: int
+
+
+@dataclass(frozen=True)
+class Scrubbed:
+    """`is_more`: some packs had to wait for another time."""
+
+    packs: int
+    bytes: int
+    is_more: bool
+    damages: tuple[Damage, ...]
 
 
 class _ByLine:
@@ -87,3 +120,22 @@ def restore_job(job: RestoreJob, line: Line) -> Restored:
     store = open_repository(job.repository)
     keys = open_keys(store, job.repository.kek, job.cluster)
     return restore(job.task, store, keys, _ByLine(line).progress)
+
+
+def scrub_job(job: ScrubJob, line: Line) -> Scrubbed:
+    """One pack at a time: it must be told to stop between two of them, and be no burden."""
+    store, clock = open_repository(job.repository), SystemClock()
+    checked = check(store, job.repository.kek, job.cluster, workers=1)
+    if checked.place.keys is None:
+        return Scrubbed(0, 0, False, tuple(damages(checked)))
+    waiting = due(checked, scrubs.read(store, checked.place.keys), job.before)
+    chosen = (
+        waiting[: bisect_right(list(accumulate(pack.size for pack in waiting)), job.at_most)] or waiting[:1]
+    )
+
+    def on_read(count: int) -> None:
+        line.check()
+
+    count = verify(checked, chosen, rate=Rate(job.rate, clock), clock=clock, on_read=on_read)
+    look_for_lost_roots(checked, job.snapshots)
+    return Scrubbed(len(chosen), count, len(chosen) < len(waiting), tuple(damages(checked)))

@@ -19,11 +19,15 @@ from stillhouse.repository.keys import KEY_BYTES, ClusterKeys
 VERSION = 1
 MAX_FRAME = 1 << 20
 HEADER_BYTES = 96
+SEALED_HEADER_BYTES = 88  # the rest is reserved
 TAIL_BYTES = HEADER_BYTES + 24
 ZSTD_LEVEL = 1
 
 _HEADER = struct.Struct("<8sHBBI16s16s40s8x")
-_NAMED, _BOUND = 48, 88  # bytes of the header that the key's wrap covers, and that every seal covers
+_NAMED, _BOUND = (
+    48,
+    SEALED_HEADER_BYTES,
+)  # bytes of the header that the key's wrap covers, and that every seal covers
 _TRAILER = struct.Struct("<QII8s")
 _INDEX_HEAD = struct.Struct("<QII")
 _RECORD = struct.Struct("<QIIBBHI32s")
@@ -46,16 +50,19 @@ class Type(IntEnum):
     TOMBSTONE = 5
     TRASH = 6
     PIN = 7
+    SCRUB = 9
 
 
-_FOLDERS = {
+FOLDERS = {
     "packs": {Type.PACK},
     "maps": {Type.MAP},
     "manifests": {Type.MANIFEST},
     "roots": {Type.ROOT, Type.TOMBSTONE},
     "trash": {Type.TRASH},
     "pins": {Type.PIN},
+    "scrubs": {Type.SCRUB},
 }
+"""What may lie in each folder of a cluster."""
 
 
 class Kind(IntEnum):
@@ -75,6 +82,38 @@ class Frame:
     codec: int
     pages: int
     hash: bytes
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a header says of its object, unproved."""
+
+    type: int
+    generation: int
+    cluster: uuid.UUID
+    id: uuid.UUID
+    wrapped: bytes
+    named: bytes
+
+    def holds(self, keys: ClusterKeys) -> bool:
+        """Whether the holder of these keys wrote it: the wrapped key is bound to all that is claimed."""
+        try:
+            keys.unwrap(self.generation, self.wrapped, self.named)
+        except RepositoryDamaged:
+            return False
+        return True
+
+
+def claims(stored: bytes) -> list[Claim]:
+    """Those of the first header and of the last, as far as there are any in these bytes."""
+    found = []
+    for header in (stored[:HEADER_BYTES], stored[-TAIL_BYTES : -_TRAILER.size]):
+        if len(header) == HEADER_BYTES:
+            magic, version, type_, flags, generation, cluster, object_id, wrapped = _HEADER.unpack(header)
+            if magic == _MAGIC and version == VERSION and not flags:
+                cluster_id, named = uuid.UUID(bytes=cluster), header[:_NAMED]
+                found.append(Claim(type_, generation, cluster_id, uuid.UUID(bytes=object_id), wrapped, named))
+    return found
 
 
 class ContainerWriter:
@@ -187,7 +226,7 @@ class Container:
     def _is_at_home(self) -> bool:
         folder, _, name = self._key.removeprefix(f"c/{self._keys.cluster}/").partition("/")
         try:
-            return self.type in _FOLDERS[folder] and self.id == uuid.UUID(name)
+            return self.type in FOLDERS[folder] and self.id == uuid.UUID(name)
         except (KeyError, ValueError):
             return False
 

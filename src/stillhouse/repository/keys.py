@@ -130,22 +130,25 @@ def create_or_open(store: ObjectStore, kek: Kek, cluster: str) -> ClusterKeys:
 
 def open_keys(store: ObjectStore, kek: Kek, cluster: str) -> ClusterKeys:
     """Raises RepositoryDamaged when a generation is unreadable or missing, InvalidInput when another KEK sealed it."""
-    generations: dict[int, bytes] = {}
-    fingerprint_keys: set[bytes] = set()
+    opened: dict[int, bytes] = {}
     found = [stored.key for stored in store.list(layout.keys_of(cluster))]
     for key in found:
         number, _, kek_id = key.removeprefix(layout.keys_of(cluster)).partition("/")
         if kek_id == kek.id and _GENERATION.fullmatch(number):
-            secret = _open(kek, cluster, key, int(number), store.get(key))
-            generations[int(number)] = secret[:KEY_BYTES]
-            fingerprint_keys.add(secret[KEY_BYTES:])
-    if found and not generations:
+            opened[int(number)] = open_object(kek, cluster, key, int(number), store.get(key))
+    if found and not opened:
         raise InvalidInput(
             f"cluster {cluster} was sealed with another KEK than {kek.id}", hint="check kek_file"
         )
-    if len(fingerprint_keys) != 1:
+    if len({secret[KEY_BYTES:] for secret in opened.values()}) != 1:
         raise RepositoryDamaged(f"cluster {cluster} has no keys", hint="shredded, or not in this repository")
-    return ClusterKeys(uuid.UUID(cluster), generations, fingerprint_keys.pop())
+    return cluster_keys(cluster, opened)
+
+
+def cluster_keys(cluster: str, opened: dict[int, bytes]) -> ClusterKeys:
+    """Of what `open_object` found in each generation: at least one, with one fingerprint key in all."""
+    generations = {number: secret[:KEY_BYTES] for number, secret in opened.items()}
+    return ClusterKeys(uuid.UUID(cluster), generations, opened[min(opened)][KEY_BYTES:])
 
 
 def _bound_to(cluster: str, generation: int) -> bytes:
@@ -168,12 +171,30 @@ def _seal(kek: Kek, cluster: str, generation: int, secret: bytes) -> bytes:
     ).encode()
 
 
-def _open(kek: Kek, cluster: str, key: str, generation: int, stored: bytes) -> bytes:
+def open_object(kek: Kek, cluster: str, key: str, generation: int, stored: bytes) -> bytes:
+    """Cluster key and fingerprint key of one generation, joined. Raises RepositoryDamaged for any other object."""
     if len(stored) > _MAX_OBJECT:
         raise RepositoryDamaged(f"{key} is larger than any keys")
     fields = parse(key, stored)
+    told = {
+        "format": 1,
+        "generation": generation,
+        "cluster": cluster,
+        "kek_id": kek.id,
+        "wrap": "aes-256-gcm",
+    }
+    if any(fields.get(name) != value for name, value in told.items()):
+        raise RepositoryDamaged(f"{key} holds other keys than its name says")
     try:
-        nonce, wrapped = base64.b64decode(fields["nonce"]), base64.b64decode(fields["wrapped"])
+        nonce, wrapped = _decoded(fields["nonce"]), _decoded(fields["wrapped"])
         return AESGCM(kek.secret).decrypt(nonce, wrapped, _bound_to(cluster, generation))
     except (ValueError, KeyError, TypeError, InvalidTag):
         raise RepositoryDamaged(f"{key} does not open with KEK {kek.id}") from None
+
+
+def _decoded(text: str) -> bytes:
+    """Of several texts that decoders take for the same bytes, only the one that an encoder writes."""
+    plain = base64.b64decode(text, validate=True)
+    if base64.b64encode(plain).decode() != text:
+        raise ValueError("not base64 as it is written")
+    return plain

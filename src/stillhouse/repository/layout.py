@@ -35,3 +35,19 @@ def root(cluster: str, snapshot: str) -> str:
 
 def trash(cluster: str, snapshot: str) -> str:
     return f"c/{cluster}/trash/{snapshot}"
+
+
+def of(cluster: str) -> str:
+    return f"c/{cluster}/"
+
+
+def roots_of(cluster: str) -> str:
+    return f"c/{cluster}/roots/"
+
+
+def scrub(cluster: str, scrub_id: str) -> str:
+    return f"c/{cluster}/scrubs/{scrub_id}"
+
+
+def scrubs_of(cluster: str) -> str:
+    return f"c/{cluster}/scrubs/"

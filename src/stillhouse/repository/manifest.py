@@ -109,7 +109,11 @@ def read(store: ObjectStore, keys: ClusterKeys, stored: Stored) -> Iterator[Line
     Raises RepositoryDamaged when it is not what the root names, ends early, or names a path outside the node.
     """
     key = layout.manifest(str(keys.cluster), stored.id)
-    opened = sealed.open_stored(store, keys, key, stored)
+    yield from lines_of(key, sealed.open_stored(store, keys, key, stored))
+
+
+def lines_of(key: str, opened: container.Container) -> Iterator[Line]:
+    """The lines of a manifest that is open already; raises as `read` does."""
     last = ""
     for number, line in enumerate(_lines(key, opened.plain())):
         fields = _decode(key, line)

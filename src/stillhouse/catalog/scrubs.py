@@ -1,0 +1,72 @@
+"""When a cluster's packs are read next in the background: one row per cluster, from its first snapshot on."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import insert, or_, select, update
+
+from stillhouse.catalog.database import Transaction
+from stillhouse.catalog.tables import scrubs, snapshots
+from stillhouse.domain.snapshot import SnapshotStatus
+
+
+def due(transaction: Transaction, now: datetime) -> list[str]:
+    """Clusters, deleted ones too, that have a snapshot to lose and whose time has come."""
+    query = (
+        select(snapshots.c.cluster_id)
+        .distinct()
+        .outerjoin(scrubs, scrubs.c.cluster_id == snapshots.c.cluster_id)
+        .where(
+            snapshots.c.status == SnapshotStatus.AVAILABLE,
+            or_(scrubs.c.due.is_(None), scrubs.c.due <= now),
+        )
+        .order_by(snapshots.c.cluster_id)
+    )
+    return list(transaction.execute(query).scalars())
+
+
+def published(transaction: Transaction, cluster_id: str) -> list[str]:
+    """Snapshots of the cluster that must have a root, or the tombstone of a purge: those in the trash as well."""
+    query = select(snapshots.c.id).where(
+        snapshots.c.cluster_id == cluster_id, snapshots.c.status == SnapshotStatus.AVAILABLE
+    )
+    return list(transaction.execute(query.order_by(snapshots.c.id)).scalars())
+
+
+def begin(transaction: Transaction, cluster_id: str, now: datetime, due_again: datetime) -> bool:
+    """Claim a cluster that is due; False when another was quicker. `due_again`: should nobody ever end this one."""
+    claimed = transaction.execute(
+        update(scrubs)
+        .where(scrubs.c.cluster_id == cluster_id, scrubs.c.due <= now)
+        .values(due=due_again, started=now, ended=None)
+    )
+    if claimed.rowcount:
+        return True
+    if transaction.execute(select(scrubs.c.due).where(scrubs.c.cluster_id == cluster_id)).first() is not None:
+        return False
+    row = {"cluster_id": cluster_id, "due": due_again, "started": now, "packs": 0, "bytes": 0, "damages": []}
+    transaction.execute(insert(scrubs), row)
+    return True
+
+
+def end(
+    transaction: Transaction,
+    cluster_id: str,
+    now: datetime,
+    due_again: datetime,
+    *,
+    packs: int,
+    read: int,
+    damages: Sequence[dict[str, Any]],
+) -> None:
+    """What the last reading has shown: packs and bytes read, and each damage as far as a row needs to tell."""
+    transaction.execute(
+        update(scrubs)
+        .where(scrubs.c.cluster_id == cluster_id)
+        .values(due=due_again, ended=now, packs=packs, bytes=read, damages=list(damages))
+    )
+
+
+def put_off(transaction: Transaction, cluster_id: str, due_again: datetime) -> None:
+    transaction.execute(update(scrubs).where(scrubs.c.cluster_id == cluster_id).values(due=due_again))

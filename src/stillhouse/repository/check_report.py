@@ -1,0 +1,109 @@
+"""What a check or a verification found, summed up for people and programs."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from stillhouse.repository import scrubs
+from stillhouse.repository.check import Checked
+from stillhouse.repository.check_objects import Place
+from stillhouse.repository.check_orphans import look_for_lost_roots
+from stillhouse.repository.check_touch import Damage, damages
+
+
+@dataclass(frozen=True)
+class SnapshotReport:
+    """`oldest_scrub`: since when one of its packs has not been read whole; None when nothing is known of any."""
+
+    snapshot: str
+    name: str
+    in_trash: bool
+    packs: int
+    oldest_scrub: datetime | None
+    overdue: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ClusterReport:
+    """`unreached` objects and bytes are what no root reaches: a collection's to remove, no damage."""
+
+    cluster: str
+    snapshots: tuple[SnapshotReport, ...]
+    damages: tuple[Damage, ...]
+    notices: tuple[str, ...]
+    packs: int
+    packs_read: int
+    bytes_read: int
+    unreached: int
+    unreached_bytes: int
+
+
+def sum_up(
+    checked: Checked, *, now: datetime, max_age: timedelta, packs_read: int = 0, bytes_read: int = 0
+) -> ClusterReport:
+    look_for_lost_roots(checked)
+    place = checked.place
+    unreached = unreached_sizes(checked)
+    found = tuple(damages(checked))
+    return ClusterReport(
+        place.cluster,
+        _snapshots(checked, now, max_age),
+        found,
+        (*checked.notices, *_oddities(place)),
+        len(checked.packs),
+        packs_read,
+        bytes_read,
+        len(unreached),
+        sum(unreached),
+    )
+
+
+def unreached_sizes(checked: Checked) -> list[int]:
+    """Of packs, maps and manifests that no root reaches. With a manifest lost, what it reached counts too."""
+    reached = checked.reached()
+    return [
+        stored.size
+        for key, stored in checked.place.listed.items()
+        if key.split("/")[2] in ("packs", "maps", "manifests") and key not in reached
+    ]
+
+
+def ages(checked: Checked, now: datetime, max_age: timedelta) -> dict[str, scrubs.ScrubAge]:
+    """By snapshot."""
+    place = checked.place
+    if place.keys is None:
+        return {}
+    said = scrubs.read(place.store, place.keys)
+    folder = f"c/{place.cluster}/packs/"
+    written = {
+        key.removeprefix(folder): stored.modified
+        for key, stored in place.listed.items()
+        if key.startswith(folder)
+    }
+    return {
+        snapshot: scrubs.age(checked.packs_of(snapshot), written, said, now, max_age)
+        for snapshot in place.roots
+    }
+
+
+def _snapshots(checked: Checked, now: datetime, max_age: timedelta) -> tuple[SnapshotReport, ...]:
+    place = checked.place
+    return tuple(
+        SnapshotReport(
+            snapshot,
+            str(place.roots[snapshot].get("name", "")),
+            snapshot in place.trash,
+            len(checked.packs_of(snapshot)),
+            age.oldest,
+            age.overdue,
+        )
+        for snapshot, age in sorted(ages(checked, now, max_age).items())
+    )
+
+
+def _oddities(place: Place) -> list[str]:
+    found = []
+    if place.other_keks:
+        found.append(f"{place.other_keks} objects hold keys wrapped by other KEKs than {place.kek.id}")
+    if place.unknown:
+        found.append(f"{place.unknown} objects lie under prefixes that this program does not know")
+    return found

@@ -1,0 +1,129 @@
+"""When each pack was last read whole: the records of it, and how old the oldest is (docs/format.md, section 6)."""
+
+import base64
+import json
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from stillhouse.domain.ids import new_hex
+from stillhouse.errors import ObjectMissing, RepositoryDamaged
+from stillhouse.repository import layout
+from stillhouse.repository.container import Type, open_bytes
+from stillhouse.repository.fields import parse
+from stillhouse.repository.keys import ClusterKeys
+from stillhouse.repository.sealed import seal
+from stillhouse.storage.store import ObjectStore, StoredObject
+
+_ID = 16
+_MOST_RECORDS = 8  # more of them are joined into one
+
+Scrubs = dict[str, datetime]
+"""By pack: when it was last read whole and found sound."""
+
+
+@dataclass(frozen=True)
+class ScrubAge:
+    """Of some packs: since when the one that waits longest has not been read; and which wait longer than allowed."""
+
+    oldest: datetime | None
+    overdue: tuple[str, ...]
+
+
+def age(
+    packs: Iterable[str],
+    written: Mapping[str, datetime],
+    scrubbed: Mapping[str, datetime],
+    now: datetime,
+    max_age: timedelta,
+) -> ScrubAge:
+    """A pack counts as read when it was written, too. One of which neither is known is overdue."""
+    times = {pack: last_read(pack, written, scrubbed) for pack in packs}
+    known = [time for time in times.values() if time is not None]
+    overdue = sorted(pack for pack, time in times.items() if time is None or now - time > max_age)
+    return ScrubAge(min(known, default=None), tuple(overdue))
+
+
+def overdue(
+    store: ObjectStore, keys: ClusterKeys, packs: Collection[str], now: datetime, max_age: timedelta
+) -> tuple[str, ...]:
+    """Those of a cluster's packs that nobody has read whole for too long. Records are read only where that may be."""
+    times = written(store, str(keys.cluster))
+    waiting = age(packs, times, {}, now, max_age).overdue
+    return age(waiting, times, read(store, keys), now, max_age).overdue if waiting else ()
+
+
+def last_read(
+    pack: str, written: Mapping[str, datetime], scrubbed: Mapping[str, datetime]
+) -> datetime | None:
+    return max((times[pack] for times in (written, scrubbed) if pack in times), default=None)
+
+
+def written(store: ObjectStore, cluster: str) -> dict[str, datetime]:
+    """When each pack that is there was written, by the store's clock."""
+    return {found.key.rpartition("/")[2]: found.modified for found in store.list(layout.packs_of(cluster))}
+
+
+def read(store: ObjectStore, keys: ClusterKeys) -> Scrubs:
+    """What all records say. One that is gone or does not open says nothing: then packs seem older than they are."""
+    return _read(store, keys, store.list(layout.scrubs_of(str(keys.cluster))))
+
+
+def _read(store: ObjectStore, keys: ClusterKeys, records: Iterable[StoredObject]) -> Scrubs:
+    found: Scrubs = {}
+    for stored in records:
+        try:
+            opened = open_bytes(stored.key, keys, store.get(stored.key))
+            said = _decode(stored.key, b"".join(opened.plain()))
+        except (ObjectMissing, RepositoryDamaged):
+            continue
+        for pack, time in said.items():
+            # The store's clock bounds what a writer's clock says, and the record what is put back says.
+            time = min(time, stored.modified)
+            found[pack] = max(time, found.get(pack, time))
+    return found
+
+
+def record(store: ObjectStore, keys: ClusterKeys, packs: Collection[str], since: datetime) -> None:
+    """Note that these packs were read whole, the first of them not before `since`. Joins records that have become many.
+
+    The joined record is durable before those in it go; dying between leaves both, which say the same.
+    """
+    cluster = str(keys.cluster)
+    if packs:
+        _store(store, keys, dict.fromkeys(packs, since))
+    records = list(store.list(layout.scrubs_of(cluster)))
+    if len(records) <= _MOST_RECORDS:
+        return
+    there = written(store, cluster)
+    said = _read(store, keys, records)
+    _store(store, keys, {pack: time for pack, time in said.items() if pack in there})
+    for joined in records:
+        store.delete(joined.key)
+
+
+def _store(store: ObjectStore, keys: ClusterKeys, said: Scrubs) -> None:
+    by_time: dict[datetime, list[str]] = {}
+    for pack, time in sorted(said.items()):
+        by_time.setdefault(time, []).append(pack)
+    groups = [
+        {"time": time.isoformat(), "packs": base64.b64encode(bytes.fromhex("".join(packs))).decode()}
+        for time, packs in sorted(by_time.items())
+    ]
+    body = json.dumps({"format": 1, "scrubs": groups}, separators=(",", ":")).encode()
+    scrub_id = new_hex()
+    store.put(layout.scrub(str(keys.cluster), scrub_id), seal(keys, Type.SCRUB, scrub_id, body))
+
+
+def _decode(key: str, body: bytes) -> Scrubs:
+    said: Scrubs = {}
+    try:
+        for group in parse(key, body)["scrubs"]:
+            time = datetime.fromisoformat(group["time"]).astimezone(UTC)
+            ids = base64.b64decode(group["packs"], validate=True)
+            for at in range(0, len(ids), _ID):
+                pack = ids[at : at + _ID].hex()
+                said[pack] = max(time, said.get(pack, time))
+    except (KeyError, TypeError, ValueError):
+        raise RepositoryDamaged(f"{key} is not a record of scrubs") from None
+    return said
