@@ -5,7 +5,7 @@ from pathlib import Path
 from cyclopts import App
 
 from stillhouse import __version__
-from stillhouse.cli import command
+from stillhouse.cli import command, repo_keys, repo_recover
 from stillhouse.cli.command import Json
 from stillhouse.cli.repo import repo
 
@@ -13,6 +13,10 @@ app = App(name="stillhouse", version=__version__, help="Snapshots of PostgreSQL-
 key = App(name="key", help="Access keys, which sign requests.")
 app.command(key)
 app.command(repo)
+repo.command(repo_keys.key)
+repo.command(repo_keys.shred)
+repo.command(repo_recover.snapshots)
+repo.command(repo_recover.restore)
 
 # Modules with servers and engines behind them are imported in the commands: `--help` should not wait for them.
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 
 from stillhouse.domain.ids import is_uuid
 from stillhouse.errors import InvalidInput, ObjectMissing, RepositoryDamaged, SnapshotUnknown, StillhouseError
-from stillhouse.repository import layout
+from stillhouse.repository import layout, manifest
 from stillhouse.repository.container import Type, open_bytes
 from stillhouse.repository.fields import parse
 from stillhouse.repository.keys import ClusterKeys, Kek, open_keys
 from stillhouse.repository.roots import Root
+from stillhouse.repository.sealed import Stored
 from stillhouse.storage.store import ObjectStore
 
 _READS_AT_ONCE = 16
@@ -107,6 +108,24 @@ def trashed_since(store: ObjectStore, keys: ClusterKeys, snapshot: str) -> str:
     except ObjectMissing:
         return ""
     return str(parse(key, b"".join(opened.plain())).get("time", ""))
+
+
+def server_versions(store: ObjectStore, kek: Kek, snapshots: Sequence[Found]) -> dict[str, int]:
+    """PostgreSQL's major version of each snapshot, by its id; those whose manifest cannot be read are left out."""
+    keys = {cluster: open_keys(store, kek, cluster) for cluster in {found.cluster for found in snapshots}}
+
+    def read(found: Found) -> int | None:
+        node = found.root["nodes"][0]
+        stored = Stored(node["manifest"], node["size"], node["hash"])
+        try:
+            head = next(manifest.read(store, keys[found.cluster], stored))
+        except RepositoryDamaged:
+            return None
+        return int(head["pg_version_num"]) // 10000
+
+    with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
+        found = zip(snapshots, pool.map(read, snapshots), strict=True)
+        return {one.id: major for one, major in found if major is not None}
 
 
 def choose(snapshots: Sequence[Found], wanted: str) -> Found:

@@ -46,17 +46,31 @@ def load_or_create_kek(path: Path) -> tuple[Kek, bool]:
     Raises InvalidInput when the file holds something else: guessing a key would make unreadable snapshots.
     """
     created = not path.exists() and write_kek(Kek(os.urandom(KEY_BYTES)), path)
+    return read_kek(path), created
+
+
+def read_kek(path: Path) -> Kek:
+    """The KEK in `path`. Raises InvalidInput when there is none, or something else."""
     try:
         secret = bytes.fromhex(path.read_text("ascii").strip())
+    except FileNotFoundError:
+        raise InvalidInput(
+            f"no key-encryption key at {path}", hint="without it nothing can be read"
+        ) from None
     except ValueError:
         secret = b""
     if len(secret) != KEY_BYTES:
         raise InvalidInput(f"{path} is not a key: 64 hex digits expected")
-    return Kek(secret), created
+    return Kek(secret)
 
 
 def write_kek(kek: Kek, path: Path) -> bool:
-    """False when there is something already. Its name appears with the whole key in it, or not at all."""
+    """False when there is something already. Its name appears with the whole key in it, or not at all.
+
+    Raises InvalidInput where there is no such directory.
+    """
+    if not path.parent.is_dir():
+        raise InvalidInput(f"there is no directory {path.parent}")
     # Durable before anything is encrypted with it: a key lost in a power cut would take every snapshot along.
     written = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
@@ -138,7 +152,8 @@ def open_keys(store: ObjectStore, kek: Kek, cluster: str) -> ClusterKeys:
     if missing := sorted(generation for generation, keks in found.items() if kek.id not in keks):
         if len(missing) == len(found):
             raise InvalidInput(
-                f"cluster {cluster} was sealed with another KEK than {kek.id}", hint="check kek_file"
+                f"cluster {cluster} was sealed with another KEK than {kek.id}",
+                hint="check kek_file; was the KEK rotated?",
             )
         raise InvalidInput(
             f"generation {missing[0]} of cluster {cluster} was sealed with another KEK than {kek.id}",
