@@ -17,6 +17,7 @@ repo.command(repo_keys.key)
 repo.command(repo_keys.shred)
 repo.command(repo_recover.snapshots)
 repo.command(repo_recover.restore)
+repo.command(repo_recover.rebuild_catalog)
 
 # Modules with servers and engines behind them are imported in the commands: `--help` should not wait for them.
 

@@ -170,6 +170,65 @@ def _say_restored(chosen: "Found", done: "RestoredAlone", *, json_: bool) -> Non
         command.say("These are files, not recovered yet: start no server on them but by this command.")
 
 
+def rebuild_catalog(
+    *,
+    data: Path,
+    repository: Location,
+    kek_file: KekFile,
+    project: tuple[str, ...] = (),
+    json_: Json = False,
+) -> None:
+    """Make a new catalog out of the repository, for when the old one is lost; then `serve` works on it.
+
+    Clusters whose servers do not stand below the directory come back as deleted ones: their snapshots are listed, and
+    can be restored into new clusters.
+
+    Parameters
+    ----------
+    data
+        A data directory without a catalog, such as an empty one; no service may run on it.
+    repository
+        A directory or s3://bucket/prefix. The service needs the same in STILLHOUSE_REPOSITORY.
+    kek_file
+        The file that holds the KEK, which is copied into the data directory.
+    project
+        Only what is of this project; may be given several times.
+    json_
+        Print one JSON object.
+    """
+    from stillhouse.bootstrap import rebuild_catalog as rebuild
+    from stillhouse.config import Settings
+    from stillhouse.domain.cluster import ClusterStatus
+
+    def bring_back() -> None:
+        bucket = open_bucket(repository, kek_file)
+        made = rebuild(Settings(data=data), bucket.store, bucket.kek, project)
+        standing = [one.id for one in made.clusters if one.status is ClusterStatus.AVAILABLE]
+        trashed = sum(snapshot.deleted is not None for snapshot in made.snapshots)
+        if json_:
+            command.say_json(
+                {
+                    "projects": made.projects,
+                    "clusters": [one.id for one in made.clusters],
+                    "standing": standing,
+                    "snapshots": len(made.snapshots),
+                    "trashed": trashed,
+                    "told": made.told,
+                }
+            )
+            return
+        for sentence in made.told:
+            command.say(f"look at it: {sentence}")
+        command.say(
+            f"{data} has a catalog of {len(made.clusters)} clusters ({len(standing)} with servers here)"
+            f" and {len(made.snapshots)} snapshots ({trashed} in the trash).\n"
+            f"Access keys are made anew, by `stillhouse key create`, for the projects"
+            f" {', '.join(made.projects) or 'that are to come'}."
+        )
+
+    command.run(bring_back)
+
+
 def _inventory(bucket: "Bucket", cluster: str) -> "Inventory":
     from stillhouse.domain.ids import is_uuid
     from stillhouse.errors import InvalidInput
