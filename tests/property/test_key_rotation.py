@@ -266,9 +266,9 @@ def test_a_shredding_that_is_killed_is_ended_by_the_next(after: bool) -> None:
         try:
             shred(Crashing(vault.store, at, after=after), OLD, cluster, "sales")
         except Killed:
-            if any(vault.store.list(layout.of_cluster(cluster))):
+            if any(vault.store.list(layout.all_of(cluster))):
                 shred(vault.store, OLD, cluster, "sales")
-            assert not any(vault.store.list(layout.of_cluster(cluster)))
+            assert not any(vault.store.list(layout.all_of(cluster)))
         else:
             assert at > 8
             return

@@ -5,7 +5,7 @@ from pathlib import Path
 from cyclopts import App
 
 from stillhouse import __version__
-from stillhouse.cli import command, repo_keys, repo_recover
+from stillhouse.cli import command, repo_copy, repo_keys, repo_recover
 from stillhouse.cli.command import Json
 from stillhouse.cli.repo import repo
 
@@ -17,6 +17,7 @@ repo.command(repo_keys.key)
 repo.command(repo_keys.shred)
 repo.command(repo_recover.snapshots)
 repo.command(repo_recover.restore)
+repo.command(repo_copy.copy)
 repo.command(repo_recover.rebuild_catalog)
 
 # Modules with servers and engines behind them are imported in the commands: `--help` should not wait for them.

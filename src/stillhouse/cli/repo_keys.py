@@ -15,7 +15,7 @@ _KEEP = (
     "Keep it where the bucket is not: on paper, in a password safe. Who has both can read every snapshot;\n"
     "without the key the bucket is worth nothing. Written to a file, as 64 hex digits, it is a --kek-file."
 )
-_NEW = "{file} is a new key: copy it to a safe place, without it the repository is worth nothing."
+NEW_KEY = "{file} is a new key: copy it to a safe place, without it the repository is worth nothing."
 
 
 @key.command
@@ -147,7 +147,7 @@ def rotate(
                 f"KEK {bucket.kek.id} opens nothing any more, but for old versions that the bucket may keep."
             )
         if is_new:
-            command.say(_NEW.format(file=new_kek_file))
+            command.say(NEW_KEY.format(file=new_kek_file))
 
     command.run(turn)
 

@@ -1,4 +1,4 @@
-"""`stillhouse repo snapshots`, `restore`, `copy` and `rebuild-catalog`: from the bucket and the KEK back to work."""
+"""`stillhouse repo snapshots`, `restore` and `rebuild-catalog`: from the bucket and the KEK back to work."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,7 +35,7 @@ def snapshots(*, repository: Location, kek_file: KekFile, cluster: str = "", jso
 
     def look() -> None:
         bucket = open_bucket(repository, kek_file)
-        inventory = _inventory(bucket, cluster)
+        inventory = inventory_of(bucket, cluster)
         versions = server_versions(bucket.store, bucket.kek, inventory.snapshots)
         told = [_told(found, versions.get(found.id)) for found in inventory.snapshots]
         if json_:
@@ -44,7 +44,7 @@ def snapshots(*, repository: Location, kek_file: KekFile, cluster: str = "", jso
             for each in told:
                 trash = f"  in the trash since {each['trashed']}" if each["trashed"] else ""
                 command.say(
-                    f"{each['id']}  {each['finished'][:19]}  {_size(each['size'])}  {each['name']}"
+                    f"{each['id']}  {each['finished'][:19]}  {size_text(each['size'])}  {each['name']}"
                     f"  of {each['cluster']['name']} {each['cluster']['id']}"
                     f"  {len(each['nodes'])} nodes, PostgreSQL {each['pg_major'] or '?'}{trash}"
                 )
@@ -118,7 +118,7 @@ def restore(
         if start and (node or files_only):
             raise InvalidInput("files alone cannot be started", hint="leave out --start")
         bucket = open_bucket(repository, kek_file)
-        inventory = _inventory(bucket, cluster)
+        inventory = inventory_of(bucket, cluster)
         chosen = choose(inventory.snapshots, snapshot)
         place = Repository(repository, identity.demand(bucket.store, repository), bucket.kek)
         wanted = Wanted(node, port, files_only, start, workers, pg_bin, os_user)
@@ -229,14 +229,14 @@ def rebuild_catalog(
     command.run(bring_back)
 
 
-def _inventory(bucket: "Bucket", cluster: str) -> "Inventory":
+def inventory_of(bucket: "Bucket", cluster: str) -> "Inventory":
     from stillhouse.domain.ids import is_uuid
     from stillhouse.errors import InvalidInput
     from stillhouse.repository.inventory import take_inventory
 
     if cluster and not is_uuid(cluster):
         raise InvalidInput("a cluster id is a UUID")
-    return take_inventory(bucket.store, bucket.kek, [cluster.lower()] if cluster else None)
+    return takeinventory_of(bucket.store, bucket.kek, [cluster.lower()] if cluster else None)
 
 
 def _told(found: "Found", pg_major: int | None) -> dict[str, Any]:
@@ -254,5 +254,5 @@ def _told(found: "Found", pg_major: int | None) -> dict[str, Any]:
     }
 
 
-def _size(count: int) -> str:
+def size_text(count: int) -> str:
     return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

@@ -128,6 +128,15 @@ def server_versions(store: ObjectStore, kek: Kek, snapshots: Sequence[Found]) ->
         return {one.id: major for one, major in found if major is not None}
 
 
+def newest_of(snapshots: Sequence[Found], number: int) -> list[Found]:
+    """The newest so many of each cluster, the trash left out; the oldest first."""
+    per_cluster: dict[str, list[Found]] = {}
+    for found in snapshots:
+        if not found.trashed:
+            per_cluster.setdefault(found.cluster, []).append(found)
+    return [found for cluster in per_cluster.values() for found in cluster[-number:]]
+
+
 def choose(snapshots: Sequence[Found], wanted: str) -> Found:
     """The snapshot of that id, else the one of that name; one in the trash only by its id.
 

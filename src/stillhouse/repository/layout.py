@@ -4,7 +4,7 @@ CLUSTERS = "c/"
 FOLDERS = frozenset({"keys", "packs", "maps", "manifests", "roots", "trash", "pins", "marks", "scrubs"})
 
 
-def of_cluster(cluster: str) -> str:
+def all_of(cluster: str) -> str:
     return f"c/{cluster}/"
 
 

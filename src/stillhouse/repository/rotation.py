@@ -87,7 +87,7 @@ def shred(store: ObjectStore, kek: Kek, cluster: str, name: str) -> int:
     `name` must be the name that some snapshot knows the cluster by, or the cluster's id where none does: whoever
     shreds should know what. Killed anywhere and called again, it ends the same. Raises InvalidInput.
     """
-    there = [stored.key for stored in store.list(layout.of_cluster(cluster))]
+    there = [stored.key for stored in store.list(layout.all_of(cluster))]
     if not there:
         raise InvalidInput(f"the repository holds nothing of cluster {cluster}")
     known = [key for key in there if layout.folder(key) in layout.FOLDERS]
