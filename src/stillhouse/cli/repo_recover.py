@@ -236,7 +236,7 @@ def inventory_of(bucket: "Bucket", cluster: str) -> "Inventory":
 
     if cluster and not is_uuid(cluster):
         raise InvalidInput("a cluster id is a UUID")
-    return takeinventory_of(bucket.store, bucket.kek, [cluster.lower()] if cluster else None)
+    return take_inventory(bucket.store, bucket.kek, [cluster.lower()] if cluster else None)
 
 
 def _told(found: "Found", pg_major: int | None) -> dict[str, Any]:
