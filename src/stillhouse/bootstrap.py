@@ -17,7 +17,7 @@ from stillhouse.control import capture_node, cluster_flows, create_snapshot, res
 from stillhouse.control.context import Control
 from stillhouse.control.rebuild_catalog import Rebuilt, is_written, rows_of, write
 from stillhouse.control.workplace import Workplace, reap
-from stillhouse.domain.cluster import Cluster, ClusterStatus
+from stillhouse.domain.cluster import Cluster, ClusterStatus, Node
 from stillhouse.durable.flows import Flows
 from stillhouse.errors import InvalidInput, StillhouseError
 from stillhouse.node.jobs import Repository
@@ -101,8 +101,7 @@ def rebuild_catalog(settings: Settings, bucket: ObjectStore, kek: Kek, projects:
     settings.data.mkdir(parents=True, exist_ok=True)
     with lock_data_directory(settings.data):
         inventory = take_inventory(bucket, kek)
-        site = embedded.open_site(settings.data, pg_bin=settings.pg_bin, os_user=settings.os_user)
-        standing = partial(embedded.standing_nodes, site)
+        standing = _standing_nodes(settings)
         with open_control(settings) as control:
             rebuilt = rows_of(inventory, control.clock.now(), standing, projects)
             if is_written(control, rebuilt):
@@ -116,6 +115,14 @@ def rebuild_catalog(settings: Settings, bucket: ObjectStore, kek: Kek, projects:
             # The rows come last: what is beside them is there when they are.
             write(control, rebuilt)
             return rebuilt
+
+
+def _standing_nodes(settings: Settings) -> Callable[[str], tuple[Node, ...]]:
+    """Tells the nodes of a cluster that are on this host; a new place for warehouses is not made for that."""
+    if not (settings.data / "clusters").is_dir():
+        return lambda cluster_id: ()
+    site = embedded.open_site(settings.data, pg_bin=settings.pg_bin, os_user=settings.os_user)
+    return partial(embedded.standing_nodes, site)
 
 
 def _remembered(path: Path, draw: Callable[[], str]) -> str:

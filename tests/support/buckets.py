@@ -56,7 +56,7 @@ class Bucket:
         return fake_tree.capture(home, self.store, keys, sources=sources)[0]
 
     def snapshot(
-        self, cluster: str, name: str, base: dict[str, Any] | None = None, **fields: Any
+        self, cluster: str, name: str, base: dict[str, Any] | None = None, *, port: int = 8000, **fields: Any
     ) -> dict[str, Any]:
         """A published root; with a base it shares the base's packs."""
         bases = {
@@ -90,7 +90,7 @@ class Bucket:
                 "name": "sales",
                 "engine": "fdw",
                 "number_of_node": 1,
-                "port": 8000,
+                "port": port,
                 "user_name": "dbadmin",
                 "facts": {"node_type": "any"},
             },
