@@ -286,7 +286,7 @@ def _fail(place: Workplace, snapshot_id: str, reason: str) -> None:
     except (Unavailable, InvalidInput) as error:
         # Down, or closed to our KEK. Nobody else writes for this snapshot any more, so the row may say so without
         # the tombstone.
-        root, reason = None, f"{reason}; the repository does not answer either: {error.message}"
+        root, reason = None, f"{reason}; the repository does not answer either: {error}"
     if root is not None:
         _mark_available(place, snapshot_id, cluster.id, root)
         return
