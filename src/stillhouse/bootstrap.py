@@ -1,7 +1,7 @@
 """Composition root: the one place that picks implementations and puts a service together."""
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -24,15 +24,18 @@ from stillhouse.control import (
     scrub_cluster,
 )
 from stillhouse.control.context import Control
+from stillhouse.control.rebuild_catalog import Rebuilt, is_written, rows_of, write
 from stillhouse.control.timetable import Timetable
 from stillhouse.control.workplace import Workplace, reap
-from stillhouse.domain.cluster import Cluster, ClusterStatus
+from stillhouse.domain.cluster import Cluster, ClusterStatus, Node
 from stillhouse.durable.flows import Flows
-from stillhouse.errors import StillhouseError
+from stillhouse.errors import InvalidInput, StillhouseError
 from stillhouse.node.jobs import Repository
 from stillhouse.repository import identity
-from stillhouse.repository.keys import load_or_create_kek
+from stillhouse.repository.inventory import take_inventory
+from stillhouse.repository.keys import Kek, load_or_create_kek, read_kek, write_kek
 from stillhouse.storage.open import open_store, probe
+from stillhouse.storage.store import ObjectStore
 from stillhouse.warehouse import embedded
 
 _FLOWS = {
@@ -124,6 +127,39 @@ def _open_workplace(control: Control) -> Workplace:
     # Slots on a warehouse that others use as well carry the installation's name.
     installation = _remembered(settings.data / "installation", lambda: secrets.token_hex(4))
     return Workplace(control, site, store, Repository(location, repository_id, kek), installation)
+
+
+def rebuild_catalog(settings: Settings, bucket: ObjectStore, kek: Kek, projects: Sequence[str]) -> Rebuilt:
+    """Make a data directory without a catalog one that the repository's snapshots are served from.
+
+    Killed anywhere and called again, it ends the same. Raises InvalidInput for a directory that belongs to another
+    repository or KEK, or whose catalog is in use.
+    """
+    settings.data.mkdir(parents=True, exist_ok=True)
+    with lock_data_directory(settings.data):
+        inventory = take_inventory(bucket, kek)
+        standing = _standing_nodes(settings)
+        with open_control(settings) as control:
+            rebuilt = rows_of(inventory, control.clock.now(), standing, projects)
+            if is_written(control, rebuilt):
+                return rebuilt
+            repository_id = identity.claim(bucket)
+            if _remembered(settings.data / "repository.id", lambda: repository_id) != repository_id:
+                raise InvalidInput(f"{settings.data} belongs to another repository")
+            kek_file = settings.data / "kek"
+            if not write_kek(kek, kek_file) and read_kek(kek_file) != kek:
+                raise InvalidInput(f"{kek_file} holds another key-encryption key than {kek.id}")
+            # The rows come last: what is beside them is there when they are.
+            write(control, rebuilt)
+            return rebuilt
+
+
+def _standing_nodes(settings: Settings) -> Callable[[str], tuple[Node, ...]]:
+    """Tells the nodes of a cluster that are on this host; a new place for warehouses is not made for that."""
+    if not (settings.data / "clusters").is_dir():
+        return lambda cluster_id: ()
+    site = embedded.open_site(settings.data, pg_bin=settings.pg_bin, os_user=settings.os_user)
+    return partial(embedded.standing_nodes, site)
 
 
 def _remembered(path: Path, draw: Callable[[], str]) -> str:

@@ -15,6 +15,8 @@ from stillhouse.clock import SystemClock
 from stillhouse.domain.cluster import Node, Role
 from stillhouse.node.restore import RestoreTask, restore
 from stillhouse.repository import roots
+from stillhouse.repository.copy import End, copy_snapshots
+from stillhouse.repository.inventory import server_versions, take_inventory
 from stillhouse.repository.keys import ClusterKeys, Kek, open_keys
 from stillhouse.repository.sealed import Stored
 from stillhouse.storage.local import LocalStore
@@ -138,6 +140,32 @@ def test_a_reader_made_from_the_document_yields_the_same(
     assert node.head["node"] == name
 
 
+def test_a_copy_of_it_holds_the_same_under_another_key(
+    golden: Golden, store: LocalStore, tmp_path: Path
+) -> None:
+    inventory = take_inventory(store, Kek(KEK))
+    second, other = LocalStore(tmp_path / "second", SystemClock()), Kek(bytes(reversed(KEK)))
+    (outcome,) = copy_snapshots(
+        End(store, Kek(KEK), "first"),
+        End(second, other, "second"),
+        inventory.snapshots,
+        workers=2,
+        clock=SystemClock(),
+        new_bar=lambda name, total: lambda done: None,
+    )
+    assert (outcome.state, inventory.unreadable) == ("copied", [])
+    reader = repository_reader.Repository(tmp_path / "second", other.secret, CLUSTER)
+    root = reader.root(golden.snapshot)
+    assert root is not None
+    for named in root["nodes"]:
+        node = reader.node(named)
+        del node.files["global/pg_control"], node.files["@backup/backup_label"]
+        assert {
+            path: facts(content, node.modes[path]) for path, content in node.files.items()
+        } == golden.expected(named["name"])
+        assert node.wal == {SEGMENT: WAL}
+
+
 @only_v1
 def test_a_tombstone_is_no_snapshot(
     store: LocalStore, keys: ClusterKeys, reader: repository_reader.Repository
@@ -151,6 +179,15 @@ def test_a_tombstone_is_no_snapshot(
 @only_v1
 def test_a_trash_mark_names_its_snapshot(reader: repository_reader.Repository) -> None:
     assert reader.sealed(f"trash/{SNAPSHOT}") == {"snapshot": SNAPSHOT, "time": "2026-01-02T00:00:00Z"}
+
+
+@only_v1
+def test_the_inventory_of_it_knows_the_trash_and_the_tombstone(store: LocalStore) -> None:
+    inventory = take_inventory(store, Kek(KEK))
+    (found,) = inventory.snapshots
+    assert (found.id, found.name, found.trashed) == (SNAPSHOT, "golden", "2026-01-02T00:00:00Z")
+    assert (inventory.buried, inventory.unreadable) == (1, [])
+    assert server_versions(store, Kek(KEK), [found]) == {SNAPSHOT: 18}
 
 
 @only_v1

@@ -22,12 +22,13 @@ from unittest.mock import patch
 
 import numpy as np
 
+from stillhouse.domain.care import Care
 from stillhouse.domain.choice import Changed
 from stillhouse.domain.ids import new_hex, new_uuid
 from stillhouse.node import copying, packing, shelf
 from stillhouse.node.base import Base, Source
 from stillhouse.node.copying import Copy
-from stillhouse.node.packing import PackWriter
+from stillhouse.node.pack_writer import PackWriter
 from stillhouse.node.shelf import PackLedger
 from stillhouse.postgres.reader import LocalReader
 from stillhouse.postgres.summaries import Changes
@@ -163,7 +164,7 @@ class _Cluster:
         sources = [Source(base, 1, self.changes[node])] if base else []
         reader, ledger = LocalReader(self.place / node, _FACTS.tablespace_directory), PackLedger()
         with closing(ManifestWriter()) as manifest, closing(Base(self.store, self.keys, PAGE, sources)) as of:
-            copy = Copy(reader, _FACTS, 1, self.store, self.keys, manifest, ledger, 1, of)
+            copy = Copy(reader, _FACTS, 1, self.store, self.keys, manifest, ledger, 1, of, Care())
             copy.run(lambda done: None)
             copy.add("global/pg_control", 0o600, self.draw.randbytes(300))
             copy.add("@backup/backup_label", 0o600, b"START WAL LOCATION: 0/100028\n")

@@ -17,7 +17,7 @@ from stillhouse.errors import ClusterUnknown, NameTaken
 
 
 def insert_cluster(transaction: Transaction, cluster: Cluster) -> None:
-    """Add the row; the task that holds the cluster is an operation of its own."""
+    """Add the row; the task that holds the cluster is an operation of its own, and so are its nodes' rows."""
     row = {
         "id": cluster.id,
         "project": cluster.project,
@@ -33,6 +33,7 @@ def insert_cluster(transaction: Transaction, cluster: Cluster) -> None:
         "facts": cluster.facts,
         "created": cluster.created,
         "updated": cluster.updated,
+        "deleted": cluster.updated if cluster.status is ClusterStatus.DELETED else None,
     }
     try:
         transaction.execute(insert(clusters), row)
@@ -73,6 +74,11 @@ def all_clusters(transaction: Transaction) -> list[Cluster]:
     """Every cluster of every project that is not deleted: what a starting service has to look after."""
     query = _with_task().where(clusters.c.deleted.is_(None))
     return _all(transaction, query.order_by(clusters.c.created, clusters.c.id))
+
+
+def known_ids(transaction: Transaction) -> set[str]:
+    """Of all there are, deleted ones as well."""
+    return set(transaction.execute(select(clusters.c.id)).scalars())
 
 
 def lock_cluster(transaction: Transaction, cluster_id: str) -> None:

@@ -101,6 +101,11 @@ def list_snapshots(transaction: Transaction, project: str) -> list[Snapshot]:
     return [_snapshot(row) for row in transaction.execute(query)]
 
 
+def known_ids(transaction: Transaction) -> set[str]:
+    """Of all there are, those in the trash as well."""
+    return set(transaction.execute(select(snapshots.c.id)).scalars())
+
+
 def newest_available(transaction: Transaction, cluster_id: str) -> str | None:
     """Id of the cluster's newest snapshot that can be restored and is not in the trash."""
     query = (

@@ -5,7 +5,7 @@ from pathlib import Path
 from cyclopts import App
 
 from stillhouse import __version__
-from stillhouse.cli import command, repo_check
+from stillhouse.cli import command, repo_check, repo_copy, repo_keys, repo_recover
 from stillhouse.cli.audit import audit
 from stillhouse.cli.key import key
 from stillhouse.cli.repo import repo
@@ -18,6 +18,12 @@ app.command(audit)
 app.command(repo)
 for look in (repo_check.check, repo_check.verify, repo_check.stats):
     repo.command(look)
+repo.command(repo_keys.key)
+repo.command(repo_keys.shred)
+repo.command(repo_recover.snapshots)
+repo.command(repo_recover.restore)
+repo.command(repo_copy.copy)
+repo.command(repo_recover.rebuild_catalog)
 
 # Modules with servers and engines behind them are imported in the commands: `--help` should not wait for them.
 

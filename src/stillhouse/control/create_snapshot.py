@@ -19,7 +19,14 @@ from stillhouse.control.workplace import Workplace, reap, snapshot_and_cluster
 from stillhouse.domain.cluster import Cluster
 from stillhouse.domain.snapshot import Cut, Snapshot, SnapshotStatus
 from stillhouse.durable.flows import StepRunner
-from stillhouse.errors import AttemptDead, Cancelled, CaptureInterrupted, StillhouseError, Unavailable
+from stillhouse.errors import (
+    AttemptDead,
+    Cancelled,
+    CaptureInterrupted,
+    InvalidInput,
+    StillhouseError,
+    Unavailable,
+)
 from stillhouse.repository import identity, layout, manifest, roots, scrubs
 from stillhouse.repository.keys import ClusterKeys, create_or_open
 from stillhouse.repository.roots import Root
@@ -292,9 +299,10 @@ def _fail(place: Workplace, snapshot_id: str, reason: str) -> None:
         identity.check(place.store, place.repository.id)
         keys = create_or_open(place.store, place.repository.kek, cluster.id)
         root = roots.bury(place.store, keys, snapshot_id, 0, reason, now.isoformat())
-    except Unavailable as error:
-        # Nobody else writes for this snapshot any more, so the row may say so without the tombstone.
-        root, reason = None, f"{reason}; the repository does not answer either: {error.message}"
+    except (Unavailable, InvalidInput) as error:
+        # Down, or closed to our KEK. Nobody else writes for this snapshot any more, so the row may say so without
+        # the tombstone.
+        root, reason = None, f"{reason}; the repository does not answer either: {error}"
     if root is not None:
         _mark_available(place, snapshot_id, cluster.id, root)
         return

@@ -7,32 +7,22 @@ finish           the row
 fail             everything of the new cluster removed; the row, with the reason
 """
 
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 from stillhouse import log
 from stillhouse.catalog import clusters, operations, snapshots
 from stillhouse.control.cluster_flows import active_operation, finish_operation, open_cluster
+from stillhouse.control.recovery import is_rebuilt, rebuild_node, recover
 from stillhouse.control.workplace import Workplace
-from stillhouse.domain.cluster import Cluster, ClusterStatus, Node, Role
-from stillhouse.domain.snapshot import RestorePoint
+from stillhouse.domain.cluster import Cluster, ClusterStatus
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import RestoreFailed, StillhouseError
-from stillhouse.node.jobs import RestoreJob, restore_job
-from stillhouse.node.process import Done, Progress, Worker
-from stillhouse.node.restore import Restored, RestoreTask
 from stillhouse.repository import roots
 from stillhouse.repository.keys import open_keys
 from stillhouse.repository.roots import Root
-from stillhouse.repository.sealed import Stored
-from stillhouse.warehouse import embedded, quarantine
-from stillhouse.warehouse.inspection import inspect
-from stillhouse.warehouse.rewire import rewire
+from stillhouse.warehouse import embedded
 
-_POLL_SECONDS = 0.2
 _SHARE_OF_COPY = 85
-_NODES_AT_ONCE = 4
 
 Plan = dict[str, Any]
 
@@ -99,30 +89,18 @@ def _restore_node(place: Workplace, cluster_id: str, node_name: str) -> None:
         operation = operations.active(reading, cluster_id)
     assert operation is not None
     node = next(node for node in cluster.nodes if node.name == node_name)
-    if _is_in_place(node):
-        return  # a step that runs again: the rename that ends it has happened
+    if is_rebuilt(node):
+        return  # a step that runs again
     root = _read_root(place, operation.subject_id)
-    stored = _stored_node(root, node_name)
-    task = RestoreTask(
-        node=node,
-        manifest=Stored(stored["manifest"], stored["size"], stored["hash"]),
-        expected_bytes=stored["plain_bytes"] + stored["wal_bytes"],
-        owner=place.owner,
-        pg_major=place.site.binaries.major,
-        workers=place.control.settings.capture_workers,
+    rebuild_node(
+        place.site,
+        place.repository,
+        root,
+        node,
+        place.control.settings.capture_workers,
+        check=place.control.flows.check_running,
+        show=lambda done: _show(place, operation.id, done, root["plain_bytes"], cluster),
     )
-    worker: Worker[Restored] = Worker(restore_job, RestoreJob(place.repository, root["cluster"]["id"], task))
-    try:
-        while not isinstance(event := worker.poll(_POLL_SECONDS), Done):
-            place.control.flows.check_running()
-            if isinstance(event, Progress):
-                _show(place, operation.id, event.done, root["plain_bytes"], cluster)
-    finally:
-        worker.end()
-
-
-def _is_in_place(node: Node) -> bool:
-    return (Path(node.directory) / "pgdata").exists()
 
 
 def _show(place: Workplace, operation_id: str, done: int, total: int, cluster: Cluster) -> None:
@@ -132,38 +110,12 @@ def _show(place: Workplace, operation_id: str, done: int, total: int, cluster: C
         operations.set_progress(transaction, operation_id, percent)
 
 
-def _stored_node(root: Root, node_name: str) -> dict[str, Any]:
-    found: dict[str, Any] = next(stored for stored in root["nodes"] if stored["name"] == node_name)
-    return found
-
-
 def _recover(place: Workplace, cluster_id: str, plan: Plan) -> None:
-    """All nodes to the cut, shut off; then the clone's own wires; only then the doors."""
     root = _read_root(place, plan["snapshot"])
     with place.control.database.reading() as reading:
         cluster = clusters.read_cluster(reading, cluster_id)
-    binaries = place.site.binaries
-
-    def recover(node: Node) -> None:
-        stored = _stored_node(root, node.name)
-        point = RestorePoint(node.id, stored["cut_name"], stored["cut_lsn"], stored["timeline"])
-        quarantine.recover(binaries, node, point, stored["capacity"])
-
-    with ThreadPoolExecutor(_NODES_AT_ONCE) as pool:
-        list(pool.map(recover, cluster.nodes))
-        rewired = rewire(cluster.nodes, root["cluster"]["user_name"], _source_nodes(root))
-        inspected = [finding for findings in pool.map(inspect, cluster.nodes) for finding in findings]
-        for finding in [*map(str, rewired.strangers), *inspected]:
-            log.get("restore").warning("to be looked at in the clone", cluster=cluster_id, finding=finding)
-        list(pool.map(lambda node: quarantine.release(binaries, node), cluster.nodes))
-
-
-def _source_nodes(root: Root) -> tuple[Node, ...]:
-    """The snapshot's nodes as they were wired: name, host and port are what rewiring goes by."""
-    return tuple(
-        Node(stored["node_id"], stored["name"], Role(stored["role"]), stored["host"], stored["port"], "", "")
-        for stored in root["nodes"]
-    )
+    for finding in recover(place.site, root, cluster.nodes):
+        log.get("restore").warning("to be looked at in the clone", cluster=cluster_id, finding=finding)
 
 
 def _fail(place: Workplace, cluster_id: str, operation_id: str, reason: str) -> None:

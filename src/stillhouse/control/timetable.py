@@ -11,7 +11,7 @@ from stillhouse.durable.flows import in_our_errors
 from stillhouse.errors import ShuttingDown, StillhouseError
 
 # Decides from the catalog what is due at a time, and enqueues flows for it in the transaction that notes so.
-Duty = Callable[[Workplace, datetime], None]
+Duty = Callable[[Workplace, datetime], object]
 
 
 class Timetable:

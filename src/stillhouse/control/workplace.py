@@ -33,11 +33,6 @@ class Workplace:
     def slots(self) -> str:
         return f"stillhouse_{self.installation}_"
 
-    @property
-    def owner(self) -> tuple[int, int] | None:
-        account = self.site.binaries.account
-        return None if account is None else (account.uid, account.gid)
-
 
 def snapshot_and_cluster(place: Workplace, snapshot_id: str) -> tuple[Snapshot, Cluster]:
     with place.control.database.reading() as reading:

@@ -110,7 +110,7 @@ class Place:
 
 def survey(place: Place) -> None:
     """List everything; open keys, roots, tombstones and marks. Manifests, maps and packs are left to `check`."""
-    place.listed = {found.key: found for found in place.store.list(layout.of(place.cluster))}
+    place.listed = {found.key: found for found in place.store.list(layout.all_of(place.cluster))}
     folders: dict[str, list[str]] = {}
     for key in sorted(place.listed):
         folders.setdefault(key.split("/")[2], []).append(key)

@@ -55,7 +55,7 @@ def look_for_lost_roots(checked: Checked, expected: Sequence[str] = ()) -> None:
 def _orphans(checked: Checked) -> list[_Orphan]:
     """Complete manifests below no root. Parts are not: they were never to be published."""
     place = checked.place
-    folder = f"{layout.of(place.cluster)}manifests/"
+    folder = f"{layout.all_of(place.cluster)}manifests/"
     named = {checked.key_of_manifest(node) for node in checked.nodes}
     lonely = [key for key in sorted(place.listed) if key.startswith(folder) and key not in named]
     found = []

@@ -1,6 +1,7 @@
 """The key hierarchy: KEK > cluster keys > object keys (docs/format.md, section 2)."""
 
 import base64
+import hmac
 import json
 import os
 import re
@@ -15,7 +16,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
-from stillhouse.errors import InvalidInput, RepositoryDamaged
+from stillhouse.errors import InvalidInput, ObjectMissing, RepositoryDamaged
 from stillhouse.repository import layout
 from stillhouse.repository.fields import parse
 from stillhouse.storage.store import ObjectStore
@@ -44,24 +45,38 @@ def load_or_create_kek(path: Path) -> tuple[Kek, bool]:
 
     Raises InvalidInput when the file holds something else: guessing a key would make unreadable snapshots.
     """
-    created = not path.exists() and _create_kek(path)
+    created = not path.exists() and write_kek(Kek(os.urandom(KEY_BYTES)), path)
+    return read_kek(path), created
+
+
+def read_kek(path: Path) -> Kek:
+    """The KEK in `path`. Raises InvalidInput when there is none, or something else."""
     try:
         secret = bytes.fromhex(path.read_text("ascii").strip())
+    except FileNotFoundError:
+        raise InvalidInput(
+            f"no key-encryption key at {path}", hint="without it nothing can be read"
+        ) from None
     except ValueError:
         secret = b""
     if len(secret) != KEY_BYTES:
         raise InvalidInput(f"{path} is not a key: 64 hex digits expected")
-    return Kek(secret), created
+    return Kek(secret)
 
 
-def _create_kek(path: Path) -> bool:
-    """False when another was quicker. Its name appears with the whole key in it, or not at all."""
+def write_kek(kek: Kek, path: Path) -> bool:
+    """False when there is something already. Its name appears with the whole key in it, or not at all.
+
+    Raises InvalidInput where there is no such directory.
+    """
+    if not path.parent.is_dir():
+        raise InvalidInput(f"there is no directory {path.parent}")
     # Durable before anything is encrypted with it: a key lost in a power cut would take every snapshot along.
     written = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         descriptor = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "w") as file:
-            file.write(os.urandom(KEY_BYTES).hex() + "\n")
+            file.write(kek.secret.hex() + "\n")
             file.flush()
             os.fsync(file.fileno())
         path.hardlink_to(written)
@@ -129,17 +144,22 @@ def create_or_open(store: ObjectStore, kek: Kek, cluster: str) -> ClusterKeys:
 
 
 def open_keys(store: ObjectStore, kek: Kek, cluster: str) -> ClusterKeys:
-    """Raises RepositoryDamaged when a generation is unreadable or missing, InvalidInput when another KEK sealed it."""
-    opened: dict[int, bytes] = {}
-    found = [stored.key for stored in store.list(layout.keys_of(cluster))]
-    for key in found:
-        number, _, kek_id = key.removeprefix(layout.keys_of(cluster)).partition("/")
-        if kek_id == kek.id and _GENERATION.fullmatch(number):
-            opened[int(number)] = open_object(kek, cluster, key, int(number), store.get(key))
-    if found and not opened:
+    """Raises RepositoryDamaged when a generation is unreadable or missing, InvalidInput when another KEK sealed it.
+
+    All generations or none: whoever could open some of them would take intact snapshots for damaged ones.
+    """
+    found = wrappings(store, cluster)
+    if missing := sorted(generation for generation, keks in found.items() if kek.id not in keks):
+        if len(missing) == len(found):
+            raise InvalidInput(
+                f"cluster {cluster} was sealed with another KEK than {kek.id}",
+                hint="check kek_file; was the KEK rotated?",
+            )
         raise InvalidInput(
-            f"cluster {cluster} was sealed with another KEK than {kek.id}", hint="check kek_file"
+            f"generation {missing[0]} of cluster {cluster} was sealed with another KEK than {kek.id}",
+            hint="the KEK is being rotated: use the new one, or rotate again to the end",
         )
+    opened = {generation: unwrap(store, kek, cluster, generation) for generation in found}
     if len({secret[KEY_BYTES:] for secret in opened.values()}) != 1:
         raise RepositoryDamaged(f"cluster {cluster} has no keys", hint="shredded, or not in this repository")
     return cluster_keys(cluster, opened)
@@ -149,6 +169,56 @@ def cluster_keys(cluster: str, opened: dict[int, bytes]) -> ClusterKeys:
     """Of what `open_object` found in each generation: at least one, with one fingerprint key in all."""
     generations = {number: secret[:KEY_BYTES] for number, secret in opened.items()}
     return ClusterKeys(uuid.UUID(cluster), generations, opened[min(opened)][KEY_BYTES:])
+
+
+def wrappings(store: ObjectStore, cluster: str) -> dict[int, set[str]]:
+    """The ids of the KEKs that wrap each generation of the cluster's keys."""
+    found: dict[int, set[str]] = {}
+    for stored in store.list(layout.keys_of(cluster)):
+        number, _, kek_id = stored.key.removeprefix(layout.keys_of(cluster)).partition("/")
+        if _GENERATION.fullmatch(number):
+            found.setdefault(int(number), set()).add(kek_id)
+    return found
+
+
+def unwrap(store: ObjectStore, kek: Kek, cluster: str, generation: int) -> bytes:
+    """One generation as it is wrapped: cluster key and fingerprint key. Raises RepositoryDamaged."""
+    key = layout.keys(cluster, generation, kek.id)
+    try:
+        return open_object(kek, cluster, key, generation, store.get(key))
+    except ObjectMissing:
+        raise RepositoryDamaged(f"{key} is gone", hint="is the KEK being rotated?") from None
+
+
+def wrap(store: ObjectStore, kek: Kek, cluster: str, generation: int, secret: bytes) -> bool:
+    """Have a generation wrapped by this KEK too, and proved by reading it back. False: it was there.
+
+    Raises RepositoryDamaged when what is there holds other keys: then each of the two has containers that only it
+    opens, and neither may ever be removed.
+    """
+    key = layout.keys(cluster, generation, kek.id)
+    created = store.create(key, [_seal(kek, cluster, generation, secret)])
+    if not hmac.compare_digest(unwrap(store, kek, cluster, generation), secret):
+        raise RepositoryDamaged(f"{key} holds other keys of that generation", hint="keep both KEKs")
+    return created
+
+
+def new_generation(store: ObjectStore, kek: Kek, cluster: str) -> int:
+    """Draw another cluster key, for containers from now on; what others hold stays readable. Its number.
+
+    Whoever works with keys opened earlier goes on with those to the end of the operation. Raises InvalidInput while
+    other KEKs wrap the cluster's keys: a generation that only one of them wraps would close it to the other.
+    """
+    keys = open_keys(store, kek, cluster)
+    if set[str]().union(*wrappings(store, cluster).values()) != {kek.id}:
+        raise InvalidInput(
+            f"the keys of cluster {cluster} are wrapped by other KEKs too", hint="rotate to the end first"
+        )
+    secret = os.urandom(KEY_BYTES) + keys.fingerprint_key
+    generation = keys.newest + 1
+    # Of two calls at once the loser finds the winner's key, and that one serves as well.
+    store.create(layout.keys(cluster, generation, kek.id), [_seal(kek, cluster, generation, secret)])
+    return open_keys(store, kek, cluster).newest
 
 
 def _bound_to(cluster: str, generation: int) -> bytes:

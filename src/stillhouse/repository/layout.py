@@ -1,5 +1,17 @@
 """Keys of objects in a repository (docs/format.md, section 1)."""
 
+CLUSTERS = "c/"
+FOLDERS = frozenset({"keys", "packs", "maps", "manifests", "roots", "trash", "pins", "marks", "scrubs"})
+
+
+def all_of(cluster: str) -> str:
+    return f"c/{cluster}/"
+
+
+def folder(key: str) -> str:
+    """Which of a cluster's folders an object lies in."""
+    return key.split("/")[2]
+
 
 def keys(cluster: str, generation: int, kek_id: str) -> str:
     return f"c/{cluster}/keys/{generation:08d}/{kek_id}"
@@ -15,6 +27,18 @@ def packs_of(cluster: str) -> str:
 
 def maps_of(cluster: str) -> str:
     return f"c/{cluster}/maps/"
+
+
+def manifests_of(cluster: str) -> str:
+    return f"c/{cluster}/manifests/"
+
+
+def roots_of(cluster: str) -> str:
+    return f"c/{cluster}/roots/"
+
+
+def trash_of(cluster: str) -> str:
+    return f"c/{cluster}/trash/"
 
 
 def pack(cluster: str, pack_id: str) -> str:
@@ -37,17 +61,13 @@ def trash(cluster: str, snapshot: str) -> str:
     return f"c/{cluster}/trash/{snapshot}"
 
 
-def of(cluster: str) -> str:
-    return f"c/{cluster}/"
-
-
-def roots_of(cluster: str) -> str:
-    return f"c/{cluster}/roots/"
-
-
 def scrub(cluster: str, scrub_id: str) -> str:
     return f"c/{cluster}/scrubs/{scrub_id}"
 
 
 def scrubs_of(cluster: str) -> str:
     return f"c/{cluster}/scrubs/"
+
+
+def pin(cluster: str, pin_id: str) -> str:
+    return f"c/{cluster}/pins/{pin_id}"

@@ -27,15 +27,18 @@ def publish(
     size, for a store may have lost what it acknowledged. When a root is there already, it is this snapshot's, of an
     earlier try whose answer was lost: it is returned, and it is the truth.
     """
-    _check_present(store, str(keys.cluster), reached)
+    check_present(store, str(keys.cluster), reached)
     key = layout.root(str(keys.cluster), root["snapshot"])
     if store.create(key, seal(keys, Type.ROOT, root["snapshot"], _encode(root))):
         return root
     return read(store, keys, root["snapshot"])
 
 
-def _check_present(store: ObjectStore, cluster: str, reached: Iterable[tuple[str, int]]) -> None:
-    """Two listings answer for nearly everything; what they lack (some stores list late) is asked one by one."""
+def check_present(store: ObjectStore, cluster: str, reached: Iterable[tuple[str, int]]) -> None:
+    """Raises RepositoryDamaged unless each (key, size) is there.
+
+    Two listings answer for nearly everything; what they lack (some stores list late) is asked one by one.
+    """
     listed = {
         stored.key: stored.size
         for folder in (layout.packs_of(cluster), layout.maps_of(cluster))

@@ -52,10 +52,15 @@ def create(store: ObjectStore, key: str, object_id: str, chunks: list[bytes]) ->
 
 def open_stored(store: ObjectStore, keys: ClusterKeys, key: str, stored: Stored) -> Container:
     """The container at `key`, proved by its hash to be what its parent names."""
+    return open_bytes(key, keys, fetch(store, key, stored))
+
+
+def fetch(store: ObjectStore, key: str, stored: Stored) -> bytes:
+    """The object at `key`, proved by its hash, as it is stored. Raises RepositoryDamaged."""
     try:
         found = store.get(key)
     except ObjectMissing:
         raise RepositoryDamaged(f"{key} is gone, though it is needed") from None
     if blake3(found).hexdigest() != stored.hash:
         raise RepositoryDamaged(f"{key} is not the object that was stored there")
-    return open_bytes(key, keys, found)
+    return found

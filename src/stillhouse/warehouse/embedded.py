@@ -120,6 +120,12 @@ def planned_nodes(site: Site, cluster_id: str) -> tuple[Node, ...]:
     return tuple(Node(**{**entry, "role": Role(entry["role"])}) for entry in plan)
 
 
+def standing_nodes(site: Site, cluster_id: str) -> tuple[Node, ...]:
+    """The nodes of a cluster that is whole on this host, whether its servers run or not; none for any other."""
+    nodes = planned_nodes(site, cluster_id)
+    return nodes if all(Path(node.directory, "pgdata").exists() for node in nodes) else ()
+
+
 def start_all(site: Site, nodes: Sequence[Node]) -> None:
     """Data nodes first: when the coordinator answers, the warehouse works."""
     for role in (Role.DN, Role.CN):

@@ -1,0 +1,36 @@
+"""Bars for work of minutes: bytes, rate, time left; on a terminal only, and never on standard output."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+NewBar = Callable[[str, int], Callable[[int], None]]
+"""Makes a bar of a name and its bytes in all; what it returns is told of those done so far. For any thread."""
+
+
+@contextmanager
+def bars() -> Iterator[NewBar]:
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description:<12}"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+
+        def new_bar(name: str, total: int) -> Callable[[int], None]:
+            task = progress.add_task(name, total=total)
+            return lambda done: progress.update(task, completed=done)
+
+        yield new_bar

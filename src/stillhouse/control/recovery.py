@@ -1,0 +1,102 @@
+"""From a snapshot's root to a cluster at work: what the flow and the command on the bucket alone have in common."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from stillhouse.domain.cluster import Node, Role
+from stillhouse.domain.snapshot import RestorePoint
+from stillhouse.node.jobs import Repository, RestoreJob, restore_job
+from stillhouse.node.process import Done, Progress, Worker
+from stillhouse.node.restore import Restored, RestoreTask
+from stillhouse.repository.roots import Root
+from stillhouse.repository.sealed import Stored
+from stillhouse.warehouse import quarantine
+from stillhouse.warehouse.embedded import Site
+from stillhouse.warehouse.inspection import inspect
+from stillhouse.warehouse.rewire import rewire
+
+_POLL_SECONDS = 0.2
+_NODES_AT_ONCE = 4
+
+
+def bytes_of(root: Root, node: Node) -> int:
+    """What the node's files will take."""
+    stored = _stored_node(root, node.name)
+    return int(stored["plain_bytes"] + stored["wal_bytes"])
+
+
+def is_rebuilt(node: Node) -> bool:
+    """The rename that ends a node's restore has happened."""
+    return (Path(node.directory) / "pgdata").exists()
+
+
+def rebuild_node(
+    site: Site,
+    repository: Repository,
+    root: Root,
+    node: Node,
+    workers: int,
+    *,
+    check: Callable[[], None],
+    show: Callable[[int], None],
+) -> None:
+    """The node's files, ready for recovery, made in a process of its own unless they are there.
+
+    `check` is asked again and again and stops the work by raising; `show` is told the bytes written so far.
+    """
+    if is_rebuilt(node):
+        return
+    stored = _stored_node(root, node.name)
+    account = site.binaries.account
+    task = RestoreTask(
+        node=node,
+        manifest=Stored(stored["manifest"], stored["size"], stored["hash"]),
+        expected_bytes=bytes_of(root, node),
+        owner=(account.uid, account.gid) if account else None,
+        pg_major=site.binaries.major,
+        workers=workers,
+    )
+    worker: Worker[Restored] = Worker(restore_job, RestoreJob(repository, root["cluster"]["id"], task))
+    try:
+        while not isinstance(event := worker.poll(_POLL_SECONDS), Done):
+            check()
+            if isinstance(event, Progress):
+                show(event.done)
+    finally:
+        worker.end()
+
+
+def recover(site: Site, root: Root, nodes: Sequence[Node]) -> list[str]:
+    """All nodes to the cut, shut off; then the clone's own wires; only then the doors. The servers run afterwards.
+
+    Killed anywhere and called again, it ends the same. Returns what a person should look at in the clone. Raises
+    RestoreFailed.
+    """
+    binaries = site.binaries
+
+    def to_the_cut(node: Node) -> None:
+        stored = _stored_node(root, node.name)
+        point = RestorePoint(node.id, stored["cut_name"], stored["cut_lsn"], stored["timeline"])
+        quarantine.recover(binaries, node, point, stored["capacity"])
+
+    with ThreadPoolExecutor(_NODES_AT_ONCE) as pool:
+        list(pool.map(to_the_cut, nodes))
+        rewired = rewire(nodes, root["cluster"]["user_name"], _source_nodes(root))
+        inspected = [finding for findings in pool.map(inspect, nodes) for finding in findings]
+        list(pool.map(lambda node: quarantine.release(binaries, node), nodes))
+    return [*map(str, rewired.strangers), *inspected]
+
+
+def _stored_node(root: Root, node_name: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(stored for stored in root["nodes"] if stored["name"] == node_name)
+    return found
+
+
+def _source_nodes(root: Root) -> tuple[Node, ...]:
+    """The snapshot's nodes as they were wired: name, host and port are what rewiring goes by."""
+    return tuple(
+        Node(stored["node_id"], stored["name"], Role(stored["role"]), stored["host"], stored["port"], "", "")
+        for stored in root["nodes"]
+    )

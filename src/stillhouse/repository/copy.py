@@ -1,0 +1,287 @@
+"""Snapshots into a second repository: only what it lacks, each object proved on the way, the root last.
+
+The procedure is section 11 of docs/format.md.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any
+
+from blake3 import blake3
+
+from stillhouse.clock import Clock
+from stillhouse.errors import (
+    InvalidInput,
+    ObjectMissing,
+    RepositoryDamaged,
+    StillhouseError,
+    StoreUnavailable,
+)
+from stillhouse.repository import layout, manifest, roots
+from stillhouse.repository.container import Type, open_bytes
+from stillhouse.repository.fields import parse
+from stillhouse.repository.inventory import Found
+from stillhouse.repository.keys import ClusterKeys, Kek, open_keys, unwrap, wrap, wrappings
+from stillhouse.repository.manifest import Line
+from stillhouse.repository.sealed import Stored, fetch, seal
+from stillhouse.storage.store import ObjectStore
+
+_BEAT_SECONDS = 60.0
+
+NewBar = Callable[[str, int], Callable[[int], None]]
+"""Told of a snapshot and the bytes to be moved; what it returns is told of those moved so far."""
+
+
+@dataclass(frozen=True)
+class End:
+    """A repository that is copied from or to, and the key to it."""
+
+    store: ObjectStore
+    kek: Kek
+    id: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`state`: `copied`, `there` (it was before), `buried` (the target has a tombstone for it), `failed`."""
+
+    snapshot: str
+    name: str
+    state: str
+    objects: int = 0
+    bytes: int = 0
+    reason: str = ""
+
+
+@dataclass
+class _Moved:
+    objects: int = 0
+    bytes: int = 0
+
+
+Objects = dict[str, Stored]
+"""What a root reaches, by key."""
+
+
+def copy_snapshots(
+    source: End,
+    target: End,
+    snapshots: Sequence[Found],
+    *,
+    workers: int,
+    clock: Clock,
+    new_bar: NewBar,
+) -> Iterator[Outcome]:
+    """Copy one after another. What fails of one is its outcome, and the next one follows.
+
+    Killed anywhere and called again, it moves what is still lacking. Raises InvalidInput when both are one repository.
+    """
+    if source.id == target.id:
+        raise InvalidInput("the source and the target are the same repository")
+    for found in snapshots:
+        moved = _Moved()
+        try:
+            state = _Copy(source, target, found, workers, clock, new_bar, moved).run()
+            yield Outcome(found.id, found.name, state, moved.objects, moved.bytes)
+        except StillhouseError as error:
+            yield Outcome(found.id, found.name, "failed", moved.objects, moved.bytes, str(error))
+
+
+class _Copy:
+    """One snapshot."""
+
+    def __init__(
+        self,
+        source: End,
+        target: End,
+        found: Found,
+        workers: int,
+        clock: Clock,
+        new_bar: NewBar,
+        moved: _Moved,
+    ) -> None:
+        self._source, self._target, self._found = source, target, found
+        self._workers, self._clock, self._new_bar, self._moved = workers, clock, new_bar, moved
+        self._cluster, self._key = found.cluster, layout.root(found.cluster, found.id)
+
+    def run(self) -> str:
+        keys = open_keys(self._source.store, self._source.kek, self._cluster)
+        root = self._read_root(keys)
+        if (state := self._state_there(keys, root)) is not None:
+            return state
+        copy_keys(self._source, self._target, self._cluster)
+        nodes = self._found.root["nodes"]
+        manifests = {node["name"]: Stored(node["manifest"], node["size"], node["hash"]) for node in nodes}
+        # In the source what is read must stay. In the target nothing may be removed while the pin stands: neither what
+        # is new, nor what was found there.
+        with (
+            _Pin(self._source.store, keys, self._found.id, self._target.id, manifests, self._clock) as here,
+            _Pin(self._target.store, keys, self._found.id, self._source.id, {}, self._clock) as there,
+        ):
+            if self._read_root(keys) != root:
+                raise RepositoryDamaged(f"{self._key} changed while it was copied")
+            open_keys(self._target.store, self._target.kek, self._cluster)
+
+            def beat() -> None:
+                here.beat()
+                there.beat()
+
+            self._move_all(keys, manifests.values(), beat)
+            # Last of all, and only once: who closed the key meanwhile has decided.
+            if self._target.store.create(self._key, [root]):
+                return "copied"
+        if (state := self._state_there(keys, root)) is None:
+            raise StoreUnavailable(f"{self._key} is said to exist in the target, but is not there")
+        return state
+
+    def _read_root(self, keys: ClusterKeys) -> bytes:
+        """As it is stored, and proved to be what the inventory found."""
+        stored = self._source.store.get(self._key)
+        opened = open_bytes(self._key, keys, stored)
+        if opened.type is not Type.ROOT or parse(self._key, b"".join(opened.plain())) != self._found.root:
+            raise RepositoryDamaged(f"{self._key} is not the root that it was")
+        return stored
+
+    def _state_there(self, keys: ClusterKeys, root: bytes) -> str | None:
+        """Whether the target has closed the root's key already. A tombstone stands: the snapshot was given up there."""
+        try:
+            stored = self._target.store.get(self._key)
+        except ObjectMissing:
+            return None
+        if stored == root:
+            return "there"
+        if open_bytes(self._key, keys, stored).type is Type.TOMBSTONE:
+            return "buried"
+        raise RepositoryDamaged(f"{self._key} is another root in the target")
+
+    def _move_all(self, keys: ClusterKeys, manifests: Iterable[Stored], beat: Callable[[], None]) -> None:
+        """Packs, then maps, then manifests: nothing in the target names what is not durable there."""
+        groups = self._reached(keys, manifests)
+        present = self._present()
+        lacking = [
+            {key: stored for key, stored in group.items() if present.get(key) != stored.size}
+            for group in groups
+        ]
+        total = sum(stored.size for group in lacking for stored in group.values())
+        show = self._new_bar(self._found.name, total)
+        with ThreadPoolExecutor(self._workers, "copy") as pool:
+            for group in lacking:
+                self._move_group(pool, group, show, beat)
+        reached = [(key, stored.size) for group in groups for key, stored in group.items()]
+        roots.check_present(self._target.store, self._cluster, reached)
+
+    def _reached(self, keys: ClusterKeys, manifests: Iterable[Stored]) -> tuple[Objects, Objects, Objects]:
+        packs: Objects = {}
+        maps: Objects = {}
+        named: Objects = {}
+        for one in manifests:
+            named[layout.manifest(self._cluster, one.id)] = one
+            for line in manifest.read(self._source.store, keys, one):
+                if line["t"] == "pack":
+                    packs[layout.pack(self._cluster, line["id"])] = _stored(line)
+                elif line["t"] == "map":
+                    maps[layout.map_(self._cluster, line["id"])] = _stored(line)
+        return packs, maps, named
+
+    def _present(self) -> dict[str, int]:
+        """What the target has, by size: an object of the right id and size is taken for what it is."""
+        folders = (layout.packs_of, layout.maps_of, layout.manifests_of)
+        return {
+            stored.key: stored.size
+            for folder in folders
+            for stored in self._target.store.list(folder(self._cluster))
+        }
+
+    def _move_group(
+        self, pool: ThreadPoolExecutor, group: Objects, show: Callable[[int], None], beat: Callable[[], None]
+    ) -> None:
+        """All are durable on return. Raises what the first failed of."""
+        left = {pool.submit(self._move, key, stored) for key, stored in group.items()}
+        try:
+            while left:
+                done, left = wait(left, _BEAT_SECONDS, FIRST_COMPLETED)
+                for future in done:
+                    self._moved.bytes += future.result()
+                    self._moved.objects += 1
+                    show(self._moved.bytes)
+                beat()
+        finally:
+            for future in left:
+                future.cancel()
+
+    def _move(self, key: str, stored: Stored) -> int:
+        body = fetch(self._source.store, key, stored)
+        if not self._target.store.create(key, [body]):
+            raise RepositoryDamaged(f"{key} is another object in the target")
+        return len(body)
+
+
+def copy_keys(source: End, target: End, cluster: str) -> None:
+    """Every generation of the cluster's keys, wrapped in the target by its KEK: the same keys, so containers can be
+    copied byte for byte. Raises InvalidInput where another KEK has the cluster in the target already."""
+    there = wrappings(target.store, cluster)
+    if there and not any(target.kek.id in keks for keks in there.values()):
+        raise InvalidInput(
+            f"cluster {cluster} was sealed in the target with another KEK than {target.kek.id}"
+        )
+    for generation in sorted(wrappings(source.store, cluster)):
+        wrap(
+            target.store,
+            target.kek,
+            cluster,
+            generation,
+            unwrap(source.store, source.kek, cluster, generation),
+        )
+
+
+class _Pin:
+    """Tells collections of one repository that a copy is at work there, from `with` to its end.
+
+    Its id is the same for a copy that was killed and is gone on with: none is left without an owner.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        keys: ClusterKeys,
+        snapshot: str,
+        other_end: str,
+        bases: Mapping[str, Stored],
+        clock: Clock,
+    ) -> None:
+        self._store, self._keys, self._clock = store, keys, clock
+        self._id = blake3(f"stillhouse pin copy {snapshot} {other_end}".encode()).hexdigest(16)
+        self._key = layout.pin(str(keys.cluster), self._id)
+        self._body: dict[str, Any] = {
+            "work": "copy",
+            "snapshot": snapshot,
+            "attempt": 0,
+            "bases": [
+                {"node": node, "manifest": base.id, "size": base.size, "hash": base.hash}
+                for node, base in bases.items()
+            ],
+            "started": clock.now().isoformat(),
+        }
+        self._last = 0.0
+
+    def __enter__(self) -> "_Pin":
+        self._put()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._store.delete(self._key)
+
+    def beat(self) -> None:
+        if self._clock.monotonic() - self._last >= _BEAT_SECONDS:
+            self._put()
+
+    def _put(self) -> None:
+        self._last = self._clock.monotonic()
+        body = json.dumps({**self._body, "heartbeat": self._clock.now().isoformat()})
+        self._store.put(self._key, seal(self._keys, Type.PIN, self._id, body.encode()))
+
+
+def _stored(line: Line) -> Stored:
+    return Stored(line["id"], line["size"], line["hash"])

@@ -1,0 +1,154 @@
+"""What a repository holds, told by its roots alone: no catalog is asked."""
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from stillhouse.domain.ids import is_uuid
+from stillhouse.errors import InvalidInput, ObjectMissing, RepositoryDamaged, SnapshotUnknown, StillhouseError
+from stillhouse.repository import layout, manifest
+from stillhouse.repository.container import Type, open_bytes
+from stillhouse.repository.fields import parse
+from stillhouse.repository.keys import ClusterKeys, Kek, open_keys
+from stillhouse.repository.roots import Root
+from stillhouse.repository.sealed import Stored
+from stillhouse.storage.store import ObjectStore
+
+_READS_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Found:
+    """One snapshot; `trashed` says since when it is in the trash, "" when it is not."""
+
+    cluster: str
+    root: Root
+    trashed: str = ""
+
+    @property
+    def id(self) -> str:
+        return str(self.root["snapshot"])
+
+    @property
+    def name(self) -> str:
+        return str(self.root["name"])
+
+    @property
+    def cluster_name(self) -> str:
+        return str(self.root["cluster"]["name"])
+
+
+@dataclass
+class Inventory:
+    """`buried` counts tombstones. `unreadable` names, in a sentence each, what there is but cannot be read."""
+
+    snapshots: list[Found] = field(default_factory=list)
+    buried: int = 0
+    unreadable: list[str] = field(default_factory=list)
+
+
+def clusters_in(store: ObjectStore) -> list[str]:
+    """The clusters that have objects in the repository; the whole of it is listed for that."""
+    named = {stored.key.split("/")[1] for stored in store.list(layout.CLUSTERS)}
+    return sorted(filter(is_uuid, named))
+
+
+def take_inventory(store: ObjectStore, kek: Kek, clusters: Iterable[str] | None = None) -> Inventory:
+    """All snapshots of these clusters, of all there are by default: cluster by cluster, the oldest first.
+
+    What cannot be read is told and left out: one damaged root must not hide the others.
+    """
+    inventory = Inventory()
+    for cluster in clusters_in(store) if clusters is None else clusters:
+        try:
+            keys = open_keys(store, kek, cluster)
+        except (RepositoryDamaged, InvalidInput) as error:
+            inventory.unreadable.append(str(error))
+            continue
+        _take_cluster(store, keys, inventory)
+    return inventory
+
+
+def _take_cluster(store: ObjectStore, keys: ClusterKeys, inventory: Inventory) -> None:
+    cluster = str(keys.cluster)
+    at = [stored.key for stored in store.list(layout.roots_of(cluster))]
+    trashed = {stored.key.rpartition("/")[2] for stored in store.list(layout.trash_of(cluster))}
+
+    def read(key: str) -> Found | StillhouseError | None:
+        try:
+            return _read(store, keys, key, trashed)
+        except RepositoryDamaged as error:
+            return error
+
+    with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
+        results = list(pool.map(read, at))
+    found = [result for result in results if isinstance(result, Found)]
+    inventory.snapshots += sorted(found, key=lambda one: (str(one.root.get("started", "")), one.id))
+    inventory.unreadable += [str(result) for result in results if isinstance(result, StillhouseError)]
+    inventory.buried += results.count(None)
+
+
+def _read(store: ObjectStore, keys: ClusterKeys, key: str, trashed: set[str]) -> Found | None:
+    opened = open_bytes(key, keys, store.get(key))
+    if opened.type is Type.TOMBSTONE:
+        return None
+    root = parse(key, b"".join(opened.plain()))
+    snapshot = key.rpartition("/")[2]
+    if root.get("snapshot") != snapshot:
+        raise RepositoryDamaged(f"{key} is the root of another snapshot")
+    since = trashed_since(store, keys, snapshot) if snapshot in trashed else ""
+    return Found(str(keys.cluster), root, since)
+
+
+def trashed_since(store: ObjectStore, keys: ClusterKeys, snapshot: str) -> str:
+    """When the snapshot went to the trash; "" when it is not there (any more)."""
+    key = layout.trash(str(keys.cluster), snapshot)
+    try:
+        opened = open_bytes(key, keys, store.get(key))
+    except ObjectMissing:
+        return ""
+    return str(parse(key, b"".join(opened.plain())).get("time", ""))
+
+
+def server_versions(store: ObjectStore, kek: Kek, snapshots: Sequence[Found]) -> dict[str, int]:
+    """PostgreSQL's major version of each snapshot, by its id; those whose manifest cannot be read are left out."""
+    keys = {cluster: open_keys(store, kek, cluster) for cluster in {found.cluster for found in snapshots}}
+
+    def read(found: Found) -> int | None:
+        node = found.root["nodes"][0]
+        stored = Stored(node["manifest"], node["size"], node["hash"])
+        try:
+            head = next(manifest.read(store, keys[found.cluster], stored))
+        except RepositoryDamaged:
+            return None
+        return int(head["pg_version_num"]) // 10000
+
+    with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
+        found = zip(snapshots, pool.map(read, snapshots), strict=True)
+        return {one.id: major for one, major in found if major is not None}
+
+
+def newest_of(snapshots: Sequence[Found], number: int) -> list[Found]:
+    """The newest so many of each cluster, the trash left out; the oldest first."""
+    per_cluster: dict[str, list[Found]] = {}
+    for found in snapshots:
+        if not found.trashed:
+            per_cluster.setdefault(found.cluster, []).append(found)
+    return [found for cluster in per_cluster.values() for found in cluster[-number:]]
+
+
+def choose(snapshots: Sequence[Found], wanted: str) -> Found:
+    """The snapshot of that id, else the one of that name; one in the trash only by its id.
+
+    Raises SnapshotUnknown, or InvalidInput when several bear the name.
+    """
+    for found in snapshots:
+        if found.id == wanted.lower():
+            return found
+    named = [found for found in snapshots if found.name == wanted and not found.trashed]
+    if not named:
+        raise SnapshotUnknown(f"there is no snapshot {wanted} in the repository", hint="list the snapshots")
+    if len(named) > 1:
+        ids = ", ".join(found.id for found in named)
+        raise InvalidInput(f"{len(named)} snapshots are named {wanted}", hint=f"give one's id: {ids}")
+    return named[0]
