@@ -11,6 +11,7 @@ class Settings(BaseSettings):
     `pg_bin` points to another PostgreSQL's bin directory; unset = the embedded one.
     `repository` is a directory or an `s3://bucket/prefix` URL; unset = `<data>/repository`.
     `whole_every`: of so many captures of a node in a row one reads everything anew.
+    `fingerprint_seconds`: how long, per node, tables' fingerprints are read at a snapshot's cut; 0 = none are.
     `kek_file` holds the key-encryption key; unset = `<data>/kek`. Lose it and every snapshot is lost.
     """
 
@@ -25,6 +26,7 @@ class Settings(BaseSettings):
     capture_workers: int = 2
     whole_every: int = 16
     cut_deadline_seconds: float = 1800
+    fingerprint_seconds: float = 300
     wal_retention_bytes: int = 10 * 2**30
     trash_days: int = 7
     log_level: str = "INFO"

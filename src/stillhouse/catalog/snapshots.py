@@ -9,7 +9,15 @@ from sqlalchemy.exc import IntegrityError
 
 from stillhouse.catalog import operations
 from stillhouse.catalog.database import Transaction, violates
-from stillhouse.catalog.tables import captures, cuts, restore_points, snapshot_name, snapshots
+from stillhouse.catalog.tables import (
+    captures,
+    cuts,
+    proofs,
+    restore_points,
+    snapshot_name,
+    snapshots,
+    witnesses,
+)
 from stillhouse.catalog.tables import operations as operation_rows
 from stillhouse.domain.cluster import Task
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus, SnapshotType
@@ -31,7 +39,7 @@ _NEWEST_FIRST = (snapshots.c.started.desc(), snapshots.c.id)
 
 def insert_snapshot(transaction: Transaction, snapshot: Snapshot) -> None:
     row = asdict(snapshot) | {"attempt": 0}
-    del row["restoring"]  # told by the operations that restore it
+    del row["restoring"], row["proving"]  # told by the operations that restore it, and by its proofs
     try:
         transaction.execute(insert(snapshots), row)
     except IntegrityError as error:
@@ -177,7 +185,7 @@ def trashed_before(transaction: Transaction, moment: datetime) -> list[Snapshot]
 def forget_snapshot(transaction: Transaction, snapshot_id: str) -> None:
     """Remove all rows of a snapshot, once the repository has none of it; only from the trash."""
     trashed = select(snapshots.c.id).where(snapshots.c.id == snapshot_id, snapshots.c.deleted.is_not(None))
-    for table in (restore_points, cuts, captures):
+    for table in (proofs, witnesses, restore_points, cuts, captures):
         transaction.execute(delete(table).where(table.c.snapshot_id.in_(trashed)))
     transaction.execute(
         delete(snapshots).where(snapshots.c.id == snapshot_id, snapshots.c.deleted.is_not(None))
@@ -216,7 +224,8 @@ def _selected() -> Select[Any]:
         operation_rows.c.kind == Task.RESTORING,
         operation_rows.c.ended.is_(None),
     )
-    return select(snapshots, restoring.label("restoring"))
+    proving = exists().where(proofs.c.snapshot_id == snapshots.c.id, proofs.c.ended.is_(None))
+    return select(snapshots, restoring.label("restoring"), proving.label("proving"))
 
 
 def _snapshot(row: Row[Any]) -> Snapshot:
@@ -240,5 +249,6 @@ def _snapshot(row: Row[Any]) -> Snapshot:
         reason=row.reason,
         cancel_requested=row.cancel_requested,
         restoring=bool(row.restoring),
+        proving=bool(row.proving),
         deleted=row.deleted,
     )

@@ -107,6 +107,7 @@ def _task(
         base=Stored(*offer.manifest) if offer.manifest else None,
         whole_because=offer.why,
         parts=parts,
+        fingerprint_seconds=settings.fingerprint_seconds,
     )
 
 

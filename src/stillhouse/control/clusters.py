@@ -145,8 +145,8 @@ def delete_cluster(control: Control, project: str, cluster_id: str, keep_last_ma
             raise InvalidInput("keep_last_manual_snapshot must not be negative")
         cluster = idle_cluster(transaction, project, cluster_id, _DELETABLE)
         for snapshot in snapshots.given_up_with_cluster(transaction, cluster.id, keep_last_manual):
-            if snapshot.restoring:
-                raise ClusterBusy(f"snapshot {snapshot.id} of cluster {cluster.id} is being restored")
+            if snapshot.use:
+                raise ClusterBusy(f"snapshot {snapshot.id} of cluster {cluster.id} is {snapshot.use}")
         now = control.clock.now()
         detail = {"keep_last_manual": keep_last_manual}
         operations.begin(transaction, cluster.id, Task.DELETING, cluster.id, now, detail)

@@ -39,7 +39,26 @@ class Snapshot:
     reason: str = ""
     cancel_requested: bool = False
     restoring: bool = False
+    proving: bool = False
     deleted: datetime | None = None
+
+    @property
+    def use(self) -> str:
+        """What reads it now, and so keeps it from being deleted; empty when nothing does."""
+        if self.restoring:
+            return "being restored"
+        return "being proved" if self.proving else ""
+
+
+@dataclass(frozen=True)
+class Witness:
+    """What still sees a node exactly as it was at its restore point: (database, exported snapshot) of each database.
+
+    Without any, `why` says what was in the way.
+    """
+
+    snapshots: tuple[tuple[str, str], ...] = ()
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,6 +69,7 @@ class RestorePoint:
     name: str
     lsn: int
     timeline: int
+    witness: Witness = Witness()
 
 
 @dataclass(frozen=True)

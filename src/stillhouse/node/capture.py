@@ -14,6 +14,7 @@ from stillhouse.errors import CaptureFailed, CaptureInterrupted, NodeUnreachable
 from stillhouse.node.ancestry import Ground, Offered, find_ground, pass_mark
 from stillhouse.node.base import Base
 from stillhouse.node.copying import Copy
+from stillhouse.node.fingerprints import Fingerprints
 from stillhouse.node.following import WalFollower
 from stillhouse.node.shelf import PackLedger
 from stillhouse.postgres import control_file, layout
@@ -38,6 +39,7 @@ class CaptureTask:
 
     `base` is the earlier manifest to build on; None makes the capture whole, and `whole_because` says why. `parts` are
     what earlier attempts at this snapshot saved, in order; a part is saved whenever `part_bytes` more were read.
+    For so many seconds after the cut the tables' fingerprints are read.
     """
 
     node: Node
@@ -51,6 +53,7 @@ class CaptureTask:
     whole_because: str = ""
     parts: tuple[Stored, ...] = ()
     part_bytes: int = 4 << 30
+    fingerprint_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,8 @@ def _capture(task: CaptureTask, store: ObjectStore, keys: ClusterKeys, conductor
         slot.check()
         conductor.ready()
         point = _await_cut(conductor, lambda: go_on(copy.tally.bytes_read), parts.save_all)
+        fingerprints = Fingerprints(task.node, point.witness, task.fingerprint_seconds)
+        undo.callback(fingerprints.stop)
         follower.end_at(point.lsn)
         while not follower.done(_WAIT_SECONDS):
             go_on(copy.tally.bytes_read)
@@ -167,6 +172,10 @@ def _capture(task: CaptureTask, store: ObjectStore, keys: ClusterKeys, conductor
         _add_labels(copy, stopped)
         copy.finish()
         _add_wal(manifest, follower, store, keys, ledger)
+        while not fingerprints.done(_WAIT_SECONDS):
+            conductor.progress(copy.tally.bytes_read)
+        for line in fingerprints.lines():
+            manifest.add(line)
         drop = Dropped(follower.findings, point.lsn, facts.config_files)
         stored = manifest.store(store, keys, head(stopped, point), drop)
         return Captured(

@@ -10,7 +10,7 @@ from stillhouse.postgres import session
 from stillhouse.postgres.session import Connection
 
 # The server frees a vanished client's locks within seconds; left alone it waits two hours of TCP keepalive.
-_BOUNDS = {
+BOUNDS = {
     "statement_timeout": "2s",
     "idle_in_transaction_session_timeout": "5s",
     "tcp_user_timeout": "5s",
@@ -45,7 +45,7 @@ class Bounded:
 def bounded(node: Node, database: str) -> Iterator[Bounded]:
     """A session on a primary, closed in any case: closing it ends whatever it holds."""
     with closing(
-        session.connect(node, database, application_name="stillhouse cut", settings=_BOUNDS)
+        session.connect(node, database, application_name="stillhouse cut", settings=BOUNDS)
     ) as opened:
         with answering(node):
             if opened.info.server_version >= 170000:
