@@ -13,7 +13,7 @@ from stillhouse.catalog.database import Database
 from stillhouse.catalog.sealing import Sealer
 from stillhouse.clock import SystemClock
 from stillhouse.config import Settings
-from stillhouse.control import capture_node, cluster_flows, create_snapshot, restore_cluster
+from stillhouse.control import capture_node, cluster_flows, create_snapshot, prove_snapshot, restore_cluster
 from stillhouse.control.context import Control
 from stillhouse.control.workplace import Workplace, reap
 from stillhouse.domain.cluster import Cluster, ClusterStatus
@@ -34,6 +34,7 @@ _FLOWS = {
     "restart_cluster": cluster_flows.restart_cluster,
     "delete_cluster": cluster_flows.delete_cluster,
     "delete_snapshot": cluster_flows.delete_snapshot,
+    "prove_snapshot": prove_snapshot.prove_snapshot,
 }
 
 
@@ -64,6 +65,7 @@ def open_service(settings: Settings) -> Iterator[Control]:
         for name, flow in _FLOWS.items():
             control.flows.register(name, partial(flow, place))
         _adopt(place)
+        embedded.clear_scratch(place.site)
         control.flows.launch()
         yield control
 
@@ -128,3 +130,4 @@ def stop_servers(control: Control) -> None:
         found = clusters.all_clusters(reading)
     for cluster in found:
         embedded.stop_all(site, cluster.nodes)
+    embedded.clear_scratch(site)

@@ -27,6 +27,7 @@ FLOWS = (
     "create_snapshot",
     "restore_cluster",
     "delete_snapshot",
+    "prove_snapshot",
     "delete_cluster",
     "restart_cluster",
 )

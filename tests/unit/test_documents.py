@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stillhouse import errors
-from stillhouse.api import clusters, own, snapshots
+from stillhouse.api import clusters, own, proofs, snapshots
 from stillhouse.api.routing import routes_of
 from stillhouse.config import Settings
 from stillhouse.errors import StillhouseError
@@ -129,7 +129,7 @@ def test_the_architecture_shows_the_whole_tree_of_errors() -> None:
 def test_the_api_page_lists_the_operations_that_are_answered() -> None:
     page = (ROOT / "docs" / "api.md").read_text()
     listed = re.findall(r"^\| (\w+)(?: \(our own\))? \| ([A-Z]+) `([^`]+)` \|", page, re.MULTILINE)
-    answered = routes_of(snapshots.routes, clusters.routes, own.routes)
+    answered = routes_of(snapshots.routes, clusters.routes, own.routes, proofs.routes)
     assert sorted(listed) == sorted(
         (str(route.operation_id), method, route.path) for route in answered for method in route.methods or ()
     )

@@ -9,14 +9,14 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from stillhouse import __version__
-from stillhouse.api import clusters, own, snapshots
+from stillhouse.api import clusters, own, proofs, snapshots
 from stillhouse.api.errors import invalid_input
 from stillhouse.api.middleware import Gateway
 from stillhouse.api.routing import routes_of
 from stillhouse.control.context import Control
 from stillhouse.errors import ApiUnknown, InvalidInput
 
-_ROUTERS = (snapshots.routes, clusters.routes, own.routes)
+_ROUTERS = (snapshots.routes, clusters.routes, own.routes, proofs.routes)
 
 
 def create_app(control: Control, *, is_shutting_down: Callable[[], bool]) -> ASGIApp:

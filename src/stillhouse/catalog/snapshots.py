@@ -88,6 +88,14 @@ def newest_available(transaction: Transaction, cluster_id: str) -> str | None:
     return transaction.execute(query).scalar_one_or_none()
 
 
+def available_of_cluster(transaction: Transaction, cluster_id: str) -> list[Snapshot]:
+    """Those that can be restored and are not in the trash, the newest first."""
+    query = _selected().where(
+        snapshots.c.cluster_id == cluster_id, snapshots.c.status == SnapshotStatus.AVAILABLE, _NOT_DELETED
+    )
+    return [_snapshot(row) for row in transaction.execute(query.order_by(*_NEWEST_FIRST))]
+
+
 def page_of_cluster(
     transaction: Transaction,
     cluster_id: str,

@@ -12,27 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse import log
-from stillhouse.catalog import clusters, operations, snapshots
+from stillhouse.catalog import clusters, operations
 from stillhouse.control.cluster_flows import active_operation, finish_operation, open_cluster
+from stillhouse.control.rebuilding import NODES_AT_ONCE, read_root, rebuild, recover, source_nodes
 from stillhouse.control.workplace import Workplace
-from stillhouse.domain.cluster import Cluster, ClusterStatus, Node, Role
-from stillhouse.domain.snapshot import RestorePoint
+from stillhouse.domain.cluster import Cluster, ClusterStatus, Node
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import RestoreFailed, StillhouseError
-from stillhouse.node.jobs import RestoreJob, restore_job
-from stillhouse.node.process import Done, Progress, Worker
-from stillhouse.node.restore import Restored, RestoreTask
-from stillhouse.repository import roots
-from stillhouse.repository.keys import open_keys
-from stillhouse.repository.roots import Root
-from stillhouse.repository.sealed import Stored
 from stillhouse.warehouse import embedded, quarantine
 from stillhouse.warehouse.inspection import inspect
 from stillhouse.warehouse.rewire import rewire
 
-_POLL_SECONDS = 0.2
 _SHARE_OF_COPY = 85
-_NODES_AT_ONCE = 4
 
 Plan = dict[str, Any]
 
@@ -79,20 +70,6 @@ def _plan(place: Workplace, cluster_id: str) -> Plan:
     }
 
 
-def _read_root(place: Workplace, snapshot_id: str) -> Root:
-    """The snapshot as the repository has it; the catalog only says whose it is."""
-    source = _source_of(place, snapshot_id)
-    root = roots.read(place.store, open_keys(place.store, place.repository.kek, source), snapshot_id)
-    if root is None:
-        raise RestoreFailed(f"snapshot {snapshot_id} is not in the repository")
-    return root
-
-
-def _source_of(place: Workplace, snapshot_id: str) -> str:
-    with place.control.database.reading() as reading:
-        return snapshots.read_snapshot(reading, snapshot_id).cluster_id
-
-
 def _restore_node(place: Workplace, cluster_id: str, node_name: str) -> None:
     with place.control.database.reading() as reading:
         cluster = clusters.read_cluster(reading, cluster_id)
@@ -101,24 +78,8 @@ def _restore_node(place: Workplace, cluster_id: str, node_name: str) -> None:
     node = next(node for node in cluster.nodes if node.name == node_name)
     if _is_in_place(node):
         return  # a step that runs again: the rename that ends it has happened
-    root = _read_root(place, operation.subject_id)
-    stored = _stored_node(root, node_name)
-    task = RestoreTask(
-        node=node,
-        manifest=Stored(stored["manifest"], stored["size"], stored["hash"]),
-        expected_bytes=stored["plain_bytes"] + stored["wal_bytes"],
-        owner=place.owner,
-        pg_major=place.site.binaries.major,
-        workers=place.control.settings.capture_workers,
-    )
-    worker: Worker[Restored] = Worker(restore_job, RestoreJob(place.repository, root["cluster"]["id"], task))
-    try:
-        while not isinstance(event := worker.poll(_POLL_SECONDS), Done):
-            place.control.flows.check_running()
-            if isinstance(event, Progress):
-                _show(place, operation.id, event.done, root["plain_bytes"], cluster)
-    finally:
-        worker.end()
+    root = read_root(place, operation.subject_id)
+    rebuild(place, root, node, lambda done: _show(place, operation.id, done, root["plain_bytes"], cluster))
 
 
 def _is_in_place(node: Node) -> bool:
@@ -132,38 +93,19 @@ def _show(place: Workplace, operation_id: str, done: int, total: int, cluster: C
         operations.set_progress(transaction, operation_id, percent)
 
 
-def _stored_node(root: Root, node_name: str) -> dict[str, Any]:
-    found: dict[str, Any] = next(stored for stored in root["nodes"] if stored["name"] == node_name)
-    return found
-
-
 def _recover(place: Workplace, cluster_id: str, plan: Plan) -> None:
     """All nodes to the cut, shut off; then the clone's own wires; only then the doors."""
-    root = _read_root(place, plan["snapshot"])
+    root = read_root(place, plan["snapshot"])
     with place.control.database.reading() as reading:
         cluster = clusters.read_cluster(reading, cluster_id)
     binaries = place.site.binaries
-
-    def recover(node: Node) -> None:
-        stored = _stored_node(root, node.name)
-        point = RestorePoint(node.id, stored["cut_name"], stored["cut_lsn"], stored["timeline"])
-        quarantine.recover(binaries, node, point, stored["capacity"])
-
-    with ThreadPoolExecutor(_NODES_AT_ONCE) as pool:
-        list(pool.map(recover, cluster.nodes))
-        rewired = rewire(cluster.nodes, root["cluster"]["user_name"], _source_nodes(root))
+    with ThreadPoolExecutor(NODES_AT_ONCE) as pool:
+        list(pool.map(lambda node: recover(place, root, node), cluster.nodes))
+        rewired = rewire(cluster.nodes, root["cluster"]["user_name"], source_nodes(root))
         inspected = [finding for findings in pool.map(inspect, cluster.nodes) for finding in findings]
         for finding in [*map(str, rewired.strangers), *inspected]:
             log.get("restore").warning("to be looked at in the clone", cluster=cluster_id, finding=finding)
         list(pool.map(lambda node: quarantine.release(binaries, node), cluster.nodes))
-
-
-def _source_nodes(root: Root) -> tuple[Node, ...]:
-    """The snapshot's nodes as they were wired: name, host and port are what rewiring goes by."""
-    return tuple(
-        Node(stored["node_id"], stored["name"], Role(stored["role"]), stored["host"], stored["port"], "", "")
-        for stored in root["nodes"]
-    )
 
 
 def _fail(place: Workplace, cluster_id: str, operation_id: str, reason: str) -> None:

@@ -11,6 +11,7 @@ from stillhouse.errors import NodeUnreachable
 from stillhouse.node.jobs import Repository
 from stillhouse.postgres.slot import drop_slots
 from stillhouse.storage.store import ObjectStore
+from stillhouse.warehouse import embedded
 from stillhouse.warehouse.embedded import Site
 
 
@@ -32,6 +33,11 @@ class Workplace:
     @property
     def slots(self) -> str:
         return f"stillhouse_{self.installation}_"
+
+    @property
+    def scratch(self) -> Site:
+        """Where clones live that are made only to be looked at."""
+        return embedded.scratch_of(self.site)
 
     @property
     def owner(self) -> tuple[int, int] | None:
