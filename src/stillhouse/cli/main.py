@@ -6,13 +6,17 @@ from cyclopts import App
 
 from stillhouse import __version__
 from stillhouse.cli import command
+from stillhouse.cli.cluster import cluster
 from stillhouse.cli.command import Json
 from stillhouse.cli.repo import repo
+from stillhouse.cli.snapshot import snapshot
 
 app = App(name="stillhouse", version=__version__, help="Snapshots of PostgreSQL-family warehouse clusters.")
 key = App(name="key", help="Access keys, which sign requests.")
 app.command(key)
 app.command(repo)
+app.command(cluster)
+app.command(snapshot)
 
 # Modules with servers and engines behind them are imported in the commands: `--help` should not wait for them.
 
