@@ -55,21 +55,19 @@ def start_due_proofs(place: Workplace, now: datetime) -> list[str]:
 
     For whoever calls every few seconds: what cannot begin now is asked for again.
     """
-    control = place.control
+    control, due = place.control, []
     with control.database.reading() as reading:
         if proofs.any_running(reading):
             return []
         for cluster_id, schedule in proofs.schedules(reading):
-            found = snapshots.available_of_cluster(reading, cluster_id)
-            last = proofs.last_begun(reading, cluster_id)
-            due = due_for_proof(schedule, [snapshot.id for snapshot in found], last, now)
-            if due is not None:
-                project = next(snapshot.project for snapshot in found if snapshot.id == due)
-                break
-        else:
-            return []
-    try:
-        request_proof(control, project, due)
-    except (SnapshotUnknown, StateForbids):
-        return []  # since it was looked at, it was deleted, or somebody else asked for its proof
-    return [due]
+            found = {one.id: one for one in snapshots.available_of_cluster(reading, cluster_id)}
+            snapshot_id = due_for_proof(schedule, [*found], proofs.last_begun(reading, cluster_id), now)
+            if snapshot_id is not None:
+                due.append(found[snapshot_id])
+    for snapshot in due:
+        try:
+            request_proof(control, snapshot.project, snapshot.id)
+        except (SnapshotUnknown, StateForbids):
+            continue  # since it was looked at, it was deleted, or somebody else asked for its proof
+        return [snapshot.id]
+    return []
