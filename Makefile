@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format lock bench-growth bench-proportion
+.PHONY: demo test check format lock bench-growth bench-proportion bench-witness
 
 # uv when present (fast), else the standard library's venv and pip: both install exactly the lock file.
 $(VENV)/.ready: requirements-dev.lock pyproject.toml
@@ -32,7 +32,7 @@ $(VENV)/.bench: requirements-bench.lock $(VENV)/.ready
 	fi
 	@touch $@
 
-bench-growth bench-proportion: bench-%: $(VENV)/.bench
+bench-growth bench-proportion bench-witness: bench-%: $(VENV)/.bench
 	@PYTHONPATH=tests:bench $(BIN)/python bench/$*.py
 
 check: $(VENV)/.ready

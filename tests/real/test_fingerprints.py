@@ -12,9 +12,11 @@ from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.snapshot import Witness
 from stillhouse.node import fingerprints
 from stillhouse.node.fingerprints import Fingerprints
+from stillhouse.postgres import session
 from stillhouse.postgres.session import Connection
 from stillhouse.repository.manifest import Line
 from stillhouse.warehouse import cut, gate, proof_tables
+from stillhouse.warehouse import witness as witness_module
 from stillhouse.warehouse.embedded import Site
 from stillhouse.warehouse.proof_at_cut import Compared, compare_at_cut
 from stillhouse.warehouse.witness import Seen, Witnesses, still_in_doubt
@@ -224,18 +226,21 @@ def test_a_witness_that_dies_costs_the_fingerprints_and_not_the_cut(
         assert witness.why.startswith("its witness ended: ")
 
 
-def test_the_pause_holds_one_statement_more_per_database_and_three_per_node(
-    bank: Bank, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """All nodes are asked at once, so this is what the writers wait for beyond the gate itself."""
+def test_the_pause_holds_two_round_trips_more(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One to the witnesses' sessions and one to the nodes', all asked before any is waited for."""
     shut = False
-    asked: list[str] = []
-    execute = psycopg.Connection.execute
+    executed, at_once = 0, list[int]()
+    execute, ask_at_once = psycopg.Connection.execute, session.ask_at_once
 
     def count(connection: Any, query: Any, *given: Any, **options: Any) -> Any:
-        if shut:
-            asked.append(connection.info.get_parameters()["application_name"])
+        nonlocal executed
+        executed += shut
         return execute(connection, query, *given, **options)
+
+    def count_at_once(connections: Any, query: str) -> Any:
+        if shut:
+            at_once.append(len(connections))
+        return ask_at_once(connections, query)
 
     def around(name: str, is_shut: bool) -> None:
         wrapped = getattr(gate, name)
@@ -250,13 +255,13 @@ def test_the_pause_holds_one_statement_more_per_database_and_three_per_node(
     around("shut", True)
     around("reopen", False)
     monkeypatch.setattr(psycopg.Connection, "execute", count)
+    monkeypatch.setattr(witness_module, "ask_at_once", count_at_once)
     take_one(bank.cluster)
-    without, asked = len(asked), []
+    without, executed = executed, 0
     with Witnesses() as witnesses:
         take_one(bank.cluster, witnesses=witnesses)
     nodes, databases = 3, 2
-    assert asked.count("stillhouse witness") == nodes * databases
-    assert len(asked) == without + nodes * (databases + 3)
+    assert (executed, at_once) == (without, [nodes * databases, nodes])
 
 
 # -- what is read, after the gate is open again -------------------------------------------------------------------

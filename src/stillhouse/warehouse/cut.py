@@ -143,9 +143,9 @@ def _mark(
     if witnesses is None:
         return mark()
     for turn in count(1):
-        witnesses.see(threads)
+        witnesses.see()
         points = mark()
-        witnesses.check(nodes, threads)
+        witnesses.look(nodes)
         if len(nodes) > 1 or turn == _POINTS or not witnesses.in_vain:
             return points
         clock.sleep(_jitter.uniform(*_BETWEEN_POINTS))

@@ -13,6 +13,7 @@ from stillhouse.postgres.session import Connection
 BOUNDS = {
     "statement_timeout": "2s",
     "idle_in_transaction_session_timeout": "5s",
+    "default_transaction_isolation": "read committed",
     "tcp_user_timeout": "5s",
     "tcp_keepalives_idle": "1",
     "tcp_keepalives_interval": "1",

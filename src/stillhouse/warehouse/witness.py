@@ -19,7 +19,7 @@ from stillhouse.domain.cluster import Node
 from stillhouse.domain.snapshot import Witness
 from stillhouse.errors import NodeUnreachable
 from stillhouse.postgres import session
-from stillhouse.postgres.session import Connection
+from stillhouse.postgres.session import Connection, Rows, ask_at_once
 from stillhouse.warehouse.cut_sessions import BOUNDS, Bounded
 
 HANDOVER_SECONDS = 20.0
@@ -34,24 +34,28 @@ _BOUNDS_SINCE_17 = f"SET transaction_timeout = '{2 * HANDOVER_SECONDS + 20:.0f}s
 
 _DATABASES = "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY oid"
 _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-_SEE = "SELECT pg_current_snapshot()::text"
+_SEE = "SELECT pg_current_snapshot()"
 # At rest is what waits for its client or for a lock: nobody does, from the commit record to the end of the commit
-# (access/transam/xact.c, CommitTransaction). State and id are read at the call, all after the point.
-_SESSIONS = """
+# (access/transam/xact.c, CommitTransaction). State and id are read at the call, all after the point. Sessions come
+# first: one that commits a prepared transaction is at work for longer than that is listed. The snapshot, which each
+# statement takes anew, comes last: whoever has left the lists before they were read has left it too.
+_LOOK = f"""
     SELECT coalesce(backend_xid::text, ''), coalesce(datname, ''), backend_type || ' ' || pid,
            coalesce(state LIKE 'idle in transaction%', false) OR coalesce(wait_event_type IN ('Client', 'Lock'), false)
       FROM pg_stat_activity
-     WHERE pid <> pg_backend_pid() AND (backend_xid IS NOT NULL OR state = 'active')
+     WHERE pid <> pg_backend_pid() AND (backend_xid IS NOT NULL OR state = 'active');
+    SELECT transaction, database FROM pg_prepared_xacts;
+    {_SEE}
 """
-_PREPARED = "SELECT transaction::text, database FROM pg_prepared_xacts"
 
 
 @dataclass(frozen=True)
 class Seen:
-    """One look: `sessions` as (id or '', database, who, at rest), then `prepared` as (id, database)."""
+    """One look: `sessions` as (id or '', database, who, at rest), `prepared` as (id, database), and a snapshot."""
 
     sessions: tuple[tuple[str, str, str, bool], ...]
     prepared: tuple[tuple[str, str], ...]
+    snapshot: str = ""
 
     def ids(self) -> set[str]:
         return {xid for xid, *_ in self.sessions if xid} | {xid for xid, _ in self.prepared}
@@ -103,24 +107,22 @@ class _Post:
                 connection.execute("ROLLBACK")
                 connection.execute(_BEGIN)
 
-    def see(self) -> None:
-        """Before the point."""
-        if not self.sessions:
-            return
+    def note_seen(self, replies: Sequence[list[Rows] | session.Error]) -> None:
+        """What its sessions saw before the point."""
         self.doubts = {}
         with self._excused():
-            seen = {connection.execute(_SEE).fetchall()[0][0] for connection in self.sessions.values()}
+            seen = {rows[0][0] for (rows,) in map(_unless_failed, replies)}
             self.why = "" if len(seen) == 1 else "transactions ended while its databases were looked at"
-            self.snapshot = seen.pop()
+            self.snapshot = str(seen.pop())
 
-    def check(self, node: Connection) -> None:
-        """After the point, in a session that is none of the witness's."""
+    def note_look(self, replies: list[Rows] | session.Error) -> None:
+        """What was there right after the point."""
         if self.why:
             return
         with self._excused():
-            self.doubts = _look(node).in_doubt()
-            # Last: whoever has left the list that was just read has left this snapshot too.
-            if node.execute(_SEE).fetchall()[0][0] != self.snapshot:
+            seen = _seen(_unless_failed(replies))
+            self.doubts = seen.in_doubt()
+            if seen.snapshot != self.snapshot:
                 self.why = "transactions ended at the moment of the cut"
 
     def settle(self, node: Connection, clock: Clock) -> None:
@@ -130,7 +132,8 @@ class _Post:
                 if self.why or not self.doubts:
                     break
                 who = next(iter(self.doubts.values()))
-                self.doubts, ended = still_in_doubt(self.doubts, _look(node))
+                (replies,) = ask_at_once([node], _LOOK)
+                self.doubts, ended = still_in_doubt(self.doubts, _seen(_unless_failed(replies)))
                 if ended:
                     self.why = f"{who} may have been committing at the moment of the cut"
                 elif self.doubts:
@@ -175,10 +178,21 @@ class _Post:
             self._give_up(f"its witness ended: {str(error).partition(chr(10))[0]}")
 
 
-def _look(node: Connection) -> Seen:
-    # Sessions first: one that commits a prepared transaction is at work for longer than that is listed.
-    sessions = tuple(node.execute(_SESSIONS).fetchall())
-    return Seen(sessions, tuple(node.execute(_PREPARED).fetchall()))
+def _unless_failed(replies: list[Rows] | session.Error) -> list[Rows]:
+    if isinstance(replies, session.Error):
+        raise replies
+    return replies
+
+
+def _seen(replies: list[Rows]) -> Seen:
+    sessions, prepared, ((snapshot,),) = replies
+    return Seen(
+        tuple(
+            (str(xid), str(database), str(who), at_rest == "t") for xid, database, who, at_rest in sessions
+        ),
+        tuple((str(xid), str(database)) for xid, database in prepared),
+        str(snapshot),
+    )
 
 
 class Witnesses:
@@ -203,11 +217,20 @@ class Witnesses:
         for post in self._posts:
             post.again()
 
-    def see(self, threads: Executor) -> None:
-        list(threads.map(_Post.see, self._posts))
+    def see(self) -> None:
+        """Right before the points; one round trip to all."""
+        asked = [(post, one) for post in self._posts for one in post.sessions.values()]
+        replies = ask_at_once([one for _, one in asked], _SEE)
+        for post in self._posts:
+            if post.sessions:
+                post.note_seen([reply for (of, _), reply in zip(asked, replies, strict=True) if of is post])
 
-    def check(self, nodes: Sequence[Bounded], threads: Executor) -> None:
-        list(threads.map(_Post.check, self._posts, (node.connection for node in nodes)))
+    def look(self, nodes: Sequence[Bounded]) -> None:
+        """Right after the points, in sessions that are none of the witnesses'; one round trip to all."""
+        for post, reply in zip(
+            self._posts, ask_at_once([one.connection for one in nodes], _LOOK), strict=True
+        ):
+            post.note_look(reply)
 
     def settle(self, nodes: Sequence[Bounded], threads: Executor, clock: Clock) -> None:
         def settle(post: _Post, node: Bounded) -> None:
