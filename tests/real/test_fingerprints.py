@@ -473,6 +473,17 @@ def test_what_there_is_no_time_for_is_said_to_be_left_out(
     assert not any("digest" in line for line in found.values())
 
 
+@pytest.mark.parametrize(
+    ("witness", "why"),
+    [(Witness(), "fingerprints are switched off"), (Witness(why="it was not quiet"), "it was not quiet")],
+)
+def test_without_a_witness_nothing_is_read_and_it_is_said_why(node: Node, witness: Witness, why: str) -> None:
+    reading = Fingerprints(node, witness, SECONDS)
+    assert reading.done(30)
+    assert list(reading.lines()) == [{"t": "witness", "databases": [], "why": why}]
+    reading.stop()
+
+
 def test_a_witness_that_is_gone_leaves_no_half_truth(house: Cluster, node: Node) -> None:
     with witness_of(house) as witness:
         pass
@@ -480,7 +491,29 @@ def test_a_witness_that_is_gone_leaves_no_half_truth(house: Cluster, node: Node)
     assert reading.done(30)
     (line,) = reading.lines()
     reading.stop()
-    assert line["why"].startswith("the reading of its tables ended early: ")
+    assert line["why"].startswith("its tables were not read to the end: ")
+
+
+def test_the_witness_may_go_once_the_reading_has_begun(
+    house: Cluster, node: Node, tables: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, gone = threading.Event(), threading.Event()
+
+    def read_when_gone(connection: Connection, relation: proof_tables.Relation) -> proof_tables.Rows:
+        begun.set()
+        assert gone.wait(30)
+        return proof_tables.read_rows(connection, relation)
+
+    monkeypatch.setattr(fingerprints, "read_rows", read_when_gone)
+    with witness_of(house) as witness:
+        reading = Fingerprints(node, witness, SECONDS)
+        assert begun.wait(30)
+    gone.set()
+    assert reading.done(30)
+    found = list(reading.lines())
+    reading.stop()
+    assert witness_line(found)["databases"] == ["postgres", "gaussdb"]
+    assert {line["database"] for line in found if "rows" in line} == {"postgres", "gaussdb"}
 
 
 def test_many_tables_are_read_one_by_one(house: Cluster, node: Node) -> None:

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 
 from stillhouse.domain.cluster import Node
 from stillhouse.domain.snapshot import Witness
@@ -24,15 +24,16 @@ from stillhouse.warehouse.proof_tables import SETTINGS, Relation, list_relations
 
 _SPOOL_BYTES = 4 << 20
 _WATCH_SECONDS = 0.5
-_LONGEST_IDLE_SECONDS = 60
+_SPARE_SECONDS = 30  # after which the server ends what we did not
 _NO_TIME = "there was no time"
+_UNREAD = "its tables were not read to the end"
 
 _SETTINGS = {
     **SETTINGS,
     "lock_timeout": "1s",
-    "idle_in_transaction_session_timeout": f"{_LONGEST_IDLE_SECONDS}s",
     "max_parallel_workers_per_gather": "0",  # one reader, whatever the machine has to offer
     "tcp_user_timeout": "10s",
+    "client_connection_check_interval": "5s",
 }
 _SHAPE = """
     SELECT concat_ws(' ', c.relfilenode, c.relnamespace::oid, c.relname, c.relispopulated) || ': ' ||
@@ -54,10 +55,10 @@ class Fingerprints:
     """Begins to read at once, in a thread; `lines` are there when it is done."""
 
     def __init__(self, node: Node, witness: Witness, seconds: float) -> None:
-        self._node, self._witness = node, witness
+        self._node, self._witness, self._seconds = node, witness, seconds
         self._latest = time.monotonic() + seconds
         self._spool = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)  # noqa: SIM115 (closed by stop)
-        self._why = witness.why
+        self._why = witness.why or (_UNREAD if witness.snapshots else "fingerprints are switched off")
         self._relabelled: set[str] = set()
         self._stopping, self._done = threading.Event(), threading.Event()
         self._reading: Connection | None = None
@@ -83,8 +84,7 @@ class Fingerprints:
     def lines(self) -> Iterator[Line]:
         """Lines of a manifest: one `witness`, then a `table` for each table. Only once it is done."""
         databases = [] if self._why else [name for name, _ in self._witness.snapshots]
-        why = "" if databases else self._why or "fingerprints are switched off"
-        yield {"t": "witness", "databases": databases, "why": why}
+        yield {"t": "witness", "databases": databases, "why": self._why}
         self._spool.seek(0)
         for line in map(json.loads, self._spool if databases else ()):
             if line["database"] in self._relabelled and "rows" in line:
@@ -94,20 +94,29 @@ class Fingerprints:
 
     def _run(self) -> None:
         try:
-            for database, snapshot in self._witness.snapshots:
-                self._read_database(database, snapshot)
+            with ExitStack() as sessions:
+                # All at once: the witness will not wait until it is the last database's turn.
+                for database, then in [
+                    (database, sessions.enter_context(self._as_seen_by(database, snapshot)))
+                    for database, snapshot in self._witness.snapshots
+                ]:
+                    self._read_database(then, database)
+                    then.close()
+            if self._witness.snapshots:
+                self._why = ""  # only now: half of the tables would look like all of them
         except (session.Error, NodeUnreachable) as error:
-            # Half of the tables would look like all of them.
-            self._why = f"the reading of its tables ended early: {str(error).partition(chr(10))[0]}"
+            self._why = f"{_UNREAD}: {str(error).partition(chr(10))[0]}"
         finally:
             self._done.set()
 
-    def _read_database(self, database: str, snapshot: str) -> None:
-        with (
-            closing(self._connect(database, autocommit=False)) as then,
-            closing(self._connect(database, autocommit=True)) as now,
-        ):
+    @contextmanager
+    def _as_seen_by(self, database: str, snapshot: str) -> Iterator[Connection]:
+        with closing(self._connect(database, autocommit=False)) as then:
             then.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot)))
+            yield then
+
+    def _read_database(self, then: Connection, database: str) -> None:
+        with closing(self._connect(database, autocommit=True)) as now:
             with _locks_let_go(then):
                 relations = [one for one in list_relations(then) if one.kind != "S"]
             for relation in relations:
@@ -132,7 +141,8 @@ class Fingerprints:
             database,
             autocommit=autocommit,
             application_name="stillhouse fingerprints",
-            settings=_SETTINGS,
+            settings=_SETTINGS
+            | {"idle_in_transaction_session_timeout": f"{self._seconds + _SPARE_SECONDS:.0f}s"},
         )
 
     def _rows(self, then: Connection, now: Connection, relation: Relation) -> Line:
