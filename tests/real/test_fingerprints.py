@@ -19,7 +19,7 @@ from stillhouse.warehouse import cut, gate, proof_tables
 from stillhouse.warehouse import witness as witness_module
 from stillhouse.warehouse.embedded import Site
 from stillhouse.warehouse.proof_at_cut import Compared, compare_at_cut
-from stillhouse.warehouse.witness import Seen, Witnesses, still_in_doubt
+from stillhouse.warehouse.witness import Seen, Witnesses, judge
 from support.captures import (
     HASTY,
     Shot,
@@ -200,13 +200,21 @@ def test_transactions_that_wait_are_no_hindrance(house: Cluster) -> None:
 
 def test_who_bears_an_id_is_in_doubt_until_seen_at_rest() -> None:
     at_work = Seen((("7", "a", "client backend 1", False), ("8", "a", "client backend 2", True)), ())
-    assert at_work.in_doubt() == {"7": "client backend 1"}
-    assert still_in_doubt(["7"], Seen((("7", "a", "client backend 1", True),), ())) == ({}, False)
-    assert still_in_doubt(["7"], at_work) == ({"7": "client backend 1"}, False)
-    assert still_in_doubt(["7"], Seen((), ())) == ({}, True)
+    doubts = {"7": "client backend 1"}
+    assert at_work.in_doubt() == doubts
+    assert judge(doubts, (), at_work) == (doubts, set(), False)
+    assert judge(doubts, (), Seen((), ())) == ({}, {"7"}, True)
     committing = Seen((("", "a", "client backend 3", False),), (("9", "a"), ("10", "b")))
     assert committing.in_doubt() == {"9": "client backend 3"}
-    assert still_in_doubt(["9"], Seen((), (("9", "a"),))) == ({}, False)
+    assert judge({"9": ""}, (), Seen((), (("9", "a"),))) == ({}, {"9"}, False)
+
+
+def test_who_is_seen_at_rest_must_still_be_there_at_the_next_look() -> None:
+    """Its id was read before it had done with its commit, and that it waits for its client after."""
+    at_rest = Seen((("7", "a", "client backend 1", True),), ())
+    assert judge({"7": "client backend 1"}, (), at_rest) == ({}, {"7"}, False)
+    assert judge({}, {"7"}, at_rest) == ({}, set(), False)
+    assert judge({}, {"7"}, Seen((), ()))[2]
 
 
 def test_a_witness_that_dies_costs_the_fingerprints_and_not_the_cut(

@@ -9,7 +9,7 @@ equal snapshots are not enough: each transaction that bears an id must be seen, 
 No failure here is one of the cut: a node without a witness has no fingerprints, and says why.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -71,10 +71,17 @@ class Seen:
         return doubts
 
 
-def still_in_doubt(doubts: Iterable[str], later: Seen) -> tuple[dict[str, str], bool]:
-    """Of these, the ones that a later look leaves in doubt; and whether any has ended, for then nobody can know."""
-    asked = set(doubts)
-    return {xid: who for xid, who in later.in_doubt().items() if xid in asked}, not asked <= later.ids()
+def judge(
+    doubts: Mapping[str, str], resting: Collection[str], later: Seen
+) -> tuple[dict[str, str], set[str], bool]:
+    """What a later look makes of transactions in doubt: those still in doubt, those that rest, whether any has ended.
+
+    What a session waits for is read after its id: one that has just done with its commit, and waits for its client,
+    looks like a transaction at rest. So to rest counts only for who is there at the look after that as well.
+    """
+    ended = not {*doubts, *resting} <= later.ids()
+    still = {xid: who for xid, who in later.in_doubt().items() if xid in doubts}
+    return still, {*doubts} - {*still}, ended
 
 
 @dataclass
@@ -127,19 +134,19 @@ class _Post:
 
     def settle(self, node: Connection, clock: Clock) -> None:
         """Look again, until all are seen at rest. They were at work, and not yet done, when the point was made."""
+        resting: set[str] = set()
+        who = next(iter(self.doubts.values()), "")
         with self._excused():
             for _ in range(_LOOKS):
-                if self.why or not self.doubts:
-                    break
-                who = next(iter(self.doubts.values()))
+                if self.why or not (self.doubts or resting):
+                    return
                 (replies,) = ask_at_once([node], _LOOK)
-                self.doubts, ended = still_in_doubt(self.doubts, _seen(_unless_failed(replies)))
+                self.doubts, resting, ended = judge(self.doubts, resting, _seen(_unless_failed(replies)))
                 if ended:
                     self.why = f"{who} may have been committing at the moment of the cut"
                 elif self.doubts:
                     clock.sleep(_PAUSE_SECONDS)
-        if self.doubts and not self.why:
-            self.why = f"{next(iter(self.doubts.values()))} was at work at the moment of the cut"
+            self.why = self.why or f"{who} was at work at the moment of the cut"
 
     def export(self) -> Witness:
         with self._excused():
