@@ -463,11 +463,27 @@ def test_only_the_table_at_hand_is_locked(
 
 
 def test_a_reading_that_is_stopped_ends_at_once(
-    house: Cluster, node: Node, tables: Connection, slow: threading.Event
+    house: Cluster, node: Node, tables: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Also when it is told just before it sends its next statement, where a cancellation finds nothing to cancel."""
+    begun, told = threading.Event(), threading.Event()
+    cancelled = Fingerprints._cancel
+
+    def cancel(reading: Fingerprints) -> None:
+        cancelled(reading)
+        told.set()
+
+    def read_slowly(connection: Connection, relation: proof_tables.Relation) -> proof_tables.Rows:
+        begun.set()
+        assert told.wait(30)
+        tell(connection, "SELECT pg_sleep(600)")
+        return proof_tables.Rows(0, "")
+
+    monkeypatch.setattr(fingerprints, "read_rows", read_slowly)
+    monkeypatch.setattr(Fingerprints, "_cancel", cancel)
     with witness_of(house) as witness:
-        reading = Fingerprints(node, witness, SECONDS)
-        assert slow.wait(30)
+        reading = Fingerprints(node, witness, 10 * SECONDS)
+        assert begun.wait(30)
         reading.stop()
     until(lambda: not ask(tables, OUR_SESSIONS), 10)
 

@@ -23,7 +23,7 @@ from stillhouse.repository.manifest import Line
 from stillhouse.warehouse.proof_tables import SETTINGS, Relation, list_relations, read_rows
 
 _SPOOL_BYTES = 4 << 20
-_WATCH_SECONDS = 0.5
+_WATCH_SECONDS, _STOP_SECONDS = 0.5, 0.1
 _SPARE_SECONDS = 30  # after which the server ends what we did not
 _NO_TIME = "there was no time"
 _UNREAD = "its tables were not read to the end"
@@ -75,8 +75,7 @@ class Fingerprints:
 
     def stop(self) -> None:
         """However far it has come. The transactions end."""
-        self._stopping.set()
-        self._cancel()
+        self._end()
         for thread in self._threads:
             thread.join()
         self._spool.close()
@@ -182,8 +181,7 @@ class Fingerprints:
                     while not self._done.wait(_WATCH_SECONDS):
                         self._give_way(connection)
         except (session.Error, NodeUnreachable):
-            self._stopping.set()
-            self._cancel()
+            self._end()
 
     def _give_way(self, watching: Connection) -> None:
         reading = self._reading
@@ -193,6 +191,13 @@ class Fingerprints:
         if is_waited_for:
             self._in_the_way = True
             self._cancel()
+
+    def _end(self) -> None:
+        """Return when nothing is read any more."""
+        self._stopping.set()
+        self._cancel()
+        while not self._done.wait(_STOP_SECONDS):
+            self._cancel()  # again: the first may have come just before the statement that it was for
 
     def _cancel(self) -> None:
         reading = self._reading
