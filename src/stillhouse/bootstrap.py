@@ -20,6 +20,8 @@ from stillhouse.control import (
     cluster_flows,
     copy_snapshot,
     create_snapshot,
+    proofs,
+    prove_snapshot,
     restore_cluster,
     scrub_cluster,
 )
@@ -51,6 +53,7 @@ _FLOWS = {
     "delete_snapshot": cluster_flows.delete_snapshot,
     "copy_snapshot": copy_snapshot.copy_snapshot,
     "scrub_cluster": scrub_cluster.scrub_cluster,
+    "prove_snapshot": prove_snapshot.prove_snapshot,
 }
 
 # What the service's timer asks for, in this order.
@@ -58,6 +61,7 @@ _DUTIES = {
     "automated snapshots": automated.start_due_snapshots,
     "retention": automated.start_due_retention,
     "scrubs": scrub_cluster.start_due_scrubs,
+    "proofs": proofs.start_due_proofs,
 }
 
 
@@ -101,6 +105,7 @@ def open_service(settings: Settings) -> Iterator[Service]:
         for name, flow in _FLOWS.items():
             control.flows.register(name, partial(flow, place))
         _adopt(place)
+        embedded.clear_scratch(place.site)
         control.flows.launch()
         timetable = Timetable(place, _DUTIES, settings.timer_seconds)
         stack.callback(timetable.stop)
@@ -201,3 +206,4 @@ def stop_servers(control: Control) -> None:
         found = clusters.all_clusters(reading)
     for cluster in found:
         embedded.stop_all(site, cluster.nodes)
+    embedded.clear_scratch(site)

@@ -20,6 +20,7 @@ class Settings(BaseSettings):
     `free_gb_per_node`: what ListSnapshotStatistics calls free storage; nobody bills what goes beyond.
     `scrub_max_age_days`: a pack that nobody has read whole for longer is overdue, and snapshots say so.
     `scrub_rate_bytes`: how fast packs are read whole in the background, per second; 0 = not at all.
+    `fingerprint_seconds`: how long, per node, tables' fingerprints are read at a snapshot's cut; 0 = none are.
     `kek_file` holds the key-encryption key; unset = `<data>/kek`. Lose it and every snapshot is lost.
     """
 
@@ -37,6 +38,7 @@ class Settings(BaseSettings):
     capture_checkpoint: Literal["fast", "spread"] = "fast"
     whole_every: int = 16
     cut_deadline_seconds: float = 1800
+    fingerprint_seconds: float = 300
     wal_retention_bytes: int = 10 * 2**30
     trash_days: int = 7
     timer_seconds: float = 10

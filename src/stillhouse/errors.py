@@ -10,7 +10,8 @@
       InternalError 500         RepositoryDamaged, ObjectMissing, CaptureFailed, RestoreFailed,
                                 ProvisionFailed, ProofFailed, Cancelled
       Unavailable 503           ShuttingDown, CatalogUnavailable, StoreUnavailable, NodeUnreachable,
-                                CutFailed, CaptureInterrupted, AttemptDead
+                                CutFailed, CaptureInterrupted, AttemptDead, ServiceUnreachable
+      ServiceRefused            in the commands that are clients of the API: what the service answered
 
 `code` is stable and our own; only `api` translates it into DWS's words.
 """
@@ -218,3 +219,15 @@ class AttemptDead(Unavailable):
     """The attempt a caller acts for was given up meanwhile; only a new one may go on."""
 
     code = "attempt.dead"
+
+
+class ServiceUnreachable(Unavailable):
+    """Nobody answers where a command was told that the service is."""
+
+    code = "service.unreachable"
+
+
+class ServiceRefused(StillhouseError):
+    """The service's own refusal, as a client of its API got it: the API's code is part of the message."""
+
+    code = "service.refused"

@@ -55,6 +55,10 @@ def test_the_commands_lead_from_nothing_to_a_snapshot(reader: Reader) -> None:
         snapshot = json.loads(answer)["snapshot"]["id"]
         until("the snapshot", lambda: has_become("snapshot", snapshot))
 
+    (in_the_terminal,) = _blocks_with("snapshot create")
+    printed = reader.run(in_the_terminal)
+    assert cluster in printed and "after-upgrade" in printed and "AVAILABLE" in printed
+
 
 def test_everything_is_below_the_data_directory_as_the_documents_say(reader: Reader) -> None:
     there = {path.name for path in reader.data.iterdir()}
@@ -72,6 +76,7 @@ def test_every_block_is_run_or_is_a_target_of_make() -> None:
         "export HUAWEICLOUD",
         "CreateClusterRequest(",
         "create_snapshot.py",
+        "snapshot create",
     )
     for block in BLOCKS:
         if sum(words in block.text for words in run) != 1:

@@ -48,6 +48,7 @@ FLOWS = (
     "create_snapshot",
     "delete_snapshot",
     "copy_snapshot",
+    "prove_snapshot",
 )
 
 

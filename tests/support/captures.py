@@ -30,6 +30,7 @@ from stillhouse.warehouse import embedded, quarantine, rewire
 from stillhouse.warehouse.cut import take_cut
 from stillhouse.warehouse.embedded import Site
 from stillhouse.warehouse.rewire import Rewired
+from stillhouse.warehouse.witness import Witnesses
 from support.writers import until
 
 SLOTS = "SELECT slot_name FROM pg_replication_slots"
@@ -145,11 +146,12 @@ def capture_cluster(
     moments: Moments | None = None,
     *,
     wal_retention_bytes: int = PLENTY,
-    take: Callable[[Cluster], Cut] | None = None,
+    take: Callable[..., Cut] | None = None,
     base: Shot | None = None,
     parts: Sequence[Stored] = (),
     part_bytes: int = PLENTY,
     in_processes: bool = False,
+    fingerprint_seconds: float = 0,
 ) -> Shot:
     """Capture all nodes in parallel and cut; raises what the first node failed of, after all have ended."""
     moments = moments or Moments()
@@ -157,7 +159,7 @@ def capture_cluster(
     snapshot = new_uuid()
     # What packs in processes of its own cannot be watched from here.
     watched = nullcontext() if in_processes else _watched(moments)
-    with watched, ThreadPoolExecutor(len(cluster.nodes)) as pool:
+    with watched, Witnesses() as witnesses, ThreadPoolExecutor(len(cluster.nodes)) as pool:
         try:
             running: dict[str, Future[Captured]] = {
                 node.id: pool.submit(
@@ -175,6 +177,7 @@ def capture_cluster(
                         part_bytes=part_bytes,
                         expected_bytes=2,
                         processes_above=1 if in_processes else 3,
+                        fingerprint_seconds=fingerprint_seconds,
                     ),
                     vault.store,
                     vault.keys,
@@ -184,7 +187,8 @@ def capture_cluster(
             }
             until(lambda: _all_ready(conductors, running), 120)
             moments.ready()
-            cut = (take or take_one)(cluster)
+            options = {"witnesses": witnesses} if fingerprint_seconds else {}
+            cut = (take or take_one)(cluster, **options)
             moments.after_cut()
             for point in cut.points:
                 conductors[point.node].decide(point)

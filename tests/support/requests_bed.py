@@ -28,6 +28,7 @@ FLOWS = (
     "restore_cluster",
     "delete_snapshot",
     "copy_snapshot",
+    "prove_snapshot",
     "delete_cluster",
     "restart_cluster",
     "start_cluster",

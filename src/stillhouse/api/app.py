@@ -20,6 +20,7 @@ from stillhouse.api import (
     identity,
     own,
     policies,
+    proofs,
     refused,
     snapshots,
     work,
@@ -40,6 +41,7 @@ _ROUTERS = (
     databases.routes,
     identity.routes,
     refused.routes,
+    proofs.routes,
     own.routes,
 )
 

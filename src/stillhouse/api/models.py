@@ -134,3 +134,8 @@ class RestartClusterRequest(Request):
     """Carries nothing; Terraform does not even send it."""
 
     restart: dict[str, object] | None = None
+
+
+class ProofScheduleRequest(Request):
+    every_days: Annotated[int, Field(ge=0, le=3650)]
+    newest_only: bool = True

@@ -4,6 +4,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Node, Task
+from stillhouse.domain.proof import Proof, ProofSchedule
 from stillhouse.domain.snapshot import Snapshot
 
 Json = dict[str, object]
@@ -91,6 +92,31 @@ def snapshot_detail(snapshot: Snapshot) -> Json:
         "support_fine_grained_cross_version_restore": False,
         "support_fine_grained_asymmetric_restore": False,
     }
+
+
+def proof(proof: Proof) -> Json:
+    """`findings` are what speaks against the snapshot, `left_out` the tables of which nothing is known."""
+    report = proof.report
+    return {
+        "id": proof.id,
+        "snapshot_id": proof.snapshot_id,
+        "state": proof.state.value,
+        "progress": f"{proof.progress}%",
+        "requested_by": proof.access_key or "schedule",
+        "started": _cluster_time(proof.started),
+        "ended": _cluster_time(proof.ended) if proof.ended else None,
+        "seconds": round((proof.ended - proof.started).total_seconds(), 1) if proof.ended else None,
+        "tables": report.get("tables", 0),
+        "rows": report.get("rows", 0),
+        "findings": report.get("findings", []),
+        "left_out": report.get("left_out", []),
+        "notes": report.get("notes", []),
+        "reason": report.get("reason", ""),
+    }
+
+
+def proof_schedule(schedule: ProofSchedule) -> Json:
+    return {"every_days": schedule.every_days, "newest_only": schedule.newest_only}
 
 
 def cluster_in_list(cluster: Cluster) -> Json:

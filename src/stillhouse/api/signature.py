@@ -1,4 +1,4 @@
-"""SDK-HMAC-SHA256: decides whether a request was signed by the holder of an access key. Pure.
+"""SDK-HMAC-SHA256: decides whether a request was signed by the holder of an access key, and signs. Pure.
 
 The scheme is published with Huawei Cloud's SDKs. Where it leaves room, the stricter reading is taken:
 
@@ -87,6 +87,14 @@ def verify(request: RawRequest, body_sha256: str, claim: Claim, secret_key: str)
         if hmac.compare_digest(expected.encode(), given):
             return
     raise refused("verify aksk signature fail")
+
+
+def authorization(request: RawRequest, body_sha256: str, date: str, access_key: str, secret_key: str) -> str:
+    """The Authorization header of a request, all of whose headers are signed; `date` is that in `x-sdk-date`."""
+    names = tuple(sorted(name.decode() for name, _ in request.headers))
+    canonical = _canonical_request(request, Claim(access_key, date, names, ""), body_sha256)
+    signature = _sign(canonical, date, secret_key)
+    return f"{ALGORITHM} Access={access_key}, SignedHeaders={';'.join(names)}, Signature={signature}"
 
 
 def _canonical_request(request: RawRequest, claim: Claim, payload_hash: str) -> bytes:

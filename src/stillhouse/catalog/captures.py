@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import Row, delete, insert, select, update
 
 from stillhouse.catalog.database import Transaction
-from stillhouse.catalog.tables import captures, cuts, restore_points, snapshots
-from stillhouse.domain.snapshot import Cut, RestorePoint
+from stillhouse.catalog.tables import captures, cuts, restore_points, snapshots, witnesses
+from stillhouse.domain.snapshot import Cut, RestorePoint, Witness
 from stillhouse.errors import AttemptDead, SnapshotUnknown
 
 Part = tuple[str, int, str]
@@ -146,7 +146,7 @@ def latest_captures(transaction: Transaction, snapshot_id: str) -> list[Capture]
 def save_cut(transaction: Transaction, snapshot_id: str, attempt: int, cut: Cut) -> None:
     """Record the cut; one made again, after a crash before this was recorded, takes its place."""
     key = {"snapshot_id": snapshot_id, "attempt": attempt}
-    for table in (restore_points, cuts):
+    for table in (witnesses, restore_points, cuts):
         transaction.execute(
             delete(table).where(table.c.snapshot_id == snapshot_id, table.c.attempt == attempt)
         )
@@ -156,6 +156,11 @@ def save_cut(transaction: Transaction, snapshot_id: str, attempt: int, cut: Cut)
         for point in cut.points
     ]
     transaction.execute(insert(restore_points), rows)
+    seen = [
+        key | {"node": point.node, "snapshots": point.witness.snapshots, "why": point.witness.why}
+        for point in cut.points
+    ]
+    transaction.execute(insert(witnesses), seen)
 
 
 def read_cut(transaction: Transaction, snapshot_id: str, attempt: int) -> Cut | None:
@@ -165,15 +170,28 @@ def read_cut(transaction: Transaction, snapshot_id: str, attempt: int) -> Cut | 
     if made is None:
         return None
     points = transaction.execute(
-        select(restore_points)
+        select(restore_points, witnesses.c.snapshots, witnesses.c.why)
+        .outerjoin(
+            witnesses,
+            (witnesses.c.snapshot_id == restore_points.c.snapshot_id)
+            & (witnesses.c.attempt == restore_points.c.attempt)
+            & (witnesses.c.node == restore_points.c.node),
+        )
         .where(restore_points.c.snapshot_id == snapshot_id, restore_points.c.attempt == attempt)
         .order_by(restore_points.c.node)
     )
     return Cut(
-        points=tuple(RestorePoint(row.node, row.name, row.lsn, row.timeline) for row in points),
+        points=tuple(
+            RestorePoint(row.node, row.name, row.lsn, row.timeline, _witness(row)) for row in points
+        ),
         pause_seconds=made.pause_seconds,
         tries=made.tries,
     )
+
+
+def _witness(row: Row[Any]) -> Witness:
+    """A cut of a service that knew no witnesses has none."""
+    return Witness(tuple((name, exported) for name, exported in row.snapshots or ()), row.why or "")
 
 
 def _change(transaction: Transaction, snapshot_id: str, node: str, attempt: int, **columns: Any) -> None:

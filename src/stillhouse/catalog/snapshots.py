@@ -17,9 +17,11 @@ from stillhouse.catalog.tables import (
     copies,
     cuts,
     policy_runs,
+    proofs,
     restore_points,
     snapshot_name,
     snapshots,
+    witnesses,
 )
 from stillhouse.catalog.tables import operations as operation_rows
 from stillhouse.domain.cluster import ClusterStatus, Task
@@ -119,6 +121,14 @@ def newest_available(transaction: Transaction, cluster_id: str) -> str | None:
         .limit(1)
     )
     return transaction.execute(query).scalar_one_or_none()
+
+
+def available_of_cluster(transaction: Transaction, cluster_id: str) -> list[Snapshot]:
+    """Those that can be restored and are not in the trash, the newest first."""
+    query = _selected().where(
+        snapshots.c.cluster_id == cluster_id, snapshots.c.status == SnapshotStatus.AVAILABLE, _NOT_DELETED
+    )
+    return [_snapshot(row) for row in transaction.execute(query.order_by(*_NEWEST_FIRST))]
 
 
 def page_of_cluster(
@@ -280,7 +290,7 @@ def trashed_before(transaction: Transaction, moment: datetime) -> list[Snapshot]
 def forget_snapshot(transaction: Transaction, snapshot_id: str) -> None:
     """Remove all rows of a snapshot, once the repository has none of it; only from the trash."""
     trashed = select(snapshots.c.id).where(snapshots.c.id == snapshot_id, snapshots.c.deleted.is_not(None))
-    for table in (restore_points, cuts, captures, copies):
+    for table in (proofs, witnesses, restore_points, cuts, captures, copies):
         transaction.execute(delete(table).where(table.c.snapshot_id.in_(trashed)))
     transaction.execute(
         delete(snapshots).where(snapshots.c.id == snapshot_id, snapshots.c.deleted.is_not(None))
@@ -332,6 +342,7 @@ def _selected() -> Select[Any]:
         operation_rows.c.kind == Task.RESTORING,
         operation_rows.c.ended.is_(None),
     )
+    proving = exists().where(proofs.c.snapshot_id == snapshots.c.id, proofs.c.ended.is_(None))
     status = select(clusters.c.status).where(clusters.c.id == snapshots.c.cluster_id).scalar_subquery()
     task = (
         select(operation_rows.c.kind)
@@ -342,6 +353,7 @@ def _selected() -> Select[Any]:
     return select(
         snapshots,
         restoring.label("restoring"),
+        proving.label("proving"),
         status.label("cluster_status"),
         task.label("cluster_task"),
         _copied(snapshots.c.id, SnapshotStatus.CREATING).label("copying"),
@@ -380,6 +392,7 @@ def _snapshot(row: Row[Any]) -> Snapshot:
         restoring=bool(row.restoring),
         cluster_status=ClusterStatus(row.cluster_status),
         cluster_task=Task(row.cluster_task) if row.cluster_task else None,
+        proving=bool(row.proving),
         deleted=row.deleted,
         is_full=bool(row.is_full),
         due=row.due,

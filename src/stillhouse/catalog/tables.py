@@ -241,6 +241,40 @@ scrubs = Table(
     _required("damages", Document),
 )
 
+witnesses = Table(
+    "sh_witnesses",
+    metadata,
+    Column("snapshot_id", Text, primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("node", Text, primary_key=True),
+    _required("snapshots", Document),
+    _required("why"),
+    ForeignKeyConstraint(["snapshot_id", "attempt"], [cuts.c.snapshot_id, cuts.c.attempt]),
+)
+
+# Restores into scratch space, made to see whether a snapshot is good; at most one per snapshot has no end.
+proofs = Table(
+    "sh_proofs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("snapshot_id", Text, ForeignKey(snapshots.c.id), nullable=False, index=True),
+    _required("state"),
+    _required("access_key"),
+    _required("progress", Integer),
+    _required("started", UtcTime),
+    Column("ended", UtcTime),
+    _required("report", Document),
+)
+
+proof_schedules = Table(
+    "sh_proof_schedules",
+    metadata,
+    Column("cluster_id", Text, ForeignKey(clusters.c.id), primary_key=True),
+    _required("every_days", Integer),
+    _required("newest_only", Boolean),
+    _required("updated", UtcTime),
+)
+
 access_keys = Table(
     "sh_access_keys",
     metadata,
@@ -334,5 +368,6 @@ snapshot_name = _one_per(
 user_name = _one_per("uq_sh_users_name", users.c.project, users.c.name, among="disabled IS NULL")
 policy_name = Index("uq_sh_policies_name", policies.c.cluster_id, func.lower(policies.c.name), unique=True)
 one_active_operation = _one_per("uq_sh_operations_active", operations.c.cluster_id, among="ended IS NULL")
+one_active_proof = _one_per("uq_sh_proofs_active", proofs.c.snapshot_id, among="ended IS NULL")
 Index("ix_sh_operations_subject", operations.c.subject_id)
 Index("ix_sh_audit_project_time", audit.c.project, audit.c.time)

@@ -7,8 +7,10 @@ from cyclopts import App
 from stillhouse import __version__
 from stillhouse.cli import command, repo_check, repo_copy, repo_keys, repo_recover
 from stillhouse.cli.audit import audit
+from stillhouse.cli.cluster import cluster
 from stillhouse.cli.key import key
 from stillhouse.cli.repo import repo
+from stillhouse.cli.snapshot import snapshot
 from stillhouse.cli.user import user
 
 app = App(name="stillhouse", version=__version__, help="Snapshots of PostgreSQL-family warehouse clusters.")
@@ -24,6 +26,8 @@ repo.command(repo_recover.snapshots)
 repo.command(repo_recover.restore)
 repo.command(repo_copy.copy)
 repo.command(repo_recover.rebuild_catalog)
+app.command(cluster)
+app.command(snapshot)
 
 # Modules with servers and engines behind them are imported in the commands: `--help` should not wait for them.
 

@@ -116,6 +116,7 @@ def _task(
         whole_because=offer.why,
         parts=parts,
         expected_bytes=expected_bytes,
+        fingerprint_seconds=settings.fingerprint_seconds,
     )
 
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 
 from stillhouse.catalog import clusters, operations, snapshots
-from stillhouse.catalog.database import Transaction
 from stillhouse.catalog.secrets import keep_secret
 from stillhouse.control.audit import audited
 from stillhouse.control.context import Control
@@ -11,14 +10,14 @@ from stillhouse.control.lookup import (
     idle_cluster,
     known_cluster,
     known_snapshot,
-    locked_snapshot,
+    usable_snapshot,
     working_cluster,
 )
 from stillhouse.control.policies import add_default_policies
 from stillhouse.domain import names
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Engine, Task
 from stillhouse.domain.ids import new_uuid
-from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
+from stillhouse.domain.snapshot import SnapshotStatus
 from stillhouse.errors import ClusterBusy, InvalidInput, NameTaken, NotOffered, StateForbids
 
 # Of a snapshot's cluster, these facts hold for the restored one too unless the request says otherwise.
@@ -110,7 +109,7 @@ def request_restore(control: Control, project: str, snapshot_id: str, request: R
         names.check_cluster_name(request.name)
         names.check_port(request.port)
         _check_offered(request.facts)
-        source, snapshot = _restorable(transaction, project, snapshot_id)
+        source, snapshot = usable_snapshot(transaction, project, snapshot_id)
         now = control.clock.now()
         inherited = {key: source.facts[key] for key in _INHERITED_FACTS if key in source.facts}
         cluster = Cluster(
@@ -209,9 +208,9 @@ def delete_cluster(control: Control, project: str, cluster_id: str, keep_last_ma
             raise InvalidInput("keep_last_manual_snapshot must not be negative")
         cluster = idle_cluster(transaction, project, cluster_id, _DELETABLE)
         for snapshot in snapshots.given_up_with_cluster(transaction, cluster.id, keep_last_manual):
-            if snapshot.restoring:
-                raise ClusterBusy(f"snapshot {snapshot.id} of cluster {cluster.id} is being restored")
-            if snapshot.copying or (snapshot.copied_from and snapshot.status is SnapshotStatus.CREATING):
+            if snapshot.use:
+                raise ClusterBusy(f"snapshot {snapshot.id} of cluster {cluster.id} is {snapshot.use}")
+            if snapshot.copied_from and snapshot.status is SnapshotStatus.CREATING:
                 raise ClusterBusy(f"snapshot {snapshot.id} of cluster {cluster.id} is being copied")
         now = control.clock.now()
         detail = {"keep_last_manual": keep_last_manual}
@@ -233,18 +232,3 @@ def _check_offered(facts: dict[str, object]) -> None:
 def user_pwd_key(cluster_id: str) -> str:
     """Where a new cluster's administrator password waits for the flow that provisions it."""
     return f"user_pwd/{cluster_id}"
-
-
-def _restorable(transaction: Transaction, project: str, snapshot_id: str) -> tuple[Cluster, Snapshot]:
-    """A usable snapshot and the cluster it was taken of.
-
-    Both rows are locked, the cluster first: whoever would delete one of them waits, or has come first.
-    """
-    clusters.lock_cluster(transaction, known_snapshot(transaction, project, snapshot_id).cluster_id)
-    snapshot = locked_snapshot(transaction, project, snapshot_id)
-    if snapshot.status is not SnapshotStatus.AVAILABLE:
-        raise StateForbids(f"snapshot {snapshot.id} is in state {snapshot.status}")
-    source = clusters.read_cluster(transaction, snapshot.cluster_id)
-    if source.status is ClusterStatus.DELETING:
-        raise StateForbids(f"cluster {source.id} is being deleted, and its snapshots may be with it")
-    return source, snapshot

@@ -32,6 +32,7 @@ from stillhouse.repository.keys import ClusterKeys, create_or_open
 from stillhouse.repository.roots import Root
 from stillhouse.repository.sealed import Stored
 from stillhouse.warehouse.cut import take_cut
+from stillhouse.warehouse.witness import HANDOVER_SECONDS, Witnesses
 
 # One attempt after each: a node or a store that restarts is back after a while.
 _PAUSES_SECONDS = (0.0, 1.0, 5.0)
@@ -121,21 +122,37 @@ def _cut_when_ready(place: Workplace, snapshot_id: str, attempt: int) -> dict[st
             control.flows.check_running()
             control.clock.sleep(_POLL_SECONDS)
         _, cluster = snapshot_and_cluster(place, snapshot_id)
-        cut = take_cut(
-            cluster,
-            place.slot(snapshot_id, attempt),
-            deadline_seconds=control.settings.cut_deadline_seconds,
-            clock=control.clock,
-            should_stop=lambda: _is_called_off(place, snapshot_id, attempt),
-        )
-        with control.database.transaction() as transaction:
-            captures.save_cut(transaction, snapshot_id, attempt, cut)
-            snapshots.set_progress(transaction, snapshot_id, _SHARE_OF_COPY + 2, control.clock.now())
+        with Witnesses() as witnesses:
+            cut = take_cut(
+                cluster,
+                place.slot(snapshot_id, attempt),
+                deadline_seconds=control.settings.cut_deadline_seconds,
+                clock=control.clock,
+                should_stop=lambda: _is_called_off(place, snapshot_id, attempt),
+                witnesses=witnesses if control.settings.fingerprint_seconds > 0 else None,
+            )
+            with control.database.transaction() as transaction:
+                captures.save_cut(transaction, snapshot_id, attempt, cut)
+                snapshots.set_progress(transaction, snapshot_id, _SHARE_OF_COPY + 2, control.clock.now())
+            _hand_over(place, snapshot_id, attempt, cut)
     except StillhouseError as error:
         with control.database.transaction() as transaction:
             captures.abandon(transaction, snapshot_id, control.clock.now())
         return _described(error)
     return None
+
+
+def _hand_over(place: Workplace, snapshot_id: str, attempt: int, cut: Cut) -> None:
+    """Keep the witnesses until the captures have ended, for a little while: by then they read on their own."""
+    clock = place.control.clock
+    latest = clock.monotonic() + (HANDOVER_SECONDS if any(p.witness.snapshots for p in cut.points) else 0)
+    while clock.monotonic() < latest:
+        place.control.flows.check_running()
+        with place.control.database.reading() as reading:
+            rows = captures.list_captures(reading, snapshot_id, attempt)
+        if not any(row.state is CaptureState.READY for row in rows):
+            break
+        clock.sleep(_POLL_SECONDS)
 
 
 def _all_ready(place: Workplace, snapshot_id: str, attempt: int) -> bool:

@@ -6,7 +6,7 @@ from stillhouse.catalog import clusters, snapshots
 from stillhouse.catalog.database import Transaction
 from stillhouse.domain.cluster import Cluster, ClusterStatus
 from stillhouse.domain.ids import is_uuid
-from stillhouse.domain.snapshot import Snapshot
+from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
 from stillhouse.errors import ClusterBusy, ClusterUnknown, InvalidInput, SnapshotUnknown, StateForbids
 
 
@@ -53,3 +53,18 @@ def known_snapshot(transaction: Transaction, project: str, snapshot_id: str) -> 
 def locked_snapshot(transaction: Transaction, project: str, snapshot_id: str) -> Snapshot:
     snapshots.lock_snapshot(transaction, known_snapshot(transaction, project, snapshot_id).id)
     return known_snapshot(transaction, project, snapshot_id)
+
+
+def usable_snapshot(transaction: Transaction, project: str, snapshot_id: str) -> tuple[Cluster, Snapshot]:
+    """A snapshot that can be restored, and the cluster it was taken of.
+
+    Both rows are locked, the cluster first: whoever would delete one of them waits, or has come first.
+    """
+    clusters.lock_cluster(transaction, known_snapshot(transaction, project, snapshot_id).cluster_id)
+    snapshot = locked_snapshot(transaction, project, snapshot_id)
+    if snapshot.status is not SnapshotStatus.AVAILABLE:
+        raise StateForbids(f"snapshot {snapshot.id} is in state {snapshot.status}")
+    source = clusters.read_cluster(transaction, snapshot.cluster_id)
+    if source.status is ClusterStatus.DELETING:
+        raise StateForbids(f"cluster {source.id} is being deleted, and its snapshots may be with it")
+    return source, snapshot

@@ -1,6 +1,6 @@
-"""From a snapshot's root to a cluster at work: what the flow and the command on the bucket alone have in common."""
+"""From a snapshot's root to a cluster at work: what restores, the command on the bucket alone and proofs share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from stillhouse.warehouse.inspection import inspect
 from stillhouse.warehouse.rewire import rewire
 
 _POLL_SECONDS = 0.2
-_NODES_AT_ONCE = 4
+NODES_AT_ONCE = 4
 
 
 def bytes_of(root: Root, node: Node) -> int:
@@ -48,11 +48,10 @@ def rebuild_node(
     """
     if is_rebuilt(node):
         return
-    stored = _stored_node(root, node.name)
     account = site.binaries.account
     task = RestoreTask(
         node=node,
-        manifest=Stored(stored["manifest"], stored["size"], stored["hash"]),
+        manifest=stored_manifest(root, node.name),
         expected_bytes=bytes_of(root, node),
         owner=(account.uid, account.gid) if account else None,
         pg_major=site.binaries.major,
@@ -74,19 +73,24 @@ def recover(site: Site, root: Root, nodes: Sequence[Node]) -> list[str]:
     Killed anywhere and called again, it ends the same. Returns what a person should look at in the clone. Raises
     RestoreFailed.
     """
-    binaries = site.binaries
-
-    def to_the_cut(node: Node) -> None:
-        stored = _stored_node(root, node.name)
-        point = RestorePoint(node.id, stored["cut_name"], stored["cut_lsn"], stored["timeline"])
-        quarantine.recover(binaries, node, point, stored["capacity"])
-
-    with ThreadPoolExecutor(_NODES_AT_ONCE) as pool:
-        list(pool.map(to_the_cut, nodes))
-        rewired = rewire(nodes, root["cluster"]["user_name"], _source_nodes(root))
+    with ThreadPoolExecutor(NODES_AT_ONCE) as pool:
+        list(pool.map(lambda node: recover_to_cut(site, root, node), nodes))
+        rewired = rewire(nodes, root["cluster"]["user_name"], source_nodes(root))
         inspected = [finding for findings in pool.map(inspect, nodes) for finding in findings]
-        list(pool.map(lambda node: quarantine.release(binaries, node), nodes))
+        list(pool.map(lambda node: quarantine.release(site.binaries, node), nodes))
     return [*map(str, rewired.strangers), *inspected]
+
+
+def recover_to_cut(site: Site, root: Root, node: Node, settings: Mapping[str, str] | None = None) -> None:
+    """One node to its cut, in quarantine. `settings` are of this start only."""
+    stored = _stored_node(root, node.name)
+    point = RestorePoint(node.id, stored["cut_name"], stored["cut_lsn"], stored["timeline"])
+    quarantine.recover(site.binaries, node, point, {**stored["capacity"], **(settings or {})})
+
+
+def stored_manifest(root: Root, node_name: str) -> Stored:
+    stored = _stored_node(root, node_name)
+    return Stored(stored["manifest"], stored["size"], stored["hash"])
 
 
 def _stored_node(root: Root, node_name: str) -> dict[str, Any]:
@@ -94,7 +98,7 @@ def _stored_node(root: Root, node_name: str) -> dict[str, Any]:
     return found
 
 
-def _source_nodes(root: Root) -> tuple[Node, ...]:
+def source_nodes(root: Root) -> tuple[Node, ...]:
     """The snapshot's nodes as they were wired: name, host and port are what rewiring goes by."""
     return tuple(
         Node(stored["node_id"], stored["name"], Role(stored["role"]), stored["host"], stored["port"], "", "")

@@ -10,16 +10,13 @@ fail             everything of the new cluster removed; the row, with the reason
 from typing import Any
 
 from stillhouse import log
-from stillhouse.catalog import clusters, operations, snapshots
+from stillhouse.catalog import clusters, operations
 from stillhouse.control.cluster_flows import active_operation, finish_operation, open_cluster
 from stillhouse.control.recovery import is_rebuilt, rebuild_node, recover
-from stillhouse.control.workplace import Workplace
+from stillhouse.control.workplace import Workplace, read_root
 from stillhouse.domain.cluster import Cluster, ClusterStatus
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import RestoreFailed, StillhouseError
-from stillhouse.repository import roots
-from stillhouse.repository.keys import open_keys
-from stillhouse.repository.roots import Root
 from stillhouse.warehouse import embedded
 
 _SHARE_OF_COPY = 85
@@ -69,20 +66,6 @@ def _plan(place: Workplace, cluster_id: str) -> Plan:
     }
 
 
-def _read_root(place: Workplace, snapshot_id: str) -> Root:
-    """The snapshot as the repository has it; the catalog only says whose it is."""
-    source = _source_of(place, snapshot_id)
-    root = roots.read(place.store, open_keys(place.store, place.repository.kek, source), snapshot_id)
-    if root is None:
-        raise RestoreFailed(f"snapshot {snapshot_id} is not in the repository")
-    return root
-
-
-def _source_of(place: Workplace, snapshot_id: str) -> str:
-    with place.control.database.reading() as reading:
-        return snapshots.read_snapshot(reading, snapshot_id).cluster_id
-
-
 def _restore_node(place: Workplace, cluster_id: str, node_name: str) -> None:
     with place.control.database.reading() as reading:
         cluster = clusters.read_cluster(reading, cluster_id)
@@ -91,7 +74,7 @@ def _restore_node(place: Workplace, cluster_id: str, node_name: str) -> None:
     node = next(node for node in cluster.nodes if node.name == node_name)
     if is_rebuilt(node):
         return  # a step that runs again
-    root = _read_root(place, operation.subject_id)
+    root = read_root(place, operation.subject_id)
     rebuild_node(
         place.site,
         place.repository,
@@ -111,7 +94,7 @@ def _show(place: Workplace, operation_id: str, done: int, total: int, cluster: C
 
 
 def _recover(place: Workplace, cluster_id: str, plan: Plan) -> None:
-    root = _read_root(place, plan["snapshot"])
+    root = read_root(place, plan["snapshot"])
     with place.control.database.reading() as reading:
         cluster = clusters.read_cluster(reading, cluster_id)
     for finding in recover(place.site, root, cluster.nodes):

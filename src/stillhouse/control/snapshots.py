@@ -169,8 +169,8 @@ def delete_snapshot(control: Control, project: str, snapshot_id: str) -> None:
             )
         if snapshot.status is SnapshotStatus.CREATING:
             raise StateForbids(f"snapshot {snapshot.id} is still being taken")
-        if snapshot.restoring:
-            raise StateForbids(f"snapshot {snapshot.id} is being restored")
+        if snapshot.use:
+            raise StateForbids(f"snapshot {snapshot.id} is {snapshot.use}")
         snapshots.move_to_trash(transaction, snapshot.id, control.clock.now())
         control.flows.enqueue(transaction, "delete_snapshot", snapshot.id)
 

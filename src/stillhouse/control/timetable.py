@@ -11,7 +11,7 @@ from stillhouse.durable.flows import in_our_errors
 from stillhouse.errors import ShuttingDown, StillhouseError
 
 # Decides from the catalog what is due at a time, and enqueues flows for it in the transaction that notes so.
-Duty = Callable[[Workplace, datetime], object]
+Duty = Callable[[Workplace, datetime], list[str] | None]
 
 
 class Timetable:
@@ -40,7 +40,7 @@ class Timetable:
                     attempt(name, partial(duty, self._place, self._place.control.clock.now()))
 
 
-def attempt(what: str, act: Callable[[], None]) -> None:
+def attempt(what: str, act: Callable[[], list[str] | None]) -> None:
     """Do one of several things that do not depend on each other; its failure is logged and goes no further.
 
     This is the one place where going on after an error is right: nobody waits for an answer; the catalog still says

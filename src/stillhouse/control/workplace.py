@@ -7,10 +7,14 @@ from stillhouse.control.context import Control
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.ids import is_uuid
 from stillhouse.domain.snapshot import Snapshot
-from stillhouse.errors import NodeUnreachable
+from stillhouse.errors import NodeUnreachable, RestoreFailed
 from stillhouse.node.jobs import Repository
 from stillhouse.postgres.slot import drop_slots
+from stillhouse.repository import roots
+from stillhouse.repository.keys import open_keys
+from stillhouse.repository.roots import Root
 from stillhouse.storage.store import ObjectStore
+from stillhouse.warehouse import embedded
 from stillhouse.warehouse.embedded import Site
 
 
@@ -32,6 +36,21 @@ class Workplace:
     @property
     def slots(self) -> str:
         return f"stillhouse_{self.installation}_"
+
+    @property
+    def scratch(self) -> Site:
+        """Where clones live that are made only to be looked at."""
+        return embedded.scratch_of(self.site)
+
+
+def read_root(place: Workplace, snapshot_id: str) -> Root:
+    """The snapshot as the repository has it; the catalog only says whose it is. Raises RestoreFailed."""
+    with place.control.database.reading() as reading:
+        source = snapshots.read_snapshot(reading, snapshot_id).cluster_id
+    root = roots.read(place.store, open_keys(place.store, place.repository.kek, source), snapshot_id)
+    if root is None:
+        raise RestoreFailed(f"snapshot {snapshot_id} is not in the repository")
+    return root
 
 
 def snapshot_and_cluster(place: Workplace, snapshot_id: str) -> tuple[Snapshot, Cluster]:

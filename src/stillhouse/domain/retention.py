@@ -46,9 +46,7 @@ def _judge(snapshot: Snapshot, keep_day: int, now: datetime, *, is_last_good: bo
     age = now - snapshot.started
     if age < timedelta(days=keep_day):
         return Verdict(snapshot, False, f"its {keep_day} days are not over")
-    if snapshot.restoring:
-        return Verdict(snapshot, False, "it is being restored, and goes when that is over")
-    if snapshot.copying:
-        return Verdict(snapshot, False, "it is being copied, and goes when that is over")
+    if snapshot.use:
+        return Verdict(snapshot, False, f"it is {snapshot.use}, and goes when that is over")
     what = "" if snapshot.status is SnapshotStatus.AVAILABLE else "it failed, and "
     return Verdict(snapshot, True, f"{what}its {keep_day} days are over: it is {age.days} days old")

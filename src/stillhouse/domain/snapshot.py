@@ -49,6 +49,7 @@ class Snapshot:
     restoring: bool = False
     cluster_status: ClusterStatus | None = None
     cluster_task: Task | None = None
+    proving: bool = False
     deleted: datetime | None = None
     is_full: bool = False
     due: datetime | None = None
@@ -56,6 +57,26 @@ class Snapshot:
     keep_day: int | None = None
     copied_from: str = ""
     copying: bool = False
+
+    @property
+    def use(self) -> str:
+        """What reads it now, and so keeps it from being deleted; empty when nothing does."""
+        if self.restoring:
+            return "being restored"
+        if self.proving:
+            return "being proved"
+        return "being copied" if self.copying else ""
+
+
+@dataclass(frozen=True)
+class Witness:
+    """What still sees a node exactly as it was at its restore point: (database, exported snapshot) of each database.
+
+    Without any, `why` says what was in the way.
+    """
+
+    snapshots: tuple[tuple[str, str], ...] = ()
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,6 +87,7 @@ class RestorePoint:
     name: str
     lsn: int
     timeline: int
+    witness: Witness = Witness()
 
 
 @dataclass(frozen=True)

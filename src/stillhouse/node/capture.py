@@ -15,6 +15,7 @@ from stillhouse.errors import CaptureFailed, CaptureInterrupted, NodeUnreachable
 from stillhouse.node.ancestry import Ground, Offered, find_ground, pass_mark
 from stillhouse.node.base import Base
 from stillhouse.node.copying import Copy
+from stillhouse.node.fingerprints import Fingerprints
 from stillhouse.node.following import WalFollower
 from stillhouse.node.shelf import PackLedger
 from stillhouse.postgres import control_file, layout
@@ -42,6 +43,7 @@ class CaptureTask:
 
     `expected_bytes` is about what the node holds: a whole capture of more than `processes_above` packs in processes of
     its own.
+    For so many seconds after the cut the tables' fingerprints are read.
     """
 
     node: Node
@@ -58,6 +60,7 @@ class CaptureTask:
     care: Care = field(default_factory=Care)
     expected_bytes: int = 0
     processes_above: int = 1 << 30
+    fingerprint_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -179,6 +182,8 @@ def _capture(task: CaptureTask, store: ObjectStore, keys: ClusterKeys, conductor
         slot.check()
         conductor.ready()
         point = _await_cut(conductor, lambda: go_on(copy.tally.bytes_read), parts.save_all)
+        fingerprints = Fingerprints(task.node, point.witness, task.fingerprint_seconds)
+        undo.callback(fingerprints.stop)
         follower.end_at(point.lsn)
         while not follower.done(_WAIT_SECONDS):
             go_on(copy.tally.bytes_read)
@@ -188,6 +193,10 @@ def _capture(task: CaptureTask, store: ObjectStore, keys: ClusterKeys, conductor
         _add_labels(copy, stopped)
         copy.finish()
         _add_wal(manifest, follower, store, keys, ledger)
+        while not fingerprints.done(_WAIT_SECONDS):
+            conductor.progress(copy.tally.bytes_read)
+        for line in fingerprints.lines():
+            manifest.add(line)
         drop = Dropped(follower.findings, point.lsn, facts.config_files)
         stored = manifest.store(store, keys, head(stopped, point), drop)
         return Captured(

@@ -21,7 +21,21 @@ Line = dict[str, Any]
 
 _SPOOL_BYTES = 8 << 20  # lines of small clusters stay in memory, those of a million files go to disk
 KNOWN = frozenset(
-    {"node", "extension", "collation", "pack", "map", "dir", "link", "file", "wal", "rotten", "end"}
+    {
+        "node",
+        "extension",
+        "collation",
+        "pack",
+        "map",
+        "dir",
+        "link",
+        "file",
+        "wal",
+        "rotten",
+        "witness",
+        "table",
+        "end",
+    }
 )
 
 

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from itertools import count
 
 from stillhouse.clock import Clock
@@ -14,11 +15,15 @@ from stillhouse.errors import Cancelled, CutFailed, NodeUnreachable
 from stillhouse.warehouse import gate
 from stillhouse.warehouse.cut_sessions import Bounded, answering, bounded
 from stillhouse.warehouse.gate_catalog import Mode
+from stillhouse.warehouse.witness import Witnesses
 
 _jitter = random.SystemRandom()
 
 _LONGEST_NAME = 63  # MAXFNAMELEN - 1 (access/xlog_internal.h)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.6
+# Points that a single server is given, one after another, until its witness finds it quiet at one of them.
+_POINTS = 20
+_BETWEEN_POINTS = (0.002, 0.03)
 
 # The name of a WAL file begins with the timeline that is being written, in eight hex digits;
 # pg_control_checkpoint() would tell that of the last checkpoint.
@@ -37,8 +42,11 @@ def take_cut(
     should_stop: Callable[[], bool],
     gate_enabled: bool = True,
     spread_seconds: float = 0.0,
+    witnesses: Witnesses | None = None,
 ) -> Cut:
     """Try until a cut holds; after the deadline CutFailed names who was in the way.
+
+    `witnesses` are filled, and what they export is in the points; the caller closes them when they are taken over.
 
     Each try stands alone: fresh sessions, a fresh name, nothing left behind. `gate_enabled` and
     `spread_seconds` (between the nodes' points) exist to show that without the gate the cut is torn.
@@ -50,9 +58,7 @@ def take_cut(
         if should_stop():
             raise Cancelled(f"the cut of cluster {cluster.name} was called off")
         try:
-            points, pause = _try(
-                cluster, restore_point_name(name_prefix, number), gated, mode, spread_seconds, clock
-            )
+            points, pause = _try(cluster, name_prefix, number, gated, mode, spread_seconds, clock, witnesses)
             return Cut(points, pause, number)
         except (CutFailed, NodeUnreachable) as failure:
             rest = back_off(number)
@@ -81,7 +87,14 @@ def back_off(number: int) -> float:
 
 
 def _try(
-    cluster: Cluster, name: str, gated: bool, mode: Mode, spread_seconds: float, clock: Clock
+    cluster: Cluster,
+    prefix: str,
+    number: int,
+    gated: bool,
+    mode: Mode,
+    spread_seconds: float,
+    clock: Clock,
+    witnesses: Witnesses | None,
 ) -> tuple[tuple[RestorePoint, ...], float]:
     """One pass through the procedure; however it is left, every session is closed, and so the gate opens."""
     with (
@@ -91,6 +104,8 @@ def _try(
     ):
         parts = gate_closing.enter_context(gate.gate_sessions(cluster)) if gated else ()
         data_nodes = [node for node in nodes if gated and node.node.role is Role.DN]
+        if witnesses is not None:
+            witnesses.open(cluster.nodes, threads)
         gate.look_ahead(parts, data_nodes, mode, threads)
 
         asked = clock.monotonic()
@@ -99,14 +114,55 @@ def _try(
         # Before the points: what still ends its commit after one node's point has passed is torn. After them:
         # whatever slipped in while they were made.
         gate.check_data_nodes(parts, data_nodes, threads)
-        points = mark_nodes(nodes, name, spread_seconds, threads, clock)
+        points = _mark(nodes, prefix, number, spread_seconds, threads, clock, witnesses)
         gate.check_data_nodes(parts, data_nodes, threads)
         gate.confirm(parts)
         gate.reopen(parts)
         pause = clock.monotonic() - asked if gated else 0.0
 
+        if witnesses is not None:
+            points = _with_witnesses(points, nodes, threads, clock, witnesses)
         list(threads.map(_finish, nodes))
         return points, pause
+
+
+def _mark(
+    nodes: Sequence[Bounded],
+    prefix: str,
+    number: int,
+    spread_seconds: float,
+    threads: ThreadPoolExecutor,
+    clock: Clock,
+    witnesses: Witnesses | None,
+) -> tuple[RestorePoint, ...]:
+    """The points. A single server, where nobody waits for them, gets several until a witness finds it quiet."""
+
+    def mark() -> tuple[RestorePoint, ...]:
+        return mark_nodes(nodes, restore_point_name(prefix, number), spread_seconds, threads, clock)
+
+    if witnesses is None:
+        return mark()
+    for turn in count(1):
+        witnesses.see()
+        points = mark()
+        witnesses.look(nodes)
+        if len(nodes) > 1 or turn == _POINTS or not witnesses.in_vain:
+            return points
+        clock.sleep(_jitter.uniform(*_BETWEEN_POINTS))
+        witnesses.again()
+    raise AssertionError("count() does not end")
+
+
+def _with_witnesses(
+    points: tuple[RestorePoint, ...],
+    nodes: Sequence[Bounded],
+    threads: ThreadPoolExecutor,
+    clock: Clock,
+    witnesses: Witnesses,
+) -> tuple[RestorePoint, ...]:
+    witnesses.settle(nodes, threads, clock)
+    exported = witnesses.export()
+    return tuple(replace(point, witness=exported[point.node]) for point in points)
 
 
 @contextmanager

@@ -10,9 +10,10 @@ from stillhouse.postgres import session
 from stillhouse.postgres.session import Connection
 
 # The server frees a vanished client's locks within seconds; left alone it waits two hours of TCP keepalive.
-_BOUNDS = {
+BOUNDS = {
     "statement_timeout": "2s",
     "idle_in_transaction_session_timeout": "5s",
+    "default_transaction_isolation": "read committed",
     "tcp_user_timeout": "5s",
     "tcp_keepalives_idle": "1",
     "tcp_keepalives_interval": "1",
@@ -45,7 +46,7 @@ class Bounded:
 def bounded(node: Node, database: str) -> Iterator[Bounded]:
     """A session on a primary, closed in any case: closing it ends whatever it holds."""
     with closing(
-        session.connect(node, database, application_name="stillhouse cut", settings=_BOUNDS)
+        session.connect(node, database, application_name="stillhouse cut", settings=BOUNDS)
     ) as opened:
         with answering(node):
             if opened.info.server_version >= 170000:

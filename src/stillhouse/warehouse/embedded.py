@@ -72,6 +72,22 @@ def open_site(data: Path, *, pg_bin: Path | None = None, os_user: str = "stillho
     return site
 
 
+def scratch_of(site: Site) -> Site:
+    """A place below the site for clones that nobody is to log in to; made when it is not there."""
+    scratch = Site(site.data / "scratch", site.binaries)
+    for directory in (scratch.data, scratch.clusters, scratch.sockets):
+        _open_directory(directory)
+    return scratch
+
+
+def clear_scratch(site: Site) -> None:
+    """Remove whatever clones a service has left there, servers and all, when it was killed."""
+    scratch = scratch_of(site)
+    for directory in scratch.clusters.iterdir():
+        if is_uuid(directory.name):
+            destroy(scratch, directory.name)
+
+
 def provision(site: Site, spec: ClusterSpec) -> tuple[Node, ...]:
     """Build the cluster and leave it running. Killed anywhere and called again, it ends the same."""
     names.check_user_name(spec.user_name)
@@ -99,7 +115,7 @@ def plan_nodes(
         roles = [("cn", Role.CN)]
         if number_of_node > 1:
             roles += [(f"dn{number}", Role.DN) for number in range(1, number_of_node + 1)]
-        hosts = _free_hosts(len(roles), taken | _planned_hosts(site), cluster_id, port)
+        hosts = _free_hosts(len(roles), taken | planned_hosts(site), cluster_id, port)
         nodes = tuple(
             _node(site, cluster_id, name, role, host, port)
             for (name, role), host in zip(roles, hosts, strict=True)
@@ -232,7 +248,8 @@ def _planning(site: Site) -> Iterator[None]:
         yield
 
 
-def _planned_hosts(site: Site) -> set[str]:
+def planned_hosts(site: Site) -> set[str]:
+    """The addresses of all its clusters."""
     clusters = [path.name for path in site.clusters.iterdir() if is_uuid(path.name)]
     return {node.host for cluster_id in clusters for node in planned_nodes(site, cluster_id)}
 

@@ -16,51 +16,14 @@ from stillhouse.postgres.binaries import Binaries
 from stillhouse.postgres.session import Connection, sql
 from stillhouse.warehouse import proof_definitions
 from stillhouse.warehouse.proof_definitions import Definitions
+from stillhouse.warehouse.proof_tables import SETTINGS, Rows, list_relations, read_rows
 
 _DATABASES = "SELECT datname, datallowconn FROM pg_database ORDER BY datname"
 
-# All that initdb did not make (access/transam.h, FirstNormalObjectId), extensions' tables among it, and large
-# objects, which live in the catalog. A materialised view WITH NO DATA cannot be read. Our own mark tells a node's
-# history from its clone's (postgres/lineage.py), so it differs.
-_RELATIONS = """
-    SELECT n.nspname, c.relname, c.relkind = 'S', c.relispopulated
-      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-     WHERE c.relkind IN ('r', 'm', 'S') AND c.relpersistence = 'p'
-       AND (c.oid >= 16384 OR c.oid IN ('pg_largeobject'::regclass, 'pg_largeobject_metadata'::regclass))
-       AND (n.nspname, c.relname) <> ('stillhouse', 'lineage')
-     ORDER BY 1, 2
-"""
-# Two independent sums over all rows: order does not matter, and a row too many counts. ROW(t.*) is the whole row
-# whatever its columns are named, and its cast is always the built-in one: a cast of the table's own type may be a
-# function that its owner wrote, and it would run as superuser.
-_ROWS = """
-    SELECT count(*), sum(hashtextextended(row_text, 0))::text, sum(hashtextextended(row_text, 7919))::text
-      FROM (SELECT ROW(t.*)::text AS row_text FROM ONLY {} AS t OFFSET 0) AS rows
-"""
 _SEQUENCE = """
     SELECT s.last_value, s.is_called, s.log_cnt, p.seqincrement
       FROM {} s, pg_sequence p WHERE p.seqrelid = s.tableoid
 """
-# Whatever a database or a role has set: every value in the same words, at one moment, waiting for nobody's DDL.
-_SETTINGS = {
-    "default_transaction_isolation": "repeatable read",
-    "default_transaction_read_only": "on",
-    "lock_timeout": "30s",
-    "statement_timeout": "0",
-    "DateStyle": "ISO, MDY",
-    "IntervalStyle": "postgres",
-    "TimeZone": "UTC",
-    "extra_float_digits": "1",
-    "bytea_output": "hex",
-    "lc_monetary": "C",
-    "quote_all_identifiers": "off",
-}
-
-
-@dataclass(frozen=True)
-class Rows:
-    count: int
-    digest: str
 
 
 @dataclass(frozen=True)
@@ -147,23 +110,17 @@ def _read_database(
     sequences: dict[str, Position] = {}
     with closing(
         session.connect(
-            node, database, autocommit=False, application_name="stillhouse proof", settings=_SETTINGS
+            node, database, autocommit=False, application_name="stillhouse proof", settings=SETTINGS
         )
     ) as connection:
         ((snapshot,),) = connection.execute("SELECT pg_export_snapshot()").fetchall()
-        for schema, relation, is_sequence, is_populated in connection.execute(_RELATIONS).fetchall():
-            name, identifier = f"{schema}.{relation}", sql.Identifier(schema, relation)
-            if is_sequence:
-                sequences[name] = _read_position(connection, identifier)
-            elif is_populated:
-                rows[name] = _read_rows(connection, identifier)
+        for relation in list_relations(connection):
+            if relation.has_rows:
+                rows[str(relation)] = read_rows(connection, relation)
+            elif relation.kind == "S":
+                sequences[str(relation)] = _read_position(connection, relation.identifier)
         definitions = proof_definitions.of_database(node, database, snapshot, binaries, cluster)
     return DatabaseFingerprint(rows, sequences, definitions)
-
-
-def _read_rows(connection: Connection, relation: sql.Identifier) -> Rows:
-    ((count, first, second),) = connection.execute(sql.SQL(_ROWS).format(relation)).fetchall()
-    return Rows(count, f"{first} {second}")
 
 
 def _read_position(connection: Connection, sequence: sql.Identifier) -> Position:

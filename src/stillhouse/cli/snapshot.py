@@ -1,0 +1,222 @@
+"""`stillhouse snapshot`: taken, looked at, restored, proved, deleted and brought back, through the API."""
+
+from typing import Any
+
+from cyclopts import App
+
+from stillhouse.cli import client, cluster
+from stillhouse.cli.client import Access, Answer, Client
+from stillhouse.cli.command import Json
+
+snapshot = App(name="snapshot", help="Snapshots of clusters. They are named by their name or their id.")
+
+_COLUMNS = ("id", "name", "status", "progress", "type", "cluster_name", "started", "finished", "size")
+_TRASH_COLUMNS = ("id", "name", "status", "cluster_name", "deleted", "until")
+_TRASH = "/stillhouse/v1/{p}/trash"
+_ANYONE = Access()
+
+
+@snapshot.command
+def create(
+    name: str,
+    /,
+    *,
+    cluster: str,
+    description: str = "",
+    wait: bool = False,
+    access: Access = _ANYONE,
+    json_: Json = False,
+) -> None:
+    """Take a snapshot of a cluster.
+
+    Parameters
+    ----------
+    name
+        Name of the snapshot.
+    cluster
+        The cluster, by name or id.
+    description
+        A line about it.
+    wait
+        Until it is available, or has failed.
+    json_
+        Print one JSON object.
+    """
+
+    def work(service: Client) -> None:
+        wanted = {"name": name, "cluster_id": service.find("cluster", cluster), "description": description}
+        answer = service.call("POST", "/v1.0/{p}/snapshots", {"snapshot": wanted})
+        if wait:
+            answer = {"snapshot": _available(service, answer["snapshot"]["id"], as_json=json_)}
+        client.say(answer, json_, _shown(answer["snapshot"]))
+
+    client.run(access, work)
+
+
+@snapshot.command(name="list")
+def list_(*, cluster: str = "", access: Access = _ANYONE, json_: Json = False) -> None:
+    """List snapshots, the newest first.
+
+    Parameters
+    ----------
+    cluster
+        Only this cluster's, by name or id.
+    json_
+        Print one JSON object.
+    """
+
+    def work(service: Client) -> None:
+        path = "/v1.0/{p}/snapshots"
+        if cluster:
+            path = f"/v1.0/{{p}}/clusters/{service.find('cluster', cluster)}/snapshots"
+        answer = service.call("GET", path)
+        client.say_all(answer, answer["snapshots"], _COLUMNS, json_)
+
+    client.run(access, work)
+
+
+@snapshot.command
+def show(name: str, /, *, access: Access = _ANYONE, json_: Json = False) -> None:
+    """Show one snapshot."""
+
+    def work(service: Client) -> None:
+        answer = service.call("GET", f"/v1.0/{{p}}/snapshots/{service.find('snapshot', name)}")
+        client.say(answer, json_, _shown(answer["snapshot"]))
+
+    client.run(access, work)
+
+
+@snapshot.command
+def delete(name: str, /, *, access: Access = _ANYONE, json_: Json = False) -> None:
+    """Move a snapshot to the trash."""
+    _tell(access, json_, "DELETE", "/v1.0/{{p}}/snapshots/{id}", name)
+
+
+@snapshot.command
+def undelete(name: str, /, *, access: Access = _ANYONE, json_: Json = False) -> None:
+    """Bring a snapshot back from the trash."""
+    _tell(access, json_, "POST", "/stillhouse/v1/{{p}}/snapshots/{id}/undelete", name, among=_TRASH)
+
+
+@snapshot.command
+def trash(*, access: Access = _ANYONE, json_: Json = False) -> None:
+    """List the snapshots in the trash, and until when they can be brought back."""
+
+    def work(service: Client) -> None:
+        answer = service.call("GET", _TRASH)
+        client.say_all(answer, answer["snapshots"], _TRASH_COLUMNS, json_)
+
+    client.run(access, work)
+
+
+@snapshot.command
+def cancel(name: str, /, *, access: Access = _ANYONE, json_: Json = False) -> None:
+    """Stop a snapshot that is being taken."""
+    _tell(access, json_, "POST", "/stillhouse/v1/{{p}}/snapshots/{id}/cancel", name)
+
+
+@snapshot.command
+def restore(
+    name: str,
+    /,
+    *,
+    to: str,
+    port: int | None = None,
+    wait: bool = False,
+    access: Access = _ANYONE,
+    json_: Json = False,
+) -> None:
+    """Restore a snapshot into a new cluster.
+
+    Parameters
+    ----------
+    name
+        The snapshot, by name or id.
+    to
+        Name of the new cluster.
+    port
+        Port of the new cluster.
+    wait
+        Until it is available, or has failed.
+    json_
+        Print one JSON object.
+    """
+
+    def work(service: Client) -> None:
+        wanted: dict[str, Any] = {"name": to} | ({} if port is None else {"port": port})
+        path = f"/v1.0/{{p}}/snapshots/{service.find('snapshot', name)}/actions"
+        cluster_id = service.call("POST", path, {"restore": wanted})["cluster"]["id"]
+        cluster.say_new(service, cluster_id, f"restoring to {to}", wait=wait, as_json=json_)
+
+    client.run(access, work)
+
+
+@snapshot.command
+def prove(name: str, /, *, wait: bool = False, access: Access = _ANYONE, json_: Json = False) -> None:
+    """Restore a snapshot into scratch space, check every page and row there, and record what was found.
+
+    Parameters
+    ----------
+    name
+        The snapshot, by name or id.
+    wait
+        Until the proof has ended; the exit code is 1 unless the snapshot is proved.
+    json_
+        Print one JSON object.
+    """
+
+    def work(service: Client) -> None:
+        snapshot_id = service.find("snapshot", name)
+        answer = service.call("POST", f"/stillhouse/v1/{{p}}/snapshots/{snapshot_id}/prove")
+        if wait:
+            _await_proof(service, snapshot_id, name, as_json=json_)
+            answer = _proof(service, snapshot_id)
+        client.say(answer, json_, answer["proof"])
+
+    client.run(access, work)
+
+
+@snapshot.command
+def proof(name: str, /, *, access: Access = _ANYONE, json_: Json = False) -> None:
+    """Show a snapshot's latest proof."""
+
+    def work(service: Client) -> None:
+        answer = _proof(service, service.find("snapshot", name))
+        client.say(answer, json_, answer["proof"] or {"state": "never proved"})
+
+    client.run(access, work)
+
+
+def _tell(access: Access, as_json: bool, method: str, path: str, name: str, *, among: str = "") -> None:
+    """A command that asks for one thing and is told no more than that it is done."""
+
+    def work(service: Client) -> None:
+        snapshot_id = service.find("snapshot", name, among=among)
+        client.say(service.call(method, path.format(id=snapshot_id)), as_json, {"id": snapshot_id})
+
+    client.run(access, work)
+
+
+def _shown(found: Answer) -> Answer:
+    return {name: found.get(name) for name in ("description", *_COLUMNS)}
+
+
+def _available(service: Client, snapshot_id: str, *, as_json: bool) -> Answer:
+    def look() -> tuple[Answer, int | None]:
+        found = service.call("GET", f"/v1.0/{{p}}/snapshots/{snapshot_id}")["snapshot"]
+        return found, client.percent(found["progress"]) if found["status"] == "CREATING" else None
+
+    return client.wait("taking the snapshot", look, as_json=as_json, wanted=("AVAILABLE",))
+
+
+def _proof(service: Client, snapshot_id: str) -> Answer:
+    return service.call("GET", f"/stillhouse/v1/{{p}}/snapshots/{snapshot_id}/proof")
+
+
+def _await_proof(service: Client, snapshot_id: str, name: str, *, as_json: bool) -> None:
+    def look() -> tuple[Answer, int | None]:
+        found = _proof(service, snapshot_id)["proof"]
+        found["reason"] = found["reason"] or "; ".join(found["findings"])
+        return found, client.percent(found["progress"]) if found["state"] == "RUNNING" else None
+
+    client.wait(f"proving {name}", look, as_json=as_json, wanted=("PROVED",))

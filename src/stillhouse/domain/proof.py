@@ -1,0 +1,55 @@
+"""Proofs of snapshots: how they end, and when a schedule asks for one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+
+class ProofState(StrEnum):
+    """FAILED says nothing of the snapshot: the proof could not be carried through."""
+
+    RUNNING = "RUNNING"
+    PROVED = "PROVED"
+    REFUTED = "REFUTED"
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True)
+class Proof:
+    """`access_key` is who asked for it, empty for a schedule. `report` is there at the end."""
+
+    id: str
+    snapshot_id: str
+    state: ProofState
+    access_key: str
+    progress: int
+    started: datetime
+    ended: datetime | None = None
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ProofSchedule:
+    """Every so many days (0 = never): the newest snapshot of a cluster alone, or each of them."""
+
+    every_days: int = 0
+    newest_only: bool = True
+
+
+def due_for_proof(
+    schedule: ProofSchedule, newest_first: Sequence[str], last: Mapping[str, datetime], now: datetime
+) -> str | None:
+    """Which of a cluster's snapshots is to be proved now; the one that has waited longest.
+
+    `last` tells when a proof of a snapshot last began, however it ended.
+    """
+    if not schedule.every_days or not newest_first:
+        return None
+    latest = now - timedelta(days=schedule.every_days)
+    if schedule.newest_only:
+        return newest_first[0] if all(began <= latest for began in last.values()) else None
+    waiting = [one for one in newest_first if one not in last or last[one] <= latest]
+    never = datetime.min.replace(tzinfo=now.tzinfo)
+    return min(waiting, key=lambda one: last.get(one, never), default=None)

@@ -1,0 +1,222 @@
+"""Fingerprints of a node's tables as they were at the cut, read beside the rest of a capture.
+
+The reading has a transaction of its own in each database, in the snapshot that a witness of the cut has exported. A
+table is read under the lock of a sub-transaction, so that nobody's DDL waits longer than for the table at hand, and
+then no longer than until it is noticed. What a snapshot cannot hold fast shows in the table's shape, which is asked
+for twice while the lock is held, as of the cut and as of now: TRUNCATE and rewriting leave such a reader an empty
+table, and ALTER TABLE other columns.
+"""
+
+import json
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+
+from stillhouse.domain.cluster import Node
+from stillhouse.domain.snapshot import Witness
+from stillhouse.errors import NodeUnreachable
+from stillhouse.postgres import session
+from stillhouse.postgres.session import Connection, sql
+from stillhouse.repository.manifest import Line
+from stillhouse.warehouse.proof_tables import SETTINGS, Relation, list_relations, read_rows
+
+_SPOOL_BYTES = 4 << 20
+_WATCH_SECONDS, _STOP_SECONDS = 0.5, 0.1
+_SPARE_SECONDS = 30  # after which the server ends what we did not
+_NO_TIME = "there was no time"
+_UNREAD = "its tables were not read to the end"
+
+_SETTINGS = {
+    **SETTINGS,
+    "lock_timeout": "1s",
+    "max_parallel_workers_per_gather": "0",  # one reader, whatever the machine has to offer
+    "tcp_user_timeout": "10s",
+    "client_connection_check_interval": "5s",
+}
+_SHAPE = """
+    SELECT concat_ws(' ', c.relfilenode, c.relnamespace::oid, c.relname, c.relispopulated) || ': ' ||
+           coalesce((SELECT string_agg(concat_ws(' ', attnum, attname, atttypid, atttypmod, attisdropped), ', '
+                                       ORDER BY attnum)
+                       FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0), '')
+      FROM pg_class c WHERE c.oid = %s
+"""
+# Printed by the present name, whatever the snapshot.
+_LABELS = "SELECT oid, enumlabel FROM pg_enum"
+_WAITED_FOR = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND %s = ANY(pg_blocking_pids(pid)))"
+
+
+class _LeftOut(Exception):
+    """This table has no fingerprint; why."""
+
+
+class Fingerprints:
+    """Begins to read at once, in a thread; `lines` are there when it is done."""
+
+    def __init__(self, node: Node, witness: Witness, seconds: float) -> None:
+        self._node, self._witness, self._seconds = node, witness, seconds
+        self._latest = time.monotonic() + seconds
+        self._spool = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)  # noqa: SIM115 (closed by stop)
+        self._why = witness.why or (_UNREAD if witness.snapshots else "fingerprints are switched off")
+        self._relabelled: set[str] = set()
+        self._stopping, self._done = threading.Event(), threading.Event()
+        self._reading: Connection | None = None
+        self._in_the_way = False
+        self._threads = [
+            threading.Thread(target=self._run, name="fingerprints", daemon=True),
+            threading.Thread(target=self._watch, name="fingerprints watch", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def done(self, wait_seconds: float) -> bool:
+        return self._done.wait(wait_seconds)
+
+    def stop(self) -> None:
+        """However far it has come. The transactions end."""
+        self._end()
+        for thread in self._threads:
+            thread.join()
+        self._spool.close()
+
+    def lines(self) -> Iterator[Line]:
+        """Lines of a manifest: one `witness`, then a `table` for each table. Only once it is done."""
+        databases = [] if self._why else [name for name, _ in self._witness.snapshots]
+        yield {"t": "witness", "databases": databases, "why": self._why}
+        self._spool.seek(0)
+        for line in map(json.loads, self._spool if databases else ()):
+            if line["database"] in self._relabelled and "rows" in line:
+                del line["rows"], line["digest"]
+                line["left_out"] = "a label of an enum was renamed"
+            yield line
+
+    def _run(self) -> None:
+        try:
+            with ExitStack() as sessions:
+                # All at once: the witness will not wait until it is the last database's turn.
+                for database, then in [
+                    (database, sessions.enter_context(self._as_seen_by(database, snapshot)))
+                    for database, snapshot in self._witness.snapshots
+                ]:
+                    self._read_database(then, database)
+                    then.close()
+            if self._witness.snapshots:
+                self._why = ""  # only now: half of the tables would look like all of them
+        except (session.Error, NodeUnreachable) as error:
+            self._why = f"{_UNREAD}: {str(error).partition(chr(10))[0]}"
+        finally:
+            self._done.set()
+
+    @contextmanager
+    def _as_seen_by(self, database: str, snapshot: str) -> Iterator[Connection]:
+        with closing(self._connect(database, autocommit=False)) as then:
+            then.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot)))
+            yield then
+
+    def _read_database(self, then: Connection, database: str) -> None:
+        with closing(self._connect(database, autocommit=True)) as now:
+            with _locks_let_go(then):
+                relations = [one for one in list_relations(then) if one.kind != "S"]
+            for relation in relations:
+                line = {
+                    "t": "table",
+                    "database": database,
+                    "schema": relation.schema,
+                    "name": relation.name,
+                    "kind": relation.kind,
+                }
+                try:
+                    line |= self._rows(then, now, relation)
+                except _LeftOut as reason:
+                    line["left_out"] = str(reason)
+                self._spool.write(json.dumps(line).encode() + b"\n")
+            if {*then.execute(_LABELS).fetchall()} - {*now.execute(_LABELS).fetchall()}:
+                self._relabelled.add(database)
+
+    def _connect(self, database: str, *, autocommit: bool) -> Connection:
+        return session.connect(
+            self._node,
+            database,
+            autocommit=autocommit,
+            application_name="stillhouse fingerprints",
+            settings=_SETTINGS
+            | {"idle_in_transaction_session_timeout": f"{self._seconds + _SPARE_SECONDS:.0f}s"},
+        )
+
+    def _rows(self, then: Connection, now: Connection, relation: Relation) -> Line:
+        left = self._latest - time.monotonic()
+        if not relation.is_populated:
+            raise _LeftOut("it is not populated")
+        if left <= 0 or self._stopping.is_set():
+            raise _LeftOut(_NO_TIME)
+        try:
+            with _locks_let_go(then):
+                then.execute(f"SET LOCAL statement_timeout = {max(1, round(left * 1000))}".encode())
+                self._in_the_way, self._reading = False, then
+                rows = read_rows(then, relation)
+                self._reading = None
+                if _shape(then, relation) != _shape(now, relation):
+                    raise _LeftOut("it was dropped, rewritten or altered meanwhile")
+        except session.Error as error:
+            if then.closed:
+                raise
+            raise _LeftOut(self._reason(error)) from error
+        finally:
+            self._reading = None
+        return {"rows": rows.count, "digest": rows.digest}
+
+    def _reason(self, error: session.Error) -> str:
+        if self._in_the_way:
+            return "its reading was in somebody's way"
+        if time.monotonic() >= self._latest or self._stopping.is_set():
+            return _NO_TIME
+        return str(error).partition("\n")[0]
+
+    def _watch(self) -> None:
+        """Give way to whoever waits for a lock that the reading holds; without this watch nothing is read."""
+        try:
+            if self._witness.snapshots:
+                with closing(self._connect("postgres", autocommit=True)) as connection:
+                    while not self._done.wait(_WATCH_SECONDS):
+                        self._give_way(connection)
+        except (session.Error, NodeUnreachable):
+            self._end()
+
+    def _give_way(self, watching: Connection) -> None:
+        reading = self._reading
+        if reading is None:
+            return
+        ((is_waited_for,),) = watching.execute(_WAITED_FOR, [reading.info.backend_pid]).fetchall()
+        if is_waited_for:
+            self._in_the_way = True
+            self._cancel()
+
+    def _end(self) -> None:
+        """Return when nothing is read any more."""
+        self._stopping.set()
+        self._cancel()
+        while not self._done.wait(_STOP_SECONDS):
+            self._cancel()  # again: the first may have come just before the statement that it was for
+
+    def _cancel(self) -> None:
+        reading = self._reading
+        if reading is not None:
+            with suppress(session.Error):
+                reading.cancel_safe()
+
+
+@contextmanager
+def _locks_let_go(connection: Connection) -> Iterator[None]:
+    """A sub-transaction that is rolled back: its locks go, the snapshot stays."""
+    connection.execute("SAVEPOINT before")
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            connection.execute("ROLLBACK TO SAVEPOINT before; RELEASE SAVEPOINT before")
+
+
+def _shape(connection: Connection, relation: Relation) -> list[tuple[object, ...]]:
+    """As of the session's snapshot. None of it can change while the relation is locked."""
+    return connection.execute(_SHAPE, [relation.oid]).fetchall()

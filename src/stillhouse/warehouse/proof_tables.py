@@ -1,0 +1,94 @@
+"""A table's fingerprint: how many rows it has, and two sums over all of them, in whatever order they lie.
+
+No function of a user's runs: the rows are cast to text as anonymous records, by the types' own output functions, which
+only superusers can make.
+"""
+
+from dataclasses import dataclass
+
+from stillhouse.postgres.session import Connection, sql
+
+# All that initdb did not make (access/transam.h, FirstNormalObjectId), extensions' tables among it, and large
+# objects, which live in the catalog. A materialised view WITH NO DATA cannot be read. Our own mark tells a node's
+# history from its clone's (postgres/lineage.py), so it differs.
+_RELATIONS = """
+    SELECT c.oid, n.nspname, c.relname, c.relkind::text, c.relispopulated
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.relkind IN ('r', 'm', 'S') AND c.relpersistence = 'p'
+       AND (c.oid >= 16384 OR c.oid IN ('pg_largeobject'::regclass, 'pg_largeobject_metadata'::regclass))
+       AND (n.nspname, c.relname) <> ('stillhouse', 'lineage')
+     ORDER BY c.relpages, 2, 3
+"""
+# By name, so that a column added meanwhile is not read. The types that print the present name of an object print its
+# number here.
+_COLUMNS = """
+    SELECT coalesce(string_agg(format('t.%I', attname) || CASE WHEN atttypid IN (
+               'regclass'::regtype, 'regcollation'::regtype, 'regconfig'::regtype, 'regdictionary'::regtype,
+               'regnamespace'::regtype, 'regoper'::regtype, 'regoperator'::regtype, 'regproc'::regtype,
+               'regprocedure'::regtype, 'regrole'::regtype, 'regtype'::regtype)
+           THEN '::pg_catalog.oid' ELSE '' END, ', ' ORDER BY attnum), '')
+      FROM pg_attribute WHERE attrelid = {} AND attnum > 0 AND NOT attisdropped
+"""
+# Two independent sums over all rows: order does not matter, and a row too many counts. A row's cast is always the
+# built-in one: a cast of the table's own type may be a function that its owner wrote, and it would run as superuser.
+_ROWS = """
+    SELECT count(*), coalesce(sum(hashtextextended(row_text, 0)), 0)::text,
+           coalesce(sum(hashtextextended(row_text, 7919)), 0)::text
+      FROM (SELECT ROW({})::text AS row_text FROM ONLY {} AS t OFFSET 0) AS rows
+"""
+# Whatever a database or a role has set: every value in the same words, at one moment, waiting for nobody's DDL.
+SETTINGS = {
+    "default_transaction_isolation": "repeatable read",
+    "default_transaction_read_only": "on",
+    "lock_timeout": "30s",
+    "statement_timeout": "0",
+    "DateStyle": "ISO, MDY",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "lc_monetary": "C",
+    "quote_all_identifiers": "off",
+}
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A table, a materialised view or a sequence; `kind` is pg_class's letter for it: r, m, S."""
+
+    oid: int
+    schema: str
+    name: str
+    kind: str
+    is_populated: bool
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def has_rows(self) -> bool:
+        return self.kind != "S" and self.is_populated
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        return sql.Identifier(self.schema, self.name)
+
+
+@dataclass(frozen=True)
+class Rows:
+    count: int
+    digest: str
+
+
+def list_relations(connection: Connection) -> list[Relation]:
+    """All that a proof reads of the session's database, small ones first."""
+    return [Relation(*row) for row in connection.execute(_RELATIONS).fetchall()]
+
+
+def read_rows(connection: Connection, relation: Relation) -> Rows:
+    """In a session with SETTINGS. The columns are those that its snapshot shows."""
+    query = sql.SQL(_COLUMNS).format(sql.Literal(relation.oid))
+    ((columns,),) = connection.execute(query).fetchall()
+    read = sql.SQL(_ROWS).format(sql.SQL(columns), relation.identifier)
+    ((count, first, second),) = connection.execute(read).fetchall()
+    return Rows(count, f"{first} {second}")

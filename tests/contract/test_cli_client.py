@@ -1,0 +1,260 @@
+"""The commands that are clients of the API, against the API."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stillhouse.catalog import proofs
+from stillhouse.cli import client, command
+from stillhouse.cli.main import app
+from stillhouse.domain.ids import new_uuid
+from stillhouse.domain.proof import ProofState
+from support.api_service import PASSWORD, PROJECT, Service, serving_service
+from support.writers import until
+
+Said = tuple[int, str, str]
+Run = Callable[..., Said]
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    with serving_service(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def run(service: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """A command line in an operator's environment: exit code, standard output, standard error."""
+    monkeypatch.setenv("STILLHOUSE_ENDPOINT", service.endpoint)
+    monkeypatch.setenv("STILLHOUSE_PROJECT", PROJECT)
+    monkeypatch.setenv("CLOUD_SDK_AK", service.client.access_key)
+    monkeypatch.setenv("CLOUD_SDK_SK", service.client.secret_key)
+    monkeypatch.setattr(client, "_POLL_SECONDS", 0.01)
+
+    def leave(code: int) -> None:
+        raise SystemExit(code)
+
+    monkeypatch.setattr(command.os, "_exit", leave)  # type: ignore[attr-defined]
+
+    def call(*words: str) -> Said:
+        capsys.readouterr()
+        try:
+            app(list(words), result_action="return_value")
+            code = 0
+        except SystemExit as ended:
+            code = int(str(ended.code))
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call
+
+
+@pytest.fixture
+def run_json(run: Run) -> Callable[..., Any]:
+    def call(*words: str) -> Any:
+        code, out, err = run(*words, "--json")
+        assert (code, err) == (0, "")
+        return json.loads(out)
+
+    return call
+
+
+def name_of(service: Service, cluster: str) -> str:
+    return next(str(one["name"]) for one in service.list_clusters() if one["id"] == cluster)
+
+
+def available(service: Service, run_json: Callable[..., Any], name: str = "nightly") -> tuple[str, str]:
+    """A cluster and a snapshot of it."""
+    cluster = service.add_cluster()
+    made = run_json("snapshot", "create", name, "--cluster", name_of(service, cluster))
+    service.finish_snapshot(made["snapshot"]["id"])
+    return cluster, made["snapshot"]["id"]
+
+
+def test_a_snapshots_life(service: Service, run: Run, run_json: Callable[..., Any]) -> None:
+    cluster = service.add_cluster()
+    snapshot = run_json("snapshot", "create", "nightly", "--cluster", cluster, "--description", "why")[
+        "snapshot"
+    ]["id"]
+    assert run_json("snapshot", "show", "NIGHTLY")["snapshot"]["description"] == "why"
+    assert run_json("snapshot", "list")["count"] == 1
+    assert (
+        run_json("snapshot", "list", "--cluster", name_of(service, cluster))["snapshots"][0]["id"] == snapshot
+    )
+    assert run_json("snapshot", "cancel", "nightly") == {}
+    service.finish_snapshot(snapshot)
+    restored = run_json("snapshot", "restore", "nightly", "--to", "copy-of-it", "--port", "8001")["cluster"][
+        "id"
+    ]
+    assert run_json("cluster", "show", "copy-of-it")["cluster"]["id"] == restored
+    service.finish_restore(restored)
+    assert run_json("snapshot", "delete", snapshot)["job_id"] is None
+    code, out, _ = run("snapshot", "list")
+    assert (code, out.split()) == (0, list(out.split()))
+    assert "nightly" not in out
+
+
+def test_a_clusters_life(
+    service: Service, run: Run, run_json: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STILLHOUSE_USER_PWD", PASSWORD)
+    made = run_json("cluster", "create", "sales", "--nodes", "3", "--port", "8002")["cluster"]["id"]
+    shown = run_json("cluster", "show", "sales")["cluster"]
+    assert (shown["id"], len(shown["nodes"]), shown["port"], shown["user_name"]) == (made, 3, 8002, "dbadmin")
+    assert run_json("cluster", "list")["count"] == 1
+    cluster = service.add_cluster()
+    assert run_json("cluster", "restart", cluster) == {"cluster": {"id": cluster}}
+    service.finish_restore(cluster)
+    assert run_json("cluster", "delete", name_of(service, cluster), "--keep-snapshots", "2") == {}
+    code, out, _ = run("cluster", "list")
+    assert code == 0 and out.splitlines()[0].split()[:3] == ["id", "name", "status"]
+    assert {made, cluster} == {line.split()[0] for line in out.splitlines()[1:]}
+
+
+def test_for_people_one_thing_is_a_line_per_field(
+    service: Service, run: Run, run_json: Callable[..., Any]
+) -> None:
+    cluster, snapshot = available(service, run_json)
+    code, out, _ = run("snapshot", "show", "nightly")
+    assert code == 0
+    fields = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert (fields["id"], fields["status"], fields["progress"]) == (snapshot, "AVAILABLE", "100%")
+    code, out, _ = run("cluster", "show", cluster)
+    assert dict(line.split(maxsplit=1) for line in out.splitlines())["endpoint"] == "127.0.0.1:8000"
+
+
+def test_waiting_shows_progress_and_ends_with_the_snapshot(service: Service, run: Run) -> None:
+    cluster = service.add_cluster()
+
+    def finish() -> None:
+        until(service.list_snapshots, 30)
+        service.finish_snapshot(service.list_snapshots()[0]["id"])
+
+    finishing = threading.Thread(target=finish)
+    finishing.start()
+    code, out, _ = run("snapshot", "create", "nightly", "--cluster", cluster, "--wait")
+    finishing.join()
+    assert code == 0 and "AVAILABLE" in out
+
+
+def end_proof(service: Service, state: ProofState, report: dict[str, Any]) -> None:
+    """As its flow would."""
+    (snapshot,) = service.list_snapshots()
+    control = service.control
+
+    def end() -> bool:
+        with control.database.transaction() as transaction:
+            proof = proofs.latest(transaction, snapshot["id"])
+            return proof is not None and proofs.end(transaction, proof.id, control.clock.now(), state, report)
+
+    until(end, 30)
+
+
+def test_a_proof_is_asked_for_and_shown(service: Service, run: Run, run_json: Callable[..., Any]) -> None:
+    _, snapshot = available(service, run_json)
+    assert run_json("snapshot", "proof", "nightly") == {"proof": None}
+    asked = run_json("snapshot", "prove", "nightly")["proof"]
+    assert (asked["state"], asked["snapshot_id"]) == ("RUNNING", snapshot)
+    code, _, err = run("snapshot", "prove", "nightly")
+    assert code == 1 and f"DWS.7023: snapshot {snapshot} is being proved" in err
+    code, _, err = run("snapshot", "delete", "nightly")
+    assert code == 1 and f"DWS.7023: snapshot {snapshot} is being proved" in err
+    end_proof(service, ProofState.PROVED, {"tables": 3, "rows": 7, "findings": []})
+    assert run_json("snapshot", "proof", "nightly")["proof"]["rows"] == 7
+
+
+def test_waiting_for_a_proof_that_refutes_ends_in_failure_and_names_what_was_found(
+    service: Service, run: Run, run_json: Callable[..., Any]
+) -> None:
+    available(service, run_json)
+    report = {"findings": ["dn1: gaussdb: public.t holds other rows"]}
+    ending = threading.Thread(target=end_proof, args=(service, ProofState.REFUTED, report))
+    ending.start()
+    code, out, err = run("snapshot", "prove", "nightly", "--wait")
+    ending.join()
+    assert (code, out) == (1, "")
+    assert "proving nightly: it ended as REFUTED" in err and "public.t holds other rows" in err
+
+
+def test_the_trash_is_listed_and_given_back(service: Service, run_json: Callable[..., Any]) -> None:
+    pytest.importorskip("stillhouse.control.trash")
+    _, snapshot = available(service, run_json)
+    run_json("snapshot", "delete", "nightly")
+    assert [one["id"] for one in run_json("snapshot", "trash")["snapshots"]] == [snapshot]
+    run_json("snapshot", "undelete", "nightly")
+    assert run_json("snapshot", "list")["count"] == 1
+
+
+def test_a_refusal_is_told_with_its_code_and_what_to_do(service: Service, run: Run) -> None:
+    service.add_cluster()
+    code, out, err = run("snapshot", "show", new_uuid())
+    assert (code, out) == (1, "")
+    assert err.startswith("stillhouse: DWS.5149: The snapshot ID is invalid. [request ")
+    code, _, err = run("snapshot", "show", "nameless")
+    assert code == 1 and "there is no snapshot named nameless" in err
+    code, _, err = run("snapshot", "list", "--project", "f" * 32)
+    assert code == 1 and "DWS.0015" in err and "hint: an access key is good for one project" in err
+    code, _, err = run("snapshot", "list", "--endpoint", "http://127.0.0.1:9")
+    assert code == 1 and "hint: start it with" in err
+    code, _, err = run("snapshot", "list", "--endpoint", "nowhere")
+    assert code == 1 and "is no address" in err
+
+
+def test_a_wrong_secret_is_refused_and_not_shown(
+    service: Service, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLOUD_SDK_SK", "not-the-secret")
+    code, out, err = run("snapshot", "list")
+    assert code == 1 and "APIGW.0301" in err and "hint: check the access key" in err
+    assert "not-the-secret" not in out + err
+    monkeypatch.delenv("CLOUD_SDK_SK")
+    code, _, err = run("snapshot", "list")
+    assert code == 1 and "no access key to sign with" in err
+
+
+def test_a_key_file_is_enough_unless_others_may_read_it(
+    service: Service, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("STILLHOUSE_PROJECT", "CLOUD_SDK_SK"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("CLOUD_SDK_AK", "of another service")
+    key = service.client
+    file = tmp_path / "key.json"
+    file.write_text(
+        json.dumps({"access_key": key.access_key, "secret_key": key.secret_key, "project_id": PROJECT})
+    )
+    file.chmod(0o600)
+    assert run("cluster", "list", "--key-file", str(file))[0] == 0
+    file.chmod(0o640)
+    code, _, err = run("cluster", "list", "--key-file", str(file))
+    assert code == 1 and "others than its owner may read" in err
+    file.chmod(0o600)
+    file.write_text("[]")
+    assert "is no key file" in run("cluster", "list", "--key-file", str(file))[2]
+
+
+def test_no_command_takes_a_secret_as_an_argument(run: Run) -> None:
+    for group in ("snapshot", "cluster"):
+        for name in [each for each in app[group] if not each.startswith("-")]:
+            _, out, _ = run(group, name, "--help")
+            assert "secret" not in out.replace("its secret comes from CLOUD_SDK_SK", "").replace(
+                "its secret", ""
+            )
+            assert "--user-pwd" not in out and "--password" not in out
+
+
+def test_queries_and_odd_paths_are_signed_as_the_service_reads_them(service: Service) -> None:
+    import httpx
+
+    key = client._Key(PROJECT, service.client.access_key, service.client.secret_key)
+    cluster = service.add_cluster()
+    with httpx.Client(base_url=service.endpoint) as http:
+        asking = client.Client(http, key)
+        answer = asking.call(
+            "GET", f"/v1.0/{{p}}/clusters/{cluster}/snapshots?sort_key=name&limit=5&offset=0"
+        )
+        assert answer["count"] == 0
