@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,8 +14,14 @@ from stillhouse.catalog.database import Database
 from stillhouse.catalog.sealing import Sealer
 from stillhouse.clock import SystemClock
 from stillhouse.config import Settings
-from stillhouse.control import capture_node, cluster_flows, create_snapshot, restore_cluster
-from stillhouse.control.context import Control
+from stillhouse.control import (
+    capture_node,
+    cluster_flows,
+    collect_cluster,
+    create_snapshot,
+    restore_cluster,
+)
+from stillhouse.control.context import Control, Vault
 from stillhouse.control.workplace import Workplace, reap
 from stillhouse.domain.cluster import Cluster, ClusterStatus
 from stillhouse.durable.flows import Flows
@@ -34,6 +41,7 @@ _FLOWS = {
     "restart_cluster": cluster_flows.restart_cluster,
     "delete_cluster": cluster_flows.delete_cluster,
     "delete_snapshot": cluster_flows.delete_snapshot,
+    "collect_cluster": collect_cluster.collect_cluster,
 }
 
 
@@ -61,6 +69,7 @@ def open_service(settings: Settings) -> Iterator[Control]:
         stack.enter_context(lock_data_directory(settings.data))
         control = stack.enter_context(open_control(settings))
         place = _open_workplace(control)
+        control = place.control
         for name, flow in _FLOWS.items():
             control.flows.register(name, partial(flow, place))
         _adopt(place)
@@ -86,7 +95,9 @@ def _open_workplace(control: Control) -> Workplace:
     identity.check(store, repository_id)
     # Slots on a warehouse that others use as well carry the installation's name.
     installation = _remembered(settings.data / "installation", lambda: secrets.token_hex(4))
-    return Workplace(control, site, store, Repository(location, repository_id, kek), installation)
+    repository = Repository(location, repository_id, kek)
+    control = replace(control, vault=Vault(store, repository))
+    return Workplace(control, site, store, repository, installation)
 
 
 def _remembered(path: Path, draw: Callable[[], str]) -> str:

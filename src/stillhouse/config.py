@@ -11,6 +11,8 @@ class Settings(BaseSettings):
     `pg_bin` points to another PostgreSQL's bin directory; unset = the embedded one.
     `repository` is a directory or an `s3://bucket/prefix` URL; unset = `<data>/repository`.
     `whole_every`: of so many captures of a node in a row one reads everything anew.
+    `trash_days`: so long can a deleted snapshot be brought back. `collect_every_hours`: how often a cluster's part of
+    the repository is collected; what nothing needs goes when it was found so twice, `collect_grace_hours` apart.
     `kek_file` holds the key-encryption key; unset = `<data>/kek`. Lose it and every snapshot is lost.
     """
 
@@ -27,4 +29,6 @@ class Settings(BaseSettings):
     cut_deadline_seconds: float = 1800
     wal_retention_bytes: int = 10 * 2**30
     trash_days: int = 7
+    collect_every_hours: float = 24
+    collect_grace_hours: float = 24
     log_level: str = "INFO"

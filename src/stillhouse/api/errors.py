@@ -72,6 +72,7 @@ _CODES: dict[type[StillhouseError], tuple[int, str]] = {
 _CODES_OF_OPERATION: dict[tuple[str, type[StillhouseError]], tuple[int, str]] = {
     ("CreateSnapshot", NameTaken): (400, "DWS.5039"),
     ("DeleteSnapshot", SnapshotUnknown): (400, "DWS.0001"),
+    ("UndeleteSnapshot", NameTaken): (400, "DWS.5039"),
 }
 
 # Texts that must not depend on who raised the error: Terraform matches the first, and none of them

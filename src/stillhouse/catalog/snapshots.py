@@ -4,7 +4,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, Select, delete, exists, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from stillhouse.catalog import operations
@@ -169,8 +169,9 @@ def given_up_with_cluster(transaction: Transaction, cluster_id: str, keep_last_m
     return [snapshot for snapshot in found if snapshot.id not in kept]
 
 
-def trashed_before(transaction: Transaction, moment: datetime) -> list[Snapshot]:
-    query = _selected().where(snapshots.c.deleted < moment).order_by(snapshots.c.deleted, snapshots.c.id)
+def snapshots_where(transaction: Transaction, *conditions: ColumnElement[bool]) -> list[Snapshot]:
+    """Any snapshots, those in the trash as well."""
+    query = _selected().where(*conditions).order_by(*_NEWEST_FIRST)
     return [_snapshot(row) for row in transaction.execute(query)]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from cyclopts import App
 
 from stillhouse import __version__
-from stillhouse.cli import command
+from stillhouse.cli import command, repo_collect  # noqa: F401 (its command registers itself)
 from stillhouse.cli.command import Json
 from stillhouse.cli.repo import repo
 

@@ -23,6 +23,7 @@ class Task(StrEnum):
     SNAPSHOTTING = "SNAPSHOTTING"
     REBOOTING = "REBOOTING"
     DELETING = "DELETING"
+    COLLECTING = "COLLECTING"  # shown to nobody: it gives way to every other
 
 
 class Engine(StrEnum):

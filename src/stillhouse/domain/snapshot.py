@@ -41,6 +41,10 @@ class Snapshot:
     restoring: bool = False
     deleted: datetime | None = None
 
+    @property
+    def is_deleted(self) -> bool:
+        return self.deleted is not None
+
 
 @dataclass(frozen=True)
 class RestorePoint:

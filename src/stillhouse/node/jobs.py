@@ -1,12 +1,15 @@
-"""Node work as whole jobs for a process of its own: each opens the repository for itself."""
+"""Work on bytes as whole jobs for a process of its own: each opens the repository for itself."""
 
 from dataclasses import dataclass, field
 
+from stillhouse.clock import SystemClock
+from stillhouse.domain.collection import Rules
 from stillhouse.domain.snapshot import RestorePoint
 from stillhouse.node.capture import Captured, CaptureTask, capture
 from stillhouse.node.process import Line, Progress, Ready, Saved
 from stillhouse.node.restore import Restored, RestoreTask, restore
 from stillhouse.repository import identity
+from stillhouse.repository.collecting import Collected, Collector, is_empty, summary
 from stillhouse.repository.keys import Kek, create_or_open, open_keys
 from stillhouse.repository.sealed import Stored
 from stillhouse.storage.open import open_store
@@ -35,6 +38,17 @@ class RestoreJob:
     repository: Repository
     cluster: str
     task: RestoreTask
+
+
+@dataclass(frozen=True)
+class CollectJob:
+    """A cluster's part of the repository, and by what it is collected: see `Collector`. `dry_run` touches nothing."""
+
+    repository: Repository
+    cluster: str
+    rules: Rules
+    known: frozenset[str]
+    dry_run: bool
 
 
 class _ByLine:
@@ -75,3 +89,18 @@ def restore_job(job: RestoreJob, line: Line) -> Restored:
     store = open_repository(job.repository)
     keys = open_keys(store, job.repository.kek, job.cluster)
     return restore(job.task, store, keys, _ByLine(line).progress)
+
+
+def collect_job(job: CollectJob, line: Line) -> Collected:
+    """What was done, or would be. Where the cluster has no objects, its keys are gone."""
+    store = open_repository(job.repository)
+    if is_empty(store, job.cluster):
+        return Collected(keys_gone=True)
+
+    def go_on(done: int, total: int) -> None:
+        line.check()
+        line.tell(Progress(done * 100 // max(total, 1)))
+
+    keys = open_keys(store, job.repository.kek, job.cluster)
+    collector = Collector(store, keys, SystemClock(), job.rules, job.known, go_on)
+    return summary(collector.draft()[1]) if job.dry_run else collector.collect()

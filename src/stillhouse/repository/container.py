@@ -46,6 +46,7 @@ class Type(IntEnum):
     TOMBSTONE = 5
     TRASH = 6
     PIN = 7
+    MARK = 8
 
 
 _FOLDERS = {
@@ -55,6 +56,7 @@ _FOLDERS = {
     "roots": {Type.ROOT, Type.TOMBSTONE},
     "trash": {Type.TRASH},
     "pins": {Type.PIN},
+    "marks": {Type.MARK},
 }
 
 

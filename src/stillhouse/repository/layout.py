@@ -1,6 +1,10 @@
 """Keys of objects in a repository (docs/format.md, section 1)."""
 
 
+def all_of(cluster: str) -> str:
+    return f"c/{cluster}/"
+
+
 def keys(cluster: str, generation: int, kek_id: str) -> str:
     return f"c/{cluster}/keys/{generation:08d}/{kek_id}"
 
@@ -33,5 +37,25 @@ def root(cluster: str, snapshot: str) -> str:
     return f"c/{cluster}/roots/{snapshot}"
 
 
+def roots_of(cluster: str) -> str:
+    return f"c/{cluster}/roots/"
+
+
 def trash(cluster: str, snapshot: str) -> str:
     return f"c/{cluster}/trash/{snapshot}"
+
+
+def trash_of(cluster: str) -> str:
+    return f"c/{cluster}/trash/"
+
+
+def pin(cluster: str, pin_id: str) -> str:
+    return f"c/{cluster}/pins/{pin_id}"
+
+
+def pins_of(cluster: str) -> str:
+    return f"c/{cluster}/pins/"
+
+
+def mark(cluster: str, mark_id: str) -> str:
+    return f"c/{cluster}/marks/{mark_id}"

@@ -111,7 +111,7 @@ def read(store: ObjectStore, keys: ClusterKeys, stored: Stored) -> Iterator[Line
     key = layout.manifest(str(keys.cluster), stored.id)
     opened = sealed.open_stored(store, keys, key, stored)
     last = ""
-    for number, line in enumerate(_lines(key, opened.plain())):
+    for number, line in enumerate(lines_of(key, opened.plain())):
         fields = _decode(key, line)
         last = fields["t"]
         if number == 0 and last != "node":
@@ -125,7 +125,8 @@ def read(store: ObjectStore, keys: ClusterKeys, stored: Stored) -> Iterator[Line
         raise RepositoryDamaged(f"{key} ends early")
 
 
-def _lines(key: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
+def lines_of(key: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines of an object whose frames are `chunks`. Raises RepositoryDamaged for one cut short, or too long."""
     rest = b""
     for chunk in chunks:
         *whole, rest = (rest + chunk).split(b"\n")

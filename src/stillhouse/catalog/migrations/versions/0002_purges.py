@@ -1,0 +1,17 @@
+"""Purges: snapshots in the trash that can no longer be brought back."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002_purges"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    op.create_table(
+        "sh_purges",
+        sa.Column("snapshot_id", sa.Text(), nullable=False),
+        sa.Column("began", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("snapshot_id", name="pk_sh_purges"),
+        sa.ForeignKeyConstraint(["snapshot_id"], ["sh_snapshots.id"], name="fk_sh_purges_snapshot_id"),
+    )
