@@ -15,3 +15,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("snapshot_id", name="pk_sh_purges"),
         sa.ForeignKeyConstraint(["snapshot_id"], ["sh_snapshots.id"], name="fk_sh_purges_snapshot_id"),
     )
+
+
+def downgrade() -> None:
+    op.drop_table("sh_purges")
