@@ -74,7 +74,7 @@ class Collections(RuleBasedStateMachine):
         self.keys = create_or_open(self.store, Kek(bytes(32)), new_uuid())
         self.store.settle()
         # Listings of roots may lag longer than the catalog's grace, which need not rest on them.
-        self.store.lags = {"roots": 3 * DAY, "pins": 12 * HOUR, "trash": 12 * HOUR, "marks": 12 * HOUR}
+        self.store.lags = {"roots": 6 * DAY, "pins": 12 * HOUR, "trash": 12 * HOUR, "marks": 12 * HOUR}
         self.store.lags |= {"packs": 12 * HOUR, "maps": 12 * HOUR, "manifests": 12 * HOUR}
         self.folder = f"c/{self.keys.cluster}/"
         self.snapshots: list[Taken] = []
@@ -175,9 +175,9 @@ class Collections(RuleBasedStateMachine):
 
     @rule(hours=st.sampled_from([0, 1, 5, 20, 30, 100, 200]))
     def pass_time(self, hours: int) -> None:
-        """Those at work show that they are, every few hours of it."""
-        for _ in range(max(hours // 4, 1)):
-            self.store.now += min(hours, 4) * HOUR
+        """Those at work show that they are, now and then."""
+        for _ in range(max(hours // 10, 1)):
+            self.store.now += min(hours, 10) * HOUR
             for one in self.running:
                 pin_id = pins.id_of(one.taken.id, one.taken.attempt)
                 if (pin := pins.find(self.store, self.keys, pin_id)) is not None:
@@ -213,6 +213,13 @@ class Collections(RuleBasedStateMachine):
             self.store.meanwhile = {}
         if with_catalog:
             self._forget()
+
+    @rule(with_catalog=st.booleans(), hours=st.sampled_from([30, 200]))
+    def weeks_go_by(self, with_catalog: bool, hours: int) -> None:
+        """Long enough for whatever was deleted to be purged and collected, under captures that take for ever."""
+        for _ in range(3):
+            self.pass_time(hours)
+            self.collect(with_catalog, None, {})
 
     def _step_another(self, is_zombie: bool, which: int) -> None:
         if self.zombies if is_zombie else self.running:

@@ -39,6 +39,7 @@ FLOWS = (
     "delete_cluster",
     "create_snapshot",
     "delete_snapshot",
+    "collect_cluster",
 )
 
 

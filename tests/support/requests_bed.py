@@ -27,6 +27,7 @@ FLOWS = (
     "create_snapshot",
     "restore_cluster",
     "delete_snapshot",
+    "collect_cluster",
     "delete_cluster",
     "restart_cluster",
 )
