@@ -24,6 +24,7 @@ from hypothesis.stateful import (
 
 from stillhouse.domain.collection import Rules, is_content
 from stillhouse.domain.ids import new_uuid
+from stillhouse.errors import StillhouseError
 from stillhouse.repository import collecting, pins, reach, roots
 from stillhouse.repository.collecting import Collector
 from stillhouse.repository.container import Type
@@ -116,15 +117,20 @@ class Collections(RuleBasedStateMachine):
         try:
             while steps and one.step():
                 steps -= 1
-        except Exception:  # noqa: BLE001 (what it builds on may be gone: it dies of that, whatever it says)
-            steps = 1
+        except StillhouseError:
+            steps = 1  # what it builds on is gone, and so is the zombie
         if steps:
             self.zombies.remove(one)
 
     @precondition(lambda self: self.running)
-    @rule(which=pick, packs=st.integers(1, 2))
-    def begin_another_attempt(self, which: int, packs: int) -> None:
-        one = self.running.pop(which % len(self.running))
+    @rule(which=pick, steps=st.integers(0, 9), packs=st.integers(1, 2))
+    def begin_another_attempt(self, which: int, steps: int, packs: int) -> None:
+        one = self.running[which % len(self.running)]
+        while steps and one.step():
+            steps -= 1
+        if steps or one.taken.is_published:
+            return
+        self.running.remove(one)
         self.zombies.append(one)
         self._attempt(one.taken, packs)
 
@@ -136,8 +142,8 @@ class Collections(RuleBasedStateMachine):
         self._fail(one.taken)
 
     def _fail(self, taken: Taken) -> None:
-        root = roots.bury(self.store, self.keys, taken.id, 0, "failed", "now")
-        taken.is_published, taken.is_closed = root is not None, root is None
+        taken.is_given_up = True
+        taken.is_published = roots.bury(self.store, self.keys, taken.id, 0, "failed", "now") is not None
         pins.remove(
             self.store, str(self.keys.cluster), [pins.id_of(taken.id, n + 1) for n in range(taken.attempt)]
         )
@@ -147,6 +153,7 @@ class Collections(RuleBasedStateMachine):
     def lose_the_service(self, which: int) -> None:
         """Nobody ends the snapshot: its pin stays, its key is free."""
         self.zombies.append(self.running.pop(which % len(self.running)))
+        self.zombies[-1].taken.is_given_up = True
 
     @precondition(lambda self: self._there())
     @rule(which=pick)
@@ -160,8 +167,8 @@ class Collections(RuleBasedStateMachine):
         return [one for one in self.snapshots if one.is_published and one.deleted is None]
 
     @precondition(lambda self: self._deleted())
-    @rule(which=pick, crashes=st.booleans())
-    def undelete(self, which: int, crashes: bool) -> None:
+    @rule(which=pick, crashes=st.booleans(), is_collected_at_once=st.booleans())
+    def undelete(self, which: int, crashes: bool, is_collected_at_once: bool) -> None:
         deleted = self._deleted()
         taken = deleted[which % len(deleted)]
         if roots.read(self.store, self.keys, taken.id) is None:
@@ -169,6 +176,8 @@ class Collections(RuleBasedStateMachine):
         roots.unmark_trash(self.store, str(self.keys.cluster), taken.id)
         if not crashes:
             taken.deleted = None
+        if is_collected_at_once:
+            self.collect(with_catalog=False, dies_after=None, meanwhile={})
 
     def _deleted(self) -> list[Taken]:
         return [one for one in self.snapshots if one.deleted is not None and not one.is_released]
@@ -281,8 +290,6 @@ class Collections(RuleBasedStateMachine):
     def what_is_at_work_has_all_it_builds_on(self) -> None:
         for one in self.running:
             pin = pins.find(self.store, self.keys, pins.id_of(one.taken.id, one.taken.attempt))
-            if one.taken.is_published or one.taken.is_closed:
-                continue
             if roots.look(self.store, self.keys, one.taken.id) is not None:
                 continue
             assert pin is not None, "the pin of an attempt at work is gone"

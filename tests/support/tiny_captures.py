@@ -30,7 +30,7 @@ class Taken:
     attempt: int = 0
     parts: list[Stored] = field(default_factory=list)
     is_published: bool = False
-    is_closed: bool = False
+    is_given_up: bool = False
     deleted: datetime | None = None
     is_released: bool = False
 
@@ -106,10 +106,13 @@ def attempt(
     stored = store_manifest(store, keys, packs)
     yield
     below = list(reach.reached(store, keys, stored))
+    is_at_work = number == taken.attempt and not taken.is_given_up
     if any(store.size(key) != size for key, size in below):
+        assert not is_at_work, "something that an attempt at work has stored is gone"
         return  # as `publish` refuses it
     yield  # a zombie sleeps here for as long as it likes
     if roots.publish(store, keys, root_of(taken.id, stored), []) is None:
+        assert taken.is_given_up, "an attempt at work was kept from publishing"
         return
     taken.is_published = True
     yield
