@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format lock bench-growth bench-proportion
+.PHONY: demo test check format lock soak-collection bench-growth bench-proportion
 
 # uv when present (fast), else the standard library's venv and pip: both install exactly the lock file.
 $(VENV)/.ready: requirements-dev.lock pyproject.toml
@@ -22,6 +22,11 @@ demo: $(VENV)/.ready
 
 test: $(VENV)/.ready
 	@$(BIN)/pytest -n 2 --dist loadfile
+
+# The model of collection, at length; the suite runs a short piece of it. COLLECTION_SEED repeats a run.
+soak-collection: $(VENV)/.ready
+	@COLLECTION_EXAMPLES=$(or $(COLLECTION_EXAMPLES),5000) COLLECTION_STEPS=$(or $(COLLECTION_STEPS),80) \
+	  $(BIN)/pytest -n 0 -q -s --timeout 0 tests/property/test_collection_model.py
 
 # What only the benchmarks need: plots.
 $(VENV)/.bench: requirements-bench.lock $(VENV)/.ready

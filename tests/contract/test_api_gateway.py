@@ -243,6 +243,7 @@ def test_the_openapi_document_names_every_operation_and_no_422(service: Service)
     operations = [operation for methods in document["paths"].values() for operation in methods.values()]
     assert {operation["operationId"] for operation in operations} == {
         "CancelSnapshot",
+        "CollectCluster",
         "CreateCluster",
         "CreateSnapshot",
         "DeleteCluster",
@@ -252,8 +253,10 @@ def test_the_openapi_document_names_every_operation_and_no_422(service: Service)
         "ListClusters",
         "ListSnapshotDetails",
         "ListSnapshots",
+        "ListTrash",
         "RestartCluster",
         "RestoreCluster",
+        "UndeleteSnapshot",
     }
     assert not any("422" in operation["responses"] for operation in operations)
     assert all("503" in operation["responses"] for operation in operations)

@@ -22,7 +22,7 @@ from stillhouse.catalog.sealing import Sealer
 from stillhouse.clock import SystemClock
 from stillhouse.config import Settings
 from stillhouse.control.access_keys import create_access_key
-from stillhouse.control.context import Control
+from stillhouse.control.context import Control, Vault
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Engine, Node, Role
 from stillhouse.domain.ids import new_uuid
 from stillhouse.durable.flows import Flows
@@ -179,7 +179,7 @@ class Service:
 
 
 @contextmanager
-def serving_service(data: Path) -> Iterator[Service]:
+def serving_service(data: Path, vault: Vault | None = None) -> Iterator[Service]:
     log.configure("INFO")
     database = Database.in_directory(data)
     database.migrate()
@@ -194,6 +194,7 @@ def serving_service(data: Path) -> Iterator[Service]:
         sealer=Sealer.in_directory(data),
         clock=SystemClock(),
         settings=Settings(data=data),
+        vault=vault,
     )
     shutting_down = threading.Event()
     key = create_access_key(control, PROJECT)
