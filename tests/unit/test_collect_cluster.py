@@ -27,6 +27,7 @@ from stillhouse.errors import (
     StateForbids,
 )
 from stillhouse.node.jobs import Repository
+from stillhouse.node.process import Done
 from stillhouse.repository import identity, layout, pins, reach, roots
 from stillhouse.repository.container import Type
 from stillhouse.repository.keys import ClusterKeys, Kek, create_or_open
@@ -145,7 +146,7 @@ class InThisProcess:
             def check(self) -> None: ...
             def tell(self, event: object) -> None: ...
 
-        return collect_cluster.Done(self._work(self._task, Silent()))
+        return Done(self._work(self._task, Silent()))
 
     def end(self) -> None: ...
 
@@ -178,9 +179,8 @@ def test_a_snapshot_comes_back_from_the_trash(bed: Bed) -> None:
     assert not bed.is_marked(snapshot)
     assert [one.id for one in list_snapshots(bed.control, PROJECT)] == [snapshot]
     assert list_trash(bed.control, PROJECT) == []
-    assert enqueued(bed.control)[-1] == ("delete_snapshot", snapshot), (
-        "in case the deletion's own flow is late"
-    )
+    flows = enqueued(bed.control)
+    assert flows.count(("delete_snapshot", snapshot)) == 2, "once more: the deletion's own may be late"
     bed.clock.time += 30 * DAY
     bed.collect()
     assert roots.read(bed.store, bed.keys, snapshot) is not None
@@ -374,7 +374,7 @@ def test_two_collections_of_a_cluster_exclude_each_other(bed: Bed) -> None:
 
 def test_a_person_may_ask_for_one(bed: Bed) -> None:
     collect_cluster.request_collection(bed.control, PROJECT, bed.cluster)
-    assert enqueued(bed.control)[-1][0] == "collect_cluster"
+    assert "collect_cluster" in dict(enqueued(bed.control))
     with pytest.raises(ClusterUnknown):
         collect_cluster.request_collection(bed.control, OTHER_PROJECT, bed.cluster)
 

@@ -20,7 +20,7 @@ from stillhouse.storage.now import store_time
 from stillhouse.storage.store import StoredObject
 from support.late_store import Died, LateStore
 from support.requests_bed import HandClock
-from support.tiny_captures import publish_one, store_manifest, store_pack
+from support.tiny_captures import Taken, attempt, publish_one, read_whole, store_manifest, store_pack
 
 DAY = timedelta(days=1)
 RULES = Rules(grace=7 * DAY, trash=7 * DAY)
@@ -105,6 +105,19 @@ def test_a_purge_reads_its_mark_again(store: LateStore, keys: ClusterKeys) -> No
     assert roots.read(store, keys, snapshot) is not None
 
 
+def test_what_was_brought_back_keeps_all_it_reaches_though_a_listing_still_shows_its_mark(
+    store: LateStore, keys: ClusterKeys, collector: Collector
+) -> None:
+    snapshot, _ = publish_one(store, keys)
+    roots.mark_trash(store, keys, snapshot, "now")
+    store.now += 8 * DAY
+    store.lags = {"trash": 900 * DAY}
+    roots.unmark_trash(store, str(keys.cluster), snapshot)
+    done = collector.collect()
+    assert (done.purged, done.marked, done.deleted) == ([], 0, 0)
+    assert roots.read(store, keys, snapshot) is not None
+
+
 def test_bases_and_young_objects_of_a_live_pin_stay(
     store: LateStore, keys: ClusterKeys, collector: Collector
 ) -> None:
@@ -132,6 +145,29 @@ def test_a_capture_that_nobody_goes_on_with_is_closed_before_its_objects_go(
     store.now += 8 * DAY
     collector.collect()
     assert content(store) == []
+
+
+def test_a_zombie_that_may_still_win_finds_all_it_names(
+    store: LateStore, keys: ClusterKeys, collector: Collector
+) -> None:
+    """It sleeps between its last check and the root; its snapshot's second attempt takes weeks."""
+    taken = Taken()
+    zombie = attempt(store, keys, taken, [], store_time(store, HandClock()), 1)
+    for _ in range(5):
+        next(zombie)
+    store.now += DAY
+    second = attempt(store, keys, taken, [], store_time(store, HandClock()), 1)
+    next(second)
+    for _ in range(4):
+        store.now += 8 * DAY
+        pin = pins.find(store, keys, pins.id_of(taken.id, 2))
+        assert pin is not None
+        pins.put(store, keys, pin, store.now)
+        collector.collect()
+    assert list(zombie) == [None]
+    root = roots.read(store, keys, taken.id)
+    assert root is not None
+    read_whole(store, keys, root)
 
 
 def spoil_root(store: LateStore, keys: ClusterKeys) -> str:
