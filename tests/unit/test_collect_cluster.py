@@ -96,7 +96,7 @@ class Bed:
         return self.store.size(layout.trash(self.cluster, snapshot)) is not None
 
     def begin(self) -> str:
-        (started,) = collect_cluster.start_due_collections(self.control, self.clock.now())
+        (started,) = collect_cluster.start_due_collections(self.place, self.clock.now())
         assert started == self.cluster
         with self.control.database.reading() as reading:
             operation = operations.active(reading, self.cluster)
@@ -306,7 +306,7 @@ def test_a_deleted_cluster_is_collected_to_the_last_key_and_then_left_alone(bed:
     assert outcomes == [operations.DONE, operations.DONE, operations.EMPTIED]
     assert bed.objects() == set()
     bed.clock.time += 30 * DAY
-    assert collect_cluster.start_due_collections(bed.control, bed.clock.now()) == []
+    assert collect_cluster.start_due_collections(bed.place, bed.clock.now()) == []
 
 
 def test_a_kept_snapshot_of_a_deleted_cluster_keeps_its_keys(bed: Bed) -> None:
@@ -344,7 +344,7 @@ def test_a_collection_gives_way_to_any_request(bed: Bed, request_: Callable[[Bed
     assert bed.outcome() == operations.YIELDED
     with bed.control.database.reading() as reading:
         assert not operations.is_active(reading, operation)
-    assert collect_cluster.start_due_collections(bed.control, bed.clock.now()) == [], "the cluster is held"
+    assert collect_cluster.start_due_collections(bed.place, bed.clock.now()) == [], "the cluster is held"
 
 
 def test_a_collection_that_gave_way_ends_without_a_word(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -390,31 +390,30 @@ def test_a_draft_touches_nothing_and_tells_what_would_be(bed: Bed) -> None:
 
 
 def test_a_cluster_is_collected_once_in_the_time_set(bed: Bed) -> None:
-    control = bed.control
-    assert collect_cluster.start_due_collections(control, bed.clock.now()) == [], "nothing of it is stored"
+    assert collect_cluster.start_due_collections(bed.place, bed.clock.now()) == [], "nothing of it is stored"
     bed.snapshot()
     bed.collect()
-    assert collect_cluster.start_due_collections(control, bed.clock.now() + DAY * 0.9) == []
-    assert collect_cluster.start_due_collections(control, bed.clock.now() + DAY * 1.1) == [bed.cluster]
-    assert collect_cluster.start_due_collections(control, bed.clock.now() + DAY * 1.2) == []
+    assert collect_cluster.start_due_collections(bed.place, bed.clock.now() + DAY * 0.9) == []
+    assert collect_cluster.start_due_collections(bed.place, bed.clock.now() + DAY * 1.1) == [bed.cluster]
+    assert collect_cluster.start_due_collections(bed.place, bed.clock.now() + DAY * 1.2) == []
 
 
 def test_only_a_few_clusters_are_collected_at_once_the_longest_waiting_first(bed: Bed) -> None:
     made = [bed.cluster, *(available_cluster(bed.control, f"more-{number}") for number in range(3))]
     for cluster in made:
         request_snapshot(bed.control, PROJECT, name=f"of-{cluster[:8]}", cluster_id=cluster)
-    assert collect_cluster.start_due_collections(bed.control, bed.clock.now()) == [], "all are being captured"
+    assert collect_cluster.start_due_collections(bed.place, bed.clock.now()) == [], "all are being captured"
     for cluster in made:
         end_operation(bed.control, cluster, ClusterStatus.AVAILABLE)
-    first = collect_cluster.start_due_collections(bed.control, bed.clock.now())
+    first = collect_cluster.start_due_collections(bed.place, bed.clock.now())
     assert len(first) == 2
-    assert collect_cluster.start_due_collections(bed.control, bed.clock.now()) == []
+    assert collect_cluster.start_due_collections(bed.place, bed.clock.now()) == []
     with bed.control.database.transaction() as transaction:
         for cluster in first:
             operation = operations.active(transaction, cluster)
             assert operation is not None
             operations.end(transaction, operation.id, bed.clock.now(), operations.DONE)
-    assert set(collect_cluster.start_due_collections(bed.control, bed.clock.now())) == set(made) - set(first)
+    assert set(collect_cluster.start_due_collections(bed.place, bed.clock.now())) == set(made) - set(first)
 
 
 def test_a_root_that_is_gone_fails_the_collection_and_is_recorded(bed: Bed) -> None:

@@ -265,6 +265,8 @@ def test_what_is_not_wholly_understood_stops_it_and_is_named(
     store: LateStore, keys: ClusterKeys, collector: Collector, damage: Callable[[LateStore, ClusterKeys], str]
 ) -> None:
     store_pack(store, keys)
+    deleted, _ = publish_one(store, keys)
+    roots.mark_trash(store, keys, deleted, "now")
     collector.collect()
     store.now += 8 * DAY
     named = damage(store, keys)
@@ -274,6 +276,18 @@ def test_what_is_not_wholly_understood_stops_it_and_is_named(
         with pytest.raises(RepositoryDamaged, match=named):
             act()
     assert store.objects == before
+
+
+def test_names_of_another_form_are_left_alone(
+    store: LateStore, keys: ClusterKeys, collector: Collector
+) -> None:
+    strange = [f"c/{keys.cluster}/{folder}/strange" for folder in ("packs", "pins", "marks", "roots", "new")]
+    for key in strange:
+        store.put(key, [b"?"])
+    for _ in range(3):
+        collector.collect()
+        store.now += 8 * DAY
+    assert all(store.get(key) == b"?" for key in strange)
 
 
 def test_a_snapshot_that_the_catalog_calls_usable_must_have_its_root(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from stillhouse.catalog.database import Transaction, violates
@@ -93,10 +93,20 @@ def is_active(transaction: Transaction, operation_id: str) -> bool:
 
 def collections(transaction: Transaction) -> dict[str, tuple[datetime | None, str]]:
     """When each cluster's last collection ended (None: it has not) and its outcome, by the cluster's id."""
+    of_collections = operations.c.kind == Task.COLLECTING
+    last = (
+        select(operations.c.cluster_id, func.max(operations.c.started).label("started"))
+        .where(of_collections)
+        .group_by(operations.c.cluster_id)
+        .subquery()
+    )
     query = (
         select(operations.c.cluster_id, operations.c.ended, operations.c.outcome)
-        .where(operations.c.kind == Task.COLLECTING)
-        .order_by(operations.c.started)
+        .join(
+            last,
+            (last.c.cluster_id == operations.c.cluster_id) & (last.c.started == operations.c.started),
+        )
+        .where(of_collections)
     )
     return {row.cluster_id: (row.ended, row.outcome) for row in transaction.execute(query)}
 

@@ -36,11 +36,12 @@ _POLL_SECONDS = 0.2
 _AT_ONCE = 2  # of all clusters: it is work for quiet hours
 
 
-def start_due_collections(control: Control, now: datetime) -> list[str]:
+def start_due_collections(place: Workplace, now: datetime) -> list[str]:
     """Begin the collections whose time has come, a few at a time; the ids of their clusters.
 
     To be called every few seconds. Whom another operation holds is left for the next time.
     """
+    control = place.control
     started: list[str] = []
     with control.database.transaction() as transaction:
         last = operations.collections(transaction)

@@ -9,6 +9,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cached_property
 
 QUIET = timedelta(hours=1)
 """A pin put longer ago than this is of work that has ended, or that somebody has to end."""
@@ -78,7 +79,7 @@ class Look:
     pins: Sequence[SeenPin]
     since: Mapping[str, datetime]
 
-    @property
+    @cached_property
     def trashed(self) -> dict[str, datetime]:
         """Snapshots with a trash mark, and its time."""
         return {
@@ -156,15 +157,15 @@ def plan(look: Look, rules: Rules, reached: Mapping[str, str]) -> Iterator[Item]
         yield Item(one.key, one.size, verdict, why)
 
 
+def kind_of(key: str) -> str:
+    """The folder of a key whose whole form is known; empty for any other."""
+    match = _KEY.fullmatch(key)
+    return "" if match is None else match["kind"] or match["of"] or match["keys"]
+
+
 def is_content(key: str) -> bool:
     """Whether it is of the objects that go when nothing reaches them."""
-    match = _KEY.fullmatch(key)
-    return match is not None and match["kind"] in _CONTENT
-
-
-def is_root(key: str) -> bool:
-    match = _KEY.fullmatch(key)
-    return match is not None and match["of"] == "roots"
+    return kind_of(key) in _CONTENT
 
 
 def removal_order(key: str) -> int:

@@ -84,20 +84,23 @@ class Collector:
         Raises RepositoryDamaged, naming it, for any root, pin, manifest or mark that is not wholly understood.
         """
         found = self._look()
-        return found.look, self._plan(found, self.rules)
+        reached = self._reached(found, self.rules, {})
+        return found.look, collection.plan(found.look, self.rules, reached)
 
     def collect(self) -> Collected:
-        """Raises as `draft` does, before anything is removed."""
+        """Raises as `draft` does, before anything is purged or removed."""
         done = Collected()
         found = self._look()
+        reached = self._reached(found, self.rules, {})
         closed, done.purged = self._close(found), self._purge(found)
         if closed or done.purged:
             found = self._look()
         # Whatever still has a root now keeps what it reaches: it was brought back, or listed late.
         rules = replace(self.rules, released=frozenset())
+        reached = self._reached(found, rules, reached)
         removed: list[Item] = []
         unreachable: list[str] = []
-        for item in self._plan(found, rules):
+        for item in collection.plan(found.look, rules, reached):
             done.count(item)
             if item.verdict is Verdict.DELETE:
                 removed.append(item)
@@ -149,6 +152,8 @@ class Collector:
         bases: dict[str, list[Stored]] = {}
         for one in self.store.list(layout.pins_of(self.cluster)):
             key = one.key.removeprefix(layout.all_of(self.cluster))
+            if collection.kind_of(key) != "pins":
+                continue
             pin = pins.find(self.store, self.keys, key.removeprefix("pins/"))
             if pin is not None:
                 seen.append(SeenPin(key, pin.work, pin.snapshot, pin.attempt, pin.started, one.modified))
@@ -157,7 +162,7 @@ class Collector:
 
     def _since(self, objects: list[Listed]) -> dict[str, datetime]:
         """What the newest mark says; one that is gone was listed late, and another has taken its place."""
-        listed = [one for one in objects if one.key.startswith("marks/")]
+        listed = [one for one in objects if collection.kind_of(one.key) == "marks"]
         for mark in sorted(listed, key=lambda one: (one.modified, one.key), reverse=True):
             key = layout.all_of(self.cluster) + mark.key
             try:
@@ -168,11 +173,11 @@ class Collector:
                 continue
         return {}
 
-    def _plan(self, found: Found, rules: Rules) -> Iterator[Item]:
-        return collection.plan(found.look, rules, self._reached(found, rules))
+    def _reached(self, found: Found, rules: Rules, reached: dict[str, str]) -> dict[str, str]:
+        """What roots and live pins reach, and who does. Many snapshots name one object: the first is told.
 
-    def _reached(self, found: Found, rules: Rules) -> dict[str, str]:
-        """What roots and live pins reach, and who does. Many snapshots name one object: the first is told."""
+        `reached` is of an earlier look, and added to: what it has is not read again.
+        """
         look = found.look
         purged = frozenset(collection.to_purge(look, rules))
         holders = [
@@ -181,7 +186,6 @@ class Collector:
             if snapshot not in purged
         ] + [(f"pinned by the {pin}", found.bases[pin.key]) for pin in collection.live_pins(look, rules)]
         folder = layout.all_of(self.cluster)
-        reached: dict[str, str] = {}
         for number, (who, stored) in enumerate(holders):
             self.go_on(number, len(holders))
             for manifest in stored:
@@ -258,4 +262,4 @@ def is_empty(store: ObjectStore, cluster: str) -> bool:
 
 
 def _ids(keys: Iterable[str]) -> set[str]:
-    return {key.removeprefix("roots/") for key in keys if collection.is_root(key)}
+    return {key.removeprefix("roots/") for key in keys if collection.kind_of(key) == "roots"}
