@@ -20,7 +20,7 @@ def list_trash(transaction: Transaction, project: str) -> list[Snapshot]:
         snapshots.c.deleted.is_not(None),
         snapshots.c.id.not_in(select(purges.c.snapshot_id)),
     )
-    return sorted(found, key=lambda one: (one.deleted is not None and one.deleted, one.id), reverse=True)
+    return sorted(found, key=lambda one: (one.deleted or one.updated, one.id), reverse=True)
 
 
 def trash_of(transaction: Transaction, cluster_id: str) -> list[Snapshot]:
