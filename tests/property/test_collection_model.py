@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -33,7 +34,7 @@ from stillhouse.storage.now import store_time
 from support.late_store import Died, LateStore
 from support.tiny_captures import Taken, attempt, read_whole
 
-EXAMPLES = int(os.environ.get("COLLECTION_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("COLLECTION_EXAMPLES", "60"))
 STEPS = int(os.environ.get("COLLECTION_STEPS", "40"))
 SEED = int(os.environ.get("COLLECTION_SEED", random.SystemRandom().randrange(2**32)))
 
@@ -81,6 +82,11 @@ class Collections(RuleBasedStateMachine):
         self.snapshots: list[Taken] = []
         self.running: list[Running] = []
         self.zombies: list[Running] = []
+
+    @initialize(luck=st.integers(0, 2**16))
+    def cast(self, luck: int) -> None:
+        """By how much each object's time is off, and each listing late."""
+        self.store.draws = random.Random(luck)
 
     # -- what happens ------------------------------------------------------------------------------------------
 
