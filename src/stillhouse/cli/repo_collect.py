@@ -104,7 +104,7 @@ def _draft(collector: "Collector", as_json: bool) -> dict[str, Any]:
         command.say(f"cluster {collector.cluster}")
         for item in items:
             command.say(f"  {item.verdict:<6}  {item.key}  {_size(item.size)}  {item.why}")
-        _say_what("would be", summary(items))
+        _say_what("would be ", summary(items))
     return {
         "now": look.now.isoformat(),
         "objects": [asdict(item) for item in items],
@@ -117,20 +117,20 @@ def _collect(collector: "Collector", as_json: bool) -> dict[str, Any]:
         done = shown.collect()
     if not as_json:
         command.say(f"cluster {collector.cluster}")
-        _say_what("were", done)
+        _say_what("", done)
     return asdict(done)
 
 
-def _say_what(verb: str, done: "Collected") -> None:
+def _say_what(mood: str, done: "Collected") -> None:
     numbers: list[tuple[str, int, int]] = [
         ("kept", done.kept, done.kept_bytes),
         ("marked as unreachable", done.marked, done.marked_bytes),
         ("deleted", done.deleted, done.deleted_bytes),
     ]
     for snapshot in done.purged:
-        command.say(f"  snapshot {snapshot} {verb} purged".replace("were", "was"))
+        command.say(f"  snapshot {snapshot} {mood}purged")
     for what, count, size in numbers:
-        command.say(f"  {count} objects ({_size(size)}) {verb} {what}")
+        command.say(f"  {count} objects ({_size(size)}) {mood}{what}")
     if done.stopped_by:
         command.say(f"  ended early: {done.stopped_by} appeared meanwhile; collect again")
 
