@@ -107,13 +107,17 @@ def attempt(
     stored = store_manifest(store, keys, packs)
     yield
     below = list(reach.reached(store, keys, stored))
-    is_at_work = number == taken.attempt and not taken.is_given_up
+
+    def is_at_work() -> bool:
+        """Not a zombie: nobody has ended the snapshot, nor begun it again, nor published it."""
+        return number == taken.attempt and not taken.is_given_up and not taken.is_published
+
     if any(store.size(key) != size for key, size in below):
-        assert not is_at_work, "something that an attempt at work has stored is gone"
+        assert not is_at_work(), "something that an attempt at work has stored is gone"
         return  # as `publish` refuses it
     yield  # a zombie sleeps here for as long as it likes
     if roots.publish(store, keys, root_of(taken.id, stored), []) is None:
-        assert taken.is_given_up, "an attempt at work was kept from publishing"
+        assert not is_at_work(), "an attempt at work was kept from publishing"
         return
     taken.is_published = True
     yield
