@@ -1,6 +1,6 @@
 """What of one cluster's repository goes, what stays, and why: pure. All times are the object store's own.
 
-An object goes only if nothing reaches it now and nothing did at a mark one grace ago (docs/format.md, section 10).
+An object goes only if nothing reaches it now and nothing did at a mark one grace ago (docs/format.md, section 12).
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Carries a collection out: looks, purges, marks, deletes (docs/format.md, section 10). Bytes only.
+"""Carries a collection out: looks, purges, marks, deletes (docs/format.md, section 12). Bytes only.
 
 Between any two calls to the store it may be killed: the next one begins again by looking.
 """
