@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format lock api-docs fuzz-api fuzz-openapi soak-damage bench bench-growth bench-proportion bench-witness
+.PHONY: demo test check format lock api-docs fuzz-api fuzz-openapi soak-collection soak-damage bench bench-growth bench-proportion bench-witness
 
 # uv when present (fast), else the standard library's venv and pip: both install exactly the lock file.
 $(VENV)/.ready: requirements-dev.lock pyproject.toml
@@ -26,6 +26,11 @@ test: $(VENV)/.ready
 # Of what `make test` tries a freshly seeded few: a thousand damages of repositories. SEED=... brings the same ones again.
 soak-damage: $(VENV)/.ready
 	@DAMAGES=$${DAMAGES:-1000} $(BIN)/pytest -n 0 -q tests/property/test_seeded_damage.py
+
+# The model of collection, at length; the suite runs a short piece of it. COLLECTION_SEED repeats a run.
+soak-collection: $(VENV)/.ready
+	@COLLECTION_EXAMPLES=$(or $(COLLECTION_EXAMPLES),5000) COLLECTION_STEPS=$(or $(COLLECTION_STEPS),80) \
+	  $(BIN)/pytest -n 0 -q -s --timeout 0 tests/property/test_collection_model.py
 
 # What only the benchmarks need: plots.
 $(VENV)/.bench: requirements-bench.lock $(VENV)/.ready

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from stillhouse.control import (
     automated,
     capture_node,
     cluster_flows,
+    collect_cluster,
     copy_snapshot,
     create_snapshot,
     proofs,
@@ -25,7 +26,7 @@ from stillhouse.control import (
     restore_cluster,
     scrub_cluster,
 )
-from stillhouse.control.context import Control
+from stillhouse.control.context import Control, Vault
 from stillhouse.control.rebuild_catalog import Rebuilt, is_written, rows_of, write
 from stillhouse.control.timetable import Timetable
 from stillhouse.control.workplace import Workplace, reap
@@ -54,12 +55,14 @@ _FLOWS = {
     "copy_snapshot": copy_snapshot.copy_snapshot,
     "scrub_cluster": scrub_cluster.scrub_cluster,
     "prove_snapshot": prove_snapshot.prove_snapshot,
+    "collect_cluster": collect_cluster.collect_cluster,
 }
 
 # What the service's timer asks for, in this order.
 _DUTIES = {
     "automated snapshots": automated.start_due_snapshots,
     "retention": automated.start_due_retention,
+    "collections": collect_cluster.start_due_collections,
     "scrubs": scrub_cluster.start_due_scrubs,
     "proofs": proofs.start_due_proofs,
 }
@@ -102,6 +105,7 @@ def open_service(settings: Settings) -> Iterator[Service]:
         stack.enter_context(lock_data_directory(settings.data))
         control = stack.enter_context(open_control(settings))
         place = _open_workplace(control)
+        control = place.control
         for name, flow in _FLOWS.items():
             control.flows.register(name, partial(flow, place))
         _adopt(place)
@@ -131,7 +135,9 @@ def _open_workplace(control: Control) -> Workplace:
     identity.check(store, repository_id)
     # Slots on a warehouse that others use as well carry the installation's name.
     installation = _remembered(settings.data / "installation", lambda: secrets.token_hex(4))
-    return Workplace(control, site, store, Repository(location, repository_id, kek), installation)
+    repository = Repository(location, repository_id, kek)
+    control = replace(control, vault=Vault(store, repository))
+    return Workplace(control, site, store, repository, installation)
 
 
 def rebuild_catalog(settings: Settings, bucket: ObjectStore, kek: Kek, projects: Sequence[str]) -> Rebuilt:

@@ -21,6 +21,8 @@ class Settings(BaseSettings):
     `scrub_max_age_days`: a pack that nobody has read whole for longer is overdue, and snapshots say so.
     `scrub_rate_bytes`: how fast packs are read whole in the background, per second; 0 = not at all.
     `fingerprint_seconds`: how long, per node, tables' fingerprints are read at a snapshot's cut; 0 = none are.
+    `trash_days`: so long can a deleted snapshot be brought back. `collect_every_hours`: how often a cluster's part of
+    the repository is collected; what nothing needs goes when it was found so twice, `collect_grace_hours` apart.
     `kek_file` holds the key-encryption key; unset = `<data>/kek`. Lose it and every snapshot is lost.
     """
 
@@ -46,4 +48,6 @@ class Settings(BaseSettings):
     free_gb_per_node: int = 200
     scrub_max_age_days: int = 90
     scrub_rate_bytes: int = 10 * 2**20
+    collect_every_hours: float = 24
+    collect_grace_hours: float = 24
     log_level: str = "INFO"

@@ -14,7 +14,7 @@ from blake3 import blake3
 from stillhouse.clock import SystemClock
 from stillhouse.domain.cluster import Node, Role
 from stillhouse.node.restore import RestoreTask, restore
-from stillhouse.repository import roots
+from stillhouse.repository import marks, pins, roots
 from stillhouse.repository.copy import End, copy_snapshots
 from stillhouse.repository.inventory import server_versions, take_inventory
 from stillhouse.repository.keys import ClusterKeys, Kek, open_keys
@@ -194,3 +194,33 @@ def test_the_inventory_of_it_knows_the_trash_and_the_tombstone(store: LocalStore
 def test_both_generations_of_keys_are_in_use(keys: ClusterKeys) -> None:
     generations = {path.read_bytes()[12] for path in (GOLDEN / "objects" / "c" / CLUSTER / "packs").iterdir()}
     assert generations == set(keys.generations) == {1, 2}
+
+
+def test_a_pin_and_a_mark_are_read_by_both(tmp_path: Path) -> None:
+    home = tmp_path / "objects"
+    shutil.copytree(REPOSITORIES / "v1-collection" / "objects", home)
+    by_document = repository_reader.Repository(home, KEK, CLUSTER)
+    store = LocalStore(home, SystemClock())
+    keys = open_keys(store, Kek(KEK), CLUSTER)
+    (pin_file,), (mark_file,) = (
+        list((home / "c" / CLUSTER / folder).iterdir()) for folder in ("pins", "marks")
+    )
+    pinned, unreachable = "2026-01-03T04:05:06+00:00", [f"packs/{'0' * 32}", f"maps/{'1' * 32}"]
+    base = {"node": "cn", "manifest": "0" * 32, "size": 1234, "hash": "ab" * 32}
+    assert by_document.sealed(f"pins/{pin_file.name}") == {
+        "work": "capture",
+        "snapshot": SNAPSHOT,
+        "attempt": 2,
+        "bases": [base],
+        "started": pinned,
+        "heartbeat": "2026-01-03T04:06:06+00:00",
+    }
+    assert by_document.mark(f"marks/{mark_file.name}") == [
+        {"key": unreachable[0], "since": None},
+        {"key": unreachable[1], "since": pinned},
+    ]
+    pin = pins.find(store, keys, pin_file.name)
+    assert pin is not None and pin.started.isoformat() == pinned
+    assert pin.bases == (pins.PinnedBase("cn", Stored("0" * 32, 1234, "ab" * 32)),)
+    mark = marks.read(store, keys, f"c/{CLUSTER}/marks/{mark_file.name}")
+    assert list(mark) == [(unreachable[0], None), (unreachable[1], pin.started)]

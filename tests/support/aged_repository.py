@@ -25,7 +25,7 @@ import numpy as np
 from stillhouse.domain.care import Care
 from stillhouse.domain.choice import Changed
 from stillhouse.domain.ids import new_hex, new_uuid
-from stillhouse.node import copying, packing, shelf
+from stillhouse.node import copying, pack_writer, packing, shelf
 from stillhouse.node.base import Base, Source
 from stillhouse.node.copying import Copy
 from stillhouse.node.pack_writer import PackWriter
@@ -84,7 +84,7 @@ def _small(draw: random.Random) -> Iterator[None]:
     """Frames, packs and maps of a few pages; ids and keys by the seed, and work in one order, so they come again."""
     with (
         patch.object(packing, "MAX_FRAME", _FRAME_PAGES * PAGE),
-        patch.object(packing, "PACK_FRAMES", _PACK_FRAMES),
+        patch.object(pack_writer, "PACK_FRAMES", _PACK_FRAMES),
         patch.object(shelf, "_MAP_BYTES", _MAP_BYTES),
         patch.object(copying, "ThreadPoolExecutor", _AtOnce),
         patch.object(os, "urandom", draw.randbytes),

@@ -24,7 +24,7 @@ from stillhouse.clock import SystemClock
 from stillhouse.config import Settings
 from stillhouse.control.access_keys import create_access_key
 from stillhouse.control.automated import start_due_snapshots
-from stillhouse.control.context import Control
+from stillhouse.control.context import Control, Vault
 from stillhouse.control.policies import Strategy, set_policies
 from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Engine, Node, Role
@@ -49,6 +49,7 @@ FLOWS = (
     "delete_snapshot",
     "copy_snapshot",
     "prove_snapshot",
+    "collect_cluster",
 )
 
 
@@ -206,7 +207,7 @@ def app_of(service: Service) -> ASGIApp:
 
 
 @contextmanager
-def serving_service(data: Path) -> Iterator[Service]:
+def serving_service(data: Path, vault: Vault | None = None) -> Iterator[Service]:
     log.configure("INFO")
     database = Database.in_directory(data)
     database.migrate()
@@ -221,6 +222,7 @@ def serving_service(data: Path) -> Iterator[Service]:
         sealer=Sealer.in_directory(data),
         clock=SystemClock(),
         settings=Settings(data=data),
+        vault=vault,
     )
     shutting_down = threading.Event()
     key = create_access_key(control, PROJECT)

@@ -20,7 +20,15 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.keywrap import aes_key_unwrap
 
 HOLE = 0xFFFFFFFF
-TYPES = {"packs": (1,), "maps": (2,), "manifests": (3,), "roots": (4, 5), "trash": (6,), "pins": (7,)}
+TYPES = {
+    "packs": (1,),
+    "maps": (2,),
+    "manifests": (3,),
+    "roots": (4, 5),
+    "trash": (6,),
+    "pins": (7,),
+    "marks": (8,),
+}
 
 Line = dict[str, Any]
 
@@ -84,6 +92,12 @@ class Repository:
     def sealed(self, key: str) -> Line:
         """The one JSON object of a tombstone, trash mark or pin."""
         return _fields(self._open(key).body())
+
+    def mark(self, key: str) -> list[Line]:
+        """Section 6: what a collection found unreachable, line by line."""
+        text = self._open(key).body()
+        assert text.endswith(b"\n")
+        return [_fields(line) for line in text.split(b"\n")[:-1]]
 
     def node(self, named: Line) -> Node:
         """Section 8, step 2 to 4: all that the manifest which a root names holds."""

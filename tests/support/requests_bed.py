@@ -29,6 +29,7 @@ FLOWS = (
     "delete_snapshot",
     "copy_snapshot",
     "prove_snapshot",
+    "collect_cluster",
     "delete_cluster",
     "restart_cluster",
     "start_cluster",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stillhouse.catalog import captures, clusters, operations, snapshots
+from stillhouse.catalog import captures, clusters, operations, snapshots, trash
 from stillhouse.catalog.captures import CaptureState
 from stillhouse.control.clusters import ClusterRequest, request_cluster
 from stillhouse.control.context import Control
@@ -218,7 +218,9 @@ def test_a_cut_comes_back_whole_and_one_made_again_replaces_it(control: Control,
         assert captures.read_cut(transaction, snapshot_id, 1) == again
 
 
-def test_the_trash_lists_by_age_and_forgetting_leaves_nothing(control: Control, snapshot_id: str) -> None:
+def test_the_trash_is_released_by_age_and_forgetting_leaves_nothing(
+    control: Control, snapshot_id: str
+) -> None:
     with control.database.transaction() as transaction:
         attempt = captures.begin_attempt(transaction, snapshot_id, ["cn"], NOW)
         cut = Cut(points=(RestorePoint("cn", "p", 1, 1),), pause_seconds=0, tries=1)
@@ -230,8 +232,13 @@ def test_the_trash_lists_by_age_and_forgetting_leaves_nothing(control: Control, 
     delete_snapshot(control, PROJECT, snapshot_id)
     moment = control.clock.now()
     with control.database.transaction() as transaction:
-        assert snapshots.trashed_before(transaction, moment - timedelta(days=1)) == []
-        assert [found.id for found in snapshots.trashed_before(transaction, moment)] == [snapshot_id]
-        snapshots.forget_snapshot(transaction, snapshot_id)
+        cluster_id = snapshots.read_snapshot(transaction, snapshot_id).cluster_id
+        trash.release(transaction, cluster_id, moment - timedelta(days=1), moment)
+        assert trash.released(transaction, cluster_id) == []
+        trash.release(transaction, cluster_id, moment, moment)
+        trash.release(transaction, cluster_id, moment, moment)
+        assert trash.released(transaction, cluster_id) == [snapshot_id]
+        assert trash.list_trash(transaction, PROJECT) == []
+        trash.forget(transaction, snapshot_id)
         with pytest.raises(SnapshotUnknown):
             snapshots.read_snapshot(transaction, snapshot_id)

@@ -85,6 +85,7 @@ _CODES_OF_OPERATION: dict[tuple[str, type[StillhouseError]], tuple[int, str]] = 
     ("CopySnapshot", NameTaken): (400, "DWS.5039"),
     ("CreateSnapshotPolicy", NameTaken): (400, "DWS.5039"),
     ("DeleteSnapshot", SnapshotUnknown): (400, "DWS.0001"),
+    ("UndeleteSnapshot", NameTaken): (400, "DWS.5039"),
 }
 
 # Texts that must not depend on who raised the error: Terraform matches the first, and none of them

@@ -130,6 +130,10 @@ class DeleteClusterRequest(Request):
     keep_last_manual_snapshot: Annotated[int, Field(ge=0, le=_INT32_MAX)]
 
 
+class CollectClusterRequest(Request):
+    dry_run: bool = False
+
+
 class RestartClusterRequest(Request):
     """Carries nothing; Terraform does not even send it."""
 

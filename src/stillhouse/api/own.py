@@ -1,10 +1,14 @@
 """Operations of our own, for which the DWS API has no call; under a prefix no DWS client uses."""
 
+from fastapi import Response
+
+from stillhouse.api import render
 from stillhouse.api.answers import Nothing
-from stillhouse.api.models import SnapshotId
+from stillhouse.api.models import ClusterId, CollectClusterRequest, SnapshotId
 from stillhouse.api.render import Json
 from stillhouse.api.routing import ControlOf, answers, router
-from stillhouse.control import snapshots
+from stillhouse.control import collect_cluster as collections
+from stillhouse.control import snapshots, trash
 
 routes = router()
 
@@ -17,3 +21,35 @@ routes = router()
 def cancel_snapshot(control: ControlOf, project_id: str, snapshot_id: SnapshotId) -> Json:
     snapshots.request_cancel(control, project_id, snapshot_id)
     return {}
+
+
+@routes.get("/stillhouse/v1/{project_id}/trash", operation_id="ListTrash")
+def list_trash(control: ControlOf, project_id: str) -> Json:
+    found = trash.list_trash(control, project_id)
+    return {"snapshots": [render.trashed_snapshot(one) for one in found], "count": len(found)}
+
+
+@routes.post("/stillhouse/v1/{project_id}/snapshots/{snapshot_id}/undelete", operation_id="UndeleteSnapshot")
+def undelete_snapshot(control: ControlOf, project_id: str, snapshot_id: SnapshotId) -> Json:
+    trash.undelete_snapshot(control, project_id, snapshot_id)
+    return {"snapshot": {"id": snapshot_id}}
+
+
+@routes.post(
+    "/stillhouse/v1/{project_id}/clusters/{cluster_id}/collect",
+    operation_id="CollectCluster",
+    status_code=202,
+)
+def collect_cluster(
+    control: ControlOf,
+    project_id: str,
+    cluster_id: ClusterId,
+    response: Response,
+    body: CollectClusterRequest | None = None,
+) -> Json:
+    """A dry run answers 200 and what a collection would do now, which takes as long as reading all manifests."""
+    if body is None or not body.dry_run:
+        collections.request_collection(control, project_id, cluster_id)
+        return {}
+    response.status_code = 200
+    return {"plan": render.collected(collections.draft_collection(control, project_id, cluster_id))}

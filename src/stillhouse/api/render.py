@@ -3,9 +3,11 @@
 import uuid
 from datetime import UTC, datetime, timedelta
 
+from stillhouse.control.trash import Trashed
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Node, Task
 from stillhouse.domain.proof import Proof, ProofSchedule
 from stillhouse.domain.snapshot import Snapshot
+from stillhouse.repository.collecting import Collected
 
 Json = dict[str, object]
 
@@ -117,6 +119,34 @@ def proof(proof: Proof) -> Json:
 
 def proof_schedule(schedule: ProofSchedule) -> Json:
     return {"every_days": schedule.every_days, "newest_only": schedule.newest_only}
+
+
+def trashed_snapshot(trashed: Trashed) -> Json:
+    """An item of our own ListTrash; `until` is when it can no longer be brought back."""
+    snapshot = trashed.snapshot
+    return {
+        "id": snapshot.id,
+        "name": snapshot.name,
+        "status": snapshot.status.value,
+        "type": snapshot.type.value,
+        "cluster_id": snapshot.cluster_id,
+        "cluster_name": snapshot.cluster_name,
+        "started": _cluster_time(snapshot.started),
+        "deleted": _cluster_time(snapshot.deleted) if snapshot.deleted else "",
+        "until": _cluster_time(trashed.until),
+        "can_be_undeleted": trashed.can_come_back,
+    }
+
+
+def collected(would: Collected) -> Json:
+    """The summary of a plan: numbers of objects and their bytes in the repository."""
+    return {
+        "purged_snapshots": would.purged,
+        "kept": {"objects": would.kept, "bytes": would.kept_bytes},
+        "marked": {"objects": would.marked, "bytes": would.marked_bytes},
+        "deleted": {"objects": would.deleted, "bytes": would.deleted_bytes},
+        "keys_gone": would.keys_gone,
+    }
 
 
 def cluster_in_list(cluster: Cluster) -> Json:

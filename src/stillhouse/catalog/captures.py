@@ -67,6 +67,13 @@ def begin_attempt(transaction: Transaction, snapshot_id: str, nodes: Sequence[st
     return int(attempt)
 
 
+def latest_attempt(transaction: Transaction, snapshot_id: str) -> int:
+    """The number of the attempt begun last; 0 when there was none."""
+    return int(
+        transaction.execute(select(snapshots.c.attempt).where(snapshots.c.id == snapshot_id)).scalar_one()
+    )
+
+
 def abandon(transaction: Transaction, snapshot_id: str, now: datetime) -> None:
     """From here on whoever still works for one of these captures gets AttemptDead."""
     transaction.execute(

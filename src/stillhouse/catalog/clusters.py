@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from stillhouse.catalog import operations
 from stillhouse.catalog.database import Transaction, violates
-from stillhouse.catalog.tables import cluster_name, clusters, nodes
+from stillhouse.catalog.tables import cluster_name, clusters, nodes, snapshots
 from stillhouse.catalog.tables import operations as operation_rows
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Engine, Node, Role, Task
 from stillhouse.errors import ClusterUnknown, NameTaken
@@ -79,6 +79,11 @@ def all_clusters(transaction: Transaction) -> list[Cluster]:
 def known_ids(transaction: Transaction) -> set[str]:
     """Of all there are, deleted ones as well."""
     return set(transaction.execute(select(clusters.c.id)).scalars())
+
+
+def with_snapshots(transaction: Transaction) -> set[str]:
+    """Ids of the clusters, deleted ones as well, that have snapshots in whatever state."""
+    return set(transaction.execute(select(snapshots.c.cluster_id).distinct()).scalars())
 
 
 def lock_cluster(transaction: Transaction, cluster_id: str) -> None:
@@ -163,7 +168,12 @@ def end_operation(
 
 def _with_task() -> Select[Any]:
     """Clusters with the kind and progress of the operation that holds them."""
-    held = (operation_rows.c.cluster_id == clusters.c.id) & operation_rows.c.ended.is_(None)
+    held = (
+        (operation_rows.c.cluster_id == clusters.c.id)
+        & operation_rows.c.ended.is_(None)
+        # A collection gives way to whoever asks, so to nobody it is a task that holds the cluster.
+        & (operation_rows.c.kind != Task.COLLECTING)
+    )
     return select(clusters, operation_rows.c.kind.label("task"), operation_rows.c.progress).select_from(
         clusters.outerjoin(operation_rows, held)
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from stillhouse.catalog.database import Transaction, violates
@@ -18,6 +18,11 @@ from stillhouse.errors import ClusterBusy
 
 DONE = "done"
 FAILED = "failed"
+YIELDED = "yielded"
+"""A collection's outcome: somebody else wanted the cluster."""
+
+EMPTIED = "emptied"
+"""A collection's outcome: nothing of the cluster is in the repository any more, its keys included."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,17 @@ def begin(
     now: datetime,
     detail: dict[str, Any] | None = None,
 ) -> str:
-    """Take the cluster, or raise ClusterBusy."""
+    """Take the cluster, or raise ClusterBusy. A collection gives way to anything else, at once."""
+    if kind is not Task.COLLECTING:
+        transaction.execute(
+            update(operations)
+            .where(
+                operations.c.cluster_id == cluster_id,
+                operations.c.kind == Task.COLLECTING,
+                operations.c.ended.is_(None),
+            )
+            .values(ended=now, outcome=YIELDED)
+        )
     operation_id = new_uuid()
     row = {
         "id": operation_id,
@@ -94,6 +109,37 @@ def latest(
         query = query.where(operations.c.outcome == outcome)
     row = transaction.execute(query.order_by(operations.c.started.desc(), operations.c.id).limit(1)).first()
     return None if row is None else _operation(row)
+
+
+def read(transaction: Transaction, operation_id: str) -> Operation:
+    """Any operation, one that has ended as well. It must be there."""
+    row = transaction.execute(select(operations).where(operations.c.id == operation_id)).one()
+    return _operation(row)
+
+
+def is_active(transaction: Transaction, operation_id: str) -> bool:
+    query = select(operations.c.id).where(operations.c.id == operation_id, operations.c.ended.is_(None))
+    return transaction.execute(query).first() is not None
+
+
+def collections(transaction: Transaction) -> dict[str, tuple[datetime | None, str]]:
+    """When each cluster's last collection ended (None: it has not) and its outcome, by the cluster's id."""
+    of_collections = operations.c.kind == Task.COLLECTING
+    last = (
+        select(operations.c.cluster_id, func.max(operations.c.started).label("started"))
+        .where(of_collections)
+        .group_by(operations.c.cluster_id)
+        .subquery()
+    )
+    query = (
+        select(operations.c.cluster_id, operations.c.ended, operations.c.outcome)
+        .join(
+            last,
+            (last.c.cluster_id == operations.c.cluster_id) & (last.c.started == operations.c.started),
+        )
+        .where(of_collections)
+    )
+    return {row.cluster_id: (row.ended, row.outcome) for row in transaction.execute(query)}
 
 
 def set_progress(transaction: Transaction, operation_id: str, percent: int) -> None:

@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, delete, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, delete, exists, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from stillhouse.catalog import operations
@@ -282,8 +282,9 @@ def given_up_with_cluster(transaction: Transaction, cluster_id: str, keep_last_m
     return [snapshot for snapshot in found if snapshot.id not in kept]
 
 
-def trashed_before(transaction: Transaction, moment: datetime) -> list[Snapshot]:
-    query = _selected().where(snapshots.c.deleted < moment).order_by(snapshots.c.deleted, snapshots.c.id)
+def snapshots_where(transaction: Transaction, *conditions: ColumnElement[bool]) -> list[Snapshot]:
+    """Any snapshots, those in the trash as well."""
+    query = _selected().where(*conditions).order_by(*_NEWEST_FIRST)
     return [_snapshot(row) for row in transaction.execute(query)]
 
 
@@ -346,7 +347,11 @@ def _selected() -> Select[Any]:
     status = select(clusters.c.status).where(clusters.c.id == snapshots.c.cluster_id).scalar_subquery()
     task = (
         select(operation_rows.c.kind)
-        .where(operation_rows.c.cluster_id == snapshots.c.cluster_id, operation_rows.c.ended.is_(None))
+        .where(
+            operation_rows.c.cluster_id == snapshots.c.cluster_id,
+            operation_rows.c.kind != Task.COLLECTING,
+            operation_rows.c.ended.is_(None),
+        )
         .scalar_subquery()
     )
     automated = snapshots.c.type == SnapshotType.AUTO

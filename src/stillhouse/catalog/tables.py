@@ -275,6 +275,14 @@ proof_schedules = Table(
     _required("updated", UtcTime),
 )
 
+# A snapshot in the trash whose purge has begun: it can no longer be brought back.
+purges = Table(
+    "sh_purges",
+    metadata,
+    Column("snapshot_id", Text, ForeignKey(snapshots.c.id), primary_key=True),
+    _required("began", UtcTime),
+)
+
 access_keys = Table(
     "sh_access_keys",
     metadata,

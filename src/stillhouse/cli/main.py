@@ -5,7 +5,13 @@ from pathlib import Path
 from cyclopts import App
 
 from stillhouse import __version__
-from stillhouse.cli import command, repo_check, repo_copy, repo_keys, repo_recover
+from stillhouse.cli import (
+    command,
+    repo_check,
+    repo_copy,
+    repo_keys,
+    repo_recover,
+)
 from stillhouse.cli.audit import audit
 from stillhouse.cli.cluster import cluster
 from stillhouse.cli.key import key

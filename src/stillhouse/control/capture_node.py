@@ -7,6 +7,7 @@ from typing import Any
 from stillhouse import log
 from stillhouse.catalog import captures, snapshots
 from stillhouse.catalog.captures import Capture, CaptureState
+from stillhouse.control.pinning import is_pinned
 from stillhouse.control.workplace import Workplace, snapshot_and_cluster
 from stillhouse.domain.base import Offer, offer_base
 from stillhouse.domain.care import Care, Checkpoint, IoPriority
@@ -44,7 +45,7 @@ def _capture_node(place: Workplace, snapshot_id: str, attempt: int, node_id: str
     report = _Report(place, snapshot_id, attempt, node_id)
     expected = size.of_databases(node)
     report.begin(expected)
-    offer = _offer(place, cluster, node, is_full=snapshot.is_full)
+    offer = _offer(place, cluster, node, snapshot_id, attempt, is_full=snapshot.is_full)
     task = _task(place, cluster, node, snapshot_id, attempt, offer, report.parts(), expected)
     captured = _conduct(place, task, report)
     log.get("capture").info(
@@ -60,16 +61,21 @@ def _capture_node(place: Workplace, snapshot_id: str, attempt: int, node_id: str
     return {**asdict(captured), "depth": offer.depth if captured.base else 0}
 
 
-def _offer(place: Workplace, cluster: Cluster, node: Node, *, is_full: bool) -> Offer:
-    """The operation that holds the cluster keeps what is offered from being deleted meanwhile."""
+def _offer(
+    place: Workplace, cluster: Cluster, node: Node, snapshot_id: str, attempt: int, *, is_full: bool
+) -> Offer:
+    """The attempt's pin keeps what is offered from being collected meanwhile."""
     with place.control.database.reading() as reading:
         newest = snapshots.newest_available(reading, cluster.id)
     identity.check(place.store, place.repository.id)
     keys = create_or_open(place.store, place.repository.kek, cluster.id)
     root = None if newest is None else roots.read(place.store, keys, newest)
-    return offer_base(
+    offer = offer_base(
         root, node.id, node.lineage, whole_every=place.control.settings.whole_every, is_full=is_full
     )
+    if offer.manifest and not is_pinned(place, keys, snapshot_id, attempt, offer.manifest[0]):
+        return Offer(None, 0, "the snapshot to build on was deleted meanwhile")
+    return offer
 
 
 def _note_failure(place: Workplace, snapshot_id: str, attempt: int, node_id: str, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""The flows that make, restart and delete clusters, and the one that marks a deleted snapshot."""
+"""The flows that make, restart and delete clusters, and the one that marks a snapshot as deleted, or not."""
 
 from stillhouse import log
 from stillhouse.catalog import clusters, operations, snapshots
@@ -6,10 +6,11 @@ from stillhouse.catalog.secrets import erase_secret, read_secret
 from stillhouse.control.clusters import user_pwd_key
 from stillhouse.control.workplace import Workplace, reap
 from stillhouse.domain.cluster import ClusterStatus
+from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import ProvisionFailed, StillhouseError
 from stillhouse.repository import roots
-from stillhouse.repository.keys import create_or_open
+from stillhouse.repository.keys import open_keys
 from stillhouse.warehouse import embedded
 from stillhouse.warehouse.embedded import ClusterSpec
 
@@ -71,7 +72,7 @@ def delete_cluster(place: Workplace, run: StepRunner, cluster_id: str) -> None:
 
 
 def delete_snapshot(place: Workplace, run: StepRunner, snapshot_id: str) -> None:
-    run.step("mark", _mark_deleted, place, snapshot_id)
+    run.step("mark", settle_mark, place, snapshot_id)
 
 
 def active_operation(place: Workplace, cluster_id: str) -> str:
@@ -172,13 +173,26 @@ def _trash_snapshots(place: Workplace, cluster_id: str) -> None:
         for snapshot in given_up:
             snapshots.move_to_trash(transaction, snapshot.id, place.control.clock.now())
     for snapshot in given_up:
-        _mark_deleted(place, snapshot.id)
+        settle_mark(place, snapshot.id)
 
 
-def _mark_deleted(place: Workplace, snapshot_id: str) -> None:
-    """Tell the repository, so that it knows without the catalog. A snapshot that failed has nothing to mark."""
+def settle_mark(place: Workplace, snapshot_id: str) -> None:
+    """Make the repository say what the row says, deleted or not, so that it is known without the catalog too.
+
+    Of two that do so at once the last to write looks at the row again, so both leave what it says. A snapshot that
+    failed has nothing to mark.
+    """
+    said: bool | None = None
+    while (snapshot := _any_snapshot(place, snapshot_id)).is_deleted is not said:
+        said = snapshot.is_deleted
+        if not snapshot.is_deleted:
+            roots.unmark_trash(place.store, snapshot.cluster_id, snapshot_id)
+        elif snapshot.status is SnapshotStatus.AVAILABLE:
+            keys = open_keys(place.store, place.repository.kek, snapshot.cluster_id)
+            if roots.read(place.store, keys, snapshot_id) is not None:
+                roots.mark_trash(place.store, keys, snapshot_id, place.control.clock.now().isoformat())
+
+
+def _any_snapshot(place: Workplace, snapshot_id: str) -> Snapshot:
     with place.control.database.reading() as reading:
-        cluster_id = snapshots.read_snapshot(reading, snapshot_id).cluster_id
-    keys = create_or_open(place.store, place.repository.kek, cluster_id)
-    if roots.read(place.store, keys, snapshot_id) is not None:
-        roots.mark_trash(place.store, keys, snapshot_id, place.control.clock.now().isoformat())
+        return snapshots.read_snapshot(reading, snapshot_id)

@@ -10,6 +10,10 @@ from stillhouse.control.lockout import Lockouts
 from stillhouse.control.tally import Tally
 from stillhouse.domain.permissions import NOTHING, Permissions
 from stillhouse.durable.flows import Flows
+from stillhouse.node.jobs import Repository
+from stillhouse.repository import identity
+from stillhouse.repository.keys import ClusterKeys, open_keys
+from stillhouse.storage.store import ObjectStore
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,22 @@ class Caller:
 
 
 @dataclass(frozen=True)
+class Vault:
+    """The repository as requests reach it: for a few small objects, or by a process of its own."""
+
+    store: ObjectStore
+    repository: Repository
+
+    def keys(self, cluster: str) -> ClusterKeys:
+        """The keys of a cluster that was captured before. Raises as `open_keys`, and where another repository lies."""
+        identity.check(self.store, self.repository.id)
+        return open_keys(self.store, self.repository.kek, cluster)
+
+
+@dataclass(frozen=True)
 class Control:
+    """`vault` is missing where only the catalog was opened."""
+
     database: Database
     flows: Flows
     sealer: Sealer
@@ -41,6 +60,7 @@ class Control:
     key_lockouts: Lockouts = field(default_factory=Lockouts)
     user_lockouts: Lockouts = field(default_factory=Lockouts)
     tally: Tally = field(default_factory=Tally)
+    vault: Vault | None = None
 
     def acting_for(self, caller: Caller) -> "Control":
         return replace(self, caller=caller)

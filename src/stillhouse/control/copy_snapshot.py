@@ -4,17 +4,18 @@ copy             the root, under the copy's id; then the row
 fail             the tombstone; then the row, with the reason
 """
 
+from itertools import chain
+
 from stillhouse import log
 from stillhouse.catalog import snapshots
 from stillhouse.control.audit import record
-from stillhouse.control.create_snapshot import reached
 from stillhouse.control.workplace import Workplace
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import Cancelled, RepositoryDamaged, StillhouseError, Unavailable
 from stillhouse.repository import identity, roots
 from stillhouse.repository.keys import open_keys
-from stillhouse.repository.sealed import Stored
+from stillhouse.repository.reach import manifests, reached
 
 # One try after each: a store that restarts is back after a while.
 _PAUSES_SECONDS = (0.0, 1.0, 5.0)
@@ -53,8 +54,8 @@ def _copy(place: Workplace, copy_id: str, pause_seconds: float) -> None:
         "stored_bytes": 0,
         "copied_from": copy.copied_from,
     }
-    stored = [Stored(node["manifest"], node["size"], node["hash"]) for node in root["nodes"]]
-    if roots.publish(place.store, keys, root, reached(place, copy.cluster_id, stored)) is None:
+    below = chain.from_iterable(reached(place.store, keys, stored) for stored in manifests(root))
+    if roots.publish(place.store, keys, root, below) is None:
         raise RepositoryDamaged(f"a tombstone holds the place of the copy {copy_id}")
     _mark_copied(place, copy_id)
 

@@ -1,20 +1,21 @@
 """The flow that takes a snapshot: begin, capture all nodes, cut, publish. Every step may run again after a crash.
 
-begin            a fresh attempt; what dead ones left at the nodes is removed
+begin            a fresh attempt, and its pin; what dead ones left at the nodes is removed
 capture_node     one child per node, in a process of its own: base, WAL, manifest
 cut              when every base is complete
-publish          the root: the commit point; then the row
-fail             the tombstone; then the row, with the reason
+publish          the root: the commit point; then the pin goes, then the row
+fail             the tombstone; then the pin goes, then the row, with the reason
 """
 
-from collections.abc import Callable
 from datetime import timedelta
+from itertools import chain
 from typing import Any
 
 from stillhouse import log
 from stillhouse.catalog import captures, clusters, snapshots
 from stillhouse.catalog.captures import CaptureState
 from stillhouse.control.audit import record
+from stillhouse.control.pinning import beat, pin_attempt, unpin
 from stillhouse.control.workplace import Workplace, reap, snapshot_and_cluster
 from stillhouse.domain.cluster import Cluster
 from stillhouse.domain.snapshot import Cut, Snapshot, SnapshotStatus
@@ -27,10 +28,10 @@ from stillhouse.errors import (
     StillhouseError,
     Unavailable,
 )
-from stillhouse.repository import identity, layout, manifest, roots, scrubs
+from stillhouse.repository import identity, layout, pins, roots, scrubs
 from stillhouse.repository.keys import ClusterKeys, create_or_open
+from stillhouse.repository.reach import manifests, reached
 from stillhouse.repository.roots import Root
-from stillhouse.repository.sealed import Stored
 from stillhouse.warehouse.cut import take_cut
 from stillhouse.warehouse.witness import HANDOVER_SECONDS, Witnesses
 
@@ -102,6 +103,7 @@ def _begin(place: Workplace, snapshot_id: str, pause_seconds: float) -> int:
         nodes = [node.id for node in cluster.nodes]
         attempt = captures.begin_attempt(transaction, snapshot_id, nodes, place.control.clock.now())
     reap(place, cluster)
+    pin_attempt(place, snapshot_id, cluster, attempt)
     return attempt
 
 
@@ -117,11 +119,15 @@ def _check_wanted(place: Workplace, snapshot_id: str) -> Cluster:
 def _cut_when_ready(place: Workplace, snapshot_id: str, attempt: int) -> dict[str, Any] | None:
     """Wait for every base, then cut. Returns what failed, if anything did; then all captures are given up."""
     control = place.control
+    _, cluster = snapshot_and_cluster(place, snapshot_id)
+    last_beat = control.clock.monotonic()
     try:
         while not _all_ready(place, snapshot_id, attempt):
             control.flows.check_running()
             control.clock.sleep(_POLL_SECONDS)
-        _, cluster = snapshot_and_cluster(place, snapshot_id)
+            if control.clock.monotonic() - last_beat >= pins.BEAT_SECONDS:
+                beat(place, snapshot_id, cluster.id, attempt)
+                last_beat = control.clock.monotonic()
         with Witnesses() as witnesses:
             cut = take_cut(
                 cluster,
@@ -187,26 +193,14 @@ def _publish(place: Workplace, snapshot_id: str, attempt: int, captured: list[di
     assert cut is not None, "nodes end only after the cut was recorded"
     identity.check(place.store, place.repository.id)
     keys = create_or_open(place.store, place.repository.kek, cluster.id)
-    stored = [Stored(**node["manifest"]) for node in captured]
     root = _root(place, snapshot, cluster, cut, attempt, captured)
-    below = reached(place, cluster.id, stored)
+    below = list(chain.from_iterable(reached(place.store, keys, stored) for stored in manifests(root)))
     root["scrub_overdue_packs"] = len(_overdue_packs(place, keys, below))
     published = roots.publish(place.store, keys, root, below)
     if published is None:
         raise AttemptDead("the snapshot was closed by a tombstone before it could be published")
+    unpin(place, snapshot_id, cluster.id)
     _mark_available(place, snapshot_id, cluster.id, published)
-
-
-def reached(place: Workplace, cluster_id: str, stored: list[Stored]) -> list[tuple[str, int]]:
-    """(key, size) of everything below the root."""
-    keys = create_or_open(place.store, place.repository.kek, cluster_id)
-    found = [(layout.manifest(cluster_id, one.id), one.size) for one in stored]
-    folders: dict[str, Callable[[str, str], str]] = {"pack": layout.pack, "map": layout.map_}
-    for one in stored:
-        for line in manifest.read(place.store, keys, one):
-            if line["t"] in folders:
-                found.append((folders[line["t"]](cluster_id, line["id"]), line["size"]))
-    return found
 
 
 def _overdue_packs(place: Workplace, keys: ClusterKeys, reached: list[tuple[str, int]]) -> tuple[str, ...]:
@@ -320,6 +314,8 @@ def _fail(place: Workplace, snapshot_id: str, reason: str) -> None:
         # Down, or closed to our KEK. Nobody else writes for this snapshot any more, so the row may say so without
         # the tombstone.
         root, reason = None, f"{reason}; the repository does not answer either: {error}"
+    else:
+        unpin(place, snapshot_id, cluster.id)
     if root is not None:
         _mark_available(place, snapshot_id, cluster.id, root)
         return

@@ -25,6 +25,7 @@ class Task(StrEnum):
     STARTING = "STARTING"
     STOPPING = "STOPPING"
     DELETING = "DELETING"
+    COLLECTING = "COLLECTING"  # shown to nobody: it gives way to every other
 
 
 class Engine(StrEnum):

@@ -59,6 +59,10 @@ class Snapshot:
     copying: bool = False
 
     @property
+    def is_deleted(self) -> bool:
+        return self.deleted is not None
+
+    @property
     def use(self) -> str:
         """What reads it now, and so keeps it from being deleted; empty when nothing does."""
         if self.restoring:

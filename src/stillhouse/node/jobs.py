@@ -1,4 +1,4 @@
-"""Node work as whole jobs for a process of its own: each opens the repository for itself."""
+"""Work on bytes as whole jobs for a process of its own: each opens the repository for itself."""
 
 from bisect import bisect_right
 from dataclasses import dataclass, field
@@ -9,6 +9,7 @@ import psutil
 
 from stillhouse.clock import SystemClock
 from stillhouse.domain.care import IoPriority
+from stillhouse.domain.collection import Rules
 from stillhouse.domain.snapshot import RestorePoint
 from stillhouse.node.capture import Captured, CaptureTask, capture
 from stillhouse.node.process import Line, Progress, Ready, Saved
@@ -17,6 +18,7 @@ from stillhouse.repository import identity, scrubs
 from stillhouse.repository.check import check
 from stillhouse.repository.check_orphans import look_for_lost_roots
 from stillhouse.repository.check_touch import Damage, damages
+from stillhouse.repository.collecting import Collected, Collector, is_empty, summary
 from stillhouse.repository.keys import Kek, create_or_open, open_keys
 from stillhouse.repository.sealed import Stored
 from stillhouse.repository.verify import Rate, due, verify
@@ -71,6 +73,17 @@ class Scrubbed:
     bytes: int
     is_more: bool
     damages: tuple[Damage, ...]
+
+
+@dataclass(frozen=True)
+class CollectJob:
+    """A cluster's part of the repository, and by what it is collected: see `Collector`. `dry_run` touches nothing."""
+
+    repository: Repository
+    cluster: str
+    rules: Rules
+    known: frozenset[str]
+    dry_run: bool
 
 
 class _ByLine:
@@ -139,3 +152,18 @@ def scrub_job(job: ScrubJob, line: Line) -> Scrubbed:
     count = verify(checked, chosen, rate=Rate(job.rate, clock), clock=clock, on_read=on_read)
     look_for_lost_roots(checked, job.snapshots)
     return Scrubbed(len(chosen), count, len(chosen) < len(waiting), tuple(damages(checked)))
+
+
+def collect_job(job: CollectJob, line: Line) -> Collected:
+    """What was done, or would be. Where the cluster has no objects, its keys are gone."""
+    store = open_repository(job.repository)
+    if is_empty(store, job.cluster):
+        return Collected(keys_gone=True)
+
+    def go_on(done: int, total: int) -> None:
+        line.check()
+        line.tell(Progress(done * 100 // max(total, 1)))
+
+    keys = open_keys(store, job.repository.kek, job.cluster)
+    collector = Collector(store, keys, SystemClock(), job.rules, job.known, go_on)
+    return summary(collector.draft()[1]) if job.dry_run else collector.collect()

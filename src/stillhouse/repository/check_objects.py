@@ -11,7 +11,7 @@ from blake3 import blake3
 
 from stillhouse.domain.ids import is_uuid
 from stillhouse.errors import InvalidInput, ObjectMissing, RepositoryDamaged
-from stillhouse.repository import layout
+from stillhouse.repository import layout, marks
 from stillhouse.repository.check_faults import ALTERED, MISSING, SIZE, Fault, Faults
 from stillhouse.repository.container import FOLDERS, Container, Type, claims, open_bytes
 from stillhouse.repository.fields import Fields, parse
@@ -157,6 +157,9 @@ def _take(place: Place, key: str, opened: Container) -> None:
     if opened.type is Type.TOMBSTONE:
         place.tombstones.add(name)
     try:
+        if opened.type is Type.MARK:
+            deque(marks.lines_of(key, opened), maxlen=0)
+            return
         fields = parse(key, b"".join(opened.plain()))
         if folder == "roots" and opened.type is Type.ROOT:
             _demand_root(key, name, place.cluster, fields)

@@ -50,6 +50,7 @@ class Type(IntEnum):
     TOMBSTONE = 5
     TRASH = 6
     PIN = 7
+    MARK = 8
     SCRUB = 9
 
 
@@ -61,6 +62,7 @@ FOLDERS = {
     "trash": {Type.TRASH},
     "pins": {Type.PIN},
     "scrubs": {Type.SCRUB},
+    "marks": {Type.MARK},
 }
 """What may lie in each folder of a cluster."""
 

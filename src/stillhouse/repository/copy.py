@@ -3,11 +3,9 @@
 The procedure is section 11 of docs/format.md.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any
 
 from blake3 import blake3
 
@@ -19,16 +17,14 @@ from stillhouse.errors import (
     StillhouseError,
     StoreUnavailable,
 )
-from stillhouse.repository import layout, manifest, roots
+from stillhouse.repository import layout, manifest, pins, roots
 from stillhouse.repository.container import Type, open_bytes
 from stillhouse.repository.fields import parse
 from stillhouse.repository.inventory import Found
 from stillhouse.repository.keys import ClusterKeys, Kek, open_keys, unwrap, wrap, wrappings
 from stillhouse.repository.manifest import Line
-from stillhouse.repository.sealed import Stored, fetch, seal
+from stillhouse.repository.sealed import Stored, fetch
 from stillhouse.storage.store import ObjectStore
-
-_BEAT_SECONDS = 60.0
 
 NewBar = Callable[[str, int], Callable[[int], None]]
 """Told of a snapshot and the bytes to be moved; what it returns is told of those moved so far."""
@@ -201,7 +197,7 @@ class _Copy:
         left = {pool.submit(self._move, key, stored) for key, stored in group.items()}
         try:
             while left:
-                done, left = wait(left, _BEAT_SECONDS, FIRST_COMPLETED)
+                done, left = wait(left, pins.BEAT_SECONDS, FIRST_COMPLETED)
                 for future in done:
                     self._moved.bytes += future.result()
                     self._moved.objects += 1
@@ -252,18 +248,9 @@ class _Pin:
         clock: Clock,
     ) -> None:
         self._store, self._keys, self._clock = store, keys, clock
-        self._id = blake3(f"stillhouse pin copy {snapshot} {other_end}".encode()).hexdigest(16)
-        self._key = layout.pin(str(keys.cluster), self._id)
-        self._body: dict[str, Any] = {
-            "work": "copy",
-            "snapshot": snapshot,
-            "attempt": 0,
-            "bases": [
-                {"node": node, "manifest": base.id, "size": base.size, "hash": base.hash}
-                for node, base in bases.items()
-            ],
-            "started": clock.now().isoformat(),
-        }
+        pin_id = blake3(f"stillhouse pin copy {snapshot} {other_end}".encode()).hexdigest(16)
+        based = tuple(pins.PinnedBase(node, base) for node, base in bases.items())
+        self._pin = pins.Pin(pin_id, pins.COPY, snapshot, 0, based, clock.now())
         self._last = 0.0
 
     def __enter__(self) -> "_Pin":
@@ -271,16 +258,15 @@ class _Pin:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._store.delete(self._key)
+        pins.remove(self._store, str(self._keys.cluster), [self._pin.id])
 
     def beat(self) -> None:
-        if self._clock.monotonic() - self._last >= _BEAT_SECONDS:
+        if self._clock.monotonic() - self._last >= pins.BEAT_SECONDS:
             self._put()
 
     def _put(self) -> None:
         self._last = self._clock.monotonic()
-        body = json.dumps({**self._body, "heartbeat": self._clock.now().isoformat()})
-        self._store.put(self._key, seal(self._keys, Type.PIN, self._id, body.encode()))
+        pins.put(self._store, self._keys, self._pin, self._clock.now())
 
 
 def _stored(line: Line) -> Stored:

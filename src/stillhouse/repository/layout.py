@@ -71,3 +71,11 @@ def scrubs_of(cluster: str) -> str:
 
 def pin(cluster: str, pin_id: str) -> str:
     return f"c/{cluster}/pins/{pin_id}"
+
+
+def pins_of(cluster: str) -> str:
+    return f"c/{cluster}/pins/"
+
+
+def mark(cluster: str, mark_id: str) -> str:
+    return f"c/{cluster}/marks/{mark_id}"

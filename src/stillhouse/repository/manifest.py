@@ -129,7 +129,7 @@ def read(store: ObjectStore, keys: ClusterKeys, stored: Stored) -> Iterator[Line
 def lines_of(key: str, opened: container.Container) -> Iterator[Line]:
     """The lines of a manifest that is open already; raises as `read` does."""
     last = ""
-    for number, line in enumerate(_lines(key, opened.plain())):
+    for number, line in enumerate(split_lines(key, opened.plain())):
         fields = _decode(key, line)
         last = fields["t"]
         if number == 0 and last != "node":
@@ -143,7 +143,8 @@ def lines_of(key: str, opened: container.Container) -> Iterator[Line]:
         raise RepositoryDamaged(f"{key} ends early")
 
 
-def _lines(key: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
+def split_lines(key: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines of an object whose frames are `chunks`. Raises RepositoryDamaged for one cut short, or too long."""
     rest = b""
     for chunk in chunks:
         *whole, rest = (rest + chunk).split(b"\n")

@@ -66,20 +66,46 @@ def bury(
 
 def read(store: ObjectStore, keys: ClusterKeys, snapshot: str) -> Root | None:
     """The snapshot's root; None when there is none or a tombstone holds its place."""
+    held = look(store, keys, snapshot)
+    return None if held is None or held[0] is Type.TOMBSTONE else held[1]
+
+
+def look(store: ObjectStore, keys: ClusterKeys, snapshot: str) -> tuple[Type, Root] | None:
+    """What the root's key holds: Type.ROOT or Type.TOMBSTONE and its fields; None when the key is free."""
     key = layout.root(str(keys.cluster), snapshot)
     try:
         opened = open_bytes(key, keys, store.get(key))
     except ObjectMissing:
         return None
-    if opened.type is Type.TOMBSTONE:
-        return None
-    return parse(key, b"".join(opened.plain()))
+    return opened.type, parse(key, b"".join(opened.plain()))
 
 
 def mark_trash(store: ObjectStore, keys: ClusterKeys, snapshot: str, time: str) -> None:
     """Mark a published snapshot as deleted; what it holds goes only after the grace."""
     body = _encode({"snapshot": snapshot, "time": time})
     store.put(layout.trash(str(keys.cluster), snapshot), seal(keys, Type.TRASH, snapshot, body))
+
+
+def unmark_trash(store: ObjectStore, cluster: str, snapshot: str) -> None:
+    store.delete(layout.trash(cluster, snapshot))
+
+
+def purge(store: ObjectStore, keys: ClusterKeys, snapshot: str, time: str) -> bool:
+    """Make a deleted snapshot one that never can come back. False, and nothing done, if its mark is gone.
+
+    The tombstone first: a crash before the mark is removed leaves a mark of no snapshot, which does no harm.
+    """
+    mark = layout.trash(str(keys.cluster), snapshot)
+    try:
+        opened = open_bytes(mark, keys, store.get(mark))
+    except ObjectMissing:
+        return False
+    parse(mark, b"".join(opened.plain()))
+    body = {"snapshot": snapshot, "attempt": 0, "reason": "purged", "time": time}
+    key = layout.root(str(keys.cluster), snapshot)
+    store.put(key, seal(keys, Type.TOMBSTONE, snapshot, _encode(body)))
+    store.delete(mark)
+    return True
 
 
 def _encode(body: Root) -> bytes:

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -28,11 +29,12 @@ from stillhouse.postgres.backup import Facts
 from stillhouse.postgres.reader import LocalReader
 from stillhouse.postgres.summaries import Changes
 from stillhouse.repository import keys as repository_keys
-from stillhouse.repository import layout, roots
+from stillhouse.repository import layout, marks, pins, roots
 from stillhouse.repository.container import Kind
 from stillhouse.repository.keys import KEY_BYTES, ClusterKeys, Kek
 from stillhouse.repository.manifest import ManifestWriter
 from stillhouse.repository.maps import Extent, MapBuilder
+from stillhouse.repository.pins import Pin, PinnedBase
 from stillhouse.repository.sealed import Stored
 from stillhouse.storage.local import LocalStore
 from stillhouse.storage.store import ObjectStore
@@ -42,6 +44,7 @@ CLUSTER = "6f1d9c52-7a8e-4c03-9b11-2f60d0a1e7c4"
 SNAPSHOT = "0d6cba1e-54a7-4f0f-8a3e-d5a1c7a2b001"
 SECOND = "0d6cba1e-54a7-4f0f-8a3e-d5a1c7a2b003"
 BURIED = "0d6cba1e-54a7-4f0f-8a3e-d5a1c7a2b002"
+PINNED = datetime(2026, 1, 3, 4, 5, 6, tzinfo=UTC)
 PAGE, SEGMENT_BLOCKS, WAL_SEGMENT = 8192, 16, 1 << 20
 FACTS = Facts(
     system_identifier=7_500_000_000_000_000_001,
@@ -184,6 +187,16 @@ def incremental(target: Path) -> None:
     (target / "expected.json").write_text(json.dumps(trees, indent=1, sort_keys=True) + "\n")
 
 
+def collection(target: Path) -> None:
+    """What work under way and a collection leave: a pin and a mark."""
+    store = LocalStore(target / "objects", SystemClock())
+    keys = repository_keys.create_or_open(store, Kek(KEK), CLUSTER)
+    base = PinnedBase("cn", Stored("0" * 32, 1234, "ab" * 32))
+    pin = Pin(pins.id_of(SNAPSHOT, 2), pins.CAPTURE, SNAPSHOT, 2, (base,), PINNED)
+    pins.put(store, keys, pin, PINNED + timedelta(minutes=1))
+    marks.store_mark(store, keys, [(f"packs/{'0' * 32}", None), (f"maps/{'1' * 32}", PINNED)])
+
+
 def main(target: Path) -> None:
     store = LocalStore(target / "objects", SystemClock())
     kek = Kek(KEK)
@@ -210,3 +223,4 @@ def main(target: Path) -> None:
 if __name__ == "__main__":
     main(Path(sys.argv[1], "v1"))
     incremental(Path(sys.argv[1], "v1-incremental"))
+    collection(Path(sys.argv[1], "v1-collection"))
