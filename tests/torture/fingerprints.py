@@ -128,7 +128,7 @@ def _wrong_answers(connection: Connection) -> list[str]:
         tell(connection, "BEGIN")
         for kind in off:
             tell(connection, f"SET LOCAL enable_{kind} = off")
-        answers.append(ask(connection, asked))
+        answers.append(sorted(ask(connection, asked)))
         tell(connection, "COMMIT")
     return [
         f"{by_index[0]}: {by_index[2]} rows by an index, {by_table[2]} without: {by_index[1]}"

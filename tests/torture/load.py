@@ -201,6 +201,7 @@ def values(draw: random.Random, rows: int) -> str:
     first, length = draw.randrange(1 << 20), draw.choice([1, 3, 20])
     return (
         "SELECT g AS id, g % 1000 AS k, 'tag' || g % 50 AS tag, ARRAY['w' || g % 7, 'w' || g % 11] AS words,"
-        f" point(g % 100, g % 37) AS spot, repeat(md5(g::text), CASE WHEN g % 97 = 0 THEN 200 ELSE {length} END) AS body"
+        " point(g % 100, g % 37) AS spot,"
+        f" repeat(md5(g::text), CASE WHEN g % 97 = 0 THEN 200 ELSE {length} END) AS body"
         f" FROM generate_series({first}, {first + rows - 1}) g"
     )

@@ -147,9 +147,7 @@ class Torture:
             return
         self._load.let_go(draw)
         if what == "backend":
-            with self._load.session("postgres") as connection:
-                os.kill(connection.info.backend_pid, signal.SIGKILL)
-            wait_for_answer(self._load)
+            kill_backend(self._load)
             return
         server.stop(self._site.binaries, self._node, "fast" if what == "restart" else "immediate")
         server.start(self._site.binaries, self._node)
@@ -202,9 +200,10 @@ class Torture:
             if opened == kill_at:
                 rows(self._node, _KILL)
 
-        return (
-            Moments(opening=opening) if kill_at else Moments(ready=lambda: rows(self._node, _KILL) and None)
-        )
+        def ready() -> None:
+            rows(self._node, _KILL)
+
+        return Moments(opening=opening) if kill_at else Moments(ready=ready)
 
     def _note(self, shot: Shot, base: Shot | None, parts: Sequence[Stored]) -> None:
         captured = shot.captured[self._node.name]
@@ -281,8 +280,15 @@ def stirring(
         raise broken[0]
 
 
-def wait_for_answer(load: Load) -> None:
-    latest = time.monotonic() + 60
+def kill_backend(load: Load) -> None:
+    """By force: the server ends all its processes and recovers, in the same run. Returns when it answers again."""
+    with suppress(session.Error), load.session("postgres") as witness:
+        with load.session("postgres") as connection:
+            os.kill(connection.info.backend_pid, signal.SIGKILL)
+        latest = time.monotonic() + 60
+        while time.monotonic() < latest:
+            witness.execute("SELECT pg_catalog.pg_sleep(0.01)")
+        raise AssertionError("a killed process changed nothing")
     while True:
         with suppress(NodeUnreachable):
             session.connect(load.node, "postgres").close()

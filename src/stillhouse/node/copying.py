@@ -347,12 +347,14 @@ class Copy:
                 extents.append(self._base.extents_of(file.base)[number])
         line = self._line(file.entry, packed.size, How.SAME if file.base else How.WHOLE)
         line["pieces"] = list(packed.pieces)
+        if layout.relation_file(file.entry.path) is not None:
+            line["bytes"] = True  # though by now its size may be that of whole pages
         self._place(line, lambda builder: builder.add_bytes(extents))
 
     def _keep(self, entry: Entry, base: BaseFile, how: How) -> None:
         size = int(base.line["size"])
         line = self._line(entry, size, how)
-        for name in ("entry", "held", "pieces"):
+        for name in ("entry", "held", "pieces", "bytes"):
             if name in base.line:
                 line[name] = base.line[name]
         self._base.keep(line)
