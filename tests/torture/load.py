@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 
 from stillhouse.domain.cluster import Node
+from stillhouse.errors import NodeUnreachable
 from stillhouse.postgres import session
 from stillhouse.postgres.session import Connection
 from support.cuts import ask, tell
@@ -66,6 +67,10 @@ class Load:
         (step,) = draw.choices([step for step, _ in steps], [weight for _, weight in steps])
         try:
             step(self, draw)
+        except NodeUnreachable as error:
+            if 'database "' not in str(error):
+                raise
+            self._count(self.failed, step.__name__)  # it was dropped, or is being dropped or copied
         except psycopg.Error as error:
             state = error.sqlstate or ""
             if state.startswith("XX") and not any(race in str(error) for race in _RACES):

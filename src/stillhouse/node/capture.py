@@ -150,7 +150,7 @@ def _capture(task: CaptureTask, store: ObjectStore, keys: ClusterKeys, conductor
         undo.callback(base.close)
         copy = Copy(reader, facts, start_lsn, store, keys, manifest, ledger, task.workers, base)
         head = partial(_head, task, facts, start_lsn, ground, ledger)
-        parts = _Parts(task.part_bytes, copy, manifest, head, store, keys, conductor)
+        parts = _Parts(task, ground.lineage, copy, manifest, head, store, keys, conductor)
         undo.push(parts.save_what_is_lost)
         copy.run(go_on)
         _copy_last(copy, reader, facts)
@@ -222,21 +222,23 @@ class _Parts:
 
     def __init__(
         self,
-        every_bytes: int,
+        task: CaptureTask,
+        lineage: str,
         copy: Copy,
         manifest: ManifestWriter,
-        head: Callable[[], Iterator[Line]],
+        head: Callable[..., Iterator[Line]],
         store: ObjectStore,
         keys: ClusterKeys,
         conductor: Conductor,
     ) -> None:
-        self._every, self._copy, self._manifest, self._head = every_bytes, copy, manifest, head
+        self._task, self._lineage = task, lineage
+        self._copy, self._manifest, self._head = copy, manifest, head
         self._store, self._keys, self._conductor = store, keys, conductor
         self._last = 0
 
     def save_when_due(self, done: int) -> None:
         """Only what is durable by itself: nothing is hurried."""
-        if done - self._last >= self._every:
+        if done - self._last >= self._task.part_bytes:
             self._last = done
             self._save()
 
@@ -247,11 +249,14 @@ class _Parts:
     def save_what_is_lost(self, kind: object, error: BaseException | None, trace: object) -> None:
         """At the end of an attempt that failed of what may pass. That it cannot be saved changes nothing."""
         if isinstance(error, CaptureInterrupted | SessionError):
-            with suppress(StillhouseError):
+            with suppress(StillhouseError, SessionError):
                 self.save_all()
 
     def _save(self) -> None:
-        if (part := self._manifest.store_part(self._store, self._keys, self._head())) is not None:
+        """The mark first: a part is of use only to a node that is known to have come as far as its pages."""
+        reached = pass_mark(self._task.node, self._lineage)
+        head = self._head(reached=reached)
+        if (part := self._manifest.store_part(self._store, self._keys, head)) is not None:
             self._conductor.saved(part)
 
 
@@ -332,8 +337,9 @@ def _head(
     ledger: PackLedger,
     stopped: Stopped | None = None,
     point: RestorePoint | None = None,
+    reached: int | None = None,
 ) -> Iterator[Line]:
-    """A part has neither stop nor cut."""
+    """A part has neither stop nor cut, but a place in the WAL that it had `reached`."""
     yield {
         "t": "node",
         "cluster": task.cluster,
@@ -359,6 +365,7 @@ def _head(
         "start_lsn": start_lsn,
         "stop_lsn": stopped.stop_lsn if stopped else None,
         "cut": {"name": point.name, "lsn": point.lsn, "timeline": point.timeline} if point else None,
+        **({"reached": reached} if reached is not None else {}),
         "settings": facts.settings,
     }
     for database, name, version in facts.extensions:

@@ -5,7 +5,7 @@ checkpoint's redo point; a row that is a limit says that the fork was cut to, or
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,16 +97,22 @@ def _chain(connection: Connection, timeline: int, since: int, until: int) -> tup
         " WHERE tli = %s AND end_lsn > %s::pg_lsn ORDER BY start_lsn",
         (timeline, format_lsn(since)),
     ).fetchall()
-    reached = since
-    for start, end in ((parse_lsn(start), parse_lsn(end)) for start, end in rows):
-        if reached >= until:
-            break
-        if start != reached:
-            break
-        reached = end
+    reached = follow([(parse_lsn(start), parse_lsn(end)) for start, end in rows], since, until)
     if reached < until:
         return f"no WAL summary begins at {format_lsn(reached)}"
     return since, reached
+
+
+def follow(ranges: Iterable[tuple[int, int]], since: int, until: int) -> int:
+    """How far summaries of these ranges, ascending, follow one another without a gap from `since`, at most the first
+    end at or behind `until`.
+    """
+    reached = since
+    for start, end in ranges:
+        if reached >= until or start != reached:
+            break
+        reached = end
+    return reached
 
 
 def _collect(connection: Connection, timeline: int, since: int, until: int) -> Changes:
