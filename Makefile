@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format lock bench-growth bench-proportion
+.PHONY: demo test torture check format lock bench-growth bench-proportion bench-postgres-incremental
 
 # uv when present (fast), else the standard library's venv and pip: both install exactly the lock file.
 $(VENV)/.ready: requirements-dev.lock pyproject.toml
@@ -23,6 +23,12 @@ demo: $(VENV)/.ready
 test: $(VENV)/.ready
 	@$(BIN)/pytest -n 2 --dist loadfile
 
+# Random rounds of work, capture, deletion and restore: `make torture ROUNDS=200 PG=15 SEED=7`, `RECORD=1` keeps the outcome.
+ROUNDS ?= 200
+PG ?= 18
+torture: $(VENV)/.ready
+	@PYTHONPATH=tests $(BIN)/python -m torture --rounds $(ROUNDS) --pg $(PG) $(if $(SEED),--seed $(SEED)) $(if $(RECORD),--record)
+
 # What only the benchmarks need: plots.
 $(VENV)/.bench: requirements-bench.lock $(VENV)/.ready
 	@if command -v uv >/dev/null; then \
@@ -34,6 +40,9 @@ $(VENV)/.bench: requirements-bench.lock $(VENV)/.ready
 
 bench-growth bench-proportion: bench-%: $(VENV)/.bench
 	@PYTHONPATH=tests:bench $(BIN)/python bench/$*.py
+
+bench-postgres-incremental: $(VENV)/.ready
+	@PYTHONPATH=tests:bench $(BIN)/python bench/postgres_incremental.py
 
 check: $(VENV)/.ready
 	@$(BIN)/ruff format --check src tests examples bench

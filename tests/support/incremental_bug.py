@@ -10,7 +10,7 @@ from stillhouse.domain.cluster import Node
 from stillhouse.postgres import session
 
 COUNT = "SELECT count(*), min(id), max(id) FROM public.reborn"
-KEPT, DELETED, LOADED = 280, 3000, 500
+KEPT, DELETED, LOADED, FIRST_LOADED = 280, 3000, 500, 100_000
 
 
 def fill(node: Node) -> None:
@@ -30,7 +30,7 @@ def delete_truncate_and_load(node: Node) -> None:
         connection.cursor().copy("COPY public.reborn FROM STDIN") as copy,
     ):
         for number in range(LOADED):
-            copy.write_row((100_000 + number, "y" * 500))
+            copy.write_row((FIRST_LOADED + number, "y" * 500))
     _tell(node, "CHECKPOINT")
 
 
