@@ -14,7 +14,7 @@ from stillhouse.postgres import server
 from stillhouse.warehouse.embedded import Site
 from support import incremental_bug
 from support.captures import Shot, Vault, capture_cluster, files, restored_cluster
-from support.cuts import superuser, tell
+from support.cuts import ask, superuser, tell
 from support.warehouses import rows
 from support.writers import until
 
@@ -35,6 +35,21 @@ def captured_on(house: Cluster, vault: Vault, base: Shot) -> tuple[Shot, Capture
 
 def oid_of(node: Node, database: str) -> int:
     return int(rows(node, f"SELECT oid FROM pg_database WHERE datname = '{database}'")[0][0])
+
+
+def test_summaries_are_followed_where_an_lsn_grows_by_a_digit(
+    house: Cluster, node: Node, vault: Vault
+) -> None:
+    base = capture_cluster(house, vault)
+    digit = 1 << 28
+    assert base.captured["cn"].start_lsn < digit, "this is the first to be run on its server"
+    with superuser(node) as connection:
+        while ask(connection, f"SELECT pg_current_wal_lsn() - '0/0'::pg_lsn < {digit}") == [(True,)]:
+            tell(connection, "SELECT pg_logical_emit_message(false, 'test', 'x', true)")
+            tell(connection, "SELECT pg_switch_wal()")
+            tell(connection, "CHECKPOINT")
+    _, captured = captured_on(house, vault, base)
+    assert captured.base and captured.files["kept"] > 0
 
 
 def test_what_no_summary_lists_is_read_all_the_same(

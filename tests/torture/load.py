@@ -18,7 +18,7 @@ from stillhouse.postgres import session
 from stillhouse.postgres.session import Connection
 from support.cuts import ask, tell
 
-MAX_BYTES = 90 << 20  # of all databases: beyond it tables are emptied
+MAX_BYTES = 64 << 20  # of all databases: beyond it tables are emptied
 TABLES, DATABASES, TABLESPACES, PREPARED = 5, 2, 3, 3
 INDEXES = (
     "btree (k)", "btree (tag, id)", "hash (tag)", "gin (words)", "gist (spot)", "spgist (spot)", "brin (id)",

@@ -130,6 +130,10 @@ def test_summaries_follow_one_another_from_the_very_start_of_the_base(
     assert follow(ranges, 900, START) == reached
 
 
+def test_summaries_follow_one_another_in_whatever_order_the_server_names_them() -> None:
+    assert follow([(1200, 2000), (1000, 1200), (900, 1000)], 900, START) == START
+
+
 def newest(**node: object) -> dict[str, Any]:
     known = {"node_id": "n", "lineage": "a", "depth": 3, "manifest": "m", "size": 1, "hash": "h"}
     return {"nodes": [{**known, **node}]}

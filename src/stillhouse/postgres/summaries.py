@@ -94,7 +94,7 @@ def _chain(connection: Connection, timeline: int, since: int, until: int) -> tup
     """First and last LSN of summaries that follow one another without a gap from `since` to `until`."""
     rows = connection.execute(
         "SELECT start_lsn::text, end_lsn::text FROM pg_catalog.pg_available_wal_summaries()"
-        " WHERE tli = %s AND end_lsn > %s::pg_lsn ORDER BY start_lsn",
+        " WHERE tli = %s AND end_lsn > %s::pg_lsn",
         (timeline, format_lsn(since)),
     ).fetchall()
     reached = follow([(parse_lsn(start), parse_lsn(end)) for start, end in rows], since, until)
@@ -104,11 +104,14 @@ def _chain(connection: Connection, timeline: int, since: int, until: int) -> tup
 
 
 def follow(ranges: Iterable[tuple[int, int]], since: int, until: int) -> int:
-    """How far summaries of these ranges, ascending, follow one another without a gap from `since`, at most the first
-    end at or behind `until`.
+    """How far summaries of these ranges follow one another without a gap from `since`, at most the first end at or
+    behind `until`.
+
+    They are put in order here: `SELECT start_lsn::text ... ORDER BY start_lsn` orders by the text, 0/10000028 before
+    0/F000028.
     """
     reached = since
-    for start, end in ranges:
+    for start, end in sorted(ranges):
         if reached >= until or start != reached:
             break
         reached = end
