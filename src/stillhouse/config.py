@@ -11,6 +11,7 @@ class Settings(BaseSettings):
     `pg_bin` points to another PostgreSQL's bin directory; unset = the embedded one.
     `repository` is a directory or an `s3://bucket/prefix` URL; unset = `<data>/repository`.
     `whole_every`: of so many captures of a node in a row one reads everything anew.
+    `metrics`: answer `GET /metrics` to this host itself, without a signature; off where a proxy here lets others in.
     `kek_file` holds the key-encryption key; unset = `<data>/kek`. Lose it and every snapshot is lost.
     """
 
@@ -27,4 +28,5 @@ class Settings(BaseSettings):
     cut_deadline_seconds: float = 1800
     wal_retention_bytes: int = 10 * 2**30
     trash_days: int = 7
+    metrics: bool = True
     log_level: str = "INFO"

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import NoReturn
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from stillhouse import __version__
+from stillhouse import __version__, metrics
 from stillhouse.api import clusters, own, snapshots
 from stillhouse.api.errors import invalid_input
 from stillhouse.api.middleware import Gateway
@@ -22,12 +22,13 @@ _ROUTERS = (snapshots.routes, clusters.routes, own.routes)
 def create_app(control: Control, *, is_shutting_down: Callable[[], bool]) -> ASGIApp:
     """Every operation, behind the gateway that authenticates its callers and words its refusals.
 
-    `/healthz` and `/openapi.json` are open to all; they say nothing about anyone.
+    `/healthz` and `/openapi.json` are open to all; they say nothing about anyone. `/metrics` is open to this host.
     """
     app = FastAPI(
         title="Stillhouse", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False
     )
     app.add_api_route("/healthz", _healthz, methods=["GET", "HEAD"], include_in_schema=False)
+    app.add_api_route("/metrics", _metrics, methods=["GET"], include_in_schema=False)
     for router in _ROUTERS:
         app.include_router(router)
     # The gateway answers all errors; the framework's own answers would only differ in shape.
@@ -39,6 +40,10 @@ def create_app(control: Control, *, is_shutting_down: Callable[[], bool]) -> ASG
 
 async def _healthz() -> dict[str, str]:
     return {"status": "ok"}
+
+
+async def _metrics() -> Response:
+    return Response(metrics.render(), media_type=metrics.CONTENT_TYPE)
 
 
 async def _refuse_invalid(_request: Request, error: Exception) -> NoReturn:

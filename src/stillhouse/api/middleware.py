@@ -6,6 +6,7 @@ gateway, an API that does not exist is said to be so before anyone is asked who 
 """
 
 import hashlib
+import ipaddress
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
@@ -39,6 +40,7 @@ MAX_HEADER_BYTES = 32 * 2**10
 MAX_HEADERS_BYTES = 128 * 2**10
 
 OPEN_PATHS = frozenset({"/healthz", "/openapi.json"})
+METRICS_PATH = "/metrics"
 
 
 class ClientGone(Exception):
@@ -82,7 +84,7 @@ class Gateway:
             _check_limits(scope)
             if self._is_shutting_down():
                 raise ShuttingDown("the service is shutting down")
-            if scope["path"] in OPEN_PATHS:
+            if scope["path"] in OPEN_PATHS or self._may_see_metrics(scope):
                 await self._app(scope, receive, answering.send)
                 return
             call = self._published(scope)
@@ -102,6 +104,12 @@ class Gateway:
             logger.exception("bug", operation=operation)
         seconds = round(monotonic() - begun, 4)
         logger.info("answered", operation=operation, status=answering.status, seconds=seconds)
+
+    def _may_see_metrics(self, scope: Scope) -> bool:
+        """They are for a collector on this host, without a signature; to anyone else there is no such path."""
+        if scope["path"] != METRICS_PATH or not self._control.settings.metrics or not scope["client"]:
+            return False
+        return ipaddress.ip_address(scope["client"][0]).is_loopback
 
     def _published(self, scope: Scope) -> Call:
         matched = Match.NONE

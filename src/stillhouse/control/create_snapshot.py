@@ -10,7 +10,7 @@ fail             the tombstone; then the row, with the reason
 from collections.abc import Callable
 from typing import Any
 
-from stillhouse import log
+from stillhouse import log, metrics
 from stillhouse.catalog import captures, clusters, snapshots
 from stillhouse.catalog.captures import CaptureState
 from stillhouse.control.audit import record
@@ -120,6 +120,7 @@ def _cut_when_ready(place: Workplace, snapshot_id: str, attempt: int) -> dict[st
             clock=control.clock,
             should_stop=lambda: _is_called_off(place, snapshot_id, attempt),
         )
+        metrics.count_cut(cut.pause_seconds, cut.tries)
         with control.database.transaction() as transaction:
             captures.save_cut(transaction, snapshot_id, attempt, cut)
             snapshots.set_progress(transaction, snapshot_id, _SHARE_OF_COPY + 2, control.clock.now())
@@ -261,6 +262,7 @@ def _mark_available(place: Workplace, snapshot_id: str, cluster_id: str, root: R
         clusters.note_failure(transaction, cluster_id, now, code="", reason="")
         for node in root["nodes"]:
             clusters.set_lineage(transaction, node["node_id"], node["lineage"])
+    metrics.count_snapshot("available")
     log.get("snapshot").info("snapshot available", snapshot=snapshot_id, stored_bytes=root["stored_bytes"])
 
 
@@ -283,6 +285,7 @@ def _fail(place: Workplace, snapshot_id: str, reason: str) -> None:
         _mark_available(place, snapshot_id, cluster.id, root)
         return
     reap(place, cluster)
+    metrics.count_snapshot("failed")
     log.get("snapshot").error("snapshot failed", snapshot=snapshot_id, cluster=cluster.id, reason=reason)
     with place.control.database.transaction() as transaction:
         snapshots.mark_unavailable(transaction, snapshot_id, now, reason)
