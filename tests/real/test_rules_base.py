@@ -188,6 +188,10 @@ def test_storage_that_was_set_back_makes_the_capture_whole(
     )
     _, captured = captured_on(house, vault, bases[0])
     is_of_a_new_lineage(captured, node, "set back to before the base")
+    # As after a snapshot that was taken without a base, and deleted again.
+    told(node, f"UPDATE stillhouse.lineage SET lineage = '{node.lineage}'")
+    _, captured = captured_on(house, vault, bases[0])
+    is_of_a_new_lineage(captured, node, "has come as far again")
     told(node, f"UPDATE stillhouse.lineage SET lineage = '{node.lineage}'")
     _, captured = captured_on(house, vault, before)
     assert captured.base == before.captured["cn"].manifest.id, "what both histories share still serves"

@@ -68,9 +68,10 @@ class Load:
         try:
             step(self, draw)
         except NodeUnreachable as error:
-            if 'database "' not in str(error):
+            if not any(reason in str(error) for reason in ('database "', "lock timeout")):
                 raise
-            self._count(self.failed, step.__name__)  # it was dropped, or is being dropped or copied
+            # It was dropped, or is being dropped or copied; or somebody rewrites the catalog.
+            self._count(self.failed, step.__name__)
         except psycopg.Error as error:
             state = error.sqlstate or ""
             if state.startswith("XX") and not any(race in str(error) for race in _RACES):

@@ -16,6 +16,7 @@ HEAD = {
     "cut": {"lsn": CUT},
     "start_lsn": 900,
     "lineage": "a",
+    "token": "t",
     "system_identifier": FACTS.system_identifier,
     "timeline": FACTS.timeline,
     "pg_version_num": FACTS.version_num,
@@ -25,8 +26,9 @@ HEAD = {
     "hints_logged": True,
     "postmaster_started": FACTS.postmaster_started,
 }
-PART = {**HEAD, "cut": None, "reached": CUT}
-MARK = Mark("a", CUT)
+PART = {**HEAD, "cut": None, "reached": CUT, "token": "u"}
+TOKENS = frozenset({"s", "t"})
+MARK = Mark("a", CUT, TOKENS)
 NOW = replace(FACTS, checksum_version=1)
 
 
@@ -41,8 +43,8 @@ def test_an_unbroken_history_is_one() -> None:
 DOUBTS: dict[str, tuple[dict[str, Any], str]] = {
     "a node that was never captured, or whose mark is gone": ({"mark": None}, "does not bear the mark"),
     "a clone, whose data bear its source's lineage": ({"lineage": "b"}, "another history"),
-    "data of a clone in this node's place": ({"mark": Mark("b", CUT)}, "another history"),
-    "storage that was set back to before the cut": ({"mark": Mark("a", CUT - 1)}, "set back"),
+    "data of a clone in this node's place": ({"mark": Mark("b", CUT, TOKENS)}, "another history"),
+    "storage that was set back to before the cut": ({"mark": Mark("a", CUT - 1, TOKENS)}, "set back"),
     "WAL that was set back": ({"start": CUT - 1}, "later place"),
 }
 
@@ -64,6 +66,12 @@ def test_any_doubt_about_the_base_makes_the_capture_whole(
     head: dict[str, Any], field: str, other: object
 ) -> None:
     assert judged({**head, field: other})
+
+
+def test_storage_that_was_set_back_and_has_come_as_far_again_does_not_know_the_base() -> None:
+    """Snapshots taken since without a base, and deleted again, have brought its mark to any LSN."""
+    assert "does not know the base" in judged(HEAD, mark=Mark("a", CUT + 9, frozenset("s")))
+    assert judged({name: value for name, value in HEAD.items() if name != "token"})
 
 
 def test_a_part_is_known_by_the_youngest_page_it_may_hold_not_by_its_start() -> None:

@@ -54,13 +54,13 @@ def find_ground(
     with closing(session.connect(node, "postgres", application_name="stillhouse lineage")) as connection:
         judge = _Judge(connection, node, facts, start_lsn, store, keys)
         found = judge.judge(offered)
-        write_mark(connection, Mark(found.lineage, start_lsn))
+        write_mark(connection, found.lineage, start_lsn)
     return found
 
 
-def pass_mark(node: Node, lineage: str, lsn: int | None = None) -> int:
+def pass_mark(node: Node, lineage: str, lsn: int | None = None, token: str = "") -> int:
     """The node's history is known to have come as far as `lsn`, by default as far as its WAL has come by now: a
-    server that shows less was rolled back. Returns that LSN.
+    server that shows less was rolled back. By `token` it knows the base that ends there. Returns that LSN.
     """
     with closing(session.connect(node, "postgres", application_name="stillhouse lineage")) as connection:
         if lsn is None:
@@ -68,7 +68,7 @@ def pass_mark(node: Node, lineage: str, lsn: int | None = None) -> int:
                 "SELECT pg_catalog.pg_current_wal_flush_lsn()::text"
             ).fetchall()
             lsn = parse_lsn(flushed)
-        write_mark(connection, Mark(lineage, lsn))
+        write_mark(connection, lineage, lsn, token)
     return lsn
 
 
@@ -133,7 +133,7 @@ def why_another_history(head: Line, mark: Mark | None, lineage: str, start_lsn: 
     """What shows that a manifest, by its `node` line, is not of this node's history, in words; empty when nothing does.
 
     A published one holds pages as young as its cut, a part pages as young as what it says it had reached: one that does
-    not say may hold any.
+    not say may hold any. A part has no token: it serves the very next attempt or none, so the LSN tells.
     """
     reached = head["cut"]["lsn"] if head["cut"] else head.get("reached", start_lsn)
     if mark is None:
@@ -142,6 +142,8 @@ def why_another_history(head: Line, mark: Mark | None, lineage: str, start_lsn: 
         return "the node's data come from another history than the base"
     if mark.lsn < reached:
         return f"the node was set back to before the base: it knows of {format_lsn(mark.lsn)}"
+    if head["cut"] and head.get("token") not in mark.tokens:
+        return "the node does not know the base: it was set back to before it, and has come as far again"
     if reached > start_lsn:
         return "the base is of a later place in the WAL"
     for field, here in (("system_identifier", facts.system_identifier), ("timeline", facts.timeline)):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from stillhouse.domain.cluster import Node
+from stillhouse.domain.ids import new_hex
 from stillhouse.domain.snapshot import RestorePoint
 from stillhouse.errors import CaptureFailed, CaptureInterrupted, NodeUnreachable, StillhouseError
 from stillhouse.node.ancestry import Ground, Offered, find_ground, pass_mark
@@ -149,7 +150,8 @@ def _capture(task: CaptureTask, store: ObjectStore, keys: ClusterKeys, conductor
         base = Base(store, keys, facts.block_size, ground.sources)
         undo.callback(base.close)
         copy = Copy(reader, facts, start_lsn, store, keys, manifest, ledger, task.workers, base)
-        head = partial(_head, task, facts, start_lsn, ground, ledger)
+        token = new_hex()
+        head = partial(_head, task, facts, start_lsn, ground, token, ledger)
         parts = _Parts(task, ground.lineage, copy, manifest, head, store, keys, conductor)
         undo.push(parts.save_what_is_lost)
         copy.run(go_on)
@@ -163,7 +165,7 @@ def _capture(task: CaptureTask, store: ObjectStore, keys: ClusterKeys, conductor
             go_on(copy.tally.bytes_read)
         _check_still_true(facts, point, session.places().moved_since(places), follower.findings)
         slot.drop()
-        pass_mark(task.node, ground.lineage, point.lsn)
+        pass_mark(task.node, ground.lineage, point.lsn, token)
         _add_labels(copy, stopped)
         copy.finish()
         _add_wal(manifest, follower, store, keys, ledger)
@@ -334,6 +336,7 @@ def _head(
     facts: Facts,
     start_lsn: int,
     ground: Ground,
+    token: str,
     ledger: PackLedger,
     stopped: Stopped | None = None,
     point: RestorePoint | None = None,
@@ -349,6 +352,7 @@ def _head(
         "role": task.node.role,
         "attempt": task.attempt,
         "lineage": ground.lineage,
+        "token": token,
         "base": ground.base,
         "whole_because": "" if ground.base else ground.why,
         "system_identifier": facts.system_identifier,
