@@ -194,6 +194,21 @@ def test_files_without_pages_are_read_to_their_end_and_only_their_new_pieces_sto
 
 
 @MODES
+def test_a_segment_whose_name_comes_again_is_read_and_one_that_is_gone_is_not_there(
+    bed: Bed, mode: Mode
+) -> None:
+    """As when transaction ids have gone round: names are used again, the oldest files are removed."""
+    for name in ("0000", "0001"):
+        bed.write(f"pg_xact/{name}", os.urandom(PAGE))
+    base = bed.capture()
+    (bed.home / "pg_xact/0000").unlink()
+    bed.write("pg_xact/0001", os.urandom(PAGE))
+    again = bed.capture(mode(base))
+    assert bed.comes_back(again)
+    assert [path for path in bed.files(again) if path.startswith("pg_xact")] == ["pg_xact/0001"]
+
+
+@MODES
 @pytest.mark.parametrize("path", [TABLE, FSM])
 def test_a_file_of_odd_size_that_was_whole_when_read_is_a_base_for_nothing(
     bed: Bed, mode: Mode, path: str

@@ -163,7 +163,7 @@ def _capture(task: CaptureTask, store: ObjectStore, keys: ClusterKeys, conductor
         follower.end_at(point.lsn)
         while not follower.done(_WAIT_SECONDS):
             go_on(copy.tally.bytes_read)
-        _check_still_true(facts, point, session.places().moved_since(places), follower.findings)
+        check_still_true(facts, point, session.places().moved_since(places), follower.findings)
         slot.drop()
         pass_mark(task.node, ground.lineage, point.lsn, token)
         _add_labels(copy, stopped)
@@ -262,7 +262,7 @@ class _Parts:
             self._conductor.saved(part)
 
 
-def _check_still_true(
+def check_still_true(
     facts: Facts, point: RestorePoint, moved: str, findings: list[tuple[int, Finding]]
 ) -> None:
     """Raises CaptureInterrupted for what would make recovery miss files, or touch places outside the clone."""

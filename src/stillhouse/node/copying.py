@@ -28,15 +28,7 @@ from stillhouse.postgres.reader import Entry, LocalReader
 from stillhouse.repository.container import MAX_FRAME, Kind
 from stillhouse.repository.keys import ClusterKeys
 from stillhouse.repository.manifest import Line, ManifestWriter
-from stillhouse.repository.maps import (
-    UNCHANGED,
-    Extent,
-    Layer,
-    MapBuilder,
-    PagesEntry,
-    PlacedPages,
-    compose,
-)
+from stillhouse.repository.maps import UNCHANGED, Extent, Layer, MapBuilder, PagesEntry, PlacedPages, compose
 from stillhouse.storage.store import ObjectStore
 
 _FILES_PER_BATCH = 256
@@ -167,9 +159,9 @@ class Copy:
     def _pack(self, batch: Batch) -> Packed:
         if not hasattr(self._mine, "packer"):
             writer = PackWriter(self._store, self._keys, self._ledger.add)
-            checksums = bool(self._facts.checksum_version)
+            judged = bool(self._facts.checksum_version)
             self._mine.packer = Packer(
-                self._reader, writer, self._page_size, self._start_lsn, checksums=checksums
+                self._reader, writer, self._page_size, self._start_lsn, checksums=judged
             )
             self._packers.append(self._mine.packer)
         packer: Packer = self._mine.packer
@@ -300,9 +292,7 @@ class Copy:
             rotten |= set(run.rotten)
             stored += run.stored
             if got < len(run.run.pages):
-                pages = int(
-                    run.run.pages[got]
-                )  # cut short meanwhile: what lay behind is no longer part of it
+                pages = int(run.run.pages[got])  # cut short meanwhile: what lay behind is gone
                 break
         if not pages:
             self._empty(file.entry)
