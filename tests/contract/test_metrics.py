@@ -68,5 +68,9 @@ def test_metrics_are_open_to_this_host(service: Service, host: str) -> None:
 
 
 def test_to_anyone_else_there_are_none(service: Service) -> None:
-    for answer in (ask(service, "192.0.2.1"), ask(service, "127.0.0.1", is_on=False)):
+    for answer in (
+        ask(service, "192.0.2.1"),
+        ask(service, "a proxy's word"),
+        ask(service, "127.0.0.1", is_on=False),
+    ):
         assert (answer.status_code, answer.json()["error_code"]) == (404, "APIGW.0101")

@@ -10,7 +10,7 @@ from stillhouse.domain.cluster import Node
 from stillhouse.postgres import session
 
 COUNT = "SELECT count(*), min(id), max(id) FROM public.reborn"
-KEPT, DELETED, LOADED, FIRST_LOADED = 2000, 1000, 500, 100_000
+KEPT, DELETED, LOADED, FIRST_LOADED = 2000, 1000, 530, 100_000
 
 
 def fill(node: Node) -> None:

@@ -109,7 +109,10 @@ class Gateway:
         """They are for a collector on this host, without a signature; to anyone else there is no such path."""
         if scope["path"] != METRICS_PATH or not self._control.settings.metrics or not scope["client"]:
             return False
-        return ipaddress.ip_address(scope["client"][0]).is_loopback
+        try:
+            return ipaddress.ip_address(scope["client"][0]).is_loopback
+        except ValueError:  # whatever a proxy wrote there
+            return False
 
     def _published(self, scope: Scope) -> Call:
         matched = Match.NONE
