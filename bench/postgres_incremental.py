@@ -41,6 +41,7 @@ def backed_up(binaries: Binaries, node: Node, target: Path, *options: str) -> No
         "pg_basebackup",
         *where,
         "--no-password",
+        "--no-sync",
         "--checkpoint=fast",
         f"--pgdata={target}",
         *options,
@@ -79,7 +80,9 @@ def run() -> dict[str, Any]:
         combined = home / "combined" / "pgdata"
         combined.parent.mkdir()
         shutil.chown(combined.parent, *_owner(node))
-        done = binaries.run("pg_combinebackup", home / "full", home / "second", "-o", combined, timeout=300)
+        done = binaries.run(
+            "pg_combinebackup", "--no-sync", home / "full", home / "second", "-o", combined, timeout=300
+        )
         assert done.returncode == 0, done.stderr
         verified = binaries.run("pg_verifybackup", combined, timeout=300)
         with restored_cluster(site, cluster, shot, vault, settings=HASTY) as clone:

@@ -13,7 +13,7 @@ from stillhouse.node.capture import Captured
 from stillhouse.postgres import server
 from stillhouse.warehouse.embedded import Site
 from support import incremental_bug
-from support.captures import Shot, Vault, capture_cluster, files, restored_cluster
+from support.captures import HASTY, Shot, Vault, capture_cluster, files, restored_cluster
 from support.cuts import ask, superuser, tell
 from support.warehouses import rows
 from support.writers import until
@@ -72,7 +72,7 @@ def test_what_no_summary_lists_is_read_all_the_same(
     shot, captured = captured_on(house, vault, base)
     assert captured.base and captured.files["kept"] > captured.files["pages"] > 0
     assert files(vault, captured)[f"base/{oid}/1259"]["why"] == "its database was copied there"
-    with restored_cluster(site, house, shot, vault) as clone:
+    with restored_cluster(site, house, shot, vault, settings=HASTY) as clone:
         restored = clone.cluster.coordinator
         assert rows(restored, incremental_bug.COUNT) == expected
         assert rows(restored, "SELECT a, count(*) FROM public.t GROUP BY 1", "replaced") == [("new", 700)]
@@ -147,7 +147,7 @@ def is_of_a_new_lineage(captured: Captured, node: Node, why: str) -> None:
 def test_a_base_of_the_source_is_none_for_its_clone(site: Site, house: Cluster, vault: Vault) -> None:
     """Both have promoted from the same snapshot: same system identifier, same LSNs, another history."""
     base = capture_cluster(house, vault)
-    with restored_cluster(site, house, base, vault) as clone:
+    with restored_cluster(site, house, base, vault, settings=HASTY) as clone:
         (restored,) = clone.cluster.nodes
         _, captured = captured_on(clone.cluster, vault, base)
         is_of_a_new_lineage(captured, restored, "another history")
@@ -206,5 +206,6 @@ def test_recovery_in_place_makes_the_capture_whole(
         (data / "recovery.signal").touch()
         told_to = {"restore_command": "/bin/false", "recovery_target_timeline": "current"}
         server.start(site.binaries, node, told_to)
+        until(lambda: rows(node, "SELECT pg_is_in_recovery()") == [(False,)], 30)
     _, captured = captured_on(house, vault, base)
     is_of_a_new_lineage(captured, node, "timeline is 1, the node's 2")
