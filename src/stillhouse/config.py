@@ -23,6 +23,7 @@ class Settings(BaseSettings):
     `fingerprint_seconds`: how long, per node, tables' fingerprints are read at a snapshot's cut; 0 = none are.
     `trash_days`: so long can a deleted snapshot be brought back. `collect_every_hours`: how often a cluster's part of
     the repository is collected; what nothing needs goes when it was found so twice, `collect_grace_hours` apart.
+    `metrics`: answer `GET /metrics` to this host itself, without a signature; off where a proxy here lets others in.
     `kek_file` holds the key-encryption key; unset = `<data>/kek`. Lose it and every snapshot is lost.
     """
 
@@ -50,4 +51,5 @@ class Settings(BaseSettings):
     scrub_rate_bytes: int = 10 * 2**20
     collect_every_hours: float = 24
     collect_grace_hours: float = 24
+    metrics: bool = True
     log_level: str = "INFO"
