@@ -26,6 +26,7 @@ app.command(audit)
 app.command(repo)
 for look in (repo_check.check, repo_check.verify, repo_check.stats):
     repo.command(look)
+repo.command(repo_collect.collect)
 repo.command(repo_keys.key)
 repo.command(repo_keys.shred)
 repo.command(repo_recover.snapshots)
