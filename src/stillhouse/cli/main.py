@@ -8,6 +8,7 @@ from stillhouse import __version__
 from stillhouse.cli import (
     command,
     repo_check,
+    repo_collect,
     repo_copy,
     repo_keys,
     repo_recover,
