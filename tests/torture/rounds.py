@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shutil
 import signal
 import threading
@@ -125,7 +126,7 @@ class Torture:
         for _ in range(draw.randint(6, 16)):
             self._load.do(draw, steps.WORK + steps.MOVES)
         self._disturb(draw)
-        self._load.keep_small()
+        self._load.keep_small(draw)
         self._capture(draw, number)
         self._load.let_go(draw)
         while len(self._taken) > KEPT or (len(self._taken) > 1 and draw.random() < 0.3):
@@ -172,7 +173,7 @@ class Torture:
                         self.cluster, self._vault, moments, base=base, parts=parts, part_bytes=8 << 20
                     )
                 except CaptureInterrupted as error:
-                    self.tally.interrupted[str(error).partition(":")[0][:60]] += 1
+                    self.tally.interrupted[kind(error)] += 1
                     parts += moments.parts
                     continue
                 finally:
@@ -278,6 +279,11 @@ def stirring(
             thread.join(120)
     if broken:
         raise broken[0]
+
+
+def kind(error: CaptureInterrupted) -> str:
+    """Its message without what is of this one time."""
+    return re.sub(r"stillhouse_\w+|\d+", "...", str(error).partition(":")[0].partition(" (")[0])
 
 
 def kill_backend(load: Load) -> None:
