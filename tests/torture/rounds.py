@@ -10,13 +10,20 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 
+from stillhouse.clock import SystemClock
 from stillhouse.domain.cluster import Cluster
+from stillhouse.domain.collection import Rules
+from stillhouse.domain.ids import new_uuid
 from stillhouse.errors import CaptureInterrupted, NodeUnreachable
 from stillhouse.postgres import server, session
-from stillhouse.repository import layout, manifest
+from stillhouse.repository import roots
+from stillhouse.repository.collecting import Collector
+from stillhouse.repository.reach import manifests, reached
 from stillhouse.repository.sealed import Stored
 from stillhouse.warehouse import embedded
 from stillhouse.warehouse.embedded import Site
@@ -47,6 +54,7 @@ _KILL = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE app
 class Taken:
     """A snapshot and what the server held at its cut."""
 
+    id: str
     round: int
     shot: Shot
     held: Fingerprint
@@ -130,10 +138,10 @@ class Torture:
         self._capture(draw, number)
         self._load.let_go(draw)
         while len(self._taken) > KEPT or (len(self._taken) > 1 and draw.random() < 0.3):
-            self._taken.remove(draw.choice(self._taken))
-        collect(
-            self._vault, [captured.manifest for one in self._taken for captured in one.shot.captured.values()]
-        )
+            given_up = draw.choice(self._taken)
+            self._taken.remove(given_up)
+            roots.mark_trash(self._vault.store, self._vault.keys, given_up.id, "now")
+        collect(self._vault)
         self.restore(draw.choice(self._taken), f"round {number}")
         self.tally.rounds += 1
 
@@ -160,7 +168,8 @@ class Torture:
         beside = draw.random() < 0.7
         for attempt in range(ATTEMPTS):
             calm = attempt >= ATTEMPTS // 2
-            moments = self._moments(draw, is_killed=not calm and draw.random() < 0.15)
+            is_killed = not calm and draw.random() < 0.15
+            moments = self._moments(draw, is_killed=is_killed)
             work = steps.WORK if calm or draw.random() < 0.7 else steps.WORK + steps.MOVES
             seeds = [draw.random() for _ in range(STIRRERS)] if beside and attempt < ATTEMPTS - 1 else []
             held: list[Fingerprint] = []
@@ -170,7 +179,13 @@ class Torture:
                 moments.after_cut = gate.open
                 try:
                     shot = capture_cluster(
-                        self.cluster, self._vault, moments, base=base, parts=parts, part_bytes=8 << 20
+                        self.cluster,
+                        self._vault,
+                        moments,
+                        base=base,
+                        parts=parts,
+                        part_bytes=8 << 20,
+                        in_processes=base is None and not parts and not is_killed,
                     )
                 except CaptureInterrupted as error:
                     self.tally.interrupted[kind(error)] += 1
@@ -179,7 +194,7 @@ class Torture:
                 finally:
                     gate.open()
             self._note(shot, base, parts)
-            self._taken.append(Taken(number, shot, held[-1]))
+            self._taken.append(Taken(publish(self._vault, shot), number, shot, held[-1]))
             return
         raise AssertionError("every attempt was interrupted")
 
@@ -303,20 +318,24 @@ def kill_backend(load: Load) -> None:
         time.sleep(0.02)
 
 
-def collect(vault: Vault, manifests: Sequence[Stored]) -> None:
-    """Remove what none of `manifests` reaches."""
-    cluster = str(vault.keys.cluster)
-    alive = set()
-    folders = {"pack": layout.pack, "map": layout.map_}
-    for stored in manifests:
-        alive.add(layout.manifest(cluster, stored.id))
-        for line in manifest.read(vault.store, vault.keys, stored):
-            if line["t"] in folders:
-                alive.add(folders[line["t"]](cluster, line["id"]))
-    for folder in ("packs", "maps", "manifests"):
-        for found in list(vault.store.list(f"c/{cluster}/{folder}/")):
-            if found.key not in alive:
-                vault.store.delete(found.key)
+def publish(vault: Vault, shot: Shot) -> str:
+    """The root that makes it a snapshot; its id."""
+    snapshot = new_uuid()
+    nodes = [{"name": name, **asdict(one.manifest)} for name, one in shot.captured.items()]
+    for node in nodes:
+        node["manifest"] = node.pop("id")
+    root = {"snapshot": snapshot, "name": snapshot[:8], "nodes": nodes}
+    below = chain.from_iterable(reached(vault.store, vault.keys, one) for one in manifests(root))
+    assert roots.publish(vault.store, vault.keys, root, below) == root
+    return snapshot
+
+
+def collect(vault: Vault) -> None:
+    """By the collector itself, without any grace: purge what is in the trash, mark, and at once remove."""
+    rules = Rules(grace=timedelta(0), trash=timedelta(0))
+    for _ in range(2):
+        done = Collector(vault.store, vault.keys, SystemClock(), rules).collect()
+    assert not done.marked and not done.stopped_by
 
 
 @contextmanager
