@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test torture check format lock api-docs fuzz-api fuzz-openapi soak-collection soak-damage bench bench-growth bench-proportion bench-witness bench-postgres-incremental
+.PHONY: demo test torture check format lock api-docs fuzz-api fuzz-openapi test-clients soak-collection soak-damage bench bench-growth bench-proportion bench-witness bench-postgres-incremental
 
 # uv when present (fast), else the standard library's venv and pip: both install exactly the lock file.
 $(VENV)/.ready: requirements-dev.lock pyproject.toml
@@ -63,6 +63,10 @@ check: $(VENV)/.ready
 format: $(VENV)/.ready
 	@$(BIN)/ruff format src tests examples bench
 	@$(BIN)/ruff check --fix src tests examples bench
+
+# The Java and Go SDKs against the API; where CI=true, `make test` does it too.
+test-clients: $(VENV)/.ready
+	@STILLHOUSE_CLIENTS=1 $(BIN)/pytest -n 0 tests/real/test_clients.py
 
 # Bad requests against the API in this process; SEED=n repeats a run.
 fuzz-api: $(VENV)/.ready
