@@ -13,6 +13,8 @@ from stillhouse.domain.cluster import ClusterStatus, Task
 from stillhouse.domain.ids import new_hex
 from support.api_client import Answer
 from support.api_service import PASSWORD, PROJECT, Service, a_cluster, serving_service
+from support.api_shapes import shape
+from support.golden import example
 
 UNKNOWN = "c2a3e9b0-50f4-4d6d-8a44-7e9f1b0d2c35"
 
@@ -358,6 +360,7 @@ def test_a_restore_s_task_is_one_step(service: Service, cluster_id: str) -> None
     new_id = post(service, f"/v1.0/{{p}}/snapshots/{snapshot_id}/actions", body).json["cluster"]["id"]
     task = get(service, f"/v1/{{p}}/clusters/{new_id}/actions/RESTORING")
     assert [step["sub_item_name"] for step in task["items"][0]["sub_items"]] == ["copy-dw"]
+    assert shape(task) == shape(example("ListClusterActions")["body"])
 
 
 def test_events_are_what_was_done_and_nothing_of_another_project(service: Service, cluster_id: str) -> None:

@@ -141,6 +141,17 @@ def test_every_route_is_accounted_for_or_under_our_own_prefix() -> None:
     assert [path for _, _, path in api_page.unaccounted() if not path.startswith("/stillhouse/")] == []
 
 
+def test_a_route_has_the_name_its_operation_is_published_under() -> None:
+    kinds = (published.SNAPSHOTS, published.CLUSTERS, published.TOKENS, published.REFUSED)
+    names = {api_page.place(one.method, one.path): one.operation for kind in kinds for one in kind}
+    others = {
+        name
+        for name, method, path in api_page.routed()
+        if names.get(api_page.place(method, path), name) != name
+    }
+    assert others == set()
+
+
 def test_no_operation_is_accounted_for_twice() -> None:
     kinds = (published.SNAPSHOTS, published.CLUSTERS, published.TOKENS, published.REFUSED)
     listed = [one.operation for kind in kinds for one in kind]
