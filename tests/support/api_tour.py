@@ -83,6 +83,9 @@ def _snapshots(tour: Tour, source: str) -> None:
     tour.ask("ListJobDetails", "GET", f"/v1.0/{{p}}/job/{restored['job_id']}")
     service.finish_restore(restored["cluster"]["id"])
     tour.ask("DeleteSnapshot", "DELETE", f"/v1.0/{{p}}/snapshots/{snapshot}")
+    tour.ask("ListTrash", "GET", "/stillhouse/v1/{p}/trash")
+    tour.ask("UndeleteSnapshot", "POST", of_snapshot + "/undelete")
+    tour.ask("CollectCluster", "POST", f"/stillhouse/v1/{{p}}/clusters/{source}/collect")
 
 
 def _clusters(tour: Tour, source: str) -> None:

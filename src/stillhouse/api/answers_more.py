@@ -1,4 +1,4 @@
-"""What is answered about policies, proofs, tokens and temporary keys; see `answers`."""
+"""What is answered about policies, proofs, tokens, temporary keys, the trash and collections; see `answers`."""
 
 from stillhouse.api.answers import Answer, Int32, Int64, Text
 
@@ -149,3 +149,38 @@ class TemporaryKey(Answer):
 
 class TemporaryKeyMade(Answer):
     credential: TemporaryKey
+
+
+class TrashedSnapshot(Answer):
+    id: str
+    name: str
+    status: str
+    type: str
+    cluster_id: str
+    cluster_name: str
+    started: str
+    deleted: str
+    until: str
+    can_be_undeleted: bool
+
+
+class Trash(Answer):
+    snapshots: list[TrashedSnapshot]
+    count: Int32
+
+
+class ObjectsAndBytes(Answer):
+    objects: Int64
+    bytes: Int64
+
+
+class Collected(Answer):
+    purged_snapshots: list[str]
+    kept: ObjectsAndBytes
+    marked: ObjectsAndBytes
+    deleted: ObjectsAndBytes
+    keys_gone: bool
+
+
+class CollectionPlan(Answer):
+    plan: Collected
