@@ -23,7 +23,8 @@ _PRIMITIVES: dict[str, tuple[type, ...]] = {
     "bool": (bool,),
     "float": (float, int),
 }
-_OURS = {"CancelSnapshot"}
+# The DWS client has no such call: our own, and those of IAM.
+_OURS = {name for name, _, path in routed() if path.startswith(("/stillhouse/", "/v3"))}
 
 
 @pytest.fixture(scope="module")

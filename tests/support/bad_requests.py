@@ -14,6 +14,8 @@ from support.api_service import PASSWORD
 from support.api_tour import NEEDS_SERVERS
 
 UNKNOWN = "c2a3e9b0-50f4-4d6d-8a44-7e9f1b0d2c35"
+# Stands for the operation where the method is another one, and so may the operation be.
+ANOTHER = "another"
 _METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "get", "TRACE", "X" * 40]
 _WORDS = [
     "",
@@ -89,12 +91,14 @@ class Generator:
 
     def __call__(self) -> BadRequest:
         pick = self._random
-        operation, method, template = pick.choice(self._routes)
+        operation, routed_method, template = pick.choice(self._routes)
+        method = routed_method
         if pick.random() < 0.08:
             method = pick.choice(_METHODS)
         path = self._path(template, operation)
         body = self._body(operation) if method in ("POST", "PUT", "DELETE") or pick.random() < 0.1 else b""
-        request = BadRequest(method, path, self._query(), [], [body], operation)
+        label = operation if method == routed_method else ANOTHER
+        request = BadRequest(method, path, self._query(), [], [body], label)
         request.headers = self._signed(request, body)
         for fault in pick.choices(self._faults(), weights=[60, *[3] * (len(self._faults()) - 1)], k=1):
             fault(request)

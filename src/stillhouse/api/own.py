@@ -3,7 +3,8 @@
 from fastapi import Response
 
 from stillhouse.api import render
-from stillhouse.api.answers import Nothing
+from stillhouse.api.answers import Nothing, SnapshotCreated
+from stillhouse.api.answers_more import CollectionPlan, Trash
 from stillhouse.api.models import ClusterId, CollectClusterRequest, SnapshotId
 from stillhouse.api.render import Json
 from stillhouse.api.routing import ControlOf, answers, router
@@ -23,13 +24,19 @@ def cancel_snapshot(control: ControlOf, project_id: str, snapshot_id: SnapshotId
     return {}
 
 
-@routes.get("/stillhouse/v1/{project_id}/trash", operation_id="ListTrash")
+@routes.get(
+    "/stillhouse/v1/{project_id}/trash", operation_id="ListTrash", **answers(Trash, "What is in the trash")
+)
 def list_trash(control: ControlOf, project_id: str) -> Json:
     found = trash.list_trash(control, project_id)
     return {"snapshots": [render.trashed_snapshot(one) for one in found], "count": len(found)}
 
 
-@routes.post("/stillhouse/v1/{project_id}/snapshots/{snapshot_id}/undelete", operation_id="UndeleteSnapshot")
+@routes.post(
+    "/stillhouse/v1/{project_id}/snapshots/{snapshot_id}/undelete",
+    operation_id="UndeleteSnapshot",
+    **answers(SnapshotCreated, "The snapshot is back"),
+)
 def undelete_snapshot(control: ControlOf, project_id: str, snapshot_id: SnapshotId) -> Json:
     trash.undelete_snapshot(control, project_id, snapshot_id)
     return {"snapshot": {"id": snapshot_id}}
@@ -39,6 +46,11 @@ def undelete_snapshot(control: ControlOf, project_id: str, snapshot_id: Snapshot
     "/stillhouse/v1/{project_id}/clusters/{cluster_id}/collect",
     operation_id="CollectCluster",
     status_code=202,
+    response_model=None,
+    responses={
+        200: {"model": CollectionPlan, "description": "Of a dry run: what a collection would do now"},
+        202: {"model": Nothing, "description": "Accepted; the collection runs"},
+    },
 )
 def collect_cluster(
     control: ControlOf,

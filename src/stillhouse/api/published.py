@@ -129,9 +129,10 @@ CLUSTERS = (
 )
 
 TOKENS = (
-    Published("CreateToken", "POST", "/v3/auth/tokens"),
-    Published("ListProjects", "GET", "/v3/projects"),
-    Published("ListAuthDomains", "GET", "/v3/auth/domains"),
+    Published("KeystoneCreateUserTokenByPassword", "POST", "/v3/auth/tokens"),
+    Published("KeystoneListProjects", "GET", "/v3/projects"),
+    Published("KeystoneListAuthDomains", "GET", "/v3/auth/domains"),
+    Published("CreateTemporaryAccessKeyByToken", "POST", "/v3.0/OS-CREDENTIAL/securitytokens"),
 )
 
 _NO_EIP = "there are no elastic IPs on one's own host"

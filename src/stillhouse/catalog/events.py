@@ -37,8 +37,7 @@ def page_of_events(
     total = transaction.execute(select(func.count()).select_from(audit).where(mine)).scalar_one()
     query = select(audit).where(mine).order_by(audit.c.id.desc()).limit(limit).offset(skip)
     rows = transaction.execute(query).all()
-    # A resource reads `cluster/ID`, `snapshot/ID` or `cluster/ID/snapshot/ID`: the last is what it is about.
-    about = [(parts[-2], parts[-1].lower()) for row in rows if (parts := row.resource.split("/"))]
+    about = [_about(row.resource) for row in rows]
     known = {
         kind: _names(transaction, table, [id_ for of, id_ in about if of == kind])
         for kind, table in _TABLES.items()
@@ -57,6 +56,12 @@ def page_of_events(
         for row, (kind, id_) in zip(rows, about, strict=True)
     ]
     return page, total
+
+
+def _about(resource: str) -> tuple[str, str]:
+    """`cluster/ID`, `snapshot/ID`, `cluster/ID/snapshot/ID`, `snapshot/ID/copy/ID`: it is about the last."""
+    kind, id_ = resource.split("/")[-2:]
+    return ("snapshot" if kind == "copy" else kind), id_.lower()
 
 
 def _names(transaction: Transaction, table: Table, ids: list[str]) -> dict[str, str]:

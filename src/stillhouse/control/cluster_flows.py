@@ -1,4 +1,4 @@
-"""The flows that make, restart, stop, start and delete clusters; the one that marks a snapshot as deleted, or not."""
+"""The flows that make, restart, stop, start and delete clusters, and those that mark a snapshot deleted or not."""
 
 from collections.abc import Callable
 

@@ -42,6 +42,14 @@ func main() {
 	deleted, err := client.DeleteSnapshot(&model.DeleteSnapshotRequest{SnapshotId: old})
 	read("DeleteSnapshot", deleted, err)
 
+	name, level, when, kind := "by-go", "cluster", "0 0 2 ? * 1", "full"
+	policies, err := client.CreateSnapshotPolicy(&model.CreateSnapshotPolicyRequest{ClusterId: cluster,
+		Body: &model.CreateSnapshotPolicyRequestBody{BackupStrategies: &[]model.BackupStrategyRequest{
+			{PolicyName: &name, BackupStrategy: &when, BackupType: &kind, BackupLevel: &level}}}})
+	read("CreateSnapshotPolicy", policies, err)
+	listed, err := client.ListSnapshotPolicy(&model.ListSnapshotPolicyRequest{ClusterId: cluster})
+	read("ListSnapshotPolicy", listed, err)
+
 	limit, offset := int32(10), int32(0)
 	snapshots, err := client.ListSnapshots(&model.ListSnapshotsRequest{})
 	read("ListSnapshots", snapshots, err)
