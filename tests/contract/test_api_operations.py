@@ -459,7 +459,7 @@ def test_the_cross_region_operations_do_not_exist(shared: Service, method: str, 
 
 
 def test_every_task_is_a_job_with_a_name(service: Service, cluster_id: str) -> None:
-    for task in Task:
+    for task in set(Task) - {Task.COLLECTING}:  # which is shown to nobody
         with service.control.database.transaction() as transaction:
             now = service.control.clock.now()
             operation_id = operations.begin(transaction, cluster_id, task, cluster_id, now)

@@ -181,8 +181,8 @@ def test_waiting_for_a_proof_that_refutes_ends_in_failure_and_names_what_was_fou
 
 
 def test_the_trash_is_listed_and_given_back(service: Service, run_json: Callable[..., Any]) -> None:
-    pytest.importorskip("stillhouse.control.trash")
-    _, snapshot = available(service, run_json)
+    cluster, snapshot = available(service, run_json)
+    service.store_snapshot(snapshot, cluster)
     run_json("snapshot", "delete", "nightly")
     assert [one["id"] for one in run_json("snapshot", "trash")["snapshots"]] == [snapshot]
     run_json("snapshot", "undelete", "nightly")

@@ -2,15 +2,32 @@
 
 from typing import Any
 
-from stillhouse.api.published import REFUSED
+from stillhouse.api.published import REFUSED, TOKENS
 from stillhouse.api.render import parameter_group_id
-from stillhouse.catalog import captures, clusters
+from stillhouse.catalog import captures, clusters, proofs
+from stillhouse.domain.proof import ProofState
 from support.api_client import Answer
 from support.api_service import PASSWORD, Service, a_cluster
+from support.callers import USER_PASSWORD, a_user
 
 # Asked of a real cluster elsewhere: `tests/real/test_databases.py`.
 NEEDS_SERVERS = frozenset(
     {"ValidateDbData", "ListSchemas", "ListDatabaseObjects", "ListClusterConfigurationsParameter"}
+)
+
+# Those that the DWS SDK does not have: our own, and IAM's.
+NOT_OF_DWS = frozenset(
+    {
+        "CancelSnapshot",
+        "ListTrash",
+        "UndeleteSnapshot",
+        "CollectCluster",
+        "ProveSnapshot",
+        "ShowProof",
+        "SetProofSchedule",
+        "ShowProofSchedule",
+        *(one.operation for one in TOKENS),
+    }
 )
 
 
@@ -39,6 +56,8 @@ def take(tour: Tour) -> dict[str, Answer]:
         }
         clusters.set_facts(transaction, source, facts, service.control.clock.now())
     _snapshots(tour, source)
+    _automated(tour, source)
+    _identity(tour)
     _clusters(tour, source)
     _host(tour)
     for one in REFUSED:
@@ -75,7 +94,56 @@ def _snapshots(tour: Tour, source: str) -> None:
     restored = tour.ask("RestoreCluster", "POST", path, {"restore": restore})
     tour.ask("ListJobDetails", "GET", f"/v1.0/{{p}}/job/{restored['job_id']}")
     service.finish_restore(restored["cluster"]["id"])
+    _proofs(tour, source, snapshot)
+    service.store_snapshot(snapshot, source)
     tour.ask("DeleteSnapshot", "DELETE", f"/v1.0/{{p}}/snapshots/{snapshot}")
+    tour.ask("ListTrash", "GET", "/stillhouse/v1/{p}/trash")
+    tour.ask("UndeleteSnapshot", "POST", f"/stillhouse/v1/{{p}}/snapshots/{snapshot}/undelete")
+    tour.ask("CollectCluster", "POST", f"/stillhouse/v1/{{p}}/clusters/{source}/collect")
+
+
+def _proofs(tour: Tour, source: str, snapshot: str) -> None:
+    path, control = f"/stillhouse/v1/{{p}}/snapshots/{snapshot}", tour.service.control
+    asked = tour.ask("ProveSnapshot", "POST", path + "/prove")["proof"]["id"]
+    report = {"tables": 2, "rows": 7, "left_out": ["dn1: sales: public.t: no fingerprint"]}
+    report |= {"findings": ["dn1: sales: public.orders holds other rows"], "notes": ["a note"]}
+    with control.database.transaction() as transaction:
+        proofs.end(transaction, asked, control.clock.now(), ProofState.REFUTED, report)
+    tour.ask("ShowProof", "GET", path + "/proof")
+    schedule = f"/stillhouse/v1/{{p}}/clusters/{source}/proofs"
+    tour.ask("SetProofSchedule", "PUT", schedule, {"every_days": 7, "newest_only": False})
+    tour.ask("ShowProofSchedule", "GET", schedule)
+
+
+def _automated(tour: Tour, source: str) -> None:
+    path = f"/v2/{{p}}/clusters/{source}/snapshot-policies"
+    nightly = {
+        "policy_name": "daily",
+        "backup_strategy": "0 0 3 ? * *",
+        "backup_type": "increment",
+        "backup_level": "cluster",
+    }
+    tour.ask("CreateSnapshotPolicy", "PUT", path, {"keep_day": 7, "backup_strategies": [nightly]})
+    policy = tour.ask("ListSnapshotPolicy", "GET", path)["backup_strategies"][0]["policy_id"]
+    old = f"/v1.0/{{p}}/clusters/{source}"
+    tour.ask("DeleteSnapshotPolicy", "DELETE", f"{old}/snapshot-policies/{policy}")
+    tour.ask("ListSnapshotStatistics", "GET", old + "/snapshots/statistics")
+    automated = tour.service.take_automated(source)
+    copy = {"backup_name": "month-end", "description": "kept for ever"}
+    copied = tour.ask("CopySnapshot", "POST", f"/v1.0/{{p}}/snapshots/{automated}/linked-copy", copy)
+    tour.service.finish_snapshot(copied["snapshot_id"])
+
+
+def _identity(tour: Tour) -> None:
+    user = a_user(tour.service, "tourist")
+    password = {"user": {"id": user.id, "password": USER_PASSWORD}}
+    identity = {"methods": ["password"], "password": password}
+    tour.ask("KeystoneCreateUserTokenByPassword", "POST", "/v3/auth/tokens", {"auth": {"identity": identity}})
+    tour.ask("KeystoneListProjects", "GET", "/v3/projects", name="local-1")
+    tour.ask("KeystoneListAuthDomains", "GET", "/v3/auth/domains")
+    wanted = {"identity": {"methods": ["token"], "token": {"duration_seconds": 900}}}
+    path = "/v3.0/OS-CREDENTIAL/securitytokens"
+    tour.ask("CreateTemporaryAccessKeyByToken", "POST", path, {"auth": wanted})
 
 
 def _clusters(tour: Tour, source: str) -> None:

@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message
 from stillhouse import log
 from stillhouse.api.errors import ErrorBody
 from stillhouse.catalog import clusters, operations
+from stillhouse.control.access_keys import create_access_key
 from stillhouse.domain.cluster import ClusterStatus
 from support.api_service import PROJECT, Service, app_of, serving_service
 from support.bad_requests import BadRequest, Generator, Known
@@ -105,7 +106,8 @@ def prepared(data: Path) -> Iterator[tuple[Service, ASGIApp, Known]]:
         snapshot = service.client.request("POST", "/v1.0/{p}/snapshots", body).json["snapshot"]["id"]
         service.finish_snapshot(snapshot)
         client = service.client
-        known = Known(PROJECT, client.access_key, client.secret_key, cluster, stopped, snapshot)
+        locked = create_access_key(service.control, PROJECT).access_key
+        known = Known(PROJECT, client.access_key, client.secret_key, locked, cluster, stopped, snapshot)
         yield service, app_of(service), known
 
 

@@ -4,6 +4,8 @@ A word may mean something of its own in one shape; then it stands here as `Shape
 example in JSON; empty for what holds other fields.
 """
 
+from stillhouse.api.glossary_more import MORE
+
 GLOSSARY: dict[str, tuple[str, str]] = {
     # Ids and names
     "id": ("Id of the thing: a UUID, but for a job 32 hex digits", '"c2a3e9b0-50f4-4d6d-8a44-7e9f1b0d2c35"'),
@@ -331,4 +333,5 @@ GLOSSARY: dict[str, tuple[str, str]] = {
     "sort_key": ("What to sort by", '"started"'),
     "sort_dir": ("asc or desc", '"desc"'),
     "keywords": ("Only schemas whose name holds this", '"mart"'),
+    **MORE,
 }

@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal
 from fastapi import Query, Response
 from pydantic import Field, SecretStr
 
+from stillhouse.api.answers_identity import Domains, Projects, TemporaryKeyCreated, TokenCreated
 from stillhouse.api.models import Request
 from stillhouse.api.render import Json
-from stillhouse.api.routing import ControlOf, router
+from stillhouse.api.routing import ControlOf, answers, router
 from stillhouse.catalog.users import Token, User
 from stillhouse.control import credentials, users
 from stillhouse.errors import InvalidInput, NotPermitted
@@ -77,7 +78,11 @@ class CreateTemporaryKeyRequest(Request):
     auth: TokenAuth
 
 
-@routes.post("/v3/auth/tokens", operation_id="KeystoneCreateUserTokenByPassword", status_code=201)
+@routes.post(
+    "/v3/auth/tokens",
+    operation_id="KeystoneCreateUserTokenByPassword",
+    **answers(TokenCreated, "What the token is good for; the token is in the header `X-Subject-Token`", 201),
+)
 def create_token(control: ControlOf, response: Response, body: CreateTokenRequest) -> Json:
     """The token itself is in the header `X-Subject-Token`."""
     wanted, scope = body.auth.identity.password.user, body.auth.scope or Scope()
@@ -100,7 +105,7 @@ def create_token(control: ControlOf, response: Response, body: CreateTokenReques
     return {"token": _token(user, made, scope)}
 
 
-@routes.get("/v3/projects", operation_id="KeystoneListProjects")
+@routes.get("/v3/projects", operation_id="KeystoneListProjects", **answers(Projects, "The caller's project"))
 def list_projects(control: ControlOf, name: Annotated[str | None, Query(max_length=255)] = None) -> Json:
     """One, always: the caller's, by the name it was asked for."""
     project = control.caller.project
@@ -117,7 +122,9 @@ def list_projects(control: ControlOf, name: Annotated[str | None, Query(max_leng
     return {"projects": [shown], "links": {"self": "/v3/projects", "previous": None, "next": None}}
 
 
-@routes.get("/v3/auth/domains", operation_id="KeystoneListAuthDomains")
+@routes.get(
+    "/v3/auth/domains", operation_id="KeystoneListAuthDomains", **answers(Domains, "The caller's domain")
+)
 def list_domains(control: ControlOf) -> Json:
     """One, always: the caller's."""
     domain = {
@@ -130,7 +137,9 @@ def list_domains(control: ControlOf) -> Json:
 
 
 @routes.post(
-    "/v3.0/OS-CREDENTIAL/securitytokens", operation_id="CreateTemporaryAccessKeyByToken", status_code=201
+    "/v3.0/OS-CREDENTIAL/securitytokens",
+    operation_id="CreateTemporaryAccessKeyByToken",
+    **answers(TemporaryKeyCreated, "The key, its secret and its token, shown this once", 201),
 )
 def create_temporary_key(control: ControlOf, body: CreateTemporaryKeyRequest) -> Json:
     """For whoever signed the request or showed a token; `policy` leaves the key less than its maker has."""

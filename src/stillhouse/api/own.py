@@ -4,6 +4,7 @@ from fastapi import Response
 
 from stillhouse.api import render
 from stillhouse.api.answers import Nothing
+from stillhouse.api.answers_own import CollectionPlanned, SnapshotUndeleted, Trash
 from stillhouse.api.models import ClusterId, CollectClusterRequest, SnapshotId
 from stillhouse.api.render import Json
 from stillhouse.api.routing import ControlOf, answers, router
@@ -23,13 +24,21 @@ def cancel_snapshot(control: ControlOf, project_id: str, snapshot_id: SnapshotId
     return {}
 
 
-@routes.get("/stillhouse/v1/{project_id}/trash", operation_id="ListTrash")
+@routes.get(
+    "/stillhouse/v1/{project_id}/trash",
+    operation_id="ListTrash",
+    **answers(Trash, "The deleted snapshots that can still come back, those deleted last first"),
+)
 def list_trash(control: ControlOf, project_id: str) -> Json:
     found = trash.list_trash(control, project_id)
     return {"snapshots": [render.trashed_snapshot(one) for one in found], "count": len(found)}
 
 
-@routes.post("/stillhouse/v1/{project_id}/snapshots/{snapshot_id}/undelete", operation_id="UndeleteSnapshot")
+@routes.post(
+    "/stillhouse/v1/{project_id}/snapshots/{snapshot_id}/undelete",
+    operation_id="UndeleteSnapshot",
+    **answers(SnapshotUndeleted, "The snapshot is back"),
+)
 def undelete_snapshot(control: ControlOf, project_id: str, snapshot_id: SnapshotId) -> Json:
     trash.undelete_snapshot(control, project_id, snapshot_id)
     return {"snapshot": {"id": snapshot_id}}
@@ -38,7 +47,12 @@ def undelete_snapshot(control: ControlOf, project_id: str, snapshot_id: Snapshot
 @routes.post(
     "/stillhouse/v1/{project_id}/clusters/{cluster_id}/collect",
     operation_id="CollectCluster",
-    status_code=202,
+    **answers(
+        Nothing,
+        "The collection will run",
+        202,
+        also={200: (CollectionPlanned, "Of a dry run: what a collection would do now")},
+    ),
 )
 def collect_cluster(
     control: ControlOf,

@@ -5,9 +5,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from stillhouse.api.answers import Nothing
+from stillhouse.api.answers_policies import SnapshotCopied, SnapshotPolicies, StorageStatistics
 from stillhouse.api.models import ClusterId, Request, SnapshotId, Text
 from stillhouse.api.render import Json, epoch_milliseconds, snapshot_time
-from stillhouse.api.routing import ControlOf, router
+from stillhouse.api.routing import ControlOf, answers, router
 from stillhouse.control import policies, snapshots
 from stillhouse.control.policies import Strategy
 from stillhouse.domain.policies import (
@@ -49,7 +51,11 @@ class CopySnapshotRequest(Request):
     description: str | None = None
 
 
-@routes.put("/v2/{project_id}/clusters/{cluster_id}/snapshot-policies", operation_id="CreateSnapshotPolicy")
+@routes.put(
+    "/v2/{project_id}/clusters/{cluster_id}/snapshot-policies",
+    operation_id="CreateSnapshotPolicy",
+    **answers(Nothing, "The policies are set"),
+)
 def set_policies(
     control: ControlOf, project_id: str, cluster_id: ClusterId, body: SetPoliciesRequest
 ) -> Json:
@@ -77,14 +83,20 @@ def set_policies(
     return {}
 
 
-@routes.get("/v2/{project_id}/clusters/{cluster_id}/snapshot-policies", operation_id="ListSnapshotPolicy")
+@routes.get(
+    "/v2/{project_id}/clusters/{cluster_id}/snapshot-policies",
+    operation_id="ListSnapshotPolicy",
+    **answers(SnapshotPolicies, "The cluster's policies, and for how long their snapshots are kept"),
+)
 def list_policies(control: ControlOf, project_id: str, cluster_id: ClusterId) -> Json:
     settings, found = policies.list_policies(control, project_id, cluster_id)
     return policies_of_cluster(settings, found, control.clock.now())
 
 
 @routes.delete(
-    "/v1.0/{project_id}/clusters/{cluster_id}/snapshot-policies/{id}", operation_id="DeleteSnapshotPolicy"
+    "/v1.0/{project_id}/clusters/{cluster_id}/snapshot-policies/{id}",
+    operation_id="DeleteSnapshotPolicy",
+    **answers(Nothing, "The policy is gone"),
 )
 def delete_policy(control: ControlOf, project_id: str, cluster_id: ClusterId, id: str) -> Json:
     """A policy that is not there is deleted already: Terraform has no other word for it."""
@@ -92,7 +104,11 @@ def delete_policy(control: ControlOf, project_id: str, cluster_id: ClusterId, id
     return {}
 
 
-@routes.post("/v1.0/{project_id}/snapshots/{snapshot_id}/linked-copy", operation_id="CopySnapshot")
+@routes.post(
+    "/v1.0/{project_id}/snapshots/{snapshot_id}/linked-copy",
+    operation_id="CopySnapshot",
+    **answers(SnapshotCopied, "The copy is being made"),
+)
 def copy_snapshot(
     control: ControlOf, project_id: str, snapshot_id: SnapshotId, body: CopySnapshotRequest
 ) -> Json:
@@ -103,7 +119,9 @@ def copy_snapshot(
 
 
 @routes.get(
-    "/v1.0/{project_id}/clusters/{cluster_id}/snapshots/statistics", operation_id="ListSnapshotStatistics"
+    "/v1.0/{project_id}/clusters/{cluster_id}/snapshots/statistics",
+    operation_id="ListSnapshotStatistics",
+    **answers(StorageStatistics, "What the cluster's snapshots take"),
 )
 def show_statistics(control: ControlOf, project_id: str, cluster_id: ClusterId) -> Json:
     storage = policies.storage_statistics(control, project_id, cluster_id)

@@ -1,9 +1,10 @@
 """Proofs of snapshots, which are operations of our own."""
 
 from stillhouse.api import render
+from stillhouse.api.answers_own import LatestProof, ProofAsked, ShownProofSchedule
 from stillhouse.api.models import ClusterId, ProofScheduleRequest, SnapshotId
 from stillhouse.api.render import Json
-from stillhouse.api.routing import ControlOf, router
+from stillhouse.api.routing import ControlOf, answers, router
 from stillhouse.control import proofs
 from stillhouse.domain.proof import ProofSchedule
 
@@ -13,19 +14,31 @@ _OF_SNAPSHOT = "/stillhouse/v1/{project_id}/snapshots/{snapshot_id}"
 _OF_CLUSTER = "/stillhouse/v1/{project_id}/clusters/{cluster_id}/proofs"
 
 
-@routes.post(f"{_OF_SNAPSHOT}/prove", operation_id="ProveSnapshot", status_code=202)
+@routes.post(
+    f"{_OF_SNAPSHOT}/prove",
+    operation_id="ProveSnapshot",
+    **answers(ProofAsked, "The proof that has begun", 202),
+)
 def prove_snapshot(control: ControlOf, project_id: str, snapshot_id: SnapshotId) -> Json:
     return {"proof": render.proof(proofs.request_proof(control, project_id, snapshot_id))}
 
 
-@routes.get(f"{_OF_SNAPSHOT}/proof", operation_id="ShowProof")
+@routes.get(
+    f"{_OF_SNAPSHOT}/proof",
+    operation_id="ShowProof",
+    **answers(LatestProof, "The snapshot's latest proof"),
+)
 def show_proof(control: ControlOf, project_id: str, snapshot_id: SnapshotId) -> Json:
     """The latest; `null` for a snapshot that was never proved."""
     latest = proofs.latest_proof(control, project_id, snapshot_id)
     return {"proof": None if latest is None else render.proof(latest)}
 
 
-@routes.put(_OF_CLUSTER, operation_id="SetProofSchedule")
+@routes.put(
+    _OF_CLUSTER,
+    operation_id="SetProofSchedule",
+    **answers(ShownProofSchedule, "The schedule as it is now"),
+)
 def set_proof_schedule(
     control: ControlOf, project_id: str, cluster_id: ClusterId, body: ProofScheduleRequest
 ) -> Json:
@@ -34,6 +47,10 @@ def set_proof_schedule(
     return render.proof_schedule(wanted)
 
 
-@routes.get(_OF_CLUSTER, operation_id="ShowProofSchedule")
+@routes.get(
+    _OF_CLUSTER,
+    operation_id="ShowProofSchedule",
+    **answers(ShownProofSchedule, "How often the cluster's snapshots are proved"),
+)
 def show_proof_schedule(control: ControlOf, project_id: str, cluster_id: ClusterId) -> Json:
     return render.proof_schedule(proofs.get_schedule(control, project_id, cluster_id))

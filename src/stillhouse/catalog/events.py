@@ -9,9 +9,10 @@ from stillhouse.catalog.database import Transaction
 from stillhouse.catalog.tables import audit, clusters, snapshots
 
 # Outcomes of what happened; a refusal has its error's code instead.
-HAPPENED = ("accepted", "failed")
+HAPPENED = ("accepted", "failed", "proved", "refuted")
 
 _TABLES = {"cluster": clusters, "snapshot": snapshots}
+_KINDS = {"cluster": "cluster", "snapshot": "snapshot", "copy": "snapshot"}
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,12 @@ class Event:
     kind: str
     id: str
     name: str
-    failed: bool
+    outcome: str
     detail: str
+
+    @property
+    def failed(self) -> bool:
+        return self.outcome in ("failed", "refuted")
 
 
 def page_of_events(
@@ -37,8 +42,7 @@ def page_of_events(
     total = transaction.execute(select(func.count()).select_from(audit).where(mine)).scalar_one()
     query = select(audit).where(mine).order_by(audit.c.id.desc()).limit(limit).offset(skip)
     rows = transaction.execute(query).all()
-    # A resource reads `cluster/ID`, `snapshot/ID` or `cluster/ID/snapshot/ID`: the last is what it is about.
-    about = [(parts[-2], parts[-1].lower()) for row in rows if (parts := row.resource.split("/"))]
+    about = [_about(row.resource) for row in rows]
     known = {
         kind: _names(transaction, table, [id_ for of, id_ in about if of == kind])
         for kind, table in _TABLES.items()
@@ -51,12 +55,19 @@ def page_of_events(
             kind=kind,
             id=id_,
             name=known.get(kind, {}).get(id_, ""),
-            failed=row.outcome == "failed",
+            outcome=row.outcome,
             detail=row.detail,
         )
         for row, (kind, id_) in zip(rows, about, strict=True)
     ]
     return page, total
+
+
+def _about(resource: str) -> tuple[str, str]:
+    """Of `cluster/ID/snapshot/ID` or `snapshot/ID/copy/ID` the last; of `cluster/ID/policy/ID` the cluster."""
+    parts = resource.split("/")
+    pairs = zip(parts[::2], parts[1::2], strict=False)
+    return [(_KINDS[kind], id_.lower()) for kind, id_ in pairs if kind in _KINDS][-1]
 
 
 def _names(transaction: Transaction, table: Table, ids: list[str]) -> dict[str, str]:
