@@ -13,6 +13,8 @@ from support.api_page import routed
 from support.api_service import PASSWORD
 from support.api_tour import NEEDS_SERVERS
 
+# Where all wrong secrets come from: there the key is locked, and the lock is met as well.
+LOCKED = "127.0.0.1"
 UNKNOWN = "c2a3e9b0-50f4-4d6d-8a44-7e9f1b0d2c35"
 _METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "get", "TRACE", "X" * 40]
 _WORDS = [
@@ -67,20 +69,16 @@ class BadRequest:
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     chunks: list[bytes] = field(default_factory=list)
     operation: str = ""
+    address: str = ""
 
 
 @dataclass(frozen=True)
 class Known:
-    """What the service under test has.
-
-    `locked_key` is what wrong signatures are made with: it is soon locked, and the other must not be. `stopped` is a
-    cluster whose servers must not be asked for.
-    """
+    """What the service under test has. `stopped` is a cluster whose servers must not be asked for."""
 
     project: str
     access_key: str
     secret_key: str
-    locked_key: str
     cluster: str
     stopped: str
     snapshot: str
@@ -99,7 +97,9 @@ class Generator:
             method = pick.choice(_METHODS)
         path = self._path(template, operation)
         body = self._body(operation) if method in ("POST", "PUT", "DELETE") or pick.random() < 0.1 else b""
-        request = BadRequest(method, path, self._query(), [], [body], operation)
+        # A key is locked where its signatures were wrong: one address for all would soon shut them all out.
+        address = f"10.{pick.randrange(256)}.{pick.randrange(256)}.{pick.randrange(256)}"
+        request = BadRequest(method, path, self._query(), [], [body], operation, address)
         request.headers = self._signed(request, body)
         for fault in pick.choices(self._faults(), weights=[60, *[3] * (len(self._faults()) - 1)], k=1):
             fault(request)
@@ -198,7 +198,11 @@ class Generator:
         }.get(operation, {})
 
     def _good_bodies_of_policies(self) -> dict[str, Any]:
-        strategy = {"policy_id": UNKNOWN, "policy_name": "fuzz-policy", "backup_strategy": "0 0 2 ? * *"}
+        strategy: dict[str, Any] = {
+            "policy_id": UNKNOWN,
+            "policy_name": "fuzz-policy",
+            "backup_strategy": "0 0 2 ? * *",
+        }
         strategy |= {"backup_type": "full", "backup_level": "cluster", "time_zone_offset": 1}
         if self._random.random() < 0.5:
             del strategy["policy_id"]
@@ -295,6 +299,7 @@ class Generator:
 
         def wrong_secret(request: BadRequest) -> None:
             request.headers = self._signed(request, request.chunks[0], is_wrong=True)
+            request.address = LOCKED
 
         def stale(request: BadRequest) -> None:
             request.headers = self._signed(request, request.chunks[0], minutes=pick.choice([-16, 16, 10**6]))
@@ -388,6 +393,6 @@ def _sign(request: BadRequest, headers: dict[str, str], body: bytes, known: Know
         query=query,
         headers=headers,
         body=body,
-        access_key=known.locked_key if is_wrong else known.access_key,
+        access_key=known.access_key,
         secret_key="0" * 40 if is_wrong else known.secret_key,
     )

@@ -23,7 +23,6 @@ from starlette.types import ASGIApp, Message
 from stillhouse import log
 from stillhouse.api.errors import ErrorBody
 from stillhouse.catalog import clusters, operations
-from stillhouse.control.access_keys import create_access_key
 from stillhouse.domain.cluster import ClusterStatus
 from support.api_service import PROJECT, Service, app_of, serving_service
 from support.bad_requests import BadRequest, Generator, Known
@@ -74,7 +73,7 @@ async def send(app: ASGIApp, request: BadRequest) -> tuple[int, dict[bytes, byte
         "query_string": request.query,
         "root_path": "",
         "headers": request.headers,
-        "client": ("127.0.0.1", 1),
+        "client": (request.address, 1),
         "server": ("127.0.0.1", 80),
     }
     waiting = [
@@ -106,8 +105,7 @@ def prepared(data: Path) -> Iterator[tuple[Service, ASGIApp, Known]]:
         snapshot = service.client.request("POST", "/v1.0/{p}/snapshots", body).json["snapshot"]["id"]
         service.finish_snapshot(snapshot)
         client = service.client
-        locked = create_access_key(service.control, PROJECT).access_key
-        known = Known(PROJECT, client.access_key, client.secret_key, locked, cluster, stopped, snapshot)
+        known = Known(PROJECT, client.access_key, client.secret_key, cluster, stopped, snapshot)
         yield service, app_of(service), known
 
 
