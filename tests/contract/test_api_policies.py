@@ -397,3 +397,16 @@ def test_statistics_tell_what_snapshots_took_and_what_is_free(service: Service, 
         "storage.paid": 100.0,
         "storage.used": 300.0,
     }
+
+
+def test_a_copy_is_an_event_of_the_copy_and_a_policy_s_end_one_of_its_cluster(
+    service: Service, cluster: str
+) -> None:
+    copy(service, service.take_automated(cluster), backup_name="kept-for-good")
+    policy = shown(service, cluster)["backup_strategies"][0]["policy_id"]
+    service.client.request("DELETE", f"/v1.0/{{p}}/clusters/{cluster}/snapshot-policies/{policy}")
+    newest = service.client.request("GET", "/v2/{p}/events").json["events"][:2]
+    assert [(one["name"], one["source_type"], one["source_name"]) for one in newest] == [
+        ("DeleteSnapshotPolicy", "cluster", f"dw-{cluster}"),
+        ("CopySnapshot", "backup", "kept-for-good"),
+    ]

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from stillhouse.control.audit import record
 from stillhouse.domain.ids import new_uuid
-from support.api_service import Service, serving_service
+from support.api_service import PROJECT, Service, serving_service
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +43,13 @@ def test_what_is_not_there_or_another_projects_is_refused_alike(service: Service
     for method, action in (("POST", "prove"), ("GET", "proof")):
         answer = service.client.request(method, f"/stillhouse/v1/{{p}}/snapshots/{new_uuid()}/{action}")
         assert (answer.status, answer.error_code) == (400, "DWS.5149")
+
+
+@pytest.mark.parametrize(("outcome", "status"), [("proved", 0), ("refuted", 1), ("failed", 1)])
+def test_the_end_of_a_proof_is_an_event(service: Service, outcome: str, status: int) -> None:
+    snapshot, control = new_uuid(), service.control
+    with control.database.transaction() as transaction:
+        record(control, transaction, PROJECT, "ProveSnapshot", f"snapshot/{snapshot}", outcome, "why")
+    newest = service.client.request("GET", "/v2/{p}/events").json["events"][0]
+    assert (newest["subject"], newest["source_id"]) == (f"ProveSnapshot {outcome}", snapshot)
+    assert (newest["status"], newest["context"]) == (status, "why")

@@ -5,15 +5,9 @@ from typing import Any
 
 import pytest
 
-from stillhouse.catalog import snapshots
-from stillhouse.control.context import Vault
-from stillhouse.node.jobs import Repository
-from stillhouse.repository import identity, roots
-from stillhouse.repository.keys import Kek, create_or_open
-from stillhouse.storage.open import open_store
+from stillhouse.catalog import operations, snapshots
 from support.api_client import Answer
 from support.api_service import Service, serving_service
-from support.tiny_captures import root_of, store_manifest, store_pack
 
 UNKNOWN = "c2a3e9b0-50f4-4d6d-8a44-7e9f1b0d2c35"
 TRASH = "/stillhouse/v1/{p}/trash"
@@ -21,11 +15,7 @@ TRASH = "/stillhouse/v1/{p}/trash"
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    data = tmp_path_factory.mktemp("service")
-    location = str(data / "repository")
-    store = open_store(location)
-    vault = Vault(store, Repository(location, identity.claim(store), Kek(bytes(32))))
-    with serving_service(data, vault) as service:
+    with serving_service(tmp_path_factory.mktemp("service")) as service:
         yield service
 
 
@@ -38,11 +28,7 @@ def deleted(service: Service, name: str) -> tuple[str, str]:
     cluster = service.add_cluster()
     body = {"snapshot": {"name": name, "cluster_id": cluster}}
     snapshot: str = service.client.request("POST", "/v1.0/{p}/snapshots", body).json["snapshot"]["id"]
-    vault = service.control.vault
-    assert vault is not None
-    keys = create_or_open(vault.store, vault.repository.kek, cluster)
-    stored = store_manifest(vault.store, keys, [store_pack(vault.store, keys)])
-    roots.publish(vault.store, keys, root_of(snapshot, stored), [])
+    service.store_snapshot(snapshot, cluster)
     service.finish_snapshot(snapshot)
     assert service.client.request("DELETE", f"/v1.0/{{p}}/snapshots/{snapshot}").status == 202
     return snapshot, cluster
@@ -111,6 +97,23 @@ def test_a_collection_runs_unseen_and_lets_a_snapshot_begin(service: Service) ->
     body = {"snapshot": {"name": "during", "cluster_id": cluster}}
     assert service.client.request("POST", "/v1.0/{p}/snapshots", body).status == 200
     assert service.task_of(cluster) == "SNAPSHOTTING"
+
+
+def test_a_collection_is_no_job(service: Service) -> None:
+    _, cluster = deleted(service, "seventh")
+    collect(service, cluster)
+    with service.control.database.reading() as reading:
+        collecting = operations.active(reading, cluster)
+    assert collecting is not None
+    path = f"/v1.0/{{p}}/job/{collecting.id.replace('-', '')}"
+    assert_code(service.client.request("GET", path), 400, "DWS.5212")
+
+
+def test_an_undelete_is_an_event_of_its_snapshot(service: Service) -> None:
+    snapshot, _ = deleted(service, "eighth")
+    undelete(service, snapshot)
+    newest = service.client.request("GET", "/v2/{p}/events").json["events"][0]
+    assert (newest["name"], newest["source_name"]) == ("UndeleteSnapshot", "eighth")
 
 
 @pytest.mark.parametrize("body", [{"dry_run": "yes"}, {"dry_run": 1}, []])

@@ -181,8 +181,8 @@ def test_waiting_for_a_proof_that_refutes_ends_in_failure_and_names_what_was_fou
 
 
 def test_the_trash_is_listed_and_given_back(service: Service, run_json: Callable[..., Any]) -> None:
-    pytest.importorskip("stillhouse.control.trash")
-    _, snapshot = available(service, run_json)
+    cluster, snapshot = available(service, run_json)
+    service.store_snapshot(snapshot, cluster)
     run_json("snapshot", "delete", "nightly")
     assert [one["id"] for one in run_json("snapshot", "trash")["snapshots"]] == [snapshot]
     run_json("snapshot", "undelete", "nightly")
@@ -238,7 +238,7 @@ def test_a_key_file_is_enough_unless_others_may_read_it(
 
 
 def test_no_command_takes_a_secret_as_an_argument(run: Run) -> None:
-    for group in ("snapshot", "cluster"):
+    for group in ("snapshot", "cluster", "policy"):
         for name in [each for each in app[group] if not each.startswith("-")]:
             _, out, _ = run(group, name, "--help")
             assert "secret" not in out.replace("its secret comes from CLOUD_SDK_SK", "").replace(
@@ -258,3 +258,34 @@ def test_queries_and_odd_paths_are_signed_as_the_service_reads_them(service: Ser
             "GET", f"/v1.0/{{p}}/clusters/{cluster}/snapshots?sort_key=name&limit=5&offset=0"
         )
         assert answer["count"] == 0
+
+
+def test_a_policys_life(service: Service, run: Run, run_json: Callable[..., Any]) -> None:
+    cluster = service.add_cluster()
+    named = ("--cluster", name_of(service, cluster))
+    made = run_json("policy", "set", "nightly", *named, "--schedule", "0 0 2 ? * *", "--type", "increment")
+    assert [one["policy_name"] for one in made["backup_strategies"]] == ["nightly"]
+    changed = run_json("policy", "set", "NIGHTLY", *named, "--schedule", "0 0 3 ? * *", "--keep-days", "9")
+    (one,) = changed["backup_strategies"]
+    assert (one["backup_strategy"], one["backup_type"], changed["keep_day"]) == (
+        "0 0 3 ? * *",
+        "increment",
+        9,
+    )
+    assert one["policy_id"] == made["backup_strategies"][0]["policy_id"]
+    assert run_json("policy", "list", *named) == changed
+    code, out, _ = run("policy", "list", *named)
+    assert code == 0 and out.splitlines()[1].split()[1] == "nightly" and "T03:00:00+00:00" in out
+    assert run_json("policy", "set", *named, "--no-enabled")["auto_backup"] is False
+    assert run_json("policy", "delete", "nightly", *named) == {}
+    assert run_json("policy", "list", *named)["backup_strategies"] == []
+
+
+def test_what_a_policy_lacks_is_told(service: Service, run: Run) -> None:
+    cluster = service.add_cluster()
+    code, _, err = run("policy", "delete", "nightly", "--cluster", cluster)
+    assert code == 1 and "no policy named nightly" in err
+    code, _, err = run("policy", "set", "nightly", "--cluster", cluster, "--schedule", "0 0 2 ? * *")
+    assert code == 1 and "DWS.0001" in err
+    code, _, err = run("policy", "set", "--cluster", cluster, "--type", "full")
+    assert code == 1 and "hint: name it" in err

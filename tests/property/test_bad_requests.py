@@ -12,6 +12,7 @@ import pytest
 
 from support import fuzz_api
 from support.api_document import declared_statuses
+from support.api_page import routed
 from support.bad_requests import ANOTHER, BadRequest
 
 
@@ -29,6 +30,8 @@ def test_bad_requests_are_refused_in_dws_s_shape(tmp_path: Path) -> None:
         if operation != ANOTHER and status not in declared[operation]
     }
     assert undeclared == set()
+    signed_well = {operation for operation, status in seen if status in (200, 201, 202, 400, 403, 409)}
+    assert signed_well - {ANOTHER} == {operation for operation, _, _ in routed()}
 
 
 @pytest.mark.parametrize(

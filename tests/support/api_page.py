@@ -45,6 +45,7 @@ def tables() -> str:
     sections = [
         ("Snapshots", SNAPSHOTS),
         ("Clusters, and what is around them", CLUSTERS),
+        ("Of IAM", TOKENS),
         ("Refused", REFUSED),
     ]
     text = ""

@@ -32,8 +32,13 @@ from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.policies import BackupType
 from stillhouse.domain.snapshot import SnapshotType
 from stillhouse.durable.flows import Flows
+from stillhouse.node.jobs import Repository
+from stillhouse.repository import identity, roots
+from stillhouse.repository.keys import Kek, create_or_open
+from stillhouse.storage.open import open_store
 from support.api_client import SignedClient, sign
 from support.api_server import serving
+from support.tiny_captures import root_of, store_manifest, store_pack
 
 PROJECT = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"
 OTHER_PROJECT = "f9e8d7c6b5a493827160f5e4d3c2b1a0"
@@ -159,6 +164,14 @@ class Service:
                 stored_bytes=2**20,
             )
 
+    def store_snapshot(self, snapshot_id: str, cluster_id: str) -> None:
+        """What its capture leaves in the repository: the cluster's keys, a manifest, the root."""
+        vault = self.control.vault
+        assert vault is not None
+        keys = create_or_open(vault.store, vault.repository.kek, cluster_id)
+        stored = store_manifest(vault.store, keys, [store_pack(vault.store, keys)])
+        roots.publish(vault.store, keys, root_of(snapshot_id, stored), [])
+
     def take_automated(self, cluster_id: str) -> str:
         """A nightly policy, what the timer does tomorrow, and the flow after it; the snapshot's id."""
         strategy = Strategy(name="nightly", schedule="0 0 2 ? * *", backup_type=BackupType.INCREMENT)
@@ -214,8 +227,10 @@ def app_of(service: Service) -> ASGIApp:
 
 
 @contextmanager
-def serving_service(data: Path, vault: Vault | None = None) -> Iterator[Service]:
+def serving_service(data: Path) -> Iterator[Service]:
     log.configure("INFO")
+    location = str(data / "repository")
+    store = open_store(location)
     database = Database.in_directory(data)
     database.migrate()
     flows = Flows(database.url)
@@ -229,7 +244,7 @@ def serving_service(data: Path, vault: Vault | None = None) -> Iterator[Service]
         sealer=Sealer.in_directory(data),
         clock=SystemClock(),
         settings=Settings(data=data),
-        vault=vault,
+        vault=Vault(store, Repository(location, identity.claim(store), Kek(bytes(32)))),
     )
     shutting_down = threading.Event()
     key = create_access_key(control, PROJECT)

@@ -82,6 +82,7 @@ def _snapshots(tour: Tour, source: str) -> None:
     restored = tour.ask("RestoreCluster", "POST", path, {"restore": restore})
     tour.ask("ListJobDetails", "GET", f"/v1.0/{{p}}/job/{restored['job_id']}")
     service.finish_restore(restored["cluster"]["id"])
+    service.store_snapshot(snapshot, source)
     tour.ask("DeleteSnapshot", "DELETE", f"/v1.0/{{p}}/snapshots/{snapshot}")
     tour.ask("ListTrash", "GET", "/stillhouse/v1/{p}/trash")
     tour.ask("UndeleteSnapshot", "POST", of_snapshot + "/undelete")

@@ -13,6 +13,8 @@ from support.api_page import routed
 from support.api_service import PASSWORD
 from support.api_tour import NEEDS_SERVERS
 
+# Where all wrong secrets come from: there the key is locked, and the lock is met as well.
+LOCKED = "127.0.0.1"
 UNKNOWN = "c2a3e9b0-50f4-4d6d-8a44-7e9f1b0d2c35"
 # Stands for the operation where the method is another one, and so may the operation be.
 ANOTHER = "another"
@@ -69,6 +71,7 @@ class BadRequest:
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     chunks: list[bytes] = field(default_factory=list)
     operation: str = ""
+    address: str = ""
 
 
 @dataclass(frozen=True)
@@ -190,7 +193,38 @@ class Generator:
             "BatchCreateResourceTag": tags,
             "BatchDeleteResourceTag": tags,
             "ValidateDbData": {"type": "schema", "data": ["public"]},
+            **self._good_bodies_of_policies(),
+            **self._good_bodies_of_iam(),
+            "CollectCluster": {"dry_run": False},
+            "SetProofSchedule": {"every_days": 7, "newest_only": True},
         }.get(operation, {})
+
+    def _good_bodies_of_policies(self) -> dict[str, Any]:
+        strategy: dict[str, Any] = {
+            "policy_id": UNKNOWN,
+            "policy_name": "fuzz-policy",
+            "backup_strategy": "0 0 2 ? * *",
+        }
+        strategy |= {"backup_type": "full", "backup_level": "cluster", "time_zone_offset": 1}
+        if self._random.random() < 0.5:
+            del strategy["policy_id"]
+        policies = {"keep_day": 7, "auto_backup": True, "device_name": "OBS", "backup_strategies": [strategy]}
+        return {
+            "CreateSnapshotPolicy": policies,
+            "CopySnapshot": {"backup_name": "fuzz-copy", "description": "d"},
+        }
+
+    def _good_bodies_of_iam(self) -> dict[str, Any]:
+        user = {"name": "fuzz", "password": PASSWORD, "domain": {"name": self._known.project}}
+        identity = {"methods": ["password"], "password": {"user": user}}
+        scope = {"project": {"name": "local-1"}}
+        statement = {"Effect": "Allow", "Action": ["dws:*:list*"]}
+        narrowed = {"Version": "1.1", "Statement": [statement]}
+        asked = {"methods": ["token"], "token": {"duration_seconds": 900}, "policy": narrowed}
+        return {
+            "KeystoneCreateUserTokenByPassword": {"auth": {"identity": identity, "scope": scope}},
+            "CreateTemporaryAccessKeyByToken": {"auth": {"identity": asked}},
+        }
 
     def _body(self, operation: str) -> bytes:
         pick = self._random
@@ -249,11 +283,11 @@ class Generator:
     # --- headers, signatures, sizes -----------------------------------------------------------------
 
     def _signed(
-        self, request: BadRequest, body: bytes, *, secret_key: str = "", minutes: int = 0
+        self, request: BadRequest, body: bytes, *, is_wrong: bool = False, minutes: int = 0
     ) -> list[tuple[bytes, bytes]]:
         date = datetime.now(UTC) + timedelta(minutes=minutes)
         headers = {"X-Sdk-Date": date.strftime("%Y%m%dT%H%M%SZ")}
-        signature = _sign(request, headers, body, self._known, secret_key)
+        signature = _sign(request, headers, body, self._known, is_wrong=is_wrong)
         sent = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         if self._random.random() < 0.9:
             sent.append((b"content-type", b"application/json;charset=UTF-8"))
@@ -266,7 +300,8 @@ class Generator:
             pass
 
         def wrong_secret(request: BadRequest) -> None:
-            request.headers = self._signed(request, request.chunks[0], secret_key="0" * 40)
+            request.headers = self._signed(request, request.chunks[0], is_wrong=True)
+            request.address = LOCKED
 
         def stale(request: BadRequest) -> None:
             request.headers = self._signed(request, request.chunks[0], minutes=pick.choice([-16, 16, 10**6]))
@@ -350,7 +385,7 @@ class Generator:
         ]
 
 
-def _sign(request: BadRequest, headers: dict[str, str], body: bytes, known: Known, secret_key: str) -> str:
+def _sign(request: BadRequest, headers: dict[str, str], body: bytes, known: Known, *, is_wrong: bool) -> str:
     """A right signature, but for a query with the same key twice: the simple signer knows none."""
     pairs = [part.partition(b"=") for part in request.query.replace(b"+", b" ").split(b"&") if part]
     query: Any = {unquote_to_bytes(key): unquote_to_bytes(value) for key, _, value in pairs}
@@ -361,5 +396,5 @@ def _sign(request: BadRequest, headers: dict[str, str], body: bytes, known: Know
         headers=headers,
         body=body,
         access_key=known.access_key,
-        secret_key=secret_key or known.secret_key,
+        secret_key="0" * 40 if is_wrong else known.secret_key,
     )

@@ -73,7 +73,7 @@ async def send(app: ASGIApp, request: BadRequest) -> tuple[int, dict[bytes, byte
         "query_string": request.query,
         "root_path": "",
         "headers": request.headers,
-        "client": ("127.0.0.1", 1),
+        "client": (request.address, 1),
         "server": ("127.0.0.1", 80),
     }
     waiting = [

@@ -9,6 +9,7 @@ from stillhouse.control import automated
 from stillhouse.control.clusters import delete_cluster
 from stillhouse.control.policies import Strategy, delete_policy, list_policies, set_policies
 from stillhouse.control.snapshots import request_copy, request_snapshot
+from stillhouse.domain.cluster import Task
 from stillhouse.domain.policies import BackupSettings, BackupType
 from stillhouse.domain.snapshot import SnapshotStatus, SnapshotType
 from stillhouse.errors import ClusterBusy, StateForbids, WrongKind
@@ -163,6 +164,13 @@ def test_a_run_on_a_busy_cluster_waits_and_is_taken_once(bed: Bed, cluster: str)
     bed.free(cluster)
     bed.later(minutes=5).take(cluster)
     bed.later(minutes=5).tick()
+    assert bed.taken(cluster) == ["11-25T18:07"]
+
+
+def test_a_collection_gives_way_to_a_due_run(bed: Bed, cluster: str) -> None:
+    bed.policy(cluster, EIGHT_HOURLY)
+    bed.hold(cluster, Task.COLLECTING)
+    bed.at("2026-11-25T18:07:01").take(cluster)
     assert bed.taken(cluster) == ["11-25T18:07"]
 
 

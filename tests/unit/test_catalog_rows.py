@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import JSON, Boolean, Table, Text
 
-from stillhouse.catalog import captures, clusters, operations, snapshots, trash
+from stillhouse.catalog import captures, clusters, operations, snapshots, tables, trash
 from stillhouse.catalog.captures import CaptureState
 from stillhouse.control.clusters import ClusterRequest, request_cluster
 from stillhouse.control.context import Control
@@ -242,3 +244,32 @@ def test_the_trash_is_released_by_age_and_forgetting_leaves_nothing(
         trash.forget(transaction, snapshot_id)
         with pytest.raises(SnapshotUnknown):
             snapshots.read_snapshot(transaction, snapshot_id)
+
+
+def test_no_table_is_left_with_a_row_of_a_forgotten_snapshot(control: Control, snapshot_id: str) -> None:
+    """But the runs of policies: that a due time was taken holds for ever."""
+    about = [table for table in tables.metadata.sorted_tables if "snapshot_id" in table.c]
+    assert {"sh_policy_runs", "sh_copies", "sh_proofs", "sh_purges"} <= {table.name for table in about}
+    finish_snapshot(control, snapshot_id)
+    delete_snapshot(control, PROJECT, snapshot_id)
+    with control.database.transaction() as transaction:
+        cluster_id = snapshots.read_snapshot(transaction, snapshot_id).cluster_id
+        for table in about:
+            transaction.execute(table.insert(), a_row(table, snapshot_id, cluster_id))
+        trash.forget(transaction, snapshot_id)
+        left = [
+            table.name
+            for table in about
+            if transaction.execute(table.select().where(table.c.snapshot_id == snapshot_id)).first()
+        ]
+    assert left == ["sh_policy_runs"]
+
+
+def a_row(table: Table, snapshot_id: str, cluster_id: str) -> dict[str, Any]:
+    known = {"snapshot_id": snapshot_id, "cluster_id": cluster_id}
+    by_type: dict[type, Any] = {tables.UtcTime: NOW, Text: "x", Boolean: True, JSON: {}}
+    return {
+        column.name: known.get(column.name, by_type.get(type(column.type), 1))
+        for column in table.c
+        if not column.nullable or column.name in known
+    }

@@ -19,11 +19,11 @@ from stillhouse.control.access_keys import create_access_key
 from stillhouse.control.clusters import RestoreRequest, list_clusters, request_restore
 from stillhouse.control.context import Control
 from stillhouse.control.rebuild_catalog import Rebuilt, write
-from stillhouse.control.snapshots import delete_snapshot, get_snapshot, list_snapshots
+from stillhouse.control.snapshots import delete_snapshot, get_snapshot, list_snapshots, request_copy
 from stillhouse.domain.cluster import ClusterStatus, Node, Role
 from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.snapshot import SnapshotStatus
-from stillhouse.errors import DataDirectoryInUse, InvalidInput, SnapshotUnknown
+from stillhouse.errors import DataDirectoryInUse, InvalidInput, SnapshotUnknown, StateForbids
 from stillhouse.repository import identity, layout, roots
 from stillhouse.repository.keys import Kek, create_or_open, read_kek, write_kek
 from stillhouse.storage.store import ObjectStore
@@ -283,3 +283,14 @@ def _check_whole(bucket: Bucket, data: Path) -> None:
     with control_of(data) as control:
         assert len(list_snapshots(control, PROJECT)) == 1
     assert read_kek(data / "kek") == bucket.kek
+
+
+def test_a_copy_comes_back_as_the_copy_of_its_source(bucket: Bucket, cluster: str, data: Path) -> None:
+    source = bucket.snapshot(cluster, "nightly", type="AUTO")
+    copied = bucket.snapshot(cluster, "month-end", source, copied_from=source["snapshot"])
+    rebuild(bucket, data)
+    with control_of(data) as control:
+        assert get_snapshot(control, PROJECT, copied["snapshot"]).copied_from == source["snapshot"]
+        assert get_snapshot(control, PROJECT, source["snapshot"]).copied_from == ""
+        with pytest.raises(StateForbids, match="has a copy already"):
+            request_copy(control, PROJECT, source["snapshot"], name="another")

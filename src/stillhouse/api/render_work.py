@@ -44,6 +44,7 @@ _CAPTURES = {
     CaptureState.FAILED: "FAILED",
     CaptureState.ABANDONED: "FAILED",
 }
+_VERBS = {"accepted": "was accepted"}
 _UNKNOWN_SECONDS = -1
 _UNLIMITED = -1
 # PostgreSQL's kinds of settings in DWS's words.
@@ -79,7 +80,7 @@ def live_task(task: LiveTask, action_name: str) -> Json:
 
 
 def event(happened: Event, project: str) -> Json:
-    verb = "failed" if happened.failed else "was accepted"
+    verb = _VERBS.get(happened.outcome, happened.outcome)
     source = f"{happened.kind} {happened.name or happened.id}"
     return {
         # The number alone would tell a project how busy the others are.

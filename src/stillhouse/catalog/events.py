@@ -9,9 +9,10 @@ from stillhouse.catalog.database import Transaction
 from stillhouse.catalog.tables import audit, clusters, snapshots
 
 # Outcomes of what happened; a refusal has its error's code instead.
-HAPPENED = ("accepted", "failed")
+HAPPENED = ("accepted", "failed", "proved", "refuted")
 
 _TABLES = {"cluster": clusters, "snapshot": snapshots}
+_KINDS = {"cluster": "cluster", "snapshot": "snapshot", "copy": "snapshot"}
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,12 @@ class Event:
     kind: str
     id: str
     name: str
-    failed: bool
+    outcome: str
     detail: str
+
+    @property
+    def failed(self) -> bool:
+        return self.outcome in ("failed", "refuted")
 
 
 def page_of_events(
@@ -50,7 +55,7 @@ def page_of_events(
             kind=kind,
             id=id_,
             name=known.get(kind, {}).get(id_, ""),
-            failed=row.outcome == "failed",
+            outcome=row.outcome,
             detail=row.detail,
         )
         for row, (kind, id_) in zip(rows, about, strict=True)
@@ -59,9 +64,10 @@ def page_of_events(
 
 
 def _about(resource: str) -> tuple[str, str]:
-    """`cluster/ID`, `snapshot/ID`, `cluster/ID/snapshot/ID`, `snapshot/ID/copy/ID`: it is about the last."""
-    kind, id_ = resource.split("/")[-2:]
-    return ("snapshot" if kind == "copy" else kind), id_.lower()
+    """Of `cluster/ID/snapshot/ID` or `snapshot/ID/copy/ID` the last; of `cluster/ID/policy/ID` the cluster."""
+    parts = resource.split("/")
+    pairs = zip(parts[::2], parts[1::2], strict=False)
+    return [(_KINDS[kind], id_.lower()) for kind, id_ in pairs if kind in _KINDS][-1]
 
 
 def _names(transaction: Transaction, table: Table, ids: list[str]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from stillhouse.catalog.tables import (
     cuts,
     policy_runs,
     proofs,
+    purges,
     restore_points,
     snapshot_name,
     snapshots,
@@ -193,7 +194,7 @@ def stored_in_all(transaction: Transaction, cluster_id: str) -> int:
 
 
 def insert_copy(transaction: Transaction, snapshot: Snapshot) -> None:
-    """A copy's row, CREATING until its root is there."""
+    """A copy's row, and of what it is one."""
     insert_snapshot(transaction, snapshot)
     transaction.execute(insert(copies), {"snapshot_id": snapshot.id, "source_id": snapshot.copied_from})
 
@@ -289,9 +290,12 @@ def snapshots_where(transaction: Transaction, *conditions: ColumnElement[bool]) 
 
 
 def forget_snapshot(transaction: Transaction, snapshot_id: str) -> None:
-    """Remove all rows of a snapshot, once the repository has none of it; only from the trash."""
+    """Remove all rows of a snapshot, once the repository has none of it; only from the trash.
+
+    What became of a policy's run stays, and which snapshot it was: the schedule is counted from there.
+    """
     trashed = select(snapshots.c.id).where(snapshots.c.id == snapshot_id, snapshots.c.deleted.is_not(None))
-    for table in (proofs, witnesses, restore_points, cuts, captures, copies):
+    for table in (purges, proofs, witnesses, restore_points, cuts, captures, copies):
         transaction.execute(delete(table).where(table.c.snapshot_id.in_(trashed)))
     transaction.execute(
         delete(snapshots).where(snapshots.c.id == snapshot_id, snapshots.c.deleted.is_not(None))

@@ -69,7 +69,6 @@ def take_back(transaction: Transaction, snapshot_id: str) -> None:
 
 def forget(transaction: Transaction, snapshot_id: str) -> None:
     """The repository has nothing of it any more: nor has the catalog."""
-    take_back(transaction, snapshot_id)
     forget_snapshot(transaction, snapshot_id)
 
 

@@ -167,36 +167,20 @@ def percent(text: object) -> int:
 
 
 def say(answer: Answer, as_json: bool, fields: Mapping[str, Any] | None = None) -> None:
-    """One thing: the answer as it came, or a line per field."""
-    if as_json:
-        command.say_json(answer)
-        return
-    shown = {
-        name: value
-        for name, value in (answer if fields is None else fields).items()
-        if value not in (None, "")
-    }
-    width = max(map(len, shown), default=0)
-    command.say("\n".join(f"{name:<{width}}  {_cell(value)}" for name, value in shown.items()) or "done")
+    """One thing: the answer as it came, or a line per field that has a value."""
+    shown = answer if fields is None else fields
+    command.say_fields(
+        answer if as_json else {name: value for name, value in shown.items() if value not in (None, "")},
+        as_json,
+    )
 
 
 def say_all(answer: Answer, rows: Sequence[Answer], columns: Sequence[str], as_json: bool) -> None:
     """Many alike: the answer as it came, or a line for each."""
     if as_json:
         command.say_json(answer)
-        return
-    table = [list(columns)] + [[_cell(row.get(name)) for name in columns] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for line in table:
-        command.say("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
-
-
-def _cell(value: Any) -> str:
-    if value is None or value == "":
-        return "-"
-    if isinstance(value, list):
-        return "; ".join(map(str, value)) or "-"
-    return str(value)
+    else:
+        command.say_table(columns, rows)
 
 
 def _answer(response: "httpx.Response") -> Answer:

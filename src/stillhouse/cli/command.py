@@ -67,20 +67,25 @@ def say_fields(fields: Mapping[str, Any], as_json: bool) -> None:
     """One thing: a JSON object, or a line per field."""
     if as_json:
         say_json(fields)
-    else:
-        say("\n".join(f"{name:<{max(map(len, fields)) + 2}}{value}" for name, value in fields.items()))
+        return
+    width = max(map(len, fields), default=0)
+    say("\n".join(f"{name:<{width}}  {_cell(value)}" for name, value in fields.items()) or "done")
 
 
 def say_rows(name: str, rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     """Many alike: a JSON object with a list, or a table with a line each."""
     if as_json:
         say_json({name: rows})
-        return
-    table = [list(row) for row in rows[:1]] + [[_cell(value) for value in row.values()] for row in rows]
+    elif rows:
+        say_table(list(rows[0]), rows)
+
+
+def say_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """A line for the names of the columns and one for each row."""
+    table = [list(columns)] + [[_cell(row.get(name)) for name in columns] for row in rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for line in table:
-        padded = [text.ljust(width) for text, width in zip(line, widths, strict=True)]
-        say("  ".join(padded).rstrip())
+        say("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
 
 
 def moment(time: datetime | None) -> str | None:
@@ -99,4 +104,6 @@ def read_text(path: Path) -> str:
 def _cell(value: Any) -> str:
     if value is None or value == "":
         return "-"
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return "; ".join(value) or "-"
     return value if isinstance(value, str) else json.dumps(value)

@@ -16,6 +16,7 @@ from stillhouse.cli import (
 from stillhouse.cli.audit import audit
 from stillhouse.cli.cluster import cluster
 from stillhouse.cli.key import key
+from stillhouse.cli.policy import policy
 from stillhouse.cli.repo import repo
 from stillhouse.cli.snapshot import snapshot
 from stillhouse.cli.user import user
@@ -36,6 +37,7 @@ repo.command(repo_copy.copy)
 repo.command(repo_recover.rebuild_catalog)
 app.command(cluster)
 app.command(snapshot)
+app.command(policy)
 
 # Modules with servers and engines behind them are imported in the commands: `--help` should not wait for them.
 

@@ -105,7 +105,7 @@ def _situation(transaction: Transaction, cluster: Cluster, now: datetime) -> Sit
         blocked = f"the cluster is in state {cluster.status}"
     elif cluster.stopped:
         blocked = "the cluster is stopped"
-    elif operation is not None:
+    elif operation is not None and operation.kind is not Task.COLLECTING:  # that gives way
         blocked = f"the cluster is busy: {operation.kind}"
     return Situation(
         blocked=blocked,

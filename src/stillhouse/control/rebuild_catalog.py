@@ -101,6 +101,7 @@ def _snapshot(found: Found, now: datetime) -> Snapshot:
         plain_bytes=root["plain_bytes"],
         stored_bytes=root["stored_bytes"],
         db_user=root["cluster"]["user_name"],
+        copied_from=root.get("copied_from", ""),
         backup_key=started.strftime("%Y%m%d_%H%M%S"),
         deleted=datetime.fromisoformat(found.trashed) if found.trashed else None,
     )
@@ -142,6 +143,7 @@ def write(control: Control, rebuilt: Rebuilt) -> None:
             clusters.insert_cluster(transaction, cluster)
             clusters.save_nodes(transaction, cluster.id, cluster.nodes)
         for snapshot in rebuilt.snapshots:
-            snapshots.insert_snapshot(transaction, snapshot)
+            insert = snapshots.insert_copy if snapshot.copied_from else snapshots.insert_snapshot
+            insert(transaction, snapshot)
         for project in rebuilt.projects:
             record(control, transaction, project, "RebuildCatalog", "catalog", ACCEPTED)

@@ -28,7 +28,7 @@ def find_job(control: Control, project: str, job_id: str) -> Operation:
     """A job is an operation; its id (32 hex digits) is the operation's without dashes."""
     with control.database.reading() as reading:
         operation = operations.find(reading, project, str(uuid.UUID(hex=job_id)))
-    if operation is None:
+    if operation is None or operation.kind is Task.COLLECTING:  # which is shown to nobody
         raise OperationUnknown(f"job {job_id} does not exist")
     return operation
 
