@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format lock api-docs fuzz-api fuzz-openapi soak-collection soak-damage bench bench-growth bench-proportion bench-witness
+.PHONY: demo test torture check format lock api-docs fuzz-api fuzz-openapi test-clients soak-collection soak-damage bench bench-growth bench-proportion bench-witness bench-postgres-incremental
 
 # uv when present (fast), else the standard library's venv and pip: both install exactly the lock file.
 $(VENV)/.ready: requirements-dev.lock pyproject.toml
@@ -32,6 +32,12 @@ soak-collection: $(VENV)/.ready
 	@COLLECTION_EXAMPLES=$(or $(COLLECTION_EXAMPLES),5000) COLLECTION_STEPS=$(or $(COLLECTION_STEPS),80) \
 	  $(BIN)/pytest -n 0 -q -s --timeout 0 tests/property/test_collection_model.py
 
+# Random rounds of work, capture, deletion and restore: `make torture ROUNDS=200 PG=15 SEED=7`, `RECORD=1` keeps the outcome.
+ROUNDS ?= 200
+PG ?= 18
+torture: $(VENV)/.ready
+	@PYTHONPATH=tests $(BIN)/python -m torture --rounds $(ROUNDS) --pg $(PG) $(if $(SEED),--seed $(SEED)) $(if $(RECORD),--record)
+
 # What only the benchmarks need: plots.
 $(VENV)/.bench: requirements-bench.lock $(VENV)/.ready
 	@if command -v uv >/dev/null; then \
@@ -41,8 +47,15 @@ $(VENV)/.bench: requirements-bench.lock $(VENV)/.ready
 	fi
 	@touch $@
 
-bench bench-growth bench-proportion bench-witness: $(VENV)/.bench
-	@PYTHONPATH=tests:bench $(BIN)/python bench/$(or $(patsubst bench-%,%,$(filter bench-%,$@)),peers).py
+# Beside the field's tools: Debian's pgbackrest, restic and postgresql-15 are wanted. A quiet machine, half an hour.
+bench: $(VENV)/.bench
+	@PYTHONPATH=tests:bench $(BIN)/python bench/peers.py $(BENCH)
+
+bench-growth bench-proportion bench-witness: bench-%: $(VENV)/.bench
+	@PYTHONPATH=tests:bench $(BIN)/python bench/$*.py
+
+bench-postgres-incremental: $(VENV)/.ready
+	@PYTHONPATH=tests:bench $(BIN)/python bench/postgres_incremental.py
 
 check: $(VENV)/.ready
 	@$(BIN)/ruff format --check src tests examples bench
@@ -54,6 +67,10 @@ check: $(VENV)/.ready
 format: $(VENV)/.ready
 	@$(BIN)/ruff format src tests examples bench
 	@$(BIN)/ruff check --fix src tests examples bench
+
+# The Java and Go SDKs against the API; where CI=true, `make test` does it too.
+test-clients: $(VENV)/.ready
+	@STILLHOUSE_CLIENTS=1 $(BIN)/pytest -n 0 tests/real/test_clients.py
 
 # Bad requests against the API in this process; SEED=n repeats a run.
 fuzz-api: $(VENV)/.ready

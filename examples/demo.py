@@ -255,6 +255,7 @@ def main() -> int:
     )
     parser.add_argument("--keep", action="store_true", help="leave the service and both clusters running")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with it ignored
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is stopped on the way out
     return 0 if demo(arguments.rows, arguments.place, arguments.keep) else 1
 

@@ -20,9 +20,11 @@ class Settings(BaseSettings):
     `free_gb_per_node`: what ListSnapshotStatistics calls free storage; nobody bills what goes beyond.
     `scrub_max_age_days`: a pack that nobody has read whole for longer is overdue, and snapshots say so.
     `scrub_rate_bytes`: how fast packs are read whole in the background, per second; 0 = not at all.
-    `fingerprint_seconds`: how long, per node, tables' fingerprints are read at a snapshot's cut; 0 = none are.
+    `fingerprint_seconds`: how long, per node, tables' fingerprints are read at a snapshot's cut, the smallest first;
+    0 = none are. Short by default: it is work that follows the size of the tables, not that of the change.
     `trash_days`: so long can a deleted snapshot be brought back. `collect_every_hours`: how often a cluster's part of
     the repository is collected; what nothing needs goes when it was found so twice, `collect_grace_hours` apart.
+    `metrics`: answer `GET /metrics` to this host itself, without a signature; off where a proxy here lets others in.
     `kek_file` holds the key-encryption key; unset = `<data>/kek`. Lose it and every snapshot is lost.
     """
 
@@ -40,7 +42,7 @@ class Settings(BaseSettings):
     capture_checkpoint: Literal["fast", "spread"] = "fast"
     whole_every: int = 16
     cut_deadline_seconds: float = 1800
-    fingerprint_seconds: float = 300
+    fingerprint_seconds: float = 10
     wal_retention_bytes: int = 10 * 2**30
     trash_days: int = 7
     timer_seconds: float = 10
@@ -50,4 +52,5 @@ class Settings(BaseSettings):
     scrub_rate_bytes: int = 10 * 2**20
     collect_every_hours: float = 24
     collect_grace_hours: float = 24
+    metrics: bool = True
     log_level: str = "INFO"

@@ -7,11 +7,9 @@ from typing import Any
 import pytest
 
 from stillhouse.api.published import REFUSED
-from stillhouse.catalog import audit_log, captures, clusters, operations, snapshots
-from stillhouse.catalog.captures import CaptureState
-from stillhouse.domain.cluster import ClusterStatus, Task
+from stillhouse.catalog import audit_log, clusters, operations
 from stillhouse.domain.ids import new_hex
-from support.api_client import Answer
+from support.api_asking import end_operation, get, post, refused, snapshot
 from support.api_service import PASSWORD, PROJECT, Service, a_cluster, serving_service
 
 UNKNOWN = "c2a3e9b0-50f4-4d6d-8a44-7e9f1b0d2c35"
@@ -33,35 +31,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.fixture
 def cluster_id(service: Service) -> str:
     return service.add_cluster()
-
-
-def get(service: Service, path: str, **query: str) -> Any:
-    answer = service.client.request("GET", path, query=query)
-    assert answer.status == 200, answer.raw
-    return answer.json
-
-
-def post(service: Service, path: str, body: Any = None) -> Answer:
-    return service.client.request("POST", path, body)
-
-
-def refused(answer: Answer, status: int, code: str) -> str:
-    assert (answer.status, answer.error_code) == (status, code), answer.raw
-    return str(answer.json["error_msg"])
-
-
-def snapshot(service: Service, cluster_id: str, name: str = "nightly") -> str:
-    body = {"snapshot": {"name": name, "cluster_id": cluster_id}}
-    return str(post(service, "/v1.0/{p}/snapshots", body).json["snapshot"]["id"])
-
-
-def end_operation(service: Service, cluster_id: str, reason: str = "") -> None:
-    with service.control.database.transaction() as transaction:
-        operation = operations.active(transaction, cluster_id)
-        assert operation is not None
-        status = ClusterStatus.FAILED if reason else ClusterStatus.AVAILABLE
-        now = service.control.clock.now()
-        clusters.end_operation(transaction, operation.id, now, status, failed_reason=reason)
 
 
 # --- names of snapshots, flavours -------------------------------------------------------------------
@@ -294,85 +263,6 @@ def test_a_cluster_has_twenty_tags_at_most(service: Service, cluster_id: str) ->
     assert len(get(service, path)["tags"]) == 20
 
 
-# --- jobs, tasks, events ----------------------------------------------------------------------------
-
-
-def test_a_restore_is_a_job_that_says_why_it_failed(service: Service, cluster_id: str) -> None:
-    snapshot_id = snapshot(service, cluster_id)
-    service.finish_snapshot(snapshot_id)
-    answer = post(
-        service, f"/v1.0/{{p}}/snapshots/{snapshot_id}/actions", {"restore": {"name": "copy-dw"}}
-    ).json
-    path = f"/v1.0/{{p}}/job/{answer['job_id']}"
-    job = get(service, path)
-    assert (job["job_name"], job["status"], job["progress"]) == ("restoreClusterJob", "RUNNING", "0%")
-    end_operation(service, answer["cluster"]["id"], "no space left")
-    job = get(service, path)
-    assert (job["status"], job["failed_code"]) == ("FAIL", "restoreClusterJob-fail:DWS.6003")
-    assert job["failed_detail"] == "DWS.6003:no space left"
-    assert not job["begin_time"].endswith("Z")
-    refused(service.client_of_other_project().request("GET", path), 400, "DWS.5212")
-
-
-@pytest.mark.parametrize("job_id", ["0" * 31, UNKNOWN, "g" * 32, "%00" * 32])
-def test_a_job_id_is_32_hex_digits(shared: Service, job_id: str) -> None:
-    refused(shared.client.request("GET", f"/v1.0/{{p}}/job/{job_id}"), 400, "DWS.0001")
-    refused(shared.client.request("GET", f"/v1.0/{{p}}/job/{'0' * 32}"), 400, "DWS.5212")
-
-
-def test_a_running_snapshot_is_told_node_by_node(service: Service, cluster_id: str) -> None:
-    import json
-
-    path = f"/v1/{{p}}/clusters/{cluster_id}/actions/"
-    refused(service.client.request("GET", path + "SNAPSHOTTING"), 400, "DWS.5212")
-    refused(service.client.request("GET", path + "SLEEPING"), 400, "DWS.0001")
-    snapshot_id, now = snapshot(service, cluster_id), service.control.clock.now()
-    with service.control.database.transaction() as transaction:
-        (node,) = clusters.read_cluster(transaction, cluster_id).nodes
-        attempt = captures.begin_attempt(transaction, snapshot_id, [node.id], now)
-        captures.set_bytes(transaction, snapshot_id, node.id, attempt, now, done=25, total=100)
-    task = get(service, path + "SNAPSHOTTING")
-    (step,) = task["items"][0]["sub_items"]
-    assert (task["status"], step["status"], step["sub_item_name"]) == ("RUNNING", "RUNNING", "cn-1")
-    info = json.loads(json.loads(step["detail"])["progressInfo"])
-    assert (info["progress"], info["backupSize"], info["actionType"]) == ("25.00%", 25, "Backup")
-
-    with service.control.database.transaction() as transaction:
-        captures.set_state(
-            transaction, snapshot_id, node.id, attempt, CaptureState.FAILED, now, error="disk full"
-        )
-        snapshots.mark_unavailable(transaction, snapshot_id, now, "disk full")
-    task = get(service, path + "SNAPSHOTTING_FAILED")
-    assert (task["status"], task["action_name"]) == ("FAILED", "SNAPSHOTTING_FAILED")
-    assert "disk full" in task["items"][0]["sub_items"][0]["detail"]
-    job = get(service, f"/v1.0/{{p}}/job/{task['id']}")
-    assert job["failed_detail"] == "DWS.9999:disk full"
-    refused(service.client.request("GET", path + "RESTORING"), 400, "DWS.5212")
-    refused(service.client.request("GET", path + "GROWING"), 400, "DWS.5212")
-
-
-def test_a_restore_s_task_is_one_step(service: Service, cluster_id: str) -> None:
-    snapshot_id = snapshot(service, cluster_id)
-    service.finish_snapshot(snapshot_id)
-    body = {"restore": {"name": "copy-dw"}}
-    new_id = post(service, f"/v1.0/{{p}}/snapshots/{snapshot_id}/actions", body).json["cluster"]["id"]
-    task = get(service, f"/v1/{{p}}/clusters/{new_id}/actions/RESTORING")
-    assert [step["sub_item_name"] for step in task["items"][0]["sub_items"]] == ["copy-dw"]
-
-
-def test_events_are_what_was_done_and_nothing_of_another_project(service: Service, cluster_id: str) -> None:
-    snapshot(service, cluster_id)
-    post(service, "/v1.0/{p}/snapshots", {"snapshot": {"name": "x", "cluster_id": cluster_id}})  # refused
-    shown = get(service, "/v2/{p}/events", limit="1000", offset="0")
-    assert [event["name"] for event in shown["events"]] == ["CreateSnapshot"]
-    event = shown["events"][0]
-    assert (event["source_type"], event["source_name"], event["status"]) == ("backup", "nightly", 0)
-    assert event["project_id"] == PROJECT
-    assert get(service, "/v2/{p}/events", offset="1") == {"events": [], "count": 1}
-    other = service.client_of_other_project().request("GET", "/v2/{p}/events").json
-    assert other == {"events": [], "count": 0}
-
-
 # --- nodes, settings, and what cannot be asked ------------------------------------------------------
 
 
@@ -456,13 +346,3 @@ def test_what_means_nothing_here_is_refused_with_why_and_recorded(shared: Servic
 )
 def test_the_cross_region_operations_do_not_exist(shared: Service, method: str, tail: str) -> None:
     refused(shared.client.request(method, f"/v1/{{p}}/snapshots/{tail}", {}), 404, "APIGW.0101")
-
-
-def test_every_task_is_a_job_with_a_name(service: Service, cluster_id: str) -> None:
-    for task in set(Task) - {Task.COLLECTING}:  # which is shown to nobody
-        with service.control.database.transaction() as transaction:
-            now = service.control.clock.now()
-            operation_id = operations.begin(transaction, cluster_id, task, cluster_id, now)
-            operations.end(transaction, operation_id, now, operations.DONE)
-        job = get(service, f"/v1.0/{{p}}/job/{operation_id.replace('-', '')}")
-        assert (job["status"], job["progress"]) == ("SUCCESS", "100%")

@@ -13,7 +13,7 @@ import pytest
 from support import fuzz_api
 from support.api_document import declared_statuses
 from support.api_page import routed
-from support.bad_requests import BadRequest
+from support.bad_requests import ANOTHER, BadRequest
 
 
 def test_bad_requests_are_refused_in_dws_s_shape(tmp_path: Path) -> None:
@@ -24,10 +24,14 @@ def test_bad_requests_are_refused_in_dws_s_shape(tmp_path: Path) -> None:
         declared = declared_statuses(service)
     answered = {status for _, status in seen}
     assert {200, 400, 401, 404} <= answered
-    undeclared = {(operation, status) for operation, status in seen if status not in declared[operation]}
+    undeclared = {
+        (operation, status)
+        for operation, status in seen
+        if operation != ANOTHER and status not in declared[operation]
+    }
     assert undeclared == set()
     signed_well = {operation for operation, status in seen if status in (200, 201, 202, 400, 403, 409)}
-    assert signed_well == {operation for operation, _, _ in routed()}
+    assert signed_well >= {operation for operation, _, _ in routed()}
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_1_over_tcp_a_lost_client_is_noticed_within_seconds(
             password=bank.password,
             dbname=database,
             autocommit=True,
-            options=" ".join(f"-c {name}={value}" for name, value in settings.items()),
+            options=" ".join(f"-c {name}={session._escape(value)}" for name, value in settings.items()),
         )
 
     with superuser(bank.cluster.coordinator) as admin:

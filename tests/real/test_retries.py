@@ -5,9 +5,10 @@ import pytest
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.errors import CaptureInterrupted
 from stillhouse.node import pack_writer
+from stillhouse.repository import manifest
 from stillhouse.warehouse.embedded import Site
 from support.captures import Moments, Shot, Vault, capture_cluster, restored_cluster
-from support.cuts import superuser, tell
+from support.cuts import ask, superuser, tell
 from support.warehouses import rows
 
 pytest_plugins = ["support.capture_fixtures"]
@@ -68,6 +69,24 @@ def test_what_a_broken_session_left_is_not_copied_again(
     assert captured.files["kept"] > captured.files.get("pages", 0) > 0
     assert captured.packed_bytes < captured.plain_bytes / 2
     assert_like_now(site, house, node, shot, vault)
+
+
+def test_a_part_says_how_far_the_wal_had_come_and_the_node_bears_a_mark_of_that(
+    house: Cluster, node: Node, vault: Vault
+) -> None:
+    """Its start says nothing of how young its pages are: storage may be set back to a moment in between."""
+
+    def lose_it() -> None:
+        with superuser(node) as connection:
+            tell(connection, "SELECT pg_logical_emit_message(true, 'test', 'x', true)")
+            lsns.extend(ask(connection, "SELECT pg_current_wal_flush_lsn() - '0/0'::pg_lsn"))
+        broken(node).ready()
+
+    lsns: list[tuple[int]] = []
+    failed = fail_when(house, vault, Moments(ready=lose_it))
+    head = next(manifest.read(vault.store, vault.keys, failed.parts[0]))
+    ((mark,),) = rows(node, "SELECT lsn - '0/0'::pg_lsn FROM stillhouse.lineage")
+    assert head["start_lsn"] < lsns[0][0] <= head["reached"] <= mark
 
 
 @pytest.mark.usefixtures("grown")

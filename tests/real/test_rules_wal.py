@@ -94,6 +94,29 @@ def check(in_time: bool) -> None:
     assert in_time
 
 
+def test_wal_is_let_go_of_only_once_it_is_durable(house: Cluster, node: Node, vault: Vault) -> None:
+    """While the listing is made, the follower alone writes to the store: its first pack is on its way."""
+    writing, awake = threading.Event(), threading.Event()
+    held_from: list[int] = []
+
+    def hang(key: str) -> None:
+        writing.set()
+        check(awake.wait(60))
+
+    moments = Moments()
+
+    def look() -> None:
+        fill_segments(node, 3)
+        check(writing.wait(60))
+        ((restart,),) = rows(node, "SELECT restart_lsn::text FROM pg_replication_slots")
+        held_from.append(parse_lsn(restart))
+        awake.set()
+
+    moments.listed = look
+    capture_cluster(house, Vault(StoreAround(vault.store, hang), vault.keys), moments)
+    assert held_from[0] <= moments.start_lsn
+
+
 def test_the_watchdog_drops_the_slot_before_a_hanging_store_fills_the_disk(
     house: Cluster, node: Node, vault: Vault
 ) -> None:

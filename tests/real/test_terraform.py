@@ -92,6 +92,7 @@ def test_a_plan_is_applied_read_and_destroyed(service: Service) -> None:
     cluster_id = _create_cluster(provider, zone)
     snapshot_id = _create_snapshot(provider, cluster_id)
     _data_sources_of_snapshots(provider, cluster_id, snapshot_id)
+    _policy(provider, cluster_id)
     _tags(provider, cluster_id)
     _actions(provider, service, cluster_id)
     _destroy(provider, cluster_id, snapshot_id)
@@ -156,6 +157,27 @@ def _data_sources_of_snapshots(provider: Provider, cluster_id: str, snapshot_id:
             assert _reads(listed[key], "%Y-%m-%dT%H:%M:%S")
     (flavor,) = provider.ask("GET", f"/v2/{{p}}/snapshots/{snapshot_id}/flavors")["flavors"]
     assert flavor["min_node"] == 1
+
+
+def _policy(provider: Provider, cluster_id: str) -> None:
+    """One strategy per resource, with a `cluster_id` in it that no document knows; the others stay."""
+    path = f"/v2/{{p}}/clusters/{cluster_id}/snapshot-policies"
+    before = [one["policy_name"] for one in provider.ask("GET", path)["backup_strategies"]]
+    wanted = {
+        "policy_name": "by-terraform",
+        "cluster_id": cluster_id,
+        "backup_type": "full",
+        "backup_strategy": "0 8 6 4 * ?",
+        "backup_level": "cluster",
+    }
+    assert provider.ask("PUT", path, {"backup_strategies": [wanted]}) == {}
+    found = {one["policy_name"]: one for one in provider.ask("GET", path)["backup_strategies"]}
+    assert {*found} == {*before, "by-terraform"}
+    made = found["by-terraform"]
+    for key in ("backup_type", "backup_strategy"):
+        assert made[key] == wanted[key]
+    provider.ask("DELETE", f"/v1.0/{{p}}/clusters/{cluster_id}/snapshot-policies/{made['policy_id']}")
+    assert [one["policy_name"] for one in provider.ask("GET", path)["backup_strategies"]] == before
 
 
 def _reads(moment: str, layout: str) -> datetime:

@@ -118,9 +118,9 @@ class Service:
         )
         return headers | {"Authorization": authorization}
 
-    def add_cluster(self, status: str = "AVAILABLE") -> str:
+    def add_cluster(self, status: str = "AVAILABLE", cluster_id: str = "") -> str:
         """A cluster of one, as its flow would leave it."""
-        cluster_id, now = new_uuid(), self.control.clock.now()
+        cluster_id, now = cluster_id or new_uuid(), self.control.clock.now()
         node = Node(
             id=new_uuid(),
             name="cn-1",
@@ -147,13 +147,20 @@ class Service:
             clusters.save_nodes(transaction, cluster_id, [node])
         return cluster_id
 
-    def finish_snapshot(self, snapshot_id: str) -> None:
+    def take_snapshot(self, cluster_id: str, name: str, plain_bytes: int) -> str:
+        """A snapshot that is available."""
+        body = {"snapshot": {"name": name, "cluster_id": cluster_id}}
+        snapshot_id: str = self.client.request("POST", "/v1.0/{p}/snapshots", body).json["snapshot"]["id"]
+        self.finish_snapshot(snapshot_id, plain_bytes)
+        return snapshot_id
+
+    def finish_snapshot(self, snapshot_id: str, plain_bytes: int = 5 * 2**20) -> None:
         with self.control.database.transaction() as transaction:
             snapshots.mark_available(
                 transaction,
                 snapshot_id,
                 self.control.clock.now(),
-                plain_bytes=5 * 2**20,
+                plain_bytes=plain_bytes,
                 stored_bytes=2**20,
             )
 

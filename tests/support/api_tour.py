@@ -2,32 +2,18 @@
 
 from typing import Any
 
-from stillhouse.api.published import REFUSED, TOKENS
+from sqlalchemy import text
+
+from stillhouse.api.published import REFUSED
 from stillhouse.api.render import parameter_group_id
-from stillhouse.catalog import captures, clusters, proofs
-from stillhouse.domain.proof import ProofState
+from stillhouse.catalog import captures, clusters
+from stillhouse.control import users
 from support.api_client import Answer
-from support.api_service import PASSWORD, Service, a_cluster
-from support.callers import USER_PASSWORD, a_user
+from support.api_service import PASSWORD, PROJECT, Service, a_cluster
 
 # Asked of a real cluster elsewhere: `tests/real/test_databases.py`.
 NEEDS_SERVERS = frozenset(
     {"ValidateDbData", "ListSchemas", "ListDatabaseObjects", "ListClusterConfigurationsParameter"}
-)
-
-# Those that the DWS SDK does not have: our own, and IAM's.
-NOT_OF_DWS = frozenset(
-    {
-        "CancelSnapshot",
-        "ListTrash",
-        "UndeleteSnapshot",
-        "CollectCluster",
-        "ProveSnapshot",
-        "ShowProof",
-        "SetProofSchedule",
-        "ShowProofSchedule",
-        *(one.operation for one in TOKENS),
-    }
 )
 
 
@@ -56,10 +42,10 @@ def take(tour: Tour) -> dict[str, Answer]:
         }
         clusters.set_facts(transaction, source, facts, service.control.clock.now())
     _snapshots(tour, source)
-    _automated(tour, source)
-    _identity(tour)
     _clusters(tour, source)
     _host(tour)
+    _policies(tour, source)
+    _identity(tour)
     for one in REFUSED:
         path = one.path.replace("{project_id}", "{p}").replace("{cluster_id}", source)
         path = path.replace("{configuration_id}", source).replace("{elb_id}", "e").replace("{eip_id}", "e")
@@ -83,7 +69,9 @@ def _snapshots(tour: Tour, source: str) -> None:
     tour.ask("CancelSnapshot", "POST", f"/stillhouse/v1/{{p}}/snapshots/{snapshot}/cancel")
     service.finish_snapshot(snapshot)
     tour.ask("CheckSnapshot", "POST", "/v1/{p}/snapshots/check", {"snapshot_name": "another"})
+    of_snapshot = f"/stillhouse/v1/{{p}}/snapshots/{snapshot}"
     tour.ask("ListSnapshots", "GET", "/v1.0/{p}/snapshots")
+    tour.ask("ShowProof", "GET", of_snapshot + "/proof")
     tour.ask("ListSnapshotDetails", "GET", f"/v1.0/{{p}}/snapshots/{snapshot}")
     tour.ask(
         "ListClusterSnapshots", "GET", f"/v1.0/{{p}}/clusters/{source}/snapshots", limit="10", offset="0"
@@ -94,56 +82,11 @@ def _snapshots(tour: Tour, source: str) -> None:
     restored = tour.ask("RestoreCluster", "POST", path, {"restore": restore})
     tour.ask("ListJobDetails", "GET", f"/v1.0/{{p}}/job/{restored['job_id']}")
     service.finish_restore(restored["cluster"]["id"])
-    _proofs(tour, source, snapshot)
     service.store_snapshot(snapshot, source)
     tour.ask("DeleteSnapshot", "DELETE", f"/v1.0/{{p}}/snapshots/{snapshot}")
     tour.ask("ListTrash", "GET", "/stillhouse/v1/{p}/trash")
-    tour.ask("UndeleteSnapshot", "POST", f"/stillhouse/v1/{{p}}/snapshots/{snapshot}/undelete")
+    tour.ask("UndeleteSnapshot", "POST", of_snapshot + "/undelete")
     tour.ask("CollectCluster", "POST", f"/stillhouse/v1/{{p}}/clusters/{source}/collect")
-
-
-def _proofs(tour: Tour, source: str, snapshot: str) -> None:
-    path, control = f"/stillhouse/v1/{{p}}/snapshots/{snapshot}", tour.service.control
-    asked = tour.ask("ProveSnapshot", "POST", path + "/prove")["proof"]["id"]
-    report = {"tables": 2, "rows": 7, "left_out": ["dn1: sales: public.t: no fingerprint"]}
-    report |= {"findings": ["dn1: sales: public.orders holds other rows"], "notes": ["a note"]}
-    with control.database.transaction() as transaction:
-        proofs.end(transaction, asked, control.clock.now(), ProofState.REFUTED, report)
-    tour.ask("ShowProof", "GET", path + "/proof")
-    schedule = f"/stillhouse/v1/{{p}}/clusters/{source}/proofs"
-    tour.ask("SetProofSchedule", "PUT", schedule, {"every_days": 7, "newest_only": False})
-    tour.ask("ShowProofSchedule", "GET", schedule)
-
-
-def _automated(tour: Tour, source: str) -> None:
-    path = f"/v2/{{p}}/clusters/{source}/snapshot-policies"
-    nightly = {
-        "policy_name": "daily",
-        "backup_strategy": "0 0 3 ? * *",
-        "backup_type": "increment",
-        "backup_level": "cluster",
-    }
-    tour.ask("CreateSnapshotPolicy", "PUT", path, {"keep_day": 7, "backup_strategies": [nightly]})
-    policy = tour.ask("ListSnapshotPolicy", "GET", path)["backup_strategies"][0]["policy_id"]
-    old = f"/v1.0/{{p}}/clusters/{source}"
-    tour.ask("DeleteSnapshotPolicy", "DELETE", f"{old}/snapshot-policies/{policy}")
-    tour.ask("ListSnapshotStatistics", "GET", old + "/snapshots/statistics")
-    automated = tour.service.take_automated(source)
-    copy = {"backup_name": "month-end", "description": "kept for ever"}
-    copied = tour.ask("CopySnapshot", "POST", f"/v1.0/{{p}}/snapshots/{automated}/linked-copy", copy)
-    tour.service.finish_snapshot(copied["snapshot_id"])
-
-
-def _identity(tour: Tour) -> None:
-    user = a_user(tour.service, "tourist")
-    password = {"user": {"id": user.id, "password": USER_PASSWORD}}
-    identity = {"methods": ["password"], "password": password}
-    tour.ask("KeystoneCreateUserTokenByPassword", "POST", "/v3/auth/tokens", {"auth": {"identity": identity}})
-    tour.ask("KeystoneListProjects", "GET", "/v3/projects", name="local-1")
-    tour.ask("KeystoneListAuthDomains", "GET", "/v3/auth/domains")
-    wanted = {"identity": {"methods": ["token"], "token": {"duration_seconds": 900}}}
-    path = "/v3.0/OS-CREDENTIAL/securitytokens"
-    tour.ask("CreateTemporaryAccessKeyByToken", "POST", path, {"auth": wanted})
 
 
 def _clusters(tour: Tour, source: str) -> None:
@@ -184,6 +127,44 @@ def _clusters(tour: Tour, source: str) -> None:
         tour.service.finish_restore(source)
     other = tour.service.add_cluster()
     tour.ask("DeleteDwsCluster", "DELETE", f"/v2/{{p}}/clusters/{other}", keep_last_manual_backup="0")
+
+
+def _policies(tour: Tour, source: str) -> None:
+    path = f"/v2/{{p}}/clusters/{source}/snapshot-policies"
+    strategy = {"policy_name": "by-tour", "backup_strategy": "0 8 6 4 * ?", "backup_type": "full"}
+    wanted = {"backup_strategies": [strategy | {"backup_level": "cluster", "cluster_id": source}]}
+    tour.ask("CreateSnapshotPolicy", "PUT", path, wanted)
+    found = tour.ask("ListSnapshotPolicy", "GET", path)["backup_strategies"][0]["policy_id"]
+    tour.ask("DeleteSnapshotPolicy", "DELETE", f"/v1.0/{{p}}/clusters/{source}/snapshot-policies/{found}")
+    tour.ask("ListSnapshotStatistics", "GET", f"/v1.0/{{p}}/clusters/{source}/snapshots/statistics")
+    proofs = f"/stillhouse/v1/{{p}}/clusters/{source}/proofs"
+    tour.ask("SetProofSchedule", "PUT", proofs, {"every_days": 7})
+    tour.ask("ShowProofSchedule", "GET", proofs)
+
+    automated = tour.service.take_snapshot(source, "automated", plain_bytes=1)
+    with tour.service.control.database.transaction() as transaction:
+        transaction.execute(text("UPDATE sh_snapshots SET type = 'AUTO' WHERE id = :id"), {"id": automated})
+    copy = {"backup_name": "month-end", "description": "kept"}
+    tour.ask("CopySnapshot", "POST", f"/v1.0/{{p}}/snapshots/{automated}/linked-copy", copy)
+    # Last: nothing deletes what is being proved.
+    tour.ask("ProveSnapshot", "POST", f"/stillhouse/v1/{{p}}/snapshots/{automated}/prove")
+    with tour.service.control.database.transaction() as transaction:
+        transaction.execute(text("UPDATE sh_proofs SET ended = started, state = 'failed'"))
+        transaction.execute(text("UPDATE sh_snapshots SET status = 'AVAILABLE'"))
+
+
+def _identity(tour: Tour) -> None:
+    control = tour.service.control
+    users.create_user(control, PROJECT, "op1", PASSWORD)
+    user = {"name": "op1", "password": PASSWORD, "domain": {"name": PROJECT}}
+    scope = {"project": {"id": PROJECT}}
+    auth = {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}
+    tour.ask("KeystoneCreateUserTokenByPassword", "POST", "/v3/auth/tokens", {"auth": auth})
+    tour.ask("KeystoneListProjects", "GET", "/v3/projects", name="local-1")
+    tour.ask("KeystoneListAuthDomains", "GET", "/v3/auth/domains")
+    by_token = {"identity": {"methods": ["token"], "token": {"duration_seconds": 900}}}
+    path = "/v3.0/OS-CREDENTIAL/securitytokens"
+    tour.ask("CreateTemporaryAccessKeyByToken", "POST", path, {"auth": by_token})
 
 
 def _host(tour: Tour) -> None:

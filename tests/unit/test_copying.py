@@ -139,9 +139,10 @@ def test_any_other_file_is_read_to_its_present_end(bed: Bed, change: bytes) -> N
     assert line["size"] == len(change)
 
 
+@pytest.mark.parametrize("length", [3, 600])
 @pytest.mark.parametrize("path", ["base/5/16384", "base/5/16384_fsm", "base/5/PG_VERSION", "global/odd"])
-def test_a_file_that_vanishes_is_left_out(bed: Bed, path: str) -> None:
-    gone = bed.write(path, noise(600))
+def test_a_file_that_vanishes_is_left_out(bed: Bed, path: str, length: int) -> None:
+    gone = bed.write(path, noise(length))
     bed.write("base/5/20000", noise(2, 1))
     bed.reader.listed = gone.unlink
     lines = bed.copy()

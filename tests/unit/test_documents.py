@@ -78,7 +78,8 @@ def test_every_file_named_is_there(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
 def test_every_make_target_named_is_there(document: Path) -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    rules = re.findall(r"^([a-z -]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    targets = {target for rule in rules for target in rule.split()}
     named = {
         name for code in _CODE.findall(document.read_text()) for name in re.findall(r"\bmake ([\w-]+)", code)
     }
@@ -88,7 +89,7 @@ def test_every_make_target_named_is_there(document: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
 def test_every_setting_named_is_one(document: Path) -> None:
     known = {f"STILLHOUSE_{name.upper()}" for name in Settings.model_fields}
-    known.add("STILLHOUSE_DEMAND_S3")  # of the tests
+    known |= {"STILLHOUSE_DEMAND_S3", "STILLHOUSE_CLIENTS"}  # of the tests
     known |= {
         "STILLHOUSE_ENDPOINT",
         "STILLHOUSE_PROJECT",
@@ -138,6 +139,17 @@ def test_the_api_page_is_what_the_routes_are() -> None:
 
 def test_every_route_is_accounted_for_or_under_our_own_prefix() -> None:
     assert [path for _, _, path in api_page.unaccounted() if not path.startswith("/stillhouse/")] == []
+
+
+def test_a_route_has_the_name_its_operation_is_published_under() -> None:
+    kinds = (published.SNAPSHOTS, published.CLUSTERS, published.TOKENS, published.REFUSED)
+    names = {api_page.place(one.method, one.path): one.operation for kind in kinds for one in kind}
+    others = {
+        name
+        for name, method, path in api_page.routed()
+        if names.get(api_page.place(method, path), name) != name
+    }
+    assert others == set()
 
 
 def test_no_operation_is_accounted_for_twice() -> None:

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import NoReturn
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from stillhouse import __version__
+from stillhouse import __version__, metrics
 from stillhouse.api import (
     clusters,
     clusters_more,
@@ -54,12 +54,13 @@ def published_routes() -> list[APIRoute]:
 def create_app(control: Control, *, is_shutting_down: Callable[[], bool]) -> ASGIApp:
     """Every operation, behind the gateway that authenticates its callers and words its refusals.
 
-    `/healthz` and `/openapi.json` are open to all; they say nothing about anyone.
+    `/healthz` and `/openapi.json` are open to all; they say nothing about anyone. `/metrics` is open to this host.
     """
     app = FastAPI(
         title="Stillhouse", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False
     )
     app.add_api_route("/healthz", _healthz, methods=["GET", "HEAD"], include_in_schema=False)
+    app.add_api_route("/metrics", _metrics, methods=["GET"], include_in_schema=False)
     for router in _ROUTERS:
         app.include_router(router)
     app.openapi = partial(document.complete, app)  # type: ignore[method-assign]
@@ -72,6 +73,10 @@ def create_app(control: Control, *, is_shutting_down: Callable[[], bool]) -> ASG
 
 async def _healthz() -> dict[str, str]:
     return {"status": "ok"}
+
+
+async def _metrics() -> Response:
+    return Response(metrics.render(), media_type=metrics.CONTENT_TYPE)
 
 
 async def _refuse_invalid(_request: Request, error: Exception) -> NoReturn:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from fastapi import Query, Response
 from pydantic import Field, SecretStr
 
-from stillhouse.api.answers_identity import Domains, Projects, TemporaryKeyCreated, TokenCreated
+from stillhouse.api.answers_more import Domains, Projects, TemporaryKeyMade, TokenMade
 from stillhouse.api.models import Request
 from stillhouse.api.render import Json
 from stillhouse.api.routing import ControlOf, answers, router
@@ -81,7 +81,7 @@ class CreateTemporaryKeyRequest(Request):
 @routes.post(
     "/v3/auth/tokens",
     operation_id="KeystoneCreateUserTokenByPassword",
-    **answers(TokenCreated, "What the token is good for; the token is in the header `X-Subject-Token`", 201),
+    **answers(TokenMade, "The token is in the header X-Subject-Token", 201),
 )
 def create_token(control: ControlOf, response: Response, body: CreateTokenRequest) -> Json:
     """The token itself is in the header `X-Subject-Token`."""
@@ -123,7 +123,7 @@ def list_projects(control: ControlOf, name: Annotated[str | None, Query(max_leng
 
 
 @routes.get(
-    "/v3/auth/domains", operation_id="KeystoneListAuthDomains", **answers(Domains, "The caller's domain")
+    "/v3/auth/domains", operation_id="KeystoneListAuthDomains", **answers(Domains, "The caller's account")
 )
 def list_domains(control: ControlOf) -> Json:
     """One, always: the caller's."""
@@ -139,7 +139,7 @@ def list_domains(control: ControlOf) -> Json:
 @routes.post(
     "/v3.0/OS-CREDENTIAL/securitytokens",
     operation_id="CreateTemporaryAccessKeyByToken",
-    **answers(TemporaryKeyCreated, "The key, its secret and its token, shown this once", 201),
+    **answers(TemporaryKeyMade, "A key that ends by itself", 201),
 )
 def create_temporary_key(control: ControlOf, body: CreateTemporaryKeyRequest) -> Json:
     """For whoever signed the request or showed a token; `policy` leaves the key less than its maker has."""

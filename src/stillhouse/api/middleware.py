@@ -5,6 +5,7 @@ of them, and no byte of a body is parsed before its caller is known and permitte
 cloud's gateway, an API that does not exist is said to be so before anyone is asked who they are.
 """
 
+import ipaddress
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
@@ -45,6 +46,7 @@ _STRANGERS_BODY_BYTES = 64 * 2**10
 
 _NO_NEED = Need()
 OPEN_PATHS = frozenset({"/healthz", "/openapi.json"})
+METRICS_PATH = "/metrics"
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class Gateway:
             _check_limits(scope)
             if self._is_shutting_down():
                 raise ShuttingDown("the service is shutting down")
-            if scope["path"] in OPEN_PATHS:
+            if scope["path"] in OPEN_PATHS or self._may_see_metrics(scope):
                 await self._app(scope, receive, answering.send)
                 return
             call = self._published(scope)
@@ -107,6 +109,15 @@ class Gateway:
             logger.exception("bug", operation=call.operation)
         seconds = round(monotonic() - begun, 4)
         logger.info("answered", operation=call.operation, status=answering.status, seconds=seconds)
+
+    def _may_see_metrics(self, scope: Scope) -> bool:
+        """They are for a collector on this host, without a signature; to anyone else there is no such path."""
+        if scope["path"] != METRICS_PATH or not self._control.settings.metrics or not scope["client"]:
+            return False
+        try:
+            return ipaddress.ip_address(scope["client"][0]).is_loopback
+        except ValueError:  # whatever a proxy wrote there
+            return False
 
     def _published(self, scope: Scope) -> Call:
         matched = Match.NONE

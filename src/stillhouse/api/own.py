@@ -3,8 +3,8 @@
 from fastapi import Response
 
 from stillhouse.api import render
-from stillhouse.api.answers import Nothing
-from stillhouse.api.answers_own import CollectionPlanned, SnapshotUndeleted, Trash
+from stillhouse.api.answers import Nothing, SnapshotCreated
+from stillhouse.api.answers_more import CollectionPlan, Trash
 from stillhouse.api.models import ClusterId, CollectClusterRequest, SnapshotId
 from stillhouse.api.render import Json
 from stillhouse.api.routing import ControlOf, answers, router
@@ -25,9 +25,7 @@ def cancel_snapshot(control: ControlOf, project_id: str, snapshot_id: SnapshotId
 
 
 @routes.get(
-    "/stillhouse/v1/{project_id}/trash",
-    operation_id="ListTrash",
-    **answers(Trash, "The deleted snapshots that can still come back, those deleted last first"),
+    "/stillhouse/v1/{project_id}/trash", operation_id="ListTrash", **answers(Trash, "What is in the trash")
 )
 def list_trash(control: ControlOf, project_id: str) -> Json:
     found = trash.list_trash(control, project_id)
@@ -37,7 +35,7 @@ def list_trash(control: ControlOf, project_id: str) -> Json:
 @routes.post(
     "/stillhouse/v1/{project_id}/snapshots/{snapshot_id}/undelete",
     operation_id="UndeleteSnapshot",
-    **answers(SnapshotUndeleted, "The snapshot is back"),
+    **answers(SnapshotCreated, "The snapshot is back"),
 )
 def undelete_snapshot(control: ControlOf, project_id: str, snapshot_id: SnapshotId) -> Json:
     trash.undelete_snapshot(control, project_id, snapshot_id)
@@ -47,12 +45,12 @@ def undelete_snapshot(control: ControlOf, project_id: str, snapshot_id: Snapshot
 @routes.post(
     "/stillhouse/v1/{project_id}/clusters/{cluster_id}/collect",
     operation_id="CollectCluster",
-    **answers(
-        Nothing,
-        "The collection will run",
-        202,
-        also={200: (CollectionPlanned, "Of a dry run: what a collection would do now")},
-    ),
+    status_code=202,
+    response_model=None,
+    responses={
+        200: {"model": CollectionPlan, "description": "Of a dry run: what a collection would do now"},
+        202: {"model": Nothing, "description": "Accepted; the collection runs"},
+    },
 )
 def collect_cluster(
     control: ControlOf,

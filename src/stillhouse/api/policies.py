@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from stillhouse.api.answers import Nothing
-from stillhouse.api.answers_policies import SnapshotCopied, SnapshotPolicies, StorageStatistics
+from stillhouse.api.answers_host import Statistics
+from stillhouse.api.answers_more import Policies, SnapshotCopied
 from stillhouse.api.models import ClusterId, Request, SnapshotId, Text
 from stillhouse.api.render import Json, epoch_milliseconds, snapshot_time
 from stillhouse.api.routing import ControlOf, answers, router
@@ -54,7 +55,7 @@ class CopySnapshotRequest(Request):
 @routes.put(
     "/v2/{project_id}/clusters/{cluster_id}/snapshot-policies",
     operation_id="CreateSnapshotPolicy",
-    **answers(Nothing, "The policies are set"),
+    **answers(Nothing, "The policies are as sent; the others stay"),
 )
 def set_policies(
     control: ControlOf, project_id: str, cluster_id: ClusterId, body: SetPoliciesRequest
@@ -86,7 +87,7 @@ def set_policies(
 @routes.get(
     "/v2/{project_id}/clusters/{cluster_id}/snapshot-policies",
     operation_id="ListSnapshotPolicy",
-    **answers(SnapshotPolicies, "The cluster's policies, and for how long their snapshots are kept"),
+    **answers(Policies, "The policies of the cluster"),
 )
 def list_policies(control: ControlOf, project_id: str, cluster_id: ClusterId) -> Json:
     settings, found = policies.list_policies(control, project_id, cluster_id)
@@ -96,7 +97,7 @@ def list_policies(control: ControlOf, project_id: str, cluster_id: ClusterId) ->
 @routes.delete(
     "/v1.0/{project_id}/clusters/{cluster_id}/snapshot-policies/{id}",
     operation_id="DeleteSnapshotPolicy",
-    **answers(Nothing, "The policy is gone"),
+    **answers(Nothing, "There is no such policy any more"),
 )
 def delete_policy(control: ControlOf, project_id: str, cluster_id: ClusterId, id: str) -> Json:
     """A policy that is not there is deleted already: Terraform has no other word for it."""
@@ -121,7 +122,7 @@ def copy_snapshot(
 @routes.get(
     "/v1.0/{project_id}/clusters/{cluster_id}/snapshots/statistics",
     operation_id="ListSnapshotStatistics",
-    **answers(StorageStatistics, "What the cluster's snapshots take"),
+    **answers(Statistics, "What the snapshots of the cluster take"),
 )
 def show_statistics(control: ControlOf, project_id: str, cluster_id: ClusterId) -> Json:
     storage = policies.storage_statistics(control, project_id, cluster_id)

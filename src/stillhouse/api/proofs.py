@@ -1,7 +1,7 @@
 """Proofs of snapshots, which are operations of our own."""
 
 from stillhouse.api import render
-from stillhouse.api.answers_own import LatestProof, ProofAsked, ShownProofSchedule
+from stillhouse.api.answers_more import LatestProof, ProofStarted, ShownProofSchedule
 from stillhouse.api.models import ClusterId, ProofScheduleRequest, SnapshotId
 from stillhouse.api.render import Json
 from stillhouse.api.routing import ControlOf, answers, router
@@ -17,7 +17,7 @@ _OF_CLUSTER = "/stillhouse/v1/{project_id}/clusters/{cluster_id}/proofs"
 @routes.post(
     f"{_OF_SNAPSHOT}/prove",
     operation_id="ProveSnapshot",
-    **answers(ProofAsked, "The proof that has begun", 202),
+    **answers(ProofStarted, "The proof is being carried out", 202),
 )
 def prove_snapshot(control: ControlOf, project_id: str, snapshot_id: SnapshotId) -> Json:
     return {"proof": render.proof(proofs.request_proof(control, project_id, snapshot_id))}
@@ -26,7 +26,7 @@ def prove_snapshot(control: ControlOf, project_id: str, snapshot_id: SnapshotId)
 @routes.get(
     f"{_OF_SNAPSHOT}/proof",
     operation_id="ShowProof",
-    **answers(LatestProof, "The snapshot's latest proof"),
+    **answers(LatestProof, "The latest proof; null if there was none"),
 )
 def show_proof(control: ControlOf, project_id: str, snapshot_id: SnapshotId) -> Json:
     """The latest; `null` for a snapshot that was never proved."""
@@ -35,9 +35,7 @@ def show_proof(control: ControlOf, project_id: str, snapshot_id: SnapshotId) -> 
 
 
 @routes.put(
-    _OF_CLUSTER,
-    operation_id="SetProofSchedule",
-    **answers(ShownProofSchedule, "The schedule as it is now"),
+    _OF_CLUSTER, operation_id="SetProofSchedule", **answers(ShownProofSchedule, "The schedule, as it is now")
 )
 def set_proof_schedule(
     control: ControlOf, project_id: str, cluster_id: ClusterId, body: ProofScheduleRequest
@@ -47,10 +45,6 @@ def set_proof_schedule(
     return render.proof_schedule(wanted)
 
 
-@routes.get(
-    _OF_CLUSTER,
-    operation_id="ShowProofSchedule",
-    **answers(ShownProofSchedule, "How often the cluster's snapshots are proved"),
-)
+@routes.get(_OF_CLUSTER, operation_id="ShowProofSchedule", **answers(ShownProofSchedule, "The schedule"))
 def show_proof_schedule(control: ControlOf, project_id: str, cluster_id: ClusterId) -> Json:
     return render.proof_schedule(proofs.get_schedule(control, project_id, cluster_id))

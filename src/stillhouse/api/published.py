@@ -129,21 +129,10 @@ CLUSTERS = (
 )
 
 TOKENS = (
-    Published(
-        "KeystoneCreateUserTokenByPassword",
-        "POST",
-        "/v3/auth/tokens",
-        "partial",
-        "by password only; the catalogue of services is empty",
-    ),
-    Published("KeystoneListProjects", "GET", "/v3/projects", note="one: the caller's, by whatever name"),
-    Published("KeystoneListAuthDomains", "GET", "/v3/auth/domains", note="one: the caller's project"),
-    Published(
-        "CreateTemporaryAccessKeyByToken",
-        "POST",
-        "/v3.0/OS-CREDENTIAL/securitytokens",
-        note="for a token or a signature; `policy` leaves the key less than its maker has",
-    ),
+    Published("KeystoneCreateUserTokenByPassword", "POST", "/v3/auth/tokens"),
+    Published("KeystoneListProjects", "GET", "/v3/projects"),
+    Published("KeystoneListAuthDomains", "GET", "/v3/auth/domains"),
+    Published("CreateTemporaryAccessKeyByToken", "POST", "/v3.0/OS-CREDENTIAL/securitytokens"),
 )
 
 _NO_EIP = "there are no elastic IPs on one's own host"

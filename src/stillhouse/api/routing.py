@@ -63,24 +63,12 @@ async def _control(request: Request) -> Control:
 ControlOf = Annotated[Control, Depends(_control)]
 
 
-def answers(
-    shape: type[Answer],
-    meaning: str,
-    status: int = 200,
-    *,
-    also: dict[int, tuple[type[Answer], str]] | None = None,
-) -> dict[str, Any]:
-    """Arguments of a route's decorator: what it answers when all is well, and what `also` by status.
-
-    Only the document looks at the shapes.
-    """
-    shapes = {status: (shape, meaning), **(also or {})}
+def answers(shape: type[Answer], meaning: str, status: int = 200) -> dict[str, Any]:
+    """Arguments of a route's decorator: what it answers when all is well. Only the document looks at `shape`."""
     return {
         "status_code": status,
         "response_model": None,
-        "responses": {
-            answered: {"model": model, "description": told} for answered, (model, told) in shapes.items()
-        },
+        "responses": {status: {"model": shape, "description": meaning}},
     }
 
 

@@ -8,6 +8,7 @@ from stillhouse import __version__
 from stillhouse.cli import (
     command,
     repo_check,
+    repo_collect,
     repo_copy,
     repo_keys,
     repo_recover,
@@ -27,6 +28,7 @@ app.command(audit)
 app.command(repo)
 for look in (repo_check.check, repo_check.verify, repo_check.stats):
     repo.command(look)
+repo.command(repo_collect.collect)
 repo.command(repo_keys.key)
 repo.command(repo_keys.shred)
 repo.command(repo_recover.snapshots)

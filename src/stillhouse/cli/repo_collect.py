@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from stillhouse.cli import command
 from stillhouse.cli.command import Json
-from stillhouse.cli.repo import KekFile, Location, open_bucket, repo
+from stillhouse.cli.repo import KekFile, Location, open_bucket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 _LEAST_DAYS = 7
 
 
-@repo.command
 def collect(
     *,
     repository: Location,

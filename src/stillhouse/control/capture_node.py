@@ -4,7 +4,7 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from stillhouse import log
+from stillhouse import log, metrics
 from stillhouse.catalog import captures, snapshots
 from stillhouse.catalog.captures import Capture, CaptureState
 from stillhouse.control.pinning import is_pinned
@@ -47,7 +47,20 @@ def _capture_node(place: Workplace, snapshot_id: str, attempt: int, node_id: str
     report.begin(expected)
     offer = _offer(place, cluster, node, snapshot_id, attempt, is_full=snapshot.is_full)
     task = _task(place, cluster, node, snapshot_id, attempt, offer, report.parts(), expected)
+    begun = time.monotonic()
     captured = _conduct(place, task, report)
+    metrics.count_captured(
+        captured.files,
+        captured.pages_stored,
+        {
+            "live": captured.plain_bytes,
+            "read": captured.read_bytes,
+            "packed": captured.packed_bytes,
+            "stored": captured.stored_bytes,
+        },
+        time.monotonic() - begun,
+        is_whole=captured.base is None,
+    )
     log.get("capture").info(
         "node captured",
         snapshot=snapshot_id,

@@ -1,4 +1,6 @@
-"""The flows that make, restart and delete clusters, and the one that marks a snapshot as deleted, or not."""
+"""The flows that make, restart, stop, start and delete clusters, and those that mark a snapshot deleted or not."""
+
+from collections.abc import Callable
 
 from stillhouse import log
 from stillhouse.catalog import clusters, operations, snapshots
@@ -25,32 +27,28 @@ def provision_cluster(place: Workplace, run: StepRunner, cluster_id: str) -> Non
 
 
 def restart_cluster(place: Workplace, run: StepRunner, cluster_id: str) -> None:
-    operation = run.step("operation", active_operation, place, cluster_id)
-    try:
-        run.step("restart", _restart, place, cluster_id)
-        run.step("finish", finish_operation, place, operation, ClusterStatus.AVAILABLE)
-    except StillhouseError as error:
-        run.step(
-            "fail", finish_operation, place, operation, ClusterStatus.FAILED, "restart.failed", str(error)
-        )
+    _change_servers(place, run, cluster_id, "restart", _restart)
 
 
 def stop_cluster(place: Workplace, run: StepRunner, cluster_id: str) -> None:
-    operation = run.step("operation", active_operation, place, cluster_id)
-    try:
-        run.step("stop", _stop, place, cluster_id)
-        run.step("finish", finish_operation, place, operation, ClusterStatus.AVAILABLE)
-    except StillhouseError as error:
-        run.step("fail", finish_operation, place, operation, ClusterStatus.FAILED, "stop.failed", str(error))
+    _change_servers(place, run, cluster_id, "stop", _stop)
 
 
 def start_cluster(place: Workplace, run: StepRunner, cluster_id: str) -> None:
+    _change_servers(place, run, cluster_id, "start", _start)
+
+
+def _change_servers(
+    place: Workplace, run: StepRunner, cluster_id: str, what: str, change: Callable[[Workplace, str], None]
+) -> None:
     operation = run.step("operation", active_operation, place, cluster_id)
     try:
-        run.step("start", _start, place, cluster_id)
+        run.step(what, change, place, cluster_id)
         run.step("finish", finish_operation, place, operation, ClusterStatus.AVAILABLE)
     except StillhouseError as error:
-        run.step("fail", finish_operation, place, operation, ClusterStatus.FAILED, "start.failed", str(error))
+        run.step(
+            "fail", finish_operation, place, operation, ClusterStatus.FAILED, f"{what}.failed", str(error)
+        )
 
 
 def delete_cluster(place: Workplace, run: StepRunner, cluster_id: str) -> None:

@@ -11,7 +11,7 @@ from datetime import timedelta
 from itertools import chain
 from typing import Any
 
-from stillhouse import log
+from stillhouse import log, metrics
 from stillhouse.catalog import captures, clusters, snapshots
 from stillhouse.catalog.captures import CaptureState
 from stillhouse.control.audit import record
@@ -137,6 +137,7 @@ def _cut_when_ready(place: Workplace, snapshot_id: str, attempt: int) -> dict[st
                 should_stop=lambda: _is_called_off(place, snapshot_id, attempt),
                 witnesses=witnesses if control.settings.fingerprint_seconds > 0 else None,
             )
+            metrics.count_cut(cut.pause_seconds, cut.tries)
             with control.database.transaction() as transaction:
                 captures.save_cut(transaction, snapshot_id, attempt, cut)
                 snapshots.set_progress(transaction, snapshot_id, _SHARE_OF_COPY + 2, control.clock.now())
@@ -290,6 +291,7 @@ def _mark_available(place: Workplace, snapshot_id: str, cluster_id: str, root: R
         clusters.note_failure(transaction, cluster_id, now, code="", reason="")
         for node in root["nodes"]:
             clusters.set_lineage(transaction, node["node_id"], node["lineage"])
+    metrics.count_snapshot("available")
     log.get("snapshot").info(
         "snapshot available",
         snapshot=snapshot_id,
@@ -320,6 +322,7 @@ def _fail(place: Workplace, snapshot_id: str, reason: str) -> None:
         _mark_available(place, snapshot_id, cluster.id, root)
         return
     reap(place, cluster)
+    metrics.count_snapshot("failed")
     log.get("snapshot").error("snapshot failed", snapshot=snapshot_id, cluster=cluster.id, reason=reason)
     with place.control.database.transaction() as transaction:
         snapshots.mark_unavailable(transaction, snapshot_id, now, reason)

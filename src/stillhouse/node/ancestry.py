@@ -11,7 +11,7 @@ from stillhouse.postgres import session, summaries
 from stillhouse.postgres.backup import Facts
 from stillhouse.postgres.lineage import Mark, read_mark, write_mark
 from stillhouse.postgres.summaries import Changes
-from stillhouse.postgres.wal import format_lsn
+from stillhouse.postgres.wal import format_lsn, parse_lsn
 from stillhouse.repository import manifest
 from stillhouse.repository.keys import ClusterKeys
 from stillhouse.repository.manifest import Line
@@ -54,14 +54,22 @@ def find_ground(
     with closing(session.connect(node, "postgres", application_name="stillhouse lineage")) as connection:
         judge = _Judge(connection, node, facts, start_lsn, store, keys)
         found = judge.judge(offered)
-        write_mark(connection, Mark(found.lineage, start_lsn))
+        write_mark(connection, found.lineage, start_lsn)
     return found
 
 
-def pass_mark(node: Node, lineage: str, lsn: int) -> None:
-    """The node's history is known to have come as far as `lsn`: a server that shows less was rolled back."""
+def pass_mark(node: Node, lineage: str, lsn: int | None = None, token: str = "") -> int:
+    """The node's history is known to have come as far as `lsn`, by default as far as its WAL has come by now: a
+    server that shows less was rolled back. By `token` it knows the base that ends there. Returns that LSN.
+    """
     with closing(session.connect(node, "postgres", application_name="stillhouse lineage")) as connection:
-        write_mark(connection, Mark(lineage, lsn))
+        if lsn is None:
+            ((flushed,),) = connection.execute(
+                "SELECT pg_catalog.pg_current_wal_flush_lsn()::text"
+            ).fetchall()
+            lsn = parse_lsn(flushed)
+        write_mark(connection, lineage, lsn, token)
+    return lsn
 
 
 class _Judge:
@@ -85,7 +93,7 @@ class _Judge:
             for stored in ([offered.base] if offered.base else []) + list(offered.parts)
         ]
         for _, head in heads:
-            if broken := self._broken(head, mark):
+            if broken := why_another_history(head, mark, self._node.lineage, self._start_lsn, self._facts):
                 return Ground((), new_hex(), why=broken)
         if not heads and mark is not None and mark.lineage != self._node.lineage:
             return Ground((), new_hex(), why="the node's data come from another history")
@@ -100,40 +108,14 @@ class _Judge:
                 why = source
         return Ground(tuple(sources), self._node.lineage, base, why)
 
-    def _broken(self, head: Line, mark: Mark | None) -> str:
-        """What shows that a manifest is not of this history, in words; empty when nothing does."""
-        reached = head["cut"]["lsn"] if head["cut"] else head["start_lsn"]
-        if mark is None:
-            return "the node does not bear the mark of its last snapshot"
-        if mark.lineage != self._node.lineage or head["lineage"] != self._node.lineage:
-            return "the node's data come from another history than the base"
-        if mark.lsn < reached:
-            return f"the node was set back to before the base: it knows of {format_lsn(mark.lsn)}"
-        if reached > self._start_lsn:
-            return "the base is of a later place in the WAL"
-        facts = self._facts
-        for field, here in (("system_identifier", facts.system_identifier), ("timeline", facts.timeline)):
-            if head[field] != here:
-                return f"the base's {field} is {head[field]}, the node's {here}"
-        return ""
-
     def _source(self, stored: Stored, head: Line) -> Source | str:
         """The manifest with what changed since; why not where that cannot be known, though history is unbroken."""
-        facts = self._facts
-        same: dict[str, Any] = {
-            "block_size": facts.block_size,
-            "segment_blocks": facts.segment_blocks,
-            "checksum_version": facts.checksum_version,
-        }
-        for field, here in same.items():
-            if head[field] != here:
-                return f"{field} was {head[field]} and is {here}"
-        if head["pg_version_num"] // _MAJOR != facts.version_num // _MAJOR:
-            return "PostgreSQL is of another major version"
+        if unlike := why_other_pages(head, self._facts):
+            return unlike
         changes = self._changes_since(head["start_lsn"])
         if isinstance(changes, Changes):
             return Source(stored, head["start_lsn"], changes)
-        if unsafe := _why_no_scan(head, facts):
+        if unsafe := why_no_scan(head, self._facts):
             return f"{changes}; no scan either: {unsafe}"
         return Source(stored, head["start_lsn"], None)
 
@@ -147,7 +129,45 @@ class _Judge:
         return self._changes[lsn]
 
 
-def _why_no_scan(head: Line, facts: Facts) -> str:
+def why_another_history(head: Line, mark: Mark | None, lineage: str, start_lsn: int, facts: Facts) -> str:
+    """What shows that a manifest, by its `node` line, is not of this node's history, in words; empty when nothing does.
+
+    A published one holds pages as young as its cut, a part pages as young as what it says it had reached: one that does
+    not say may hold any. A part has no token: it serves the very next attempt or none, so the LSN tells.
+    """
+    reached = head["cut"]["lsn"] if head["cut"] else head.get("reached", start_lsn)
+    if mark is None:
+        return "the node does not bear the mark of its last snapshot"
+    if mark.lineage != lineage or head["lineage"] != lineage:
+        return "the node's data come from another history than the base"
+    if mark.lsn < reached:
+        return f"the node was set back to before the base: it knows of {format_lsn(mark.lsn)}"
+    if head["cut"] and head.get("token") not in mark.tokens:
+        return "the node does not know the base: it was set back to before it, and has come as far again"
+    if reached > start_lsn:
+        return "the base is of a later place in the WAL"
+    for field, here in (("system_identifier", facts.system_identifier), ("timeline", facts.timeline)):
+        if head[field] != here:
+            return f"the base's {field} is {head[field]}, the node's {here}"
+    return ""
+
+
+def why_other_pages(head: Line, facts: Facts) -> str:
+    """What makes pages of a manifest of this history unlike those of the node now, in words."""
+    same: dict[str, Any] = {
+        "block_size": facts.block_size,
+        "segment_blocks": facts.segment_blocks,
+        "checksum_version": facts.checksum_version,
+    }
+    for field, here in same.items():
+        if head[field] != here:
+            return f"{field} was {head[field]} and is {here}"
+    if head["pg_version_num"] // _MAJOR != facts.version_num // _MAJOR:
+        return "PostgreSQL is of another major version"
+    return ""
+
+
+def why_no_scan(head: Line, facts: Facts) -> str:
     """A scan trusts that no page changes without its LSN; where hints do so, all-visible flags would be lost."""
     if not (facts.checksum_version or facts.wal_log_hints) or not head.get("hints_logged"):
         return "with neither data checksums nor wal_log_hints, pages change without a trace"

@@ -32,6 +32,7 @@ _SCHEMA = """
     CREATE TABLE maps (id TEXT PRIMARY KEY, size INT, hash TEXT, packs TEXT) WITHOUT ROWID;
     CREATE TABLE files (path BLOB PRIMARY KEY, map TEXT, entry INT, source INT, line TEXT, bytes INT, kept TEXT)
         WITHOUT ROWID;
+    CREATE TABLE versions (path BLOB, inode INT, mtime_ns INT, source INT);
     CREATE TABLE rotten (path BLOB, page INT, source INT);
     CREATE INDEX files_by_map ON files (map, entry);
     CREATE INDEX rotten_by_path ON rotten (path);
@@ -49,11 +50,12 @@ class Source:
 
 @dataclass(frozen=True)
 class BaseFile:
-    """A file of the base, with where its bytes lie. `line` is its manifest line."""
+    """A file of the base, with where its bytes lie. `line` is its manifest line, `number` that of its source."""
 
     line: Line
     map: Stored
     source: Source
+    number: int
     page_size: int
 
     @property
@@ -62,8 +64,8 @@ class BaseFile:
 
     @property
     def is_paged(self) -> bool:
-        """A relation file whose size was no whole number of pages was stored as bytes."""
-        return int(self.line["size"]) % self.page_size == 0
+        """A relation file whose size was no whole number of pages when it was listed was stored as bytes."""
+        return int(self.line["size"]) % self.page_size == 0 and not self.line.get("bytes")
 
     @property
     def held(self) -> int:
@@ -99,7 +101,7 @@ class Base:
         self._maps: OrderedDict[str, Map] = OrderedDict()
         self._open: OrderedDict[str, tuple[Container, NDArray[np.uint64], NDArray[np.intp]]] = OrderedDict()
         self._lock = threading.Lock()
-        self._copied: set[str] = set()
+        self._same_since: dict[str, int] = {}
         self._index = sqlite3.connect("")  # a temporary file of SQLite's own, gone when closed
         self._index.executescript(_SCHEMA)
         for number, source in enumerate(self._sources):
@@ -127,6 +129,11 @@ class Base:
                     "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, NULL)",
                     (path, line["map"], line["entry"], number, json.dumps(line), line["size"]),
                 )
+                if "inode" in line:
+                    self._index.execute(
+                        "INSERT INTO versions VALUES (?, ?, ?, ?)",
+                        (path, line["inode"], line["mtime_ns"], number),
+                    )
             elif kind == "rotten":
                 path = os.fsencode(line["path"])
                 self._index.execute("INSERT INTO rotten VALUES (?, ?, ?)", (path, line["block"], number))
@@ -140,19 +147,28 @@ class Base:
         ).fetchone()
         if row is None:
             return None
-        return BaseFile(json.loads(row[0]), Stored(*row[2:]), self._sources[row[1]], self._page_size)
+        number = row[1]
+        return BaseFile(json.loads(row[0]), Stored(*row[2:]), self._sources[number], number, self._page_size)
 
     def look_at_version(self, entry: Entry) -> None:
-        """Told of each PG_VERSION, before the relations beside it: another file than the base's means that the
-        database was copied there meanwhile, with pages whose LSNs are old.
+        """Told of each PG_VERSION, before the relations beside it: another file than a source's means that the
+        database was copied there since, with pages whose LSNs are old.
         """
-        file = self.find(entry.path)
-        same = file is not None and (file.line.get("inode"), file.line["mtime_ns"]) == (
-            entry.inode,
-            entry.mtime_ns,
-        )
-        if not same:
-            self._copied.add(entry.path.rpartition("/")[0])
+        (since,) = self._index.execute(
+            "SELECT min(source) FROM versions WHERE (path, inode, mtime_ns) = (?, ?, ?)",
+            (os.fsencode(entry.path), entry.inode, entry.mtime_ns),
+        ).fetchone()
+        if since is not None:
+            self._same_since[entry.path.rpartition("/")[0]] = since
+
+    def _was_copied(self, file: BaseFile, path: str) -> bool:
+        """Whether its database may have been copied there since the file's own source: that one or an earlier must
+        have seen today's PG_VERSION. A part may have saved that file and not the relation.
+        """
+        directory = path.rpartition("/")[0]
+        if directory == "global":
+            return False
+        return self._same_since.get(directory, len(self._sources)) > file.number
 
     def choose(
         self, file: BaseFile | None, entry: Entry, relation: RelationFile, pages: int, first: int
@@ -163,7 +179,7 @@ class Base:
         inside = InBase(file.pages, file.held)
         changes = file.source.changes
         if changes is None:
-            if entry.path.rpartition("/")[0] in self._copied:
+            if self._was_copied(file, entry.path):
                 return choice.whole(pages, "its database was copied there")
             return choice.by_scan(pages, inside)
         if changes.is_copied(relation.tablespace, relation.database):

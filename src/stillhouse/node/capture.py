@@ -10,6 +10,7 @@ from typing import Protocol
 
 from stillhouse.domain.care import Care, Checkpoint
 from stillhouse.domain.cluster import Node
+from stillhouse.domain.ids import new_hex
 from stillhouse.domain.snapshot import RestorePoint
 from stillhouse.errors import CaptureFailed, CaptureInterrupted, NodeUnreachable, StillhouseError
 from stillhouse.node.ancestry import Ground, Offered, find_ground, pass_mark
@@ -173,8 +174,9 @@ def _capture(task: CaptureTask, store: ObjectStore, keys: ClusterKeys, conductor
             in_processes=is_large,
         )
         undo.callback(copy.close)
-        head = partial(_head, task, facts, start_lsn, ground, ledger)
-        parts = _Parts(task.part_bytes, copy, manifest, head, store, keys, conductor)
+        token = new_hex()
+        head = partial(_head, task, facts, start_lsn, ground, token, ledger)
+        parts = _Parts(task, ground.lineage, copy, manifest, head, store, keys, conductor)
         undo.push(parts.save_what_is_lost)
         copy.run(go_on)
         _copy_last(copy, reader, facts)
@@ -187,9 +189,9 @@ def _capture(task: CaptureTask, store: ObjectStore, keys: ClusterKeys, conductor
         follower.end_at(point.lsn)
         while not follower.done(_WAIT_SECONDS):
             go_on(copy.tally.bytes_read)
-        _check_still_true(facts, point, session.places().moved_since(places), follower.findings)
+        check_still_true(facts, point, session.places().moved_since(places), follower.findings)
         slot.drop()
-        pass_mark(task.node, ground.lineage, point.lsn)
+        pass_mark(task.node, ground.lineage, point.lsn, token)
         _add_labels(copy, stopped)
         copy.finish()
         _add_wal(manifest, follower, store, keys, ledger)
@@ -252,21 +254,23 @@ class _Parts:
 
     def __init__(
         self,
-        every_bytes: int,
+        task: CaptureTask,
+        lineage: str,
         copy: Copy,
         manifest: ManifestWriter,
-        head: Callable[[], Iterator[Line]],
+        head: Callable[..., Iterator[Line]],
         store: ObjectStore,
         keys: ClusterKeys,
         conductor: Conductor,
     ) -> None:
-        self._every, self._copy, self._manifest, self._head = every_bytes, copy, manifest, head
+        self._task, self._lineage = task, lineage
+        self._copy, self._manifest, self._head = copy, manifest, head
         self._store, self._keys, self._conductor = store, keys, conductor
         self._last = 0
 
     def save_when_due(self, done: int) -> None:
         """Only what is durable by itself: nothing is hurried."""
-        if done - self._last >= self._every:
+        if done - self._last >= self._task.part_bytes:
             self._last = done
             self._save()
 
@@ -277,15 +281,18 @@ class _Parts:
     def save_what_is_lost(self, kind: object, error: BaseException | None, trace: object) -> None:
         """At the end of an attempt that failed of what may pass. That it cannot be saved changes nothing."""
         if isinstance(error, CaptureInterrupted | SessionError):
-            with suppress(StillhouseError):
+            with suppress(StillhouseError, SessionError):
                 self.save_all()
 
     def _save(self) -> None:
-        if (part := self._manifest.store_part(self._store, self._keys, self._head())) is not None:
+        """The mark first: a part is of use only to a node that is known to have come as far as its pages."""
+        reached = pass_mark(self._task.node, self._lineage)
+        head = self._head(reached=reached)
+        if (part := self._manifest.store_part(self._store, self._keys, head)) is not None:
             self._conductor.saved(part)
 
 
-def _check_still_true(
+def check_still_true(
     facts: Facts, point: RestorePoint, moved: str, findings: list[tuple[int, Finding]]
 ) -> None:
     """Raises CaptureInterrupted for what would make recovery miss files, or touch places outside the clone."""
@@ -359,11 +366,13 @@ def _head(
     facts: Facts,
     start_lsn: int,
     ground: Ground,
+    token: str,
     ledger: PackLedger,
     stopped: Stopped | None = None,
     point: RestorePoint | None = None,
+    reached: int | None = None,
 ) -> Iterator[Line]:
-    """A part has neither stop nor cut."""
+    """A part has neither stop nor cut, but a place in the WAL that it had `reached`."""
     yield {
         "t": "node",
         "cluster": task.cluster,
@@ -373,6 +382,7 @@ def _head(
         "role": task.node.role,
         "attempt": task.attempt,
         "lineage": ground.lineage,
+        "token": token,
         "base": ground.base,
         "whole_because": "" if ground.base else ground.why,
         "system_identifier": facts.system_identifier,
@@ -389,6 +399,7 @@ def _head(
         "start_lsn": start_lsn,
         "stop_lsn": stopped.stop_lsn if stopped else None,
         "cut": {"name": point.name, "lsn": point.lsn, "timeline": point.timeline} if point else None,
+        **({"reached": reached} if reached is not None else {}),
         "settings": facts.settings,
     }
     for database, name, version in facts.extensions:

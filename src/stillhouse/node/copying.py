@@ -23,15 +23,7 @@ from stillhouse.postgres.reader import Entry, LocalReader
 from stillhouse.repository.container import MAX_FRAME, Kind
 from stillhouse.repository.keys import ClusterKeys
 from stillhouse.repository.manifest import Line, ManifestWriter
-from stillhouse.repository.maps import (
-    UNCHANGED,
-    Extent,
-    Layer,
-    MapBuilder,
-    PagesEntry,
-    PlacedPages,
-    compose,
-)
+from stillhouse.repository.maps import UNCHANGED, Extent, Layer, MapBuilder, PagesEntry, PlacedPages, compose
 from stillhouse.storage.store import ObjectStore
 
 _FILES_PER_BATCH = 256
@@ -311,9 +303,7 @@ class Copy:
             rotten |= set(run.rotten)
             stored += run.stored
             if got < len(run.run.pages):
-                pages = int(
-                    run.run.pages[got]
-                )  # cut short meanwhile: what lay behind is no longer part of it
+                pages = int(run.run.pages[got])  # cut short meanwhile: what lay behind is gone
                 break
         if not pages:
             self._empty(file.entry)
@@ -358,12 +348,14 @@ class Copy:
                 extents.append(self._base.extents_of(file.base)[number])
         line = self._line(file.entry, packed.size, How.SAME if file.base else How.WHOLE)
         line["pieces"] = list(packed.pieces)
+        if layout.relation_file(file.entry.path) is not None:
+            line["bytes"] = True  # though by now its size may be that of whole pages
         self._place(line, lambda builder: builder.add_bytes(extents))
 
     def _keep(self, entry: Entry, base: BaseFile, how: How) -> None:
         size = int(base.line["size"])
         line = self._line(entry, size, how)
-        for name in ("entry", "held", "pieces"):
+        for name in ("entry", "held", "pieces", "bytes"):
             if name in base.line:
                 line[name] = base.line[name]
         self._base.keep(line)

@@ -196,7 +196,7 @@ class Packer:
         return rotten
 
     def _pieces(self, pages: page_rules.Pages) -> tuple[str, ...]:
-        plain = pages.data.cast("B")
+        plain = pages.reshape(-1).data  # of no pages at all, too: the file may have vanished
         return tuple(self.writer.digest(plain[at : at + MAX_FRAME]) for at in range(0, len(plain), MAX_FRAME))
 
     def _heal(self, page: NDArray[np.uint8], run: PageRun, index: int) -> bool:

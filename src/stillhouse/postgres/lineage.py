@@ -4,7 +4,7 @@ System identifier and timeline prove nothing: two restores of one snapshot share
 The row goes where the data go: a clone carries its source's, a server whose storage was rolled back an older one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from stillhouse.postgres.session import Connection
 from stillhouse.postgres.wal import format_lsn, parse_lsn
@@ -12,10 +12,17 @@ from stillhouse.postgres.wal import format_lsn, parse_lsn
 
 @dataclass(frozen=True)
 class Mark:
-    """`lsn` is the latest point that this lineage is known to have passed."""
+    """`lsn` is the latest point that this lineage is known to have passed. `tokens` are those of the last bases that it
+    has made, each entered when its base was complete: a history that has not seen that lacks the token, whatever its
+    LSNs.
+    """
 
     lineage: str
     lsn: int
+    tokens: frozenset[str] = field(default=frozenset())
+
+
+_TOKENS_KEPT = 256  # 32 bytes each; a base older than that is no base any more
 
 
 _OWNED = """
@@ -32,8 +39,8 @@ def read_mark(connection: Connection) -> Mark | None:
     owned = connection.execute(_OWNED).fetchone()
     if owned is None or not owned[0]:
         return None
-    row = connection.execute("SELECT lineage, lsn::text FROM stillhouse.lineage").fetchone()
-    return None if row is None else Mark(row[0], parse_lsn(row[1]))
+    row = connection.execute("SELECT lineage, lsn::text, tokens FROM stillhouse.lineage").fetchone()
+    return None if row is None else Mark(row[0], parse_lsn(row[1]), frozenset(row[2]))
 
 
 def prepare(connection: Connection) -> bool:
@@ -44,13 +51,14 @@ def prepare(connection: Connection) -> bool:
         connection.execute("CREATE SCHEMA IF NOT EXISTS stillhouse")
     connection.execute(
         "CREATE TABLE IF NOT EXISTS stillhouse.lineage"
-        " (only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row), lineage text NOT NULL, lsn pg_lsn NOT NULL)"
+        " (only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row), lineage text NOT NULL, lsn pg_lsn NOT NULL,"
+        " tokens text[] NOT NULL DEFAULT '{}')"
     )
     return True
 
 
-def write_mark(connection: Connection, mark: Mark) -> None:
-    """Durable on return, whatever the server's `synchronous_commit` says.
+def write_mark(connection: Connection, lineage: str, lsn: int, token: str = "") -> None:
+    """Durable on return, whatever the server's `synchronous_commit` says. `token` is added to those that are there.
 
     Does nothing where there is no place for it: then no base is ever used.
     """
@@ -60,7 +68,8 @@ def write_mark(connection: Connection, mark: Mark) -> None:
         # Local: a standby that is slow or gone must not keep a snapshot waiting.
         connection.execute("SET LOCAL synchronous_commit = local")
         connection.execute(
-            "INSERT INTO stillhouse.lineage AS row (lineage, lsn) VALUES (%s, %s::pg_lsn)"
-            " ON CONFLICT (only_row) DO UPDATE SET lineage = excluded.lineage, lsn = excluded.lsn",
-            (mark.lineage, format_lsn(mark.lsn)),
+            "INSERT INTO stillhouse.lineage AS row (lineage, lsn, tokens) VALUES (%s, %s::pg_lsn, %s)"
+            " ON CONFLICT (only_row) DO UPDATE SET lineage = excluded.lineage, lsn = excluded.lsn,"
+            " tokens = (excluded.tokens || row.tokens)[:%s]",
+            (lineage, format_lsn(lsn), [token] if token else [], _TOKENS_KEPT),
         )

@@ -5,7 +5,7 @@ checkpoint's redo point; a row that is a limit says that the fork was cut to, or
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,19 +94,28 @@ def _chain(connection: Connection, timeline: int, since: int, until: int) -> tup
     """First and last LSN of summaries that follow one another without a gap from `since` to `until`."""
     rows = connection.execute(
         "SELECT start_lsn::text, end_lsn::text FROM pg_catalog.pg_available_wal_summaries()"
-        " WHERE tli = %s AND end_lsn > %s::pg_lsn ORDER BY start_lsn",
+        " WHERE tli = %s AND end_lsn > %s::pg_lsn",
         (timeline, format_lsn(since)),
     ).fetchall()
-    reached = since
-    for start, end in ((parse_lsn(start), parse_lsn(end)) for start, end in rows):
-        if reached >= until:
-            break
-        if start != reached:
-            break
-        reached = end
+    reached = follow([(parse_lsn(start), parse_lsn(end)) for start, end in rows], since, until)
     if reached < until:
         return f"no WAL summary begins at {format_lsn(reached)}"
     return since, reached
+
+
+def follow(ranges: Iterable[tuple[int, int]], since: int, until: int) -> int:
+    """How far summaries of these ranges follow one another without a gap from `since`, at most the first end at or
+    behind `until`.
+
+    They are put in order here: `SELECT start_lsn::text ... ORDER BY start_lsn` orders by the text, 0/10000028 before
+    0/F000028.
+    """
+    reached = since
+    for start, end in sorted(ranges):
+        if reached >= until or start != reached:
+            break
+        reached = end
+    return reached
 
 
 def _collect(connection: Connection, timeline: int, since: int, until: int) -> Changes:

@@ -1,0 +1,211 @@
+"""Where PostgreSQL decides whether a base holds: what its summaries tell and do not tell, whose history it is."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stillhouse.domain.cluster import Cluster, Node
+from stillhouse.node.capture import Captured
+from stillhouse.postgres import server
+from stillhouse.warehouse.embedded import Site
+from support import incremental_bug
+from support.captures import HASTY, Shot, Vault, capture_cluster, files, restored_cluster
+from support.cuts import ask, superuser, tell
+from support.warehouses import rows
+from support.writers import until
+
+pytest_plugins = ["support.capture_fixtures"]
+pytestmark = pytest.mark.usefixtures("captures_leave_nothing")
+
+
+def told(node: Node, *commands: str, database: str = "postgres") -> None:
+    with superuser(node, database) as connection:
+        for command in commands:
+            tell(connection, command)
+
+
+def captured_on(house: Cluster, vault: Vault, base: Shot) -> tuple[Shot, Captured]:
+    shot = capture_cluster(house, vault, base=base)
+    return shot, shot.captured["cn"]
+
+
+def oid_of(node: Node, database: str) -> int:
+    return int(rows(node, f"SELECT oid FROM pg_database WHERE datname = '{database}'")[0][0])
+
+
+def test_summaries_are_followed_where_an_lsn_grows_by_a_digit(
+    house: Cluster, node: Node, vault: Vault
+) -> None:
+    base = capture_cluster(house, vault)
+    digit = 1 << 28
+    assert base.captured["cn"].start_lsn < digit, "this is the first to be run on its server"
+    with superuser(node) as connection:
+        while ask(connection, f"SELECT pg_current_wal_lsn() - '0/0'::pg_lsn < {digit}") == [(True,)]:
+            tell(connection, "SELECT pg_logical_emit_message(false, 'test', 'x', true)")
+            tell(connection, "SELECT pg_switch_wal()")
+            tell(connection, "CHECKPOINT")
+    _, captured = captured_on(house, vault, base)
+    assert captured.base and captured.files["kept"] > 0
+
+
+def test_what_no_summary_lists_is_read_all_the_same(
+    site: Site, house: Cluster, node: Node, vault: Vault
+) -> None:
+    """Zero pages of bulk extension where deleted rows were; another database's pages under the very same paths."""
+    incremental_bug.fill(node)
+    told(node, "CREATE DATABASE origin", "CREATE DATABASE replaced")
+    told(node, "CREATE TABLE public.t AS SELECT 'old' AS a FROM generate_series(1, 500)", database="replaced")
+    told(node, "CREATE TABLE public.t AS SELECT 'new' AS a FROM generate_series(1, 700)", database="origin")
+    oid = oid_of(node, "replaced")
+    base = capture_cluster(house, vault)
+    incremental_bug.delete_truncate_and_load(node)
+    told(
+        node,
+        "DROP DATABASE replaced",
+        f"CREATE DATABASE replaced OID {oid} TEMPLATE origin STRATEGY file_copy",
+    )
+    expected = rows(node, incremental_bug.COUNT)
+    shot, captured = captured_on(house, vault, base)
+    assert captured.base and captured.files["kept"] > captured.files["pages"] > 0
+    assert files(vault, captured)[f"base/{oid}/1259"]["why"] == "its database was copied there"
+    with restored_cluster(site, house, shot, vault, settings=HASTY) as clone:
+        restored = clone.cluster.coordinator
+        assert rows(restored, incremental_bug.COUNT) == expected
+        assert rows(restored, "SELECT a, count(*) FROM public.t GROUP BY 1", "replaced") == [("new", 700)]
+
+
+def test_a_gap_in_the_summaries_is_closed_by_a_scan(house: Cluster, node: Node, vault: Vault) -> None:
+    base = capture_cluster(house, vault)
+    told(node, "UPDATE public.kept SET i = i WHERE i = 1", "CHECKPOINT")
+    summaries = Path(node.directory, "pgdata", "pg_wal", "summaries")
+    until(lambda: any(summaries.iterdir()), 10)
+    for summary in [*summaries.iterdir()]:
+        summary.unlink()
+    _, captured = captured_on(house, vault, base)
+    assert captured.base and captured.files["scan"] > 0 and "kept" not in captured.files
+
+
+def test_summaries_that_are_switched_off_are_replaced_by_a_scan(
+    house: Cluster, node: Node, vault: Vault
+) -> None:
+    base = capture_cluster(house, vault)
+    told(node, "ALTER SYSTEM SET summarize_wal = off", "SELECT pg_reload_conf()")
+    until(lambda: rows(node, "SHOW summarize_wal") == [("off",)], 10)
+    try:
+        _, captured = captured_on(house, vault, base)
+        assert captured.base and captured.files["scan"] > 0
+    finally:
+        told(node, "ALTER SYSTEM RESET summarize_wal", "SELECT pg_reload_conf()")
+
+
+@contextmanager
+def stopped(site: Site, node: Node) -> Iterator[Path]:
+    """The server is down meanwhile; its data directory."""
+    server.stop(site.binaries, node)
+    yield Path(node.directory, "pgdata")
+    server.start(site.binaries, node)
+
+
+def test_after_a_restart_the_summaries_still_tell(
+    site: Site, house: Cluster, node: Node, vault: Vault
+) -> None:
+    base = capture_cluster(house, vault)
+    with stopped(site, node):
+        pass
+    _, captured = captured_on(house, vault, base)
+    assert captured.base and captured.files["kept"] > 0
+
+
+def test_checksums_switched_off_while_the_server_is_down_make_the_capture_whole(
+    site: Site, house: Cluster, node: Node, vault: Vault
+) -> None:
+    base = capture_cluster(house, vault)
+
+    def switch(how: str) -> None:
+        with stopped(site, node) as data:
+            assert site.binaries.run("pg_checksums", how, f"--pgdata={data}", timeout=60).returncode == 0
+
+    switch("--disable")
+    try:
+        _, captured = captured_on(house, vault, base)
+        assert captured.base is None and "checksum_version was 1 and is 0" in captured.whole_because
+        assert captured.lineage == node.lineage, "the history goes on"
+    finally:
+        switch("--enable")
+
+
+def is_of_a_new_lineage(captured: Captured, node: Node, why: str) -> None:
+    assert captured.base is None and why in captured.whole_because
+    assert captured.lineage != node.lineage
+    assert set(captured.files) <= {"whole"}
+
+
+def test_a_base_of_the_source_is_none_for_its_clone(site: Site, house: Cluster, vault: Vault) -> None:
+    """Both have promoted from the same snapshot: same system identifier, same LSNs, another history."""
+    base = capture_cluster(house, vault)
+    with restored_cluster(site, house, base, vault, settings=HASTY) as clone:
+        (restored,) = clone.cluster.nodes
+        _, captured = captured_on(clone.cluster, vault, base)
+        is_of_a_new_lineage(captured, restored, "another history")
+        first = capture_cluster(clone.cluster, vault).captured["cn"]
+        assert first.base is None, "and nothing is inherited without a base either"
+        renewed = replace(restored, lineage=first.lineage)
+        told(restored, "CREATE TABLE public.mine AS SELECT 1")
+        own = capture_cluster(
+            replace(clone.cluster, nodes=(renewed,)), vault, base=Shot(base.cut, {"cn": first})
+        )
+        assert own.captured["cn"].base == first.manifest.id, "from then on it has a history of its own"
+
+
+def set_back(site: Site, node: Node, aside: Path, work: Callable[[], None]) -> None:
+    """Do `work`, then put the storage back to what it was before."""
+    with stopped(site, node) as data:
+        shutil.copytree(data, aside, symlinks=True)
+    work()
+    with stopped(site, node) as data:
+        owner = data.stat()
+        shutil.rmtree(data)
+        shutil.copytree(aside, data, symlinks=True)
+        shutil.rmtree(aside)
+        for path in (data, *data.rglob("*")):
+            shutil.chown(path, owner.st_uid, owner.st_gid)
+
+
+def test_storage_that_was_set_back_makes_the_capture_whole(
+    site: Site, house: Cluster, node: Node, vault: Vault, tmp_path: Path
+) -> None:
+    before = capture_cluster(house, vault)
+    bases: list[Shot] = []
+    set_back(site, node, tmp_path / "aside", lambda: bases.append(capture_cluster(house, vault)))
+    told(
+        node,
+        "CREATE TABLE public.otherwise AS SELECT generate_series(1, 1000) i",
+        "DROP TABLE public.otherwise",
+    )
+    _, captured = captured_on(house, vault, bases[0])
+    is_of_a_new_lineage(captured, node, "set back to before the base")
+    # As after a snapshot that was taken without a base, and deleted again.
+    told(node, f"UPDATE stillhouse.lineage SET lineage = '{node.lineage}'")
+    _, captured = captured_on(house, vault, bases[0])
+    is_of_a_new_lineage(captured, node, "has come as far again")
+    told(node, f"UPDATE stillhouse.lineage SET lineage = '{node.lineage}'")
+    _, captured = captured_on(house, vault, before)
+    assert captured.base == before.captured["cn"].manifest.id, "what both histories share still serves"
+
+
+def test_recovery_in_place_makes_the_capture_whole(
+    site: Site, house: Cluster, node: Node, vault: Vault
+) -> None:
+    """It promotes to a timeline of its own, as a standby does that takes its primary's place."""
+    base = capture_cluster(house, vault)
+    with stopped(site, node) as data:
+        (data / "recovery.signal").touch()
+        told_to = {"restore_command": "/bin/false", "recovery_target_timeline": "current"}
+        server.start(site.binaries, node, told_to)
+        until(lambda: rows(node, "SELECT pg_is_in_recovery()") == [(False,)], 30)
+    _, captured = captured_on(house, vault, base)
+    is_of_a_new_lineage(captured, node, "timeline is 1, the node's 2")
