@@ -15,11 +15,10 @@ import pytest
 from fastapi.routing import APIRoute
 
 from stillhouse.api.app import published_routes
-from stillhouse.catalog import clusters, tables
+from stillhouse.catalog import tables
 from stillhouse.domain.actions import NEEDS, Need
 from support.api_client import Answer
 from support.api_service import PASSWORD, PROJECT, Service, a_cluster, serving_service
-from support.api_tour import NEEDS_SERVERS
 from support.callers import (
     Request,
     Send,
@@ -254,8 +253,6 @@ def test_a_key_for_one_cluster_learns_nothing_of_others(bed: Bed, route: APIRout
         assert_refused("for another cluster", answer, 403, "DWS.0015")
     assert len({answer.json["error_msg"] for answer in answers}) == 1
     if about == {"cluster_id"}:
-        if _name(route) in NEEDS_SERVERS:  # a stopped cluster's are not asked
-            stop(service, own)
         assert_admitted("for its cluster", narrow(naming(request, route, own, UNKNOWN)))
 
 
@@ -278,11 +275,6 @@ def naming(request: Request, route: APIRoute, cluster: str, snapshot: str) -> Re
     if route.operation_id == "CreateSnapshot":
         body = {"snapshot": {"name": "nightly", "cluster_id": cluster}}
     return replace(request, path=path, body=body)
-
-
-def stop(service: Service, cluster_id: str) -> None:
-    with service.control.database.transaction() as transaction:
-        clusters.set_stopped(transaction, cluster_id, True, service.control.clock.now())
 
 
 def another_projects(service: Service) -> tuple[str, str]:

@@ -31,7 +31,7 @@ def test_bad_requests_are_refused_in_dws_s_shape(tmp_path: Path) -> None:
     }
     assert undeclared == set()
     signed_well = {operation for operation, status in seen if status in (200, 201, 202, 400, 403, 409)}
-    assert signed_well - {ANOTHER} == {operation for operation, _, _ in routed()}
+    assert signed_well >= {operation for operation, _, _ in routed()}
 
 
 @pytest.mark.parametrize(

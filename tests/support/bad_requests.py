@@ -101,7 +101,9 @@ class Generator:
         path = self._path(template, operation)
         body = self._body(operation) if method in ("POST", "PUT", "DELETE") or pick.random() < 0.1 else b""
         label = operation if method == routed_method else ANOTHER
-        request = BadRequest(method, path, self._query(), [], [body], label)
+        # A key is locked where its signatures were wrong: one address for all would soon shut them all out.
+        address = f"10.{pick.randrange(256)}.{pick.randrange(256)}.{pick.randrange(256)}"
+        request = BadRequest(method, path, self._query(), [], [body], label, address)
         request.headers = self._signed(request, body)
         for fault in pick.choices(self._faults(), weights=[60, *[3] * (len(self._faults()) - 1)], k=1):
             fault(request)
@@ -283,11 +285,11 @@ class Generator:
     # --- headers, signatures, sizes -----------------------------------------------------------------
 
     def _signed(
-        self, request: BadRequest, body: bytes, *, is_wrong: bool = False, minutes: int = 0
+        self, request: BadRequest, body: bytes, *, secret_key: str = "", minutes: int = 0
     ) -> list[tuple[bytes, bytes]]:
         date = datetime.now(UTC) + timedelta(minutes=minutes)
         headers = {"X-Sdk-Date": date.strftime("%Y%m%dT%H%M%SZ")}
-        signature = _sign(request, headers, body, self._known, is_wrong=is_wrong)
+        signature = _sign(request, headers, body, self._known, secret_key)
         sent = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         if self._random.random() < 0.9:
             sent.append((b"content-type", b"application/json;charset=UTF-8"))
@@ -300,7 +302,7 @@ class Generator:
             pass
 
         def wrong_secret(request: BadRequest) -> None:
-            request.headers = self._signed(request, request.chunks[0], is_wrong=True)
+            request.headers = self._signed(request, request.chunks[0], secret_key="0" * 40)
             request.address = LOCKED
 
         def stale(request: BadRequest) -> None:
@@ -385,7 +387,7 @@ class Generator:
         ]
 
 
-def _sign(request: BadRequest, headers: dict[str, str], body: bytes, known: Known, *, is_wrong: bool) -> str:
+def _sign(request: BadRequest, headers: dict[str, str], body: bytes, known: Known, secret_key: str) -> str:
     """A right signature, but for a query with the same key twice: the simple signer knows none."""
     pairs = [part.partition(b"=") for part in request.query.replace(b"+", b" ").split(b"&") if part]
     query: Any = {unquote_to_bytes(key): unquote_to_bytes(value) for key, _, value in pairs}
@@ -396,5 +398,5 @@ def _sign(request: BadRequest, headers: dict[str, str], body: bytes, known: Know
         headers=headers,
         body=body,
         access_key=known.access_key,
-        secret_key="0" * 40 if is_wrong else known.secret_key,
+        secret_key=secret_key or known.secret_key,
     )
