@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format lock api-docs fuzz-api fuzz-openapi soak-collection soak-damage bench bench-growth bench-proportion bench-witness
+.PHONY: demo test check format lock api-docs fuzz-api fuzz-openapi soak-collection soak-damage bench bench-growth bench-limits bench-proportion bench-witness
 
 # uv when present (fast), else the standard library's venv and pip: both install exactly the lock file.
 $(VENV)/.ready: requirements-dev.lock pyproject.toml
@@ -41,7 +41,7 @@ $(VENV)/.bench: requirements-bench.lock $(VENV)/.ready
 	fi
 	@touch $@
 
-bench bench-growth bench-proportion bench-witness: $(VENV)/.bench
+bench bench-growth bench-limits bench-proportion bench-witness: $(VENV)/.bench
 	@PYTHONPATH=tests:bench $(BIN)/python bench/$(or $(patsubst bench-%,%,$(filter bench-%,$@)),peers).py
 
 check: $(VENV)/.ready
