@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test torture check format lock api-docs fuzz-api fuzz-openapi test-clients soak-collection soak-damage bench bench-growth bench-proportion bench-witness bench-postgres-incremental
+.PHONY: demo test torture check format lock api-docs fuzz-api fuzz-openapi test-clients soak-collection soak-damage bench bench-growth bench-limits bench-proportion bench-witness bench-postgres-incremental
 
 # uv when present (fast), else the standard library's venv and pip: both install exactly the lock file.
 $(VENV)/.ready: requirements-dev.lock pyproject.toml
@@ -51,7 +51,7 @@ $(VENV)/.bench: requirements-bench.lock $(VENV)/.ready
 bench: $(VENV)/.bench
 	@PYTHONPATH=tests:bench $(BIN)/python bench/peers.py $(BENCH)
 
-bench-growth bench-proportion bench-witness: bench-%: $(VENV)/.bench
+bench-growth bench-limits bench-proportion bench-witness: bench-%: $(VENV)/.bench
 	@PYTHONPATH=tests:bench $(BIN)/python bench/$*.py
 
 bench-postgres-incremental: $(VENV)/.ready

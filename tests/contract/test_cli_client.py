@@ -10,6 +10,7 @@ import pytest
 
 from stillhouse.catalog import proofs
 from stillhouse.cli import client, command
+from stillhouse.cli.client import said_pace
 from stillhouse.cli.main import app
 from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.proof import ProofState
@@ -289,3 +290,11 @@ def test_what_a_policy_lacks_is_told(service: Service, run: Run) -> None:
     assert code == 1 and "DWS.0001" in err
     code, _, err = run("policy", "set", "--cluster", cluster, "--type", "full")
     assert code == 1 and "hint: name it" in err
+
+
+def test_the_pace_is_said_as_far_as_it_is_known() -> None:
+    shown = {"phase": "copying", "bytes_done": 1_200_000_000, "bytes_total": 3_200_000_000}
+    known = shown | {"bytes_per_second": 210_000_000, "seconds_left": 9}
+    assert said_pace(known) == "copying, 1.2 GB of 3.2 GB, 210.0 MB/s, 0:00:09 left"
+    nothing = {"bytes_done": 0, "bytes_total": 0, "bytes_per_second": 0, "seconds_left": None}
+    assert said_pace({"phase": "waiting", **nothing}) == "waiting"

@@ -249,7 +249,15 @@ def test_a_restore_that_was_killed_may_be_called_again(site: Site, source: Sourc
         build(site, source, node)
         assert not building.exists() and not Path(node.directory, "pgdata", "hanging").exists()
         restored = build(site, source, node)  # as a step that is carried out anew after it was done
-        quarantine.recover(site.binaries, node, source.shot.cut.points[1], restored.head["settings"])
+        told: list[tuple[int, int]] = []
+        quarantine.recover(
+            site.binaries,
+            node,
+            source.shot.cut.points[1],
+            restored.head["settings"],
+            lambda done, total: told.append((done, total)),
+        )
+        assert 0 < told[-1][0] == told[-1][1], "its log has said where replay began"
         assert rows(node, "SELECT count(*) FROM public.housed") == [(1000,)]
         with pytest.raises(RestoreFailed, match="a server runs"):
             build(site, source, node)

@@ -64,7 +64,9 @@ def _snapshots(tour: Tour, source: str) -> None:
     with service.control.database.transaction() as transaction:
         (node,) = clusters.read_cluster(transaction, source).nodes
         attempt = captures.begin_attempt(transaction, snapshot, [node.id], now)
-        captures.set_bytes(transaction, snapshot, node.id, attempt, now, done=25, total=100)
+        captures.set_bytes(transaction, snapshot, node.id, attempt, now, done=25, total=100, per_second=10)
+    tour.ask("ShowSnapshotProgress", "GET", f"/stillhouse/v1/{{p}}/snapshots/{snapshot}/progress")
+    tour.ask("ShowClusterProgress", "GET", f"/stillhouse/v1/{{p}}/clusters/{source}/progress")
     tour.ask("ListClusterActions", "GET", f"/v1/{{p}}/clusters/{source}/actions/SNAPSHOTTING")
     tour.ask("CancelSnapshot", "POST", f"/stillhouse/v1/{{p}}/snapshots/{snapshot}/cancel")
     service.finish_snapshot(snapshot)

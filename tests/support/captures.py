@@ -117,7 +117,7 @@ class _Conductor:
         self.parts: list[Stored] = []
         self.is_ready, self._decided, self._cancelled = (threading.Event() for _ in range(3))
 
-    def progress(self, done: int) -> None:
+    def progress(self, done: int, total: int) -> None:
         if self._cancelled.is_set():
             raise Cancelled("another node's capture failed")
 
@@ -129,7 +129,7 @@ class _Conductor:
 
     def cut(self, wait_seconds: float) -> RestorePoint | None:
         self._decided.wait(wait_seconds)
-        self.progress(0)
+        self.progress(0, 0)
         return self._point
 
     def decide(self, point: RestorePoint) -> None:

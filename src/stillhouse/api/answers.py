@@ -27,6 +27,15 @@ class Id(Answer):
     id: str
 
 
+class ShownProgress(Answer):
+    phase: str
+    bytes_done: Int64
+    bytes_total: Int64
+    bytes_per_second: Int64
+    seconds_left: Int64 | None
+    percent: Int32
+
+
 class SnapshotCreated(Answer):
     snapshot: Id
 

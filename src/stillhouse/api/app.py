@@ -20,6 +20,7 @@ from stillhouse.api import (
     identity,
     own,
     policies,
+    progress,
     proofs,
     refused,
     snapshots,
@@ -42,6 +43,7 @@ _ROUTERS = (
     identity.routes,
     refused.routes,
     proofs.routes,
+    progress.routes,
     own.routes,
 )
 

@@ -405,6 +405,12 @@ GLOSSARY: dict[str, tuple[str, str]] = {
     "access": ("The access key", '"FAKEACCESSKEYID00001"'),
     "secret": ("The secret key", '"FakeSecretKeyFakeSecretKeyFakeSecretKey1"'),
     "securitytoken": ("What goes into the header X-Security-Token", '"gAAAA"'),
+    "phase": ("waiting, copying, cutting, replaying, finishing, done or failed", '"copying"'),
+    "bytes_done": ("Bytes read, written or replayed so far in this phase, on all nodes", "805306368"),
+    "bytes_total": ("Bytes that the phase will take, as it looks now", "3221225472"),
+    "bytes_per_second": ("Rate of late; 0 while it is not known", "268435456"),
+    "seconds_left": ("Of this phase; null while nobody can know", "9"),
+    "percent": ("How much of the whole is done", "25"),
     # Parameters of lists
     "limit": ("How many there may be in a page", "10"),
     "offset": ("How many to skip", "0"),

@@ -35,6 +35,7 @@ class Capture:
     bytes_total: int
     error: str
     updated: datetime
+    bytes_per_second: int = 0
 
 
 def begin_attempt(transaction: Transaction, snapshot_id: str, nodes: Sequence[str], now: datetime) -> int:
@@ -131,8 +132,10 @@ def set_bytes(
     *,
     done: int,
     total: int,
+    per_second: int = 0,
 ) -> None:
-    _change(transaction, snapshot_id, node, attempt, bytes_done=done, bytes_total=total, updated=now)
+    amounts = {"bytes_done": done, "bytes_total": total, "bytes_per_second": per_second}
+    _change(transaction, snapshot_id, node, attempt, **amounts, updated=now)
 
 
 def list_captures(transaction: Transaction, snapshot_id: str, attempt: int) -> list[Capture]:
@@ -226,4 +229,5 @@ def _capture(row: Row[Any]) -> Capture:
         bytes_total=row.bytes_total,
         error=row.error,
         updated=row.updated,
+        bytes_per_second=row.bytes_per_second,
     )

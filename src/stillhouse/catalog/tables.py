@@ -157,6 +157,19 @@ captures = Table(
     _required("parts", Document),
     _required("error"),
     _required("updated", UtcTime),
+    Column("bytes_per_second", BigInteger, nullable=False, server_default="0"),
+)
+
+# How far each node of a restore has come, in the phase that it is in.
+restores = Table(
+    "sh_restores",
+    metadata,
+    Column("operation_id", Text, ForeignKey(operations.c.id), primary_key=True),
+    Column("node", Text, primary_key=True),
+    _required("phase"),
+    _required("bytes_done", BigInteger),
+    _required("bytes_total", BigInteger),
+    _required("bytes_per_second", BigInteger),
 )
 
 cuts = Table(

@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -133,31 +133,56 @@ def run(access: Access, work: Callable[[Client], None]) -> None:
 
 
 def wait(
-    what: str, look: Callable[[], tuple[Answer, int | None]], *, as_json: bool, wanted: Sequence[str]
+    what: str,
+    look: Callable[[], tuple[Answer, int | None]],
+    *,
+    as_json: bool,
+    wanted: Sequence[str],
+    pace: Callable[[], str] = str,
 ) -> Answer:
     """Look until there is no percentage any more, showing it on the terminal; what was seen last.
 
-    Raises ServiceRefused when it has ended in none of the `wanted` states.
+    `pace` says how fast it goes, in words. Raises ServiceRefused when it has ended in none of the `wanted` states.
     """
     import time
 
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-    bar = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    told = TextColumn("{task.fields[pace]}")
+    bar = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), told)
     with Progress(*bar, console=Console(stderr=True), disable=as_json, transient=True) as progress:
-        task = progress.add_task(what, total=100)
+        task = progress.add_task(what, total=100, pace="")
         while True:
             seen, percent = look()
             if percent is None:
                 break
-            progress.update(task, completed=percent)
+            progress.update(task, completed=percent, pace="" if as_json else pace())
             time.sleep(_POLL_SECONDS)
     state = str(seen.get("status", seen.get("state")))
     if state not in wanted:
         reason = seen.get("reason") or (seen.get("failed_reasons") or {}).get("error_msg") or ""
         raise ServiceRefused(f"{what}: it ended as {state}", hint=str(reason))
     return seen
+
+
+def pace_of(service: Client, kind: str, subject: str) -> Callable[[], str]:
+    """How fast a snapshot or cluster comes along, as `wait` shows it."""
+    return lambda: said_pace(service.call("GET", f"/stillhouse/v1/{{p}}/{kind}s/{subject}/progress"))
+
+
+def said_pace(shown: Answer) -> str:
+    """`copying, 1.2 GB of 3.2 GB, 210.0 MB/s, 0:00:09 left`, as far as it is known."""
+    from rich.filesize import decimal
+
+    said = [str(shown["phase"])]
+    if shown["bytes_total"]:
+        said.append(f"{decimal(shown['bytes_done'])} of {decimal(shown['bytes_total'])}")
+    if shown["bytes_per_second"]:
+        said.append(f"{decimal(shown['bytes_per_second'])}/s")
+    if shown["seconds_left"]:
+        said.append(f"{timedelta(seconds=shown['seconds_left'])} left")
+    return ", ".join(said)
 
 
 def percent(text: object) -> int:

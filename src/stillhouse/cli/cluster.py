@@ -144,7 +144,8 @@ def say_new(service: Client, cluster_id: str, what: str, *, wait: bool, as_json:
 
     answer: Answer = {"cluster": {"id": cluster_id}}
     if wait:
-        answer = {"cluster": client.wait(what, look, as_json=as_json, wanted=("AVAILABLE",))}
+        pace = client.pace_of(service, "cluster", cluster_id)
+        answer = {"cluster": client.wait(what, look, as_json=as_json, wanted=("AVAILABLE",), pace=pace)}
     client.say(answer, as_json, _shown(answer["cluster"]))
 
 

@@ -206,7 +206,8 @@ def _available(service: Client, snapshot_id: str, *, as_json: bool) -> Answer:
         found = service.call("GET", f"/v1.0/{{p}}/snapshots/{snapshot_id}")["snapshot"]
         return found, client.percent(found["progress"]) if found["status"] == "CREATING" else None
 
-    return client.wait("taking the snapshot", look, as_json=as_json, wanted=("AVAILABLE",))
+    pace = client.pace_of(service, "snapshot", snapshot_id)
+    return client.wait("taking the snapshot", look, as_json=as_json, wanted=("AVAILABLE",), pace=pace)
 
 
 def _proof(service: Client, snapshot_id: str) -> Answer:

@@ -12,6 +12,7 @@ from stillhouse.control.workplace import Workplace, snapshot_and_cluster
 from stillhouse.domain.base import Offer, offer_base
 from stillhouse.domain.care import Care, Checkpoint, IoPriority
 from stillhouse.domain.cluster import Cluster, Node
+from stillhouse.domain.progress import Pace
 from stillhouse.domain.snapshot import Cut
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import AttemptDead, Cancelled, StillhouseError
@@ -151,7 +152,7 @@ def _conduct(place: Workplace, task: CaptureTask, report: "_Report") -> Captured
                 result: Captured = event.result
                 return result
             if isinstance(event, Progress):
-                report.progress(event.done)
+                report.progress(event.done, event.total)
             if isinstance(event, Saved):
                 report.saved(event.part)
             if isinstance(event, Ready):
@@ -170,7 +171,7 @@ class _Report:
 
     def __init__(self, place: Workplace, snapshot_id: str, attempt: int, node_id: str) -> None:
         self._place, self._key = place, (snapshot_id, node_id, attempt)
-        self._total, self._last = 1, 0.0
+        self._total, self._last, self._pace = 1, 0.0, Pace()
 
     def begin(self, total: int) -> None:
         """Raises AttemptDead when this attempt was begun before: by a service that has died in it."""
@@ -181,13 +182,17 @@ class _Report:
                 raise AttemptDead(f"attempt {self._key[2]} ended with the service that made it")
             captures.set_bytes(transaction, *self._key, self._now(), done=0, total=self._total)
 
-    def progress(self, done: int) -> None:
-        if time.monotonic() - self._last < _REPORT_SECONDS:
+    def progress(self, done: int, total: int) -> None:
+        """`total` is what the copy expects to have read by its end: it moves as files are looked at."""
+        now = time.monotonic()
+        self._total = max(total, done, 1)
+        self._pace.add(now, done)
+        if now - self._last < _REPORT_SECONDS:
             return
-        self._last = time.monotonic()
+        self._last, rate = now, self._pace.bytes_per_second
         with self._place.control.database.transaction() as transaction:
             captures.set_bytes(
-                transaction, *self._key, self._now(), done=min(done, self._total), total=self._total
+                transaction, *self._key, self._now(), done=done, total=self._total, per_second=rate
             )
 
     def saved(self, part: Stored) -> None:

@@ -15,6 +15,7 @@ from stillhouse.repository.sealed import Stored
 from stillhouse.warehouse import quarantine
 from stillhouse.warehouse.embedded import Site
 from stillhouse.warehouse.inspection import inspect
+from stillhouse.warehouse.replay import Show
 from stillhouse.warehouse.rewire import rewire
 
 _POLL_SECONDS = 0.2
@@ -67,25 +68,35 @@ def rebuild_node(
         worker.end()
 
 
-def recover(site: Site, root: Root, nodes: Sequence[Node]) -> list[str]:
+def recover(
+    site: Site, root: Root, nodes: Sequence[Node], shows: Mapping[str, Show] | None = None
+) -> list[str]:
     """All nodes to the cut, shut off; then the clone's own wires; only then the doors. The servers run afterwards.
 
-    Killed anywhere and called again, it ends the same. Returns what a person should look at in the clone. Raises
-    RestoreFailed.
+    `shows`, by the node's name, are told how far replay has come. Killed anywhere and called again, it ends the same.
+    Returns what a person should look at in the clone. Raises RestoreFailed.
     """
     with ThreadPoolExecutor(NODES_AT_ONCE) as pool:
-        list(pool.map(lambda node: recover_to_cut(site, root, node), nodes))
+        told = shows or {}
+        list(pool.map(lambda node: recover_to_cut(site, root, node, show=told.get(node.name)), nodes))
         rewired = rewire(nodes, root["cluster"]["user_name"], source_nodes(root))
         inspected = [finding for findings in pool.map(inspect, nodes) for finding in findings]
         list(pool.map(lambda node: quarantine.release(site.binaries, node), nodes))
     return [*map(str, rewired.strangers), *inspected]
 
 
-def recover_to_cut(site: Site, root: Root, node: Node, settings: Mapping[str, str] | None = None) -> None:
+def recover_to_cut(
+    site: Site,
+    root: Root,
+    node: Node,
+    settings: Mapping[str, str] | None = None,
+    *,
+    show: Show | None = None,
+) -> None:
     """One node to its cut, in quarantine. `settings` are of this start only."""
     stored = _stored_node(root, node.name)
     point = RestorePoint(node.id, stored["cut_name"], stored["cut_lsn"], stored["timeline"])
-    quarantine.recover(site.binaries, node, point, {**stored["capacity"], **(settings or {})})
+    quarantine.recover(site.binaries, node, point, {**stored["capacity"], **(settings or {})}, show)
 
 
 def stored_manifest(root: Root, node_name: str) -> Stored:

@@ -7,19 +7,24 @@ finish           the row
 fail             everything of the new cluster removed; the row, with the reason
 """
 
+import time
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from stillhouse import log
-from stillhouse.catalog import clusters, operations
+from stillhouse.catalog import clusters, operations, restores
+from stillhouse.catalog.restores import COPYING, REPLAYING
 from stillhouse.control.cluster_flows import active_operation, finish_operation, open_cluster
-from stillhouse.control.recovery import is_rebuilt, rebuild_node, recover
+from stillhouse.control.recovery import bytes_of, is_rebuilt, rebuild_node, recover
 from stillhouse.control.workplace import Workplace, read_root
-from stillhouse.domain.cluster import Cluster, ClusterStatus
+from stillhouse.domain.cluster import ClusterStatus, Node
+from stillhouse.domain.progress import Pace, Progress, together
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import RestoreFailed, StillhouseError
 from stillhouse.warehouse import embedded
 
-_SHARE_OF_COPY = 85
+_SHARE_OF_COPY, _SHARE_OF_REPLAY = 85, 95
 
 Plan = dict[str, Any]
 
@@ -57,8 +62,12 @@ def _plan(place: Workplace, cluster_id: str) -> Plan:
         cluster = clusters.read_cluster(reading, cluster_id)
     assert operation is not None, "a cluster being restored is held by its operation"
     nodes = embedded.plan_nodes(place.site, cluster_id, cluster.number_of_node, cluster.port)
+    root = read_root(place, operation.subject_id)
     with place.control.database.transaction() as transaction:
         clusters.save_nodes(transaction, cluster_id, nodes)
+        for node in nodes:  # so that the whole is known from the first byte on
+            begun = Progress(COPYING, 0, bytes_of(root, node))
+            restores.put(transaction, operation.id, node.name, begun)
     return {
         "operation": operation.id,
         "snapshot": operation.subject_id,
@@ -82,22 +91,41 @@ def _restore_node(place: Workplace, cluster_id: str, node_name: str) -> None:
         node,
         place.control.settings.capture_workers,
         check=place.control.flows.check_running,
-        show=lambda done: _show(place, operation.id, done, root["plain_bytes"], cluster),
+        show=partial(_Report(place, operation.id, node, COPYING).show, total=bytes_of(root, node)),
     )
 
 
-def _show(place: Workplace, operation_id: str, done: int, total: int, cluster: Cluster) -> None:
-    """Progress of the whole restore, from this node's share of it."""
-    percent = min(done * len(cluster.nodes) * _SHARE_OF_COPY // max(total, 1), _SHARE_OF_COPY)
-    with place.control.database.transaction() as transaction:
-        operations.set_progress(transaction, operation_id, percent)
+class _Report:
+    """How far one node's restore has come, in one phase, for the catalog."""
+
+    def __init__(self, place: Workplace, operation_id: str, node: Node, phase: str) -> None:
+        self._place, self._operation, self._node = place, operation_id, node.name
+        self._phase, self._pace = phase, Pace()
+
+    def show(self, done: int, total: int) -> None:
+        self._pace.add(time.monotonic(), done)
+        now = Progress(self._phase, min(done, total), total, self._pace.bytes_per_second)
+        with self._place.control.database.transaction() as transaction:
+            restores.put(transaction, self._operation, self._node, now)
+            nodes = restores.of_operation(transaction, self._operation)
+            operations.set_progress(transaction, self._operation, _percent(nodes))
+
+
+def _percent(nodes: Sequence[Progress]) -> int:
+    """Of the whole restore: all nodes are copied before any of them replays."""
+    phase = restores.phase_of(nodes)
+    whole = together(phase, [node for node in nodes if node.phase == phase])
+    from_, to = (0, _SHARE_OF_COPY) if phase == COPYING else (_SHARE_OF_COPY, _SHARE_OF_REPLAY)
+    return from_ + (to - from_) * whole.bytes_done // max(whole.bytes_total, 1)
 
 
 def _recover(place: Workplace, cluster_id: str, plan: Plan) -> None:
     root = read_root(place, plan["snapshot"])
     with place.control.database.reading() as reading:
         cluster = clusters.read_cluster(reading, cluster_id)
-    for finding in recover(place.site, root, cluster.nodes):
+    reports = {node.name: _Report(place, plan["operation"], node, REPLAYING) for node in cluster.nodes}
+    shows = {name: report.show for name, report in reports.items()}
+    for finding in recover(place.site, root, cluster.nodes, shows):
         log.get("restore").warning("to be looked at in the clone", cluster=cluster_id, finding=finding)
 
 

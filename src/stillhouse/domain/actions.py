@@ -112,6 +112,8 @@ NEEDS: Mapping[str, Need] = {
     "CancelSnapshot": _need("dws:cluster:cancelSnapshot"),
     "ListTrash": _LIST_SNAPSHOTS,
     "UndeleteSnapshot": _need("dws:cluster:undeleteSnapshot"),
+    "ShowSnapshotProgress": _SNAPSHOT_DETAIL,
+    "ShowClusterProgress": _CLUSTER_DETAIL,
     "CollectCluster": _need("dws:cluster:collect"),
     "ProveSnapshot": _need("dws:cluster:proveSnapshot"),
     "ShowProof": _SNAPSHOT_DETAIL,

@@ -96,8 +96,8 @@ class Captured:
 class Conductor(Protocol):
     """Whoever directs the captures of all nodes: told of progress and readiness, asked for the cut."""
 
-    def progress(self, done: int) -> None:
-        """Bytes read so far; raises Cancelled when the capture is to be given up."""
+    def progress(self, done: int, total: int) -> None:
+        """Bytes read so far, and to be read in all as it looks now; raises Cancelled when to be given up."""
         ...
 
     def saved(self, part: Stored) -> None:
@@ -152,7 +152,7 @@ def _capture(task: CaptureTask, store: ObjectStore, keys: ClusterKeys, conductor
         def go_on(done: int) -> None:
             watchdog.check()
             follower.check()
-            conductor.progress(done)
+            conductor.progress(done, copy.expected_bytes(task.expected_bytes))
             parts.save_when_due(done)
 
         offered = Offered(task.base, task.whole_because, task.parts)
@@ -196,7 +196,7 @@ def _capture(task: CaptureTask, store: ObjectStore, keys: ClusterKeys, conductor
         copy.finish()
         _add_wal(manifest, follower, store, keys, ledger)
         while not fingerprints.done(_WAIT_SECONDS):
-            conductor.progress(copy.tally.bytes_read)
+            conductor.progress(copy.tally.bytes_read, copy.tally.bytes_read)
         for line in fingerprints.lines():
             manifest.add(line)
         drop = Dropped(follower.findings, point.lsn, facts.config_files)

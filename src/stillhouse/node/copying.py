@@ -11,6 +11,7 @@ import numpy as np
 
 from stillhouse.domain.care import Care
 from stillhouse.domain.choice import How
+from stillhouse.domain.progress import expected_bytes
 from stillhouse.node.base import Base, BaseFile, KeptMap, UnchangedByFingerprint
 from stillhouse.node.pack_writer import PackWriter
 from stillhouse.node.packing import BATCH_BYTES, Batch, Packed, PackedFile, PackedRun, Packer, PageRun
@@ -52,8 +53,13 @@ class _ByteFile:
 
 @dataclass
 class Tally:
-    """What a copy did. Bytes are plain ones; `files` counts by what was done with each."""
+    """What a copy did. Bytes are plain ones; `files` counts by what was done with each.
 
+    Of files of `looked_at` bytes, `planned` bytes are to be read.
+    """
+
+    looked_at: int = 0
+    planned: int = 0
     live_bytes: int = 0
     bytes_read: int = 0
     bytes_packed: int = 0
@@ -93,6 +99,7 @@ class Copy:
         self._extra = PackWriter(store, keys, ledger.add)
         self._mine = threading.local()
         self.tally = Tally()
+        self._is_run = False
         ledger.offer(base.packs)
 
     def run(self, on_progress: Callable[[int], None]) -> None:
@@ -112,6 +119,13 @@ class Copy:
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
+        self._is_run = True
+
+    def expected_bytes(self, all_bytes: int) -> int:
+        """What will have been read in the end, as it looks now, of about `all_bytes` that there are."""
+        if self._is_run:
+            return self.tally.bytes_read
+        return expected_bytes(self.tally.planned, self.tally.looked_at, all_bytes)
 
     def settle_what_can_be(self) -> None:
         """Make durable what was copied so far, also after `run` was stopped; its lines are in the manifest then."""
@@ -216,6 +230,8 @@ class Copy:
         )
 
     def _whole(self, number: int, entry: Entry) -> Whole:
+        self.tally.looked_at += entry.size or 0
+        self.tally.planned += entry.size or 0
         if entry.path.endswith(f"/{layout.VERSION}"):
             self._base.look_at_version(entry)
         base = self._base.find(entry.path)
@@ -230,6 +246,7 @@ class Copy:
         relation = layout.relation_file(entry.path)
         assert relation is not None
         assert entry.size is not None
+        self.tally.looked_at += entry.size
         pages = entry.size // self._page_size
         first_block = relation.segment * self._facts.segment_blocks
         base = self._base.find(entry.path)
@@ -249,6 +266,7 @@ class Copy:
         ends = [*range(room or per_batch, len(chosen.read), per_batch)]
         parts = np.split(chosen.read, ends)
         partial.expected = len(parts)
+        self.tally.planned += len(chosen.read) * self._page_size
         self._partial[number] = partial
         return [PageRun(number, entry.path, part, first_block, unchanged) for part in parts]
 
@@ -263,6 +281,7 @@ class Copy:
         per_batch: int,
     ) -> list[PageRun]:
         """Forks other than the main one are read whole: not all their changes are in the WAL."""
+        self.tally.planned += entry.size or 0
         paged = base if base is not None and base.is_paged else None
         unchanged = UnchangedByFingerprint(self._base, paged, self._keys) if paged else None
         every = np.arange(pages, dtype=np.uint32)

@@ -92,9 +92,9 @@ class _ByLine:
     def __init__(self, line: Line) -> None:
         self._line = line
 
-    def progress(self, done: int) -> None:
+    def progress(self, done: int, total: int = 0) -> None:
         self._line.check()
-        self._line.tell(Progress(done))
+        self._line.tell(Progress(done, total))
 
     def ready(self) -> None:
         self._line.tell(Ready())

@@ -26,7 +26,10 @@ _BEAT_SECONDS, _SILENT_SECONDS = 2.0, 60.0
 
 @dataclass(frozen=True)
 class Progress:
+    """`total` is what is expected by now, where the work itself knows it best."""
+
     done: int
+    total: int = 0
 
 
 @dataclass(frozen=True)

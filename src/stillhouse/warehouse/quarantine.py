@@ -9,6 +9,7 @@ from stillhouse.errors import NodeUnreachable, RestoreFailed
 from stillhouse.postgres import server
 from stillhouse.postgres.binaries import Binaries
 from stillhouse.postgres.wal import format_lsn, parse_lsn
+from stillhouse.warehouse.replay import Show, watching
 
 # Nothing comes in, nothing goes out. Given on the command line, these overrule whatever the clone inherited: an
 # archive_command pushes into production's archive, a walreceiver draws on it, Citus' daemon settles its transactions.
@@ -26,6 +27,13 @@ _SHUT_OFF = {
     "cron.launch_active_jobs": "off",
     "citus.recover_2pc_interval": "-1",
     "citus.distributed_deadlock_detection_factor": "-1",
+}
+# Its log says where replay is, in words that we know, and where we look: while it recovers nobody can ask it.
+_TOLD = {
+    "log_startup_progress_interval": "500ms",
+    "log_destination": "stderr",
+    "log_min_messages": "log",
+    "lc_messages": "C",
 }
 # What a clone must not keep of its source's own settings, and what stands there instead.
 _HOMEWARD = re.compile(
@@ -49,11 +57,18 @@ _OTHER_TARGETS = ("recovery_target", "recovery_target_lsn", "recovery_target_tim
 _RECOVERY_SECONDS = 24 * 3600.0
 
 
-def recover(binaries: Binaries, node: Node, point: RestorePoint, capacity: dict[str, str]) -> None:
+def recover(
+    binaries: Binaries,
+    node: Node,
+    point: RestorePoint,
+    capacity: dict[str, str],
+    show: Show | None = None,
+) -> None:
     """Start the clone in quarantine and let it recover to the cut; it answers on its private socket afterwards.
 
-    `capacity` are the settings that recovery wants no smaller than they were. Raises RestoreFailed when it
-    cannot, or when replay stopped anywhere else than at the recorded LSN: then it is not the snapshot.
+    `capacity` are the settings that recovery wants no smaller than they were; `show` is told how far replay has come,
+    from another thread, and what it raises is raised here in the end. Raises RestoreFailed when it cannot, or when
+    replay stopped anywhere else than at the recorded LSN: then it is not the snapshot.
     """
     recovery = {
         # Compulsory with recovery.signal. All WAL is in place, so a program that never finds any will do.
@@ -65,8 +80,10 @@ def recover(binaries: Binaries, node: Node, point: RestorePoint, capacity: dict[
         "recovery_target_action": "promote",
         **_for_tablespaces_in_place(Path(node.directory) / "pgdata" / "pg_tblspc"),
     }
+    settings = {**_SHUT_OFF, **_TOLD, **capacity, **recovery}
     try:
-        server.start(binaries, node, {**_SHUT_OFF, **capacity, **recovery}, timeout_seconds=_RECOVERY_SECONDS)
+        with watching(Path(node.directory) / "server.log", point.lsn, show):
+            server.start(binaries, node, settings, timeout_seconds=_RECOVERY_SECONDS)
     except NodeUnreachable as error:
         raise RestoreFailed(f"recovery failed: {error.message}", hint=error.hint) from error
     stopped = _where_recovery_stopped(Path(node.directory) / "pgdata" / "pg_wal", point.timeline)

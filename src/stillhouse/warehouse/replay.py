@@ -1,0 +1,75 @@
+"""How far a server in recovery has come, by its log: while it lets nobody in, it says it nowhere else.
+
+PostgreSQL 15 to 18 log "redo starts at X", then every `log_startup_progress_interval` "redo in progress, elapsed time:
+..., current LSN: X", unless they are standbys (PerformWalRecovery in src/backend/access/transam/xlogrecovery.c).
+"""
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from stillhouse.postgres.wal import parse_lsn
+
+Show = Callable[[int, int], None]
+"""Told (bytes of WAL replayed, bytes to replay)."""
+
+_POLL_SECONDS = 0.5
+_STARTS = re.compile(rb"LOG: +redo starts at ([0-9A-F]+/[0-9A-F]+)")
+_STANDS = re.compile(rb"LOG: +redo in progress, .*current LSN: ([0-9A-F]+/[0-9A-F]+)")
+
+
+class ReplayLog:
+    """Reads on in a server's log, from where it ends now."""
+
+    def __init__(self, log: Path) -> None:
+        self._log, self._read = log, log.stat().st_size if log.exists() else 0
+        self._start: int | None = None
+        self._at = 0
+
+    def look(self, target: int) -> tuple[int, int] | None:
+        """(bytes replayed, bytes up to `target`), or None before replay has begun."""
+        if self._log.exists():
+            with self._log.open("rb") as log:
+                log.seek(self._read)
+                told = log.read()
+            whole = told[: told.rfind(b"\n") + 1]
+            self._read += len(whole)
+            for line in whole.splitlines():
+                self._take(line)
+        if self._start is None:
+            return None
+        total = max(target - self._start, 0)
+        return min(self._at - self._start, total), total
+
+    def _take(self, line: bytes) -> None:
+        if (found := _STARTS.search(line)) is not None:
+            self._start = self._at = parse_lsn(found[1].decode())
+        elif (found := _STANDS.search(line)) is not None:
+            self._at = parse_lsn(found[1].decode())
+
+
+@contextmanager
+def watching(log: Path, target: int, show: Show | None) -> Iterator[None]:
+    """While the block runs, `show` is told from a thread of its own; what it raises is raised at the end."""
+    if show is None:
+        yield
+        return
+    replay, ended = ReplayLog(log), threading.Event()
+
+    def tell() -> None:
+        while not ended.wait(_POLL_SECONDS):
+            if (seen := replay.look(target)) is not None:
+                show(*seen)
+
+    with ThreadPoolExecutor(1, "replay") as pool:
+        telling = pool.submit(tell)
+        try:
+            yield
+        finally:
+            ended.set()
+    telling.result()
+    if (seen := replay.look(target)) is not None:
+        show(seen[1], seen[1])
