@@ -312,14 +312,16 @@ def made_how(load: Load, draw: random.Random) -> str:
 
 def replace_database(load: Load, draw: random.Random) -> None:
     """Drop one and make another in its place, with its very oid: other pages in files of the same names."""
+    # By the time it is looked up, somebody may have dropped it.
     for name in load.own_databases()[:1]:
-        ((oid,),) = load.ask("postgres", f"SELECT oid FROM pg_database WHERE datname = '{name}'")
-        load.settle_all(name)
-        load.tell(
-            "postgres",
-            f"DROP DATABASE {name} (FORCE)",
-            f"CREATE DATABASE {name} OID {oid} TEMPLATE gaussdb STRATEGY {draw.choice(['file_copy', 'wal_log'])}",
-        )
+        for (oid,) in load.ask("postgres", f"SELECT oid FROM pg_database WHERE datname = '{name}'"):
+            load.settle_all(name)
+            how = draw.choice(["file_copy", "wal_log"])
+            load.tell(
+                "postgres",
+                f"DROP DATABASE {name} (FORCE)",
+                f"CREATE DATABASE {name} OID {oid} TEMPLATE gaussdb STRATEGY {how}",
+            )
 
 
 def drop_database(load: Load, draw: random.Random) -> None:
