@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.domain.cluster import Cluster, Node
-from stillhouse.node.capture import Captured
+from stillhouse.node.capture_task import Captured
 from stillhouse.node.unpacking import Packs
 from stillhouse.postgres import session
 from stillhouse.repository import manifest, maps

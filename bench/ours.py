@@ -10,7 +10,7 @@ from stillhouse.clock import SystemClock
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.ids import new_hex, new_uuid
 from stillhouse.domain.snapshot import Cut
-from stillhouse.node.capture import Captured, CaptureTask
+from stillhouse.node.capture_task import Captured, CaptureTask
 from stillhouse.node.jobs import CaptureJob, Repository, RestoreJob, capture_job, restore_job
 from stillhouse.node.process import Done, Ready, Worker
 from stillhouse.node.restore import Restored, RestoreTask

@@ -96,7 +96,7 @@ def test_parts_are_saved_while_the_copy_runs(
     """A worker killed by force has no last word: what it saved before counts, and nothing else."""
     monkeypatch.setattr(pack_writer, "PACK_BYTES", 1 << 20)
     monkeypatch.setattr("stillhouse.node.shelf._MAP_BYTES", 1 << 10)
-    monkeypatch.setattr("stillhouse.node.capture._Parts.save_what_is_lost", lambda *_: None)
+    monkeypatch.setattr("stillhouse.node.parts.Parts.save_what_is_lost", lambda *_: None)
     failed = fail_when(house, vault, broken(node), part_bytes=8 << 20)
     assert len(failed.parts) > 1
     change(node)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stillhouse.domain.cluster import Cluster, Node
-from stillhouse.node.capture import Captured
+from stillhouse.node.capture_task import Captured
 from stillhouse.postgres import server
 from stillhouse.warehouse.embedded import Site
 from support import incremental_bug

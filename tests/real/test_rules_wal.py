@@ -10,7 +10,7 @@ import pytest
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.ids import new_hex
 from stillhouse.errors import CaptureFailed, CaptureInterrupted
-from stillhouse.node.capture import Captured
+from stillhouse.node.capture_task import Captured
 from stillhouse.node.following import WalFollower
 from stillhouse.node.shelf import PackLedger
 from stillhouse.postgres.backup import facts

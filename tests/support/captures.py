@@ -15,7 +15,8 @@ from stillhouse.domain.ids import new_hex, new_uuid
 from stillhouse.domain.snapshot import Cut, RestorePoint
 from stillhouse.errors import Cancelled
 from stillhouse.node import capture as capturing
-from stillhouse.node.capture import Captured, CaptureTask, capture
+from stillhouse.node.capture import capture
+from stillhouse.node.capture_task import Captured, CaptureTask
 from stillhouse.node.restore import Restored, RestoreTask, restore
 from stillhouse.postgres.backup import BackupSession, Stopped
 from stillhouse.postgres.reader import Entry, LocalReader

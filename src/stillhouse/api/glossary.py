@@ -4,7 +4,10 @@ A word may mean something of its own in one shape; then it stands here as `Shape
 example in JSON; empty for what holds other fields.
 """
 
+from stillhouse.api.glossary_iam import OF_IAM
+
 GLOSSARY: dict[str, tuple[str, str]] = {
+    **OF_IAM,
     # Ids and names
     "id": ("Id of the thing: a UUID, but for a job 32 hex digits", '"c2a3e9b0-50f4-4d6d-8a44-7e9f1b0d2c35"'),
     "LiveTask.id": ("Id of the task's job: 32 hex digits", '"2c9080e88459fa44018459fbeb600abc"'),
@@ -372,39 +375,6 @@ GLOSSARY: dict[str, tuple[str, str]] = {
     "keys_gone": ("Whether the cluster's keys would be gone", "false"),
     "objects": ("How many objects", "12"),
     "bytes": ("How many bytes", "1048576"),
-    # Tokens and keys
-    "auth": ("Who asks, and for what", ""),
-    "identity": ("Who asks", ""),
-    "methods": ("How it is shown who asks", '["password"]'),
-    "TokenIdentity.methods": ("How it is shown who asks", '["token"]'),
-    "password": ("The user, with the password", ""),
-    "PasswordUser.password": ("The user's password", '"a-long-Pass-phrase-1"'),
-    "user": ("The user", ""),
-    "domain": ("The account, which is the project's own", ""),
-    "scope": ("What the token is for", ""),
-    "project": ("The project", ""),
-    "projects": ("The caller's project", ""),
-    "domains": ("The caller's account", ""),
-    "token": ("The token, or what it is asked for", ""),
-    "policy": ("What the key is left with: a policy document", '{"Version": "1.1", "Statement": []}'),
-    "duration_seconds": ("How long the key lives: 900 to 86400", "900"),
-    "issued_at": ("When it was made: UTC", '"2026-11-23T08:00:00.000000Z"'),
-    "expires_at": ("When it ends: UTC", '"2026-11-24T08:00:00.000000Z"'),
-    "password_expires_at": ("Empty: passwords do not end", '""'),
-    "roles": ("The policies of the user", ""),
-    "catalog": ("Always empty", "[]"),
-    "links": ("Addresses of the same", ""),
-    "self": ("Address of this", '"/v3/projects"'),
-    "previous": ("Always null: there is one page", "null"),
-    "next": ("Always null: there is one page", "null"),
-    "domain_id": ("Id of the account", '"0a1b2c3d4e5f60718293a4b5c6d7e8f9"'),
-    "parent_id": ("Id of the account", '"0a1b2c3d4e5f60718293a4b5c6d7e8f9"'),
-    "enabled": ("Always true", "true"),
-    "is_domain": ("Always false", "false"),
-    "credential": ("The key", ""),
-    "access": ("The access key", '"FAKEACCESSKEYID00001"'),
-    "secret": ("The secret key", '"FakeSecretKeyFakeSecretKeyFakeSecretKey1"'),
-    "securitytoken": ("What goes into the header X-Security-Token", '"gAAAA"'),
     "phase": ("waiting, copying, cutting, replaying, finishing, done or failed", '"copying"'),
     "bytes_done": ("Bytes read, written or replayed so far in this phase, on all nodes", "805306368"),
     "bytes_total": ("Bytes that the phase will take, as it looks now", "3221225472"),

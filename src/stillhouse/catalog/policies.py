@@ -6,12 +6,13 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Row, Select, bindparam, delete, func, insert, select, update
+from sqlalchemy import Row, Select, bindparam, delete, exists, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from stillhouse.catalog.database import Transaction, violates
-from stillhouse.catalog.tables import backup_settings, clusters, policies, policy_name, policy_runs
+from stillhouse.catalog.tables import backup_settings, clusters, policies, policy_name, policy_runs, snapshots
 from stillhouse.domain.policies import BackupSettings, BackupType, Decision, Outcome, Policy, Run
+from stillhouse.domain.snapshot import SnapshotStatus, SnapshotType
 from stillhouse.errors import NameTaken
 
 
@@ -81,6 +82,29 @@ def scheduled(
     if cluster_id is not None:
         query = query.where(policies.c.cluster_id == cluster_id)
     return [(_policy(row), row.known) for row in transaction.execute(query, {"now": now})]
+
+
+def automated_ended(transaction: Transaction, cluster_id: str, now: datetime) -> datetime | None:
+    """When the newest usable automated snapshot was done, that in the trash included, none from the future."""
+    query = select(func.max(snapshots.c.finished)).where(
+        snapshots.c.cluster_id == cluster_id,
+        snapshots.c.type == SnapshotType.AUTO,
+        snapshots.c.status == SnapshotStatus.AVAILABLE,
+        snapshots.c.finished <= now,
+    )
+    ended: datetime | None = transaction.execute(query).scalar_one()
+    return ended
+
+
+def has_automated_before(transaction: Transaction, cluster_id: str, moment: datetime) -> bool:
+    """Whether an automated snapshot that is not in the trash is as old as that."""
+    old = exists().where(
+        snapshots.c.cluster_id == cluster_id,
+        snapshots.c.type == SnapshotType.AUTO,
+        snapshots.c.started <= moment,
+        snapshots.c.deleted.is_(None),
+    )
+    return bool(transaction.execute(select(old)).scalar_one())
 
 
 @cache

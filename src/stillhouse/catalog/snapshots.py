@@ -157,36 +157,6 @@ def of_cluster(transaction: Transaction, cluster_id: str) -> list[Snapshot]:
     return [_snapshot(row) for row in transaction.execute(query)]
 
 
-def is_name_free(transaction: Transaction, project: str, name: str) -> bool:
-    taken = exists().where(
-        snapshots.c.project == project, func.lower(snapshots.c.name) == name.lower(), _NOT_DELETED
-    )
-    return not transaction.execute(select(taken)).scalar_one()
-
-
-def automated_ended(transaction: Transaction, cluster_id: str, now: datetime) -> datetime | None:
-    """When the newest usable automated snapshot was done, that in the trash included, none from the future."""
-    query = select(func.max(snapshots.c.finished)).where(
-        snapshots.c.cluster_id == cluster_id,
-        snapshots.c.type == SnapshotType.AUTO,
-        snapshots.c.status == SnapshotStatus.AVAILABLE,
-        snapshots.c.finished <= now,
-    )
-    ended: datetime | None = transaction.execute(query).scalar_one()
-    return ended
-
-
-def has_automated_before(transaction: Transaction, cluster_id: str, moment: datetime) -> bool:
-    """Whether an automated snapshot that is not in the trash is as old as that."""
-    old = exists().where(
-        snapshots.c.cluster_id == cluster_id,
-        snapshots.c.type == SnapshotType.AUTO,
-        snapshots.c.started <= moment,
-        _NOT_DELETED,
-    )
-    return bool(transaction.execute(select(old)).scalar_one())
-
-
 def stored_in_all(transaction: Transaction, cluster_id: str) -> int:
     """Bytes that a cluster's snapshots took in the repository, those in the trash included: they are still there."""
     query = select(func.sum(snapshots.c.stored_bytes)).where(snapshots.c.cluster_id == cluster_id)

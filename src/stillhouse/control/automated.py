@@ -51,7 +51,7 @@ def start_due_retention(place: Workplace, now: datetime) -> None:
         concerned = [
             cluster_id
             for cluster_id, keep_day in policies.kept_days(reading).items()
-            if snapshots.has_automated_before(reading, cluster_id, now - timedelta(days=keep_day))
+            if policies.has_automated_before(reading, cluster_id, now - timedelta(days=keep_day))
             and any(verdict.expires for verdict in _verdicts(reading, cluster_id, keep_day, now))
         ]
     for cluster_id in concerned:
@@ -109,7 +109,7 @@ def _situation(transaction: Transaction, cluster: Cluster, now: datetime) -> Sit
         blocked = f"the cluster is busy: {operation.kind}"
     return Situation(
         blocked=blocked,
-        automated_ended=snapshots.automated_ended(transaction, cluster.id, now),
+        automated_ended=policies.automated_ended(transaction, cluster.id, now),
         automated_runs=operation is not None
         and operation.kind is Task.SNAPSHOTTING
         and snapshots.read_snapshot(transaction, operation.subject_id).type is SnapshotType.AUTO,
@@ -139,7 +139,7 @@ def _carry_out(
 def _name(transaction: Transaction, cluster: Cluster, run: Run, snapshot_id: str) -> str:
     """The cluster's name and the due time, as DWS's automated snapshots have them; more only where that is taken."""
     name = f"{cluster.name[:_CLUSTER_NAME_LIMIT]}-auto-{run.due:%Y%m%d%H%M%S}"
-    is_free = snapshots.is_name_free(transaction, cluster.project, name)
+    is_free = not snapshots.is_name_taken(transaction, cluster.project, name)
     return name if is_free else f"{name[:59]}-{snapshot_id[:4]}"
 
 

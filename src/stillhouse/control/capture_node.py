@@ -16,7 +16,7 @@ from stillhouse.domain.progress import Pace
 from stillhouse.domain.snapshot import Cut
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import AttemptDead, Cancelled, StillhouseError
-from stillhouse.node.capture import Captured, CaptureTask
+from stillhouse.node.capture_task import Captured, CaptureTask
 from stillhouse.node.jobs import CaptureJob, capture_job
 from stillhouse.node.process import Done, Progress, Ready, Saved, Worker
 from stillhouse.postgres import size

@@ -3,21 +3,22 @@
 import itertools
 from collections.abc import Callable, Container, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
-from stillhouse.domain.care import Care, Checkpoint
+from stillhouse.domain.care import Checkpoint
 from stillhouse.domain.cluster import Node
 from stillhouse.domain.ids import new_hex
 from stillhouse.domain.snapshot import RestorePoint
-from stillhouse.errors import CaptureFailed, CaptureInterrupted, NodeUnreachable, StillhouseError
+from stillhouse.errors import CaptureFailed, CaptureInterrupted, NodeUnreachable
 from stillhouse.node.ancestry import Ground, Offered, find_ground, pass_mark
 from stillhouse.node.base import Base
+from stillhouse.node.capture_task import Captured, CaptureTask, Conductor
 from stillhouse.node.copying import Copy
 from stillhouse.node.fingerprints import Fingerprints
 from stillhouse.node.following import WalFollower
+from stillhouse.node.parts import Parts
 from stillhouse.node.shelf import PackLedger
 from stillhouse.postgres import control_file, layout
 from stillhouse.postgres.backup import BackupSession, Facts, Stopped
@@ -33,84 +34,6 @@ from stillhouse.storage.store import ObjectStore
 _INIT_FORK = 3
 _WAIT_SECONDS = 0.1
 _SAVE_AFTER_TURNS = 50  # of waiting for the cut
-
-
-@dataclass(frozen=True)
-class CaptureTask:
-    """`slot` names the slot, the backup label and thereby the attempt: it is used once in all time.
-
-    `base` is the earlier manifest to build on; None makes the capture whole, and `whole_because` says why. `parts` are
-    what earlier attempts at this snapshot saved, in order; a part is saved whenever `part_bytes` more were read.
-
-    `expected_bytes` is about what the node holds: a whole capture of more than `processes_above` packs in processes of
-    its own.
-    For so many seconds after the cut the tables' fingerprints are read.
-    """
-
-    node: Node
-    cluster: str
-    snapshot: str
-    attempt: int
-    slot: str
-    workers: int
-    wal_retention_bytes: int
-    base: Stored | None = None
-    whole_because: str = ""
-    parts: tuple[Stored, ...] = ()
-    part_bytes: int = 4 << 30
-    care: Care = field(default_factory=Care)
-    expected_bytes: int = 0
-    processes_above: int = 1 << 30
-    fingerprint_seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Captured:
-    """`plain_bytes` counts the node's data, `wal_bytes` its WAL, `stored_bytes` what its capture stored of both.
-
-    `base` is the manifest that unchanged pages were taken from; without one `whole_because` says why. `lineage` is the
-    node's from now on. `read_bytes` were read from the data directory, `packed_bytes` of them went into packs, before
-    compression, `pages_stored` relation pages among them; `files` counts the files by what was done with each.
-
-    `rotten` is the number of pages that fail their checksum on the source; the manifest names them.
-
-    `capacity` are the settings that recovery wants no smaller than they were.
-    """
-
-    manifest: Stored
-    start_lsn: int
-    plain_bytes: int
-    wal_bytes: int
-    stored_bytes: int
-    rotten: int
-    capacity: dict[str, str]
-    base: str | None
-    whole_because: str
-    lineage: str
-    read_bytes: int
-    packed_bytes: int
-    pages_stored: int
-    files: dict[str, int]
-
-
-class Conductor(Protocol):
-    """Whoever directs the captures of all nodes: told of progress and readiness, asked for the cut."""
-
-    def progress(self, done: int, total: int) -> None:
-        """Bytes read so far, and to be read in all as it looks now; raises Cancelled when to be given up."""
-        ...
-
-    def saved(self, part: Stored) -> None:
-        """Part of the capture is durable; the next attempt may build on it."""
-        ...
-
-    def ready(self) -> None:
-        """The base is complete: the cut may be taken."""
-        ...
-
-    def cut(self, wait_seconds: float) -> RestorePoint | None:
-        """This node's restore point, once taken; raises Cancelled as above."""
-        ...
 
 
 def capture(task: CaptureTask, store: ObjectStore, keys: ClusterKeys, conductor: Conductor) -> Captured:
@@ -176,7 +99,7 @@ def _capture(task: CaptureTask, store: ObjectStore, keys: ClusterKeys, conductor
         undo.callback(copy.close)
         token = new_hex()
         head = partial(_head, task, facts, start_lsn, ground, token, ledger)
-        parts = _Parts(task, ground.lineage, copy, manifest, head, store, keys, conductor)
+        parts = Parts(task, ground.lineage, copy, manifest, head, store, keys, conductor)
         undo.push(parts.save_what_is_lost)
         copy.run(go_on)
         _copy_last(copy, reader, facts)
@@ -201,22 +124,34 @@ def _capture(task: CaptureTask, store: ObjectStore, keys: ClusterKeys, conductor
             manifest.add(line)
         drop = Dropped(follower.findings, point.lsn, facts.config_files)
         stored = manifest.store(store, keys, head(stopped, point), drop)
-        return Captured(
-            manifest=stored,
-            start_lsn=start_lsn,
-            plain_bytes=copy.tally.live_bytes,
-            wal_bytes=len(follower.segments) * follower.segment_size,
-            stored_bytes=stored.size + manifest.map_bytes + ledger.new_bytes,
-            rotten=copy.tally.rotten,
-            capacity=facts.settings,
-            base=ground.base,
-            whole_because="" if ground.base else ground.why,
-            lineage=ground.lineage,
-            read_bytes=copy.tally.bytes_read,
-            packed_bytes=copy.tally.bytes_packed,
-            pages_stored=copy.tally.pages_stored,
-            files=dict(copy.tally.files),
-        )
+        return _told(stored, start_lsn, ground, facts, copy, follower, manifest.map_bytes + ledger.new_bytes)
+
+
+def _told(
+    stored: Stored,
+    start_lsn: int,
+    ground: Ground,
+    facts: Facts,
+    copy: Copy,
+    follower: WalFollower,
+    new_bytes: int,
+) -> Captured:
+    return Captured(
+        manifest=stored,
+        start_lsn=start_lsn,
+        plain_bytes=copy.tally.live_bytes,
+        wal_bytes=len(follower.segments) * follower.segment_size,
+        stored_bytes=stored.size + new_bytes,
+        rotten=copy.tally.rotten,
+        capacity=facts.settings,
+        base=ground.base,
+        whole_because="" if ground.base else ground.why,
+        lineage=ground.lineage,
+        read_bytes=copy.tally.bytes_read,
+        packed_bytes=copy.tally.bytes_packed,
+        pages_stored=copy.tally.pages_stored,
+        files=dict(copy.tally.files),
+    )
 
 
 def _drop_whatever_broke(slot: Slot, node: Node) -> None:
@@ -247,49 +182,6 @@ def _await_cut(conductor: Conductor, go_on: Callable[[], None], save: Callable[[
         if turn == _SAVE_AFTER_TURNS:
             save()
     raise AssertionError("counting never ends")
-
-
-class _Parts:
-    """Saves an attempt's work now and then, for the attempt that follows if this one comes to nothing."""
-
-    def __init__(
-        self,
-        task: CaptureTask,
-        lineage: str,
-        copy: Copy,
-        manifest: ManifestWriter,
-        head: Callable[..., Iterator[Line]],
-        store: ObjectStore,
-        keys: ClusterKeys,
-        conductor: Conductor,
-    ) -> None:
-        self._task, self._lineage = task, lineage
-        self._copy, self._manifest, self._head = copy, manifest, head
-        self._store, self._keys, self._conductor = store, keys, conductor
-        self._last = 0
-
-    def save_when_due(self, done: int) -> None:
-        """Only what is durable by itself: nothing is hurried."""
-        if done - self._last >= self._task.part_bytes:
-            self._last = done
-            self._save()
-
-    def save_all(self) -> None:
-        self._copy.settle_what_can_be()
-        self._save()
-
-    def save_what_is_lost(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """At the end of an attempt that failed of what may pass. That it cannot be saved changes nothing."""
-        if isinstance(error, CaptureInterrupted | SessionError):
-            with suppress(StillhouseError, SessionError):
-                self.save_all()
-
-    def _save(self) -> None:
-        """The mark first: a part is of use only to a node that is known to have come as far as its pages."""
-        reached = pass_mark(self._task.node, self._lineage)
-        head = self._head(reached=reached)
-        if (part := self._manifest.store_part(self._store, self._keys, head)) is not None:
-            self._conductor.saved(part)
 
 
 def check_still_true(

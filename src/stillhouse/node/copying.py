@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,13 +18,14 @@ from stillhouse.node.packing import BATCH_BYTES, Batch, Packed, PackedFile, Pack
 from stillhouse.node.packing import WholeFile as Whole
 from stillhouse.node.packing_process import PackerPlan, PackingProcess
 from stillhouse.node.shelf import MapShelf, PackLedger
+from stillhouse.node.tally import Tally
 from stillhouse.postgres import layout
 from stillhouse.postgres.backup import Facts
 from stillhouse.postgres.reader import Entry, LocalReader
 from stillhouse.repository.container import MAX_FRAME, Kind
 from stillhouse.repository.keys import ClusterKeys
 from stillhouse.repository.manifest import Line, ManifestWriter
-from stillhouse.repository.maps import UNCHANGED, Extent, Layer, MapBuilder, PagesEntry, PlacedPages, compose
+from stillhouse.repository.maps import Extent, Layer, MapBuilder, PagesEntry, compose, dead, is_touched, taken
 from stillhouse.storage.store import ObjectStore
 
 _FILES_PER_BATCH = 256
@@ -49,23 +50,6 @@ class _PageFile:
 class _ByteFile:
     entry: Entry
     base: BaseFile | None
-
-
-@dataclass
-class Tally:
-    """What a copy did. Bytes are plain ones; `files` counts by what was done with each.
-
-    Of files of `looked_at` bytes, `planned` bytes are to be read.
-    """
-
-    looked_at: int = 0
-    planned: int = 0
-    live_bytes: int = 0
-    bytes_read: int = 0
-    bytes_packed: int = 0
-    pages_stored: int = 0
-    rotten: int = 0
-    files: Counter[str] = field(default_factory=Counter)
 
 
 class Copy:
@@ -329,12 +313,12 @@ class Copy:
             return
         self.tally.pages_stored += stored
         if file.base is not None or rotten:
-            taken = _taken(layers)
+            fresh = taken(layers)
             inherited = [] if file.base is None else self._base.rotten(file.entry.path)
-            rotten = (rotten & taken) | (set(inherited) - taken)
+            rotten = (rotten & fresh) | (set(inherited) - fresh)
         for page in sorted(page for page in rotten if page < pages):
             self._note_rotten(file.entry.path, page)
-        if file.base is not None and pages == file.base.pages and not _is_touched(layers):
+        if file.base is not None and pages == file.base.pages and not is_touched(layers):
             self._keep(file.entry, file.base, file.how)
             return
         line = self._line(file.entry, pages * self._page_size, file.how, file.why)
@@ -342,7 +326,7 @@ class Copy:
             under = self._base.pages_of(file.base)
             layers.insert(0, (np.arange(len(under.frame), dtype=np.uint32), under))
             placed = compose(pages, layers)
-            line["held"] = file.base.held + stored - _dead(under, placed)
+            line["held"] = file.base.held + stored - dead(under, placed)
         else:
             placed = compose(pages, layers)
         if len(file.runs) == 1 and file.runs[0].pieces:
@@ -407,19 +391,3 @@ class Copy:
         if entry.path.endswith(f"/{layout.VERSION}"):
             line["inode"] = entry.inode
         return line
-
-
-def _is_touched(layers: list[Layer]) -> bool:
-    return any((placed.frame != UNCHANGED).any() for _, placed in layers)
-
-
-def _taken(layers: list[Layer]) -> set[int]:
-    """The pages that come from what was read just now."""
-    return {int(page) for indexes, placed in layers for page in indexes[placed.frame != UNCHANGED]}
-
-
-def _dead(before: PlacedPages, after: PlacedPages) -> int:
-    """Pages whose frames the file no longer names at all: they are not held for its sake any more."""
-    alive = set(after.frames)
-    gone = [number for number, ref in enumerate(before.frames) if ref not in alive]
-    return int(np.isin(before.frame, gone).sum())

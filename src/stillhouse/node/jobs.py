@@ -11,7 +11,8 @@ from stillhouse.clock import SystemClock
 from stillhouse.domain.care import IoPriority
 from stillhouse.domain.collection import Rules
 from stillhouse.domain.snapshot import RestorePoint
-from stillhouse.node.capture import Captured, CaptureTask, capture
+from stillhouse.node.capture import capture
+from stillhouse.node.capture_task import Captured, CaptureTask
 from stillhouse.node.process import Line, Progress, Ready, Saved
 from stillhouse.node.restore import Restored, RestoreTask, restore
 from stillhouse.repository import identity, scrubs

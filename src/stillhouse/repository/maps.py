@@ -69,6 +69,22 @@ def compose(pages: int, layers: Sequence[Layer]) -> PlacedPages:
     return PlacedPages(frames, frame, slot)
 
 
+def is_touched(layers: Sequence[Layer]) -> bool:
+    return any((placed.frame != UNCHANGED).any() for _, placed in layers)
+
+
+def taken(layers: Sequence[Layer]) -> set[int]:
+    """The pages that come from what was read just now."""
+    return {int(page) for indexes, placed in layers for page in indexes[placed.frame != UNCHANGED]}
+
+
+def dead(before: PlacedPages, after: PlacedPages) -> int:
+    """Pages whose frames the file no longer names at all: they are not held for its sake any more."""
+    alive = set(after.frames)
+    gone = [number for number, ref in enumerate(before.frames) if ref not in alive]
+    return int(np.isin(before.frame, gone).sum())
+
+
 @dataclass(frozen=True)
 class Extent:
     """Part of a file's bytes; no frame means zeros."""

@@ -1,0 +1,56 @@
+"""Parts: what an attempt has done so far, saved as a base for the one that follows."""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+from stillhouse.errors import CaptureInterrupted, StillhouseError
+from stillhouse.node.ancestry import pass_mark
+from stillhouse.node.capture_task import CaptureTask, Conductor
+from stillhouse.node.copying import Copy
+from stillhouse.postgres.session import Error as SessionError
+from stillhouse.repository.keys import ClusterKeys
+from stillhouse.repository.manifest import Line, ManifestWriter
+from stillhouse.storage.store import ObjectStore
+
+
+class Parts:
+    """Saves an attempt's work now and then, for the attempt that follows if this one comes to nothing."""
+
+    def __init__(
+        self,
+        task: CaptureTask,
+        lineage: str,
+        copy: Copy,
+        manifest: ManifestWriter,
+        head: Callable[..., Iterator[Line]],
+        store: ObjectStore,
+        keys: ClusterKeys,
+        conductor: Conductor,
+    ) -> None:
+        self._task, self._lineage = task, lineage
+        self._copy, self._manifest, self._head = copy, manifest, head
+        self._store, self._keys, self._conductor = store, keys, conductor
+        self._last = 0
+
+    def save_when_due(self, done: int) -> None:
+        """Only what is durable by itself: nothing is hurried."""
+        if done - self._last >= self._task.part_bytes:
+            self._last = done
+            self._save()
+
+    def save_all(self) -> None:
+        self._copy.settle_what_can_be()
+        self._save()
+
+    def save_what_is_lost(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """At the end of an attempt that failed of what may pass. That it cannot be saved changes nothing."""
+        if isinstance(error, CaptureInterrupted | SessionError):
+            with suppress(StillhouseError, SessionError):
+                self.save_all()
+
+    def _save(self) -> None:
+        """The mark first: a part is of use only to a node that is known to have come as far as its pages."""
+        reached = pass_mark(self._task.node, self._lineage)
+        head = self._head(reached=reached)
+        if (part := self._manifest.store_part(self._store, self._keys, head)) is not None:
+            self._conductor.saved(part)
