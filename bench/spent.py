@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import psutil
 
-_EVERY_SECONDS = 0.05
+# To look at it costs a reading of every mapping: often enough would be a load of its own.
+_EVERY_SECONDS = 0.5
 
 
 @dataclass
