@@ -10,6 +10,7 @@ from stillhouse.clock import SystemClock
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.ids import new_hex, new_uuid
 from stillhouse.domain.snapshot import Cut
+from stillhouse.node import process
 from stillhouse.node.capture_task import Captured, CaptureTask
 from stillhouse.node.jobs import CaptureJob, Repository, RestoreJob, capture_job, restore_job
 from stillhouse.node.process import Done, Ready, Worker
@@ -32,6 +33,7 @@ class Ours:
         self.repository = Repository(location, identity.claim(store), kek)
         self.site, self.cluster, self.workers = site, cluster, workers
         self.last: Captured | None = None
+        process.get_ready()  # as the service does at its start
 
     @property
     def node(self) -> Node:

@@ -25,7 +25,7 @@ class Spent:
 
 @contextmanager
 def measured(postmaster: int | None) -> Iterator[Spent]:
-    """Work is done by child processes, which have ended and been waited for at the end, and by the server."""
+    """Work is done by processes below this one, which have ended and been waited for at the end, and by the server."""
     spent, over = Spent(), threading.Event()
     watcher = threading.Thread(target=_watch, args=(spent, over))
     cpu, started = _cpu(postmaster), time.perf_counter()
@@ -42,14 +42,17 @@ def measured(postmaster: int | None) -> Iterator[Spent]:
 def _cpu(postmaster: int | None) -> float:
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     total = children.ru_utime + children.ru_stime
-    if postmaster is None:
-        return total
-    server = psutil.Process(postmaster)
-    for process in (server, *server.children(recursive=True)):
+    # Those that workers are forked of have waited for them.
+    waiting = psutil.Process().children()
+    others = []
+    if postmaster is not None:
+        server = psutil.Process(postmaster)
+        waiting, others = [*waiting, server], server.children(recursive=True)
+    for process in (*waiting, *others):
         with suppress(psutil.NoSuchProcess):
             times = process.cpu_times()
             total += times.user + times.system
-            if process == server:
+            if process in waiting:
                 total += times.children_user + times.children_system
     return total
 

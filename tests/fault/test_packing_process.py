@@ -75,20 +75,23 @@ def test_a_packing_process_that_is_killed_ends_the_attempt_and_the_others(
 ) -> None:
     reader, ledger = LocalReader(home, FACTS.tablespace_directory), PackLedger()
     with closing(ManifestWriter()) as writer, closing(Base(store, keys, PAGE, ())) as base:
-        copy = Copy(reader, FACTS, 1, store, keys, writer, ledger, 2, base, Care(), in_processes=True)
+        crew = [PackingProcess(), PackingProcess()]
+        copy = Copy(reader, FACTS, 1, store, keys, writer, ledger, 2, base, Care(), crew)
 
         def kill_one(done: int) -> None:
             os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
 
-        with closing(copy), pytest.raises(CaptureInterrupted, match="a packing process ended"):
+        with pytest.raises(CaptureInterrupted, match="a packing process ended"):
             copy.run(kill_one)
+        for packer in crew:
+            packer.end()
 
 
 def test_a_packing_process_ends_when_nobody_asks_any_more(
     home: Path, store: ObjectStore, keys: ClusterKeys
 ) -> None:
     packs: list[StoredPack] = []
-    process = PackingProcess(plan_for(home, store, keys), packs.append)
+    process = PackingProcess().begin(plan_for(home, store, keys), packs.append)
     process.pack(a_batch())
     process._pipe.close()  # as the kernel does when whoever asked was killed
     until(lambda: not multiprocessing.active_children(), 10)
@@ -97,7 +100,7 @@ def test_a_packing_process_ends_when_nobody_asks_any_more(
 def test_a_failing_store_is_told_as_what_it_is(
     tmp_path: Path, home: Path, store: ObjectStore, keys: ClusterKeys
 ) -> None:
-    process = PackingProcess(plan_for(home, store, keys), lambda pack: None)
+    process = PackingProcess().begin(plan_for(home, store, keys), lambda pack: None)
     (home / "base/1/20000").write_bytes(os.urandom(3 * PAGE))
     process.pack(a_batch())
     shutil.rmtree(tmp_path / "repository")

@@ -8,6 +8,7 @@ from stillhouse.domain.care import Care
 from stillhouse.domain.cluster import Node, Role
 from stillhouse.node.base import Base, Source
 from stillhouse.node.copying import Copy
+from stillhouse.node.packing_process import PackingProcess
 from stillhouse.node.restore import Restored, RestoreTask, restore
 from stillhouse.node.shelf import PackLedger
 from stillhouse.postgres.backup import Facts
@@ -70,6 +71,7 @@ def capture(
     manifest, ledger = ManifestWriter(), PackLedger()
     base = Base(store, keys, PAGE, sources)
     reader = LocalReader(root, FACTS.tablespace_directory)
+    crew = [PackingProcess() for _ in range(workers)] if in_processes else []
     copy = Copy(
         reader,
         FACTS,
@@ -81,12 +83,13 @@ def capture(
         workers,
         base,
         care or Care(),
-        in_processes=in_processes,
+        crew,
     )
     copy.run(lambda done: None)
     copy.add("global/pg_control", 0o600, b"control" * 100)
     copy.finish()
-    copy.close()
+    for packer in crew:
+        packer.end()
     head: list[Line] = [{"t": "node", "pg_version_num": FACTS.version_num}]
     head += [
         {"t": "pack", "id": pack.id, "size": pack.size, "index": pack.index, "hash": pack.hash}

@@ -236,11 +236,11 @@ class Service:
         return found
 
     def workers(self) -> list[int]:
-        """Processes of node work below the service."""
-        found: list[int] = []
-        for task in Path(f"/proc/{self.pid}/task").iterdir():
-            found += [int(pid) for pid in (task / "children").read_text().split()]
-        return [pid for pid in found if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        """Processes of node work: children of the one that the service has them forked of."""
+        forking = [
+            pid for pid in _children(self.pid) if b"forkserver" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
+        return [worker for pid in forking for worker in _children(pid)]
 
     def remove(self) -> None:
         """End of the test: nothing of it may go on."""
@@ -251,6 +251,11 @@ class Service:
         for directory in site.clusters.iterdir():
             if directory.is_dir():
                 embedded.destroy(site, directory.name)
+
+
+def _children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
 
 
 @contextmanager

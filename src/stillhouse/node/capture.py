@@ -18,6 +18,7 @@ from stillhouse.node.capture_task import Captured, CaptureTask, Conductor
 from stillhouse.node.copying import Copy
 from stillhouse.node.fingerprints import Fingerprints
 from stillhouse.node.following import WalFollower
+from stillhouse.node.packing_process import PackingProcess
 from stillhouse.node.parts import Parts
 from stillhouse.node.shelf import PackLedger
 from stillhouse.postgres import control_file, layout
@@ -54,6 +55,8 @@ def capture(task: CaptureTask, store: ObjectStore, keys: ClusterKeys, conductor:
 
 def _capture(task: CaptureTask, store: ObjectStore, keys: ClusterKeys, conductor: Conductor) -> Captured:
     with ExitStack() as undo:
+        # They import while the server does its checkpoint; a base may yet turn out to be of no use.
+        crew = _start_crew(task, undo) if task.is_large and not (task.base or task.parts) else []
         slot = Slot(task.node, task.slot)
         undo.callback(slot.close)
         undo.callback(_drop_whatever_broke, slot, task.node)
@@ -82,7 +85,8 @@ def _capture(task: CaptureTask, store: ObjectStore, keys: ClusterKeys, conductor
         ground = find_ground(task.node, offered, facts, start_lsn, store, keys)
         base = Base(store, keys, facts.block_size, ground.sources)
         undo.callback(base.close)
-        is_large = not ground.sources and task.expected_bytes > task.processes_above
+        if task.is_large and not (crew or ground.sources):
+            crew = _start_crew(task, undo)
         copy = Copy(
             reader,
             facts,
@@ -94,9 +98,8 @@ def _capture(task: CaptureTask, store: ObjectStore, keys: ClusterKeys, conductor
             task.workers,
             base,
             task.care,
-            in_processes=is_large,
+            crew,
         )
-        undo.callback(copy.close)
         token = new_hex()
         head = partial(_head, task, facts, start_lsn, ground, token, ledger)
         parts = Parts(task, ground.lineage, copy, manifest, head, store, keys, conductor)
@@ -125,6 +128,13 @@ def _capture(task: CaptureTask, store: ObjectStore, keys: ClusterKeys, conductor
         drop = Dropped(follower.findings, point.lsn, facts.config_files)
         stored = manifest.store(store, keys, head(stopped, point), drop)
         return _told(stored, start_lsn, ground, facts, copy, follower, manifest.map_bytes + ledger.new_bytes)
+
+
+def _start_crew(task: CaptureTask, undo: ExitStack) -> list[PackingProcess]:
+    crew = [PackingProcess() for _ in range(task.workers)]
+    for packer in crew:
+        undo.callback(packer.end)
+    return crew
 
 
 def _told(

@@ -37,6 +37,10 @@ class CaptureTask:
     processes_above: int = 1 << 30
     fingerprint_seconds: float = 0.0
 
+    @property
+    def is_large(self) -> bool:
+        return self.expected_bytes > self.processes_above
+
 
 @dataclass(frozen=True)
 class Captured:

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -67,12 +67,11 @@ class Copy:
         workers: int,
         base: Base,
         care: Care,
-        *,
-        in_processes: bool = False,
+        crew: Iterable[PackingProcess] = (),
     ) -> None:
-        """Each of the `workers` packs in a thread of this process, or in a process of its own."""
+        """Each of the `workers` packs in a process of the `crew`, as far as there are any, else in a thread."""
         self._reader, self._facts, self._manifest, self._ledger = reader, facts, manifest, ledger
-        self._keys, self._workers, self._in_processes = keys, workers, in_processes
+        self._keys, self._workers, self._crew = keys, workers, list(crew)
         self._base, self._page_size, self._care = base, facts.block_size, care
         checksums = bool(facts.checksum_version)
         self._plan = PackerPlan(reader, store, keys, self._page_size, start_lsn, checksums)
@@ -117,12 +116,6 @@ class Copy:
             packer.finish()
         self._extra.finish()
         self._shelf.close_map()
-
-    def close(self) -> None:
-        """End the packing processes, if there are any."""
-        for packer in self._packers:
-            if isinstance(packer, PackingProcess):
-                packer.end()
 
     def add(self, path: str, mode: int, content: bytes) -> None:
         """Add one small file whose bytes are at hand; after `run`, before `finish`."""
@@ -170,8 +163,8 @@ class Copy:
         return packer.pack(batch)
 
     def _hire(self) -> Packer | PackingProcess:
-        if self._in_processes:
-            return PackingProcess(self._plan, self._ledger.add)
+        if self._crew:
+            return self._crew.pop().begin(self._plan, self._ledger.add)
         return self._plan.packer(self._ledger.add)
 
     def _batches(self) -> Iterator[Batch]:

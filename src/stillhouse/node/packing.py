@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -132,19 +133,21 @@ class Packer:
         pages = np.frombuffer(self._buffer, np.uint8, int(starts[-1]) * self._page_size)
         pages = pages.reshape(-1, self._page_size)
         packed.bytes_read += pages.nbytes
-        rotten = self._judge(runs, starts, pages)
+        parts = [slice(*ends) for ends in pairwise(starts)]
         unchanged = np.zeros(len(pages), np.bool_)
+        for run, mine in zip(runs, parts, strict=True):
+            if run.pieces is None and run.unchanged is not None:
+                unchanged[mine] = run.unchanged(pages[mine], run.pages[: mine.stop - mine.start])
+        rotten = self._judge(runs, starts, pages, np.flatnonzero(~unchanged))
         pieces: list[tuple[str, ...]] = []
-        for number, run in enumerate(runs):
-            mine = slice(starts[number], starts[number + 1])
+        for run, mine in zip(runs, parts, strict=True):
             pieces.append(() if run.pieces is None else self._pieces(pages[mine]))
             if run.pieces and pieces[-1] == run.pieces:
                 unchanged[mine] = True
-            elif run.unchanged is not None:
-                unchanged[mine] = run.unchanged(pages[mine], run.pages[: counts[number] or 0])
+            elif run.pieces is not None and run.unchanged is not None:
+                unchanged[mine] = run.unchanged(pages[mine], run.pages[: mine.stop - mine.start])
         frames, frame, slot = self._frames(pages, unchanged)
-        for number, run in enumerate(runs):
-            mine = slice(starts[number], starts[number + 1])
+        for number, (run, mine) in enumerate(zip(runs, parts, strict=True)):
             placed = None if counts[number] is None else PlacedPages(frames, frame[mine], slot[mine])
             stored = int((frame[mine] < UNCHANGED).sum())
             packed.bytes_packed += stored * self._page_size
@@ -178,17 +181,25 @@ class Packer:
             os.close(descriptor)
 
     def _judge(
-        self, runs: Sequence[PageRun], starts: NDArray[np.intp], pages: page_rules.Pages
+        self,
+        runs: Sequence[PageRun],
+        starts: NDArray[np.intp],
+        pages: page_rules.Pages,
+        wanted: NDArray[np.intp],
     ) -> list[list[int]]:
-        """Each run's rotten pages, by their index in the file; torn ones are read again, in place."""
+        """Each run's rotten pages among those `wanted`, by their index in the file; torn ones are read again, in place.
+
+        Those that the base has are not wanted: what lies here of them goes nowhere.
+        """
         rotten: list[list[int]] = [[] for _ in runs]
-        if not self._checksums or not len(pages):
+        if not self._checksums or not len(wanted):
             return rotten
         lengths = np.diff(starts)
         blocks = np.concatenate(
             [run.pages[:n] + np.uint32(run.first_block) for run, n in zip(runs, lengths, strict=True)]
         )
-        for index in page_rules.failing(pages, blocks, self._start_lsn):
+        judged = pages if len(wanted) == len(pages) else pages[wanted]
+        for index in wanted[page_rules.failing(judged, blocks[wanted], self._start_lsn)]:
             number = int(np.searchsorted(starts, index, side="right")) - 1
             page = int(runs[number].pages[index - starts[number]])
             if not self._heal(pages[index : index + 1], runs[number], page):

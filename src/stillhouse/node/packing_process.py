@@ -1,7 +1,7 @@
 """A packer in a process of its own, for large captures.
 
 Checksums and fingerprints are many short native calls, for which threads of one process take the interpreter's lock
-from one another: two processes pack a quarter more than two threads. But one costs a third of a second of imports.
+from one another: two processes pack a quarter more than two threads. But each has its imports to do first.
 """
 
 import multiprocessing
@@ -49,15 +49,21 @@ class _Answer:
 
 
 class PackingProcess:
-    """Does what a `Packer` does; to be used by one thread."""
+    """Does what a `Packer` does, once it has begun; to be used by one thread."""
 
-    def __init__(self, plan: PackerPlan, on_pack: Callable[[StoredPack], None]) -> None:
-        self._on_pack = on_pack
+    def __init__(self) -> None:
+        """It does its imports while whoever wants it makes the plan."""
+        # Spawned: the worker has threads already, and a fork server's children cannot ask it for others.
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(plan, theirs), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
         self._process.start()
         theirs.close()
+
+    def begin(self, plan: PackerPlan, on_pack: Callable[[StoredPack], None]) -> "PackingProcess":
+        self._on_pack = on_pack
+        self._send(plan)
+        return self
 
     def pack(self, batch: Batch) -> Packed:
         packed = self._ask(batch)
@@ -78,27 +84,37 @@ class PackingProcess:
             self._process.join()
 
     def _ask(self, batch: Batch | None) -> Packed | None:
+        self._send(batch)
         try:
-            self._pipe.send(batch)
             answer: _Answer = self._pipe.recv()
         except (EOFError, OSError):
-            self._process.join(_END_SECONDS)
-            raise CaptureInterrupted(
-                f"a packing process ended with {self._process.exitcode}", hint="another attempt follows"
-            ) from None
+            raise self._ended() from None
         for pack in answer.packs:
             self._on_pack(pack)
         if answer.error is not None:
             raise answer.error
         return answer.packed
 
+    def _send(self, word: PackerPlan | Batch | None) -> None:
+        try:
+            self._pipe.send(word)
+        except OSError:
+            raise self._ended() from None
 
-def _serve(plan: PackerPlan, pipe: Connection) -> None:
+    def _ended(self) -> CaptureInterrupted:
+        self._process.join(_END_SECONDS)
+        return CaptureInterrupted(
+            f"a packing process ended with {self._process.exitcode}", hint="another attempt follows"
+        )
+
+
+def _serve(pipe: Connection) -> None:
     """Pack what comes until the pipe ends: when whoever asks is gone, nobody wants the frames."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for those above to judge
     packs: deque[StoredPack] = deque()
-    packer = plan.packer(packs.append)
     with suppress(EOFError, OSError):
+        plan: PackerPlan = pipe.recv()
+        packer = plan.packer(packs.append)
         while True:
             batch = pipe.recv()
             packed, failure = None, None
