@@ -219,7 +219,7 @@ class _Container:
         for offset, stored_length, plain_length, kind, _, pages, _, _ in self._records:
             assert offset == at and 1 <= plain_length <= 1 << 20
             at += stored_length
-            if kind == 1:
+            if kind in (1, 3):
                 size = plain_length // pages
                 assert pages * size == plain_length and size in {1 << log for log in range(10, 16)}
             else:
@@ -240,8 +240,14 @@ class _Container:
             )
         else:
             assert codec == 0
-        assert len(body) == plain and blake3(body).digest() == digest
+        hashed = b"".join(self._tags(body, plain // pages)) if kind == 3 else body
+        assert len(body) == plain and blake3(hashed).digest() == digest
         return body
+
+    def _tags(self, body: bytes, size: int) -> list[bytes]:
+        key = blake3(b"stillhouse page tags 1", key=self._fingerprint_key).digest()
+        pieces = [body[i : i + size] for i in range(0, len(body), size)]
+        return [AESGCM(key).encrypt(bytes(12), b"", piece) for piece in pieces]
 
     def body(self) -> bytes:
         return b"".join(map(self.frame, range(len(self._records))))
@@ -255,6 +261,8 @@ class _Container:
                 body, size = self.frame(ordinal), plain // pages
                 pieces = [body[i : i + size] for i in range(0, plain, size)]
                 expected += [blake3(one, key=self._fingerprint_key).digest()[:8] for one in pieces]
+            if kind == 3:
+                expected += [tag[:8] for tag in self._tags(self.frame(ordinal), plain // pages)]
         assert marks == b"".join(expected) and count == len(expected)
 
 

@@ -68,8 +68,9 @@ FOLDERS = {
 
 
 class Kind(IntEnum):
-    PAGES = 1
+    HASHED_PAGES = 1  # as the first packs have them: read, and no longer written
     BYTES = 2
+    PAGES = 3
 
 
 @dataclass(frozen=True)
@@ -148,16 +149,11 @@ class ContainerWriter:
         packed = self._compressor.compress(plain)
         codec, body = (_ZSTD, packed) if len(packed) < len(plain) else (0, bytes(plain))
         stored = len(body) + _TAG
-        pages = len(plain) // page_size if kind is Kind.PAGES else 0
+        pages = len(plain) // page_size if kind is not Kind.BYTES else 0
         bound = _frame_bound(self._bound, ordinal, len(plain), stored, pages, kind, codec)
         sealed = self._cipher.encrypt(_nonce(_FRAMES, ordinal), body, bound)
-        if pages:
-            view = memoryview(plain)
-            fingerprint = self._keys.fingerprint
-            self._fingerprints += [
-                fingerprint(view[at : at + page_size]) for at in range(0, len(plain), page_size)
-            ]
-        digest = blake3(plain).digest()
+        digest, fingerprints = proofs(self._keys, plain, kind, page_size)
+        self._fingerprints += fingerprints
         self._records.append(_RECORD.pack(self.size, stored, len(plain), kind, codec, pages, 0, digest))
         self._chunks.append(sealed)
         self.size += stored
@@ -244,8 +240,8 @@ class Container:
                 offset != at
                 or not 0 < plain <= MAX_FRAME
                 or codec > _ZSTD
-                or kind not in (1, 2)
-                or (kind == 1) != paged
+                or kind not in (1, 2, 3)
+                or (kind != 2) != paged
             ):
                 raise self._damaged(f"frame {ordinal} is of no known kind")
             at += stored
@@ -264,7 +260,8 @@ class Container:
         body = self._open(_nonce(_FRAMES, ordinal), sealed, bound, f"frame {ordinal}")
         if frame.codec == _ZSTD:
             body = self._decompressed(body, frame)
-        if len(body) != frame.plain or blake3(body).digest() != frame.hash:
+        page_size = frame.plain // frame.pages if frame.pages else 0
+        if len(body) != frame.plain or proofs(self._keys, body, frame.kind, page_size)[0] != frame.hash:
             raise self._damaged(f"frame {ordinal} is not what was stored")
         return body
 
@@ -299,6 +296,15 @@ class Container:
 
     def _damaged(self, what: str) -> RepositoryDamaged:
         return RepositoryDamaged(f"{self._key} {what}")
+
+
+def proofs(keys: ClusterKeys, plain: Buffer, kind: Kind, page_size: int) -> tuple[bytes, list[bytes]]:
+    """A frame's hash, and the fingerprints of its pages."""
+    if kind is Kind.PAGES:
+        tags = keys.page_tags(plain, page_size)
+        return blake3(b"".join(tags)).digest(), [tag[:_FINGERPRINT] for tag in tags]
+    hashes = keys.page_hashes(plain, page_size) if kind is Kind.HASHED_PAGES else []
+    return blake3(plain).digest(), [one[:_FINGERPRINT] for one in hashes]
 
 
 def _decompressor() -> zstandard.ZstdDecompressor:

@@ -22,6 +22,7 @@ from stillhouse.repository.fields import parse
 from stillhouse.storage.store import ObjectStore
 
 KEY_BYTES = 32
+_TAGS_NONCE = bytes(12)
 _GENERATION = re.compile(r"[0-9]{8}")
 _MAX_OBJECT = 4096
 
@@ -127,9 +128,26 @@ class ClusterKeys:
     def _wrapping(self, generation: int, named: bytes) -> bytes:
         return blake3(b"stillhouse wrap 1" + named, key=self.generations[generation]).digest()
 
-    def fingerprint(self, page: bytes | memoryview) -> bytes:
-        """Eight bytes that tell pages apart, the same in every pack of the cluster."""
-        return blake3(page, key=self.fingerprint_key).digest(8)
+    def page_tags(self, plain: bytes | bytearray | memoryview, page_size: int) -> list[bytes]:
+        """Sixteen bytes that tell pages apart, for each page, the same in every pack of the cluster.
+
+        AES-GMAC: over so few bytes at a time more than twice as fast as BLAKE3. Its nonce is always the same: that
+        would help whoever sees tags, and they are only ever stored sealed.
+        """
+        cipher = AESGCM(blake3(b"stillhouse page tags 1", key=self.fingerprint_key).digest())
+        view = memoryview(plain)
+        return [
+            cipher.encrypt(_TAGS_NONCE, b"", view[at : at + page_size])
+            for at in range(0, len(plain), page_size)
+        ]
+
+    def page_hashes(self, plain: bytes | bytearray | memoryview, page_size: int) -> list[bytes]:
+        """What the first packs had in place of tags."""
+        view = memoryview(plain)
+        return [
+            blake3(view[at : at + page_size], key=self.fingerprint_key).digest()
+            for at in range(0, len(plain), page_size)
+        ]
 
     def digest(self, piece: bytes | memoryview) -> str:
         """Sixteen bytes, in hex, that tell pieces of a file apart, the same in every manifest of the cluster."""

@@ -2,7 +2,7 @@
 
 import random
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 from blake3 import blake3
@@ -12,7 +12,7 @@ from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.repository import layout, scrubs
 from stillhouse.repository.check import Checked, PackFacts
 from stillhouse.repository.check_faults import ALTERED, INCONSISTENT, MISSING, NOTHING, SIZE, Fault
-from stillhouse.repository.container import HEADER_BYTES, SEALED_HEADER_BYTES, TAIL_BYTES, Container, Kind
+from stillhouse.repository.container import HEADER_BYTES, SEALED_HEADER_BYTES, TAIL_BYTES, Container, proofs
 from stillhouse.repository.keys import ClusterKeys
 from stillhouse.storage.store import ObjectStore
 
@@ -152,11 +152,6 @@ def _lost_frames(opened: Container, stored: memoryview, keys: ClusterKeys) -> tu
         except RepositoryDamaged:
             lost.append(frame.ordinal)
             continue
-        if frame.kind is Kind.PAGES:
-            marks += _marks(memoryview(plain), frame.plain // frame.pages, keys)
+        if frame.pages:
+            marks += proofs(keys, plain, frame.kind, frame.plain // frame.pages)[1]
     return lost, b"".join(marks)
-
-
-def _marks(plain: memoryview, page_size: int, keys: ClusterKeys) -> Iterator[bytes]:
-    for at in range(0, len(plain), page_size):
-        yield keys.fingerprint(plain[at : at + page_size])
