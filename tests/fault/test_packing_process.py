@@ -18,7 +18,7 @@ from stillhouse.node.base import Base
 from stillhouse.node.copying import Copy
 from stillhouse.node.pack_writer import StoredPack
 from stillhouse.node.packing import Batch, PageRun
-from stillhouse.node.packing_process import PackerPlan, PackingProcess
+from stillhouse.node.packing_process import PackerPlan, PackingProcess, packing_crew
 from stillhouse.node.shelf import PackLedger
 from stillhouse.postgres.reader import LocalReader
 from stillhouse.repository.keys import ClusterKeys, Kek, create_or_open
@@ -74,8 +74,11 @@ def test_a_packing_process_that_is_killed_ends_the_attempt_and_the_others(
     home: Path, store: ObjectStore, keys: ClusterKeys
 ) -> None:
     reader, ledger = LocalReader(home, FACTS.tablespace_directory), PackLedger()
-    with closing(ManifestWriter()) as writer, closing(Base(store, keys, PAGE, ())) as base:
-        crew = [PackingProcess(), PackingProcess()]
+    with (
+        closing(ManifestWriter()) as writer,
+        closing(Base(store, keys, PAGE, ())) as base,
+        packing_crew(2) as crew,
+    ):
         copy = Copy(reader, FACTS, 1, store, keys, writer, ledger, 2, base, Care(), crew)
 
         def kill_one(done: int) -> None:
@@ -83,8 +86,6 @@ def test_a_packing_process_that_is_killed_ends_the_attempt_and_the_others(
 
         with pytest.raises(CaptureInterrupted, match="a packing process ended"):
             copy.run(kill_one)
-        for packer in crew:
-            packer.end()
 
 
 def test_a_packing_process_ends_when_nobody_asks_any_more(

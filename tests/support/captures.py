@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from stillhouse.errors import Cancelled
 from stillhouse.node import capture as capturing
 from stillhouse.node.capture import capture
 from stillhouse.node.capture_task import Captured, CaptureTask
+from stillhouse.node.packing_process import packing_crew
 from stillhouse.node.restore import Restored, RestoreTask, restore
 from stillhouse.postgres.backup import BackupSession, Stopped
 from stillhouse.postgres.reader import Entry, LocalReader
@@ -160,7 +161,14 @@ def capture_cluster(
     snapshot = new_uuid()
     # What packs in processes of its own cannot be watched from here.
     watched = nullcontext() if in_processes else _watched(moments)
-    with watched, Witnesses() as witnesses, ThreadPoolExecutor(len(cluster.nodes)) as pool:
+    with (
+        ExitStack() as crews,
+        watched,
+        Witnesses() as witnesses,
+        ThreadPoolExecutor(len(cluster.nodes)) as pool,
+    ):
+        number = WORKERS if in_processes else 0
+        crew = {node.id: crews.enter_context(packing_crew(number)) for node in cluster.nodes}
         try:
             running: dict[str, Future[Captured]] = {
                 node.id: pool.submit(
@@ -177,12 +185,12 @@ def capture_cluster(
                         parts=tuple(parts),
                         part_bytes=part_bytes,
                         expected_bytes=2,
-                        processes_above=1 if in_processes else 3,
                         fingerprint_seconds=fingerprint_seconds,
                     ),
                     vault.store,
                     vault.keys,
                     conductors[node.id],
+                    crew[node.id],
                 )
                 for node in cluster.nodes
             }

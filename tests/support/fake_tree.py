@@ -8,7 +8,7 @@ from stillhouse.domain.care import Care
 from stillhouse.domain.cluster import Node, Role
 from stillhouse.node.base import Base, Source
 from stillhouse.node.copying import Copy
-from stillhouse.node.packing_process import PackingProcess
+from stillhouse.node.packing_process import packing_crew
 from stillhouse.node.restore import Restored, RestoreTask, restore
 from stillhouse.node.shelf import PackLedger
 from stillhouse.postgres.backup import Facts
@@ -71,25 +71,11 @@ def capture(
     manifest, ledger = ManifestWriter(), PackLedger()
     base = Base(store, keys, PAGE, sources)
     reader = LocalReader(root, FACTS.tablespace_directory)
-    crew = [PackingProcess() for _ in range(workers)] if in_processes else []
-    copy = Copy(
-        reader,
-        FACTS,
-        1,
-        store,
-        keys,
-        manifest,
-        ledger,
-        workers,
-        base,
-        care or Care(),
-        crew,
-    )
-    copy.run(lambda done: None)
-    copy.add("global/pg_control", 0o600, b"control" * 100)
-    copy.finish()
-    for packer in crew:
-        packer.end()
+    with packing_crew(workers if in_processes else 0) as crew:
+        copy = Copy(reader, FACTS, 1, store, keys, manifest, ledger, workers, base, care or Care(), crew)
+        copy.run(lambda done: None)
+        copy.add("global/pg_control", 0o600, b"control" * 100)
+        copy.finish()
     head: list[Line] = [{"t": "node", "pg_version_num": FACTS.version_num}]
     head += [
         {"t": "pack", "id": pack.id, "size": pack.size, "index": pack.index, "hash": pack.hash}

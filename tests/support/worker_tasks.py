@@ -17,10 +17,11 @@ def vanish(task: str, line: Line) -> str:
 
 
 def answer(task: str, line: Line) -> str:
-    return f"{task} {line.word(30)}"
+    return f"{task} {line.listen().word(30)}"
 
 
 def wait(task: str, line: Line) -> str:
+    line.listen()
     line.tell(Progress(1))
     while True:
         line.word(0.05)

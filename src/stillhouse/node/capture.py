@@ -1,7 +1,7 @@
 """A capture: one node's data and WAL, from the slot to its manifest. Reads like the session of docs/ARCHITECTURE.md."""
 
 import itertools
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from functools import partial
@@ -37,14 +37,22 @@ _WAIT_SECONDS = 0.1
 _SAVE_AFTER_TURNS = 50  # of waiting for the cut
 
 
-def capture(task: CaptureTask, store: ObjectStore, keys: ClusterKeys, conductor: Conductor) -> Captured:
+def capture(
+    task: CaptureTask,
+    store: ObjectStore,
+    keys: ClusterKeys,
+    conductor: Conductor,
+    crew: Sequence[PackingProcess] = (),
+) -> Captured:
     """Capture one node. Whatever happens, the node is left without slot and out of backup mode.
+
+    A whole capture is packed by the `crew`, if there is one.
 
     Raises CaptureInterrupted where a new attempt may succeed, CaptureFailed where it cannot, and what `conductor`
     raises.
     """
     try:
-        return _capture(task, store, keys, conductor)
+        return _capture(task, store, keys, conductor, crew)
     except SessionError as error:
         raise CaptureInterrupted(
             f"the session with node {task.node.name} broke: {str(error).strip()}"
@@ -53,10 +61,14 @@ def capture(task: CaptureTask, store: ObjectStore, keys: ClusterKeys, conductor:
         raise CaptureFailed(f"node {task.node.name} cannot be read: {error}") from error
 
 
-def _capture(task: CaptureTask, store: ObjectStore, keys: ClusterKeys, conductor: Conductor) -> Captured:
+def _capture(
+    task: CaptureTask,
+    store: ObjectStore,
+    keys: ClusterKeys,
+    conductor: Conductor,
+    crew: Sequence[PackingProcess],
+) -> Captured:
     with ExitStack() as undo:
-        # They import while the server does its checkpoint; a base may yet turn out to be of no use.
-        crew = _start_crew(task, undo) if task.is_large and not (task.base or task.parts) else []
         slot = Slot(task.node, task.slot)
         undo.callback(slot.close)
         undo.callback(_drop_whatever_broke, slot, task.node)
@@ -85,8 +97,6 @@ def _capture(task: CaptureTask, store: ObjectStore, keys: ClusterKeys, conductor
         ground = find_ground(task.node, offered, facts, start_lsn, store, keys)
         base = Base(store, keys, facts.block_size, ground.sources)
         undo.callback(base.close)
-        if task.is_large and not (crew or ground.sources):
-            crew = _start_crew(task, undo)
         copy = Copy(
             reader,
             facts,
@@ -98,7 +108,7 @@ def _capture(task: CaptureTask, store: ObjectStore, keys: ClusterKeys, conductor
             task.workers,
             base,
             task.care,
-            crew,
+            () if ground.sources else crew,
         )
         token = new_hex()
         head = partial(_head, task, facts, start_lsn, ground, token, ledger)
@@ -128,13 +138,6 @@ def _capture(task: CaptureTask, store: ObjectStore, keys: ClusterKeys, conductor
         drop = Dropped(follower.findings, point.lsn, facts.config_files)
         stored = manifest.store(store, keys, head(stopped, point), drop)
         return _told(stored, start_lsn, ground, facts, copy, follower, manifest.map_bytes + ledger.new_bytes)
-
-
-def _start_crew(task: CaptureTask, undo: ExitStack) -> list[PackingProcess]:
-    crew = [PackingProcess() for _ in range(task.workers)]
-    for packer in crew:
-        undo.callback(packer.end)
-    return crew
 
 
 def _told(

@@ -13,6 +13,7 @@ from stillhouse.domain.collection import Rules
 from stillhouse.domain.snapshot import RestorePoint
 from stillhouse.node.capture import capture
 from stillhouse.node.capture_task import Captured, CaptureTask
+from stillhouse.node.packing_process import packing_crew
 from stillhouse.node.process import Line, Progress, Ready, Saved
 from stillhouse.node.restore import Restored, RestoreTask, restore
 from stillhouse.repository import identity, scrubs
@@ -91,7 +92,7 @@ class _ByLine:
     """The parent conducts, over the pipe."""
 
     def __init__(self, line: Line) -> None:
-        self._line = line
+        self._line = line.listen()
 
     def progress(self, done: int, total: int = 0) -> None:
         self._line.check()
@@ -125,19 +126,23 @@ def open_repository(repository: Repository) -> ObjectStore:
 
 def capture_job(job: CaptureJob, line: Line) -> Captured:
     take_io_priority(job.task.care.io_priority)
-    store = open_repository(job.repository)
-    keys = create_or_open(store, job.repository.kek, job.task.cluster)
-    return capture(job.task, store, keys, _ByLine(line))
+    with packing_crew(job.task.workers if job.task.is_large else 0, [line.pipe]) as crew:
+        conductor = _ByLine(line)
+        store = open_repository(job.repository)
+        keys = create_or_open(store, job.repository.kek, job.task.cluster)
+        return capture(job.task, store, keys, conductor, crew)
 
 
 def restore_job(job: RestoreJob, line: Line) -> Restored:
+    conductor = _ByLine(line)
     store = open_repository(job.repository)
     keys = open_keys(store, job.repository.kek, job.cluster)
-    return restore(job.task, store, keys, _ByLine(line).progress)
+    return restore(job.task, store, keys, conductor.progress)
 
 
 def scrub_job(job: ScrubJob, line: Line) -> Scrubbed:
     """One pack at a time: it must be told to stop between two of them, and be no burden."""
+    line.listen()
     store, clock = open_repository(job.repository), SystemClock()
     checked = check(store, job.repository.kek, job.cluster, workers=1)
     if checked.place.keys is None:
@@ -157,6 +162,7 @@ def scrub_job(job: ScrubJob, line: Line) -> Scrubbed:
 
 def collect_job(job: CollectJob, line: Line) -> Collected:
     """What was done, or would be. Where the cluster has no objects, its keys are gone."""
+    line.listen()
     store = open_repository(job.repository)
     if is_empty(store, job.cluster):
         return Collected(keys_gone=True)

@@ -1,15 +1,15 @@
 """A packer in a process of its own, for large captures.
 
 Checksums and fingerprints are many short native calls, for which threads of one process take the interpreter's lock
-from one another: two processes pack a quarter more than two threads. But each has its imports to do first.
+from one another: two processes pack a quarter more than two threads.
 """
 
 import multiprocessing
 import os
 import signal
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
@@ -51,12 +51,14 @@ class _Answer:
 class PackingProcess:
     """Does what a `Packer` does, once it has begun; to be used by one thread."""
 
-    def __init__(self) -> None:
-        """It does its imports while whoever wants it makes the plan."""
-        # Spawned: the worker has threads already, and a fork server's children cannot ask it for others.
-        context = multiprocessing.get_context("spawn")
+    def __init__(self, foreign: Iterable[Connection] = ()) -> None:
+        """Forked, and so without imports to do: of a process that has no threads yet, whose locks it would copy.
+
+        `foreign` are pipes that it inherits, and whose ends others wait for.
+        """
+        context = multiprocessing.get_context("fork")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, [self._pipe, *foreign]), daemon=True)
         self._process.start()
         theirs.close()
 
@@ -108,8 +110,23 @@ class PackingProcess:
         )
 
 
-def _serve(pipe: Connection) -> None:
+@contextmanager
+def packing_crew(number: int, foreign: Iterable[Connection] = ()) -> Iterator[list[PackingProcess]]:
+    """So many packing processes, which end with the block, whatever they do then."""
+    crew: list[PackingProcess] = []
+    try:
+        for _ in range(number):
+            crew.append(PackingProcess([*foreign, *(other._pipe for other in crew)]))
+        yield crew
+    finally:
+        for packer in crew:
+            packer.end()
+
+
+def _serve(pipe: Connection, foreign: Iterable[Connection]) -> None:
     """Pack what comes until the pipe ends: when whoever asks is gone, nobody wants the frames."""
+    for inherited in foreign:
+        inherited.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for those above to judge
     packs: deque[StoredPack] = deque()
     with suppress(EOFError, OSError):

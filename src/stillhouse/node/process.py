@@ -73,19 +73,23 @@ class Line:
     """The child's end of the pipe: events go out, words come in, in a thread of their own."""
 
     def __init__(self, pipe: Connection) -> None:
-        self._pipe = pipe
+        self.pipe = pipe
         self._sending = threading.Lock()
         self._word: Any = None
         self._heard, self._stop = threading.Event(), threading.Event()
+
+    def listen(self) -> "Line":
+        """The work does so first, or after it has forked: from here on there is a thread."""
         threading.Thread(target=self._listen, name="line", daemon=True).start()
+        return self
 
     def _listen(self) -> None:
         while True:
             try:
-                if not self._pipe.poll(_BEAT_SECONDS):
+                if not self.pipe.poll(_BEAT_SECONDS):
                     self.tell(_Alive())
                     continue
-                word = self._pipe.recv()
+                word = self.pipe.recv()
             except (EOFError, OSError):
                 os._exit(1)  # the parent is gone: sessions close with us, and servers leave backup mode
             if word is None:
@@ -100,7 +104,7 @@ class Line:
 
     def tell(self, event: object) -> None:
         with self._sending:
-            self._pipe.send(event)
+            self.pipe.send(event)
 
     def word(self, wait_seconds: float) -> Any:
         """What the parent said besides stop; None when it said nothing so far."""

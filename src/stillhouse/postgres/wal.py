@@ -117,7 +117,9 @@ class Pass:
         A record cut by the segment's end is kept, and found with the segment that follows.
         """
         pages = image.reshape(-1, self._source.page_size)
-        pages = pages[: np.count_nonzero(pages[:, 1])]  # of the magic, 0xD1..: behind a switch there are only zeros
+        pages = pages[
+            : np.count_nonzero(pages[:, 1])
+        ]  # of the magic, 0xD1..: behind a switch there are only zeros
         stream = np.concatenate([self._tail, pages[0, _LONG:], pages[1:, _SHORT:].reshape(-1)])
         records = _Records(stream, len(self._tail), pages, self._next)
         found = [(0, self._tail_lsn)] if len(self._tail) else []
