@@ -284,7 +284,8 @@ class Copy:
         self.tally.bytes_packed += packed.bytes_packed
         on_progress(self.tally.bytes_read)
         # The batches in flight are few, so who joins them late holds up those who read.
-        time.sleep(self._care.wait_seconds(self.tally.bytes_read, time.monotonic() - self._started))
+        if rest := self._care.wait_seconds(self.tally.bytes_read, time.monotonic() - self._started):
+            time.sleep(rest)
 
     def _settle(self, file: _PageFile) -> None:
         """All of a file's pages are known: give it an entry, or name its old one again."""
