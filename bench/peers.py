@@ -5,26 +5,17 @@ Same compression level, same number of workers, both synced; warm cache unless t
 """
 
 import argparse
-import json
-import platform
 import random
 import shutil
-import statistics
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
-from measure import RESULTS, change_pages, make_table, tell
+from measure import change_pages, make_table, tell
 from ours import Ours
-from rich.console import Console
-from rich.table import Table
 from rivals import BaseBackup, IncrementalBackup, PgBackRest, Restic, run
+from rows import Row, Work, pair_up, save
 from spent import Spent
 
 from stillhouse.domain.cluster import Node
@@ -33,71 +24,7 @@ from stillhouse.warehouse.embedded import Site
 from support import warehouses
 
 PG15 = Path("/usr/lib/postgresql/15/bin")
-MACHINE = f"{platform.machine()}, 2 cores"
 SHARE = 0.01
-
-Work = Callable[[], Spent]
-console = Console()
-
-
-@dataclass
-class Row:
-    name: str
-    peer: str
-    must: float
-    pairs: list[tuple[Spent, Spent]] = field(default_factory=list)
-
-    @property
-    def ratios(self) -> list[float]:
-        return [theirs.seconds / ours.seconds for ours, theirs in self.pairs]
-
-    def result(self) -> dict[str, Any]:
-        ours, theirs = ([pair[side] for pair in self.pairs] for side in (0, 1))
-        return {
-            "name": self.name,
-            "peer": self.peer,
-            "ratio": round(statistics.median(self.ratios), 3),
-            "ratio_min": round(min(self.ratios), 3),
-            "ratio_max": round(max(self.ratios), 3),
-            "must": self.must,
-            "runs": len(self.pairs),
-            "machine": MACHINE,
-            "date": datetime.now(UTC).date().isoformat(),
-            "ours": medians(ours),
-            "theirs": medians(theirs),
-        }
-
-
-def medians(runs: list[Spent]) -> dict[str, float]:
-    fields = [asdict(one) for one in runs]
-    return {name: round(statistics.median(one[name] for one in fields), 3) for name in fields[0]}
-
-
-def pair_up(
-    name: str,
-    peer: str,
-    must: float,
-    ours: Work,
-    theirs: Work,
-    runs: int,
-    before: Callable[[], None] = lambda: None,
-) -> dict[str, Any]:
-    """Each pair in the other order than the one before; the first is for warming up."""
-    row = Row(name, peer, must)
-    for number in range(runs + 1):
-        before()
-        if number % 2:
-            pair = (ours(), theirs())
-        else:
-            second = theirs()
-            pair = (ours(), second)
-        if number:
-            row.pairs.append(pair)
-    result = row.result()
-    console.print(
-        f"{name}: {result['ratio']}x {peer} ({result['ratio_min']}-{result['ratio_max']}), must {must}"
-    )
-    return result
 
 
 def drop_caches() -> None:
@@ -132,7 +59,7 @@ def fill_pgbench(site: Site, node: Node, scale: int) -> None:
     tell(node, "CHECKPOINT")
 
 
-def on_15(scale: int, pages: int, runs: int, data: str) -> list[dict[str, Any]]:
+def on_15(scale: int, pages: int, runs: int, data: str) -> list[Row]:
     """Full captures, restores, and incrementals by scan, on Debian's PostgreSQL 15."""
     rows = []
     with bed(PG15) as (site, ours, place):
@@ -192,7 +119,7 @@ def after(first: Callable[[], None], work: Work) -> Work:
     return both
 
 
-def on_18(pages: int, runs: int) -> list[dict[str, Any]]:
+def on_18(pages: int, runs: int) -> list[Row]:
     """Incrementals by WAL summaries, on the PostgreSQL that comes with us."""
     with bed(None) as (site, ours, place):
         node = ours.node
@@ -220,7 +147,7 @@ def on_18(pages: int, runs: int) -> list[dict[str, Any]]:
         ]
 
 
-def by_workers(pages: int, runs: int) -> list[dict[str, Any]]:
+def by_workers(pages: int, runs: int) -> list[Row]:
     """The same full capture and restore by 1, 2 and 4 workers, each beside one."""
     rows = []
     with bed(None) as (_, ours, _place):
@@ -249,45 +176,6 @@ def by_workers(pages: int, runs: int) -> list[dict[str, Any]]:
     return rows
 
 
-def show(rows: list[dict[str, Any]]) -> None:
-    table = Table("work", "peer", "ratio", "least-greatest", "must", "ours s / CPU s / MiB / MB", "theirs")
-    for row in rows:
-        table.add_row(
-            row["name"], row["peer"], f"{row['ratio']:.2f}", f"{row['ratio_min']:.2f}-{row['ratio_max']:.2f}",
-            f"{row['must']:g}", cost(row["ours"]), cost(row["theirs"]),
-        )  # fmt: skip
-    console.print(table)
-
-
-def cost(spent: dict[str, float]) -> str:
-    return (
-        f"{spent['seconds']:.2f} / {spent['cpu_seconds']:.2f} / {spent['peak_bytes'] / 2**20:.0f}"
-        f" / {spent['stored_bytes'] / 1e6:.0f}"
-    )
-
-
-def draw_plot(rows: list[dict[str, Any]], target: Path) -> None:
-    mpl.use("Agg")
-    figure, axes = plt.subplots(figsize=(10, 0.5 * len(rows) + 1.5), layout="constrained")
-    names = [f"{row['name']}\nagainst {row['peer']}" for row in rows]
-    places = range(len(rows))
-    ratios = [row["ratio"] for row in rows]
-    spread = [
-        [row["ratio"] - row["ratio_min"] for row in rows],
-        [row["ratio_max"] - row["ratio"] for row in rows],
-    ]
-    axes.barh(places, ratios, xerr=spread, color="tab:blue", ecolor="0.4", capsize=2)
-    axes.scatter(
-        [row["must"] for row in rows], places, marker="|", s=260, color="tab:red", label="must", zorder=3
-    )
-    axes.axvline(1, color="0.5", linewidth=0.8)
-    axes.set_yticks(places, names, fontsize=7)
-    axes.invert_yaxis()
-    axes.set_xlabel("times faster than the peer (median of the pairs, least and greatest)")
-    axes.legend()
-    figure.savefig(target, dpi=130)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
@@ -295,17 +183,14 @@ def main() -> None:
     parser.add_argument("--pages", type=int, default=320_000, help="pages of the table that compresses 2:1")
     parser.add_argument("--only", nargs="*", choices=("pgbench", "half", "incremental", "workers"))
     options = parser.parse_args()
-    parts: dict[str, Callable[[], list[dict[str, Any]]]] = {
+    parts: dict[str, Callable[[], list[Row]]] = {
         "pgbench": lambda: on_15(options.scale, options.pages, options.runs, "pgbench rows"),
         "half": lambda: on_15(options.scale, options.pages, options.runs, "2:1 data"),
         "incremental": lambda: on_18(options.pages, options.runs),
         "workers": lambda: by_workers(options.pages // 2, max(options.runs - 2, 2)),
     }
-    rows = [row for name in options.only or parts for row in parts[name]()]
-    show(rows)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "latest.json").write_text(json.dumps({"rows": rows}, indent=1) + "\n")
-    draw_plot(rows, RESULTS / "latest.png")
+    for name in options.only or parts:
+        save(parts[name]())
 
 
 if __name__ == "__main__":

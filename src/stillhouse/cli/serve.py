@@ -17,6 +17,7 @@ from stillhouse.api.app import create_app
 from stillhouse.bootstrap import Service, open_service, stop_servers
 from stillhouse.config import Settings
 from stillhouse.errors import InvalidInput
+from stillhouse.node import process
 
 _DRAIN_SECONDS = 20
 _LAST_PORT = 65535
@@ -29,6 +30,7 @@ def run(settings: Settings) -> None:
     Raises InvalidInput for an address that cannot be listened on, before anything else is touched.
     """
     log.configure(settings.log_level)
+    process.get_ready()
     with _bound(settings.listen) as listener, open_service(settings) as service:
         control = service.control
         stopping = threading.Event()

@@ -25,6 +25,7 @@ from stillhouse.repository.keys import create_or_open
 from stillhouse.repository.sealed import Stored
 
 _POLL_SECONDS = 0.1
+_WAIT_FOR_CUT_SECONDS = 0.02
 _REPORT_SECONDS = 0.5
 
 
@@ -146,7 +147,7 @@ def _conduct(place: Workplace, task: CaptureTask, report: "_Report") -> Captured
     try:
         ready = told = False
         while True:
-            event = worker.poll(_POLL_SECONDS)
+            event = worker.poll(_WAIT_FOR_CUT_SECONDS if ready and not told else _POLL_SECONDS)
             if isinstance(event, Done):
                 report.state(CaptureState.DONE)
                 result: Captured = event.result

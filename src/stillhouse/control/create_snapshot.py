@@ -38,6 +38,8 @@ from stillhouse.warehouse.witness import HANDOVER_SECONDS, Witnesses
 # One attempt after each: a node or a store that restarts is back after a while.
 _PAUSES_SECONDS = (0.0, 1.0, 5.0)
 _POLL_SECONDS = 0.1
+# A capture is waited for with looks that are rarer the longer it takes: a late look costs a twentieth of it at most.
+_FIRST_LOOK, _LAST_LOOK, _LATE = 0.02, 0.5, 0.05
 _SHARE_OF_COPY = 95  # percent of the progress; the cut and what follows are short
 
 
@@ -120,11 +122,12 @@ def _cut_when_ready(place: Workplace, snapshot_id: str, attempt: int) -> dict[st
     """Wait for every base, then cut. Returns what failed, if anything did; then all captures are given up."""
     control = place.control
     _, cluster = snapshot_and_cluster(place, snapshot_id)
-    last_beat = control.clock.monotonic()
+    begun = last_beat = control.clock.monotonic()
     try:
         while not _all_ready(place, snapshot_id, attempt):
             control.flows.check_running()
-            control.clock.sleep(_POLL_SECONDS)
+            elapsed = control.clock.monotonic() - begun
+            control.clock.sleep(min(max(elapsed * _LATE, _FIRST_LOOK), _LAST_LOOK))
             if control.clock.monotonic() - last_beat >= pins.BEAT_SECONDS:
                 beat(place, snapshot_id, cluster.id, attempt)
                 last_beat = control.clock.monotonic()
