@@ -22,6 +22,7 @@ from stillhouse.warehouse.contents import SchemaSize, Setting
 _JOBS = {
     Task.CREATING: "createClusterJob",
     Task.RESTORING: "restoreClusterJob",
+    Task.FINE_GRAINED_RESTORING: "restoreTableJob",
     Task.SNAPSHOTTING: "createSnapshotJob",
     Task.REBOOTING: "restartClusterJob",
     Task.STARTING: "startClusterJob",
@@ -32,6 +33,7 @@ _JOBS = {
 _FAILURES = {
     Task.CREATING: "provision.failed",
     Task.RESTORING: "restore.failed",
+    Task.FINE_GRAINED_RESTORING: "restore.failed",
     Task.REBOOTING: "restart.failed",
     Task.STARTING: "start.failed",
     Task.STOPPING: "stop.failed",

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from stillhouse.control.context import Control
 from stillhouse.control.lookup import known_cluster
 from stillhouse.domain.cluster import Cluster, ClusterStatus
+from stillhouse.domain.names import LONGEST_IDENTIFIER
 from stillhouse.errors import InvalidInput, StateForbids
 from stillhouse.warehouse import contents
 from stillhouse.warehouse.contents import Kind, SchemaSize, Setting
 
-# PostgreSQL's NAMEDATALEN, less the NUL at the end: a longer name cannot exist.
-_LONGEST_NAME = 63
 _DEFAULT_SCHEMA = "public"
 
 
@@ -74,5 +73,5 @@ def _schema_and_table(name: str) -> tuple[str, str]:
 
 
 def _check_name(name: str, what: str) -> None:
-    if "\0" in name or len(name.encode(errors="surrogatepass")) > _LONGEST_NAME:
-        raise InvalidInput(f"{what} must be at most {_LONGEST_NAME} bytes, without the character NUL")
+    if "\0" in name or len(name.encode(errors="surrogatepass")) > LONGEST_IDENTIFIER:
+        raise InvalidInput(f"{what} must be at most {LONGEST_IDENTIFIER} bytes, without the character NUL")
