@@ -18,7 +18,7 @@ class TableName:
 
 @dataclass(frozen=True)
 class TableRestore:
-    """`pairs` are (source in the snapshot, target in the cluster), folded as `case_sensitive` says, without defaults."""
+    """`pairs` are (source in the snapshot, target in the cluster), folded already, defaults filled in."""
 
     database: str
     case_sensitive: bool
