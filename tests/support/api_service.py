@@ -46,6 +46,7 @@ PASSWORD = "Str0ng-Pass-2026"
 FLOWS = (
     "provision_cluster",
     "restore_cluster",
+    "restore_tables",
     "restart_cluster",
     "start_cluster",
     "stop_cluster",

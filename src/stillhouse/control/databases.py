@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from stillhouse.control.context import Control
-from stillhouse.control.lookup import known_cluster
-from stillhouse.domain.cluster import Cluster, ClusterStatus
+from stillhouse.control.lookup import answering_cluster
+from stillhouse.domain.cluster import Cluster
 from stillhouse.domain.names import LONGEST_IDENTIFIER
-from stillhouse.errors import InvalidInput, StateForbids
+from stillhouse.errors import InvalidInput
 from stillhouse.warehouse import contents
 from stillhouse.warehouse.contents import Kind, SchemaSize, Setting
 
@@ -58,13 +58,8 @@ def settings_by_role(control: Control, project: str, cluster_id: str) -> dict[st
 
 
 def _answering(control: Control, project: str, cluster_id: str) -> Cluster:
-    """The project's cluster, if its servers are at work; another operation on it is no hindrance."""
     with control.database.reading() as reading:
-        cluster = known_cluster(reading, project, cluster_id)
-    if cluster.status is not ClusterStatus.AVAILABLE or cluster.stopped:
-        state = "stopped" if cluster.stopped else f"in state {cluster.status}"
-        raise StateForbids(f"cluster {cluster.id} is {state}: its servers cannot be asked")
-    return cluster
+        return answering_cluster(reading, project, cluster_id)
 
 
 def _schema_and_table(name: str) -> tuple[str, str]:
