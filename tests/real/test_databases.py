@@ -16,6 +16,7 @@ from support.api_service import PROJECT, Service, serving_service
 from support.api_shapes import shape
 from support.api_tour import NEEDS_SERVERS, a_table_restore, settings_path
 from support.golden import example
+from support.sdk_tour import SdkTour, assert_read, sdk_tour
 from support.warehouses import MakeWarehouse, log_in
 
 _SCHEMA = """
@@ -52,6 +53,12 @@ def service(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
             clusters.insert_cluster(transaction, cluster)
             clusters.save_nodes(transaction, cluster.id, cluster.nodes)
         yield service
+
+
+@pytest.fixture(scope="module")
+def sdk(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SdkTour]:
+    with sdk_tour(service, tmp_path_factory.mktemp("home")) as made:
+        yield made
 
 
 def ask(service: Service, operation: str, path: str, body: Any = None, **query: str) -> Any:
@@ -240,25 +247,48 @@ def test_a_check_is_answered_while_the_cluster_is_busy(
     end_operation(service, cluster.id)
 
 
+Request = tuple[str, Any, dict[str, str]]
+
+
+def a_request(service: Service, cluster: Cluster, snapshot_id: str, operation: str) -> Request:
+    """Path, body and query."""
+    requests: dict[str, Request] = {
+        "CheckTableRestore": (
+            f"/v1/{{p}}/snapshots/{snapshot_id}/table-restore-check",
+            a_table_restore(),
+            {},
+        ),
+        "ValidateDbData": (
+            f"/v1/{{p}}/clusters/{cluster.id}/gaussdb/validate",
+            {"type": "schema", "data": ["public", "ghost"]},
+            {},
+        ),
+        "ListSchemas": (f"/v2/{{p}}/clusters/{cluster.id}/databases/gaussdb/schemas", None, {}),
+        "ListDatabaseObjects": (
+            f"/v1/{{p}}/clusters/{cluster.id}/db-manager/objects",
+            None,
+            {"type": "SCHEMA", "database": "gaussdb"},
+        ),
+        "ListClusterConfigurationsParameter": (settings_path(service, cluster.id), None, {}),
+    }
+    return requests[operation]
+
+
 @pytest.mark.parametrize("operation", sorted(NEEDS_SERVERS))
 def test_an_answer_equals_its_example_in_shape_and_types(
     service: Service, cluster: Cluster, snapshot_id: str, operation: str
 ) -> None:
-    paths = {
-        "CheckTableRestore": f"/v1/{{p}}/snapshots/{snapshot_id}/table-restore-check",
-        "ValidateDbData": f"/v1/{{p}}/clusters/{cluster.id}/gaussdb/validate",
-        "ListSchemas": f"/v2/{{p}}/clusters/{cluster.id}/databases/gaussdb/schemas",
-        "ListDatabaseObjects": f"/v1/{{p}}/clusters/{cluster.id}/db-manager/objects",
-        "ListClusterConfigurationsParameter": settings_path(service, cluster.id),
-    }
-    bodies: dict[str, Any] = {
-        "ValidateDbData": {"type": "schema", "data": ["public", "ghost"]},
-        "CheckTableRestore": a_table_restore(),
-    }
-    query = {"type": "SCHEMA", "database": "gaussdb"} if operation == "ListDatabaseObjects" else {}
-    assert shape(ask(service, operation, paths[operation], bodies.get(operation), **query)) == shape(
-        example(operation)["body"]
-    )
+    path, body, query = a_request(service, cluster, snapshot_id, operation)
+    assert shape(ask(service, operation, path, body, **query)) == shape(example(operation)["body"])
+
+
+@pytest.mark.parametrize("operation", sorted(NEEDS_SERVERS))
+def test_the_sdk_reads_it_whole(sdk: SdkTour, cluster: Cluster, snapshot_id: str, operation: str) -> None:
+    path, body, query = a_request(sdk.service, cluster, snapshot_id, operation)
+    method = {name: method for name, method, _ in routed()}[operation]
+    answer = sdk.ask(operation, method, path, body, **query)
+    assert answer is not None, sdk.read[operation]
+    assert_read(sdk.read[operation], answer, operation)
 
 
 def test_servers_that_do_not_answer_are_said_to_be_unavailable(service: Service, cluster: Cluster) -> None:
