@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from stillhouse.catalog import captures, clusters, operations
+from stillhouse.catalog import captures, clusters, operations, restores
 from stillhouse.control import listed_tables
 from stillhouse.domain.cluster import ClusterStatus
+from stillhouse.domain.progress import Progress
 from stillhouse.errors import RestoreFailed
 from support.api_asking import get, post, refused, snapshot
 from support.api_client import Answer
@@ -114,6 +115,7 @@ def test_while_it_runs_cluster_snapshot_and_job_say_so(service: Service, taken: 
         operation = operations.active(transaction, cluster)
         assert operation is not None
         operations.set_progress(transaction, operation.id, 42)
+        restores.put(transaction, operation.id, "cn-1", Progress(restores.COPYING, 5, 10, 1))
     shown = job(service, answer)
     assert (shown["job_name"], shown["status"], shown["progress"]) == ("restoreTableJob", "RUNNING", "42%")
     shown = cluster_shown(service, cluster)
@@ -123,7 +125,8 @@ def test_while_it_runs_cluster_snapshot_and_job_say_so(service: Service, taken: 
     detail = get(service, f"/v1.0/{{p}}/snapshots/{snapshot_id}")["snapshot"]
     assert (detail["status"], detail["cluster_task_status"]) == ("AVAILABLE", "FINE_GRAINED_RESTORING")
     progress = get(service, f"/stillhouse/v1/{{p}}/clusters/{cluster}/progress")
-    assert progress["percent"] == 42
+    assert (progress["phase"], progress["percent"]) == ("copying", 42)
+    assert (progress["bytes_done"], progress["bytes_total"]) == (5, 10)
 
     end(service, cluster)
     assert job(service, answer)["status"] == "SUCCESS"
