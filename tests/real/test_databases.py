@@ -22,6 +22,8 @@ from support.warehouses import MakeWarehouse, log_in
 _SCHEMA = """
     CREATE SCHEMA mart;
     CREATE SCHEMA "odd.name";
+    CREATE SCHEMA stillhouse_tables_0a1b;
+    CREATE TABLE stillhouse_tables_0a1b.on_its_way (id int);
     CREATE TABLE mart.orders (id int PRIMARY KEY, note text);
     CREATE TABLE public."Mixed" (id int);
     CREATE TABLE "odd.name".t (id int);
@@ -220,13 +222,13 @@ def test_what_the_snapshot_lacks_and_what_the_cluster_has_is_named(
         service,
         snapshot_id,
         ("public.orders", "mart.orders"),  # a table
-        ("public.orders", "mart.seen"),  # a view: no table can have its name
-        ("mart.parted", "mart.orders_pkey"),  # an index
-        ("public.Orders", "public.mixed"),
+        ("mart.parted", "mart.seen"),  # a view: no table can have its name
+        ("public.Orders", "mart.orders_pkey"),  # an index
         ("mart.ghost", "public.Mixed"),
+        ("mart.orders", "public.mixed"),
     )
     assert told["database"] is None
-    assert told["restore_table_list"] == ["public.Orders", "mart.ghost"]
+    assert told["restore_table_list"] == ["public.Orders", "mart.ghost", "mart.orders"]
     assert told["target_table_list"] == ["mart.orders", "mart.seen", "mart.orders_pkey", "public.Mixed"]
 
 

@@ -45,9 +45,11 @@ def test_names_are_folded_as_postgresql_folds_them_unless_their_case_counts() ->
     assert wanted(database="Sales", case_sensitive=False).named(KEY).database == "Sales"
 
 
-def test_a_table_may_go_back_to_its_own_name_and_into_several() -> None:
-    twice = wanted(sources=(ORDERS, ORDERS), targets=(ORDERS, TableName("mart", "orders")))
-    assert twice.named(KEY).sources == (ORDERS, ORDERS)
+def test_tables_may_go_back_to_their_own_names_or_to_each_other_s() -> None:
+    items = TableName("mart", "items")
+    swapped = wanted(sources=(ORDERS, items), targets=(items, ORDERS)).named(KEY)
+    assert (swapped.sources, swapped.targets) == ((ORDERS, items), (items, ORDERS))
+    assert pair(ORDERS, ORDERS) == (ORDERS, ORDERS)
 
 
 @pytest.mark.parametrize("name", ["a" * 63, "é" * 31, "odd.name", 'with "quotes"', "Ünïcode", "1", " "])
@@ -78,7 +80,17 @@ def test_a_default_name_that_is_too_long_is_refused() -> None:
         pair(TableName("s", "t" * 48), TableName("s", ""))
 
 
-@pytest.mark.parametrize("schema", ["pg_catalog", "pg_toast", "pg_mine", "information_schema", "stillhouse"])
+@pytest.mark.parametrize(
+    "schema",
+    [
+        "pg_catalog",
+        "pg_toast",
+        "pg_mine",
+        "information_schema",
+        "stillhouse",
+        "stillhouse_tables_1",
+    ],
+)
 def test_the_system_s_schemas_are_neither_read_nor_written(schema: str) -> None:
     of_system = TableName(schema, "orders")
     with pytest.raises(InvalidInput, match=r"restore_table_list\.0\.schema_name"):
@@ -97,8 +109,9 @@ def test_the_lists_pair_by_position_are_not_empty_and_not_too_long() -> None:
         (many, many, "at most 100"),
         (many[:2], many[:1], "as long as"),
         (many[:1], (), "as long as"),
-        (many[:2], (ORDERS, ORDERS), "twice"),
-        (many[:2], (TableName("a", "x"), TableName("A", "X")), "twice"),
+        (many[:2], (ORDERS, ORDERS), "target_table_list names a table twice"),
+        (many[:2], (TableName("a", "x"), TableName("A", "X")), "target_table_list names a table twice"),
+        ((ORDERS, ORDERS), many[:2], "restore_table_list names a table twice"),
     ]:
         with pytest.raises(InvalidInput, match=said):
             wanted(sources=sources, targets=targets, case_sensitive=False).named(KEY)

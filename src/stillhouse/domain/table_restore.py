@@ -9,8 +9,8 @@ from stillhouse.errors import InvalidInput
 
 MOST_TABLES = 100
 
-# PostgreSQL's own (catalog/namespace.c reserves `pg_`), and this service's.
-_SYSTEM_PREFIX = "pg_"
+# PostgreSQL's own (catalog/catalog.c, IsReservedName), and this service's: tables on their way are in some of these.
+_SYSTEM_PREFIXES = ("pg_", "stillhouse_tables_")
 _SYSTEM_SCHEMAS = frozenset({"information_schema", "stillhouse"})
 
 _TO_LOWER = {ord(upper): ord(upper.lower()) for upper in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
@@ -98,7 +98,6 @@ class TablesWanted:
         ]
         _check_tables(sources, "restore_table_list")
         _check_tables(targets, "target_table_list")
-        _check(len({*targets}) == len(targets), "target_table_list names a table twice")
         return TableRestore(self.database, tuple(zip(sources, targets, strict=True)))
 
     def _folded(self, name: TableName) -> TableName:
@@ -118,8 +117,9 @@ def _check_tables(tables: Sequence[TableName], where: str) -> None:
     for number, name in enumerate(tables):
         _check_name(name.schema, f"{where}.{number}.schema_name")
         _check_name(name.table, f"{where}.{number}.table_name")
-        is_system = name.schema.startswith(_SYSTEM_PREFIX) or name.schema in _SYSTEM_SCHEMAS
+        is_system = name.schema.startswith(_SYSTEM_PREFIXES) or name.schema in _SYSTEM_SCHEMAS
         _check(not is_system, f"{where}.{number}.schema_name must not be a schema of the system")
+    _check(len({*tables}) == len(tables), f"{where} names a table twice")
 
 
 def _check_name(name: str, what: str) -> None:

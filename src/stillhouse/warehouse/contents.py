@@ -17,7 +17,10 @@ from stillhouse.postgres.session import Connection, sql
 _LIMITS = {"statement_timeout": "10s", "lock_timeout": "2s", "default_transaction_read_only": "on"}
 
 _DATABASES = "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname"
-_IS_USERS = "n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'stillhouse')"
+# Tables that are being restored are in schemas of the last prefix until all are there.
+_IS_USERS = (
+    "n.nspname !~ '^(pg_|stillhouse_tables_)' AND n.nspname NOT IN ('information_schema', 'stillhouse')"
+)
 _SCHEMAS = f"SELECT n.nspname FROM pg_namespace n WHERE {_IS_USERS} ORDER BY n.nspname"
 _RELATIONS = f"""
     SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
