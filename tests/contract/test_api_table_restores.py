@@ -8,12 +8,13 @@ import pytest
 
 from stillhouse.catalog import captures, clusters, operations, restores
 from stillhouse.control import listed_tables
+from stillhouse.control.audit import record
 from stillhouse.domain.cluster import ClusterStatus
 from stillhouse.domain.progress import Progress
 from stillhouse.errors import RestoreFailed
 from support.api_asking import get, post, refused, snapshot
 from support.api_client import Answer
-from support.api_service import Service, serving_service
+from support.api_service import PROJECT, Service, serving_service
 from support.api_tour import a_table_restore
 from support.requests_bed import enqueued
 
@@ -179,6 +180,25 @@ def test_a_snapshot_stays_while_tables_of_it_are_restored(service: Service, take
     refused(service.client.request("DELETE", path), 403, "DWS.7023")
     end(service, cluster)
     assert service.client.request("DELETE", path).status == 202
+
+
+def test_its_request_and_its_end_are_events(service: Service, taken: tuple[str, str]) -> None:
+    cluster, snapshot_id = taken
+    restore(service, snapshot_id)
+    for outcome in ("restored", "failed"):  # as its flow records them
+        with service.control.database.transaction() as transaction:
+            about = f"snapshot/{snapshot_id}"
+            record(service.control, transaction, PROJECT, "RestoreTable", about, outcome, "why")
+    shown = get(service, "/v2/{p}/events", limit="3")["events"]
+    assert [event["name"] for event in shown] == ["RestoreTable"] * 3
+    assert [event["subject"] for event in shown] == [
+        "RestoreTable failed",
+        "RestoreTable restored",
+        "RestoreTable was accepted",
+    ]
+    assert [event["status"] for event in shown] == [1, 0, 0]
+    assert {event["source_id"] for event in shown} == {snapshot_id}
+    end(service, cluster)
 
 
 # --- what is refused --------------------------------------------------------------------------------

@@ -300,7 +300,7 @@ GLOSSARY: dict[str, tuple[str, str]] = {
     "source_id": ("Id of the cluster or snapshot", '"c2a3e9b0-50f4-4d6d-8a44-7e9f1b0d2c35"'),
     "source_name": ("Its name; empty when nothing is left of it", '"month-end"'),
     "subject": ("The event in a few words", '"CreateSnapshot was accepted"'),
-    "context": ("Why it failed; empty when it did not", '""'),
+    "context": ("Why it failed, or what else was found; empty when there is nothing to say", '""'),
     "name_space": ("DWS", '"DWS"'),
     "occur_time": ("When it happened: epoch milliseconds", "1795234140000"),
     "count": ("How many there are in all", "1"),
