@@ -24,6 +24,7 @@ from stillhouse.control import (
     proofs,
     prove_snapshot,
     restore_cluster,
+    restore_tables,
     scrub_cluster,
 )
 from stillhouse.control.context import Control, Vault
@@ -46,6 +47,7 @@ _FLOWS = {
     "capture_node": capture_node.capture_node,
     "restore_cluster": restore_cluster.restore_cluster,
     "restore_node": restore_cluster.restore_node,
+    "restore_tables": restore_tables.restore_tables,
     "provision_cluster": cluster_flows.provision_cluster,
     "restart_cluster": cluster_flows.restart_cluster,
     "stop_cluster": cluster_flows.stop_cluster,

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from stillhouse.catalog import operations
 from support.api_client import Answer
 from support.api_service import PASSWORD, Service, a_cluster, serving_service
 
@@ -127,6 +128,17 @@ def test_a_deleted_cluster_is_deleting_until_it_is_gone(service: Service) -> Non
     assert (shown["status"], shown["action_progress"]) == ("DELETING", {})
     restarted = service.client.request("POST", f"/v1.0/{{p}}/clusters/{cluster_id}/restart")
     assert_code(restarted, 403, "DWS.7023")
+
+
+def test_a_deletion_by_version_1_reads_its_body(service: Service) -> None:
+    """A DELETE with a body: how many of the newest manual snapshots stay."""
+    cluster_id = service.add_cluster()
+    path = f"/v1.0/{{p}}/clusters/{cluster_id}"
+    assert_code(service.client.request("DELETE", path), 400, "DWS.0006")
+    assert service.client.request("DELETE", path, {"keep_last_manual_snapshot": 2}).status == 202
+    with service.control.database.reading() as reading:
+        operation = operations.active(reading, cluster_id)
+    assert operation is not None and operation.detail == {"keep_last_manual": 2}
 
 
 def test_an_idle_cluster_s_endpoint_can_be_connected_to(service: Service) -> None:

@@ -123,6 +123,13 @@ def test_what_is_answered_is_what_is_declared(document: Document, tour: dict[str
         validator_for({**declared, "components": document["components"]}).validate(answer.json)
 
 
+def test_every_good_answer_is_a_json_object(tour: dict[str, Answer]) -> None:
+    """Go and Terraform cannot read an empty body, Java none without its type."""
+    for name, answer in tour.items():
+        assert answer.headers["content-type"].startswith(_JSON), name
+        assert answer.raw.startswith(b"{") and isinstance(answer.json, dict), name
+
+
 def test_the_tour_visits_every_operation(tour: dict[str, Answer]) -> None:
     assert {name for name, _, _ in routed()} == tour.keys() | api_tour.NEEDS_SERVERS
 

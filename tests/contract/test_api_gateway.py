@@ -2,6 +2,7 @@
 
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,9 @@ from sqlalchemy import text
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
+from stillhouse.api import errors
 from support.api_client import Answer
+from support.api_document import declared_statuses
 from support.api_service import OTHER_PROJECT, Service, serving_service
 
 REFUSAL_KEYS = {"error_code", "error_msg", "errCode", "externalMessage", "request_id"}
@@ -135,6 +138,19 @@ def test_headers_added_after_signing_and_an_unsigned_host_do_not_matter(service:
     assert answer.status == 200
 
 
+def test_a_signed_body_may_end_with_a_line_break(service: Service) -> None:
+    """Go's encoder ends it so, and signs what it sends; Python's SDK writes its charset in lower case."""
+    body = b'{"snapshot": {"name": "by-go", "cluster_id": "%s"}}\n' % service.add_cluster().encode()
+    for content_type, status in [
+        ("application/json;charset=utf-8", 200),
+        ("application/json;charset=UTF-8", 409),
+    ]:
+        answer = service.client.request(
+            "POST", "/v1.0/{p}/snapshots", raw=body, content_type=content_type, host_signed=False
+        )
+        assert answer.status == status, answer.raw
+
+
 def test_the_same_signature_twice_in_a_second_is_no_replay(service: Service) -> None:
     headers = service.signed_headers("GET", "/v1.0/{p}/snapshots", b"")
     path = f"/v1.0/{service.client.project}/snapshots"
@@ -195,6 +211,16 @@ def test_a_uri_and_headers_have_their_limits(service: Service) -> None:
     assert_refused(service.client.send("GET", path, {"X-Long": "a" * 2**15}), 494, "APIGW.0201")
     many = {f"X-Many-{index}": "a" * 30_000 for index in range(5)}
     assert_refused(service.client.send("GET", path, many), 494, "APIGW.0201")
+
+
+def test_nobody_is_told_to_ask_less_often(service: Service) -> None:
+    """Terraform gives up at a 429, however often it polls; and none is declared for any operation."""
+    cluster_id = service.add_cluster()
+    paths = [f"/v1.0/{{p}}/clusters/{cluster_id}", "/v1.0/{p}/clusters", "/v1.0/{p}/snapshots"]
+    answered = Counter(service.client.request("GET", paths[turn % 3]).status for turn in range(300))
+    assert answered == {200: 300}
+    assert 429 not in {status for status, _ in errors.every_answer()}
+    assert all(429 not in statuses for statuses in declared_statuses(service).values())
 
 
 def test_a_client_that_hangs_up_while_sending_harms_nobody(service: Service) -> None:

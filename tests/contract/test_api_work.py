@@ -86,8 +86,13 @@ def test_a_running_snapshot_is_told_node_by_node(service: Service, cluster_id: s
     refused(service.client.request("GET", path + "GROWING"), 400, "DWS.5212")
 
 
-def test_a_restore_s_task_is_one_step(service: Service, cluster_id: str) -> None:
+def test_a_restore_s_task_is_one_step_whatever_the_snapshot_s_captures_were(
+    service: Service, cluster_id: str
+) -> None:
     snapshot_id = snapshot(service, cluster_id)
+    with service.control.database.transaction() as transaction:
+        (node,) = clusters.read_cluster(transaction, cluster_id).nodes
+        captures.begin_attempt(transaction, snapshot_id, [node.id], service.control.clock.now())
     service.finish_snapshot(snapshot_id)
     body = {"restore": {"name": "copy-dw"}}
     new_id = post(service, f"/v1.0/{{p}}/snapshots/{snapshot_id}/actions", body).json["cluster"]["id"]

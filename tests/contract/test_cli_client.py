@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from stillhouse.catalog import proofs
+from stillhouse.catalog import operations, proofs
 from stillhouse.cli import client, command
 from stillhouse.cli.client import said_pace
 from stillhouse.cli.main import app
 from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.proof import ProofState
+from support.api_asking import end_operation
 from support.api_service import PASSWORD, PROJECT, Service, serving_service
 from support.writers import until
 
@@ -179,6 +180,72 @@ def test_waiting_for_a_proof_that_refutes_ends_in_failure_and_names_what_was_fou
     ending.join()
     assert (code, out) == (1, "")
     assert "proving nightly: it ended as REFUTED" in err and "public.t holds other rows" in err
+
+
+# --- restores of tables -----------------------------------------------------------------------------
+
+
+def begun(service: Service, cluster: str) -> dict[str, Any]:
+    with service.control.database.reading() as reading:
+        operation = operations.active(reading, cluster)
+    assert operation is not None
+    return operation.detail
+
+
+def test_tables_are_named_with_or_without_a_target(service: Service, run_json: Callable[..., Any]) -> None:
+    cluster, snapshot = available(service, run_json)
+    words = ("Public.Orders", "items=mart.items", "mart.a.b=old.c=d")
+    answer = run_json("snapshot", "restore-tables", "nightly", *words, "--database", "sales")
+    assert len(answer["job_id"]) == 32
+    detail = begun(service, cluster)
+    assert (detail["snapshot_id"], detail["database"]) == (snapshot, "sales")
+    named = [
+        (one["schema"], one["table"], one["target_schema"], one["target_table"]) for one in detail["tables"]
+    ]
+    assert named[0][:3] == ("public", "orders", "public_dws_backup")
+    assert named[1:] == [("public", "items", "mart", "items"), ("mart", "a.b", "old", "c=d")]
+    service.finish_restore(cluster)
+    run_json("snapshot", "restore-tables", "nightly", "Public.Orders", "--case-sensitive")
+    assert begun(service, cluster)["tables"][0]["schema"] == "Public"
+
+
+@pytest.mark.parametrize("word", ["", ".", "a.", ".b", "=", "a=", "=b", "a.b=c."])
+def test_a_word_that_names_no_table_is_refused_before_anybody_is_asked(run: Run, word: str) -> None:
+    code, out, err = run("snapshot", "restore-tables", "nightly", word)
+    assert (code, out) == (1, "") and "schema.table" in err
+
+
+def test_waiting_for_tables_ends_with_the_job(
+    service: Service, run: Run, run_json: Callable[..., Any]
+) -> None:
+    cluster, _ = available(service, run_json)
+    for reason, wanted in (("", 0), ("public.orders is not in the snapshot", 1)):
+
+        def end(reason: str = reason) -> None:
+            until(lambda: service.task_of(cluster), 30)
+            end_operation(service, cluster, reason)
+
+        ending = threading.Thread(target=end)
+        ending.start()
+        code, out, err = run("snapshot", "restore-tables", "nightly", "orders", "--wait")
+        ending.join()
+        assert code == wanted
+        assert "SUCCESS" in out if wanted == 0 else reason in err
+
+
+def test_a_check_tells_what_is_missing_and_begins_nothing(
+    service: Service, run: Run, run_json: Callable[..., Any]
+) -> None:
+    cluster, snapshot = available(service, run_json)
+    service.store_snapshot(
+        snapshot, cluster, {"t": "witness", "databases": ["gaussdb"], "why": "", "partitioned": True}
+    )
+    words = ("snapshot", "restore-tables", "nightly", "orders", "--database", "sales", "--check")
+    code, out, err = run(*words)
+    assert code == 1 and out.split() == ["missing", "database", "sales"] and "cannot be restored" in err
+    code, out, _ = run(*words, "--json")
+    assert (code, json.loads(out)["check_table_name_result"]["database"]) == (1, "sales")
+    assert service.task_of(cluster) == ""
 
 
 def test_the_trash_is_listed_and_given_back(service: Service, run_json: Callable[..., Any]) -> None:

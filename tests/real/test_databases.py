@@ -10,16 +10,20 @@ import pytest
 from stillhouse.catalog import clusters
 from stillhouse.domain.cluster import Cluster
 from stillhouse.postgres import session
+from support.api_asking import end_operation
 from support.api_page import routed
 from support.api_service import PROJECT, Service, serving_service
 from support.api_shapes import shape
-from support.api_tour import NEEDS_SERVERS, settings_path
+from support.api_tour import NEEDS_SERVERS, a_table_restore, settings_path
 from support.golden import example
+from support.sdk_tour import SdkTour, assert_read, sdk_tour
 from support.warehouses import MakeWarehouse, log_in
 
 _SCHEMA = """
     CREATE SCHEMA mart;
     CREATE SCHEMA "odd.name";
+    CREATE SCHEMA stillhouse_tables_0a1b;
+    CREATE TABLE stillhouse_tables_0a1b.on_its_way (id int);
     CREATE TABLE mart.orders (id int PRIMARY KEY, note text);
     CREATE TABLE public."Mixed" (id int);
     CREATE TABLE "odd.name".t (id int);
@@ -51,6 +55,12 @@ def service(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
             clusters.insert_cluster(transaction, cluster)
             clusters.save_nodes(transaction, cluster.id, cluster.nodes)
         yield service
+
+
+@pytest.fixture(scope="module")
+def sdk(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SdkTour]:
+    with sdk_tour(service, tmp_path_factory.mktemp("home")) as made:
+        yield made
 
 
 def ask(service: Service, operation: str, path: str, body: Any = None, **query: str) -> Any:
@@ -159,21 +169,128 @@ def test_settings_are_what_the_user_sees_and_tell_nothing_of_the_host(
     assert not {"data_directory", "hba_file", "unix_socket_directories"} & settings.keys()
 
 
+# --- the check before a restore of tables -----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def snapshot_id(service: Service, cluster: Cluster) -> str:
+    """A snapshot whose list has `public.orders` and the partitioned `mart.parted`, of two databases."""
+    taken = service.take_snapshot(cluster.id, "listed-one", plain_bytes=1)
+    table = {
+        "t": "table",
+        "database": "gaussdb",
+        "schema": "public",
+        "name": "orders",
+        "kind": "r",
+        "rows": 1,
+    }
+    service.store_snapshot(
+        taken,
+        cluster.id,
+        {"t": "witness", "databases": ["gaussdb", "gone"], "why": "", "partitioned": True},
+        {"t": "partitioned", "database": "gaussdb", "schema": "mart", "name": "parted"},
+        table,
+    )
+    return taken
+
+
+def checked(
+    service: Service, snapshot_id: str, *pairs: tuple[str, str], database: str = "gaussdb"
+) -> dict[str, Any]:
+    """What is said of (source, target) pairs; a target without a name goes to its default."""
+
+    def names(which: int) -> list[dict[str, str]]:
+        split = [pair[which].split(".", 1) if pair[which] else ("", "") for pair in pairs]
+        return [{"schema_name": schema, "table_name": table} for schema, table in split]
+
+    body = a_table_restore(database, case_sensitive=True)
+    body |= {"restore_table_list": names(0), "target_table_list": names(1)}
+    path = f"/v1/{{p}}/snapshots/{snapshot_id}/table-restore-check"
+    told: dict[str, Any] = ask(service, "CheckTableRestore", path, body)["check_table_name_result"]
+    return told
+
+
+def test_names_against_which_nothing_speaks_are_answered_by_nulls(service: Service, snapshot_id: str) -> None:
+    told = checked(service, snapshot_id, ("public.orders", ""), ("mart.parted", "mart.again"))
+    assert told == {"database": None, "restore_table_list": None, "target_table_list": None}
+
+
+def test_what_the_snapshot_lacks_and_what_the_cluster_has_is_named(
+    service: Service, snapshot_id: str
+) -> None:
+    told = checked(
+        service,
+        snapshot_id,
+        ("public.orders", "mart.orders"),  # a table
+        ("mart.parted", "mart.seen"),  # a view: no table can have its name
+        ("public.Orders", "mart.orders_pkey"),  # an index
+        ("mart.ghost", "public.Mixed"),
+        ("mart.orders", "public.mixed"),
+    )
+    assert told["database"] is None
+    assert told["restore_table_list"] == ["public.Orders", "mart.ghost", "mart.orders"]
+    assert told["target_table_list"] == ["mart.orders", "mart.seen", "mart.orders_pkey", "public.Mixed"]
+
+
+@pytest.mark.parametrize("database", ["gone", "ghost"])
+def test_a_database_that_snapshot_or_cluster_has_not_is_named_and_nothing_else(
+    service: Service, snapshot_id: str, database: str
+) -> None:
+    told = checked(service, snapshot_id, ("public.ghost", "mart.orders"), database=database)
+    assert told == {"database": database, "restore_table_list": None, "target_table_list": None}
+
+
+def test_a_check_is_answered_while_the_cluster_is_busy(
+    service: Service, cluster: Cluster, snapshot_id: str
+) -> None:
+    path = f"/v1/{{p}}/snapshots/{snapshot_id}/table-restore"
+    assert service.client.request("POST", path, a_table_restore()).status == 200
+    assert checked(service, snapshot_id, ("public.orders", ""))["restore_table_list"] is None
+    end_operation(service, cluster.id)
+
+
+Request = tuple[str, Any, dict[str, str]]
+
+
+def a_request(service: Service, cluster: Cluster, snapshot_id: str, operation: str) -> Request:
+    """Path, body and query."""
+    requests: dict[str, Request] = {
+        "CheckTableRestore": (
+            f"/v1/{{p}}/snapshots/{snapshot_id}/table-restore-check",
+            a_table_restore(),
+            {},
+        ),
+        "ValidateDbData": (
+            f"/v1/{{p}}/clusters/{cluster.id}/gaussdb/validate",
+            {"type": "schema", "data": ["public", "ghost"]},
+            {},
+        ),
+        "ListSchemas": (f"/v2/{{p}}/clusters/{cluster.id}/databases/gaussdb/schemas", None, {}),
+        "ListDatabaseObjects": (
+            f"/v1/{{p}}/clusters/{cluster.id}/db-manager/objects",
+            None,
+            {"type": "SCHEMA", "database": "gaussdb"},
+        ),
+        "ListClusterConfigurationsParameter": (settings_path(service, cluster.id), None, {}),
+    }
+    return requests[operation]
+
+
 @pytest.mark.parametrize("operation", sorted(NEEDS_SERVERS))
 def test_an_answer_equals_its_example_in_shape_and_types(
-    service: Service, cluster: Cluster, operation: str
+    service: Service, cluster: Cluster, snapshot_id: str, operation: str
 ) -> None:
-    paths = {
-        "ValidateDbData": f"/v1/{{p}}/clusters/{cluster.id}/gaussdb/validate",
-        "ListSchemas": f"/v2/{{p}}/clusters/{cluster.id}/databases/gaussdb/schemas",
-        "ListDatabaseObjects": f"/v1/{{p}}/clusters/{cluster.id}/db-manager/objects",
-        "ListClusterConfigurationsParameter": settings_path(service, cluster.id),
-    }
-    body = {"type": "schema", "data": ["public", "ghost"]} if operation == "ValidateDbData" else None
-    query = {"type": "SCHEMA", "database": "gaussdb"} if operation == "ListDatabaseObjects" else {}
-    assert shape(ask(service, operation, paths[operation], body, **query)) == shape(
-        example(operation)["body"]
-    )
+    path, body, query = a_request(service, cluster, snapshot_id, operation)
+    assert shape(ask(service, operation, path, body, **query)) == shape(example(operation)["body"])
+
+
+@pytest.mark.parametrize("operation", sorted(NEEDS_SERVERS))
+def test_the_sdk_reads_it_whole(sdk: SdkTour, cluster: Cluster, snapshot_id: str, operation: str) -> None:
+    path, body, query = a_request(sdk.service, cluster, snapshot_id, operation)
+    method = {name: method for name, method, _ in routed()}[operation]
+    answer = sdk.ask(operation, method, path, body, **query)
+    assert answer is not None, sdk.read[operation]
+    assert_read(sdk.read[operation], answer, operation)
 
 
 def test_servers_that_do_not_answer_are_said_to_be_unavailable(service: Service, cluster: Cluster) -> None:

@@ -275,7 +275,7 @@ def test_the_pause_holds_two_round_trips_more(bank: Bank, monkeypatch: pytest.Mo
 # -- what is read, after the gate is open again -------------------------------------------------------------------
 
 
-def read(node: Node, witness: Witness, seconds: float = SECONDS) -> dict[str, Line]:
+def read_lines(node: Node, witness: Witness, seconds: float = SECONDS) -> list[Line]:
     reading = Fingerprints(node, witness, seconds)
     try:
         assert reading.done(60)
@@ -283,6 +283,11 @@ def read(node: Node, witness: Witness, seconds: float = SECONDS) -> dict[str, Li
     finally:
         reading.stop()
     assert witness_line(found)["why"] == ""
+    return found
+
+
+def read(node: Node, witness: Witness, seconds: float = SECONDS) -> dict[str, Line]:
+    found = read_lines(node, witness, seconds)
     return {line["name"]: line for line in found if line["t"] == "table" and line["database"] == "postgres"}
 
 
@@ -319,6 +324,19 @@ def tables(node: Node) -> Iterator[Connection]:
         tell(connection, GONE + KINDS)
         yield connection
         tell(connection, GONE)
+
+
+def test_partitioned_tables_are_named_though_they_have_no_rows(
+    house: Cluster, node: Node, tables: Connection
+) -> None:
+    with witness_of(house) as witness:
+        tell(tables, "CREATE TABLE public.later (k int) PARTITION BY LIST (k)")
+        found = read_lines(node, witness)
+        tell(tables, "DROP TABLE public.later")
+    assert witness_line(found)["partitioned"] is True
+    (line,) = (line for line in found if line["t"] == "partitioned")
+    assert line == {"t": "partitioned", "database": "postgres", "schema": "public", "name": "part"}
+    assert "part" not in {one["name"] for one in found if one["t"] == "table"}
 
 
 def test_every_kind_of_table_is_read(house: Cluster, node: Node, tables: Connection) -> None:
@@ -504,7 +522,7 @@ def test_what_there_is_no_time_for_is_said_to_be_left_out(
 def test_without_a_witness_nothing_is_read_and_it_is_said_why(node: Node, witness: Witness, why: str) -> None:
     reading = Fingerprints(node, witness, SECONDS)
     assert reading.done(30)
-    assert list(reading.lines()) == [{"t": "witness", "databases": [], "why": why}]
+    assert list(reading.lines()) == [{"t": "witness", "databases": [], "why": why, "partitioned": False}]
     reading.stop()
 
 

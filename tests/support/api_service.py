@@ -35,6 +35,7 @@ from stillhouse.durable.flows import Flows
 from stillhouse.node.jobs import Repository
 from stillhouse.repository import identity, roots
 from stillhouse.repository.keys import Kek, create_or_open
+from stillhouse.repository.manifest import Line
 from stillhouse.storage.open import open_store
 from support.api_client import SignedClient, sign
 from support.api_server import serving
@@ -46,6 +47,7 @@ PASSWORD = "Str0ng-Pass-2026"
 FLOWS = (
     "provision_cluster",
     "restore_cluster",
+    "restore_tables",
     "restart_cluster",
     "start_cluster",
     "stop_cluster",
@@ -164,12 +166,12 @@ class Service:
                 stored_bytes=2**20,
             )
 
-    def store_snapshot(self, snapshot_id: str, cluster_id: str) -> None:
-        """What its capture leaves in the repository: the cluster's keys, a manifest, the root."""
+    def store_snapshot(self, snapshot_id: str, cluster_id: str, *lines: Line) -> None:
+        """What its capture leaves in the repository: the cluster's keys, a manifest with these lines, the root."""
         vault = self.control.vault
         assert vault is not None
         keys = create_or_open(vault.store, vault.repository.kek, cluster_id)
-        stored = store_manifest(vault.store, keys, [store_pack(vault.store, keys)])
+        stored = store_manifest(vault.store, keys, [store_pack(vault.store, keys)], lines)
         roots.publish(vault.store, keys, root_of(snapshot_id, stored), [])
 
     def take_automated(self, cluster_id: str) -> str:

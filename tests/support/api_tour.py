@@ -13,7 +13,13 @@ from support.api_service import PASSWORD, PROJECT, Service, a_cluster
 
 # Asked of a real cluster elsewhere: `tests/real/test_databases.py`.
 NEEDS_SERVERS = frozenset(
-    {"ValidateDbData", "ListSchemas", "ListDatabaseObjects", "ListClusterConfigurationsParameter"}
+    {
+        "ValidateDbData",
+        "ListSchemas",
+        "ListDatabaseObjects",
+        "ListClusterConfigurationsParameter",
+        "CheckTableRestore",
+    }
 )
 
 
@@ -84,6 +90,9 @@ def _snapshots(tour: Tour, source: str) -> None:
     restored = tour.ask("RestoreCluster", "POST", path, {"restore": restore})
     tour.ask("ListJobDetails", "GET", f"/v1.0/{{p}}/job/{restored['job_id']}")
     service.finish_restore(restored["cluster"]["id"])
+    path = f"/v1/{{p}}/snapshots/{snapshot}/table-restore"
+    tour.ask("RestoreTable", "POST", path, a_table_restore())
+    service.finish_restore(source)
     service.store_snapshot(snapshot, source)
     tour.ask("DeleteSnapshot", "DELETE", f"/v1.0/{{p}}/snapshots/{snapshot}")
     tour.ask("ListTrash", "GET", "/stillhouse/v1/{p}/trash")
@@ -176,6 +185,16 @@ def _host(tour: Tour) -> None:
     tour.ask("ListStatistics", "GET", "/v1.0/{p}/statistics")
     tour.ask("ShowResourceStatistics", "GET", "/v1/{p}/resource-statistics", namespace="dws")
     tour.ask("ListEvents", "GET", "/v2/{p}/events", limit="1", offset="0")
+
+
+def a_table_restore(database: str = "gaussdb", *, case_sensitive: bool = False) -> dict[str, Any]:
+    """One table, to its default name."""
+    return {
+        "case_sensitive": case_sensitive,
+        "database": database,
+        "restore_table_list": [{"schema_name": "public", "table_name": "orders"}],
+        "target_table_list": [{"schema_name": "", "table_name": ""}],
+    }
 
 
 def settings_path(service: Service, cluster_id: str) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote_to_bytes
 from support.api_client import sign
 from support.api_page import routed
 from support.api_service import PASSWORD
-from support.api_tour import NEEDS_SERVERS
+from support.api_tour import NEEDS_SERVERS, a_table_restore
 
 # Where all wrong secrets come from: there the key is locked, and the lock is met as well.
 LOCKED = "127.0.0.1"
@@ -76,7 +76,7 @@ class BadRequest:
 
 @dataclass(frozen=True)
 class Known:
-    """What the service under test has. `stopped` is a cluster whose servers must not be asked for."""
+    """What the service under test has; of its two clusters, `stopped` is for what would ask their servers."""
 
     project: str
     access_key: str
@@ -84,6 +84,16 @@ class Known:
     cluster: str
     stopped: str
     snapshot: str
+    stopped_snapshot: str
+
+    def ids(self, operation: str) -> dict[str, str]:
+        """What stands for the ids in an operation's path."""
+        is_asking = operation in NEEDS_SERVERS
+        return {
+            "project_id": self.project,
+            "cluster_id": self.stopped if is_asking else self.cluster,
+            "snapshot_id": self.stopped_snapshot if is_asking else self.snapshot,
+        }
 
 
 class Generator:
@@ -113,8 +123,7 @@ class Generator:
 
     def _path(self, template: str, operation: str) -> bytes:
         pick, known = self._random, self._known
-        cluster = known.stopped if operation in NEEDS_SERVERS else known.cluster
-        good = {"project_id": known.project, "cluster_id": cluster, "snapshot_id": known.snapshot}
+        good = known.ids(operation)
         parts = []
         for part in template.split("/"):
             if not part.startswith("{"):
@@ -195,6 +204,8 @@ class Generator:
             "BatchCreateResourceTag": tags,
             "BatchDeleteResourceTag": tags,
             "ValidateDbData": {"type": "schema", "data": ["public"]},
+            "CheckTableRestore": a_table_restore(),
+            "RestoreTable": a_table_restore(),
             **self._good_bodies_of_policies(),
             **self._good_bodies_of_iam(),
             "CollectCluster": {"dry_run": False},

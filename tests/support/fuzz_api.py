@@ -99,13 +99,14 @@ def prepared(data: Path) -> Iterator[tuple[Service, ASGIApp, Known]]:
     with serving_service(data) as service:
         log.configure("CRITICAL")
         cluster, stopped = service.add_cluster(), service.add_cluster()
+        snapshot = service.take_snapshot(cluster, "fuzzed-one", plain_bytes=5 * 2**20)
+        stopped_snapshot = service.take_snapshot(stopped, "fuzzed-two", plain_bytes=5 * 2**20)
         with service.control.database.transaction() as transaction:
             clusters.set_stopped(transaction, stopped, True, service.control.clock.now())
-        body = {"snapshot": {"name": "fuzzed-one", "cluster_id": cluster}}
-        snapshot = service.client.request("POST", "/v1.0/{p}/snapshots", body).json["snapshot"]["id"]
-        service.finish_snapshot(snapshot)
         client = service.client
-        known = Known(PROJECT, client.access_key, client.secret_key, cluster, stopped, snapshot)
+        known = Known(
+            PROJECT, client.access_key, client.secret_key, cluster, stopped, snapshot, stopped_snapshot
+        )
         yield service, app_of(service), known
 
 

@@ -28,7 +28,6 @@ from schemathesis.specs.openapi.checks import (
 from stillhouse.clock import SystemClock
 from support.api_client import sign
 from support.api_service import Service
-from support.api_tour import NEEDS_SERVERS
 from support.bad_requests import Known
 from support.fuzz_api import prepared, restore_order
 
@@ -82,8 +81,7 @@ def run(service: Service, known: Known, drawn: int, each: int) -> list[str]:
 
 def _check(service: Service, known: Known, operation: Any, name: str, drawn: int, each: int) -> None:
     auth = Signing(known)
-    cluster = known.stopped if name in NEEDS_SERVERS else known.cluster
-    ids = {"project_id": known.project, "cluster_id": cluster, "snapshot_id": known.snapshot}
+    ids = known.ids(name)
 
     @seed(drawn)
     @settings(

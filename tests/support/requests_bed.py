@@ -26,6 +26,7 @@ FLOWS = (
     "provision_cluster",
     "create_snapshot",
     "restore_cluster",
+    "restore_tables",
     "delete_snapshot",
     "copy_snapshot",
     "prove_snapshot",

@@ -49,8 +49,10 @@ def packs_of(store: ObjectStore, keys: ClusterKeys, stored: Sequence[Stored]) ->
     return [line for one in stored for line in manifest.read(store, keys, one) if line["t"] == "pack"]
 
 
-def store_manifest(store: ObjectStore, keys: ClusterKeys, packs: Sequence[Line]) -> Stored:
-    """A manifest of one file, which has a piece of each pack."""
+def store_manifest(
+    store: ObjectStore, keys: ClusterKeys, packs: Sequence[Line], more: Sequence[Line] = ()
+) -> Stored:
+    """A manifest of one file, which has a piece of each pack; `more` lines come after it."""
     builder = MapBuilder()
     builder.add_bytes([Extent(FrameRef(pack["id"], 0), 0, LENGTH) for pack in packs])
     stored = builder.store(store, keys)
@@ -58,11 +60,14 @@ def store_manifest(store: ObjectStore, keys: ClusterKeys, packs: Sequence[Line])
         writer.add_map(stored, list(range(len(packs))), is_new=True)
         size = LENGTH * len(packs)
         writer.add({"t": "file", "path": "file", "size": size, "map": stored.id, "entry": 0})
+        for line in more:
+            writer.add(line)
         return writer.store(store, keys, [{"t": "node", "node": NODE}, *packs], lambda line: False)
 
 
 def root_of(snapshot: str, stored: Stored) -> roots.Root:
-    node = {"name": NODE, "node_id": NODE, "manifest": stored.id, "size": stored.size, "hash": stored.hash}
+    node: Line = {"name": NODE, "node_id": NODE, "role": "cn"}
+    node |= {"manifest": stored.id, "size": stored.size, "hash": stored.hash}
     return {"format": 1, "snapshot": snapshot, "name": f"s-{snapshot[:4]}", "nodes": [node]}
 
 

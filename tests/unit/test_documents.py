@@ -152,6 +152,11 @@ def test_a_route_has_the_name_its_operation_is_published_under() -> None:
     assert others == set()
 
 
+def test_no_operation_on_snapshots_is_missing_or_partial() -> None:
+    standings = {one.operation: api_page.standing(one) for one in published.SNAPSHOTS}
+    assert len(standings) == 16 and set(standings.values()) <= {"done", "deviating"}
+
+
 def test_no_operation_is_accounted_for_twice() -> None:
     kinds = (published.SNAPSHOTS, published.CLUSTERS, published.TOKENS, published.REFUSED)
     listed = [one.operation for kind in kinds for one in kind]

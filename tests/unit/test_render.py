@@ -159,6 +159,7 @@ def test_a_total_size_beyond_32_bits_is_left_out_where_clients_cannot_read_it(
         (Task.CREATING, "", {"CREATING": "42%"}),
         (Task.SNAPSHOTTING, "SNAPSHOTTING", {"SNAPSHOTTING": "42%"}),
         (Task.RESTORING, "RESTORING", {"RESTORING": "42%"}),
+        (Task.FINE_GRAINED_RESTORING, "FINE_GRAINED_RESTORING", {"FINE_GRAINED_RESTORING": "42%"}),
         (Task.REBOOTING, "REBOOTING", {"REBOOTING": "42%"}),
         (Task.DELETING, "", {}),
     ],

@@ -14,6 +14,20 @@ class Job(Answer):
     progress: str
 
 
+class JobStarted(Answer):
+    job_id: str
+
+
+class CheckedTableNames(Answer):
+    database: Text
+    restore_table_list: list[str] | None
+    target_table_list: list[str] | None
+
+
+class TableRestoreChecked(Answer):
+    check_table_name_result: CheckedTableNames
+
+
 class TaskStep(Answer):
     status: str
     detail: str

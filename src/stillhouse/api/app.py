@@ -24,6 +24,7 @@ from stillhouse.api import (
     proofs,
     refused,
     snapshots,
+    table_restores,
     work,
 )
 from stillhouse.api.errors import invalid_input
@@ -34,6 +35,7 @@ from stillhouse.errors import ApiUnknown, InvalidInput
 
 _ROUTERS = (
     snapshots.routes,
+    table_restores.routes,
     policies.routes,
     clusters.routes,
     clusters_more.routes,

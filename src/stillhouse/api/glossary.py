@@ -5,9 +5,11 @@ example in JSON; empty for what holds other fields.
 """
 
 from stillhouse.api.glossary_iam import OF_IAM
+from stillhouse.api.glossary_tables import OF_TABLE_RESTORES
 
 GLOSSARY: dict[str, tuple[str, str]] = {
     **OF_IAM,
+    **OF_TABLE_RESTORES,
     # Ids and names
     "id": ("Id of the thing: a UUID, but for a job 32 hex digits", '"c2a3e9b0-50f4-4d6d-8a44-7e9f1b0d2c35"'),
     "LiveTask.id": ("Id of the task's job: 32 hex digits", '"2c9080e88459fa44018459fbeb600abc"'),
@@ -106,7 +108,7 @@ GLOSSARY: dict[str, tuple[str, str]] = {
         "191260262",
     ),
     "support_inplace_restore": ("Whether it can be restored onto its own cluster", "false"),
-    "fine_grained_backup": ("Whether single tables can be restored by a way of their own", "false"),
+    "fine_grained_backup": ("False: no switch is needed, tables are restored from every snapshot", "false"),
     "backup_level": ("cluster: every snapshot is of a whole cluster", '"cluster"'),
     "fine_grained_backup_detail": (
         "Which schemas or tables it is of; null, as it is of the whole cluster",
@@ -298,7 +300,7 @@ GLOSSARY: dict[str, tuple[str, str]] = {
     "source_id": ("Id of the cluster or snapshot", '"c2a3e9b0-50f4-4d6d-8a44-7e9f1b0d2c35"'),
     "source_name": ("Its name; empty when nothing is left of it", '"month-end"'),
     "subject": ("The event in a few words", '"CreateSnapshot was accepted"'),
-    "context": ("Why it failed; empty when it did not", '""'),
+    "context": ("Why it failed, or what else was found; empty when there is nothing to say", '""'),
     "name_space": ("DWS", '"DWS"'),
     "occur_time": ("When it happened: epoch milliseconds", "1795234140000"),
     "count": ("How many there are in all", "1"),

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, SecretStr
 from stillhouse.api.models import ClusterId, PublicIp, Request, Tag, Text
 from stillhouse.control.tags import MOST as MOST_TAGS
 from stillhouse.domain import names
+from stillhouse.domain.table_restore import MOST_TABLES
 
 Tags = Annotated[list[Tag], Field(max_length=MOST_TAGS)]
 Zones = Annotated[list[Text], Field(min_length=1, max_length=3)]
@@ -101,3 +102,20 @@ class BatchTagsRequest(Request):
 class ValidateDbDataRequest(Request):
     type: Literal["schema", "table"]
     data: Annotated[list[str], Field(max_length=1000)]
+
+
+class NamedTable(Request):
+    schema_name: str
+    table_name: str
+
+
+NamedTables = Annotated[list[NamedTable], Field(min_length=1, max_length=MOST_TABLES)]
+
+
+class TableRestoreRequest(Request):
+    """Of RestoreTable, and of CheckTableRestore before it."""
+
+    case_sensitive: bool
+    database: str
+    restore_table_list: NamedTables
+    target_table_list: NamedTables

@@ -42,7 +42,9 @@ _FAILURE = {
 _OTHER_FAILURE = "DWS.9999"
 
 # The tasks DWS has a word for in `action_progress` and in `task_status`; the rest show in `status` only.
-_SHOWN_AS_PROGRESS = frozenset({Task.CREATING, Task.RESTORING, Task.SNAPSHOTTING, Task.REBOOTING})
+_SHOWN_AS_PROGRESS = frozenset(
+    {Task.CREATING, Task.RESTORING, Task.FINE_GRAINED_RESTORING, Task.SNAPSHOTTING, Task.REBOOTING}
+)
 _SHOWN_AS_TASK = _SHOWN_AS_PROGRESS - {Task.CREATING} | {Task.STARTING, Task.STOPPING}
 
 

@@ -14,6 +14,7 @@ from stillhouse.api.render import (
 from stillhouse.catalog.captures import Capture, CaptureState
 from stillhouse.catalog.events import Event
 from stillhouse.catalog.operations import DONE, Operation
+from stillhouse.control.table_restores import Verdict
 from stillhouse.control.work import LiveTask
 from stillhouse.domain.cluster import Cluster, Node, Task
 from stillhouse.domain.host import NODE_TYPE, ZONE
@@ -22,6 +23,7 @@ from stillhouse.warehouse.contents import SchemaSize, Setting
 _JOBS = {
     Task.CREATING: "createClusterJob",
     Task.RESTORING: "restoreClusterJob",
+    Task.FINE_GRAINED_RESTORING: "restoreTableJob",
     Task.SNAPSHOTTING: "createSnapshotJob",
     Task.REBOOTING: "restartClusterJob",
     Task.STARTING: "startClusterJob",
@@ -32,6 +34,7 @@ _JOBS = {
 _FAILURES = {
     Task.CREATING: "provision.failed",
     Task.RESTORING: "restore.failed",
+    Task.FINE_GRAINED_RESTORING: "restore.failed",
     Task.REBOOTING: "restart.failed",
     Task.STARTING: "start.failed",
     Task.STOPPING: "stop.failed",
@@ -99,6 +102,15 @@ def event(happened: Event, project: str) -> Json:
         "project_id": project,
         "occur_time": int(happened.time.timestamp() * 1000),
         "status": 1 if happened.failed else 0,
+    }
+
+
+def checked_names(verdict: Verdict) -> Json:
+    """Null says that nothing is wrong: so DWS does."""
+    return {
+        "database": verdict.database,
+        "restore_table_list": [str(name) for name in verdict.missing] or None,
+        "target_table_list": [str(name) for name in verdict.existing] or None,
     }
 
 
@@ -206,7 +218,7 @@ def _progress_info(task: LiveTask, progress: str, error: str, *, size: int) -> s
     info = {
         "actionStartTime": snapshot_time(operation.started),
         "actionEndTime": snapshot_time(operation.ended) if operation.ended else "",
-        "actionType": "Restore" if operation.kind is Task.RESTORING else "Backup",
+        "actionType": "Backup" if operation.kind is Task.SNAPSHOTTING else "Restore",
         "progress": progress,
         "key": snapshot.backup_key if snapshot else "",
         "backupSize": size,

@@ -18,7 +18,7 @@ routes = router()
 
 _FAILED = "_FAILED"
 # Those of DWS's actions that happen here at all.
-_TASKS = {"SNAPSHOTTING": Task.SNAPSHOTTING, "RESTORING": Task.RESTORING}
+_TASKS = {one.value: one for one in (Task.SNAPSHOTTING, Task.RESTORING, Task.FINE_GRAINED_RESTORING)}
 _MOST_EVENTS = 1000
 
 ActionName = Literal[

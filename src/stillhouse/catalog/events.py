@@ -9,7 +9,7 @@ from stillhouse.catalog.database import Transaction
 from stillhouse.catalog.tables import audit, clusters, snapshots
 
 # Outcomes of what happened; a refusal has its error's code instead.
-HAPPENED = ("accepted", "failed", "proved", "refuted")
+HAPPENED = ("accepted", "failed", "proved", "refuted", "restored")
 
 _TABLES = {"cluster": clusters, "snapshot": snapshots}
 _KINDS = {"cluster": "cluster", "snapshot": "snapshot", "copy": "snapshot"}

@@ -314,7 +314,7 @@ def _selected() -> Select[Any]:
     """Snapshots with what other tables tell of them; built once, for building it costs more than running it."""
     restoring = exists().where(
         operation_rows.c.subject_id == snapshots.c.id,
-        operation_rows.c.kind == Task.RESTORING,
+        operation_rows.c.kind.in_((Task.RESTORING, Task.FINE_GRAINED_RESTORING)),
         operation_rows.c.ended.is_(None),
     )
     proving = exists().where(proofs.c.snapshot_id == snapshots.c.id, proofs.c.ended.is_(None))

@@ -7,6 +7,8 @@ from cyclopts import App
 from stillhouse.cli import client, cluster
 from stillhouse.cli.client import Access, Answer, Client
 from stillhouse.cli.command import Json
+from stillhouse.cli.table_names import wanted_tables
+from stillhouse.errors import InvalidInput
 
 snapshot = App(name="snapshot", help="Snapshots of clusters. They are named by their name or their id.")
 
@@ -152,6 +154,52 @@ def restore(
 
 
 @snapshot.command
+def restore_tables(
+    name: str,
+    /,
+    *tables: str,
+    database: str = "gaussdb",
+    case_sensitive: bool = False,
+    check: bool = False,
+    wait: bool = False,
+    access: Access = _ANYONE,
+    json_: Json = False,
+) -> None:
+    """Put tables of a snapshot back into its cluster, where a table of the same name is replaced.
+
+    Parameters
+    ----------
+    name
+        The snapshot, by name or id.
+    tables
+        schema.table, or schema.table=schema.table for another name in the cluster than schema_dws_backup.table_time.
+    database
+        The database that they are in.
+    case_sensitive
+        Take names as they are written; else they are folded to lower case.
+    check
+        Only tell what speaks against it; the exit code is 1 when something is missing.
+    wait
+        Until it is done, or has failed.
+    json_
+        Print one JSON object.
+    """
+
+    def work(service: Client) -> None:
+        body = {"case_sensitive": case_sensitive, "database": database, **wanted_tables(tables)}
+        path = f"/v1/{{p}}/snapshots/{service.find('snapshot', name)}/table-restore"
+        if check:
+            _say_checked(service.call("POST", f"{path}-check", body), as_json=json_)
+            return
+        answer = service.call("POST", path, body)
+        if wait:
+            answer = _restored(service, answer["job_id"], as_json=json_)
+        client.say(answer, json_)
+
+    client.run(access, work)
+
+
+@snapshot.command
 def prove(name: str, /, *, wait: bool = False, access: Access = _ANYONE, json_: Json = False) -> None:
     """Restore a snapshot into scratch space, check every page and row there, and record what was found.
 
@@ -208,6 +256,29 @@ def _available(service: Client, snapshot_id: str, *, as_json: bool) -> Answer:
 
     pace = client.pace_of(service, "snapshot", snapshot_id)
     return client.wait("taking the snapshot", look, as_json=as_json, wanted=("AVAILABLE",), pace=pace)
+
+
+def _say_checked(answer: Answer, *, as_json: bool) -> None:
+    found = answer["check_table_name_result"]
+    missing = found["restore_table_list"] or []
+    lines = {
+        "missing database": found["database"],
+        "not in the snapshot": ", ".join(missing),
+        "would be replaced": ", ".join(found["target_table_list"] or []),
+    }
+    client.say(answer, as_json, lines if any(lines.values()) else {"found": "nothing speaks against it"})
+    if found["database"] or missing:
+        raise InvalidInput("these tables cannot be restored as they are named")
+
+
+def _restored(service: Client, job_id: str, *, as_json: bool) -> Answer:
+    def look() -> tuple[Answer, int | None]:
+        job = service.call("GET", f"/v1.0/{{p}}/job/{job_id}")
+        seen = job | {"reason": job["failed_detail"]}
+        return seen, client.percent(job["progress"]) if job["status"] == "RUNNING" else None
+
+    client.wait("restoring tables", look, as_json=as_json, wanted=("SUCCESS",))
+    return service.call("GET", f"/v1.0/{{p}}/job/{job_id}")
 
 
 def _proof(service: Client, snapshot_id: str) -> Answer:

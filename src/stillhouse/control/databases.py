@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 
 from stillhouse.control.context import Control
-from stillhouse.control.lookup import known_cluster
-from stillhouse.domain.cluster import Cluster, ClusterStatus
-from stillhouse.errors import InvalidInput, StateForbids
+from stillhouse.control.lookup import answering_cluster
+from stillhouse.domain.cluster import Cluster
+from stillhouse.domain.names import LONGEST_IDENTIFIER
+from stillhouse.errors import InvalidInput
 from stillhouse.warehouse import contents
 from stillhouse.warehouse.contents import Kind, SchemaSize, Setting
 
-# PostgreSQL's NAMEDATALEN, less the NUL at the end: a longer name cannot exist.
-_LONGEST_NAME = 63
 _DEFAULT_SCHEMA = "public"
 
 
@@ -59,13 +58,8 @@ def settings_by_role(control: Control, project: str, cluster_id: str) -> dict[st
 
 
 def _answering(control: Control, project: str, cluster_id: str) -> Cluster:
-    """The project's cluster, if its servers are at work; another operation on it is no hindrance."""
     with control.database.reading() as reading:
-        cluster = known_cluster(reading, project, cluster_id)
-    if cluster.status is not ClusterStatus.AVAILABLE or cluster.stopped:
-        state = "stopped" if cluster.stopped else f"in state {cluster.status}"
-        raise StateForbids(f"cluster {cluster.id} is {state}: its servers cannot be asked")
-    return cluster
+        return answering_cluster(reading, project, cluster_id)
 
 
 def _schema_and_table(name: str) -> tuple[str, str]:
@@ -74,5 +68,5 @@ def _schema_and_table(name: str) -> tuple[str, str]:
 
 
 def _check_name(name: str, what: str) -> None:
-    if "\0" in name or len(name.encode(errors="surrogatepass")) > _LONGEST_NAME:
-        raise InvalidInput(f"{what} must be at most {_LONGEST_NAME} bytes, without the character NUL")
+    if "\0" in name or len(name.encode(errors="surrogatepass")) > LONGEST_IDENTIFIER:
+        raise InvalidInput(f"{what} must be at most {LONGEST_IDENTIFIER} bytes, without the character NUL")

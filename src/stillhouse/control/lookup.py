@@ -41,6 +41,15 @@ def idle_cluster(
     return cluster
 
 
+def answering_cluster(transaction: Transaction, project: str, cluster_id: str) -> Cluster:
+    """The project's cluster, if its servers are at work; another operation on it is no hindrance."""
+    cluster = known_cluster(transaction, project, cluster_id)
+    if cluster.status is not ClusterStatus.AVAILABLE or cluster.stopped:
+        state = "stopped" if cluster.stopped else f"in state {cluster.status}"
+        raise StateForbids(f"cluster {cluster.id} is {state}: its servers cannot be asked")
+    return cluster
+
+
 def known_snapshot(transaction: Transaction, project: str, snapshot_id: str) -> Snapshot:
     """The project's snapshot, unless it is in the trash; another project's is as unknown."""
     if is_uuid(snapshot_id):

@@ -54,7 +54,7 @@ def of_cluster(control: Control, project: str, cluster_id: str) -> Shown:
             return Shown(Progress(DONE), 100)
         if operation.kind is Task.SNAPSHOTTING:
             snapshot = operation.subject_id
-        elif operation.kind is Task.RESTORING:
+        elif operation.kind in (Task.RESTORING, Task.FINE_GRAINED_RESTORING):
             return Shown(_restore(reading, operation.id), operation.progress)
         else:
             return Shown(Progress(WAITING), operation.progress)

@@ -50,7 +50,9 @@ def live_task(control: Control, project: str, cluster_id: str, kind: Task, *, fa
             raise OperationUnknown("the cluster has had no such task")
         # Of a snapshot that was collected meanwhile nothing but the operation is left.
         snapshot = snapshots.find_any(reading, operation.subject_id)
-        at_nodes = captures.latest_captures(reading, operation.subject_id)
+        # A restore has the snapshot as its subject too, but the captures are those of when it was taken.
+        is_capture = kind is Task.SNAPSHOTTING
+        at_nodes = captures.latest_captures(reading, operation.subject_id) if is_capture else []
     return LiveTask(cluster, operation, snapshot, tuple(at_nodes))
 
 

@@ -20,7 +20,13 @@ from stillhouse.errors import NodeUnreachable
 from stillhouse.postgres import session
 from stillhouse.postgres.session import Connection, sql
 from stillhouse.repository.manifest import Line
-from stillhouse.warehouse.proof_tables import SETTINGS, Relation, list_relations, read_rows
+from stillhouse.warehouse.proof_tables import (
+    SETTINGS,
+    Relation,
+    list_partitioned,
+    list_relations,
+    read_rows,
+)
 
 _SPOOL_BYTES = 4 << 20
 _WATCH_SECONDS, _STOP_SECONDS = 0.5, 0.1
@@ -81,9 +87,9 @@ class Fingerprints:
         self._spool.close()
 
     def lines(self) -> Iterator[Line]:
-        """Lines of a manifest: one `witness`, then a `table` for each table. Only once it is done."""
+        """Lines of a manifest: one `witness`, then one for each table. Only once it is done."""
         databases = [] if self._why else [name for name, _ in self._witness.snapshots]
-        yield {"t": "witness", "databases": databases, "why": self._why}
+        yield {"t": "witness", "databases": databases, "why": self._why, "partitioned": bool(databases)}
         self._spool.seek(0)
         for line in map(json.loads, self._spool if databases else ()):
             if line["database"] in self._relabelled and "rows" in line:
@@ -118,6 +124,9 @@ class Fingerprints:
         with closing(self._connect(database, autocommit=True)) as now:
             with _locks_let_go(then):
                 relations = [one for one in list_relations(then) if one.kind != "S"]
+                partitioned = list_partitioned(then)
+            for schema, name in partitioned:
+                self._write({"t": "partitioned", "database": database, "schema": schema, "name": name})
             for relation in relations:
                 line = {
                     "t": "table",
@@ -130,9 +139,12 @@ class Fingerprints:
                     line |= self._rows(then, now, relation)
                 except _LeftOut as reason:
                     line["left_out"] = str(reason)
-                self._spool.write(json.dumps(line).encode() + b"\n")
+                self._write(line)
             if {*then.execute(_LABELS).fetchall()} - {*now.execute(_LABELS).fetchall()}:
                 self._relabelled.add(database)
+
+    def _write(self, line: Line) -> None:
+        self._spool.write(json.dumps(line).encode() + b"\n")
 
     def _connect(self, database: str, *, autocommit: bool) -> Connection:
         return session.connect(

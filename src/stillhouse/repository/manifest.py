@@ -33,6 +33,7 @@ KNOWN = frozenset(
         "wal",
         "rotten",
         "witness",
+        "partitioned",
         "table",
         "end",
     }

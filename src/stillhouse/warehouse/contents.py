@@ -17,7 +17,10 @@ from stillhouse.postgres.session import Connection, sql
 _LIMITS = {"statement_timeout": "10s", "lock_timeout": "2s", "default_transaction_read_only": "on"}
 
 _DATABASES = "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname"
-_IS_USERS = "n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'stillhouse')"
+# Tables that are being restored are in schemas of the last prefix until all are there.
+_IS_USERS = (
+    "n.nspname !~ '^(pg_|stillhouse_tables_)' AND n.nspname NOT IN ('information_schema', 'stillhouse')"
+)
 _SCHEMAS = f"SELECT n.nspname FROM pg_namespace n WHERE {_IS_USERS} ORDER BY n.nspname"
 _RELATIONS = f"""
     SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -27,11 +30,11 @@ _FUNCTIONS = f"""
     SELECT DISTINCT n.nspname, p.proname FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
      WHERE {_IS_USERS} ORDER BY n.nspname, p.proname
 """
-_NAMED_TABLES = f"""
+_NAMED = f"""
     SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-     WHERE c.relkind IN ('r', 'p', 'f') AND (n.nspname, c.relname) IN
-           (SELECT * FROM unnest(%s::text[], %s::text[])) AND {_IS_USERS}
+     WHERE (n.nspname, c.relname) IN (SELECT * FROM unnest(%s::text[], %s::text[])) AND {_IS_USERS}
 """
+_NAMED_TABLES = f"{_NAMED} AND c.relkind IN ('r', 'p', 'f')"
 _SIZES = f"""
     SELECT n.nspname, coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint
       FROM pg_namespace n LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'm')
@@ -105,9 +108,12 @@ def existing_schemas(node: Node, database: str, asked: Sequence[str]) -> list[st
 
 def existing_tables(node: Node, database: str, asked: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
     """Those of the (schema, table) pairs that are there; partitions count, views do not."""
-    schemas, tables = [schema for schema, _ in asked], [table for _, table in asked]
-    with _asking_in(node, database) as connection:
-        return {(schema, table) for schema, table in connection.execute(_NAMED_TABLES, [schemas, tables])}
+    return _named(node, database, _NAMED_TABLES, asked)
+
+
+def taken_names(node: Node, database: str, asked: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Those of the (schema, name) pairs that no new table can have: relations of any kind share their names."""
+    return _named(node, database, _NAMED, asked)
 
 
 def schema_sizes(cluster: Cluster, database: str) -> list[SchemaSize]:
@@ -148,6 +154,12 @@ def roles_of(cluster: Cluster) -> list[Node]:
     """One node of each role: they are all set up alike."""
     data_node = next((node for node in cluster.nodes if node.role is Role.DN), None)
     return [cluster.coordinator] if data_node is None else [cluster.coordinator, data_node]
+
+
+def _named(node: Node, database: str, query: str, asked: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+    schemas, names = [schema for schema, _ in asked], [name for _, name in asked]
+    with _asking_in(node, database) as connection:
+        return {(schema, name) for schema, name in connection.execute(query.encode(), [schemas, names])}
 
 
 def _databases(connection: Connection) -> list[str]:

@@ -19,6 +19,11 @@ _RELATIONS = """
        AND (n.nspname, c.relname) <> ('stillhouse', 'lineage')
      ORDER BY c.relpages, 2, 3
 """
+# The roots of partitioned tables have no rows of their own, so a proof has nothing to read in them.
+_PARTITIONED = """
+    SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.relkind = 'p' AND c.relpersistence = 'p' AND c.oid >= 16384 ORDER BY 1, 2
+"""
 # By name, so that a column added meanwhile is not read. The types that print the present name of an object print its
 # number here.
 _COLUMNS = """
@@ -83,6 +88,11 @@ class Rows:
 def list_relations(connection: Connection) -> list[Relation]:
     """All that a proof reads of the session's database, small ones first."""
     return [Relation(*row) for row in connection.execute(_RELATIONS).fetchall()]
+
+
+def list_partitioned(connection: Connection) -> list[tuple[str, str]]:
+    """Schema and name of the partitioned tables in the session's database, none of which `list_relations` has."""
+    return [(schema, name) for schema, name in connection.execute(_PARTITIONED).fetchall()]
 
 
 def read_rows(connection: Connection, relation: Relation) -> Rows:
