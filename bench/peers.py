@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from measure import change_pages, make_table, tell
@@ -29,6 +30,15 @@ SHARE = 0.01
 
 def drop_caches() -> None:
     Path("/proc/sys/vm/drop_caches").write_text("3")
+
+
+def fill_caches(node: Node) -> None:
+    """Read the databases once: what nobody has read for a while is not in memory any more."""
+    for path in Path(node.directory, "pgdata", "base").rglob("*"):
+        if path.is_file():
+            with path.open("rb", buffering=0) as file:
+                while file.read(1 << 20):
+                    pass
 
 
 @contextmanager
@@ -61,7 +71,7 @@ def fill_pgbench(site: Site, node: Node, scale: int) -> None:
 
 def on_15(scale: int, pages: int, runs: int, data: str) -> list[Row]:
     """Full captures, restores, and incrementals by scan, on Debian's PostgreSQL 15."""
-    rows = []
+    rows: list[Row] = []
     with bed(PG15) as (site, ours, place):
         node = ours.node
         if data == "pgbench rows":
@@ -70,24 +80,17 @@ def on_15(scale: int, pages: int, runs: int, data: str) -> list[Row]:
         tell(node, "CHECKPOINT")
         rest = PgBackRest(site.binaries, node, place)
         tar = BaseBackup(site.binaries, node, place)
-        rows.append(pair_up(f"full, {data}", "pgBackRest 2.45", 1.3, ours.capture, rest.capture, runs))
-        rows.append(
-            pair_up(
-                f"full, {data}", "pg_basebackup server-zstd:1,workers=2", 0.8, ours.capture, tar.capture, runs
-            )
-        )
-        rows.append(
-            pair_up(
-                f"full, cold, {data}",
-                "pgBackRest 2.45",
-                1.3,
-                after(drop_caches, ours.capture),
-                after(drop_caches, rest.capture),
-                runs,
-            )
-        )
         restic = Restic(node, place)
-        rows.append(pair_up(f"full, {data}", "restic", 1.3, ours.capture, restic.capture, max(runs // 2, 2)))
+        warm = partial(after, partial(fill_caches, node))
+        cold = partial(after, drop_caches)
+
+        def full(what: str, peer: str, must: float, before: Callable[[Work], Work], theirs: Work) -> None:
+            rows.append(pair_up(f"{what}, {data}", peer, must, before(ours.capture), before(theirs), runs))
+
+        full("full", "pgBackRest 2.45", 1.3, warm, rest.capture)
+        full("full", "pg_basebackup server-zstd:1,workers=2", 0.8, warm, tar.capture)
+        full("full, cold", "pgBackRest 2.45", 1.3, cold, rest.capture)
+        full("full", "restic", 1.3, warm, restic.capture)
         rest.capture()
         rows.append(pair_up(f"restore, {data}", "pgBackRest 2.45", 1.4, ours.restore, rest.restore, runs))
         ours.capture()

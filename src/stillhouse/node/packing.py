@@ -165,17 +165,20 @@ class Packer:
         return counts
 
     def _read_run(self, run: PageRun, into: memoryview) -> int | None:
+        size = self._page_size
         try:
             descriptor = self._reader.open(run.path)
         except FileNotFoundError:
             return None  # gone since the listing: replay of the WAL sees to that
         try:
-            breaks = np.flatnonzero(np.diff(run.pages) != 1) + 1
-            for first, last in zip([0, *breaks.tolist()], [*breaks.tolist(), len(run.pages)], strict=True):
-                wanted = into[first * self._page_size : last * self._page_size]
-                got = _read_at(descriptor, wanted, int(run.pages[first]) * self._page_size)
+            breaks = (np.flatnonzero(np.diff(run.pages) != 1) + 1).tolist()
+            ends = list(pairwise([0, *breaks, len(run.pages)]))
+            ranges = [
+                (into[first * size : last * size], int(run.pages[first]) * size) for first, last in ends
+            ]
+            for (first, _), (wanted, _), got in zip(ends, ranges, _read(descriptor, ranges), strict=True):
                 if got < len(wanted):
-                    return int(first + got // self._page_size)
+                    return first + got // size
             return len(run.pages)
         finally:
             os.close(descriptor)
@@ -290,28 +293,42 @@ class Packer:
             packed.files.append(PackedFile(file, size, None if found is None else tuple(found), tuple(told)))
 
 
-def _read_at(descriptor: int, into: memoryview, offset: int) -> int:
-    """Bytes read: fewer than wanted at the file's end. What was not in the page cache is not left there: a large
-    capture must not push out what the warehouse works with.
+def _read(descriptor: int, ranges: Sequence[tuple[memoryview, int]]) -> list[int]:
+    """Fill each range from its offset; the bytes that each got, fewer at the file's end.
+
+    What was not in the page cache is asked for all at once, so that the disk is never waiting for the next request,
+    and is not left in the cache: a large capture must not push out what the warehouse works with.
     """
+    got = [len(into) for into, _ in ranges]
+    gaps: list[tuple[int, memoryview, int, int]] = []
+    for number, (into, offset) in enumerate(ranges):
+        for at in range(0, len(into), _FETCH_BYTES):
+            piece = into[at : at + _FETCH_BYTES]
+            done = _read_cached(descriptor, piece, offset + at)
+            if done < len(piece):
+                gaps.append((number, piece[done:], offset + at + done, at + done))
+    for _, gap, offset, _ in gaps:
+        os.posix_fadvise(descriptor, offset, len(gap), os.POSIX_FADV_WILLNEED)
+    for number, gap, offset, at in gaps:
+        done = _read_all(descriptor, gap, offset)
+        os.posix_fadvise(descriptor, offset, len(gap), os.POSIX_FADV_DONTNEED)
+        if done < len(gap):
+            got[number] = min(got[number], at + done)
+    return got
+
+
+def _read_all(descriptor: int, into: memoryview, offset: int) -> int:
     done = 0
-    while done < len(into):
-        piece = into[done : done + _FETCH_BYTES]
-        got = _read_cached(descriptor, piece, offset + done)
-        if got is None:
-            got = os.preadv(descriptor, [piece], offset + done)
-            os.posix_fadvise(descriptor, offset + done, got, os.POSIX_FADV_DONTNEED)
-        if not got:
-            break
-        done += got
+    while done < len(into) and (read := os.preadv(descriptor, [into[done:]], offset + done)):
+        done += read
     return done
 
 
-def _read_cached(descriptor: int, into: memoryview, offset: int) -> int | None:
-    """Bytes read from the page cache alone; None where the next ones are not there, or the file system cannot tell."""
+def _read_cached(descriptor: int, into: memoryview, offset: int) -> int:
+    """Bytes read from the page cache alone, as far as they are there and the file system can tell."""
     try:
         return os.preadv(descriptor, [into], offset, os.RWF_NOWAIT)
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EOPNOTSUPP):
-            return None
+            return 0
         raise
