@@ -16,7 +16,7 @@ from stillhouse.node.base import Base, BaseFile, KeptMap, UnchangedByFingerprint
 from stillhouse.node.pack_writer import PackWriter
 from stillhouse.node.packing import BATCH_BYTES, Batch, Packed, PackedFile, PackedRun, Packer, PageRun
 from stillhouse.node.packing import WholeFile as Whole
-from stillhouse.node.packing_process import PackerPlan, PackingProcess
+from stillhouse.node.packing_process import SEATS, PackerPlan, PackingProcess
 from stillhouse.node.shelf import MapShelf, PackLedger
 from stillhouse.node.tally import Tally
 from stillhouse.postgres import layout
@@ -29,7 +29,7 @@ from stillhouse.repository.maps import Extent, Layer, MapBuilder, PagesEntry, co
 from stillhouse.storage.store import ObjectStore
 
 _FILES_PER_BATCH = 256
-_IN_FLIGHT_PER_WORKER = 2
+_IN_FLIGHT_PER_THREAD = 2
 _SHARE_TO_KEEP = 0.5  # of its files' bytes that must still be in use for a base's map to be named again
 
 
@@ -69,16 +69,20 @@ class Copy:
         care: Care,
         crew: Iterable[PackingProcess] = (),
     ) -> None:
-        """Each of the `workers` packs in a process of the `crew`, as far as there are any, else in a thread."""
+        """The `crew` packs, or where there is none as many threads as `workers`."""
         self._reader, self._facts, self._manifest, self._ledger = reader, facts, manifest, ledger
-        self._keys, self._workers, self._crew = keys, workers, list(crew)
+        self._keys = keys
         self._base, self._page_size, self._care = base, facts.block_size, care
         checksums = bool(facts.checksum_version)
         self._plan = PackerPlan(reader, store, keys, self._page_size, start_lsn, checksums)
         self._shelf = MapShelf(store, keys, manifest, ledger)
         self._bytes: dict[int, _ByteFile] = {}
         self._partial: dict[int, _PageFile] = {}
-        self._packers: list[Packer | PackingProcess] = []
+        self._packers: list[Packer | PackingProcess] = [
+            packer.begin(self._plan, ledger.add) for packer in crew
+        ]
+        self._seats = [*self._packers] * SEATS
+        self._threads = len(self._seats) or workers
         self._extra = PackWriter(store, keys, ledger.add)
         self._mine = threading.local()
         self.tally = Tally()
@@ -89,11 +93,11 @@ class Copy:
         """Copy it all; `on_progress(bytes read so far)` is called after each batch and may raise to stop the copy."""
         flying: deque[Future[Packed]] = deque()
         self._started = time.monotonic()
-        with ThreadPoolExecutor(self._workers, "copy") as pool:
+        with ThreadPoolExecutor(self._threads, "copy") as pool:
             try:
                 for batch in self._batches():
                     flying.append(pool.submit(self._pack, batch))
-                    if len(flying) >= self._workers * _IN_FLIGHT_PER_WORKER:
+                    if len(flying) >= self._threads * _IN_FLIGHT_PER_THREAD:
                         self._join(flying.popleft().result(), on_progress)
                 while flying:
                     self._join(flying.popleft().result(), on_progress)
@@ -157,15 +161,14 @@ class Copy:
 
     def _pack(self, batch: Batch) -> Packed:
         if not hasattr(self._mine, "packer"):
-            self._mine.packer = self._hire()
-            self._packers.append(self._mine.packer)
+            self._mine.packer = self._seats.pop() if self._seats else self._hire()
         packer: Packer | PackingProcess = self._mine.packer
         return packer.pack(batch)
 
-    def _hire(self) -> Packer | PackingProcess:
-        if self._crew:
-            return self._crew.pop().begin(self._plan, self._ledger.add)
-        return self._plan.packer(self._ledger.add)
+    def _hire(self) -> Packer:
+        packer = self._plan.packer(self._ledger.add)
+        self._packers.append(packer)
+        return packer
 
     def _batches(self) -> Iterator[Batch]:
         """The listing, cut into batches; directories and empty files become manifest lines at once."""

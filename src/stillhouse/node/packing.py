@@ -3,7 +3,8 @@
 import errno
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Protocol
@@ -20,6 +21,7 @@ from stillhouse.repository.maps import HOLE, UNCHANGED, Extent, FrameRef, Placed
 
 BATCH_BYTES = 4 << 20  # page checksums run four times faster over 4 MiB than over 256 KiB
 _REREADS, _REREAD_AFTER = 5, 0.002
+_ONE_BYTE = memoryview(bytearray(1))
 _FETCH_BYTES = (
     512 << 10
 )  # read from the disk at a time, and let go of: what is cached in between goes with it
@@ -114,10 +116,28 @@ class Packer:
             checksums,
         )
         self._buffer = bytearray(BATCH_BYTES)
+        self._is_cold = False  # whether the last run had to be read from the disk
+        self._foreseen: dict[tuple[str, int], list[tuple[int, int]]] = {}
 
     def finish(self) -> None:
         """All frames so far are durable on return."""
         self.writer.finish()
+
+    def foresee(self, batch: Batch) -> None:
+        """Have the disk read what is not cached of the batch, which is packed after others: if it is at work at all."""
+        for run in batch.runs if self._is_cold else ():
+            with suppress(FileNotFoundError), self._opened(run) as descriptor:
+                pieces = [
+                    (offset + at, min(_FETCH_BYTES, length - at))
+                    for _, offset, length in self._ranges(run)
+                    for at in range(0, length, _FETCH_BYTES)
+                ]
+                missing = [
+                    (at, length) for at, length in pieces if not _read_cached(descriptor, _ONE_BYTE, at)
+                ]
+                for at, length in missing:
+                    os.posix_fadvise(descriptor, at, length, os.POSIX_FADV_WILLNEED)
+                self._foreseen[run.path, int(run.pages[0])] = missing
 
     def pack(self, batch: Batch) -> Packed:
         packed = Packed()
@@ -165,23 +185,39 @@ class Packer:
         return counts
 
     def _read_run(self, run: PageRun, into: memoryview) -> int | None:
-        size = self._page_size
+        foreseen = self._foreseen.pop((run.path, int(run.pages[0])), [])
         try:
-            descriptor = self._reader.open(run.path)
+            with self._opened(run) as descriptor:
+                ends = self._ranges(run)
+                ranges = [
+                    (into[first * self._page_size :][:length], offset) for first, offset, length in ends
+                ]
+                got, missed = _read(descriptor, ranges)
+                for at, length in foreseen:
+                    os.posix_fadvise(descriptor, at, length, os.POSIX_FADV_DONTNEED)
         except FileNotFoundError:
             return None  # gone since the listing: replay of the WAL sees to that
+        self._is_cold = missed or bool(foreseen)
+        for (first, _, length), count in zip(ends, got, strict=True):
+            if count < length:
+                return first + count // self._page_size
+        return len(run.pages)
+
+    @contextmanager
+    def _opened(self, run: PageRun) -> Iterator[int]:
+        descriptor = self._reader.open(run.path)
         try:
-            breaks = (np.flatnonzero(np.diff(run.pages) != 1) + 1).tolist()
-            ends = list(pairwise([0, *breaks, len(run.pages)]))
-            ranges = [
-                (into[first * size : last * size], int(run.pages[first]) * size) for first, last in ends
-            ]
-            for (first, _), (wanted, _), got in zip(ends, ranges, _read(descriptor, ranges), strict=True):
-                if got < len(wanted):
-                    return first + got // size
-            return len(run.pages)
+            yield descriptor
         finally:
             os.close(descriptor)
+
+    def _ranges(self, run: PageRun) -> list[tuple[int, int, int]]:
+        """Of adjoining pages: the ordinal of the first of them in the run, offset and length in the file."""
+        size, breaks = self._page_size, (np.flatnonzero(np.diff(run.pages) != 1) + 1).tolist()
+        return [
+            (first, int(run.pages[first]) * size, (last - first) * size)
+            for first, last in pairwise([0, *breaks, len(run.pages)])
+        ]
 
     def _judge(
         self,
@@ -293,8 +329,8 @@ class Packer:
             packed.files.append(PackedFile(file, size, None if found is None else tuple(found), tuple(told)))
 
 
-def _read(descriptor: int, ranges: Sequence[tuple[memoryview, int]]) -> list[int]:
-    """Fill each range from its offset; the bytes that each got, fewer at the file's end.
+def _read(descriptor: int, ranges: Sequence[tuple[memoryview, int]]) -> tuple[list[int], bool]:
+    """Fill each range from its offset; the bytes that each got, fewer at the file's end, and whether any was missing.
 
     What was not in the page cache is asked for all at once, so that the disk is never waiting for the next request,
     and is not left in the cache: a large capture must not push out what the warehouse works with.
@@ -314,7 +350,7 @@ def _read(descriptor: int, ranges: Sequence[tuple[memoryview, int]]) -> list[int
         os.posix_fadvise(descriptor, offset, len(gap), os.POSIX_FADV_DONTNEED)
         if done < len(gap):
             got[number] = min(got[number], at + done)
-    return got
+    return got, bool(gaps)
 
 
 def _read_all(descriptor: int, into: memoryview, offset: int) -> int:

