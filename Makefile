@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test torture check format lock api-docs fuzz-api fuzz-openapi test-clients soak-collection soak-damage bench bench-growth bench-limits bench-proportion bench-witness bench-postgres-incremental
+.PHONY: demo test torture check format lock api-docs fuzz-api fuzz-openapi test-clients soak-collection soak-damage bench bench-peers bench-growth bench-limits bench-proportion bench-service bench-witness bench-postgres-incremental
 
 # uv when present (fast), else the standard library's venv and pip: both install exactly the lock file.
 $(VENV)/.ready: requirements-dev.lock pyproject.toml
@@ -47,11 +47,14 @@ $(VENV)/.bench: requirements-bench.lock $(VENV)/.ready
 	fi
 	@touch $@
 
-# Beside the field's tools: Debian's pgbackrest, restic and postgresql-15 are wanted. A quiet machine, half an hour.
-bench: $(VENV)/.bench
+# All rows of bench/results/latest.json. A quiet machine, an hour.
+bench: bench-peers bench-growth bench-proportion bench-service bench-witness
+
+# Beside the field's tools: Debian's pgbackrest, restic and postgresql-15 are wanted.
+bench-peers: $(VENV)/.bench
 	@PYTHONPATH=tests:bench $(BIN)/python bench/peers.py $(BENCH)
 
-bench-growth bench-limits bench-proportion bench-witness: bench-%: $(VENV)/.bench
+bench-growth bench-limits bench-proportion bench-service bench-witness: bench-%: $(VENV)/.bench
 	@PYTHONPATH=tests:bench $(BIN)/python bench/$*.py
 
 bench-postgres-incremental: $(VENV)/.ready

@@ -12,6 +12,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 from measure import PAGE, RESULTS, change_pages, make_table, read_by_restore, server, write_result
 from rich.progress import track
+from rows import hold_to, save
 
 from support.captures import capture_cluster
 
@@ -89,6 +90,31 @@ def main() -> None:
         for count in (50, 100)
         if count <= arguments.snapshots
     }
+    last = min(arguments.snapshots, 50)
+    first = figures(series["recapture above 1.5x only"][:last])
+    one = series["recapture above 1.5x only"][1]
+    save(
+        [
+            hold_to(
+                "bytes stored by one incremental, before compression, by its changed pages",
+                1.2,
+                "times",
+                [one["pages_stored"] / one["changed_pages"]],
+            ),
+            hold_to(
+                f"bytes stored by {last} incrementals, before compression, by their changed pages",
+                3.0,
+                "times",
+                [first["pages_stored_per_changed_page"]],
+            ),
+            hold_to(
+                f"bytes read to restore the {last}th, by its live bytes",
+                1.5,
+                "times",
+                [first["last_read_per_live_byte"]],
+            ),
+        ]
+    )
     write_result("growth", {"pages": arguments.pages, "summary": summary, "series": series})
     draw_plot(series, RESULTS / "growth.png")
     for name, row in summary.items():
