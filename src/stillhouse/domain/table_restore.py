@@ -21,7 +21,6 @@ class TableRestore:
     """`pairs` are (source in the snapshot, target in the cluster), folded already, defaults filled in."""
 
     database: str
-    case_sensitive: bool
     pairs: tuple[tuple[TableName, TableName], ...]
 
     def to_detail(self) -> dict[str, Any]:
@@ -43,7 +42,6 @@ class TableRestore:
     def from_detail(cls, detail: Mapping[str, Any]) -> "TableRestore":
         return cls(
             detail["database"],
-            True,
             tuple(
                 (
                     TableName(one["schema"], one["table"]),
