@@ -10,6 +10,8 @@ from stillhouse.errors import InvalidInput
 
 DEFAULT_PORT = 8000
 DEFAULT_USER = "dbadmin"
+# PostgreSQL's NAMEDATALEN, less the NUL at the end: in bytes; a longer name cannot exist.
+LONGEST_IDENTIFIER = 63
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{3,63}")
 _NAME_RULE = "must be 4 to 64 characters, begin with a letter, and hold only letters, digits, '-' and '_'"
