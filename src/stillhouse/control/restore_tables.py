@@ -1,14 +1,218 @@
-"""The flow that puts tables of a snapshot into the cluster it was taken of."""
+"""The flow that puts tables of a snapshot into the cluster it was taken of.
 
-from stillhouse.control.cluster_flows import finish_operation
-from stillhouse.control.workplace import Workplace
-from stillhouse.domain.cluster import ClusterStatus
+copy      one step: a clone in scratch space, the tables gathered there and copied into the cluster's hidden schemas;
+          a service that dies in it begins again
+swap      the copied tables in the place of the old ones, in one moment
+finish    nothing of it left on the nodes but the tables; the operation ended
+fail      the same without the tables; the reason. A swap that turns out to have happened is finished
+
+Nobody sees anything of it before the swap. Until then the cluster is as it was, after it all tables are there.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+from stillhouse import log
+from stillhouse.catalog import clusters, operations
+from stillhouse.catalog.operations import Operation
+from stillhouse.control.audit import record
+from stillhouse.control.recovery import NODES_AT_ONCE
+from stillhouse.control.scratch_clone import check_room, scratch_clone
+from stillhouse.control.workplace import Workplace, read_root
+from stillhouse.domain.cluster import Cluster, ClusterStatus, Node
+from stillhouse.domain.table_restore import TableRestore
 from stillhouse.durable.flows import StepRunner
-from stillhouse.errors import RestoreFailed
+from stillhouse.errors import NodeUnreachable, RestoreFailed, StillhouseError, TablesHeld
+from stillhouse.warehouse import embedded
+from stillhouse.warehouse.table_exchange import Share, exchange, settle
+from stillhouse.warehouse.table_gather import PREFIX, Gathered, operation_prefix
+from stillhouse.warehouse.table_load import clear, load
+from stillhouse.warehouse.table_sources import gather_cluster
+
+_SHARE_OF_CLONE, _SHARE_OF_COPY = 50, 95
+# The rows, their indexes, and the WAL of both.
+_ROOM_PER_BYTE = 2
+_SWAP_TRIES = 20
+_NODE_TRIES = 5
+_PAUSE_SECONDS = 1.0
+
+Plan = dict[str, Any]
+T = TypeVar("T")
 
 
 def restore_tables(place: Workplace, run: StepRunner, operation_id: str) -> None:
-    reason = "no table can be restored yet"
-    run.step(
-        "fail", finish_operation, place, operation_id, ClusterStatus.AVAILABLE, RestoreFailed.code, reason
-    )
+    is_copied = False
+    try:
+        plan = run.step("copy", _copy, place, operation_id)
+        is_copied = True
+        notes = run.step("swap", _swap, place, operation_id, plan)
+        run.step("finish", _finish, place, operation_id, [*plan["notes"], *notes])
+    except StillhouseError as error:
+        run.step("fail", _fail, place, operation_id, is_copied, str(error))
+
+
+def _copy(place: Workplace, operation_id: str) -> Plan:
+    operation, cluster, wanted = _read(place, operation_id)
+    prefix = operation_prefix(operation_id)
+    _clean(place, cluster, wanted.database)
+
+    def show(percent: int) -> None:
+        with place.control.database.transaction() as transaction:
+            operations.set_progress(transaction, operation_id, percent)
+
+    root = read_root(place, operation.subject_id)
+    with scratch_clone(
+        place, root, operation_id, lambda percent: show(percent * _SHARE_OF_CLONE // 100)
+    ) as clones:
+        gathered = gather_cluster(clones, cluster.nodes, wanted, prefix)
+        total = sum(one.bytes for one in gathered.values())
+        check_room(place, total * _ROOM_PER_BYTE, "to copy the tables")
+        notes = _load(place, clones, cluster, wanted.database, gathered, prefix, show)
+    shares = {name: Share(one.hidden, one.tables).to_json() for name, one in gathered.items()}
+    return {"shares": shares, "notes": notes}
+
+
+def _load(
+    place: Workplace,
+    clones: tuple[Node, ...],
+    cluster: Cluster,
+    database: str,
+    gathered: dict[str, Gathered],
+    role: str,
+    show: Callable[[int], None],
+) -> list[str]:
+    """All nodes' tables at once; notes on all that is not as it was."""
+    total = max(sum(one.bytes for one in gathered.values()), 1)
+    passed = dict.fromkeys(gathered, 0)
+
+    def one(clone: Node) -> list[str]:
+        def tell(done: int) -> None:
+            passed[clone.name] = done
+            # Rows take other room on the way than on disk, and indexes none: an estimate.
+            share = min(sum(passed.values()) / total, 1)
+            show(_SHARE_OF_CLONE + int(share * (_SHARE_OF_COPY - _SHARE_OF_CLONE)))
+
+        live = next(node for node in cluster.nodes if node.name == clone.name)
+        check = place.control.flows.check_running
+        mine = gathered[clone.name]
+        given = load(place.site.binaries, clone, live, database, mine, role, check=check, show=tell)
+        return [f"{live.name}: {note}" for note in (*mine.notes, *given)]
+
+    with ThreadPoolExecutor(NODES_AT_ONCE) as pool:
+        return [
+            note
+            for notes in pool.map(one, [node for node in clones if node.name in gathered])
+            for note in notes
+        ]
+
+
+def _swap(place: Workplace, operation_id: str, plan: Plan) -> list[str]:
+    """Tried again while somebody holds a table; notes on what went with the old tables, lost if we die meanwhile."""
+    _, cluster, wanted = _read(place, operation_id)
+    prefix = operation_prefix(operation_id)
+    shares = {name: Share.from_json(said) for name, said in plan["shares"].items()}
+
+    notes: list[str] = []
+    failure: NodeUnreachable | TablesHeld | None = None
+    for _ in range(_SWAP_TRIES):
+        if _settle(place, cluster, wanted.database, prefix):
+            return notes
+        place.control.flows.check_running()
+        if failure is not None:
+            place.control.clock.sleep(_PAUSE_SECONDS)
+        try:
+            notes = exchange(cluster.nodes, wanted.database, prefix, shares)
+        except (NodeUnreachable, TablesHeld) as error:
+            failure = error
+    if not _settle(place, cluster, wanted.database, prefix) and failure is not None:
+        raise failure
+    return notes
+
+
+def _finish(place: Workplace, operation_id: str, notes: list[str]) -> None:
+    operation, cluster, wanted = _read(place, operation_id)
+    _clean(place, cluster, wanted.database)
+    _end(place, operation, cluster, notes=notes)
+
+
+def _fail(place: Workplace, operation_id: str, is_copied: bool, reason: str) -> None:
+    operation, cluster, wanted = _read(place, operation_id)
+    prefix, has_happened = operation_prefix(operation_id), False
+    try:
+        # Without a copy there are no hidden schemas either, and that says nothing.
+        has_happened = is_copied and _settle(place, cluster, wanted.database, prefix)
+        _clean(place, cluster, wanted.database)
+    except NodeUnreachable as error:
+        reason = f"{reason}; what is left on the nodes goes with the next restore of tables: {error}"
+    if has_happened:
+        _end(place, operation, cluster, notes=[reason])
+    else:
+        _end(place, operation, cluster, reason=reason)
+
+
+def _read(place: Workplace, operation_id: str) -> tuple[Operation, Cluster, TableRestore]:
+    with place.control.database.reading() as reading:
+        operation = operations.read(reading, operation_id)
+        cluster = clusters.read_cluster(reading, operation.cluster_id)
+    return operation, cluster, TableRestore.from_detail(operation.detail)
+
+
+def _settle(place: Workplace, cluster: Cluster, database: str, prefix: str) -> bool:
+    return _patiently(place, cluster, lambda: settle(cluster.nodes, database, prefix))
+
+
+def _clean(place: Workplace, cluster: Cluster, database: str) -> None:
+    """Also of what an earlier restore of tables left on a node that did not answer then."""
+    _settle(place, cluster, database, PREFIX)
+    for node in cluster.nodes:
+        _patiently(place, cluster, partial(clear, node, database))
+
+
+def _patiently(place: Workplace, cluster: Cluster, work: Callable[[], T]) -> T:
+    """A node that does not answer is started, and asked again."""
+    failure: NodeUnreachable | None = None
+    for _ in range(_NODE_TRIES):
+        try:
+            if failure is not None:
+                embedded.start_all(place.site, cluster.nodes)
+            return work()
+        except NodeUnreachable as error:
+            failure = error
+        place.control.flows.check_running()
+        place.control.clock.sleep(_PAUSE_SECONDS)
+    assert failure is not None
+    raise failure
+
+
+def _end(
+    place: Workplace, operation: Operation, cluster: Cluster, *, notes: Sequence[str] = (), reason: str = ""
+) -> None:
+    """The cluster is what it was, at work; how its tables fared stands with the operation and in the audit log."""
+    control, now = place.control, place.control.clock.now()
+    with control.database.transaction() as transaction:
+        ended = clusters.end_operation(
+            transaction,
+            operation.id,
+            now,
+            cluster.status,
+            failed_code=RestoreFailed.code if reason else "",
+            failed_reason=reason,
+        )
+        if not ended:
+            return  # a step that runs again
+        operations.add_detail(transaction, operation.id, {"notes": [*notes]})
+        outcome, detail = ("failed", reason) if reason else ("restored", "; ".join(notes))
+        record(
+            control,
+            transaction,
+            cluster.project,
+            "RestoreTable",
+            f"snapshot/{operation.subject_id}",
+            outcome,
+            detail,
+        )
+    said = log.get("tables")
+    tell = said.error if reason else said.info
+    tell("restore of tables ended", operation=operation.id, outcome=outcome, reason=reason, notes=[*notes])

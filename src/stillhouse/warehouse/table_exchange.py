@@ -15,7 +15,7 @@ from stillhouse.errors import NodeUnreachable, RestoreFailed, TablesHeld
 from stillhouse.postgres import session
 from stillhouse.postgres.session import Connection, sql
 from stillhouse.warehouse.foreign_tables import foreign_tables, point
-from stillhouse.warehouse.table_gather import Hidden, Placed
+from stillhouse.warehouse.table_gather import PREFIX, Hidden, Placed
 from stillhouse.warehouse.table_load import end_sessions
 from stillhouse.warehouse.table_swap import drop, hidden_tables, lock_standing, place, trees
 
@@ -24,6 +24,11 @@ _LIMITS = {"lock_timeout": "1s", "idle_in_transaction_session_timeout": "60s"}
 # lock_not_available, deadlock_detected
 _HELD = ("55P03", "40P01")
 
+# What the data nodes have prepared of swaps, with the prefix of the operation and the database.
+_PREPARED = f"""
+    SELECT gid, substring(gid FROM '^{PREFIX}[0-9a-f]{{12}}'), database FROM pg_prepared_xacts
+     WHERE gid ~ '^{PREFIX}[0-9a-f]{{12}}_' ORDER BY gid
+"""
 _HOLDERS = """
     SELECT DISTINCT n.nspname, c.relname, coalesce(a.usename, 'a prepared transaction'), l.pid
       FROM pg_locks l
@@ -123,10 +128,10 @@ def _lead(
         point(connection, foreign, moved[foreign.node, foreign.remote])
 
 
-def settle(nodes: Sequence[Node], database: str, prefix: str, shares: Shares) -> bool:
-    """Carry out what the coordinator says; whether the swap has happened. For whoever holds the cluster.
+def settle(nodes: Sequence[Node], database: str, prefix: str) -> bool:
+    """Carry out what the coordinator says of any swap; whether that of `prefix`, once copied, has happened.
 
-    Killed anywhere and called again, it ends the same. Raises NodeUnreachable.
+    For whoever holds the cluster. Killed anywhere and called again, it ends the same. Raises NodeUnreachable.
     """
     for node in nodes:
         with (
@@ -136,19 +141,22 @@ def settle(nodes: Sequence[Node], database: str, prefix: str, shares: Shares) ->
             # One of a killed service may be in its commit: only when it is gone is it known how it ended.
             end_sessions(node, connection)
     coordinator = next(node for node in nodes if node.role is Role.CN)
-    names = [one.name for one in shares[coordinator.name].hidden]
-    with closing(session.connect(coordinator, database)) as connection:
-        found = connection.execute("SELECT FROM pg_namespace WHERE nspname = ANY(%s)", [names]).fetchall()
-    verdict = sql.SQL("ROLLBACK PREPARED {}" if found else "COMMIT PREPARED {}")
     for node in nodes:
-        with (
-            session.refusing_as(NodeUnreachable, node),
-            closing(session.connect(node, database)) as connection,
-        ):
-            gid = _gid(prefix, node)
-            if connection.execute("SELECT FROM pg_prepared_xacts WHERE gid = %s", [gid]).fetchall():
-                connection.execute(verdict.format(sql.Literal(gid)))
-    return not found
+        with session.refusing_as(NodeUnreachable, node):
+            with closing(session.connect(node, "postgres")) as connection:
+                prepared = connection.execute(_PREPARED).fetchall()
+            for gid, of_prefix, where in prepared:
+                waits = _is_hidden(coordinator, where, of_prefix)
+                verdict = sql.SQL("ROLLBACK PREPARED {}" if waits else "COMMIT PREPARED {}")
+                with closing(session.connect(node, where)) as connection:
+                    connection.execute(verdict.format(sql.Literal(gid)))
+    return not _is_hidden(coordinator, database, prefix)
+
+
+def _is_hidden(coordinator: Node, database: str, prefix: str) -> bool:
+    with closing(session.connect(coordinator, database)) as connection:
+        found = connection.execute("SELECT FROM pg_namespace WHERE starts_with(nspname, %s)", [f"{prefix}_"])
+        return bool(found.fetchall())
 
 
 def _gid(prefix: str, node: Node) -> str:

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stillhouse.domain.cluster import Node
 from stillhouse.domain.table_restore import TableName
 from stillhouse.errors import RestoreFailed
 from stillhouse.postgres.session import Connection, sql
+from stillhouse.warehouse.foreign_tables import foreign_tables, point
 from stillhouse.warehouse.table_rights import Rights, read_rights
 
 PREFIX = "stillhouse_tables_"
@@ -93,6 +95,8 @@ class Placed:
 
 @dataclass(frozen=True)
 class Wanted:
+    """A table in the snapshot, and what it is to be called; `exact` as above."""
+
     source: TableName
     target: TableName
     exact: bool = True
@@ -100,12 +104,16 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Gathered:
-    """`relations` are the tables, partitions and all, by their ids in the clone; `bytes` is what they take there."""
+    """`relations` are the tables, partitions and all, by their ids in the clone; `bytes` is what they take there.
+
+    `remote`: which tables of which data nodes are partitions of these, by the node's name.
+    """
 
     hidden: tuple[Hidden, ...]
     tables: tuple[Placed, ...]
     relations: tuple[int, ...]
     rights: tuple[Rights, ...]
+    remote: tuple[tuple[str, Wanted], ...]
     bytes: int
     notes: tuple[str, ...]
 
@@ -115,8 +123,10 @@ def operation_prefix(operation_id: str) -> str:
     return f"{PREFIX}{operation_id.replace('-', '')[:12]}"
 
 
-def gather(connection: Connection, live: Connection, prefix: str, wanted: Sequence[Wanted]) -> Gathered:
-    """Gather the tables in the clone's database, in the caller's transaction.
+def gather(
+    connection: Connection, live: Connection, prefix: str, wanted: Sequence[Wanted], clones: Sequence[Node]
+) -> Gathered:
+    """Gather the tables in the clone's database, in the caller's transaction; `clones` are all nodes of the clone.
 
     `live`, the cluster's own, is only asked what is still there. Raises RestoreFailed for a table that is not in the
     snapshot, or is none that can be restored.
@@ -130,6 +140,7 @@ def gather(connection: Connection, live: Connection, prefix: str, wanted: Sequen
         for _, _, schema, name, _, is_unlogged, _ in tree
         if is_unlogged
     ]
+    remote = _remote(connection, tree, dict(zip(roots, wanted, strict=True)), clones)
     notes += _part(connection, relations)
     notes += _drop_foreign_keys(connection, relations)
     notes += _drop_triggers(connection, live, relations)
@@ -150,6 +161,7 @@ def gather(connection: Connection, live: Connection, prefix: str, wanted: Sequen
         tuple(Placed(hidden[one.source.schema], one.source.table, one.target, one.exact) for one in wanted),
         tuple(relations),
         tuple(read_rights(connection, [*relations, *sequences])),
+        remote,
         sum(size for *_, size in tree),
         tuple(notes),
     )
@@ -173,6 +185,26 @@ def _refuse_overlap(tree: Sequence[tuple[Any, ...]]) -> None:
         if relation in seen:
             raise RestoreFailed(f"table {schema}.{name} is asked for twice: by name, or as part of another")
         seen.add(relation)
+
+
+def _remote(
+    connection: Connection, tree: Sequence[tuple[Any, ...]], roots: dict[int, Wanted], clones: Sequence[Node]
+) -> tuple[tuple[str, Wanted], ...]:
+    """The data nodes' tables go where their root goes, and change their names as it does.
+
+    What a foreign table says of them is written down in full: the rest would follow its own name.
+    """
+    whole = {TableName(schema, name): roots[root] for root, _, schema, name, *_ in tree}
+    found: dict[tuple[str, TableName], Wanted] = {}
+    for foreign in foreign_tables(connection, [relation for _, relation, *_ in tree], clones):
+        root, remote = whole[foreign.name], foreign.remote
+        point(connection, foreign, remote)
+        target = TableName(
+            root.target.schema if remote.schema == root.source.schema else remote.schema,
+            root.target.table if remote.table == root.source.table else remote.table,
+        )
+        found[foreign.node, remote] = Wanted(remote, target, exact=False)
+    return tuple((node, one) for (node, _), one in found.items())
 
 
 def _part(connection: Connection, relations: Sequence[int]) -> list[str]:
