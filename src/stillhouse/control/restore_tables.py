@@ -21,13 +21,13 @@ from stillhouse.control.audit import record
 from stillhouse.control.recovery import NODES_AT_ONCE
 from stillhouse.control.scratch_clone import check_room, scratch_clone
 from stillhouse.control.workplace import Workplace, read_root
-from stillhouse.domain.cluster import Cluster, ClusterStatus, Node
+from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.table_restore import TableRestore
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import NodeUnreachable, RestoreFailed, StillhouseError, TablesHeld
 from stillhouse.warehouse import embedded
-from stillhouse.warehouse.table_exchange import Share, exchange, settle
-from stillhouse.warehouse.table_gather import PREFIX, Gathered, operation_prefix
+from stillhouse.warehouse.table_exchange import Share, exchange, is_waiting, settle
+from stillhouse.warehouse.table_gather import Gathered, operation_prefix
 from stillhouse.warehouse.table_load import clear, load
 from stillhouse.warehouse.table_sources import gather_cluster
 
@@ -117,7 +117,7 @@ def _swap(place: Workplace, operation_id: str, plan: Plan) -> list[str]:
     notes: list[str] = []
     failure: NodeUnreachable | TablesHeld | None = None
     for _ in range(_SWAP_TRIES):
-        if _settle(place, cluster, wanted.database, prefix):
+        if _is_swapped(place, cluster, wanted.database, prefix):
             return notes
         place.control.flows.check_running()
         if failure is not None:
@@ -126,7 +126,7 @@ def _swap(place: Workplace, operation_id: str, plan: Plan) -> list[str]:
             notes = exchange(cluster.nodes, wanted.database, prefix, shares)
         except (NodeUnreachable, TablesHeld) as error:
             failure = error
-    if not _settle(place, cluster, wanted.database, prefix) and failure is not None:
+    if not _is_swapped(place, cluster, wanted.database, prefix) and failure is not None:
         raise failure
     return notes
 
@@ -142,7 +142,7 @@ def _fail(place: Workplace, operation_id: str, is_copied: bool, reason: str) -> 
     prefix, has_happened = operation_prefix(operation_id), False
     try:
         # Without a copy there are no hidden schemas either, and that says nothing.
-        has_happened = is_copied and _settle(place, cluster, wanted.database, prefix)
+        has_happened = is_copied and _is_swapped(place, cluster, wanted.database, prefix)
         _clean(place, cluster, wanted.database)
     except NodeUnreachable as error:
         reason = f"{reason}; what is left on the nodes goes with the next restore of tables: {error}"
@@ -159,13 +159,19 @@ def _read(place: Workplace, operation_id: str) -> tuple[Operation, Cluster, Tabl
     return operation, cluster, TableRestore.from_detail(operation.detail)
 
 
-def _settle(place: Workplace, cluster: Cluster, database: str, prefix: str) -> bool:
-    return _patiently(place, cluster, lambda: settle(cluster.nodes, database, prefix))
+def _is_swapped(place: Workplace, cluster: Cluster, database: str, prefix: str) -> bool:
+    """Of tables that were copied, and only once whatever an earlier run began is decided."""
+
+    def look() -> bool:
+        settle(cluster.nodes)
+        return not is_waiting(cluster.coordinator, database, prefix)
+
+    return _patiently(place, cluster, look)
 
 
 def _clean(place: Workplace, cluster: Cluster, database: str) -> None:
     """Also of what an earlier restore of tables left on a node that did not answer then."""
-    _settle(place, cluster, database, PREFIX)
+    _patiently(place, cluster, partial(settle, cluster.nodes))
     for node in cluster.nodes:
         _patiently(place, cluster, partial(clear, node, database))
 

@@ -128,8 +128,8 @@ def _lead(
         point(connection, foreign, moved[foreign.node, foreign.remote])
 
 
-def settle(nodes: Sequence[Node], database: str, prefix: str) -> bool:
-    """Carry out what the coordinator says of any swap; whether that of `prefix`, once copied, has happened.
+def settle(nodes: Sequence[Node]) -> None:
+    """Carry out on the data nodes what the coordinator says of each swap that they have prepared.
 
     For whoever holds the cluster. Killed anywhere and called again, it ends the same. Raises NodeUnreachable.
     """
@@ -146,17 +146,17 @@ def settle(nodes: Sequence[Node], database: str, prefix: str) -> bool:
             with closing(session.connect(node, "postgres")) as connection:
                 prepared = connection.execute(_PREPARED).fetchall()
             for gid, of_prefix, where in prepared:
-                waits = _is_hidden(coordinator, where, of_prefix)
+                waits = is_waiting(coordinator, where, of_prefix)
                 verdict = sql.SQL("ROLLBACK PREPARED {}" if waits else "COMMIT PREPARED {}")
                 with closing(session.connect(node, where)) as connection:
                     connection.execute(verdict.format(sql.Literal(gid)))
-    return not _is_hidden(coordinator, database, prefix)
 
 
-def _is_hidden(coordinator: Node, database: str, prefix: str) -> bool:
+def is_waiting(coordinator: Node, database: str, prefix: str) -> bool:
+    """Whether what an operation has copied waits for its swap still; `settle` comes before, so that this is final."""
     with closing(session.connect(coordinator, database)) as connection:
-        found = connection.execute("SELECT FROM pg_namespace WHERE starts_with(nspname, %s)", [f"{prefix}_"])
-        return bool(found.fetchall())
+        query = "SELECT FROM pg_namespace WHERE starts_with(nspname, %s)"
+        return bool(connection.execute(query, [f"{prefix}_"]).fetchall())
 
 
 def _gid(prefix: str, node: Node) -> str:
