@@ -18,6 +18,7 @@ from stillhouse.warehouse.table_load import clear, load
 from stillhouse.warehouse.table_sources import gather_cluster
 
 DATABASE = "gaussdb"
+_PRISTINE = "pristine"
 TRACES = """
     SELECT nspname::text FROM pg_namespace WHERE nspname ~ '^stillhouse_'
     UNION ALL SELECT rolname FROM pg_roles WHERE rolname ~ '^stillhouse_'
@@ -39,13 +40,19 @@ def pairs(*names: str) -> TableRestore:
 
 
 class Bench:
-    """A table that was gathered once is gone from the clone: a test restores tables of its own."""
+    """Gathering changes the clone, so each restore has one that is as it was."""
 
     def __init__(self, site: Site, live: Cluster, clone: tuple[Node, ...]) -> None:
         self.site, self.live, self.clone = site, live, clone
 
     def copy(self, wanted: TableRestore) -> tuple[str, dict[str, Share], list[str]]:
         """All but the swap: the operation's prefix, what is to be swapped, the notes."""
+        for node in self.clone:
+            _run(
+                node,
+                f"DROP DATABASE IF EXISTS {DATABASE}",
+                f"CREATE DATABASE {DATABASE} TEMPLATE {_PRISTINE}",
+            )
         prefix = operation_prefix(new_uuid())
         gathered = gather_cluster(self.clone, self.live.nodes, wanted, prefix)
         notes: list[str] = []
@@ -118,5 +125,13 @@ def bench(site: Site, live: Cluster) -> Iterator[Bench]:
     for node in clone:
         server.start(site.binaries, node, {"listen_addresses": "", "fsync": "off"})
     rewire(clone, live.user_name, live.nodes)
+    for node in clone:
+        _run(node, f"ALTER DATABASE {DATABASE} RENAME TO {_PRISTINE}")
     yield Bench(site, live, clone)
     embedded.destroy(site, clone_id)
+
+
+def _run(node: Node, *statements: str) -> None:
+    with closing(session.connect(node, "postgres")) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())

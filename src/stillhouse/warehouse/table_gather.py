@@ -3,6 +3,7 @@
 There is one hidden schema for each schema that something lies in, so that every name stays what it was.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -133,7 +134,7 @@ def gather(
     """
     roots = [_root(connection, one.source) for one in wanted]
     tree = connection.execute(_TREE, [roots]).fetchall()
-    _refuse_overlap(tree)
+    _refuse_overlap(wanted, tree)
     relations = [relation for _, relation, *_ in tree]
     notes = [
         f"{schema}.{name} is unlogged: it has no rows"
@@ -179,12 +180,12 @@ def _root(connection: Connection, name: TableName) -> int:
     return int(oid)
 
 
-def _refuse_overlap(tree: Sequence[tuple[Any, ...]]) -> None:
-    seen: set[int] = set()
-    for _, relation, schema, name, *_ in tree:
-        if relation in seen:
-            raise RestoreFailed(f"table {schema}.{name} is asked for twice: by name, or as part of another")
-        seen.add(relation)
+def _refuse_overlap(wanted: Sequence[Wanted], tree: Sequence[tuple[Any, ...]]) -> None:
+    asked = Counter(one.source for one in wanted)
+    parts = Counter(TableName(schema, name) for _, _, schema, name, *_ in tree)
+    for name, times in (asked | parts).items():
+        if times > 1:
+            raise RestoreFailed(f"table {name} is asked for twice: by its name, or as a part of another")
 
 
 def _remote(
@@ -263,7 +264,7 @@ def _drop_policies(connection: Connection, live: Connection, relations: Sequence
             connection.execute(sql.SQL("ALTER {} TO {}").format(on, sql.SQL(", ").join(kept)))
         else:
             connection.execute(sql.SQL("DROP {}").format(on))
-        notes.append(f"policy {policy} of {schema}.{name} is not for {', '.join(gone)}: who is gone")
+        notes.append(f"policy {policy} of {schema}.{name} is not for role {', '.join(gone)}, which is gone")
     return notes
 
 
