@@ -186,7 +186,7 @@ def test_under_another_name_it_stands_beside_the_old_one(tables: Bench) -> None:
     ] == [line for line in before if "PUBLICATION" not in line]
 
 
-def test_a_schema_that_is_missing_is_made_and_is_whose_it_was(tables: Bench) -> None:
+def test_a_schema_that_is_missing_is_made_and_is_whose_the_table_is(tables: Bench) -> None:
     assert tables.restore("shop.customers=back up.customers") == []
     owner = (
         "SELECT r.rolname FROM pg_namespace n JOIN pg_roles r ON r.oid = nspowner WHERE nspname = 'back up'"
@@ -251,7 +251,7 @@ def test_who_holds_the_target_is_named_and_the_rest_of_the_server_waits_for_nobo
 
 def test_what_the_tables_need_must_still_be_there(tables: Bench) -> None:
     tables.sql("DROP TABLE plain.typed; DROP TYPE plain.gone")
-    with pytest.raises(RestoreFailed, match='cannot be made on node cn: type "plain.gone" does not exist'):
+    with pytest.raises(RestoreFailed, match=r'cannot be made on node cn: type "plain\.gone" does not exist'):
         tables.restore("plain.typed")
 
 

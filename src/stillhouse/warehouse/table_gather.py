@@ -67,18 +67,14 @@ _STATISTICS = """
     SELECT n.nspname, s.stxname FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace
      WHERE s.stxrelid = ANY(%s::oid[])
 """
-_OWNERS = """
-    SELECT n.nspname, r.rolname FROM pg_namespace n JOIN pg_roles r ON r.oid = n.nspowner WHERE n.nspname = ANY(%s)
-"""
 
 
 @dataclass(frozen=True)
 class Hidden:
-    """A hidden schema; what is in it lay in `schema`, whose owner was `owner`."""
+    """A hidden schema; what is in it lay in `schema`."""
 
     name: str
     schema: str
-    owner: str
 
 
 @dataclass(frozen=True)
@@ -148,7 +144,6 @@ def gather(
     notes += _drop_policies(connection, live, relations)
     statistics = connection.execute(_STATISTICS, [relations]).fetchall()
     schemas = sorted({schema for _, _, schema, *_ in tree} | {schema for schema, _ in statistics})
-    owners: dict[str, str] = dict(connection.execute(_OWNERS, [schemas]).fetchall())
     hidden = {schema: f"{prefix}_{number}" for number, schema in enumerate(schemas)}
     for name in hidden.values():
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
@@ -158,7 +153,7 @@ def gather(
         _move(connection, "STATISTICS", schema, name, hidden[schema])
     sequences = [oid for (oid,) in connection.execute(_SEQUENCES, [relations]).fetchall()]
     return Gathered(
-        tuple(Hidden(name, schema, owners[schema]) for schema, name in hidden.items()),
+        tuple(Hidden(name, schema) for schema, name in hidden.items()),
         tuple(Placed(hidden[one.source.schema], one.source.table, one.target, one.exact) for one in wanted),
         tuple(relations),
         tuple(read_rights(connection, [*relations, *sequences])),

@@ -31,6 +31,12 @@ _SESSIONS = f"""
 """
 # Whom the role inherits from. Not from superusers: their objects are the whole server's.
 _OWNERS = "SELECT rolname FROM pg_roles WHERE rolname = ANY(%s) AND NOT rolsuper ORDER BY rolname"
+# Where a superuser's tables may find what they need.
+_CLOSED_SCHEMAS = """
+    SELECT n.nspname FROM pg_namespace n
+     WHERE n.nspname !~ '^pg_' AND NOT has_schema_privilege(%s, n.oid, 'USAGE')
+       AND EXISTS (SELECT FROM pg_roles WHERE rolname = ANY(%s) AND rolsuper)
+"""
 _TABLESPACES = """
     SELECT DISTINCT t.spcname FROM pg_class c JOIN pg_tablespace t ON t.oid = c.reltablespace
      WHERE c.oid = ANY(%(tree)s::oid[])
@@ -149,6 +155,8 @@ def _hire(
         only = sql.SQL(" WITH INHERIT TRUE, SET FALSE" if connection.info.server_version >= 160000 else "")
         for owner in _names(connection, _OWNERS, [[*owners]]):
             connection.execute(sql.SQL("GRANT {} TO {}{}").format(sql.Identifier(owner), name, only))
+        for schema in _names(connection, _CLOSED_SCHEMAS, [role, [*owners]]):
+            connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), name))
         for kind, names in needs.items():
             right = sql.SQL("CREATE" if kind == "TABLESPACE" else "USAGE")
             for needed in names:

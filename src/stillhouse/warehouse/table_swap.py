@@ -40,20 +40,21 @@ _PUBLICATIONS = """
 """
 # A table, and what has a name of its own and goes where the table goes.
 _THINGS = """
-    SELECT c.oid, 'TABLE', n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    SELECT c.oid, 'TABLE', n.nspname, c.relname, pg_get_userbyid(c.relowner)
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE c.oid = ANY(%(tree)s::oid[])
     UNION ALL
-    SELECT i.indrelid, 'INDEX', n.nspname, c.relname
+    SELECT i.indrelid, 'INDEX', n.nspname, c.relname, ''
       FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE i.indrelid = ANY(%(tree)s::oid[])
     UNION ALL
-    SELECT d.refobjid, 'SEQUENCE', n.nspname, c.relname
+    SELECT d.refobjid, 'SEQUENCE', n.nspname, c.relname, ''
       FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
       JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
        AND d.refobjid = ANY(%(tree)s::oid[]) AND d.deptype IN ('a', 'i')
     UNION ALL
-    SELECT s.stxrelid, 'STATISTICS', n.nspname, s.stxname
+    SELECT s.stxrelid, 'STATISTICS', n.nspname, s.stxname, ''
       FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace WHERE s.stxrelid = ANY(%(tree)s::oid[])
     ORDER BY 1, 2 DESC, 3, 4
 """
@@ -67,10 +68,6 @@ _TAKEN = """
     UNION
     SELECT n.nspname, true, s.stxname FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace
      WHERE n.nspname = ANY(%(schemas)s)
-"""
-_SCHEMA_OWNER = """
-    SELECT coalesce((SELECT rolname FROM pg_roles WHERE rolname = %s), r.rolname)
-      FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba WHERE d.datname = current_database()
 """
 
 
@@ -153,11 +150,12 @@ def place(connection: Connection, hidden: Sequence[Hidden], tables: Sequence[Pla
     root_of = trees(connection, roots)
     rows = connection.execute(_THINGS, {"tree": [*root_of]}).fetchall()
     going: list[tuple[str, TableName, str]] = []
-    for relation, kind, schema, name in rows:
+    for relation, kind, schema, name, owner in rows:
         whole = placed[root_of[relation]]
         lay, root_lay = schemas[schema], schemas[whole.hidden]
         final = whole.target.schema if lay.schema == root_lay.schema else lay.schema
-        _make_schema(connection, final, lay.owner)
+        if kind == "TABLE":
+            _make_schema(connection, final, owner)
         going.append((kind, TableName(schema, name), final))
     things = _name(connection, going, {TableName(one.hidden, one.table): one for one in tables})
     _move(connection, things)
@@ -177,12 +175,11 @@ def hidden_tables(connection: Connection, tables: Sequence[Placed]) -> list[int]
 
 
 def _make_schema(connection: Connection, schema: str, owner: str) -> None:
-    if connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", [schema]).fetchall():
-        return
-    ((role,),) = connection.execute(_SCHEMA_OWNER, [owner]).fetchall()
-    connection.execute(
-        sql.SQL("CREATE SCHEMA {} AUTHORIZATION {}").format(sql.Identifier(schema), sql.Identifier(role))
-    )
+    """Where it is missing. It belongs to whom the table belongs: `public`, say, is nobody's whose name would help."""
+    if not connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", [schema]).fetchall():
+        connection.execute(
+            sql.SQL("CREATE SCHEMA {} AUTHORIZATION {}").format(sql.Identifier(schema), sql.Identifier(owner))
+        )
 
 
 def _name(
