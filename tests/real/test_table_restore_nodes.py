@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 
 import pytest
 
@@ -12,7 +12,7 @@ from stillhouse.postgres import session
 from stillhouse.warehouse.embedded import Site
 from stillhouse.warehouse.table_exchange import exchange, settle
 from stillhouse.warehouse.table_load import end_sessions
-from support.table_restores import DATABASE, Bench, bench, pairs
+from support.table_restores import DATABASE, Bench, bench, commits_wait, pairs
 from support.warehouses import MakeWarehouse, log_in
 from support.writers import until
 
@@ -124,25 +124,6 @@ def test_a_part_that_cannot_be_replaced_leaves_all_nodes_as_they_were(tables: Be
     finally:
         tables.sql("DROP VIEW public.looking", dn2)
     assert state(tables) == OLD
-
-
-@contextmanager
-def commits_wait(node: Node) -> Iterator[None]:
-    """What commits or prepares there is durable at once, and not told of: it waits for a standby that never comes."""
-    settings = ("ALTER SYSTEM SET synchronous_standby_names = 'never'", "SELECT pg_reload_conf()")
-    back = ("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
-    with closing(session.connect(node, "postgres")) as connection:
-        for statement in settings:
-            connection.execute(statement)
-        until(
-            lambda: connection.execute("SHOW synchronous_standby_names").fetchall() == [("never",)], SECONDS
-        )
-        try:
-            yield
-        finally:
-            for statement in back:
-                connection.execute(statement)
-            until(lambda: connection.execute("SHOW synchronous_standby_names").fetchall() == [("",)], SECONDS)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from stillhouse.warehouse.table_exchange import Share, exchange, settle
 from stillhouse.warehouse.table_gather import operation_prefix
 from stillhouse.warehouse.table_load import clear, load
 from stillhouse.warehouse.table_sources import gather_cluster
+from support.writers import until
 
 DATABASE = "gaussdb"
 _PRISTINE = "pristine"
@@ -129,6 +130,23 @@ def bench(site: Site, live: Cluster) -> Iterator[Bench]:
         _run(node, f"ALTER DATABASE {DATABASE} RENAME TO {_PRISTINE}")
     yield Bench(site, live, clone)
     embedded.destroy(site, clone_id)
+
+
+@contextmanager
+def commits_wait(node: Node) -> Iterator[None]:
+    """What commits or prepares there is durable at once, and not told of: it waits for a standby that never comes."""
+    settings = ("ALTER SYSTEM SET synchronous_standby_names = 'never'", "SELECT pg_reload_conf()")
+    back = ("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
+    with closing(session.connect(node, "postgres")) as connection:
+        for statement in settings:
+            connection.execute(statement)
+        until(lambda: connection.execute("SHOW synchronous_standby_names").fetchall() == [("never",)], 20)
+        try:
+            yield
+        finally:
+            for statement in back:
+                connection.execute(statement)
+            until(lambda: connection.execute("SHOW synchronous_standby_names").fetchall() == [("",)], 20)
 
 
 def _run(node: Node, *statements: str) -> None:
