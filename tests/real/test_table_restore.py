@@ -1,14 +1,21 @@
 """Tables out of a snapshot into the live server: complete, in one moment, and nothing else of the server is touched."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from psycopg.errors import ForeignKeyViolation
 
-from stillhouse.errors import RestoreFailed, TablesHeld
+from stillhouse.errors import Cancelled, RestoreFailed, TablesHeld
+from stillhouse.postgres.binaries import find_binaries
+from stillhouse.postgres.transfer import Login, transfer
+from stillhouse.warehouse import embedded
 from stillhouse.warehouse.embedded import Site
-from support.table_restores import Bench, bench
-from support.warehouses import MakeWarehouse, log_in
+from support.fifteen import PG_BIN, needs_fifteen
+from support.table_restores import DATABASE, Bench, bench
+from support.warehouses import PASSWORD, USER, build, log_in
+from support.writers import until
 
 pytestmark = pytest.mark.xdist_group("table restores")
 
@@ -114,16 +121,31 @@ CREATE PUBLICATION told FOR TABLE plain.kept;
 """
 
 
-@pytest.fixture(scope="module")
-def tables(site: Site, make_warehouse: MakeWarehouse) -> Iterator[Bench]:
-    cluster, _ = make_warehouse(1)
-    with log_in(cluster.coordinator, database="gaussdb") as user:
+@contextmanager
+def filled(site: Site) -> Iterator[Bench]:
+    cluster = build(site, 1)
+    with log_in(cluster.coordinator, database=DATABASE) as user:
         user.execute("CREATE TABLE public.mine AS SELECT 1 AS id")
     first = Bench(site, cluster, ())
     first.sql(SHOP.replace("@orders", ODD))
     first.sql(PLAIN)
     with bench(site, cluster) as made:
         yield made
+    embedded.destroy(site, cluster.id)
+
+
+@pytest.fixture(scope="module")
+def tables(site: Site) -> Iterator[Bench]:
+    with filled(site) as made:
+        yield made
+
+
+@needs_fifteen
+def test_postgresql_15_too_gets_back_all(site: Site) -> None:
+    binaries = find_binaries(site.data, site.binaries.account, pg_bin=PG_BIN)
+    with filled(replace(site, binaries=binaries)) as tables:
+        test_a_table_comes_back_with_all_that_is_its_own(tables)
+        tables.restore("shop.guarded")
 
 
 def test_a_table_comes_back_with_all_that_is_its_own(tables: Bench) -> None:
@@ -242,11 +264,45 @@ def test_functions_of_users_run_with_their_owners_rights_and_no_others(tables: B
 
 
 def test_who_holds_the_target_is_named_and_the_rest_of_the_server_waits_for_nobody(tables: Bench) -> None:
-    with log_in(tables.live.coordinator, database="gaussdb") as user, user.transaction():
+    with log_in(tables.live.coordinator, database=DATABASE) as user, user.transaction():
         user.execute("SELECT FROM public.mine")
         with pytest.raises(TablesHeld, match=rf"public.mine by dbadmin \(pid {user.info.backend_pid}\)"):
             tables.restore("public.mine")
     assert tables.restore("public.mine") == []
+
+
+def test_a_transfer_ends_whole_or_not_at_all(tables: Bench) -> None:
+    """When the one side fails, the other, or the service is stopped; no process goes on."""
+
+    def transferred(schema: str, password: str = PASSWORD, check: Callable[[], None] = lambda: None) -> None:
+        node, login = tables.clone[0], Login(USER, password)
+        show = [0].append
+        transfer(
+            tables.site.binaries,
+            node,
+            tables.live.coordinator,
+            DATABASE,
+            [schema],
+            login,
+            check=check,
+            show=show,
+        )
+
+    def stop() -> None:
+        raise Cancelled("it was enough")
+
+    tables.refresh()
+    with pytest.raises(RestoreFailed, match="cannot be read from the snapshot: pg_dump: error: no matching"):
+        transferred("nowhere")
+    with pytest.raises(RestoreFailed, match=r'cannot be made on node cn: .*schema "plain" already exists'):
+        transferred("plain")
+    with pytest.raises(RestoreFailed, match="password authentication failed") as refused:
+        transferred("plain", "wr0ng-Pass-11")
+    assert "wr0ng" not in str(refused.value)
+    with pytest.raises(Cancelled):
+        transferred("elsewhere", check=stop)
+    busy = "SELECT 1 FROM pg_stat_activity WHERE application_name IN ('pg_dump', 'dbadmin')"
+    until(lambda: not tables.sql(busy) and not tables.sql(busy, tables.clone[0]), 20)
 
 
 def test_what_the_tables_need_must_still_be_there(tables: Bench) -> None:

@@ -46,14 +46,18 @@ class Bench:
     def __init__(self, site: Site, live: Cluster, clone: tuple[Node, ...]) -> None:
         self.site, self.live, self.clone = site, live, clone
 
-    def copy(self, wanted: TableRestore) -> tuple[str, dict[str, Share], list[str]]:
-        """All but the swap: the operation's prefix, what is to be swapped, the notes."""
+    def refresh(self) -> None:
+        """The clone as it was."""
         for node in self.clone:
             _run(
                 node,
                 f"DROP DATABASE IF EXISTS {DATABASE}",
                 f"CREATE DATABASE {DATABASE} TEMPLATE {_PRISTINE}",
             )
+
+    def copy(self, wanted: TableRestore) -> tuple[str, dict[str, Share], list[str]]:
+        """All but the swap: the operation's prefix, what is to be swapped, the notes."""
+        self.refresh()
         prefix = operation_prefix(new_uuid())
         gathered = gather_cluster(self.clone, self.live.nodes, wanted, prefix)
         notes: list[str] = []

@@ -130,7 +130,7 @@ def drop(connection: Connection, tables: Sequence[int]) -> list[str]:
     except session.Error as error:
         if error.sqlstate != _DEPENDENTS_EXIST:
             raise
-        who = (error.diag.message_detail or "").replace("\n", "; ")
+        who = (error.diag.message_detail or error.diag.message_primary or "").replace("\n", "; ")
         raise RestoreFailed(
             f"a table cannot be replaced, others depend on it, and nothing was changed: {who}",
             hint="drop what depends on it, or restore under another name",
