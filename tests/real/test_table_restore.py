@@ -115,6 +115,8 @@ CREATE TABLE plain.whole_rest PARTITION OF plain.whole DEFAULT;
 CREATE UNIQUE INDEX whole_key ON plain.whole (day, n);
 INSERT INTO plain.whole SELECT '2024-02-01', 1;
 INSERT INTO plain.whole SELECT '2025-02-01', g FROM generate_series(1, 5) g;
+CREATE SCHEMA stopped;
+CREATE TABLE stopped.early AS SELECT 1 AS id;
 CREATE TABLE plain.held AS SELECT 1 AS id;
 CREATE VIEW plain.looking AS SELECT id FROM plain.held;
 CREATE PUBLICATION told FOR TABLE plain.kept;
@@ -299,10 +301,12 @@ def test_a_transfer_ends_whole_or_not_at_all(tables: Bench) -> None:
     with pytest.raises(RestoreFailed, match="password authentication failed") as refused:
         transferred("plain", "wr0ng-Pass-11")
     assert "wr0ng" not in str(refused.value)
+    tables.sql("DROP SCHEMA stopped CASCADE")
     with pytest.raises(Cancelled):
-        transferred("elsewhere", check=stop)
+        transferred("stopped", check=stop)
     busy = "SELECT 1 FROM pg_stat_activity WHERE application_name IN ('pg_dump', 'dbadmin')"
     until(lambda: not tables.sql(busy) and not tables.sql(busy, tables.clone[0]), 20)
+    assert tables.sql("SELECT to_regnamespace('stopped')") == [(None,)]
 
 
 def test_what_the_tables_need_must_still_be_there(tables: Bench) -> None:
