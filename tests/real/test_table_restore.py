@@ -117,6 +117,10 @@ INSERT INTO plain.whole SELECT '2024-02-01', 1;
 INSERT INTO plain.whole SELECT '2025-02-01', g FROM generate_series(1, 5) g;
 CREATE SCHEMA stopped;
 CREATE TABLE stopped.early AS SELECT 1 AS id;
+CREATE TABLE plain.parent (id int);
+CREATE TABLE plain.child (more int) INHERITS (plain.parent);
+INSERT INTO plain.child VALUES (1, 2);
+CREATE TABLE plain.vacuumed (id int) WITH (autovacuum_enabled = off);
 CREATE TABLE plain.held AS SELECT 1 AS id;
 CREATE VIEW plain.looking AS SELECT id FROM plain.held;
 CREATE PUBLICATION told FOR TABLE plain.kept;
@@ -254,6 +258,58 @@ def test_what_depends_on_the_target_fails_the_restore_and_nothing_is_changed(tab
     with pytest.raises(RestoreFailed, match=r"view plain\.looking depends on table plain\.held"):
         tables.restore("plain.held")
     assert tables.dump(tables.live.coordinator, "plain.*") == before
+
+
+def test_what_inherits_comes_with_it(tables: Bench) -> None:
+    tables.sql("UPDATE plain.child SET more = 3; CREATE TABLE plain.later () INHERITS (plain.parent)")
+    assert tables.restore("plain.parent") == []
+    assert tables.sql("SELECT p.tableoid::regclass::text, c.* FROM plain.parent p, plain.child c") == [
+        ("plain.child", 1, 2)
+    ]
+
+
+def test_a_partition_by_itself_is_a_table_of_its_own(tables: Bench) -> None:
+    (note,) = tables.restore("plain.whole_rest=plain.rest then")
+    assert note == "plain.whole_rest was part of plain.whole, and comes back as a table of its own"
+    assert tables.sql('SELECT count(*) FROM plain."rest then"') == [(5,)]
+    tables.sql("INSERT INTO plain.\"rest then\" VALUES ('2024-01-01', 1)")
+
+
+def test_no_event_trigger_sees_the_swap(tables: Bench) -> None:
+    """Its function would run with the rights of the server's superuser."""
+    tables.sql(
+        "CREATE TABLE public.watched (who text);"
+        "CREATE FUNCTION public.watch() RETURNS event_trigger LANGUAGE plpgsql AS"
+        " 'BEGIN INSERT INTO public.watched VALUES (current_user); END';"
+        "GRANT INSERT ON public.watched TO PUBLIC; CREATE EVENT TRIGGER watching ON ddl_command_end"
+        " EXECUTE FUNCTION public.watch(); CREATE EVENT TRIGGER dropping ON sql_drop EXECUTE FUNCTION public.watch()"
+    )
+    try:
+        assert tables.restore("plain.seen") == []
+    finally:
+        tables.sql("DROP EVENT TRIGGER watching; DROP EVENT TRIGGER dropping")
+    seen = {who for (who,) in tables.sql("SELECT who FROM public.watched")}
+    assert len(seen) == 1 and "stillhouse" not in seen  # the role that loads is no superuser
+
+
+def test_an_autovacuum_that_holds_the_target_gives_way(tables: Bench) -> None:
+    tables.sql(
+        "INSERT INTO plain.vacuumed SELECT generate_series(1, 50000); DELETE FROM plain.vacuumed WHERE id % 2 = 0;"
+        "ALTER TABLE plain.vacuumed SET (autovacuum_enabled, autovacuum_vacuum_threshold = 1,"
+        " autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1)"
+    )
+    for statement in ("ALTER SYSTEM SET autovacuum_naptime = 1", "SELECT pg_reload_conf()"):
+        tables.sql(statement)
+    until(
+        lambda: tables.sql("SELECT 1 FROM pg_stat_progress_vacuum WHERE relid = 'plain.vacuumed'::regclass"),
+        30,
+    )
+    with pytest.raises(TablesHeld, match=r"plain\.vacuumed by autovacuum worker"):
+        tables.restore("plain.vacuumed")
+    until(lambda: not tables.sql("SELECT 1 FROM pg_stat_progress_vacuum"), 30)
+    tables.sql("ALTER TABLE plain.vacuumed SET (autovacuum_enabled = off)")
+    assert tables.restore("plain.vacuumed") == []
+    assert tables.sql("SELECT count(*) FROM plain.vacuumed") == [(0,)]
 
 
 def test_functions_of_users_run_with_their_owners_rights_and_no_others(tables: Bench) -> None:

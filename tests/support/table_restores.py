@@ -72,6 +72,7 @@ class Bench:
                     wanted.database,
                     one,
                     prefix,
+                    self.live.user_name,
                     check=lambda: None,
                     show=lambda done: None,
                 )

@@ -34,7 +34,7 @@ from stillhouse.warehouse.table_sources import gather_cluster
 _SHARE_OF_CLONE, _SHARE_OF_COPY = 50, 95
 # The rows, their indexes, and the WAL of both.
 _ROOM_PER_BYTE = 2
-_SWAP_TRIES = 20
+_SWAP_TRIES = 40
 _NODE_TRIES = 5
 _PAUSE_SECONDS = 1.0
 
@@ -97,7 +97,17 @@ def _load(
         live = next(node for node in cluster.nodes if node.name == clone.name)
         check = place.control.flows.check_running
         mine = gathered[clone.name]
-        given = load(place.site.binaries, clone, live, database, mine, role, check=check, show=tell)
+        given = load(
+            place.site.binaries,
+            clone,
+            live,
+            database,
+            mine,
+            role,
+            cluster.user_name,
+            check=check,
+            show=tell,
+        )
         return [f"{live.name}: {note}" for note in (*mine.notes, *given)]
 
     with ThreadPoolExecutor(NODES_AT_ONCE) as pool:

@@ -17,10 +17,17 @@ from stillhouse.postgres.session import Connection, sql
 from stillhouse.warehouse.foreign_tables import foreign_tables, point
 from stillhouse.warehouse.table_gather import PREFIX, Hidden, Placed
 from stillhouse.warehouse.table_load import end_sessions
+from stillhouse.warehouse.table_sessions import unseen
 from stillhouse.warehouse.table_swap import drop, hidden_tables, lock_standing, place, trees
 
-# Whoever comes after us waits as long as we do. A session that we no longer speak to must not keep its locks.
-_LIMITS = {"lock_timeout": "1s", "idle_in_transaction_session_timeout": "60s"}
+# A session that we no longer speak to must not keep its locks.
+_LIMITS = {"idle_in_transaction_session_timeout": "60s"}
+# Whoever comes after us waits as long as we do. Below deadlock_timeout, so that in a deadlock it is the swap that gives
+# up: whoever has waited for that is the one that is killed (storage/lmgr/proc.c, ProcSleep).
+_BOUND_LOCKS = """
+    SELECT set_config('lock_timeout', greatest(1, least(200, setting::int / 4)) || 'ms', false)
+      FROM pg_settings WHERE name = 'deadlock_timeout'
+"""
 # lock_not_available, deadlock_detected
 _HELD = ("55P03", "40P01")
 
@@ -29,14 +36,17 @@ _PREPARED = f"""
     SELECT gid, substring(gid FROM '^{PREFIX}[0-9a-f]{{12}}'), database FROM pg_prepared_xacts
      WHERE gid ~ '^{PREFIX}[0-9a-f]{{12}}_' ORDER BY gid
 """
+# An autovacuum gives way to others when they have waited for deadlock_timeout, so to us only when told to.
 _HOLDERS = """
-    SELECT DISTINCT n.nspname, c.relname, coalesce(a.usename, 'a prepared transaction'), l.pid
+    SELECT n.nspname, c.relname, coalesce(a.usename, a.backend_type, 'a prepared transaction'), l.pid,
+           CASE WHEN a.backend_type = 'autovacuum worker' THEN pg_cancel_backend(l.pid) END
       FROM pg_locks l
       JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
       LEFT JOIN pg_stat_activity a ON a.pid = l.pid
      WHERE l.locktype = 'relation' AND l.granted
        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
        AND (n.nspname, c.relname) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
+     ORDER BY n.nspname, c.relname, l.pid
 """
 
 
@@ -71,8 +81,8 @@ def exchange(nodes: Sequence[Node], database: str, prefix: str, shares: Shares) 
     with ExitStack() as stack:
 
         def begin(node: Node) -> Connection:
-            opened = session.connect(node, database, application_name=prefix, settings=_LIMITS)
-            connection = stack.enter_context(closing(opened))
+            connection = stack.enter_context(unseen(node, database, prefix, _LIMITS))
+            connection.execute(_BOUND_LOCKS)
             connection.execute("BEGIN")
             return connection
 
@@ -176,7 +186,7 @@ def _in_words(node: Node, database: str, tables: Sequence[TableName]) -> Iterato
         schemas, names = [one.schema for one in tables], [one.table for one in tables]
         with closing(session.connect(node, database)) as connection:
             held = connection.execute(_HOLDERS, [schemas, names]).fetchall()
-        who = [f"{schema}.{table} by {user} (pid {pid})" for schema, table, user, pid in held]
+        who = dict.fromkeys(f"{schema}.{table} by {user} (pid {pid})" for schema, table, user, pid, _ in held)
         raise TablesHeld(
             f"node {node.name}: tables are in use: {'; '.join(who) or cause}",
             hint="end what works with them, and ask again",

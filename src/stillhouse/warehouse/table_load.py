@@ -18,6 +18,7 @@ from stillhouse.postgres.transfer import Login, transfer
 from stillhouse.warehouse.fdw import UNLOGGED, new_password
 from stillhouse.warehouse.table_gather import PREFIX, Gathered
 from stillhouse.warehouse.table_rights import give_rights
+from stillhouse.warehouse.table_sessions import unseen
 
 _SESSIONS_END_SECONDS = 30.0
 _POLL_SECONDS = 0.05
@@ -50,9 +51,6 @@ _PRESENT = {
     "TABLESPACE": "SELECT spcname FROM pg_tablespace WHERE spcname = ANY(%s)",
     "FOREIGN SERVER": "SELECT srvname FROM pg_foreign_server WHERE srvname = ANY(%s)",
 }
-_DATABASE_OWNER = """
-    SELECT r.rolname FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba WHERE d.datname = current_database()
-"""
 # A root whose partitions lie elsewhere has nothing to be looked at yet: they do not lead anywhere.
 _ANALYSED = f"""
     SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -69,27 +67,28 @@ def load(
     database: str,
     gathered: Gathered,
     role: str,
+    otherwise: str,
     *,
     check: Callable[[], None],
     show: Callable[[int], None],
 ) -> list[str]:
     """Copy what was gathered on `clone` to the same hidden schemas on `live`; notes on what could not be given.
 
-    All or nothing but for the last: rights and statistics follow the data. Raises RestoreFailed.
+    `role` is the name of the one that loads; `otherwise` owns what its owner, gone meanwhile, cannot. All or nothing
+    but for the last: rights and statistics follow the data. Raises RestoreFailed.
     """
     with closing(session.connect(clone, database)) as source:
         needs = {
             "TABLESPACE": _names(source, _TABLESPACES, {"tree": [*gathered.relations]}),
             "FOREIGN SERVER": _names(source, _SERVERS, [[*gathered.relations]]),
         }
-    with closing(session.connect(live, database, settings=UNLOGGED)) as connection:
+    with unseen(live, database, role, UNLOGGED) as connection:
         login = _hire(connection, database, role, sorted({one.owner for one in gathered.rights}), needs)
     schemas = [one.name for one in gathered.hidden]
     transfer(binaries, clone, live, database, schemas, login, check=check, show=show)
-    with closing(session.connect(live, database, application_name=role)) as connection:
+    with unseen(live, database, role) as connection:
         with connection.transaction():
-            (owner,) = connection.execute(_DATABASE_OWNER).fetchall()[0]
-            notes = give_rights(connection, gathered.rights, owner)
+            notes = give_rights(connection, gathered.rights, otherwise)
         # As the owners, and safe from what their functions might do, as autovacuum's (commands/analyze.c).
         for schema, table in connection.execute(_ANALYSED).fetchall():
             connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(schema, table)))
@@ -101,7 +100,7 @@ def clear(node: Node, database: str) -> None:
 
     Prepared transactions must have been settled before. Killed anywhere and called again, it ends the same.
     """
-    with closing(session.connect(node, "postgres")) as connection:
+    with unseen(node, "postgres", "stillhouse") as connection:
         roles = _names(connection, _ROLES)
         for role in roles:
             connection.execute(sql.SQL("ALTER ROLE {} NOLOGIN").format(sql.Identifier(role)))
@@ -109,12 +108,12 @@ def clear(node: Node, database: str) -> None:
         end_sessions(node, connection)
         is_there = connection.execute("SELECT FROM pg_database WHERE datname = %s", [database]).fetchall()
     if is_there:
-        with closing(session.connect(node, database)) as connection:
+        with unseen(node, database, "stillhouse") as connection:
             for schema in _names(connection, _SCHEMAS):
                 connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema)))
             for role in roles:
                 connection.execute(sql.SQL("DROP OWNED BY {} CASCADE").format(sql.Identifier(role)))
-    with closing(session.connect(node, "postgres")) as connection:
+    with unseen(node, "postgres", "stillhouse") as connection:
         for role in roles:
             connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(role)))
 
