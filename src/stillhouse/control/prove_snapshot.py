@@ -52,20 +52,20 @@ def _prove(place: Workplace, proof_id: str) -> dict[str, Any]:
 
 
 def _judge(place: Workplace, proof_id: str, root: Root) -> dict[str, Any]:
-    def show(percent: int) -> None:
+    def show(done: int, total: int, from_: int = 0, to: int = _SHARE_OF_CLONE) -> None:
         with place.control.database.transaction() as transaction:
-            proofs.set_progress(transaction, proof_id, percent)
+            proofs.set_progress(transaction, proof_id, from_ + (to - from_) * done // max(total, 1))
 
     findings: list[str] = []
     compared: list[Compared] = []
     notes: list[str] = []
-    with scratch_clone(place, root, proof_id, lambda done: show(done * _SHARE_OF_CLONE // 100)) as nodes:
+    with scratch_clone(place, root, proof_id, show) as nodes:
         for number, node in enumerate(nodes, 1):
             place.control.flows.check_running()
             compared.append(_compare(place, root, node, notes))
             place.control.flows.check_running()
             findings += [f"{node.name}: {said}" for said in check_structure(node, place.site.binaries)]
-            show(_SHARE_OF_CLONE + (99 - _SHARE_OF_CLONE) * number // len(nodes))
+            show(number, len(nodes), _SHARE_OF_CLONE, 99)
     findings = [finding for one in compared for finding in one.findings] + findings
     return _ended(
         ProofState.REFUTED if findings else ProofState.PROVED,

@@ -9,19 +9,22 @@ fail      the same without the tables; the reason. A swap that turns out to have
 Nobody sees anything of it before the swap. Until then the cluster is as it was, after it all tables are there.
 """
 
+import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
 from stillhouse import log
-from stillhouse.catalog import clusters, operations
+from stillhouse.catalog import clusters, operations, restores
 from stillhouse.catalog.operations import Operation
 from stillhouse.control.audit import record
 from stillhouse.control.recovery import NODES_AT_ONCE
 from stillhouse.control.scratch_clone import check_room, scratch_clone
 from stillhouse.control.workplace import Workplace, read_root
 from stillhouse.domain.cluster import Cluster, Node
+from stillhouse.domain.progress import Pace, Progress
 from stillhouse.domain.table_restore import TableRestore
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import NodeUnreachable, RestoreFailed, StillhouseError, TablesHeld
@@ -34,6 +37,7 @@ from stillhouse.warehouse.table_sources import gather_cluster
 _SHARE_OF_CLONE, _SHARE_OF_COPY = 50, 95
 # The rows, their indexes, and the WAL of both.
 _ROOM_PER_BYTE = 2
+_ALL_NODES = "all"
 _SWAP_TRIES = 40
 _NODE_TRIES = 5
 _PAUSE_SECONDS = 1.0
@@ -57,65 +61,69 @@ def _copy(place: Workplace, operation_id: str) -> Plan:
     operation, cluster, wanted = _read(place, operation_id)
     prefix = operation_prefix(operation_id)
     _clean(place, cluster, wanted.database)
-
-    def show(percent: int) -> None:
-        with place.control.database.transaction() as transaction:
-            operations.set_progress(transaction, operation_id, percent)
-
     root = read_root(place, operation.subject_id)
-    with scratch_clone(
-        place, root, operation_id, lambda percent: show(percent * _SHARE_OF_CLONE // 100)
-    ) as clones:
+    cloning = _Report(place, operation_id, 0, _SHARE_OF_CLONE)
+    with scratch_clone(place, root, operation_id, cloning.show) as clones:
         gathered = gather_cluster(clones, cluster.nodes, wanted, prefix)
         total = sum(one.bytes for one in gathered.values())
         check_room(place, total * _ROOM_PER_BYTE, "to copy the tables")
-        notes = _load(place, clones, cluster, wanted.database, gathered, prefix, show)
+        notes = _load(place, operation_id, clones, cluster, wanted.database, gathered)
     shares = {name: Share(one.hidden, one.tables).to_json() for name, one in gathered.items()}
     return {"shares": shares, "notes": notes}
 
 
 def _load(
     place: Workplace,
+    operation_id: str,
     clones: tuple[Node, ...],
     cluster: Cluster,
     database: str,
     gathered: dict[str, Gathered],
-    role: str,
-    show: Callable[[int], None],
 ) -> list[str]:
     """All nodes' tables at once; notes on all that is not as it was."""
-    total = max(sum(one.bytes for one in gathered.values()), 1)
+    # Rows take other room on the way than on disk, and indexes none: an estimate.
+    total = sum(one.bytes for one in gathered.values())
     passed = dict.fromkeys(gathered, 0)
+    report = _Report(place, operation_id, _SHARE_OF_CLONE, _SHARE_OF_COPY)
 
     def one(clone: Node) -> list[str]:
         def tell(done: int) -> None:
             passed[clone.name] = done
-            # Rows take other room on the way than on disk, and indexes none: an estimate.
-            share = min(sum(passed.values()) / total, 1)
-            show(_SHARE_OF_CLONE + int(share * (_SHARE_OF_COPY - _SHARE_OF_CLONE)))
+            report.show(sum(passed.values()), total)
 
-        live = next(node for node in cluster.nodes if node.name == clone.name)
-        check = place.control.flows.check_running
         mine = gathered[clone.name]
         given = load(
             place.site.binaries,
             clone,
-            live,
+            next(node for node in cluster.nodes if node.name == clone.name),
             database,
             mine,
-            role,
+            operation_prefix(operation_id),
             cluster.user_name,
-            check=check,
+            check=place.control.flows.check_running,
             show=tell,
         )
-        return [f"{live.name}: {note}" for note in (*mine.notes, *given)]
+        return [f"{clone.name}: {note}" for note in (*mine.notes, *given)]
 
     with ThreadPoolExecutor(NODES_AT_ONCE) as pool:
-        return [
-            note
-            for notes in pool.map(one, [node for node in clones if node.name in gathered])
-            for note in notes
-        ]
+        told = pool.map(one, [node for node in clones if node.name in gathered])
+        return [note for notes in told for note in notes]
+
+
+class _Report:
+    """How far one part of the copying has come, for the catalog; the parts follow each other, each of many threads."""
+
+    def __init__(self, place: Workplace, operation_id: str, from_: int, to: int) -> None:
+        self._place, self._operation, self._from, self._to = place, operation_id, from_, to
+        self._pace, self._lock = Pace(), threading.Lock()
+
+    def show(self, done: int, total: int) -> None:
+        with self._lock, self._place.control.database.transaction() as transaction:
+            self._pace.add(time.monotonic(), done)
+            now = Progress(restores.COPYING, min(done, total), total, self._pace.bytes_per_second)
+            percent = self._from + (self._to - self._from) * now.bytes_done // max(total, 1)
+            restores.put(transaction, self._operation, _ALL_NODES, now)
+            operations.set_progress(transaction, self._operation, percent)
 
 
 def _swap(place: Workplace, operation_id: str, plan: Plan) -> list[str]:

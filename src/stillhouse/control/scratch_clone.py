@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from stillhouse.control.recovery import NODES_AT_ONCE, bytes_of, rebuild_node, recover_to_cut, source_nodes
+from stillhouse.control.recovery import NODES_AT_ONCE, rebuild_node, recover_to_cut, source_nodes
 from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import Node
 from stillhouse.errors import RestoreFailed
@@ -17,18 +17,17 @@ from stillhouse.warehouse import embedded
 from stillhouse.warehouse.rewire import rewire
 
 _SPARE_BYTES = 256 << 20
-_SHARE_OF_COPY = 85
 # The clone is thrown away: what a power cut would lose, nobody misses. Nothing is to change by itself.
 _HASTY = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
 
 
 @contextmanager
 def scratch_clone(
-    place: Workplace, root: Root, clone_id: str, show: Callable[[int], None]
+    place: Workplace, root: Root, clone_id: str, show: Callable[[int, int], None]
 ) -> Iterator[tuple[Node, ...]]:
     """The clone's nodes, running, coordinator first; it is gone afterwards, and so is what an earlier run left.
 
-    `show` is told how much of the making is done, in percent. Raises RestoreFailed, also when there is no room.
+    `show` is told how many bytes of it are written, and of how many. Raises RestoreFailed, also when there is no room.
     """
     embedded.destroy(place.scratch, clone_id)
     try:
@@ -47,9 +46,9 @@ def check_room(place: Workplace, needed: int, what: str) -> None:
         )
 
 
-def _make(place: Workplace, root: Root, clone_id: str, show: Callable[[int], None]) -> tuple[Node, ...]:
-    needed = sum(stored["plain_bytes"] + stored["wal_bytes"] for stored in root["nodes"])
-    check_room(place, needed, "to restore the snapshot there")
+def _make(place: Workplace, root: Root, clone_id: str, show: Callable[[int, int], None]) -> tuple[Node, ...]:
+    total = sum(stored["plain_bytes"] + stored["wal_bytes"] for stored in root["nodes"])
+    check_room(place, total, "to restore the snapshot there")
     nodes = embedded.plan_nodes(
         place.scratch,
         clone_id,
@@ -58,12 +57,11 @@ def _make(place: Workplace, root: Root, clone_id: str, show: Callable[[int], Non
         frozenset(embedded.planned_hosts(place.site)),
     )
     copied = dict.fromkeys((node.name for node in nodes), 0)
-    total = max(sum(bytes_of(root, node) for node in nodes), 1)
 
     def rebuild(node: Node) -> None:
         def tell(done: int) -> None:
             copied[node.name] = done
-            show(min(sum(copied.values()) * _SHARE_OF_COPY // total, _SHARE_OF_COPY))
+            show(sum(copied.values()), total)
 
         workers, check = place.control.settings.capture_workers, place.control.flows.check_running
         rebuild_node(place.scratch, place.repository, root, node, workers, check=check, show=tell)
@@ -73,5 +71,5 @@ def _make(place: Workplace, root: Root, clone_id: str, show: Callable[[int], Non
         list(pool.map(lambda node: recover_to_cut(place.scratch, root, node, _HASTY), nodes))
     # Functions of the clone's users may run in it: it must not reach the source's data nodes.
     rewire(nodes, root["cluster"]["user_name"], source_nodes(root))
-    show(100)
+    show(total, total)
     return nodes

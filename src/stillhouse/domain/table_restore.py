@@ -1,14 +1,23 @@
-"""What a restore of tables is asked for: which tables of a snapshot, and what they are to be called in the cluster."""
+"""Which tables of a snapshot go back into its cluster, and under which names: decided before anything is begun."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stillhouse.domain.names import LONGEST_IDENTIFIER
+from stillhouse.errors import InvalidInput
 
-@dataclass(frozen=True)
+MOST_TABLES = 100
+
+# PostgreSQL's own (catalog/catalog.c, IsReservedName), and this service's: tables on their way are in some of these.
+_SYSTEM_PREFIXES = ("pg_", "stillhouse_tables_")
+_SYSTEM_SCHEMAS = frozenset({"information_schema", "stillhouse"})
+
+_TO_LOWER = {ord(upper): ord(upper.lower()) for upper in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
+
+
+@dataclass(frozen=True, order=True)
 class TableName:
-    """As the server's catalog spells it."""
-
     schema: str
     table: str
 
@@ -18,35 +27,114 @@ class TableName:
 
 @dataclass(frozen=True)
 class TableRestore:
-    """`pairs` are (source in the snapshot, target in the cluster), folded already, defaults filled in."""
+    """Source in the snapshot and target in the cluster, of each table, by the names that PostgreSQL has for them."""
 
     database: str
     pairs: tuple[tuple[TableName, TableName], ...]
 
+    @property
+    def sources(self) -> tuple[TableName, ...]:
+        return tuple(source for source, _ in self.pairs)
+
+    @property
+    def targets(self) -> tuple[TableName, ...]:
+        return tuple(target for _, target in self.pairs)
+
     def to_detail(self) -> dict[str, Any]:
-        """As an operation's detail holds it: the names are folded by then."""
-        return {
-            "database": self.database,
-            "tables": [
-                {
-                    "schema": source.schema,
-                    "table": source.table,
-                    "target_schema": target.schema,
-                    "target_table": target.table,
-                }
-                for source, target in self.pairs
-            ],
-        }
+        """As its operation's `detail` holds it."""
+        tables = [
+            {
+                "schema": source.schema,
+                "table": source.table,
+                "target_schema": target.schema,
+                "target_table": target.table,
+            }
+            for source, target in self.pairs
+        ]
+        return {"database": self.database, "tables": tables}
 
     @classmethod
     def from_detail(cls, detail: Mapping[str, Any]) -> "TableRestore":
-        return cls(
-            detail["database"],
-            tuple(
-                (
-                    TableName(one["schema"], one["table"]),
-                    TableName(one["target_schema"], one["target_table"]),
-                )
-                for one in detail["tables"]
-            ),
+        pairs = tuple(
+            (
+                TableName(one["schema"], one["table"]),
+                TableName(one["target_schema"], one["target_table"]),
+            )
+            for one in detail["tables"]
         )
+        return cls(detail["database"], pairs)
+
+
+@dataclass(frozen=True)
+class TablesWanted:
+    """What was asked for, name by name as it was written. A target's schema or table may be empty.
+
+    Not `case_sensitive`: names of schemas and tables are folded as PostgreSQL folds what is not quoted.
+    """
+
+    database: str
+    sources: tuple[TableName, ...]
+    targets: tuple[TableName, ...]
+    case_sensitive: bool = True
+
+    def named(self, backup_key: str) -> TableRestore:
+        """The same with every name settled; `backup_key` is the snapshot's. Raises InvalidInput, naming the place.
+
+        What a target lacks is named as the service's console does: `<schema>_dws_backup`, `<table>_<backup key>`.
+        """
+        _check(len(self.sources) > 0, "restore_table_list: there is no table to restore")
+        _check(
+            len(self.sources) <= MOST_TABLES, f"restore_table_list: at most {MOST_TABLES} tables at a time"
+        )
+        _check(
+            len(self.sources) == len(self.targets),
+            "target_table_list must be as long as restore_table_list: they pair by position",
+        )
+        _check_name(self.database, "database")
+        sources = [self._folded(one) for one in self.sources]
+        targets = [
+            _or_default(self._folded(target), source, backup_key)
+            for target, source in zip(self.targets, sources, strict=True)
+        ]
+        _check_tables(sources, "restore_table_list")
+        _check_tables(targets, "target_table_list")
+        return TableRestore(self.database, tuple(zip(sources, targets, strict=True)))
+
+    def _folded(self, name: TableName) -> TableName:
+        """ASCII letters only: so the server does in every multibyte encoding (parser/scansup.c)."""
+        if self.case_sensitive:
+            return name
+        return TableName(name.schema.translate(_TO_LOWER), name.table.translate(_TO_LOWER))
+
+
+def _or_default(target: TableName, source: TableName, backup_key: str) -> TableName:
+    return TableName(
+        target.schema or f"{source.schema}_dws_backup", target.table or f"{source.table}_{backup_key}"
+    )
+
+
+def _check_tables(tables: Sequence[TableName], where: str) -> None:
+    for number, name in enumerate(tables):
+        _check_name(name.schema, f"{where}.{number}.schema_name")
+        _check_name(name.table, f"{where}.{number}.table_name")
+        is_system = name.schema.startswith(_SYSTEM_PREFIXES) or name.schema in _SYSTEM_SCHEMAS
+        _check(not is_system, f"{where}.{number}.schema_name must not be a schema of the system")
+    _check(len({*tables}) == len(tables), f"{where} names a table twice")
+
+
+def _check_name(name: str, what: str) -> None:
+    """A message never repeats the name: it may be megabytes long."""
+    _check(name != "", f"{what} must not be empty")
+    _check(
+        not any(char == "\0" or "\ud800" <= char <= "\udfff" for char in name),
+        f"{what} must be valid Unicode text without the character NUL",
+    )
+    _check(
+        len(name.encode()) <= LONGEST_IDENTIFIER,
+        f"{what} must be at most {LONGEST_IDENTIFIER} bytes, also where it is made of the source's name",
+    )
+
+
+def _check(holds: bool, message: str) -> None:
+    if not holds:
+        raise InvalidInput(message)
