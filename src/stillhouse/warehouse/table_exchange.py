@@ -14,11 +14,12 @@ from stillhouse.domain.table_restore import TableName
 from stillhouse.errors import NodeUnreachable, RestoreFailed, TablesHeld
 from stillhouse.postgres import session
 from stillhouse.postgres.session import Connection, sql
-from stillhouse.warehouse.foreign_tables import foreign_tables, point
+from stillhouse.warehouse.foreign_tables import ForeignTable, foreign_tables, point
 from stillhouse.warehouse.table_gather import PREFIX, Hidden, Placed
 from stillhouse.warehouse.table_load import end_sessions
 from stillhouse.warehouse.table_sessions import unseen
-from stillhouse.warehouse.table_swap import drop, hidden_tables, lock_standing, place, trees
+from stillhouse.warehouse.table_swap import drop, hidden_tables, lock_standing, place
+from stillhouse.warehouse.table_trees import trees
 
 # A session that we no longer speak to must not keep its locks.
 _LIMITS = {"idle_in_transaction_session_timeout": "60s"}
@@ -90,7 +91,7 @@ def exchange(nodes: Sequence[Node], database: str, prefix: str, shares: Shares) 
         main = begin(coordinator)
         with _in_words(coordinator, database, [one.target for one in shares[coordinator.name].tables]):
             standing = lock_standing(main, [one.target for one in shares[coordinator.name].tables])
-            doomed = foreign_tables(main, [*trees(main, standing)], nodes)
+            doomed = _foreign_below(main, standing, nodes)
         notes: list[str] = []
         prepared: list[tuple[Node, Connection]] = []
         moved: dict[tuple[str, TableName], TableName] = {}
@@ -132,10 +133,14 @@ def _lead(
 ) -> None:
     """The copied partitions to the data nodes' tables, by the names that these have now."""
     copied = hidden_tables(connection, share.tables)
-    for foreign in foreign_tables(connection, [*trees(connection, copied)], nodes):
+    for foreign in _foreign_below(connection, copied, nodes):
         if (foreign.node, foreign.remote) not in moved:
             raise RestoreFailed(f"{foreign.remote} of node {foreign.node} was not restored")
         point(connection, foreign, moved[foreign.node, foreign.remote])
+
+
+def _foreign_below(connection: Connection, roots: Sequence[int], nodes: Sequence[Node]) -> list[ForeignTable]:
+    return foreign_tables(connection, [relation for relation, _ in trees(connection, roots)], nodes)
 
 
 def settle(nodes: Sequence[Node]) -> None:

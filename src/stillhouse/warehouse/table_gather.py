@@ -4,9 +4,8 @@ There is one hidden schema for each schema that something lies in, so that every
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from stillhouse.domain.cluster import Node
 from stillhouse.domain.table_restore import TableName
@@ -14,6 +13,7 @@ from stillhouse.errors import RestoreFailed
 from stillhouse.postgres.session import Connection, sql
 from stillhouse.warehouse.foreign_tables import foreign_tables, point
 from stillhouse.warehouse.table_rights import Rights, read_rights
+from stillhouse.warehouse.table_trees import trees
 
 PREFIX = "stillhouse_tables_"
 
@@ -22,16 +22,11 @@ _TABLE = """
                                                                    AND deptype = 'e')
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s
 """
-_TREE = """
-    WITH RECURSIVE tree (root, relation) AS (
-        SELECT r, r FROM unnest(%s::oid[]) r
-         UNION
-        SELECT t.root, i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.relation
-    )
-    SELECT t.root, t.relation, n.nspname, c.relname, c.relkind::text, c.relpersistence = 'u',
+_PARTS = """
+    SELECT c.oid, n.nspname, c.relname, c.relpersistence = 'u',
            CASE WHEN c.relkind = 'r' THEN pg_total_relation_size(c.oid) ELSE 0 END
-      FROM tree t JOIN pg_class c ON c.oid = t.relation JOIN pg_namespace n ON n.oid = c.relnamespace
-     ORDER BY t.root, t.relation
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.oid = ANY(%s::oid[]) ORDER BY c.oid
 """
 _SEQUENCES = """
     SELECT s.oid FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
@@ -115,6 +110,17 @@ class Gathered:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Part:
+    """A table of a tree, by its id in the clone, and what its root is to be."""
+
+    relation: int
+    name: TableName
+    root: Wanted
+    is_unlogged: bool
+    bytes: int
+
+
 def operation_prefix(operation_id: str) -> str:
     """What the names of all that one operation makes begin with."""
     return f"{PREFIX}{operation_id.replace('-', '')[:12]}"
@@ -129,28 +135,23 @@ def gather(
     snapshot, or is none that can be restored.
     """
     roots = [_root(connection, one.source) for one in wanted]
-    tree = connection.execute(_TREE, [roots]).fetchall()
-    _refuse_overlap(wanted, tree)
-    relations = [relation for _, relation, *_ in tree]
-    notes = [
-        f"{schema}.{name} is unlogged: it has no rows"
-        for _, _, schema, name, _, is_unlogged, _ in tree
-        if is_unlogged
-    ]
-    remote = _remote(connection, tree, dict(zip(roots, wanted, strict=True)), clones)
+    parts = _parts(connection, dict(zip(roots, wanted, strict=True)), wanted)
+    relations = [one.relation for one in parts]
+    notes = [f"{one.name} is unlogged: it has no rows" for one in parts if one.is_unlogged]
+    remote = _remote(connection, parts, clones)
     notes += _part(connection, relations)
     notes += _drop_foreign_keys(connection, relations)
     notes += _drop_triggers(connection, live, relations)
     notes += _drop_policies(connection, live, relations)
-    statistics = connection.execute(_STATISTICS, [relations]).fetchall()
-    schemas = sorted({schema for _, _, schema, *_ in tree} | {schema for schema, _ in statistics})
+    statistics = [TableName(*row) for row in connection.execute(_STATISTICS, [relations]).fetchall()]
+    schemas = sorted({one.name.schema for one in parts} | {one.schema for one in statistics})
     hidden = {schema: f"{prefix}_{number}" for number, schema in enumerate(schemas)}
     for name in hidden.values():
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
-    for _, _, schema, name, *_ in tree:
-        _move(connection, "TABLE", schema, name, hidden[schema])
-    for schema, name in statistics:
-        _move(connection, "STATISTICS", schema, name, hidden[schema])
+    for one in parts:
+        _move(connection, "TABLE", one.name, hidden[one.name.schema])
+    for thing in statistics:
+        _move(connection, "STATISTICS", thing, hidden[thing.schema])
     sequences = [oid for (oid,) in connection.execute(_SEQUENCES, [relations]).fetchall()]
     return Gathered(
         tuple(Hidden(name, schema) for schema, name in hidden.items()),
@@ -158,7 +159,7 @@ def gather(
         tuple(relations),
         tuple(read_rights(connection, [*relations, *sequences])),
         remote,
-        sum(size for *_, size in tree),
+        sum(one.bytes for one in parts),
         tuple(notes),
     )
 
@@ -175,24 +176,32 @@ def _root(connection: Connection, name: TableName) -> int:
     return int(oid)
 
 
-def _refuse_overlap(wanted: Sequence[Wanted], tree: Sequence[tuple[Any, ...]]) -> None:
+def _parts(connection: Connection, whole: Mapping[int, Wanted], wanted: Sequence[Wanted]) -> list[_Part]:
+    """All tables of the trees, of which none may be in two."""
+    below = trees(connection, [*whole])
+    roots = dict(below)
+    parts = [
+        _Part(oid, TableName(schema, name), whole[roots[oid]], is_unlogged, size)
+        for oid, schema, name, is_unlogged, size in connection.execute(_PARTS, [[*roots]]).fetchall()
+    ]
+    times = Counter(relation for relation, _ in below)
+    twice = [one.name for one in parts if times[one.relation] > 1]
     asked = Counter(one.source for one in wanted)
-    parts = Counter(TableName(schema, name) for _, _, schema, name, *_ in tree)
-    for name, times in (asked | parts).items():
-        if times > 1:
-            raise RestoreFailed(f"table {name} is asked for twice: by its name, or as a part of another")
+    for name in (*twice, *(name for name, number in asked.items() if number > 1)):
+        raise RestoreFailed(f"table {name} is asked for twice: by its name, or as a part of another")
+    return parts
 
 
 def _remote(
-    connection: Connection, tree: Sequence[tuple[Any, ...]], roots: dict[int, Wanted], clones: Sequence[Node]
+    connection: Connection, parts: Sequence[_Part], clones: Sequence[Node]
 ) -> tuple[tuple[str, Wanted], ...]:
     """The data nodes' tables go where their root goes, and change their names as it does.
 
     What a foreign table says of them is written down in full: the rest would follow its own name.
     """
-    whole = {TableName(schema, name): roots[root] for root, _, schema, name, *_ in tree}
+    whole = {one.name: one.root for one in parts}
     found: dict[tuple[str, TableName], Wanted] = {}
-    for foreign in foreign_tables(connection, [relation for _, relation, *_ in tree], clones):
+    for foreign in foreign_tables(connection, [one.relation for one in parts], clones):
         root, remote = whole[foreign.name], foreign.remote
         point(connection, foreign, remote)
         target = TableName(
@@ -263,9 +272,9 @@ def _drop_policies(connection: Connection, live: Connection, relations: Sequence
     return notes
 
 
-def _move(connection: Connection, kind: str, schema: str, name: str, to: str) -> None:
+def _move(connection: Connection, kind: str, name: TableName, to: str) -> None:
     connection.execute(
         sql.SQL("ALTER {} {} SET SCHEMA {}").format(
-            sql.SQL(kind), sql.Identifier(schema, name), sql.Identifier(to)
+            sql.SQL(kind), sql.Identifier(name.schema, name.table), sql.Identifier(to)
         )
     )

@@ -13,20 +13,13 @@ from stillhouse.errors import RestoreFailed
 from stillhouse.postgres import session
 from stillhouse.postgres.session import Connection, sql
 from stillhouse.warehouse.table_gather import Hidden, Placed
+from stillhouse.warehouse.table_trees import trees
 
 _DEPENDENTS_EXIST = "2BP01"
 
 _RELATION = """
     SELECT c.oid, c.relkind::text, c.relispartition
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s
-"""
-_TREE = """
-    WITH RECURSIVE tree (root, relation) AS (
-        SELECT r, r FROM unnest(%s::oid[]) r
-         UNION
-        SELECT t.root, i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.relation
-    )
-    SELECT root, relation FROM tree
 """
 _NAMES = """
     SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -109,14 +102,9 @@ def _find(connection: Connection, name: TableName) -> int | None:
     return int(oid)
 
 
-def trees(connection: Connection, roots: Sequence[int]) -> dict[int, int]:
-    """All tables of these trees: what is attached to one or inherits of it, and the root that it belongs to."""
-    return {relation: root for root, relation in connection.execute(_TREE, [[*roots]]).fetchall()}
-
-
 def drop(connection: Connection, tables: Sequence[int]) -> list[str]:
     """Drop whole trees; what the database forgets with them, in words. RestoreFailed names whoever depends on them."""
-    tree = [*trees(connection, tables)]
+    tree = [relation for relation, _ in trees(connection, tables)]
     names = connection.execute(_NAMES, [tree]).fetchall()
     if not names:
         return []
@@ -147,7 +135,7 @@ def place(connection: Connection, hidden: Sequence[Hidden], tables: Sequence[Pla
     schemas = {one.name: one for one in hidden}
     roots = hidden_tables(connection, tables)
     placed = dict(zip(roots, tables, strict=True))
-    root_of = trees(connection, roots)
+    root_of = dict(trees(connection, roots))
     rows = connection.execute(_THINGS, {"tree": [*root_of]}).fetchall()
     going: list[tuple[str, TableName, str]] = []
     for relation, kind, schema, name, owner in rows:
