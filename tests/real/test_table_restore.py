@@ -1,19 +1,21 @@
 """Tables out of a snapshot into the live server: complete, in one moment, and nothing else of the server is touched."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 
 import pytest
 from psycopg.errors import ForeignKeyViolation
 
 from stillhouse.errors import Cancelled, RestoreFailed, TablesHeld
+from stillhouse.postgres import session
 from stillhouse.postgres.binaries import find_binaries
 from stillhouse.postgres.transfer import Login, transfer
 from stillhouse.warehouse import embedded
 from stillhouse.warehouse.embedded import Site
+from stillhouse.warehouse.fdw import DATABASES
 from support.fifteen import PG_BIN, needs_fifteen
-from support.table_restores import DATABASE, Bench, bench
+from support.table_restores import DATABASE, TRACES, Bench, bench
 from support.warehouses import PASSWORD, USER, build, log_in
 from support.writers import until
 
@@ -327,6 +329,20 @@ def test_who_holds_the_target_is_named_and_the_rest_of_the_server_waits_for_nobo
         with pytest.raises(TablesHeld, match=rf"public.mine by dbadmin \(pid {user.info.backend_pid}\)"):
             tables.restore("public.mine")
     assert tables.restore("public.mine") == []
+
+
+def test_what_an_earlier_restore_left_in_any_database_is_cleared_away(tables: Bench) -> None:
+    role = "stillhouse_tables_0123456789ab"
+    tables.sql(f"CREATE ROLE {role} LOGIN")
+    for database in DATABASES:
+        with closing(session.connect(tables.live.coordinator, database)) as connection:
+            connection.execute(f"GRANT CREATE ON DATABASE {database} TO {role}".encode())
+            connection.execute(f"GRANT CREATE ON SCHEMA public TO {role}".encode())
+            connection.execute(f"CREATE SCHEMA {role}_0 AUTHORIZATION {role}".encode())
+            connection.execute(f"CREATE TABLE {role}_0.half AS SELECT 1 AS id".encode())
+    tables.clear()
+    with closing(session.connect(tables.live.coordinator, DATABASES[0])) as connection:
+        assert connection.execute(TRACES).fetchall() == []
 
 
 def test_a_transfer_ends_whole_or_not_at_all(tables: Bench) -> None:

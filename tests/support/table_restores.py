@@ -86,13 +86,13 @@ class Bench:
             prefix, shares, notes = self.copy(wanted)
             notes += exchange(self.live.nodes, wanted.database, prefix, shares)
         finally:
-            self.clear(wanted.database)
+            self.clear()
         return notes
 
-    def clear(self, database: str = DATABASE) -> None:
+    def clear(self) -> None:
         settle(self.live.nodes)
         for node in self.live.nodes:
-            clear(node, database)
+            clear(node)
         assert self.traces() == []
 
     def traces(self) -> list[str]:

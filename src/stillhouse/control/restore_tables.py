@@ -60,7 +60,7 @@ def restore_tables(place: Workplace, run: StepRunner, operation_id: str) -> None
 def _copy(place: Workplace, operation_id: str) -> Plan:
     operation, cluster, wanted = _read(place, operation_id)
     prefix = operation_prefix(operation_id)
-    _clean(place, cluster, wanted.database)
+    _clean(place, cluster)
     root = read_root(place, operation.subject_id)
     cloning = _Report(place, operation_id, 0, _SHARE_OF_CLONE)
     with scratch_clone(place, root, operation_id, cloning.show) as clones:
@@ -150,8 +150,8 @@ def _swap(place: Workplace, operation_id: str, plan: Plan) -> list[str]:
 
 
 def _finish(place: Workplace, operation_id: str, notes: list[str]) -> None:
-    operation, cluster, wanted = _read(place, operation_id)
-    _clean(place, cluster, wanted.database)
+    operation, cluster, _ = _read(place, operation_id)
+    _clean(place, cluster)
     _end(place, operation, cluster, notes=notes)
 
 
@@ -161,7 +161,7 @@ def _fail(place: Workplace, operation_id: str, is_copied: bool, reason: str) -> 
     try:
         # Without a copy there are no hidden schemas either, and that says nothing.
         has_happened = is_copied and _is_swapped(place, cluster, wanted.database, prefix)
-        _clean(place, cluster, wanted.database)
+        _clean(place, cluster)
     except NodeUnreachable as error:
         reason = f"{reason}; what is left on the nodes goes with the next restore of tables: {error}"
     if has_happened:
@@ -187,11 +187,11 @@ def _is_swapped(place: Workplace, cluster: Cluster, database: str, prefix: str) 
     return _patiently(place, cluster, look)
 
 
-def _clean(place: Workplace, cluster: Cluster, database: str) -> None:
+def _clean(place: Workplace, cluster: Cluster) -> None:
     """Also of what an earlier restore of tables left on a node that did not answer then."""
     _patiently(place, cluster, partial(settle, cluster.nodes))
     for node in cluster.nodes:
-        _patiently(place, cluster, partial(clear, node, database))
+        _patiently(place, cluster, partial(clear, node))
 
 
 def _patiently(place: Workplace, cluster: Cluster, work: Callable[[], T]) -> T:

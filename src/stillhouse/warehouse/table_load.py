@@ -25,6 +25,15 @@ _POLL_SECONDS = 0.05
 
 _OURS = f"'^{PREFIX}[0-9a-f]{{12}}'"
 _ROLES = f"SELECT rolname FROM pg_roles WHERE rolname ~ {_OURS} ORDER BY rolname"
+# In which such a role owns something, or was granted it.
+_DATABASES = f"""
+    SELECT DISTINCT d.datname FROM pg_shdepend s
+      JOIN pg_database d ON d.oid = s.dbid JOIN pg_roles r ON r.oid = s.refobjid
+     WHERE s.refclassid = 'pg_authid'::regclass AND r.rolname ~ {_OURS}
+    UNION
+    SELECT d.datname FROM pg_database d, LATERAL aclexplode(d.datacl) a JOIN pg_roles r ON r.oid = a.grantee
+     WHERE r.rolname ~ {_OURS}
+"""
 _SCHEMAS = f"SELECT nspname FROM pg_namespace WHERE nspname ~ {_OURS} ORDER BY nspname"
 _SESSIONS = f"""
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -82,11 +91,11 @@ def load(
             "TABLESPACE": _names(source, _TABLESPACES, {"tree": [*gathered.relations]}),
             "FOREIGN SERVER": _names(source, _SERVERS, [[*gathered.relations]]),
         }
-    with unseen(live, database, role, UNLOGGED) as connection:
+    with session.refusing_as(RestoreFailed, live), unseen(live, database, role, UNLOGGED) as connection:
         login = _hire(connection, database, role, sorted({one.owner for one in gathered.rights}), needs)
     schemas = [one.name for one in gathered.hidden]
     transfer(binaries, clone, live, database, schemas, login, check=check, show=show)
-    with unseen(live, database, role) as connection:
+    with session.refusing_as(RestoreFailed, live), unseen(live, database, role) as connection:
         with connection.transaction():
             notes = give_rights(connection, gathered.rights, otherwise)
         # As the owners, and safe from what their functions might do, as autovacuum's (commands/analyze.c).
@@ -95,27 +104,29 @@ def load(
     return notes
 
 
-def clear(node: Node, database: str) -> None:
+def clear(node: Node) -> None:
     """Remove what any copy has left on a node: sessions, hidden schemas, roles. For whoever holds the cluster.
 
-    Prepared transactions must have been settled before. Killed anywhere and called again, it ends the same.
+    The role goes last, since it says where the rest is. Prepared transactions must have been settled before. Killed
+    anywhere and called again, it ends the same. Raises NodeUnreachable for whatever is in the way.
     """
-    with unseen(node, "postgres", "stillhouse") as connection:
-        roles = _names(connection, _ROLES)
-        for role in roles:
-            connection.execute(sql.SQL("ALTER ROLE {} NOLOGIN").format(sql.Identifier(role)))
-        # A copy whose service was killed may be at its very end: only when it is gone is it known how it ended.
-        end_sessions(node, connection)
-        is_there = connection.execute("SELECT FROM pg_database WHERE datname = %s", [database]).fetchall()
-    if is_there:
-        with unseen(node, database, "stillhouse") as connection:
-            for schema in _names(connection, _SCHEMAS):
-                connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema)))
+    with session.refusing_as(NodeUnreachable, node):
+        with unseen(node, "postgres", "stillhouse") as connection:
+            roles = _names(connection, _ROLES)
             for role in roles:
-                connection.execute(sql.SQL("DROP OWNED BY {} CASCADE").format(sql.Identifier(role)))
-    with unseen(node, "postgres", "stillhouse") as connection:
-        for role in roles:
-            connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(role)))
+                connection.execute(sql.SQL("ALTER ROLE {} NOLOGIN").format(sql.Identifier(role)))
+            # A copy whose service was killed may be at its very end: only when it is gone is it known how it ended.
+            end_sessions(node, connection)
+            databases = _names(connection, _DATABASES)
+        for database in databases:
+            with unseen(node, database, "stillhouse") as connection:
+                for schema in _names(connection, _SCHEMAS):
+                    connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema)))
+                for role in roles:
+                    connection.execute(sql.SQL("DROP OWNED BY {} CASCADE").format(sql.Identifier(role)))
+        with unseen(node, "postgres", "stillhouse") as connection:
+            for role in roles:
+                connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(role)))
 
 
 def end_sessions(node: Node, connection: Connection) -> None:
