@@ -95,6 +95,7 @@ ODD = 'shop."Orders; odd ""name"""'
 ORDERS = 'shop.Orders; odd "name"'
 STATISTICS = """
     SELECT pg_get_statisticsobjdef(s.oid), rolname::text FROM pg_statistic_ext s JOIN pg_roles r ON r.oid = stxowner
+     WHERE s.stxname = 'paired'
 """
 PLAIN = """
 CREATE SCHEMA plain;
@@ -117,6 +118,9 @@ CREATE TABLE plain.whole_rest PARTITION OF plain.whole DEFAULT;
 CREATE UNIQUE INDEX whole_key ON plain.whole (day, n);
 INSERT INTO plain.whole SELECT '2024-02-01', 1;
 INSERT INTO plain.whole SELECT '2025-02-01', g FROM generate_series(1, 5) g;
+CREATE SCHEMA numbers;
+CREATE TABLE plain.counted (a int, b int);
+CREATE STATISTICS numbers.ab ON a, b FROM plain.counted;
 CREATE SCHEMA stopped;
 CREATE TABLE stopped.early AS SELECT 1 AS id;
 CREATE TABLE plain.parent (id int);
@@ -223,6 +227,13 @@ def test_a_schema_that_is_missing_is_made_and_is_whose_the_table_is(tables: Benc
     )
     assert tables.sql(owner) == [("owner_of_shop",)]
     assert tables.sql('SELECT count(*) FROM "back up".customers') == [(2,)]
+
+
+def test_what_lay_in_another_schema_goes_back_there(tables: Bench) -> None:
+    tables.sql("DROP SCHEMA numbers CASCADE")
+    assert tables.restore("plain.counted=kept here.counted") == []
+    found = "SELECT pg_get_statisticsobjdef(oid) FROM pg_statistic_ext WHERE stxname = 'ab'"
+    assert tables.sql(found) == [('CREATE STATISTICS numbers.ab ON a, b FROM "kept here".counted',)]
 
 
 def test_two_tables_change_names_with_each_other_and_keep_what_ties_them(tables: Bench) -> None:

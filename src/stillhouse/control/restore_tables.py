@@ -12,7 +12,7 @@ Nobody sees anything of it before the swap. Until then the cluster is as it was,
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from typing import Any, TypeVar
 
@@ -27,7 +27,7 @@ from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.progress import Pace, Progress
 from stillhouse.domain.table_restore import TableRestore
 from stillhouse.durable.flows import StepRunner
-from stillhouse.errors import NodeUnreachable, RestoreFailed, StillhouseError, TablesHeld
+from stillhouse.errors import Cancelled, NodeUnreachable, RestoreFailed, StillhouseError, TablesHeld
 from stillhouse.warehouse import embedded
 from stillhouse.warehouse.table_exchange import Share, exchange, is_waiting, settle
 from stillhouse.warehouse.table_gather import Gathered, operation_prefix
@@ -86,28 +86,45 @@ def _load(
     passed = dict.fromkeys(gathered, 0)
     report = _Report(place, operation_id, _SHARE_OF_CLONE, _SHARE_OF_COPY)
 
+    failed = threading.Event()
+
+    def check() -> None:
+        place.control.flows.check_running()
+        if failed.is_set():
+            raise Cancelled("the tables of another node could not be copied")
+
     def one(clone: Node) -> list[str]:
         def tell(done: int) -> None:
             passed[clone.name] = done
             report.show(sum(passed.values()), total)
 
-        mine = gathered[clone.name]
-        given = load(
-            place.site.binaries,
-            clone,
-            next(node for node in cluster.nodes if node.name == clone.name),
-            database,
-            mine,
-            operation_prefix(operation_id),
-            cluster.user_name,
-            check=place.control.flows.check_running,
-            show=tell,
-        )
+        live = next(node for node in cluster.nodes if node.name == clone.name)
+        role, mine = operation_prefix(operation_id), gathered[clone.name]
+        try:
+            given = load(
+                place.site.binaries,
+                clone,
+                live,
+                database,
+                mine,
+                role,
+                cluster.user_name,
+                check=check,
+                show=tell,
+            )
+        except BaseException:
+            failed.set()
+            raise
         return [f"{clone.name}: {note}" for note in (*mine.notes, *given)]
 
     with ThreadPoolExecutor(NODES_AT_ONCE) as pool:
-        told = pool.map(one, [node for node in clones if node.name in gathered])
-        return [note for notes in told for note in notes]
+        futures = [pool.submit(one, node) for node in clones if node.name in gathered]
+        wait(futures)
+    errors = [error for future in futures if (error := future.exception()) is not None]
+    # What made the others stop, not that they were stopped.
+    for error in sorted(errors, key=lambda error: isinstance(error, Cancelled)):
+        raise error
+    return [note for future in futures for note in future.result()]
 
 
 class _Report:

@@ -1,4 +1,4 @@
-"""The sessions of table restores on live servers: a superuser's, in which no function of a user runs."""
+"""The sessions of table restores: a superuser's, in which no function of a user runs."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager

@@ -9,6 +9,7 @@ from stillhouse.errors import RestoreFailed
 from stillhouse.postgres import session
 from stillhouse.postgres.session import Connection
 from stillhouse.warehouse.table_gather import Gathered, Wanted, gather
+from stillhouse.warehouse.table_sessions import unseen
 
 
 def gather_cluster(
@@ -46,5 +47,5 @@ def _database(node: Node, database: str, what: str) -> Iterator[Connection]:
         there = connection.execute("SELECT FROM pg_database WHERE datname = %s", [database]).fetchall()
     if not there:
         raise RestoreFailed(f"{what} has no database {database}")
-    with closing(session.connect(node, database)) as connection:
+    with unseen(node, database, "stillhouse") as connection:
         yield connection

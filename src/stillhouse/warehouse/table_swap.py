@@ -47,7 +47,7 @@ _THINGS = """
      WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
        AND d.refobjid = ANY(%(tree)s::oid[]) AND d.deptype IN ('a', 'i')
     UNION ALL
-    SELECT s.stxrelid, 'STATISTICS', n.nspname, s.stxname, ''
+    SELECT s.stxrelid, 'STATISTICS', n.nspname, s.stxname, pg_get_userbyid(s.stxowner)
       FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace WHERE s.stxrelid = ANY(%(tree)s::oid[])
     ORDER BY 1, 2 DESC, 3, 4
 """
@@ -142,7 +142,7 @@ def place(connection: Connection, hidden: Sequence[Hidden], tables: Sequence[Pla
         whole = placed[root_of[relation]]
         lay, root_lay = schemas[schema], schemas[whole.hidden]
         final = whole.target.schema if lay.schema == root_lay.schema else lay.schema
-        if kind == "TABLE":
+        if owner:  # the others lie where their table does
             _make_schema(connection, final, owner)
         going.append((kind, TableName(schema, name), final))
     things = _name(connection, going, {TableName(one.hidden, one.table): one for one in tables})
