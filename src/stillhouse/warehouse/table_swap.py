@@ -138,13 +138,16 @@ def place(connection: Connection, hidden: Sequence[Hidden], tables: Sequence[Pla
     root_of = dict(trees(connection, roots))
     rows = connection.execute(_THINGS, {"tree": [*root_of]}).fetchall()
     going: list[tuple[str, TableName, str]] = []
+    owners: dict[str, str] = {}
     for relation, kind, schema, name, owner in rows:
         whole = placed[root_of[relation]]
         lay, root_lay = schemas[schema], schemas[whole.hidden]
         final = whole.target.schema if lay.schema == root_lay.schema else lay.schema
         if owner:  # the others lie where their table does
-            _make_schema(connection, final, owner)
+            owners.setdefault(final, owner)
         going.append((kind, TableName(schema, name), final))
+    for schema, owner in owners.items():
+        _make_schema(connection, schema, owner)
     things = _name(connection, going, {TableName(one.hidden, one.table): one for one in tables})
     _move(connection, things)
     for one in hidden:  # it must be empty by now
