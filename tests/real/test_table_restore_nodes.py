@@ -38,6 +38,16 @@ def tables(site: Site, make_warehouse: MakeWarehouse) -> Iterator[Bench]:
             user.execute(f"INSERT INTO {name} SELECT g, 10 FROM generate_series(1, {ROWS}) g".encode())
         user.execute("CREATE TABLE public.alone AS SELECT g AS balance FROM generate_series(1, 10) g")
         user.execute("COMMENT ON TABLE public.accounts IS 'distributed'")
+        user.execute("CREATE TABLE public.bare (id int, balance int) PARTITION BY LIST (id)")
+        user.execute(
+            "CREATE FOREIGN TABLE public.bare_1 PARTITION OF public.bare FOR VALUES IN (1) SERVER dn1"
+        )
+    remote = Bench(site, cluster, ())
+    remote.sql(
+        "CREATE TABLE public.bare_1 (id int, balance int); INSERT INTO public.bare_1 VALUES (1, 2);"
+        "ALTER TABLE public.bare_1 OWNER TO dbadmin",
+        cluster.data_nodes[0],
+    )
     with bench(site, cluster) as made:
         yield made
 
@@ -103,6 +113,15 @@ def test_under_another_name_its_parts_have_that_name_on_the_data_nodes(tables: B
     with log_in(tables.live.coordinator, database=DATABASE) as user:
         user.execute('INSERT INTO kept."accounts then" VALUES (0, 0)')
         user.execute("SELECT stillhouse.drop_distributed_table('kept.\"accounts then\"')")
+
+
+def test_a_part_that_goes_by_its_foreign_tables_own_name_is_found(tables: Bench) -> None:
+    """That name changes on the way, and the part is still the one it was."""
+    tables.sql("UPDATE public.bare_1 SET balance = 0", tables.live.data_nodes[0])
+    assert tables.restore("public.bare=kept.bare") == []
+    assert (state(tables, "kept.bare"), state(tables, "public.bare")) == ((1, 2), (1, 0))
+    assert tables.restore("public.bare") == []
+    assert state(tables, "public.bare") == (1, 2)
 
 
 def test_parts_whose_names_are_taken_get_others(tables: Bench) -> None:
