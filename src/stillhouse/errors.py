@@ -10,7 +10,8 @@
       InternalError 500         RepositoryDamaged, ObjectMissing, CaptureFailed, RestoreFailed,
                                 ProvisionFailed, ProofFailed, Cancelled
       Unavailable 503           ShuttingDown, CatalogUnavailable, StoreUnavailable, NodeUnreachable,
-                                CutFailed, CaptureInterrupted, AttemptDead, ServiceUnreachable
+                                CutFailed, CaptureInterrupted, AttemptDead, ServiceUnreachable,
+                                TablesHeld
       ServiceRefused            in the commands that are clients of the API: what the service answered
 
 `code` is stable and our own; only `api` translates it into DWS's words.
@@ -225,6 +226,12 @@ class ServiceUnreachable(Unavailable):
     """Nobody answers where a command was told that the service is."""
 
     code = "service.unreachable"
+
+
+class TablesHeld(Unavailable):
+    """Somebody works with a table that is to be replaced; the message names who."""
+
+    code = "tables.held"
 
 
 class ServiceRefused(StillhouseError):

@@ -151,6 +151,12 @@ def set_progress(transaction: Transaction, operation_id: str, percent: int) -> N
     )
 
 
+def add_detail(transaction: Transaction, operation_id: str, more: dict[str, Any]) -> None:
+    """What is to be remembered beside the request, without a secret."""
+    detail = {**read(transaction, operation_id).detail, **more}
+    transaction.execute(update(operations).where(operations.c.id == operation_id).values(detail=detail))
+
+
 def end(transaction: Transaction, operation_id: str, now: datetime, outcome: str, reason: str = "") -> bool:
     """Release the cluster. False if that was done before: the caller is a step that runs again."""
     ended = transaction.execute(

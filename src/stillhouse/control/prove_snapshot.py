@@ -8,39 +8,26 @@ REFUTED    something of that does not, or the repository does not hold what it s
 FAILED     the proof could not be carried through: nothing is known
 """
 
-import shutil
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from stillhouse import log
 from stillhouse.catalog import proofs, snapshots
 from stillhouse.control.audit import record
-from stillhouse.control.recovery import (
-    NODES_AT_ONCE,
-    rebuild_node,
-    recover_to_cut,
-    source_nodes,
-    stored_manifest,
-)
+from stillhouse.control.recovery import stored_manifest
+from stillhouse.control.scratch_clone import scratch_clone
 from stillhouse.control.workplace import Workplace, read_root
 from stillhouse.domain.cluster import Node
 from stillhouse.domain.proof import ProofState
 from stillhouse.durable.flows import StepRunner
-from stillhouse.errors import ObjectMissing, ProofFailed, RepositoryDamaged, StillhouseError
+from stillhouse.errors import ObjectMissing, RepositoryDamaged, StillhouseError
 from stillhouse.repository import manifest
 from stillhouse.repository.keys import open_keys
 from stillhouse.repository.roots import Root
-from stillhouse.warehouse import embedded
 from stillhouse.warehouse.proof_at_cut import Compared, compare_at_cut
 from stillhouse.warehouse.proof_structure import check_structure
-from stillhouse.warehouse.rewire import rewire
 
-_SHARE_OF_COPY, _SHARE_OF_RECOVERY = 60, 70
-_SPARE_BYTES = 256 << 20
+_SHARE_OF_CLONE = 70
 _MOST_NAMED = 200
-# The clone is thrown away: what a power cut would lose, nobody misses. Nothing is to change by itself.
-_HASTY = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
 
 Report = dict[str, Any]
 
@@ -56,42 +43,29 @@ def prove_snapshot(place: Workplace, run: StepRunner, proof_id: str) -> None:
 def _prove(place: Workplace, proof_id: str) -> dict[str, Any]:
     with place.control.database.reading() as reading:
         snapshot_id = proofs.read(reading, proof_id).snapshot_id
-    embedded.destroy(place.scratch, proof_id)  # what an earlier run of this step has left
     try:
         return _judge(place, proof_id, read_root(place, snapshot_id))
     except (RepositoryDamaged, ObjectMissing) as error:
         return _ended(ProofState.REFUTED, findings=[f"the repository: {error}"])
     except StillhouseError as error:
         return _ended(ProofState.FAILED, reason=str(error))
-    finally:
-        embedded.destroy(place.scratch, proof_id)
 
 
 def _judge(place: Workplace, proof_id: str, root: Root) -> dict[str, Any]:
-    _check_room(place, root)
-    nodes = embedded.plan_nodes(
-        place.scratch,
-        proof_id,
-        root["cluster"]["number_of_node"],
-        root["cluster"]["port"],
-        frozenset(embedded.planned_hosts(place.site)),
-    )
-    show = _Progress(place, proof_id, root["plain_bytes"] + sum(one["wal_bytes"] for one in root["nodes"]))
-    with ThreadPoolExecutor(NODES_AT_ONCE) as pool:
-        list(pool.map(lambda node: _rebuild(place, root, node, show.copied(node)), nodes))
-        list(pool.map(lambda node: recover_to_cut(place.scratch, root, node, _HASTY), nodes))
-        show.percent(_SHARE_OF_RECOVERY)
-        # Functions in indexes run when these are checked: the clone must not reach the source's data nodes.
-        rewire(nodes, root["cluster"]["user_name"], source_nodes(root))
+    def show(done: int, total: int, from_: int = 0, to: int = _SHARE_OF_CLONE) -> None:
+        with place.control.database.transaction() as transaction:
+            proofs.set_progress(transaction, proof_id, from_ + (to - from_) * done // max(total, 1))
+
     findings: list[str] = []
     compared: list[Compared] = []
     notes: list[str] = []
-    for number, node in enumerate(nodes, 1):
-        place.control.flows.check_running()
-        compared.append(_compare(place, root, node, notes))
-        place.control.flows.check_running()
-        findings += [f"{node.name}: {said}" for said in check_structure(node, place.site.binaries)]
-        show.percent(_SHARE_OF_RECOVERY + (99 - _SHARE_OF_RECOVERY) * number // len(nodes))
+    with scratch_clone(place, root, proof_id, show) as nodes:
+        for number, node in enumerate(nodes, 1):
+            place.control.flows.check_running()
+            compared.append(_compare(place, root, node, notes))
+            place.control.flows.check_running()
+            findings += [f"{node.name}: {said}" for said in check_structure(node, place.site.binaries)]
+            show(number, len(nodes), _SHARE_OF_CLONE, 99)
     findings = [finding for one in compared for finding in one.findings] + findings
     return _ended(
         ProofState.REFUTED if findings else ProofState.PROVED,
@@ -101,22 +75,6 @@ def _judge(place: Workplace, proof_id: str, root: Root) -> dict[str, Any]:
         tables=sum(one.tables for one in compared),
         rows=sum(one.rows for one in compared),
     )
-
-
-def _rebuild(place: Workplace, root: Root, node: Node, show: Callable[[int], None]) -> None:
-    workers, check = place.control.settings.capture_workers, place.control.flows.check_running
-    rebuild_node(place.scratch, place.repository, root, node, workers, check=check, show=show)
-
-
-def _check_room(place: Workplace, root: Root) -> None:
-    """Before anything is written: a full disk would be the warehouses' as well."""
-    needed = sum(stored["plain_bytes"] + stored["wal_bytes"] for stored in root["nodes"]) + _SPARE_BYTES
-    free = shutil.disk_usage(place.scratch.data).free
-    if free < needed:
-        raise ProofFailed(
-            f"{place.scratch.data} has {free} bytes free, {needed} are needed to restore the snapshot there",
-            hint="make room below the data directory",
-        )
 
 
 def _compare(place: Workplace, root: Root, node: Node, notes: list[str]) -> Compared:
@@ -130,25 +88,6 @@ def _compare(place: Workplace, root: Root, node: Node, notes: list[str]) -> Comp
     if head["why"]:
         notes.append(f"{node.name}: no table has a fingerprint: {head['why']}")
     return compare_at_cut(node, head["databases"], fingerprints, place.control.flows.check_running)
-
-
-class _Progress:
-    """All nodes' share in one figure."""
-
-    def __init__(self, place: Workplace, proof_id: str, total: int) -> None:
-        self._place, self._proof, self._total = place, proof_id, max(total, 1)
-        self._done: dict[str, int] = {}
-
-    def copied(self, node: Node) -> Callable[[int], None]:
-        def show(done: int) -> None:
-            self._done[node.id] = done
-            self.percent(min(sum(self._done.values()) * _SHARE_OF_COPY // self._total, _SHARE_OF_COPY))
-
-        return show
-
-    def percent(self, percent: int) -> None:
-        with self._place.control.database.transaction() as transaction:
-            proofs.set_progress(transaction, self._proof, percent)
 
 
 def _ended(

@@ -3,9 +3,10 @@
 import os
 import pwd
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from stillhouse.errors import InvalidInput
 
@@ -59,6 +60,32 @@ def run(
         umask=0o077,
         timeout=timeout,
         check=False,
+    )
+
+
+def start(
+    account: Account | None,
+    command: Sequence[str | Path],
+    *,
+    stderr: IO[bytes],
+    stdin: int = subprocess.DEVNULL,
+    stdout: int = subprocess.DEVNULL,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a program as `run` does, and leave it running; `environment` is added to the clean one."""
+    return subprocess.Popen(
+        command,
+        bufsize=0,
+        user=account.uid if account else None,
+        group=account.gid if account else None,
+        extra_groups=[] if account else None,
+        cwd="/",
+        env={**_ENVIRONMENT, **(environment or {})},
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        start_new_session=True,
+        umask=0o077,
     )
 
 

@@ -1,0 +1,75 @@
+"""A clone of a snapshot in scratch space, to be looked into and thrown away: what proofs and table restores share.
+
+It is at its cut and in quarantine: reached by its private sockets only, and wired to nothing but itself.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from stillhouse.control.recovery import NODES_AT_ONCE, rebuild_node, recover_to_cut, source_nodes
+from stillhouse.control.workplace import Workplace
+from stillhouse.domain.cluster import Node
+from stillhouse.errors import RestoreFailed
+from stillhouse.repository.roots import Root
+from stillhouse.warehouse import embedded
+from stillhouse.warehouse.rewire import rewire
+
+_SPARE_BYTES = 256 << 20
+# The clone is thrown away: what a power cut would lose, nobody misses. Nothing is to change by itself.
+_HASTY = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
+
+
+@contextmanager
+def scratch_clone(
+    place: Workplace, root: Root, clone_id: str, show: Callable[[int, int], None]
+) -> Iterator[tuple[Node, ...]]:
+    """The clone's nodes, running, coordinator first; it is gone afterwards, and so is what an earlier run left.
+
+    `show` is told how many bytes of it are written, and of how many. Raises RestoreFailed, also when there is no room.
+    """
+    embedded.destroy(place.scratch, clone_id)
+    try:
+        yield _make(place, root, clone_id, show)
+    finally:
+        embedded.destroy(place.scratch, clone_id)
+
+
+def check_room(place: Workplace, needed: int, what: str) -> None:
+    """Before anything is written: a full disk would be the warehouses' as well. Raises RestoreFailed."""
+    free = shutil.disk_usage(place.scratch.data).free
+    if free < needed + _SPARE_BYTES:
+        raise RestoreFailed(
+            f"{place.scratch.data} has {free} bytes free, {needed + _SPARE_BYTES} are needed {what}",
+            hint="make room below the data directory",
+        )
+
+
+def _make(place: Workplace, root: Root, clone_id: str, show: Callable[[int, int], None]) -> tuple[Node, ...]:
+    total = sum(stored["plain_bytes"] + stored["wal_bytes"] for stored in root["nodes"])
+    check_room(place, total, "to restore the snapshot there")
+    nodes = embedded.plan_nodes(
+        place.scratch,
+        clone_id,
+        root["cluster"]["number_of_node"],
+        root["cluster"]["port"],
+        frozenset(embedded.planned_hosts(place.site)),
+    )
+    copied = dict.fromkeys((node.name for node in nodes), 0)
+
+    def rebuild(node: Node) -> None:
+        def tell(done: int) -> None:
+            copied[node.name] = done
+            show(sum(copied.values()), total)
+
+        workers, check = place.control.settings.capture_workers, place.control.flows.check_running
+        rebuild_node(place.scratch, place.repository, root, node, workers, check=check, show=tell)
+
+    with ThreadPoolExecutor(NODES_AT_ONCE) as pool:
+        list(pool.map(rebuild, nodes))
+        list(pool.map(lambda node: recover_to_cut(place.scratch, root, node, _HASTY), nodes))
+    # Functions of the clone's users may run in it: it must not reach the source's data nodes.
+    rewire(nodes, root["cluster"]["user_name"], source_nodes(root))
+    show(total, total)
+    return nodes

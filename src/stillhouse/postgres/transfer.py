@@ -1,0 +1,155 @@
+"""Schemas of one server's database, with all that is in them, into another's: pg_dump piped into pg_restore."""
+
+import os
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from psycopg.conninfo import make_conninfo
+
+from stillhouse.domain.cluster import Node
+from stillhouse.errors import RestoreFailed
+from stillhouse.postgres import account as accounts
+from stillhouse.postgres.binaries import Binaries
+from stillhouse.postgres.session import SUPERUSER
+
+_CHUNK = 1 << 20
+_POLL_SECONDS = 0.2
+# Who owns and who may do what is not the archive's affair: rights are granted by other roles than the one that loads.
+# Publications and labels belong to the database.
+_LEFT_OUT = (
+    "--no-owner",
+    "--no-privileges",
+    "--no-publications",
+    "--no-subscriptions",
+    "--no-security-labels",
+)
+
+
+@dataclass(frozen=True)
+class Login:
+    """A role that may log in to a server over TCP."""
+
+    role: str
+    password: str = field(repr=False)
+
+
+def transfer(
+    binaries: Binaries,
+    source: Node,
+    target: Node,
+    database: str,
+    schemas: Sequence[str],
+    login: Login,
+    *,
+    check: Callable[[], None],
+    show: Callable[[int], None],
+) -> None:
+    """All or nothing: it is one transaction on the target, which stays undone when we are killed.
+
+    `schemas` are plain lower-case names. Memory stays bounded. `check` is asked again and again and stops the work by
+    raising; `show` is told the bytes that have passed. Raises RestoreFailed with the server's own words.
+    """
+    dump: list[str | Path] = [binaries.directory / "pg_dump", "--format=custom", "--compress=0", *_LEFT_OUT]
+    dump += [f"--schema={schema}" for schema in schemas]
+    dump += [f"--dbname={_superuser_at(source, database)}"]
+    restore: list[str | Path] = [binaries.directory / "pg_restore", "--format=custom", "--single-transaction"]
+    restore += ["--exit-on-error", *_LEFT_OUT, f"--dbname={_login_at(target, database, login.role)}"]
+    with ExitStack() as stack:
+        told_by_dump, told_by_restore = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))
+        reader = stack.enter_context(
+            accounts.start(binaries.account, dump, stdout=subprocess.PIPE, stderr=told_by_dump)
+        )
+        writer = stack.enter_context(
+            accounts.start(
+                binaries.account,
+                restore,
+                stdin=subprocess.PIPE,
+                stderr=told_by_restore,
+                # Not an argument: those are everyone's to read.
+                environment={"PGPASSWORD": login.password},
+            )
+        )
+        pump = _Pump(reader, writer)
+        pump.start()
+        stack.callback(pump.join)  # it ends once both processes have
+        stack.callback(writer.kill)
+        stack.callback(reader.kill)
+        while pump.is_alive() or writer.poll() is None:
+            check()
+            show(pump.passed)
+            _wait(pump, writer)
+        if reader.wait() != 0 and not pump.was_refused:
+            raise RestoreFailed(f"the tables cannot be read from the snapshot: {_reason(told_by_dump)}")
+        if writer.wait() != 0:
+            raise RestoreFailed(
+                f"the tables cannot be made on node {target.name}: {_reason(told_by_restore)}",
+                hint="what they need must be there as it was when the snapshot was taken",
+            )
+
+
+class _Pump(threading.Thread):
+    """Carries the archive from one process to the other, and hands over its end only if the whole of it was read."""
+
+    def __init__(self, reader: subprocess.Popen[bytes], writer: subprocess.Popen[bytes]) -> None:
+        super().__init__(name="table transfer", daemon=True)
+        self._reader, self._writer = reader, writer
+        self.passed = 0
+        self.was_refused = False
+
+    def run(self) -> None:
+        assert self._reader.stdout is not None
+        assert self._writer.stdin is not None
+        source, target = self._reader.stdout.fileno(), self._writer.stdin.fileno()
+        while chunk := os.read(source, _CHUNK):
+            rest = memoryview(chunk)
+            try:
+                while rest:
+                    rest = rest[os.write(target, rest) :]
+            except BrokenPipeError:
+                self.was_refused = True
+                self._reader.kill()
+                return
+            self.passed += len(chunk)
+        if self._reader.wait() == 0:
+            self._writer.stdin.close()
+        else:
+            self._writer.kill()  # what it has is not all
+
+
+def _wait(pump: _Pump, writer: subprocess.Popen[bytes]) -> None:
+    if pump.is_alive():
+        pump.join(_POLL_SECONDS)
+        return
+    with suppress(subprocess.TimeoutExpired):
+        writer.wait(_POLL_SECONDS)
+
+
+def _reason(told: IO[bytes]) -> str:
+    """The server's error and what it says beside it, without the statement: that may be very long."""
+    told.seek(0)
+    lines = told.read().decode(errors="replace").splitlines()
+    wanted = [line for line in lines if "ERROR:" in line or "FATAL:" in line or line.startswith("DETAIL:")]
+    return " / ".join(line.partition("ERROR:  ")[2] or line for line in (wanted or lines)[:3]) or "no word"
+
+
+def _superuser_at(node: Node, database: str) -> str:
+    return make_conninfo(host=node.socket, port=node.port, user=SUPERUSER, dbname=database)
+
+
+def _login_at(node: Node, database: str, role: str) -> str:
+    return make_conninfo(
+        host=node.host,
+        port=node.port,
+        user=role,
+        dbname=database,
+        application_name=role,
+        gssencmode="disable",
+        connect_timeout=10,
+        options="-c default_transaction_read_only=off -c lock_timeout=0",
+    )

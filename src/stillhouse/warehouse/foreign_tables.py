@@ -1,0 +1,68 @@
+"""Which table of which data node a coordinator's foreign table stands for."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from stillhouse.domain.cluster import Node
+from stillhouse.domain.table_restore import TableName
+from stillhouse.postgres.session import Connection, sql
+
+# By handler, since the wrapper itself may be created under any name. What an option does not say is the foreign
+# table's own name (contrib/postgres_fdw/deparse.c, deparseRelation).
+_FOREIGN_TABLES = """
+    SELECT n.nspname, c.relname, s.options ->> 'hostaddr', s.options ->> 'host', s.options ->> 'port', t.options
+      FROM pg_foreign_table f
+      JOIN pg_class c ON c.oid = f.ftrelid
+      JOIN pg_namespace n ON n.oid = c.relnamespace
+      JOIN (SELECT s.oid, h.proname,
+                   (SELECT jsonb_object_agg(option_name, option_value) FROM pg_options_to_table(s.srvoptions))
+              FROM pg_foreign_server s
+              JOIN pg_foreign_data_wrapper w ON w.oid = s.srvfdw
+              JOIN pg_proc h ON h.oid = w.fdwhandler) s (oid, handler, options) ON s.oid = f.ftserver
+     CROSS JOIN LATERAL (SELECT coalesce(jsonb_object_agg(option_name, option_value), '{}')
+                           FROM pg_options_to_table(f.ftoptions)) t (options)
+     WHERE f.ftrelid = ANY(%s::oid[]) AND s.handler = 'postgres_fdw_handler'
+     ORDER BY n.nspname, c.relname
+"""
+
+
+@dataclass(frozen=True)
+class ForeignTable:
+    """`options` are those that it has, as they are written down."""
+
+    name: TableName
+    node: str
+    remote: TableName
+    options: Mapping[str, str]
+
+
+def foreign_tables(
+    connection: Connection, relations: Sequence[int], nodes: Sequence[Node]
+) -> list[ForeignTable]:
+    """Those of the relations that stand for a table on one of `nodes`; a server elsewhere is nobody's affair here."""
+    at = {(node.host, node.port): node.name for node in nodes}
+    found = []
+    for schema, table, hostaddr, host, port, options in connection.execute(
+        _FOREIGN_TABLES, [[*relations]]
+    ).fetchall():
+        node = at.get((hostaddr or host or "", int(port or 5432)))
+        if node is not None:
+            remote = TableName(options.get("schema_name", schema), options.get("table_name", table))
+            found.append(ForeignTable(TableName(schema, table), node, remote, options))
+    return found
+
+
+def point(connection: Connection, table: ForeignTable, remote: TableName) -> None:
+    """Let the foreign table stand for `remote` on the same server; the server is not asked."""
+    wanted = {"schema_name": remote.schema, "table_name": remote.table}
+    options = [
+        sql.SQL("{} {} {}").format(
+            sql.SQL("SET" if name in table.options else "ADD"), sql.Identifier(name), sql.Literal(value)
+        )
+        for name, value in wanted.items()
+    ]
+    connection.execute(
+        sql.SQL("ALTER FOREIGN TABLE {} OPTIONS ({})").format(
+            sql.Identifier(table.name.schema, table.name.table), sql.SQL(", ").join(options)
+        )
+    )

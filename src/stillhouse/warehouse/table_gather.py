@@ -1,0 +1,280 @@
+"""In a clone: tables gathered in hidden schemas with everything that is theirs, and cut off from what is not.
+
+There is one hidden schema for each schema that something lies in, so that every name stays what it was.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from stillhouse.domain.cluster import Node
+from stillhouse.domain.table_restore import TableName
+from stillhouse.errors import RestoreFailed
+from stillhouse.postgres.session import Connection, sql
+from stillhouse.warehouse.foreign_tables import foreign_tables, point
+from stillhouse.warehouse.table_rights import Rights, read_rights
+from stillhouse.warehouse.table_trees import trees
+
+PREFIX = "stillhouse_tables_"
+
+_TABLE = """
+    SELECT c.oid, c.relkind::text, EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid
+                                                                   AND deptype = 'e')
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s
+"""
+_PARTS = """
+    SELECT c.oid, n.nspname, c.relname, c.relpersistence = 'u',
+           CASE WHEN c.relkind = 'r' THEN pg_total_relation_size(c.oid) ELSE 0 END
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.oid = ANY(%s::oid[]) ORDER BY c.oid
+"""
+_SEQUENCES = """
+    SELECT s.oid FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+     WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
+       AND d.refobjid = ANY(%s::oid[]) AND d.deptype IN ('a', 'i')
+"""
+_OTHER_PARENTS = """
+    SELECT n.nspname, p.relname, m.nspname, c.relname, c.relispartition
+      FROM pg_inherits i
+      JOIN pg_class p ON p.oid = i.inhparent JOIN pg_namespace n ON n.oid = p.relnamespace
+      JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_namespace m ON m.oid = c.relnamespace
+     WHERE c.relkind IN ('r', 'p', 'f') AND i.inhrelid = ANY(%(tree)s::oid[]) AND NOT i.inhparent = ANY(%(tree)s::oid[])
+"""
+_FOREIGN_KEYS = """
+    SELECT n.nspname, c.relname, f.conname, pg_get_constraintdef(f.oid)
+      FROM pg_constraint f JOIN pg_class c ON c.oid = f.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE f.contype = 'f' AND f.conparentid = 0
+       AND f.conrelid = ANY(%(tree)s::oid[]) AND NOT f.confrelid = ANY(%(tree)s::oid[])
+"""
+_TRIGGERS = """
+    SELECT n.nspname, c.relname, t.tgname, t.tgfoid::regprocedure::text
+      FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE NOT t.tgisinternal AND t.tgparentid = 0 AND t.tgrelid = ANY(%s::oid[])
+"""
+_GONE_FUNCTIONS = "SELECT f FROM unnest(%s::text[]) f WHERE to_regprocedure(f) IS NULL"
+_POLICIES = """
+    SELECT n.nspname, c.relname, p.polname,
+           ARRAY(SELECT rolname::text FROM pg_roles WHERE oid = ANY(p.polroles) ORDER BY rolname)
+      FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE p.polrelid = ANY(%s::oid[]) AND NOT 0 = ANY(p.polroles)
+"""
+_STATISTICS = """
+    SELECT n.nspname, s.stxname FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace
+     WHERE s.stxrelid = ANY(%s::oid[])
+"""
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """A hidden schema; what is in it lay in `schema`."""
+
+    name: str
+    schema: str
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A table in its hidden schema, and what it is to be called.
+
+    Without `exact`, only coordinators call it by its name: when that is taken, another will do.
+    """
+
+    hidden: str
+    table: str
+    target: TableName
+    exact: bool = True
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A table in the snapshot, and what it is to be called; `exact` as above."""
+
+    source: TableName
+    target: TableName
+    exact: bool = True
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """`relations` are the tables, partitions and all, by their ids in the clone; `bytes` is what they take there.
+
+    `remote`: which tables of which data nodes are partitions of these, by the node's name.
+    """
+
+    hidden: tuple[Hidden, ...]
+    tables: tuple[Placed, ...]
+    relations: tuple[int, ...]
+    rights: tuple[Rights, ...]
+    remote: tuple[tuple[str, Wanted], ...]
+    bytes: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A table of a tree, by its id in the clone, and what its root is to be."""
+
+    relation: int
+    name: TableName
+    root: Wanted
+    is_unlogged: bool
+    bytes: int
+
+
+def operation_prefix(operation_id: str) -> str:
+    """What the names of all that one operation makes begin with."""
+    return f"{PREFIX}{operation_id.replace('-', '')[:12]}"
+
+
+def gather(
+    connection: Connection, live: Connection, prefix: str, wanted: Sequence[Wanted], clones: Sequence[Node]
+) -> Gathered:
+    """Gather the tables in the clone's database, in the caller's transaction; `clones` are all nodes of the clone.
+
+    `live`, the cluster's own, is only asked what is still there. Raises RestoreFailed for a table that is not in the
+    snapshot, or is none that can be restored.
+    """
+    roots = [_root(connection, one.source) for one in wanted]
+    parts = _parts(connection, dict(zip(roots, wanted, strict=True)), wanted)
+    relations = [one.relation for one in parts]
+    notes = [f"{one.name} is unlogged: it has no rows" for one in parts if one.is_unlogged]
+    remote = _remote(connection, parts, clones)
+    notes += _part(connection, relations)
+    notes += _drop_foreign_keys(connection, relations)
+    notes += _drop_triggers(connection, live, relations)
+    notes += _drop_policies(connection, live, relations)
+    statistics = [TableName(*row) for row in connection.execute(_STATISTICS, [relations]).fetchall()]
+    schemas = sorted({one.name.schema for one in parts} | {one.schema for one in statistics})
+    hidden = {schema: f"{prefix}_{number}" for number, schema in enumerate(schemas)}
+    for name in hidden.values():
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
+    for one in parts:
+        _move(connection, "TABLE", one.name, hidden[one.name.schema])
+    for thing in statistics:
+        _move(connection, "STATISTICS", thing, hidden[thing.schema])
+    sequences = [oid for (oid,) in connection.execute(_SEQUENCES, [relations]).fetchall()]
+    return Gathered(
+        tuple(Hidden(name, schema) for schema, name in hidden.items()),
+        tuple(Placed(hidden[one.source.schema], one.source.table, one.target, one.exact) for one in wanted),
+        tuple(relations),
+        tuple(read_rights(connection, [*relations, *sequences])),
+        remote,
+        sum(one.bytes for one in parts),
+        tuple(notes),
+    )
+
+
+def _root(connection: Connection, name: TableName) -> int:
+    found = connection.execute(_TABLE, [name.schema, name.table]).fetchone()
+    if found is None:
+        raise RestoreFailed(f"the snapshot has no table {name}", hint="names are compared letter by letter")
+    oid, kind, is_extensions = found
+    if kind not in ("r", "p"):
+        raise RestoreFailed(f"{name} is no table of its own: it is a view, a foreign table or the like")
+    if is_extensions:
+        raise RestoreFailed(f"table {name} belongs to an extension")
+    return int(oid)
+
+
+def _parts(connection: Connection, whole: Mapping[int, Wanted], wanted: Sequence[Wanted]) -> list[_Part]:
+    """All tables of the trees, of which none may be in two."""
+    below = trees(connection, [*whole])
+    roots = dict(below)
+    parts = [
+        _Part(oid, TableName(schema, name), whole[roots[oid]], is_unlogged, size)
+        for oid, schema, name, is_unlogged, size in connection.execute(_PARTS, [[*roots]]).fetchall()
+    ]
+    times = Counter(relation for relation, _ in below)
+    twice = [one.name for one in parts if times[one.relation] > 1]
+    asked = Counter(one.source for one in wanted)
+    for name in (*twice, *(name for name, number in asked.items() if number > 1)):
+        raise RestoreFailed(f"table {name} is asked for twice: by its name, or as a part of another")
+    return parts
+
+
+def _remote(
+    connection: Connection, parts: Sequence[_Part], clones: Sequence[Node]
+) -> tuple[tuple[str, Wanted], ...]:
+    """The data nodes' tables go where their root goes, and change their names as it does.
+
+    What a foreign table says of them is written down in full: the rest would follow its own name.
+    """
+    whole = {one.name: one.root for one in parts}
+    found: dict[tuple[str, TableName], Wanted] = {}
+    for foreign in foreign_tables(connection, [one.relation for one in parts], clones):
+        root, remote = whole[foreign.name], foreign.remote
+        point(connection, foreign, remote)
+        target = TableName(
+            root.target.schema if remote.schema == root.source.schema else remote.schema,
+            root.target.table if remote.table == root.source.table else remote.table,
+        )
+        found[foreign.node, remote] = Wanted(remote, target, exact=False)
+    return tuple((node, one) for (node, _), one in found.items())
+
+
+def _part(connection: Connection, relations: Sequence[int]) -> list[str]:
+    """From the parents that stay: what was a partition becomes a table of its own."""
+    notes = []
+    for above, parent, schema, name, is_partition in connection.execute(
+        _OTHER_PARENTS, {"tree": relations}
+    ).fetchall():
+        of, child = sql.Identifier(above, parent), sql.Identifier(schema, name)
+        if is_partition:
+            connection.execute(sql.SQL("ALTER TABLE {} DETACH PARTITION {}").format(of, child))
+        else:
+            connection.execute(sql.SQL("ALTER TABLE {} NO INHERIT {}").format(child, of))
+        notes.append(f"{schema}.{name} was part of {above}.{parent}, and comes back as a table of its own")
+    return notes
+
+
+def _drop_foreign_keys(connection: Connection, relations: Sequence[int]) -> list[str]:
+    """Those to tables that stay: the rows there are not those of the snapshot."""
+    notes = []
+    for schema, name, key, definition in connection.execute(_FOREIGN_KEYS, {"tree": relations}).fetchall():
+        connection.execute(
+            sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(
+                sql.Identifier(schema, name), sql.Identifier(key)
+            )
+        )
+        notes.append(f"{schema}.{name} comes without its foreign key {key}: {definition}")
+    return notes
+
+
+def _drop_triggers(connection: Connection, live: Connection, relations: Sequence[int]) -> list[str]:
+    triggers = connection.execute(_TRIGGERS, [relations]).fetchall()
+    functions = sorted({function for *_, function in triggers})
+    gone = {function for (function,) in live.execute(_GONE_FUNCTIONS, [functions]).fetchall()}
+    notes = []
+    for schema, name, trigger, function in triggers:
+        if function in gone:
+            connection.execute(
+                sql.SQL("DROP TRIGGER {} ON {}").format(sql.Identifier(trigger), sql.Identifier(schema, name))
+            )
+            notes.append(f"{schema}.{name} comes without its trigger {trigger}: function {function} is gone")
+    return notes
+
+
+def _drop_policies(connection: Connection, live: Connection, relations: Sequence[int]) -> list[str]:
+    """For roles that are gone. Nobody sees more for that: they held for nobody else."""
+    known = {name for (name,) in live.execute("SELECT rolname FROM pg_roles").fetchall()}
+    notes = []
+    for schema, name, policy, roles in connection.execute(_POLICIES, [relations]).fetchall():
+        gone = [role for role in roles if role not in known]
+        if not gone:
+            continue
+        kept = [sql.Identifier(role) for role in roles if role in known]
+        on = sql.SQL("POLICY {} ON {}").format(sql.Identifier(policy), sql.Identifier(schema, name))
+        if kept:
+            connection.execute(sql.SQL("ALTER {} TO {}").format(on, sql.SQL(", ").join(kept)))
+        else:
+            connection.execute(sql.SQL("DROP {}").format(on))
+        notes.append(f"policy {policy} of {schema}.{name} is not for role {', '.join(gone)}, which is gone")
+    return notes
+
+
+def _move(connection: Connection, kind: str, name: TableName, to: str) -> None:
+    connection.execute(
+        sql.SQL("ALTER {} {} SET SCHEMA {}").format(
+            sql.SQL(kind), sql.Identifier(name.schema, name.table), sql.Identifier(to)
+        )
+    )

@@ -1,0 +1,184 @@
+"""Gathered tables copied into the live cluster's hidden schemas, by a role that lives for that, and cleared away again.
+
+The role is no superuser: constraints, defaults and indexes call functions of the cluster's users, and those run with
+its rights. It has those of the tables' owners, for one login.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from typing import Any
+
+from stillhouse.clock import SystemClock
+from stillhouse.domain.cluster import Node
+from stillhouse.errors import NodeUnreachable, RestoreFailed
+from stillhouse.postgres import session
+from stillhouse.postgres.binaries import Binaries
+from stillhouse.postgres.session import Connection, scram_verifier, sql
+from stillhouse.postgres.transfer import Login, transfer
+from stillhouse.warehouse.fdw import UNLOGGED, new_password
+from stillhouse.warehouse.table_gather import PREFIX, Gathered
+from stillhouse.warehouse.table_rights import give_rights
+from stillhouse.warehouse.table_sessions import unseen
+
+_SESSIONS_END_SECONDS = 30.0
+_POLL_SECONDS = 0.05
+
+_OURS = f"'^{PREFIX}[0-9a-f]{{12}}'"
+_ROLES = f"SELECT rolname FROM pg_roles WHERE rolname ~ {_OURS} ORDER BY rolname"
+# In which such a role owns something, or was granted it.
+_DATABASES = f"""
+    SELECT DISTINCT d.datname FROM pg_shdepend s
+      JOIN pg_database d ON d.oid = s.dbid JOIN pg_roles r ON r.oid = s.refobjid
+     WHERE s.refclassid = 'pg_authid'::regclass AND r.rolname ~ {_OURS}
+    UNION
+    SELECT d.datname FROM pg_database d, LATERAL aclexplode(d.datacl) a JOIN pg_roles r ON r.oid = a.grantee
+     WHERE r.rolname ~ {_OURS}
+"""
+_SCHEMAS = f"SELECT nspname FROM pg_namespace WHERE nspname ~ {_OURS} ORDER BY nspname"
+_SESSIONS = f"""
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+     WHERE (usename ~ {_OURS} OR application_name ~ {_OURS}) AND pid <> pg_backend_pid()
+"""
+# Whom the role inherits from. Not from superusers: their objects are the whole server's.
+_OWNERS = "SELECT rolname FROM pg_roles WHERE rolname = ANY(%s) AND NOT rolsuper ORDER BY rolname"
+# Where a superuser's tables may find what they need.
+_CLOSED_SCHEMAS = """
+    SELECT n.nspname FROM pg_namespace n
+     WHERE n.nspname !~ '^pg_' AND NOT has_schema_privilege(%s, n.oid, 'USAGE')
+       AND EXISTS (SELECT FROM pg_roles WHERE rolname = ANY(%s) AND rolsuper)
+"""
+_TABLESPACES = """
+    SELECT DISTINCT t.spcname FROM pg_class c JOIN pg_tablespace t ON t.oid = c.reltablespace
+     WHERE c.oid = ANY(%(tree)s::oid[])
+        OR c.oid IN (SELECT indexrelid FROM pg_index WHERE indrelid = ANY(%(tree)s::oid[]))
+"""
+_SERVERS = """
+    SELECT DISTINCT s.srvname FROM pg_foreign_table f JOIN pg_foreign_server s ON s.oid = f.ftserver
+     WHERE f.ftrelid = ANY(%s::oid[])
+"""
+_PRESENT = {
+    "TABLESPACE": "SELECT spcname FROM pg_tablespace WHERE spcname = ANY(%s)",
+    "FOREIGN SERVER": "SELECT srvname FROM pg_foreign_server WHERE srvname = ANY(%s)",
+}
+# A root whose partitions lie elsewhere has nothing to be looked at yet: they do not lead anywhere.
+_ANALYSED = f"""
+    SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE n.nspname ~ {_OURS} AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+       AND NOT EXISTS (SELECT FROM pg_partition_tree(c.oid) t JOIN pg_class f ON f.oid = t.relid
+                        WHERE f.relkind = 'f')
+"""
+
+
+def load(
+    binaries: Binaries,
+    clone: Node,
+    live: Node,
+    database: str,
+    gathered: Gathered,
+    role: str,
+    otherwise: str,
+    *,
+    check: Callable[[], None],
+    show: Callable[[int], None],
+) -> list[str]:
+    """Copy what was gathered on `clone` to the same hidden schemas on `live`; notes on what could not be given.
+
+    `role` is the name of the one that loads; `otherwise` owns what its owner, gone meanwhile, cannot. All or nothing
+    but for the last: rights and statistics follow the data. Raises RestoreFailed.
+    """
+    with closing(session.connect(clone, database)) as source:
+        needs = {
+            "TABLESPACE": _names(source, _TABLESPACES, {"tree": [*gathered.relations]}),
+            "FOREIGN SERVER": _names(source, _SERVERS, [[*gathered.relations]]),
+        }
+    with session.refusing_as(RestoreFailed, live), unseen(live, database, role, UNLOGGED) as connection:
+        login = _hire(connection, database, role, sorted({one.owner for one in gathered.rights}), needs)
+    schemas = [one.name for one in gathered.hidden]
+    transfer(binaries, clone, live, database, schemas, login, check=check, show=show)
+    with session.refusing_as(RestoreFailed, live), unseen(live, database, role) as connection:
+        with connection.transaction():
+            notes = give_rights(connection, gathered.rights, otherwise)
+        # As the owners, and safe from what their functions might do, as autovacuum's (commands/analyze.c).
+        for schema, table in connection.execute(_ANALYSED).fetchall():
+            connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(schema, table)))
+    return notes
+
+
+def clear(node: Node) -> None:
+    """Remove what any copy has left on a node: sessions, hidden schemas, roles. For whoever holds the cluster.
+
+    The role goes last, since it says where the rest is. Prepared transactions must have been settled before. Killed
+    anywhere and called again, it ends the same. Raises NodeUnreachable for whatever is in the way.
+    """
+    with session.refusing_as(NodeUnreachable, node):
+        with unseen(node, "postgres", "stillhouse") as connection:
+            roles = _names(connection, _ROLES)
+            for role in roles:
+                connection.execute(sql.SQL("ALTER ROLE {} NOLOGIN").format(sql.Identifier(role)))
+            # A copy whose service was killed may be at its very end: only when it is gone is it known how it ended.
+            end_sessions(node, connection)
+            databases = _names(connection, _DATABASES)
+        for database in databases:
+            with unseen(node, database, "stillhouse") as connection:
+                for schema in _names(connection, _SCHEMAS):
+                    connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema)))
+                for role in roles:
+                    connection.execute(sql.SQL("DROP OWNED BY {} CASCADE").format(sql.Identifier(role)))
+        with unseen(node, "postgres", "stillhouse") as connection:
+            for role in roles:
+                connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(role)))
+
+
+def end_sessions(node: Node, connection: Connection) -> None:
+    """And wait until they have ended: those of the copying roles, and ours that swap tables."""
+    clock = SystemClock()
+    latest = clock.monotonic() + _SESSIONS_END_SECONDS
+    while connection.execute(_SESSIONS).fetchall():
+        if clock.monotonic() > latest:
+            raise NodeUnreachable(f"node {node.name}: a session of an earlier copy does not end")
+        clock.sleep(_POLL_SECONDS)
+
+
+def _hire(
+    connection: Connection, database: str, role: str, owners: Sequence[str], needs: dict[str, list[str]]
+) -> Login:
+    """Make the role, for one session that begins within the hour. Raises RestoreFailed for a need that is gone."""
+    for kind, names in needs.items():
+        present = _names(connection, _PRESENT[kind], [names])
+        if gone := sorted({*names} - {*present}):
+            raise RestoreFailed(
+                f"{kind.lower()} {gone[0]}, where the tables lay, is gone",
+                hint="make it, or restore the cluster",
+            )
+    password, name = new_password(), sql.Identifier(role)
+    until = connection.execute("SELECT (now() + interval '1 hour')::text").fetchall()[0][0]
+    with connection.transaction():
+        connection.execute(
+            sql.SQL("CREATE ROLE {} LOGIN NOSUPERUSER CONNECTION LIMIT 1 PASSWORD {} VALID UNTIL {}").format(
+                name, sql.Literal(scram_verifier(connection, role, password)), sql.Literal(until)
+            )
+        )
+        connection.execute(
+            sql.SQL("GRANT CONNECT, CREATE ON DATABASE {} TO {}").format(sql.Identifier(database), name)
+        )
+        # It must not become its owners, only make use of what is theirs; before 16 there is no such difference.
+        only = sql.SQL(" WITH INHERIT TRUE, SET FALSE" if connection.info.server_version >= 160000 else "")
+        for owner in _names(connection, _OWNERS, [[*owners]]):
+            connection.execute(sql.SQL("GRANT {} TO {}{}").format(sql.Identifier(owner), name, only))
+        for schema in _names(connection, _CLOSED_SCHEMAS, [role, [*owners]]):
+            connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), name))
+        for kind, names in needs.items():
+            right = sql.SQL("CREATE" if kind == "TABLESPACE" else "USAGE")
+            for needed in names:
+                connection.execute(
+                    sql.SQL("GRANT {} ON {} {} TO {}").format(
+                        right, sql.SQL(kind), sql.Identifier(needed), name
+                    )
+                )
+    return Login(role, password)
+
+
+def _names(
+    connection: Connection, query: str, arguments: Sequence[Any] | Mapping[str, Any] | None = None
+) -> list[str]:
+    return [name for (name,) in connection.execute(query.encode(), arguments).fetchall()]

@@ -1,0 +1,51 @@
+"""A clone's tables gathered on every node that has a part of them."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+
+from stillhouse.domain.cluster import Node, Role
+from stillhouse.domain.table_restore import TableRestore
+from stillhouse.errors import RestoreFailed
+from stillhouse.postgres import session
+from stillhouse.postgres.session import Connection
+from stillhouse.warehouse.table_gather import Gathered, Wanted, gather
+from stillhouse.warehouse.table_sessions import unseen
+
+
+def gather_cluster(
+    clones: Sequence[Node], live: Sequence[Node], wanted: TableRestore, prefix: str
+) -> dict[str, Gathered]:
+    """By the node's name: the coordinator's tables, then those of the data nodes that are partitions of them.
+
+    Raises RestoreFailed for what the snapshot does not have, or the cluster has no place for.
+    """
+    standing = {node.name: node for node in live}
+    if missing := sorted(node.name for node in clones if node.name not in standing):
+        raise RestoreFailed(f"the cluster has no node {missing[0]}, the snapshot has")
+    coordinator = next(node for node in clones if node.role is Role.CN)
+    asked = {coordinator.name: [Wanted(source, target) for source, target in wanted.pairs]}
+    gathered: dict[str, Gathered] = {}
+    for node in (coordinator, *(node for node in clones if node is not coordinator)):
+        if node.name not in asked:
+            continue
+        with (
+            _database(node, wanted.database, "the snapshot") as connection,
+            _database(standing[node.name], wanted.database, "the cluster") as present,
+            session.refusing_as(RestoreFailed, node),
+            connection.transaction(),
+        ):
+            gathered[node.name] = gather(connection, present, prefix, asked[node.name], clones)
+        for name, one in gathered[node.name].remote:
+            asked.setdefault(name, []).append(one)
+    return gathered
+
+
+@contextmanager
+def _database(node: Node, database: str, what: str) -> Iterator[Connection]:
+    """A session in a database that is known to be there."""
+    with closing(session.connect(node, "postgres")) as connection:
+        there = connection.execute("SELECT FROM pg_database WHERE datname = %s", [database]).fetchall()
+    if not there:
+        raise RestoreFailed(f"{what} has no database {database}")
+    with unseen(node, database, "stillhouse") as connection:
+        yield connection
