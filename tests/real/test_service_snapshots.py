@@ -335,3 +335,48 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def test_tables_come_back_from_a_snapshot_into_their_cluster(service: Service, cluster: str) -> None:
+    """By the check, by the job, and to the default name beside the table that is there."""
+    before = contents(service, cluster)
+    snapshot_id = service.request_snapshot(cluster, "with-the-tables")
+    assert service.ended(snapshot_id) == "AVAILABLE"
+    key = service.snapshot(snapshot_id)["backup_key"]
+    with service.log_in(cluster) as connection:
+        connection.execute("DELETE FROM accounts WHERE id % 3 = 0")
+    path = f"/v1/{{p}}/snapshots/{snapshot_id}/table-restore"
+
+    def wanted(target: tuple[str, str], *more: str) -> dict[str, Any]:
+        sources = [{"schema_name": "public", "table_name": name} for name in ("accounts", *more)]
+        targets = [{"schema_name": target[0], "table_name": target[1]}]
+        targets += [{"schema_name": "", "table_name": ""} for _ in more]
+        body = {"case_sensitive": True, "database": "gaussdb", "restore_table_list": sources}
+        return body | {"target_table_list": targets}
+
+    checked = service.call("POST", f"{path}-check", wanted(("public", "accounts"), "ghost")).json
+    assert checked["check_table_name_result"] == {
+        "database": None,
+        "restore_table_list": ["public.ghost"],
+        "target_table_list": ["public.accounts"],
+    }
+
+    def restore(body: dict[str, Any]) -> dict[str, Any]:
+        answer = service.call("POST", path, body)
+        assert answer.status == 200, answer.raw
+        assert service.settled(cluster)["status"] == "AVAILABLE"
+        job: dict[str, Any] = service.call("GET", f"/v1.0/{{p}}/job/{answer.json['job_id']}").json
+        return job
+
+    job = restore(wanted(("", "")))
+    assert (job["job_name"], job["status"], job["progress"]) == ("restoreTableJob", "SUCCESS", "100%"), job
+    with service.log_in(cluster) as connection:
+        beside = connection.execute(
+            CONTENTS.replace("accounts", f"public_dws_backup.accounts_{key}").encode()
+        ).fetchone()
+    assert beside == before != contents(service, cluster)
+    assert restore(wanted(("public", "accounts")))["status"] == "SUCCESS"
+    assert contents(service, cluster) == before
+    job = restore(wanted(("public", "accounts"), "ghost"))
+    assert job["status"] == "FAIL" and "public.ghost" in job["failed_detail"]
+    assert contents(service, cluster) == before

@@ -34,7 +34,7 @@ class CaptureTask:
     part_bytes: int = 4 << 30
     care: Care = field(default_factory=Care)
     expected_bytes: int = 0
-    processes_above: int = 1 << 30
+    processes_above: int = 64 << 20
     fingerprint_seconds: float = 0.0
 
     @property

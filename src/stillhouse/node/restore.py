@@ -23,6 +23,7 @@ from stillhouse.storage.store import ObjectStore
 
 _SPARE = 64 << 20  # bytes that must stay free beside what is restored
 _IN_FLIGHT_PER_WORKER = 2
+_SHARE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,7 @@ class _Rebuild:
         return self._root / path
 
     def _write_map(self, stored: Stored, lines: list[Line]) -> int:
-        """Write all files of one map; returns their bytes. One writer per file: several slow each other down."""
+        """Write files of one map; returns their bytes. One writer per file: several slow each other down."""
         loaded = maps.load(self._store, self._keys, stored)
         written = 0
         for line in lines:
@@ -218,19 +219,28 @@ def _escaped(path: str) -> str:
 
 
 def _by_map(lines: Iterable[Line]) -> Iterator[tuple[Stored, list[Line]]]:
-    """Each map with the files it holds; they follow it at once (docs/format.md, section 5)."""
+    """Each map with the files it holds; they follow it at once (docs/format.md, section 5).
+
+    A map that holds much comes several times, with some of its files each: as much as one worker does at a time.
+    """
     stored: Stored | None = None
     files: list[Line] = []
+    room = _SHARE_BYTES
     for line in lines:
-        if line["t"] != "map":
-            if stored is None or line["map"] != stored.id:
-                raise RepositoryDamaged(f"{line['path']} does not follow its map")
-            files.append(line)
-            continue
-        if stored is not None:
+        is_map = line["t"] == "map"
+        if files and (is_map or room <= 0):
+            assert stored is not None, "files follow a map"
             yield stored, files
-        stored, files = Stored(line["id"], line["size"], line["hash"]), []
-    if stored is not None:
+            files, room = [], _SHARE_BYTES
+        if is_map:
+            stored = Stored(line["id"], line["size"], line["hash"])
+            continue
+        if stored is None or line["map"] != stored.id:
+            raise RepositoryDamaged(f"{line['path']} does not follow its map")
+        files.append(line)
+        room -= line["size"]
+    if files:
+        assert stored is not None, "files follow a map"
         yield stored, files
 
 
