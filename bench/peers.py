@@ -159,6 +159,7 @@ def by_workers(pages: int, runs: int) -> list[Row]:
 
         def with_workers(number: int, work: Callable[[Ours], Spent]) -> Work:
             def do() -> Spent:
+                fill_caches(ours.node)
                 ours.workers = number
                 return work(ours)
 

@@ -83,8 +83,8 @@ def _restore(
     _check_space(home, task.expected_bytes)
     tablespaces.mkdir(mode=0o700)
     building.mkdir(mode=0o700)
-    with closing(SyncedTree(home)) as tree:
-        restored = _Rebuild(task, building, tablespaces, Packs(store, keys), store, keys).run(on_progress)
+    with closing(SyncedTree(home)) as tree, closing(Packs(store, keys)) as packs:
+        restored = _Rebuild(task, building, tablespaces, packs, store, keys).run(on_progress)
         _own(home, task.owner)
         tree.sync()
         building.rename(final)

@@ -3,8 +3,9 @@
 import errno
 import os
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from stillhouse.storage.store import ObjectStore
 _FETCH_BYTES = 8 << 20
 _OPEN_PACKS = 64
 _KEPT_FRAMES = 16
+_FRAMES_AHEAD = 3
 _LARGE = 1 << 20
 _PUSH_BYTES = 16 << 20
 
@@ -29,6 +31,7 @@ class Packs:
 
     def __init__(self, store: ObjectStore, keys: ClusterKeys) -> None:
         self._store, self._keys = store, keys
+        self._decoders: list[ThreadPoolExecutor] = []
         self._expected: dict[str, tuple[int, int]] = {}
         self._open: OrderedDict[str, Container] = OrderedDict()
         self._lock = threading.Lock()
@@ -51,14 +54,45 @@ class Packs:
                 at += 1
                 continue
             group, data, start = self._fetch(refs, at)
-            pack = self._pack(refs[at].pack)
-            for ref in group:
-                frame = pack.frames[ref.ordinal]
-                offset = frame.offset - start
-                plain = pack.frame(ref.ordinal, memoryview(data)[offset : offset + frame.stored])
+            for ref, plain in self._decoded(self._pack(refs[at].pack), group, data, start):
                 self._keep(ref, plain)
                 yield ref, plain
             at += len(group)
+
+    def close(self) -> None:
+        for decoder in self._decoders:
+            decoder.shutdown(cancel_futures=True)
+
+    def _decoded(
+        self, pack: Container, group: list[FrameRef], data: bytes, start: int
+    ) -> Iterator[tuple[FrameRef, bytes]]:
+        """By a thread that is some frames ahead of the one that writes them."""
+
+        def decode(ref: FrameRef) -> bytes:
+            frame = pack.frames[ref.ordinal]
+            offset = frame.offset - start
+            return pack.frame(ref.ordinal, memoryview(data)[offset : offset + frame.stored])
+
+        if len(group) == 1:
+            yield group[0], decode(group[0])
+            return
+        decoder = self._decoder()
+        ahead: deque[tuple[FrameRef, Future[bytes]]] = deque()
+        for ref in group:
+            ahead.append((ref, decoder.submit(decode, ref)))
+            if len(ahead) > _FRAMES_AHEAD:
+                first, decoded = ahead.popleft()
+                yield first, decoded.result()
+        for first, decoded in ahead:
+            yield first, decoded.result()
+
+    def _decoder(self) -> ThreadPoolExecutor:
+        """One for each thread that writes: more than that would take the interpreter's lock from one another."""
+        if not hasattr(self._mine, "decoder"):
+            self._mine.decoder = ThreadPoolExecutor(1, "decode")
+            self._decoders.append(self._mine.decoder)
+        decoder: ThreadPoolExecutor = self._mine.decoder
+        return decoder
 
     def _fetch(self, refs: list[FrameRef], at: int) -> tuple[list[FrameRef], bytes, int]:
         """Stored bytes of the frames from `at` on that lie behind one another, up to a bound."""

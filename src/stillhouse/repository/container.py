@@ -26,7 +26,7 @@ ZSTD_LEVEL = 1
 # twentieth faster, and as small to a thousandth.
 _WINDOW_LOG = 17
 
-_PARAMETERS = zstandard.ZstdCompressionParameters.from_level(ZSTD_LEVEL, window_log=_WINDOW_LOG)
+PARAMETERS = zstandard.ZstdCompressionParameters.from_level(ZSTD_LEVEL, window_log=_WINDOW_LOG)
 _HEADER = struct.Struct("<8sHBBI16s16s40s8x")
 _NAMED, _BOUND = (
     48,
@@ -130,7 +130,7 @@ class ContainerWriter:
         self._keys = keys
         object_key = os.urandom(KEY_BYTES)
         self._cipher = AESGCM(object_key)
-        self._compressor = zstandard.ZstdCompressor(compression_params=_PARAMETERS)
+        self._compressor = zstandard.ZstdCompressor(compression_params=PARAMETERS)
         fields = (_MAGIC, VERSION, type_, 0, keys.newest, keys.cluster.bytes, object_id.bytes)
         named = _HEADER.pack(*fields, b"")[:_NAMED]
         header = _HEADER.pack(*fields, keys.wrap(object_key, named))
