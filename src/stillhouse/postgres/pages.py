@@ -5,8 +5,6 @@ from numpy.typing import NDArray
 
 # src/include/storage/checksum_impl.h: 32 parallel FNV-1a sums, seeded so that no two start alike.
 _SUMS = 32
-# Of 128 bytes: so many of each page are brought together at a time, since from page to page is too far to read ahead.
-_ROWS_TOGETHER = 8
 _PRIME = np.uint32(16777619)
 _SEEDS = np.array(
     [
@@ -45,10 +43,11 @@ def checksums(pages: Pages, blocks: NDArray[np.uint32]) -> NDArray[np.uint16]:
     Batches of 4 MiB keep the sums of all pages in cache; one page at a time would cost a hundred times more.
     """
     count, size = pages.shape
-    rows = pages.view("<u4").reshape(count, size // (4 * _SUMS), _SUMS).swapaxes(0, 1)
+    words = pages.view("<u4").reshape(count, size // (4 * _SUMS), _SUMS)
+    head = words[:, 0, :].copy()
+    head[:, 2] &= np.uint32(0xFFFF0000)  # pd_checksum itself counts as zero
     sums = np.tile(_SEEDS, (count, 1))
     shifted = np.empty_like(sums)
-    together = np.empty((_ROWS_TOGETHER, count, _SUMS), np.uint32)
 
     def fold(row: NDArray[np.uint32] | np.uint32) -> None:
         np.bitwise_xor(sums, row, out=sums)
@@ -56,12 +55,9 @@ def checksums(pages: Pages, blocks: NDArray[np.uint32]) -> NDArray[np.uint16]:
         np.multiply(sums, _PRIME, out=sums)
         np.bitwise_xor(sums, shifted, out=sums)
 
-    for first in range(0, len(rows), _ROWS_TOGETHER):
-        np.copyto(together, rows[first : first + _ROWS_TOGETHER])
-        if first == 0:
-            together[0, :, 2] &= np.uint32(0xFFFF0000)  # pd_checksum itself counts as zero
-        for row in together:
-            fold(row)
+    fold(head)
+    for row in range(1, words.shape[1]):
+        fold(words[:, row, :])
     fold(np.uint32(0))
     fold(np.uint32(0))
     page_sums: NDArray[np.uint32] = np.bitwise_xor.reduce(sums, axis=1) ^ blocks
