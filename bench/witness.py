@@ -8,6 +8,7 @@ import shutil
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from measure import write_result
@@ -17,11 +18,20 @@ from stillhouse.warehouse import embedded
 from stillhouse.warehouse.witness import Witnesses
 from support import warehouses
 from support.captures import take_one
-from support.writers import found_bank, writing
+from support.writers import Writer, found_bank, writing
 
 PAIRS = 100
 WRITERS = 4
 MOST_SECONDS = 0.1
+
+
+def longest(writers: Sequence[Writer], after_seconds: float) -> float:
+    """The longest transfer since this was last asked, whoever still waits included."""
+    time.sleep(after_seconds)
+    found = max(writer.longest_seconds for writer in writers)
+    for writer in writers:
+        writer.longest_seconds = 0.0
+    return found
 
 
 def main() -> None:
@@ -29,19 +39,23 @@ def main() -> None:
     root.chmod(0o755)
     site = embedded.open_site(root)
     cluster = warehouses.build(site, 2)
-    pauses: dict[str, list[float]] = {"without": [], "with": [], "at the writers": []}
+    pauses: dict[str, list[float]] = {
+        "without": [],
+        "with": [],
+        "at the writers": [],
+        "at the writers, no cut": [],
+    }
     proven = 0
     try:
         with writing(found_bank(cluster, warehouses.PASSWORD), WRITERS) as writers:
             for _ in range(PAIRS):
                 pauses["without"].append(take_one(cluster).pause_seconds)
-                for writer in writers:
-                    writer.longest_seconds = 0.0
+                longest(writers, 2 * MOST_SECONDS)
+                pauses["at the writers, no cut"].append(longest(writers, 2 * MOST_SECONDS))
                 with Witnesses() as witnesses:
                     cut = take_one(cluster, witnesses=witnesses)
-                time.sleep(2 * MOST_SECONDS)  # whoever waited has been through by then
                 pauses["with"].append(cut.pause_seconds)
-                pauses["at the writers"].append(max(writer.longest_seconds for writer in writers))
+                pauses["at the writers"].append(longest(writers, 2 * MOST_SECONDS))
                 proven += all(point.witness.snapshots for point in cut.points)
     finally:
         embedded.destroy(site, cluster.id)
