@@ -126,7 +126,7 @@ class Packer:
     def foresee(self, batch: Batch) -> None:
         """Have the disk read what is not cached of the batch, which is packed after others: if it is at work at all."""
         for run in batch.runs if self._is_cold else ():
-            with suppress(FileNotFoundError), self._opened(run) as descriptor:
+            with suppress(OSError), self._opened(run) as descriptor:  # told when the batch is packed
                 pieces = [
                     (offset + at, min(_FETCH_BYTES, length - at))
                     for _, offset, length in self._ranges(run)
