@@ -215,10 +215,22 @@ def has_written(node: Node, lsn: int) -> bool:
     return parse_lsn(now) >= lsn
 
 
-def test_the_last_segment_is_stored_whole(site: Site, house: Cluster, node: Node, vault: Vault) -> None:
-    shot = capture_cluster(house, vault)
+def test_the_last_segment_is_stored_whole_with_zeros_behind_the_cut(
+    site: Site, house: Cluster, node: Node, vault: Vault
+) -> None:
+    moments = Moments(after_cut=lambda: tell_more(node))
+    shot = capture_cluster(house, vault, moments)
     (point,) = shot.cut.points
     last = segment_name(point.timeline, point.lsn, SEGMENT)
+    at_home = Path(node.directory, "pgdata", "pg_wal", last).read_bytes()
     with restored_files(site, house, shot, vault) as restored:
-        found = {path.name: path.stat().st_size for path in (restored["cn"] / "pg_wal").iterdir()}
-    assert max(found) == last and set(found.values()) == {SEGMENT}
+        found = {path.name: path.read_bytes() for path in (restored["cn"] / "pg_wal").iterdir()}
+    assert max(found) == last and {len(content) for content in found.values()} == {SEGMENT}
+    cut = point.lsn % SEGMENT
+    assert found[last][:cut] == at_home[:cut]
+    assert any(at_home[cut:]) and not any(found[last][cut:])
+
+
+def tell_more(node: Node) -> None:
+    with superuser(node) as connection:
+        tell(connection, "SELECT pg_logical_emit_message(true, 'test', repeat('x', 100000))")

@@ -20,7 +20,7 @@ _POLL_SECONDS = 0.2
 
 
 class WalFollower:
-    """Follows one node's WAL, in a thread of its own, from the start LSN to the end of the cut's segment.
+    """Follows one node's WAL, in a thread of its own, from the segment of the start LSN to the cut.
 
     When it is done, `map` holds an entry for each of `segments`, and `findings` what the one pass over the WAL
     found, with LSNs.
@@ -56,12 +56,12 @@ class WalFollower:
             self._running.result()
 
     def end_at(self, cut_lsn: int) -> None:
-        """End with the segment that holds `cut_lsn`; the server has switched to the next one already."""
-        self._end = -(-cut_lsn // self._source.segment_size) * self._source.segment_size
+        """End at `cut_lsn`, which is on the server's disk already. What follows it in its segment becomes zeros."""
+        self._end = cut_lsn
         self._wake.set()
 
     def done(self, wait_seconds: float) -> bool:
-        """True when all WAL through the cut's segment is durable. Raises what the thread failed of."""
+        """True when all WAL up to the cut is durable. Raises what the thread failed of."""
         wait([self._running], wait_seconds)
         self.check()
         return self._running.done()
@@ -75,33 +75,39 @@ class WalFollower:
     def _follow(self) -> None:
         while self._end is None or self._next < self._end:
             flushed = self._slot.flushed()
-            if self._next + self._source.segment_size <= flushed:
-                while self._next + self._source.segment_size <= flushed and not self._is_past_end():
-                    self._take_segment()
-                # Durable first, then let go: the server may remove what we acknowledge at once.
-                self._writer.finish()
-                self._slot.advance(self._next)
-                self.released.lsn = self._next
-            else:
+            if self._until(flushed) is None:
                 self._slot.check()
                 self._wake.wait(_POLL_SECONDS)
+                continue
+            while (until := self._until(flushed)) is not None:
+                self._take_segment(until)
+            # Durable first, then let go: the server may remove what we acknowledge at once.
+            self._writer.finish()
+            self._slot.advance(min(self._next, flushed))
+            self.released.lsn = self._next
 
-    def _is_past_end(self) -> bool:
-        return self._end is not None and self._next >= self._end
+    def _until(self, flushed: int) -> int | None:
+        """The LSN up to which the next segment is wanted; None as long as that is not on the server's disk."""
+        until = self._next + self._source.segment_size
+        if self._end is not None:
+            until = min(until, self._end)
+        return until if self._next < until <= flushed else None
 
-    def _take_segment(self) -> None:
+    def _take_segment(self, until: int) -> None:
         name = segment_name(self._source.timeline, self._next, self._source.segment_size)
         try:
             image = np.fromfile(self._directory / name, np.uint8)
         except FileNotFoundError:
             raise CaptureInterrupted(f"WAL segment {name} is gone, though the slot should hold it") from None
-        check_segment(image, self._next, self._next + self._source.segment_size, self._source)
+        # Behind the cut: later records, half a page that is being written, or what the file held in an earlier life.
+        image[until - self._next :] = 0
+        check_segment(image, self._next, until, self._source)
         self.findings += self._pass.feed(image)
         view = image.data.cast("B")
         extents = []
         for at in range(0, len(view), MAX_FRAME):
             part = view[at : at + MAX_FRAME]
-            # Behind a switch there are only zeros: they need no frame.
+            # Behind a switch, and behind the cut, there are only zeros: they need no frame.
             frame = self._writer.add(part, Kind.BYTES) if image[at : at + MAX_FRAME].any() else None
             extents.append(Extent(frame, 0, len(part)))
         self.map.add_bytes(extents)
