@@ -1,6 +1,7 @@
 """What the benchmarks share: a server, a table whose pages change at random, what a restore would read."""
 
 import json
+import os
 import platform
 import random
 import shutil
@@ -39,6 +40,16 @@ def server(pg_bin: Path | None = None) -> Iterator[tuple[embedded.Site, Cluster,
     finally:
         embedded.destroy(site, cluster.id)
         shutil.rmtree(root)
+
+
+def empty(place: Path) -> None:
+    """Take back the space of what was restored there, and not the files, until the benchmark removes all it made:
+    ext4 passes over inodes that were freed within the last minutes, one by one (fs/ext4/ialloc.c,
+    recently_deleted), so the next restore would pay for the removal of this one.
+    """
+    for path in place.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            os.truncate(path, 0)
 
 
 def tell(node: Node, *statements: str) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from measure import empty
 from spent import Spent, measured
 
 from stillhouse.clock import SystemClock
@@ -78,7 +79,7 @@ class Ours:
                 worker.end()
                 self.forget_process(worker)
         finally:
-            embedded.destroy(self.site, cluster_id)
+            empty(Path(nodes[0].directory))
         return spent
 
     @staticmethod

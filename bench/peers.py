@@ -32,13 +32,17 @@ def drop_caches() -> None:
     Path("/proc/sys/vm/drop_caches").write_text("3")
 
 
-def fill_caches(node: Node) -> None:
-    """Read the databases once: what nobody has read for a while is not in memory any more."""
-    for path in Path(node.directory, "pgdata", "base").rglob("*"):
+def fill_caches(*places: Path) -> None:
+    """Read the files there once: what nobody has read for a while is not in memory any more."""
+    for path in (path for place in places for path in place.rglob("*")):
         if path.is_file():
             with path.open("rb", buffering=0) as file:
                 while file.read(1 << 20):
                     pass
+
+
+def databases(node: Node) -> Path:
+    return Path(node.directory, "pgdata", "base")
 
 
 @contextmanager
@@ -81,7 +85,8 @@ def on_15(scale: int, pages: int, runs: int, data: str) -> list[Row]:
         rest = PgBackRest(site.binaries, node, place)
         tar = BaseBackup(site.binaries, node, place)
         restic = Restic(node, place)
-        warm = partial(after, partial(fill_caches, node))
+        warm = partial(after, partial(fill_caches, databases(node)))
+        read = partial(after, partial(fill_caches, place / "ours", rest.repo))
         cold = partial(after, drop_caches)
 
         def full(what: str, peer: str, must: float, before: Callable[[Work], Work], theirs: Work) -> None:
@@ -92,7 +97,9 @@ def on_15(scale: int, pages: int, runs: int, data: str) -> list[Row]:
         full("full, cold", "pgBackRest 2.45", 1.3, cold, rest.capture)
         full("full", "restic", 1.3, warm, restic.capture)
         rest.capture()
-        rows.append(pair_up(f"restore, {data}", "pgBackRest 2.45", 1.4, ours.restore, rest.restore, runs))
+        rows.append(
+            pair_up(f"restore, {data}", "pgBackRest 2.45", 1.4, read(ours.restore), read(rest.restore), runs)
+        )
         ours.capture()
         draw, held = random.Random(1), pages if data != "pgbench rows" else 20_000
 
@@ -153,13 +160,13 @@ def on_18(pages: int, runs: int) -> list[Row]:
 def by_workers(pages: int, runs: int) -> list[Row]:
     """The same full capture and restore by 1, 2 and 4 workers, each beside one."""
     rows = []
-    with bed(None) as (_, ours, _place):
+    with bed(None) as (_, ours, place):
         make_table(ours.node, pages)
         tell(ours.node, "CHECKPOINT")
 
         def with_workers(number: int, work: Callable[[Ours], Spent]) -> Work:
             def do() -> Spent:
-                fill_caches(ours.node)
+                fill_caches(databases(ours.node), place / "ours")
                 ours.workers = number
                 return work(ours)
 

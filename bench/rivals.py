@@ -1,11 +1,13 @@
 """The other side of the pairs: what the field's tools do on the same server, as its account, with the same settings."""
 
 import os
+import secrets
 import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from measure import empty
 from spent import Spent, measured
 
 from stillhouse.domain.cluster import Node
@@ -45,11 +47,11 @@ class PgBackRest:
     def __init__(self, binaries: Binaries, node: Node, place: Path, workers: int = 2) -> None:
         self._binaries, self._node = binaries, node
         self._home = own(binaries, place / "pgbackrest")
-        self._repo = self._home / "repo"
+        self.repo = self._home / "repo"
         self._config = self._home / "pgbackrest.conf"
         self._config.write_text(
             "[global]\n"
-            f"repo1-path={self._repo}\nlog-path={self._home}\nlock-path={self._home}\nspool-path={self._home}\n"
+            f"repo1-path={self.repo}\nlog-path={self._home}\nlock-path={self._home}\nspool-path={self._home}\n"
             "log-level-console=warn\nlog-level-file=off\n"
             "repo1-cipher-type=aes-256-cbc\nrepo1-cipher-pass=benchmark\n"
             f"compress-type=zst\ncompress-level=1\nprocess-max={workers}\nstart-fast=y\narchive-check=n\n"
@@ -65,20 +67,20 @@ class PgBackRest:
         run(self._binaries, "pgbackrest", f"--config={self._config}", "--stanza=main", *words)
 
     def capture(self, *, incremental: bool = False) -> Spent:
-        before = bytes_below(self._repo)
+        before = bytes_below(self.repo)
         with measured(server.process_id(self._node)) as spent:
             self._tell("backup", f"--type={'incr' if incremental else 'full'}", "--no-expire-auto")
-        spent.stored_bytes = bytes_below(self._repo) - before
+        spent.stored_bytes = bytes_below(self.repo) - before
         return spent
 
     def restore(self) -> Spent:
-        target = own(self._binaries, self._home / "restored")
+        target = own(self._binaries, self._home / f"restored{secrets.token_hex(4)}")
         target.chmod(0o700)
         try:
             with measured(None) as spent:
                 self._tell("restore", f"--pg1-path={target}", "--type=none")
         finally:
-            shutil.rmtree(target)
+            empty(target)
         return spent
 
 
@@ -146,7 +148,7 @@ class Restic:
 
     def __init__(self, node: Node, place: Path) -> None:
         self._source = f"{node.directory}/pgdata"
-        self._repo = place / "restic"
+        self.repo = place / "restic"
         self._environment = {
             **os.environ,
             "RESTIC_PASSWORD": "benchmark",
@@ -156,7 +158,7 @@ class Restic:
 
     def _restic(self, *words: str) -> None:
         subprocess.run(
-            ["restic", "-q", "-r", str(self._repo), *words],
+            ["restic", "-q", "-r", str(self.repo), *words],
             check=True,
             env=self._environment,
             stdout=subprocess.DEVNULL,
@@ -164,9 +166,9 @@ class Restic:
 
     def capture(self) -> Spent:
         """A whole one every time, into a fresh repository."""
-        shutil.rmtree(self._repo)
+        shutil.rmtree(self.repo)
         self._restic("init")
         with measured(None) as spent:
             self._restic("backup", "--compression", "auto", self._source)
-        spent.stored_bytes = bytes_below(self._repo)
+        spent.stored_bytes = bytes_below(self.repo)
         return spent
