@@ -16,7 +16,7 @@ from pathlib import Path
 from measure import change_pages, make_table, tell
 from ours import Ours
 from rivals import BaseBackup, IncrementalBackup, PgBackRest, Restic, run
-from rows import Row, Work, pair_up, save
+from rows import Row, Work, hold_to, pair_up, save
 from spent import Spent
 
 from stillhouse.domain.cluster import Node
@@ -92,7 +92,15 @@ def on_15(scale: int, pages: int, runs: int, data: str) -> list[Row]:
         def full(what: str, peer: str, must: float, before: Callable[[Work], Work], theirs: Work) -> None:
             rows.append(pair_up(f"{what}, {data}", peer, must, before(ours.capture), before(theirs), runs))
 
+        def published(what: str, megabytes_per_second: int) -> None:
+            """The last row beside what the cloud service publishes for each of its data nodes."""
+            assert ours.last is not None
+            each = [seconds / (ours.last.plain_bytes / 1e9) for seconds in rows[-1]["our_seconds"]]
+            name = f"{what} of 1 GB, {data}; the cloud service: {megabytes_per_second} MB/s a node"
+            rows.append(hold_to(name, 1000 / megabytes_per_second, "s", each, must=3.0))
+
         full("full", "pgBackRest 2.45", 1.3, warm, rest.capture)
+        published("full", 200)
         full("full", "pg_basebackup server-zstd:1,workers=2", 0.8, warm, tar.capture)
         full("full, cold", "pgBackRest 2.45", 1.3, cold, rest.capture)
         full("full", "restic", 1.3, warm, restic.capture)
@@ -100,6 +108,7 @@ def on_15(scale: int, pages: int, runs: int, data: str) -> list[Row]:
         rows.append(
             pair_up(f"restore, {data}", "pgBackRest 2.45", 1.4, read(ours.restore), read(rest.restore), runs)
         )
+        published("restore", 125)
         ours.capture()
         draw, held = random.Random(1), pages if data != "pgbench rows" else 20_000
 

@@ -49,6 +49,7 @@ def pair_up(
     return row | {
         "ours": medians([ours for ours, _ in pairs]),
         "theirs": medians([theirs for _, theirs in pairs]),
+        "our_seconds": [round(ours.seconds, 3) for ours, _ in pairs],
     }
 
 
