@@ -20,7 +20,7 @@ from support import warehouses
 from support.captures import take_one
 from support.writers import Writer, found_bank, writing
 
-PAIRS = 100
+PAIRS = 200
 WRITERS = 4
 MOST_SECONDS = 0.1
 
