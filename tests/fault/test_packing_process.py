@@ -4,7 +4,9 @@ import multiprocessing
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -107,4 +109,36 @@ def test_a_failing_store_is_told_as_what_it_is(
     shutil.rmtree(tmp_path / "repository")
     with pytest.raises(StoreUnavailable):
         process.finish()
+    process.end()
+
+
+def test_two_who_share_a_packing_process_each_get_their_own_answers(
+    home: Path, store: ObjectStore, keys: ClusterKeys
+) -> None:
+    """An error is an answer too: it goes to whoever asked for what failed."""
+    process = PackingProcess().begin(plan_for(home, store, keys), lambda pack: None)
+    (home / "base/1/30000").write_bytes(os.urandom(100 * PAGE))
+    start = threading.Barrier(2)
+
+    def good(number: int) -> int:
+        pages = np.arange(1 + number % 100, dtype=np.uint32)
+        packed = process.pack(Batch(runs=(PageRun(number, "base/1/30000", pages, 0),)))
+        return packed.runs[0].run.file
+
+    def ask_for_good() -> list[int]:
+        start.wait()
+        return [good(number) for number in range(200)]
+
+    def ask_for_bad() -> int:
+        start.wait()
+        for _ in range(200):
+            with pytest.raises(IsADirectoryError):
+                process.pack(Batch(runs=(PageRun(0, "base", np.arange(1, dtype=np.uint32), 0),)))
+        return 200
+
+    with ThreadPoolExecutor(2) as pool:
+        answers, errors = pool.submit(ask_for_good), pool.submit(ask_for_bad)
+        assert answers.result() == list(range(200))
+        assert errors.result() == 200
+    process.finish()
     process.end()

@@ -15,6 +15,7 @@ from stillhouse.clock import SystemClock
 from stillhouse.domain.cluster import Node, Role
 from stillhouse.node.restore import RestoreTask, restore
 from stillhouse.repository import marks, pins, roots
+from stillhouse.repository.container import Container
 from stillhouse.repository.copy import End, copy_snapshots
 from stillhouse.repository.inventory import server_versions, take_inventory
 from stillhouse.repository.keys import ClusterKeys, Kek, open_keys
@@ -60,7 +61,10 @@ V1 = Golden("v1", SNAPSHOT, ["later"])
 only_v1 = pytest.mark.parametrize("golden", [V1], indirect=True, ids=["v1"])
 
 
-@pytest.fixture(params=[V1, Golden("v1-incremental", SECOND, ["later"])], ids=lambda one: one.name)
+V1_TAGS = Golden("v1-tags", SNAPSHOT, ["later"])
+
+
+@pytest.fixture(params=[V1, Golden("v1-incremental", SECOND, ["later"]), V1_TAGS], ids=lambda one: one.name)
 def golden(request: pytest.FixtureRequest) -> Golden:
     found: Golden = request.param
     return found
@@ -80,6 +84,10 @@ def keys(store: LocalStore) -> ClusterKeys:
 @pytest.fixture
 def reader(golden: Golden) -> repository_reader.Repository:
     return repository_reader.Repository(golden.home / "objects", KEK, CLUSTER)
+
+
+def opened(content: bytes, key: str, keys: ClusterKeys) -> Container:
+    return Container(key, keys, content, lambda at, length: content[at : at + length], len(content))
 
 
 def facts(content: bytes, mode: int) -> tuple[int, int, str]:
@@ -194,6 +202,18 @@ def test_the_inventory_of_it_knows_the_trash_and_the_tombstone(store: LocalStore
 def test_both_generations_of_keys_are_in_use(keys: ClusterKeys) -> None:
     generations = {path.read_bytes()[12] for path in (GOLDEN / "objects" / "c" / CLUSTER / "packs").iterdir()}
     assert generations == set(keys.generations) == {1, 2}
+
+
+@pytest.mark.parametrize(
+    ("golden", "kinds"), [(V1, {1, 2}), (V1_TAGS, {2, 3})], indirect=["golden"], ids=["v1", "v1-tags"]
+)
+def test_frames_of_pages_are_of_the_kind_that_was_written_then(
+    golden: Golden, store: LocalStore, keys: ClusterKeys, kinds: set[int]
+) -> None:
+    found = set()
+    for pack in store.list(f"c/{CLUSTER}/packs"):
+        found |= {frame.kind for frame in opened(store.get(pack.key), pack.key, keys).frames}
+    assert found == kinds
 
 
 def test_a_pin_and_a_mark_are_read_by_both(tmp_path: Path) -> None:

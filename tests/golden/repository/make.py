@@ -1,6 +1,7 @@
 """How the golden repositories were made: `python make.py DIRECTORY` writes others of today's format there.
 
 It is run once per version of the format. What it wrote is never written again: later programs must read it.
+`v1-tags` is what it wrote as `v1` when frames of pages had become of kind 3.
 """
 
 import json
