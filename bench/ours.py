@@ -58,8 +58,8 @@ class Ours:
         spent.stored_bytes = self.last.stored_bytes
         return spent
 
-    def restore(self) -> Spent:
-        """Into an empty directory, ready for recovery."""
+    def restore(self, look: Callable[[Path], None] = lambda _: None) -> Spent:
+        """Into an empty directory, ready for recovery; `look` may read there before it is emptied."""
         assert self.last is not None
         cluster_id = new_uuid()
         nodes = embedded.plan_nodes(self.site, cluster_id, 1, self.cluster.port)
@@ -78,6 +78,7 @@ class Ours:
                     pass
                 worker.end()
                 self.forget_process(worker)
+            look(Path(nodes[0].directory))
         finally:
             empty(Path(nodes[0].directory))
         return spent

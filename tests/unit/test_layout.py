@@ -1,6 +1,7 @@
 """What each file of a data directory is, and what a capture takes of it."""
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -97,7 +98,23 @@ def test_of_unlogged_relations_only_the_init_fork_is_kept() -> None:
 def test_segments_of_a_relation_are_read_ascending() -> None:
     names = [*(f"7.{number}" for number in range(12, 0, -1)), "7_fsm", "7", "10", "pg_filenode.map"]
     kept = layout.without_unlogged(names)
-    assert kept == ["pg_filenode.map", "7", *(f"7.{number}" for number in range(1, 13)), "7_fsm", "10"]
+    assert list(kept) == ["pg_filenode.map", "7", *(f"7.{number}" for number in range(1, 13)), "7_fsm", "10"]
+
+
+def test_names_that_no_relation_of_ours_has_come_out_as_they_are() -> None:
+    names = ["4294967296", "007", "7.0", "5.1073741824", "4294967295.1073741823", "6_vm.3"]
+    kept = list(layout.without_unlogged(names))
+    assert kept == ["007", "4294967296", "5.1073741824", "7.0", "6_vm.3", "4294967295.1073741823"]
+
+
+def test_no_directories_names_are_held_as_strings() -> None:
+    count = 20_000
+    tracemalloc.start()
+    kept = layout.without_unlogged(str(10**8 + number) for number in range(count))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert sum(1 for _ in kept) == count
+    assert peak < 40 * count, "a string alone is 58 bytes"
 
 
 def _reader(pgdata: Path) -> LocalReader:

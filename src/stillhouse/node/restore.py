@@ -250,9 +250,14 @@ def _check_space(home: Path, expected: int) -> None:
         raise RestoreFailed(f"{home} has {free} bytes free, {expected + _SPARE} are needed", hint="make room")
 
 
-def _own(home: Path, owner: tuple[int, int] | None) -> None:
+def _own(directory: Path | str, owner: tuple[int, int] | None) -> None:
+    """One by one as they are listed: `os.walk` would hold all names of a directory, which may be a million."""
     if owner is None:
         return
-    for directory, _, names in os.walk(home):
-        for path in (directory, *(f"{directory}/{name}" for name in names)):
-            os.chown(path, *owner, follow_symlinks=False)
+    os.chown(directory, *owner)
+    with os.scandir(directory) as found:
+        for entry in found:
+            if entry.is_dir(follow_symlinks=False):
+                _own(entry.path, owner)
+            else:
+                os.chown(entry.path, *owner, follow_symlinks=False)

@@ -39,13 +39,12 @@ class LocalReader:
     def _directory(self, path: str) -> Iterator[Entry]:
         try:
             with os.scandir(self._pgdata / path) as found:
-                names = [entry.name for entry in found]
+                every = (entry.name for entry in found)
+                names = (
+                    layout.without_unlogged(every) if layout.is_database_directory(path) else sorted(every)
+                )
         except FileNotFoundError:
             return
-        if layout.is_database_directory(path):
-            names = layout.without_unlogged(names)
-        else:
-            names.sort()
         for name in names:
             child = f"{path}/{name}" if path else name
             if not layout.is_skipped(child) and child != layout.CONTROL:
