@@ -14,7 +14,7 @@ from stillhouse.storage.store import ObjectStore
 
 PACK_BYTES = 32 << 20
 # What compresses to next to nothing would hardly ever fill a pack, and the lines of its files wait in memory till then.
-PACK_FRAMES = 512
+PACK_FRAMES = 256
 
 
 @dataclass(frozen=True)
