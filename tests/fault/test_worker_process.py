@@ -3,7 +3,10 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +21,35 @@ def test_work_is_done_and_spoken_to() -> None:
     worker.say("this")
     assert worker.poll(30) == Done("told this")
     worker.end()
+
+
+_PROGRAM = """
+import pathlib, sys
+pathlib.Path(sys.argv[1], __name__).touch()
+from stillhouse.node.process import Done, Worker
+from support.worker_tasks import answer
+if __name__ == "__main__":
+    worker = Worker(answer, "hello")
+    worker.say("you")
+    while not isinstance(event := worker.poll(1), Done):
+        pass
+    worker.end()
+    print(event.result, pathlib.Path(__file__).name)
+"""
+
+
+def test_a_worker_does_not_run_the_main_script_again(tmp_path: Path) -> None:
+    """It would import all that the command line or a benchmark needs, for each worker anew."""
+    program, seen = tmp_path / "program.py", tmp_path / "seen"
+    program.write_text(_PROGRAM)
+    seen.mkdir()
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    done = subprocess.run(
+        [sys.executable, program, seen], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.stdout, done.returncode) == ("hello you program.py\n", 0), done.stderr
+    assert [file.name for file in seen.iterdir()] == ["__main__"]
 
 
 def test_a_vanished_worker_is_a_dead_attempt() -> None:
