@@ -26,9 +26,10 @@ from hypothesis.stateful import (
 from stillhouse.domain.collection import Rules, is_content
 from stillhouse.domain.ids import new_uuid
 from stillhouse.errors import StillhouseError
-from stillhouse.repository import collecting, pins, reach, roots
+from stillhouse.repository import collecting, endings, pins, reach, roots
 from stillhouse.repository.collecting import Collector
 from stillhouse.repository.container import Type
+from stillhouse.repository.endings import Ending
 from stillhouse.repository.keys import Kek, create_or_open
 from stillhouse.storage.now import store_time
 from support.late_store import Died, LateStore
@@ -42,6 +43,7 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 TRASH = 7 * DAY
 WITH_CATALOG, WITHOUT = Rules(DAY, TRASH, frozenset()), Rules(7 * DAY, TRASH)
 pick = st.integers(0, 1000)
+others = st.sampled_from(["capture", "zombie", "undelete", "delete"])
 
 
 @dataclass
@@ -166,25 +168,52 @@ class Collections(RuleBasedStateMachine):
     def delete(self, which: int) -> None:
         there = self._there()
         taken = there[which % len(there)]
+        self._begin_deletion(taken)
+        self._mark(taken, taken.deletions[-1])
+
+    def _begin_deletion(self, taken: Taken) -> None:
+        self.store.now += timedelta(microseconds=1)  # no two at one moment
         taken.deleted = self.store.now
-        taken.deletions += 1
-        roots.mark_trash(self.store, self.keys, taken.id, "now")
+        taken.deletions.append(taken.deleted)
+
+    def _mark(self, taken: Taken, deleted: datetime) -> None:
+        roots.mark_trash(self.store, self.keys, taken.id, deleted.isoformat())
 
     def _there(self) -> list[Taken]:
         return [one for one in self.snapshots if one.is_published and one.deleted is None]
 
     @precondition(lambda self: self._deleted())
-    @rule(which=pick, crashes=st.booleans(), is_collected_at_once=st.booleans())
-    def undelete(self, which: int, crashes: bool, is_collected_at_once: bool) -> None:
+    @rule(which=pick, dies_after=st.none() | st.integers(0, 5), is_collected_at_once=st.booleans())
+    def undelete(self, which: int, dies_after: int | None, is_collected_at_once: bool) -> None:
+        self.store.calls_left = dies_after
+        try:
+            self._undelete(which)
+        except Died:
+            return
+        finally:
+            self.store.calls_left = None
+        if is_collected_at_once:
+            self.collect(with_catalog=False, dies_after=None, meanwhile={})
+
+    def _undelete(self, which: int) -> None:
+        """The row last: from then on it is promised."""
         deleted = self._deleted()
         taken = deleted[which % len(deleted)]
         if roots.read(self.store, self.keys, taken.id) is None:
             return  # purged without the catalog
-        roots.unmark_trash(self.store, str(self.keys.cluster), taken.id)
-        if not crashes:
+        if roots.bring_back(self.store, self.keys, taken.id, taken.deletions[-1].isoformat(), "now"):
             taken.deleted = None
-        if is_collected_at_once:
-            self.collect(with_catalog=False, dies_after=None, meanwhile={})
+
+    @precondition(lambda self: self._came_back())
+    @rule(which=pick)
+    def mark_late(self, which: int) -> None:
+        """A deletion's own flow, by what it has read before; it dies before it looks again."""
+        back = self._came_back()
+        taken = back[which % len(back)]
+        self._mark(taken, taken.deletions[-1])
+
+    def _came_back(self) -> list[Taken]:
+        return [one for one in self._there() if one.deletions]
 
     def _deleted(self) -> list[Taken]:
         return [one for one in self.snapshots if one.deleted is not None and not one.is_released]
@@ -202,15 +231,15 @@ class Collections(RuleBasedStateMachine):
     @rule(
         with_catalog=st.booleans(),
         dies_after=st.none() | st.integers(0, 80),
-        meanwhile=st.dictionaries(st.integers(1, 80), st.tuples(st.booleans(), pick), max_size=3),
+        meanwhile=st.dictionaries(st.integers(1, 80), st.tuples(others, pick), max_size=3),
     )
     def collect(
         self,
         with_catalog: bool,
         dies_after: int | None,
-        meanwhile: dict[int, tuple[bool, int]],
+        meanwhile: dict[int, tuple[str, int]],
     ) -> None:
-        """Between its calls others may go on: the lock keeps captures out of it, but nothing may depend on that."""
+        """Between its calls others may go on: a lock keeps them out of it, but without the catalog there is none."""
         known: frozenset[str] = frozenset()
         rules = WITHOUT
         if with_catalog:
@@ -237,19 +266,35 @@ class Collections(RuleBasedStateMachine):
             self.pass_time(hours)
             self.collect(with_catalog, None, {})
 
-    def _step_another(self, is_zombie: bool, which: int) -> None:
-        if self.zombies if is_zombie else self.running:
-            (self.wake_a_zombie if is_zombie else self.go_on)(which, 12)
+    def _step_another(self, what: str, which: int) -> None:
+        if what == "capture" and self.running:
+            self.go_on(which, 12)
+        elif what == "zombie" and self.zombies:
+            self.wake_a_zombie(which, 12)
+        elif what == "undelete" and self._deleted():
+            self._undelete(which)
+        elif what == "delete" and self._there():
+            self.delete(which)
 
     def _collector(self, rules: Rules, known: frozenset[str]) -> Collector:
         return Collector(self.store, self.keys, TurnedClock(self.store), rules, known)
 
     def _release(self) -> tuple[frozenset[str], Rules]:
         for one in self.snapshots:
-            if one.deleted is not None and one.deleted + TRASH <= self.store.now:
+            is_there = roots.read(self.store, self.keys, one.id) is not None
+            if one.deleted is None:
+                roots.unmark_trash(self.store, str(self.keys.cluster), one.id)
+                continue
+            how = endings.find(self.store, self.keys, one.id, one.deletions[-1].isoformat())
+            if how is Ending.UNDELETED:
+                self._begin_deletion(one)
+                one.is_released = False
+            elif one.deleted + TRASH <= self.store.now:
                 one.is_released = True
-                if roots.read(self.store, self.keys, one.id) is not None:
-                    roots.mark_trash(self.store, self.keys, one.id, "settled")
+            else:
+                continue
+            if is_there:
+                self._mark(one, one.deletions[-1])
         released = frozenset(one.id for one in self.snapshots if one.is_released)
         known = frozenset(one.id for one in self.snapshots if one.is_published)
         return known, Rules(DAY, TRASH, released)
@@ -293,7 +338,11 @@ class Collections(RuleBasedStateMachine):
             if one.is_published and one.deleted is None:
                 assert one.id in published, "a snapshot that nobody deleted is gone"
             # Of one deleted twice a late listing may still show the first mark.
-            if one.deletions == 1 and one.deleted is not None and self.store.now < one.deleted + TRASH - HOUR:
+            if (
+                len(one.deletions) == 1
+                and one.deleted is not None
+                and self.store.now < one.deleted + TRASH - HOUR
+            ):
                 assert one.id in published, "a snapshot was purged before its time was over"
 
     @invariant()

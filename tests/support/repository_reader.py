@@ -26,6 +26,7 @@ TYPES = {
     "manifests": (3,),
     "roots": (4, 5),
     "trash": (6,),
+    "endings": (10,),
     "pins": (7,),
     "marks": (8,),
 }

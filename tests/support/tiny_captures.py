@@ -32,7 +32,7 @@ class Taken:
     is_published: bool = False
     is_given_up: bool = False
     deleted: datetime | None = None
-    deletions: int = 0
+    deletions: list[datetime] = field(default_factory=list)
     is_released: bool = False
 
 

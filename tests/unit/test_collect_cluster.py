@@ -11,6 +11,7 @@ import pytest
 
 from stillhouse.catalog import audit_log, clusters, operations, snapshots, trash
 from stillhouse.catalog.snapshots import find_snapshot
+from stillhouse.clock import SystemClock
 from stillhouse.control import cluster_flows, collect_cluster
 from stillhouse.control.clusters import delete_cluster, get_cluster, restart_cluster
 from stillhouse.control.context import Control, Vault
@@ -18,6 +19,7 @@ from stillhouse.control.snapshots import delete_snapshot, list_snapshots, reques
 from stillhouse.control.trash import list_trash, undelete_snapshot
 from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import ClusterStatus
+from stillhouse.domain.collection import Rules
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import (
     ClusterBusy,
@@ -28,8 +30,10 @@ from stillhouse.errors import (
 )
 from stillhouse.node.jobs import Repository
 from stillhouse.node.process import Done
-from stillhouse.repository import identity, layout, pins, reach, roots
+from stillhouse.repository import endings, identity, layout, pins, reach, roots
+from stillhouse.repository.collecting import Collector
 from stillhouse.repository.container import Type
+from stillhouse.repository.endings import Ending
 from stillhouse.repository.keys import ClusterKeys, Kek, create_or_open
 from stillhouse.storage.open import open_store
 from stillhouse.storage.store import ObjectStore
@@ -220,8 +224,118 @@ def test_a_death_within_an_undeletion_leaves_the_snapshot_in_the_trash(
             undelete_snapshot(bed.control, PROJECT, snapshot)
     assert not bed.is_marked(snapshot)
     assert [one.snapshot.id for one in list_trash(bed.control, PROJECT)] == [snapshot]
+    died = bed.clock.now()
     bed.collect()
     assert bed.is_marked(snapshot), "a collection makes the two agree again"
+    (until,) = [one.until for one in list_trash(bed.control, PROJECT)]
+    assert until >= died + 8 * DAY, "its deletion begins anew"
+    bed.clock.time += 7 * DAY
+    bed.collect()
+    assert roots.read(bed.store, bed.keys, snapshot) is None
+    assert list_trash(bed.control, PROJECT) == []
+
+
+def collect_without_catalog(bed: Bed) -> list[str]:
+    """As `stillhouse repo collect` does, after all that was put has lain there for longer than it may."""
+    rules = Rules(grace=timedelta(0), trash=timedelta(0))
+    return Collector(bed.store, bed.keys, SystemClock(), rules).collect().purged
+
+
+def test_an_undelete_beside_a_collection_without_the_catalog_keeps_its_word(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = bed.snapshot()
+    bed.delete(snapshot)
+    end = endings.end
+
+    def come_back_first(*args: Any) -> Ending:
+        monkeypatch.setattr(endings, "end", end)
+        undelete_snapshot(bed.control, PROJECT, snapshot)
+        return end(*args)
+
+    monkeypatch.setattr(endings, "end", come_back_first)
+    assert collect_without_catalog(bed) == []
+    assert collect_without_catalog(bed) == []
+    assert [one.id for one in list_snapshots(bed.control, PROJECT)] == [snapshot]
+    assert roots.read(bed.store, bed.keys, snapshot) is not None
+
+
+def test_an_undelete_that_a_collection_without_the_catalog_forestalls_is_refused(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = bed.snapshot()
+    bed.delete(snapshot)
+    end = endings.end
+
+    def purge_first(*args: Any) -> Ending:
+        monkeypatch.setattr(endings, "end", end)
+        assert collect_without_catalog(bed) == [snapshot]
+        return end(*args)
+
+    monkeypatch.setattr(endings, "end", purge_first)
+    with pytest.raises(StateForbids, match="being purged"):
+        undelete_snapshot(bed.control, PROJECT, snapshot)
+    assert [one.snapshot.id for one in list_trash(bed.control, PROJECT)] == [snapshot]
+
+
+def test_a_mark_that_a_killed_service_put_late_purges_nothing(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = bed.snapshot()
+    delete_snapshot(bed.control, PROJECT, snapshot)
+    mark = roots.mark_trash
+
+    def come_back_first_and_die(*args: Any) -> None:
+        undelete_snapshot(bed.control, PROJECT, snapshot)
+        mark(*args)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(roots, "mark_trash", come_back_first_and_die)
+    with pytest.raises(ZeroDivisionError):
+        cluster_flows.settle_mark(bed.place, snapshot)
+    assert bed.is_marked(snapshot)
+    assert collect_without_catalog(bed) == []
+    assert roots.read(bed.store, bed.keys, snapshot) is not None
+
+
+def test_a_deletion_that_began_anew_meanwhile_is_not_undone_by_the_word_of_the_first(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = bed.snapshot()
+    bed.delete(snapshot)
+    bring_back = roots.bring_back
+
+    def collect_then(*args: Any) -> bool:
+        done = bring_back(*args)
+        bed.collect()
+        return done
+
+    monkeypatch.setattr(roots, "bring_back", collect_then)
+    with pytest.raises(StateForbids, match="meanwhile"):
+        undelete_snapshot(bed.control, PROJECT, snapshot)
+    monkeypatch.setattr(roots, "bring_back", bring_back)
+    undelete_snapshot(bed.control, PROJECT, snapshot)
+    assert collect_without_catalog(bed) == []
+    assert [one.id for one in list_snapshots(bed.control, PROJECT)] == [snapshot]
+
+
+def test_a_mark_follows_the_row_to_its_next_deletion(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshot = bed.snapshot()
+    delete_snapshot(bed.control, PROJECT, snapshot)
+    mark = roots.mark_trash
+
+    def come_back_and_go_again_first(*args: Any) -> None:
+        monkeypatch.setattr(roots, "mark_trash", mark)
+        undelete_snapshot(bed.control, PROJECT, snapshot)
+        bed.clock.time += DAY
+        delete_snapshot(bed.control, PROJECT, snapshot)
+        mark(*args)
+
+    monkeypatch.setattr(roots, "mark_trash", come_back_and_go_again_first)
+    cluster_flows.settle_mark(bed.place, snapshot)
+    (trashed,) = [one.snapshot for one in list_trash(bed.control, PROJECT)]
+    assert trashed.deleted is not None
+    assert roots.trashed_since(bed.store, bed.keys, snapshot) == trashed.deleted.isoformat()
 
 
 def refusals(bed: Bed) -> list[str]:

@@ -72,6 +72,14 @@ def forget(transaction: Transaction, snapshot_id: str) -> None:
     forget_snapshot(transaction, snapshot_id)
 
 
+def begin_anew(transaction: Transaction, snapshot: Snapshot, now: datetime) -> None:
+    """Count the snapshot as deleted from now, if it is still deleted since then: its purge is not begun any more."""
+    since = snapshots.c.deleted == snapshot.deleted
+    changed = update(snapshots).where(snapshots.c.id == snapshot.id, since).values(deleted=now, updated=now)
+    if transaction.execute(changed).rowcount:
+        take_back(transaction, snapshot.id)
+
+
 def undelete(transaction: Transaction, snapshot_id: str, now: datetime) -> None:
     """Raises NameTaken when another snapshot of the project has its name by now."""
     changed = update(snapshots).where(snapshots.c.id == snapshot_id).values(deleted=None, updated=now)

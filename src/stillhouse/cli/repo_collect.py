@@ -28,7 +28,8 @@ def collect(
 ) -> None:
     """Purge deleted snapshots whose time is over, and remove what nothing reaches any more.
 
-    A running service does this by itself. Do not undelete there while this runs: here is no lock to wait for.
+    A running service does this by itself, and may go on while this runs: what it captures stays, and what it brings
+    back from the trash is not purged. It does not know of its trash_days: give no fewer --grace-days than these.
 
     Parameters
     ----------

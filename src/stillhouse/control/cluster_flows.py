@@ -177,18 +177,21 @@ def _trash_snapshots(place: Workplace, cluster_id: str) -> None:
 def settle_mark(place: Workplace, snapshot_id: str) -> None:
     """Make the repository say what the row says, deleted or not, so that it is known without the catalog too.
 
-    Of two that do so at once the last to write looks at the row again, so both leave what it says. A snapshot that
-    failed has nothing to mark.
+    Of two that do so at once the last to write looks at the row again, so both leave what it says. A mark bears the
+    row's time of deletion, by which both are known to be of one deletion. A snapshot that failed has nothing to mark.
     """
-    said: bool | None = None
-    while (snapshot := _any_snapshot(place, snapshot_id)).is_deleted is not said:
-        said = snapshot.is_deleted
-        if not snapshot.is_deleted:
+    snapshot = _any_snapshot(place, snapshot_id)
+    while True:
+        said = snapshot.deleted
+        if said is None:
             roots.unmark_trash(place.store, snapshot.cluster_id, snapshot_id)
         elif snapshot.status is SnapshotStatus.AVAILABLE:
             keys = open_keys(place.store, place.repository.kek, snapshot.cluster_id)
             if roots.read(place.store, keys, snapshot_id) is not None:
-                roots.mark_trash(place.store, keys, snapshot_id, place.control.clock.now().isoformat())
+                roots.mark_trash(place.store, keys, snapshot_id, said.isoformat())
+        snapshot = _any_snapshot(place, snapshot_id)
+        if snapshot.deleted == said:
+            return
 
 
 def _any_snapshot(place: Workplace, snapshot_id: str) -> Snapshot:

@@ -25,8 +25,9 @@ from stillhouse.durable.flows import FlowInterrupted, StepRunner
 from stillhouse.errors import ClusterUnknown, InvalidInput, ShuttingDown, StillhouseError
 from stillhouse.node.jobs import CollectJob, collect_job
 from stillhouse.node.process import Done, Worker
-from stillhouse.repository import layout, roots
+from stillhouse.repository import endings, layout, roots
 from stillhouse.repository.collecting import Collected
+from stillhouse.repository.endings import Ending
 from stillhouse.repository.keys import open_keys
 
 Last = tuple[datetime | None, str]
@@ -129,15 +130,41 @@ def _any_cluster(transaction: Transaction, project: str, cluster_id: str) -> Clu
 def _release(place: Workplace, operation_id: str) -> None:
     """Begin purges, and make the repository's trash marks agree with the rows: a purge goes by both."""
     control = place.control
+    with control.database.reading() as reading:
+        cluster_id = operations.read(reading, operation_id).cluster_id
+    restarted = _begin_anew(place, cluster_id)
     with control.database.transaction() as transaction:
-        cluster_id = operations.read(transaction, operation_id).cluster_id
         now = control.clock.now()
         trash.release(transaction, cluster_id, now - timedelta(days=control.settings.trash_days), now)
         deleted = {one.id for one in trash.trash_of(transaction, cluster_id)}
         usable = set(trash.usable(transaction, cluster_id))
     marked = {one.key.rpartition("/")[2] for one in place.store.list(layout.trash_of(cluster_id))}
-    for snapshot_id in sorted((deleted & usable) ^ (marked & usable)):
+    for snapshot_id in sorted((deleted & usable) ^ (marked & usable) | restarted):
         settle_mark(place, snapshot_id)
+
+
+def _begin_anew(place: Workplace, cluster_id: str) -> set[str]:
+    """Snapshots whose undelete ended their deletion in the repository and then was lost, or refused.
+
+    No purge takes them, and whoever asks sees them in the trash: their deletion counts from now, and can be purged by.
+    """
+    control = place.control
+    with control.database.reading() as reading:
+        usable = set(trash.usable(reading, cluster_id))
+        deleted = [one for one in trash.trash_of(reading, cluster_id) if one.id in usable]
+    if not deleted:
+        return set()
+    keys = open_keys(place.store, place.repository.kek, cluster_id)
+    ended = [
+        one
+        for one in deleted
+        if one.deleted is not None
+        and endings.find(place.store, keys, one.id, one.deleted.isoformat()) is Ending.UNDELETED
+    ]
+    with control.database.transaction() as transaction:
+        for one in ended:
+            trash.begin_anew(transaction, one, control.clock.now())
+    return {one.id for one in ended}
 
 
 def _collect(place: Workplace, operation_id: str) -> dict[str, Any] | None:

@@ -44,20 +44,22 @@ def list_trash(control: Control, project: str) -> list[Trashed]:
 def undelete_snapshot(control: Control, project: str, snapshot_id: str) -> None:
     """Bring a snapshot back from the trash, whether its cluster is still there or not.
 
-    The repository's mark goes first, the row follows: a crash between the two leaves a snapshot that is still in the
-    trash for whoever asks, and that nobody purges who finds no mark. The other way round it would leave one that people
-    see again, and that a collection without the catalog takes for deleted.
+    The repository first: there the deletion ends, and no purge gets it any more, whoever carries it out. The row
+    follows: a crash between the two leaves a snapshot that is still in the trash for whoever asks. The other way round
+    it would leave one that people see again, and that a collection without the catalog takes for deleted.
     """
     resource = f"snapshot/{snapshot_id}"
     try:
         # Outside of any transaction: the store may take its time, and the catalog's writers would wait for it.
-        _unmark(control, project, snapshot_id)
+        ended = _bring_back(control, project, snapshot_id)
     except StillhouseError as refusal:
         with audited(control, project, "UndeleteSnapshot", resource):
             raise refusal
     with audited(control, project, "UndeleteSnapshot", resource) as transaction:
         snapshots.lock_snapshot(transaction, snapshot_id)
         snapshot = _in_trash(transaction, project, snapshot_id)
+        if snapshot.deleted != ended.deleted:
+            raise StateForbids(f"snapshot {snapshot_id} was deleted again meanwhile", hint="ask again")
         trash.undelete(transaction, snapshot.id, control.clock.now())
         # The deletion's own flow may be late, and mark it again by what it has read before.
         control.flows.enqueue(transaction, "delete_snapshot", snapshot.id)
@@ -79,7 +81,8 @@ def _in_trash(transaction: Transaction, project: str, snapshot_id: str) -> Snaps
     return snapshot
 
 
-def _unmark(control: Control, project: str, snapshot_id: str) -> None:
+def _bring_back(control: Control, project: str, snapshot_id: str) -> Snapshot:
+    """End the deletion in the repository; the snapshot as it was then, deleted."""
     with control.database.reading() as reading:
         snapshot = _in_trash(reading, project, snapshot_id)
     if control.vault is None:
@@ -92,4 +95,8 @@ def _unmark(control: Control, project: str, snapshot_id: str) -> None:
         ) from error
     if root is None:
         raise StateForbids(f"snapshot {snapshot.id} is not in the repository any more")
-    roots.unmark_trash(control.vault.store, snapshot.cluster_id, snapshot.id)
+    assert snapshot.deleted is not None, "it is in the trash"
+    keys, now = control.vault.keys(snapshot.cluster_id), control.clock.now().isoformat()
+    if not roots.bring_back(control.vault.store, keys, snapshot.id, snapshot.deleted.isoformat(), now):
+        raise StateForbids(f"snapshot {snapshot.id} is being purged")
+    return snapshot

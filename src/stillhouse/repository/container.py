@@ -56,6 +56,7 @@ class Type(IntEnum):
     PIN = 7
     MARK = 8
     SCRUB = 9
+    ENDING = 10
 
 
 FOLDERS = {
@@ -64,6 +65,7 @@ FOLDERS = {
     "manifests": {Type.MANIFEST},
     "roots": {Type.ROOT, Type.TOMBSTONE},
     "trash": {Type.TRASH},
+    "endings": {Type.ENDING},
     "pins": {Type.PIN},
     "scrubs": {Type.SCRUB},
     "marks": {Type.MARK},

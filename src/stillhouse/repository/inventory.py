@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from stillhouse.domain.ids import is_uuid
-from stillhouse.errors import InvalidInput, ObjectMissing, RepositoryDamaged, SnapshotUnknown, StillhouseError
-from stillhouse.repository import layout, manifest
+from stillhouse.errors import InvalidInput, RepositoryDamaged, SnapshotUnknown, StillhouseError
+from stillhouse.repository import layout, manifest, roots
 from stillhouse.repository.container import Type, open_bytes
 from stillhouse.repository.fields import parse
 from stillhouse.repository.keys import ClusterKeys, Kek, open_keys
@@ -96,18 +96,8 @@ def _read(store: ObjectStore, keys: ClusterKeys, key: str, trashed: set[str]) ->
     snapshot = key.rpartition("/")[2]
     if root.get("snapshot") != snapshot:
         raise RepositoryDamaged(f"{key} is the root of another snapshot")
-    since = trashed_since(store, keys, snapshot) if snapshot in trashed else ""
+    since = (roots.trashed_since(store, keys, snapshot) or "") if snapshot in trashed else ""
     return Found(str(keys.cluster), root, since)
-
-
-def trashed_since(store: ObjectStore, keys: ClusterKeys, snapshot: str) -> str:
-    """When the snapshot went to the trash; "" when it is not there (any more)."""
-    key = layout.trash(str(keys.cluster), snapshot)
-    try:
-        opened = open_bytes(key, keys, store.get(key))
-    except ObjectMissing:
-        return ""
-    return str(parse(key, b"".join(opened.plain())).get("time", ""))
 
 
 def server_versions(store: ObjectStore, kek: Kek, snapshots: Sequence[Found]) -> dict[str, int]:

@@ -1,7 +1,9 @@
 """Keys of objects in a repository (docs/format.md, section 1)."""
 
 CLUSTERS = "c/"
-FOLDERS = frozenset({"keys", "packs", "maps", "manifests", "roots", "trash", "pins", "marks", "scrubs"})
+FOLDERS = frozenset(
+    {"keys", "packs", "maps", "manifests", "roots", "trash", "endings", "pins", "marks", "scrubs"}
+)
 
 
 def all_of(cluster: str) -> str:
@@ -59,6 +61,10 @@ def root(cluster: str, snapshot: str) -> str:
 
 def trash(cluster: str, snapshot: str) -> str:
     return f"c/{cluster}/trash/{snapshot}"
+
+
+def ending(cluster: str, ending_id: str) -> str:
+    return f"c/{cluster}/endings/{ending_id}"
 
 
 def scrub(cluster: str, scrub_id: str) -> str:

@@ -1,4 +1,4 @@
-"""The commit point: roots, tombstones and trash marks (docs/format.md, sections 6 and 7)."""
+"""The commit point: roots, tombstones and trash marks (docs/format.md, sections 6, 7 and 12)."""
 
 import json
 from collections.abc import Iterable
@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
-from stillhouse.repository import layout
+from stillhouse.repository import endings, layout
 from stillhouse.repository.container import Type, open_bytes
+from stillhouse.repository.endings import Ending
 from stillhouse.repository.fields import parse
 from stillhouse.repository.keys import ClusterKeys
 from stillhouse.repository.sealed import seal
@@ -81,7 +82,10 @@ def look(store: ObjectStore, keys: ClusterKeys, snapshot: str) -> tuple[Type, Ro
 
 
 def mark_trash(store: ObjectStore, keys: ClusterKeys, snapshot: str, time: str) -> None:
-    """Mark a published snapshot as deleted; what it holds goes only after the grace."""
+    """Mark a published snapshot as deleted; what it holds goes only after the grace.
+
+    `time` is when it was deleted. It names the deletion: the same whenever the mark is put again, another for the next.
+    """
     body = _encode({"snapshot": snapshot, "time": time})
     store.put(layout.trash(str(keys.cluster), snapshot), seal(keys, Type.TRASH, snapshot, body))
 
@@ -90,21 +94,45 @@ def unmark_trash(store: ObjectStore, cluster: str, snapshot: str) -> None:
     store.delete(layout.trash(cluster, snapshot))
 
 
-def purge(store: ObjectStore, keys: ClusterKeys, snapshot: str, time: str) -> bool:
-    """Make a deleted snapshot one that never can come back. False, and nothing done, if its mark is gone.
-
-    The tombstone first: a crash before the mark is removed leaves a mark of no snapshot, which does no harm.
-    """
-    mark = layout.trash(str(keys.cluster), snapshot)
+def trashed_since(store: ObjectStore, keys: ClusterKeys, snapshot: str) -> str | None:
+    """When the snapshot went to the trash, as its mark says; None when there is no mark (any more)."""
+    key = layout.trash(str(keys.cluster), snapshot)
     try:
-        opened = open_bytes(mark, keys, store.get(mark))
+        opened = open_bytes(key, keys, store.get(key))
     except ObjectMissing:
+        return None
+    return str(parse(key, b"".join(opened.plain())).get("time", ""))
+
+
+def bring_back(store: ObjectStore, keys: ClusterKeys, snapshot: str, deleted: str, time: str) -> bool:
+    """End the deletion of that time, and the one that the trash mark names; remove the mark. False: it is being purged.
+
+    The mark's own comes first, for by it a purge goes. A purge that has read the mark loses from then on, and so does
+    one that reads a mark which is put late.
+    """
+    marked = trashed_since(store, keys, snapshot)
+    for one in dict.fromkeys([deleted if marked is None else marked, deleted]):
+        if endings.end(store, keys, snapshot, one, Ending.UNDELETED, time) is not Ending.UNDELETED:
+            return False
+    unmark_trash(store, str(keys.cluster), snapshot)
+    return True
+
+
+def purge(store: ObjectStore, keys: ClusterKeys, snapshot: str, time: str) -> bool:
+    """Make a deleted snapshot one that never can come back. False, and nothing done, if it was brought back.
+
+    The ending decides. Then the tombstone: a crash before the mark is removed leaves a mark of no snapshot, which does
+    no harm.
+    """
+    deleted = trashed_since(store, keys, snapshot)
+    if deleted is None:
         return False
-    parse(mark, b"".join(opened.plain()))
+    if endings.end(store, keys, snapshot, deleted, Ending.PURGED, time) is not Ending.PURGED:
+        return False
     body = {"snapshot": snapshot, "attempt": 0, "reason": "purged", "time": time}
     key = layout.root(str(keys.cluster), snapshot)
     store.put(key, seal(keys, Type.TOMBSTONE, snapshot, _encode(body)))
-    store.delete(mark)
+    unmark_trash(store, str(keys.cluster), snapshot)
     return True
 
 
