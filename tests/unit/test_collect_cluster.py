@@ -235,6 +235,32 @@ def test_a_death_within_an_undeletion_leaves_the_snapshot_in_the_trash(
     assert list_trash(bed.control, PROJECT) == []
 
 
+def test_a_death_between_the_endings_of_an_undeletion_lets_its_deletion_begin_anew(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mark bears another time than the row where another program put it, or the catalog was rebuilt."""
+    snapshot = bed.snapshot()
+    bed.delete(snapshot)
+    roots.mark_trash(bed.store, bed.keys, snapshot, "2026-01-01T00:00:00+00:00")
+    with monkeypatch.context() as broken:
+        end = endings.end
+
+        def end_and_die(*args: Any) -> Ending:
+            end(*args)
+            raise ZeroDivisionError
+
+        broken.setattr(endings, "end", end_and_die)
+        with pytest.raises(ZeroDivisionError):
+            undelete_snapshot(bed.control, PROJECT, snapshot)
+    bed.clock.time += 7 * DAY
+    bed.collect()
+    assert [one.snapshot.id for one in list_trash(bed.control, PROJECT)] == [snapshot]
+    bed.clock.time += 7 * DAY
+    bed.collect()
+    assert roots.read(bed.store, bed.keys, snapshot) is None
+    assert list_trash(bed.control, PROJECT) == []
+
+
 def collect_without_catalog(bed: Bed) -> list[str]:
     """As `stillhouse repo collect` does, after all that was put has lain there for longer than it may."""
     rules = Rules(grace=timedelta(0), trash=timedelta(0))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -334,6 +335,25 @@ def test_a_deleted_cluster_is_emptied_and_its_keys_go_last(
         assert done.keys_gone or any("/keys/" in key for key in store.objects)
     assert gone == [False, False, True]
     assert is_empty(store, str(keys.cluster))
+
+
+def test_killed_at_the_end_of_a_cluster_it_leaves_nothing_without_keys(
+    store: LateStore, keys: ClusterKeys, collector: Collector
+) -> None:
+    collector = replace(collector, rules=replace(RULES, given_up=True))
+    snapshot, _ = publish_one(store, keys)
+    roots.mark_trash(store, keys, snapshot, "now")
+    for _ in range(2):
+        store.now += 8 * DAY
+        collector.collect()
+    calls = 0
+    while list(store.list("c")):
+        store.calls_left = calls = calls + 1
+        with suppress(Died):
+            collector.collect()
+        store.calls_left = None
+        folders = {key.split("/")[2] for key in store.objects if key.startswith("c/")}
+        assert not folders or "keys" in folders
 
 
 @pytest.mark.parametrize("calls", range(0, 60, 3))

@@ -28,7 +28,8 @@ from stillhouse.node.process import Done, Worker
 from stillhouse.repository import endings, layout, roots
 from stillhouse.repository.collecting import Collected
 from stillhouse.repository.endings import Ending
-from stillhouse.repository.keys import open_keys
+from stillhouse.repository.keys import ClusterKeys, open_keys
+from stillhouse.storage.store import ObjectStore
 
 Last = tuple[datetime | None, str]
 """When a cluster's last collection ended, None if it has not, and its outcome."""
@@ -155,16 +156,18 @@ def _begin_anew(place: Workplace, cluster_id: str) -> set[str]:
     if not deleted:
         return set()
     keys = open_keys(place.store, place.repository.kek, cluster_id)
-    ended = [
-        one
-        for one in deleted
-        if one.deleted is not None
-        and endings.find(place.store, keys, one.id, one.deleted.isoformat()) is Ending.UNDELETED
-    ]
+    ended = [one for one in deleted if _was_brought_back(place.store, keys, one)]
     with control.database.transaction() as transaction:
         for one in ended:
             trash.begin_anew(transaction, one, control.clock.now())
     return {one.id for one in ended}
+
+
+def _was_brought_back(store: ObjectStore, keys: ClusterKeys, snapshot: Snapshot) -> bool:
+    """Whether its deletion ended so, by the row's time of it or by the mark's: who undeletes ends both, one by one."""
+    assert snapshot.deleted is not None, "it is in the trash"
+    times = {snapshot.deleted.isoformat(), roots.trashed_since(store, keys, snapshot.id)}
+    return any(endings.find(store, keys, snapshot.id, time) is Ending.UNDELETED for time in times if time)
 
 
 def _collect(place: Workplace, operation_id: str) -> dict[str, Any] | None:
