@@ -21,9 +21,10 @@ MIB = 1 << 20
 CONTENT = os.urandom(9 * MIB)
 
 
-@pytest.fixture(scope="module", params=["disk", "memory", "refusing"])
+@pytest.fixture(scope="module", params=["disk", "memory", "refusing", "refusing late"])
 def root(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """On the file system of the tests, on one in memory, and on one that knows no O_DIRECT."""
+    """On the file system of the tests, on one in memory, and on two that know no O_DIRECT: one says so when it is
+    asked for, the other when it is used."""
     if request.param == "memory":
         if not os.access("/dev/shm", os.W_OK):
             pytest.skip("no file system in memory here")
@@ -33,6 +34,8 @@ def root(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "refusing":
             patch.setattr(fcntl, "fcntl", _refusing(fcntl.fcntl))
+        if request.param == "refusing late":
+            patch.setattr(os, "writev", _refusing_late(os.writev))
         yield tmp_path_factory.mktemp("large")
 
 
@@ -42,6 +45,16 @@ def _refusing(real: Any) -> Any:
             raise OSError(errno.EINVAL, "Invalid argument")
         answer: int = real(descriptor, command, flags)
         return answer
+
+    return call
+
+
+def _refusing_late(real: Any) -> Any:
+    def call(descriptor: int, views: list[memoryview]) -> int:
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT and os.lseek(descriptor, 0, os.SEEK_CUR):
+            raise OSError(errno.EINVAL, "Invalid argument")  # not the first write: what it wrote stands there
+        written: int = real(descriptor, views)
+        return written
 
     return call
 

@@ -204,27 +204,34 @@ def _write_large(descriptor: int, views: Sequence[memoryview]) -> None:
     """Past the page cache, as far as whole blocks go: its memory is for what is read again, as the warehouse's pages,
     and to fill it takes longer than to copy the bytes once more, into a buffer that is there already.
     """
-    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
     try:
-        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_DIRECT)
+        _write_direct(descriptor, views)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-        _write_all(descriptor, views)  # not every file system has such a thing
-        return
+        # Not every file system has such a thing, and some say so only when it is used.
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        _write_all(descriptor, views)
+
+
+def _write_direct(descriptor: int, views: Sequence[memoryview]) -> None:
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
     buffer, used = _aligned_buffer(), 0
-    for view in views:
-        at = 0
-        while at < len(view):
-            piece = view[at : at + len(buffer) - used]
-            buffer[used : used + len(piece)] = piece
-            at, used = at + len(piece), used + len(piece)
-            if used == len(buffer):
-                _write_all(descriptor, [buffer])
-                used = 0
-    whole = used - used % _BLOCK
-    _write_all(descriptor, [buffer[:whole]])
-    fcntl.fcntl(descriptor, fcntl.F_SETFL, flags)
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_DIRECT)
+        for view in views:
+            at = 0
+            while at < len(view):
+                piece = view[at : at + len(buffer) - used]
+                buffer[used : used + len(piece)] = piece
+                at, used = at + len(piece), used + len(piece)
+                if used == len(buffer):
+                    _write_all(descriptor, [buffer])
+                    used = 0
+        whole = used - used % _BLOCK
+        _write_all(descriptor, [buffer[:whole]])
+    finally:
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags)
     _write_all(descriptor, [buffer[whole:used]])
 
 
