@@ -129,6 +129,7 @@ INSERT INTO plain.child VALUES (1, 2);
 CREATE TABLE plain.vacuumed (id int) WITH (autovacuum_enabled = off);
 CREATE TABLE plain.held AS SELECT 1 AS id;
 CREATE VIEW plain.looking AS SELECT id FROM plain.held;
+CREATE UNLOGGED TABLE plain.fleeting AS SELECT 1 AS id;
 CREATE PUBLICATION told FOR TABLE plain.kept;
 """
 
@@ -403,6 +404,7 @@ def test_what_the_tables_need_must_still_be_there(tables: Bench) -> None:
     [
         (["plain.never"], "the snapshot has no table plain.never"),
         (["plain.looking"], "plain.looking is no table of its own"),
+        (["plain.fleeting"], "plain.fleeting is unlogged"),
         (["elsewhere.typed=plain.x"], "the snapshot has no table elsewhere.typed"),
         (["plain.seen", "plain.seen=plain.again"], "plain.seen is asked for twice"),
         (["plain.whole", "plain.whole_rest=plain.again"], "plain.whole_rest is asked for twice"),

@@ -19,7 +19,8 @@ PREFIX = "stillhouse_tables_"
 
 _TABLE = """
     SELECT c.oid, c.relkind::text, EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid
-                                                                   AND deptype = 'e')
+                                                                   AND deptype = 'e'),
+           c.relpersistence = 'u'
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s
 """
 _PARTS = """
@@ -168,11 +169,13 @@ def _root(connection: Connection, name: TableName) -> int:
     found = connection.execute(_TABLE, [name.schema, name.table]).fetchone()
     if found is None:
         raise RestoreFailed(f"the snapshot has no table {name}", hint="names are compared letter by letter")
-    oid, kind, is_extensions = found
+    oid, kind, is_extensions, is_unlogged = found
     if kind not in ("r", "p"):
         raise RestoreFailed(f"{name} is no table of its own: it is a view, a foreign table or the like")
     if is_extensions:
         raise RestoreFailed(f"table {name} belongs to an extension")
+    if is_unlogged:  # an empty one would take the place of the live one's rows
+        raise RestoreFailed(f"table {name} is unlogged: a snapshot has no rows of it")
     return int(oid)
 
 
