@@ -11,7 +11,6 @@ from stillhouse import log
 from stillhouse.catalog import clusters
 from stillhouse.catalog.data_lock import lock_data_directory
 from stillhouse.catalog.database import Database
-from stillhouse.catalog.sealing import Sealer
 from stillhouse.clock import SystemClock
 from stillhouse.config import Settings
 from stillhouse.control import (
@@ -38,6 +37,7 @@ from stillhouse.node.jobs import Repository
 from stillhouse.repository import identity
 from stillhouse.repository.inventory import take_inventory
 from stillhouse.repository.keys import Kek, load_or_create_kek, read_kek, write_kek
+from stillhouse.sealing import Sealer
 from stillhouse.storage.open import open_store, probe
 from stillhouse.storage.store import ObjectStore
 from stillhouse.warehouse import embedded
@@ -87,11 +87,12 @@ class Service:
 def open_control(settings: Settings) -> Iterator[Control]:
     """The catalog side alone: enough for requests and key commands, beside a running service too."""
     settings.data.mkdir(parents=True, exist_ok=True)
-    database = Database.in_directory(settings.data)
+    sealer = Sealer.in_directory(settings.data)
+    database = Database.in_directory(settings.data, sealer)
     try:
         database.migrate()
         flows = Flows(database.url)
-        yield Control(database, flows, Sealer.in_directory(settings.data), SystemClock(), settings)
+        yield Control(database, flows, sealer, SystemClock(), settings)
     finally:
         database.close()
 

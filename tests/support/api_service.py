@@ -19,7 +19,6 @@ from stillhouse import log
 from stillhouse.api.app import create_app
 from stillhouse.catalog import clusters, operations, snapshots
 from stillhouse.catalog.database import Database
-from stillhouse.catalog.sealing import Sealer
 from stillhouse.clock import SystemClock
 from stillhouse.config import Settings
 from stillhouse.control.access_keys import create_access_key
@@ -36,6 +35,7 @@ from stillhouse.node.jobs import Repository
 from stillhouse.repository import identity, roots
 from stillhouse.repository.keys import Kek, create_or_open
 from stillhouse.repository.manifest import Line
+from stillhouse.sealing import Sealer
 from stillhouse.storage.open import open_store
 from support.api_client import SignedClient, sign
 from support.api_server import serving

@@ -11,7 +11,6 @@ from sqlalchemy import text
 
 from stillhouse.catalog import audit_log, clusters, operations, policies, snapshots
 from stillhouse.catalog.database import Database
-from stillhouse.catalog.sealing import Sealer
 from stillhouse.catalog.tables import metadata
 from stillhouse.config import Settings
 from stillhouse.control.automated import start_due_retention, start_due_snapshots
@@ -22,6 +21,7 @@ from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import ClusterStatus, Task
 from stillhouse.domain.policies import BackupType, Decision, Outcome
 from stillhouse.domain.snapshot import Snapshot
+from stillhouse.sealing import Sealer
 
 PROJECT = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"
 GIB = 2**30

@@ -10,13 +10,13 @@ from typing import Any
 from sqlalchemy import text
 
 from stillhouse.catalog import clusters, operations, snapshots
-from stillhouse.catalog.sealing import Sealer
 from stillhouse.config import Settings
 from stillhouse.control.clusters import ClusterRequest, request_cluster
 from stillhouse.control.context import Caller, Control
 from stillhouse.domain.cluster import ClusterStatus
 from stillhouse.durable.flows import Flows
 from stillhouse.durable.plain_json import PlainJson
+from stillhouse.sealing import Sealer
 from support.catalog_server import fresh_database
 
 PROJECT = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"

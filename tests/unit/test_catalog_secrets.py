@@ -9,8 +9,8 @@ import pytest
 
 import stillhouse.catalog.secrets as secrets
 from stillhouse.catalog.database import Database
-from stillhouse.catalog.sealing import KEY_FILE, Sealer
 from stillhouse.errors import InternalError
+from stillhouse.sealing import KEY_FILE, Sealer
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 

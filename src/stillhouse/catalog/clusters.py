@@ -9,7 +9,7 @@ from sqlalchemy import Row, Select, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from stillhouse.catalog import operations
-from stillhouse.catalog.database import Transaction, violates
+from stillhouse.catalog.database import Transaction, sealer_of, violates
 from stillhouse.catalog.tables import cluster_name, clusters, nodes, snapshots
 from stillhouse.catalog.tables import operations as operation_rows
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Engine, Node, Role, Task
@@ -99,7 +99,7 @@ def save_nodes(transaction: Transaction, cluster_id: str, members: Sequence[Node
     transaction.execute(delete(nodes).where(nodes.c.cluster_id == cluster_id))
     if members:
         rows = [
-            {**asdict(node), "cluster_id": cluster_id, "position": position}
+            {**_node_row(transaction, node), "cluster_id": cluster_id, "position": position}
             for position, node in enumerate(members)
         ]
         transaction.execute(insert(nodes), rows)
@@ -198,7 +198,7 @@ def _nodes_of(transaction: Transaction, cluster_ids: list[str]) -> dict[str, tup
     query = select(nodes).where(nodes.c.cluster_id.in_(cluster_ids)).order_by(nodes.c.position)
     found: dict[str, tuple[Node, ...]] = {}
     for row in transaction.execute(query):
-        found[row.cluster_id] = (*found.get(row.cluster_id, ()), _node(row))
+        found[row.cluster_id] = (*found.get(row.cluster_id, ()), _node(transaction, row))
     return found
 
 
@@ -224,7 +224,17 @@ def _cluster(row: Row[Any], members: tuple[Node, ...]) -> Cluster:
     )
 
 
-def _node(row: Row[Any]) -> Node:
+def _node_row(transaction: Transaction, node: Node) -> dict[str, Any]:
+    row = asdict(node)
+    secret = row.pop("secret")
+    return {
+        **row,
+        "sealed_secret": sealer_of(transaction).seal(secret, _secret_of(node.id)) if secret else "",
+    }
+
+
+def _node(transaction: Transaction, row: Row[Any]) -> Node:
+    sealed = row.sealed_secret
     return Node(
         id=row.id,
         name=row.name,
@@ -234,4 +244,10 @@ def _node(row: Row[Any]) -> Node:
         directory=row.directory,
         socket=row.socket,
         lineage=row.lineage,
+        os_user=row.os_user,
+        secret=sealer_of(transaction).unseal(sealed, _secret_of(row.id)) if sealed else "",
     )
+
+
+def _secret_of(node_id: str) -> str:
+    return f"node {node_id}"

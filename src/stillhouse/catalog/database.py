@@ -9,7 +9,8 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import URL, Connection, Engine, Index, create_engine, event, exc, make_url, text
 
-from stillhouse.errors import CatalogUnavailable
+from stillhouse.errors import CatalogUnavailable, InternalError
+from stillhouse.sealing import Sealer
 
 # What the functions of this package take; opaque to every other package.
 Transaction = Connection
@@ -20,9 +21,13 @@ _MIGRATION_LOCK = 0x5711_1005E
 
 
 class Database:
-    """The catalog's connection pool. SQLite: WAL mode, writers queue up at BEGIN for `busy_seconds`."""
+    """The catalog's connection pool. SQLite: WAL mode, writers queue up at BEGIN for `busy_seconds`.
 
-    def __init__(self, url: str, *, busy_seconds: float = 30) -> None:
+    `sealer` seals and unseals what rows of nodes hold; it is needed only where they have secrets.
+    """
+
+    def __init__(self, url: str, sealer: Sealer | None = None, *, busy_seconds: float = 30) -> None:
+        self._options = {"sh_sealer": sealer}
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
             self._engine = _sqlite_engine(parsed, busy_seconds)
@@ -30,8 +35,8 @@ class Database:
             self._engine = create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
 
     @classmethod
-    def in_directory(cls, data: Path) -> "Database":
-        return cls(URL.create("sqlite", database=str(data / FILE_NAME)).render_as_string())
+    def in_directory(cls, data: Path, sealer: Sealer | None = None) -> "Database":
+        return cls(URL.create("sqlite", database=str(data / FILE_NAME)).render_as_string(), sealer)
 
     @property
     def url(self) -> str:
@@ -43,15 +48,17 @@ class Database:
         """A transaction that may write: committed at the end, rolled back when anything is raised."""
         with _failures_translated(), self._engine.connect() as connection:
             # IMMEDIATE takes the write lock now: a reader that turns writer later may fail without waiting.
-            writing = connection.execution_options(sh_begin="BEGIN IMMEDIATE")
+            writing = connection.execution_options(sh_begin="BEGIN IMMEDIATE", **self._options)
             with writing.begin():
                 yield writing
 
     @contextmanager
     def reading(self) -> Iterator[Transaction]:
         """A transaction that only reads, and on SQLite waits for no writer."""
-        with _failures_translated(), self._engine.connect() as connection, connection.begin():
-            yield connection
+        with _failures_translated(), self._engine.connect() as connection:
+            reading = connection.execution_options(**self._options)
+            with reading.begin():
+                yield reading
 
     def migrate(self) -> None:
         """Bring the schema up to date. Of several that start at once, one works and the others wait."""
@@ -73,6 +80,14 @@ class Database:
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+def sealer_of(transaction: Transaction) -> Sealer:
+    """The sealer of the catalog that the transaction belongs to."""
+    sealer: Sealer | None = transaction.get_execution_options().get("sh_sealer")
+    if sealer is None:
+        raise InternalError("this catalog was opened without the key of its secrets")
+    return sealer
 
 
 def violates(error: exc.IntegrityError, index: Index) -> bool:

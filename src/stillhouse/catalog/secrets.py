@@ -7,9 +7,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, delete, insert, or_, select, update
 
 from stillhouse.catalog.database import Transaction
-from stillhouse.catalog.sealing import Sealer
 from stillhouse.catalog.tables import access_keys, sealed_secrets, temporary_keys
 from stillhouse.domain.permissions import FULL_ACCESS
+from stillhouse.sealing import Sealer
 
 # A policy by its name, or a document of the holder's own.
 Attached = str | dict[str, Any]

@@ -102,6 +102,17 @@ nodes = Table(
     _required("directory"),
     _required("socket"),
     _required("lineage"),
+    Column("os_user", Text, nullable=False, server_default=""),
+    Column("sealed_secret", Text, nullable=False, server_default=""),
+)
+
+# Accounts of the operating system that were given to clusters. Rows stay: no number is ever used again.
+os_accounts = Table(
+    "sh_os_accounts",
+    metadata,
+    Column("uid", BigInteger, primary_key=True, autoincrement=False),
+    _required("cluster_id"),
+    _required("created", UtcTime),
 )
 
 snapshots = Table(

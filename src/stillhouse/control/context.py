@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field, replace
 
 from stillhouse.catalog.database import Database
-from stillhouse.catalog.sealing import Sealer
 from stillhouse.clock import Clock
 from stillhouse.config import Settings
 from stillhouse.control.lockout import Lockouts
@@ -13,6 +12,7 @@ from stillhouse.durable.flows import Flows
 from stillhouse.node.jobs import Repository
 from stillhouse.repository import identity
 from stillhouse.repository.keys import ClusterKeys, open_keys
+from stillhouse.sealing import Sealer
 from stillhouse.storage.store import ObjectStore
 
 

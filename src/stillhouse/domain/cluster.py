@@ -1,5 +1,7 @@
 """A warehouse cluster as the control plane knows it: its nodes, its state, the task that holds it."""
 
+import hashlib
+import hmac
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -46,7 +48,9 @@ class Node:
     """One PostgreSQL server of a cluster, managed by this host.
 
     `directory` holds everything of the node (`pgdata`, `tablespaces`, `server.log`); `socket` is the
-    directory of its private unix socket, through which the service logs in by peer authentication.
+    directory of its private unix socket, through which the service logs in.
+    `os_user` is the account of the operating system that the server runs as, "" for the service's own.
+    The passwords of our roles on this server are derived from `secret` ("" before it has one).
     """
 
     id: str
@@ -57,6 +61,14 @@ class Node:
     directory: str
     socket: str
     lineage: str = ""
+    os_user: str = ""
+    secret: str = field(default="", repr=False)
+
+    def password(self, role: str) -> str:
+        """The password of one of our roles on this server; "" before the node has a secret."""
+        if not self.secret:
+            return ""
+        return hmac.new(self.secret.encode(), role.encode(), hashlib.sha256).hexdigest()
 
 
 @dataclass(frozen=True)

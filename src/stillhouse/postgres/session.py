@@ -1,4 +1,4 @@
-"""Sessions of the service on one server: as superuser, through its private socket, with no search path."""
+"""Sessions of the service on one server, through its private socket, with no search path."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +11,8 @@ from stillhouse.domain.cluster import Node
 from stillhouse.errors import NodeUnreachable, StillhouseError
 
 SUPERUSER = "stillhouse"
+# Reads what tenants own: no superuser, so no function of theirs ever runs with a superuser's rights.
+READER = "stillhouse_reader"
 CONNECT_SECONDS = 10
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -34,9 +36,11 @@ def connect(
     autocommit: bool = True,
     application_name: str = "stillhouse",
     settings: Mapping[str, str] | None = None,
+    role: str = SUPERUSER,
 ) -> Connection:
-    """Log in as superuser by peer authentication. Names that are not pg_catalog's must be qualified.
+    """Log in as one of our roles. Names that are not pg_catalog's must be qualified.
 
+    The password is the node's; a server in quarantine asks for none and looks at the account of the caller instead.
     `settings` are the session's own, such as {"statement_timeout": "2s"}. Raises NodeUnreachable.
     """
     session_settings = {"search_path": "", **(settings or {})}
@@ -44,7 +48,8 @@ def connect(
         return psycopg.connect(
             host=node.socket,
             port=node.port,
-            user=SUPERUSER,
+            user=role,
+            password=node.password(role),
             dbname=database,
             autocommit=autocommit,
             application_name=application_name,
