@@ -8,7 +8,7 @@
                                 ApiUnknown
       Conflict 409              NameTaken, ClusterBusy, DataDirectoryInUse
       InternalError 500         RepositoryDamaged, ObjectMissing, CaptureFailed, RestoreFailed,
-                                ProvisionFailed, ProofFailed, Cancelled
+                                ProvisionFailed, ProofFailed, FileRefused, Cancelled
       Unavailable 503           ShuttingDown, CatalogUnavailable, StoreUnavailable, NodeUnreachable,
                                 CutFailed, CaptureInterrupted, AttemptDead, ServiceUnreachable,
                                 TablesHeld
@@ -172,6 +172,19 @@ class ProofFailed(InternalError):
     """A cluster cannot be compared with its source: whether they are equal is not known."""
 
     code = "proof.failed"
+
+
+class FileRefused(InternalError):
+    """Something in an account's directory is not the account's own, so it is neither read nor written here.
+
+    `reason` is the message without the path.
+    """
+
+    code = "file.refused"
+
+    def __init__(self, message: str, *, hint: str = "", reason: str = "") -> None:
+        super().__init__(message, hint=hint or "what is not the account's own is not touched: remove it")
+        self.reason = reason
 
 
 class Cancelled(InternalError):

@@ -53,6 +53,8 @@ class Captured:
     `rotten` is the number of pages that fail their checksum on the source; the manifest names them.
 
     `capacity` are the settings that recovery wants no smaller than they were.
+
+    `skipped` files were left out, since they are not the account's own: the first of them by path, with the reason.
     """
 
     manifest: Stored
@@ -69,6 +71,8 @@ class Captured:
     packed_bytes: int
     pages_stored: int
     files: dict[str, int]
+    skipped: int = 0
+    skipped_first: dict[str, str] = field(default_factory=dict)
 
 
 class Conductor(Protocol):

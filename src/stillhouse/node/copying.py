@@ -275,6 +275,8 @@ class Copy:
         return runs
 
     def _join(self, packed: Packed, on_progress: Callable[[int], None]) -> None:
+        for path, reason in packed.skipped:
+            self._reader.skipped.add(path, reason)
         for run in packed.runs:
             partial = self._partial[run.run.file]
             partial.runs.append(run)

@@ -32,6 +32,7 @@ KNOWN = frozenset(
         "file",
         "wal",
         "rotten",
+        "skipped",
         "witness",
         "partitioned",
         "table",
