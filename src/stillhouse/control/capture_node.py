@@ -73,6 +73,14 @@ def _capture_node(place: Workplace, snapshot_id: str, attempt: int, node_id: str
         stored_bytes=captured.stored_bytes,
         files=captured.files,
     )
+    if captured.skipped:
+        log.get("capture").warning(
+            "files are not the account's own and were skipped",
+            snapshot=snapshot_id,
+            node=node.name,
+            count=captured.skipped,
+            skipped=captured.skipped_first,
+        )
     return {**asdict(captured), "depth": offer.depth if captured.base else 0}
 
 

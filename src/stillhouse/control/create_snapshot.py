@@ -14,6 +14,7 @@ from typing import Any
 from stillhouse import log, metrics
 from stillhouse.catalog import captures, clusters, snapshots
 from stillhouse.catalog.captures import CaptureState
+from stillhouse.catalog.database import Transaction
 from stillhouse.control.audit import record
 from stillhouse.control.pinning import beat, pin_attempt, unpin
 from stillhouse.control.workplace import Workplace, reap, snapshot_and_cluster
@@ -253,6 +254,9 @@ def _root(
                 "packed_bytes": result["packed_bytes"],
                 "pages_stored": result["pages_stored"],
                 "files": result["files"],
+                # A flow that an older service began has results without these.
+                "skipped": result.get("skipped", 0),
+                "skipped_first": next(map(": ".join, result.get("skipped_first", {}).items()), ""),
                 "start_lsn": result["start_lsn"],
                 "cut_name": point.name,
                 "cut_lsn": point.lsn,
@@ -288,9 +292,11 @@ def _root(
 def _mark_available(place: Workplace, snapshot_id: str, cluster_id: str, root: Root) -> None:
     now = place.control.clock.now()
     with place.control.database.transaction() as transaction:
-        snapshots.mark_available(
+        is_first = snapshots.mark_available(
             transaction, snapshot_id, now, plain_bytes=root["plain_bytes"], stored_bytes=root["stored_bytes"]
         )
+        if is_first:
+            _record_skipped(place, transaction, cluster_id, root)
         clusters.note_failure(transaction, cluster_id, now, code="", reason="")
         for node in root["nodes"]:
             clusters.set_lineage(transaction, node["node_id"], node["lineage"])
@@ -301,6 +307,15 @@ def _mark_available(place: Workplace, snapshot_id: str, cluster_id: str, root: R
         stored_bytes=root["stored_bytes"],
         scrub_overdue_packs=root.get("scrub_overdue_packs", 0),
     )
+
+
+def _record_skipped(place: Workplace, transaction: Transaction, cluster_id: str, root: Root) -> None:
+    """Somebody should know what is not in the snapshot, though it succeeded."""
+    resource = f"cluster/{cluster_id}/snapshot/{root['snapshot']}"
+    for node in root["nodes"]:
+        if count := node.get("skipped"):
+            detail = f"node {node['name']}: {count} not the account's own, as {node['skipped_first']}"
+            record(place.control, transaction, root["project"], "CreateSnapshot", resource, "skipped", detail)
 
 
 def _fail(place: Workplace, snapshot_id: str, reason: str) -> None:
