@@ -138,6 +138,7 @@ snapshots = Table(
     _required("cancel_requested", Boolean),
     _required("attempt", Integer),
     Column("deleted", UtcTime),
+    Column("cut_waited_seconds", Double, nullable=False, server_default="0"),
 )
 
 # What holds a cluster: at most one row per cluster has no end (see `one_active_operation`).

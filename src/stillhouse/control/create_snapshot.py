@@ -16,6 +16,7 @@ from stillhouse.catalog import captures, clusters, snapshots
 from stillhouse.catalog.captures import CaptureState
 from stillhouse.catalog.database import Transaction
 from stillhouse.control.audit import record
+from stillhouse.control.cut_wait import CutWait, check_deadline
 from stillhouse.control.pinning import beat, pin_attempt, unpin
 from stillhouse.control.workplace import Workplace, reap, snapshot_and_cluster
 from stillhouse.domain.cluster import Cluster
@@ -25,6 +26,7 @@ from stillhouse.errors import (
     AttemptDead,
     Cancelled,
     CaptureInterrupted,
+    CutFailed,
     InvalidInput,
     StillhouseError,
     Unavailable,
@@ -73,7 +75,9 @@ def create_snapshot(place: Workplace, run: StepRunner, snapshot_id: str) -> None
 
 
 def _described(error: StillhouseError) -> dict[str, Any]:
-    return {"reason": str(error), "retryable": error.retryable, "code": error.code}
+    """The deadline of the cut is the snapshot's: when it has passed, another attempt has no time left."""
+    may_pass = error.retryable and not isinstance(error, CutFailed)
+    return {"reason": str(error), "retryable": may_pass, "code": error.code}
 
 
 def _outcome(run: StepRunner, child: str) -> dict[str, Any]:
@@ -102,6 +106,7 @@ def _begin(place: Workplace, snapshot_id: str, pause_seconds: float) -> int:
         _check_wanted(place, snapshot_id)
         clock.sleep(_POLL_SECONDS)
     cluster = _check_wanted(place, snapshot_id)
+    check_deadline(place.control, snapshot_id)
     with place.control.database.transaction() as transaction:
         nodes = [node.id for node in cluster.nodes]
         attempt = captures.begin_attempt(transaction, snapshot_id, nodes, place.control.clock.now())
@@ -133,14 +138,7 @@ def _cut_when_ready(place: Workplace, snapshot_id: str, attempt: int) -> dict[st
                 beat(place, snapshot_id, cluster.id, attempt)
                 last_beat = control.clock.monotonic()
         with Witnesses() as witnesses:
-            cut = take_cut(
-                cluster,
-                place.slot(snapshot_id, attempt),
-                deadline_seconds=control.settings.cut_deadline_seconds,
-                clock=control.clock,
-                should_stop=lambda: _is_called_off(place, snapshot_id, attempt),
-                witnesses=witnesses if control.settings.fingerprint_seconds > 0 else None,
-            )
+            cut = _take_cut(place, snapshot_id, attempt, cluster, witnesses)
             metrics.count_cut(cut.pause_seconds, cut.tries)
             with control.database.transaction() as transaction:
                 captures.save_cut(transaction, snapshot_id, attempt, cut)
@@ -151,6 +149,32 @@ def _cut_when_ready(place: Workplace, snapshot_id: str, attempt: int) -> dict[st
             captures.abandon(transaction, snapshot_id, control.clock.now())
         return _described(error)
     return None
+
+
+def _take_cut(
+    place: Workplace, snapshot_id: str, attempt: int, cluster: Cluster, witnesses: Witnesses
+) -> Cut:
+    control, waiting = place.control, CutWait(place.control, snapshot_id)
+
+    def should_stop() -> bool:
+        waiting.note()
+        return _is_called_off(place, snapshot_id, attempt)
+
+    try:
+        cut = take_cut(
+            cluster,
+            place.slot(snapshot_id, attempt),
+            deadline_seconds=control.settings.cut_deadline_seconds,
+            waited_seconds=waiting.before,
+            clock=control.clock,
+            should_stop=should_stop,
+            witnesses=witnesses if control.settings.fingerprint_seconds > 0 else None,
+        )
+    except CutFailed:
+        waiting.use_up()
+        raise
+    waiting.note()
+    return cut
 
 
 def _hand_over(place: Workplace, snapshot_id: str, attempt: int, cut: Cut) -> None:
@@ -180,6 +204,10 @@ def _all_ready(place: Workplace, snapshot_id: str, attempt: int) -> bool:
     for row in rows:
         if row.state is CaptureState.FAILED:
             raise CaptureInterrupted(row.error)
+        if row.state is CaptureState.ABANDONED:
+            raise AttemptDead(
+                f"attempt {attempt} was given up by a service that ended before it could say why"
+            )
     return all(row.state is CaptureState.READY for row in rows)
 
 
