@@ -7,8 +7,8 @@
       NotFound 404              ClusterUnknown, SnapshotUnknown, DatabaseUnknown, OperationUnknown,
                                 ApiUnknown
       Conflict 409              NameTaken, ClusterBusy, DataDirectoryInUse
-      InternalError 500         RepositoryDamaged, ObjectMissing, CaptureFailed, RestoreFailed,
-                                ProvisionFailed, ProofFailed, Cancelled
+      InternalError 500         RepositoryDamaged (FormatUnknown), ObjectMissing, CaptureFailed,
+                                RestoreFailed, ProvisionFailed, ProofFailed, Cancelled
       Unavailable 503           ShuttingDown, CatalogUnavailable, StoreUnavailable, NodeUnreachable,
                                 CutFailed, CaptureInterrupted, AttemptDead, ServiceUnreachable,
                                 TablesHeld
@@ -142,13 +142,27 @@ class InternalError(StillhouseError):
     code = "internal"
 
 
-class RepositoryDamaged(InternalError):
+class _OfObject(InternalError):
+    """`key` is the object's, where one object is at fault."""
+
+    def __init__(self, message: str, *, hint: str = "", key: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.key = key
+
+
+class RepositoryDamaged(_OfObject):
     """Stored bytes are missing, altered or not ours. Never retried: the store answered."""
 
     code = "repository.damaged"
 
 
-class ObjectMissing(InternalError):
+class FormatUnknown(RepositoryDamaged):
+    """An object asks for a newer program: it may well be sound."""
+
+    code = "repository.format-unknown"
+
+
+class ObjectMissing(_OfObject):
     """The store answered that it holds no object of this name; whoever asked knows what that means."""
 
     code = "object.missing"

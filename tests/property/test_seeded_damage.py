@@ -14,7 +14,8 @@ import pytest
 from stillhouse.clock import SystemClock
 from stillhouse.repository.check import Checked, check
 from stillhouse.repository.check_orphans import look_for_lost_roots
-from stillhouse.repository.check_touch import Damage, FileTouched, damages
+from stillhouse.repository.check_touch import Damage, damages
+from stillhouse.repository.losses import FileTouched
 from stillhouse.repository.verify import Rate, longest_unread, verify
 from support import aged_repository
 from support.aged_repository import KEK, Aged

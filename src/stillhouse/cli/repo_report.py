@@ -11,7 +11,8 @@ from rich.table import Table
 
 from stillhouse.postgres.layout import relation_file
 from stillhouse.repository.check_report import ClusterReport, SnapshotReport
-from stillhouse.repository.check_touch import Damage, FileTouched, Ranges, SnapshotTouched
+from stillhouse.repository.check_touch import Damage
+from stillhouse.repository.losses import FileTouched, Ranges, SnapshotTouched
 from stillhouse.repository.stats import ClusterFigures, SnapshotFigures
 
 Json = dict[str, Any]

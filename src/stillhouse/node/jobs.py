@@ -11,6 +11,7 @@ from stillhouse.clock import SystemClock
 from stillhouse.domain.care import IoPriority
 from stillhouse.domain.collection import Rules
 from stillhouse.domain.snapshot import RestorePoint
+from stillhouse.errors import StoreUnavailable
 from stillhouse.node.capture import capture
 from stillhouse.node.capture_task import Captured, CaptureTask
 from stillhouse.node.packing_process import packing_crew
@@ -19,6 +20,7 @@ from stillhouse.node.restore import Restored, RestoreTask, restore
 from stillhouse.repository import identity, scrubs
 from stillhouse.repository.check import check
 from stillhouse.repository.check_orphans import look_for_lost_roots
+from stillhouse.repository.check_record import conclude, suspected
 from stillhouse.repository.check_touch import Damage, damages
 from stillhouse.repository.collecting import Collected, Collector, is_empty, summary
 from stillhouse.repository.keys import Kek, create_or_open, open_keys
@@ -147,17 +149,22 @@ def scrub_job(job: ScrubJob, line: Line) -> Scrubbed:
     checked = check(store, job.repository.kek, job.cluster, workers=1)
     if checked.place.keys is None:
         return Scrubbed(0, 0, False, tuple(damages(checked)))
-    waiting = due(checked, scrubs.read(store, checked.place.keys), job.before)
-    chosen = (
-        waiting[: bisect_right(list(accumulate(pack.size for pack in waiting)), job.at_most)] or waiting[:1]
-    )
+    first = suspected(checked)
+    named = {pack.id for pack in first}
+    later = due(checked, scrubs.read(store, checked.place.keys), job.before)
+    waiting = [*first, *(pack for pack in later if pack.id not in named)]
+    chosen = waiting[: bisect_right(list(accumulate(pack.size for pack in waiting)), job.at_most)]
+    chosen = chosen or waiting[:1]
 
     def on_read(count: int) -> None:
         line.check()
 
     count = verify(checked, chosen, rate=Rate(job.rate, clock), clock=clock, on_read=on_read)
     look_for_lost_roots(checked, job.snapshots)
-    return Scrubbed(len(chosen), count, len(chosen) < len(waiting), tuple(damages(checked)))
+    found = tuple(conclude(checked, clock.now(), job.snapshots))
+    if checked.unrecorded:
+        raise StoreUnavailable(f"what a scrub found could not be written down: {checked.unrecorded}")
+    return Scrubbed(len(chosen), count, len(chosen) < len(waiting), found)
 
 
 def collect_job(job: CollectJob, line: Line) -> Collected:
