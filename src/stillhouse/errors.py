@@ -142,18 +142,17 @@ class InternalError(StillhouseError):
     code = "internal"
 
 
-class _OfObject(InternalError):
-    """`key` is the object's, where one object is at fault."""
+class RepositoryDamaged(InternalError):
+    """Stored bytes are missing, altered or not ours. Never retried: the store answered.
+
+    `key` is that of the object whose bytes these are, where it is one.
+    """
+
+    code = "repository.damaged"
 
     def __init__(self, message: str, *, hint: str = "", key: str = "") -> None:
         super().__init__(message, hint=hint)
         self.key = key
-
-
-class RepositoryDamaged(_OfObject):
-    """Stored bytes are missing, altered or not ours. Never retried: the store answered."""
-
-    code = "repository.damaged"
 
 
 class FormatUnknown(RepositoryDamaged):
@@ -162,10 +161,14 @@ class FormatUnknown(RepositoryDamaged):
     code = "repository.format-unknown"
 
 
-class ObjectMissing(_OfObject):
+class ObjectMissing(InternalError):
     """The store answered that it holds no object of this name; whoever asked knows what that means."""
 
     code = "object.missing"
+
+    def __init__(self, message: str, *, hint: str = "", key: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.key = key
 
 
 class CaptureFailed(InternalError):

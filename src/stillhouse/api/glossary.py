@@ -4,10 +4,12 @@ A word may mean something of its own in one shape; then it stands here as `Shape
 example in JSON; empty for what holds other fields.
 """
 
+from stillhouse.api.glossary_damage import OF_DAMAGE
 from stillhouse.api.glossary_iam import OF_IAM
 from stillhouse.api.glossary_tables import OF_TABLE_RESTORES
 
 GLOSSARY: dict[str, tuple[str, str]] = {
+    **OF_DAMAGE,
     **OF_IAM,
     **OF_TABLE_RESTORES,
     # Ids and names

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from stillhouse.control.trash import Trashed
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Node, Task
 from stillhouse.domain.proof import Proof, ProofSchedule
-from stillhouse.domain.snapshot import Snapshot
+from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
 from stillhouse.repository.collecting import Collected
 
 Json = dict[str, object]
@@ -58,7 +58,7 @@ def snapshot_in_project_list(snapshot: Snapshot) -> Json:
         "finished": snapshot_time(snapshot.finished) if snapshot.finished else "",
         "updated": snapshot_time(snapshot.updated),
         "size": round(snapshot.plain_bytes / _GB, 6),
-        "status": snapshot.status.value,
+        "status": _snapshot_status(snapshot),
         "type": snapshot.type.value,
         "cluster_id": snapshot.cluster_id,
         "cluster_name": snapshot.cluster_name,
@@ -244,6 +244,13 @@ def node_status(cluster: Cluster) -> str:
 def job_id(operation_id: str | None) -> str | None:
     """DWS's job ids are 32 hex digits: an operation's id without its dashes."""
     return None if operation_id is None else operation_id.replace("-", "")
+
+
+def _snapshot_status(snapshot: Snapshot) -> str:
+    """DWS has one word for a snapshot that cannot be restored as a whole. What is lost, ShowSnapshotDamage says."""
+    if snapshot.damaged and snapshot.status is SnapshotStatus.AVAILABLE:
+        return SnapshotStatus.UNAVAILABLE.value
+    return snapshot.status.value
 
 
 def _cluster_status(snapshot: Snapshot) -> str | None:

@@ -24,7 +24,6 @@ from stillhouse.storage.store import ObjectStore
 
 _LOOKS = 5
 _LINES = frozenset({"findings", "fault", "loss"})
-_MOST_PARTS = 1 << 16  # that a line names; a fault of more is one of all
 
 
 @dataclass(frozen=True)
@@ -246,12 +245,19 @@ def _store(
     sealed.create(store, layout.findings(cluster, record_id), record_id, writer.finish())
 
 
+def _may_stand_in_a_line(parts: Sequence[int | str]) -> bool:
+    try:
+        return sum(len(str(part).encode()) + 3 for part in parts) < MAX_FRAME // 2
+    except UnicodeEncodeError:  # a name that is not UTF-8
+        return False
+
+
 def _fault_line(place: str, fault: Fault, time: datetime) -> Mapping[str, Any]:
     lost: list[int | str] | None = None
-    if fault.parts is not None and len(fault.parts) <= _MOST_PARTS:
+    if fault.parts is not None:
         lost = sorted(fault.parts, key=lambda part: (isinstance(part, str), part))
-        if sum(len(str(part)) + 3 for part in lost) > MAX_FRAME // 2:
-            lost = None
+        if not _may_stand_in_a_line(lost):
+            lost = None  # all of it: more than is lost, never less
     return {
         "t": "fault",
         "key": fault.key.removeprefix(place),

@@ -1,5 +1,7 @@
 """What damage costs: the snapshots, nodes, files, and blocks or bytes that cannot be read back."""
 
+import base64
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -130,14 +132,19 @@ def _bounded_file(file: FileTouched) -> FileTouched:
 
 
 def _file_fields(file: FileTouched) -> dict[str, Any]:
-    told: dict[str, Any] = {"path": file.path}
+    raw = os.fsencode(file.path)
+    try:
+        raw.decode()
+        told: dict[str, Any] = {"path": file.path}
+    except UnicodeDecodeError:
+        told = {"path_b64": base64.b64encode(raw).decode()}
     told |= {name: ranges for name in ("blocks", "bytes") if (ranges := getattr(file, name))}
     return told | ({"more": file.more} if file.more else {})
 
 
 def _file(fields: Mapping[str, Any]) -> FileTouched:
     return FileTouched(
-        str(fields["path"]),
+        os.fsdecode(base64.b64decode(fields["path_b64"])) if "path_b64" in fields else str(fields["path"]),
         _ranges(fields.get("blocks", ())),
         _ranges(fields.get("bytes", ())),
         int(fields.get("more", 0)),

@@ -126,6 +126,8 @@ def prove(store: ObjectStore, keys: ClusterKeys, pack: PackFacts) -> Fault | Non
     try:
         opened = Container(key, keys, bytes(stored[pack.index :]), _cut_from(stored), pack.size)
     except RepositoryDamaged as error:
+        if blake3(stored).hexdigest() == pack.hash:
+            return None  # it asks for other keys, or a newer program
         return Fault(key, ALTERED, error.message.removeprefix(f"{key} "))
     lost, marks = _lost_frames(opened, stored, keys)
     if lost:
