@@ -8,7 +8,8 @@
                                 ApiUnknown
       Conflict 409              NameTaken, ClusterBusy, DataDirectoryInUse
       InternalError 500         RepositoryDamaged (FormatUnknown), ObjectMissing, CaptureFailed,
-                                RestoreFailed, ProvisionFailed, ProofFailed, Cancelled
+                                RestoreFailed (CutMissed), ProvisionFailed, ProofFailed,
+                                Cancelled
       Unavailable 503           ShuttingDown, CatalogUnavailable, StoreUnavailable, NodeUnreachable,
                                 CutFailed, CaptureInterrupted, AttemptDead, ServiceUnreachable,
                                 TablesHeld
@@ -179,6 +180,12 @@ class CaptureFailed(InternalError):
 
 class RestoreFailed(InternalError):
     code = "restore.failed"
+
+
+class CutMissed(RestoreFailed):
+    """Recovery came to another place than the snapshot's cut: the WAL that was stored is not what it should be."""
+
+    code = "restore.cut-missed"
 
 
 class ProvisionFailed(InternalError):
