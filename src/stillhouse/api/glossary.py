@@ -4,10 +4,12 @@ A word may mean something of its own in one shape; then it stands here as `Shape
 example in JSON; empty for what holds other fields.
 """
 
+from stillhouse.api.glossary_damage import OF_DAMAGE
 from stillhouse.api.glossary_iam import OF_IAM
 from stillhouse.api.glossary_tables import OF_TABLE_RESTORES
 
 GLOSSARY: dict[str, tuple[str, str]] = {
+    **OF_DAMAGE,
     **OF_IAM,
     **OF_TABLE_RESTORES,
     # Ids and names
@@ -357,7 +359,17 @@ GLOSSARY: dict[str, tuple[str, str]] = {
     "seconds": ("How long it took; null until it has ended", "887.0"),
     "tables": ("How many tables were compared", "12"),
     "rows": ("How many rows were compared", "60000"),
+    "tables_total": ("How many tables there are; null in a proof of an older service", "12"),
+    "rows_total": ("How many rows there are", "60000"),
+    "rows_share": ("Share of the rows that were compared, rounded down; null where that is not known", "1.0"),
+    "pages": ("How many pages of tables and B-trees were looked into", "880"),
+    "pages_total": ("How many pages tables and indexes have", "900"),
+    "pages_share": (
+        "Share of the pages that were looked into, rounded down; null where that is not known",
+        "0.9777",
+    ),
     "findings": ("What speaks against the snapshot", "[]"),
+    "unchecked": ("What should have been looked at and could not be", "[]"),
     "left_out": ("Tables of which nothing is known", "[]"),
     "notes": ("What else was seen", "[]"),
     "reason": ("Why there is no verdict; empty when there is one", '""'),

@@ -28,6 +28,7 @@ from stillhouse.errors import (
     CaptureInterrupted,
     CutFailed,
     InvalidInput,
+    RepositoryDamaged,
     StillhouseError,
     Unavailable,
 )
@@ -35,6 +36,7 @@ from stillhouse.repository import identity, layout, pins, roots, scrubs
 from stillhouse.repository.keys import ClusterKeys, create_or_open
 from stillhouse.repository.reach import manifests, reached
 from stillhouse.repository.roots import Root
+from stillhouse.repository.second_look import note_met
 from stillhouse.warehouse.cut import take_cut
 from stillhouse.warehouse.witness import HANDOVER_SECONDS, Witnesses
 
@@ -227,9 +229,13 @@ def _publish(place: Workplace, snapshot_id: str, attempt: int, captured: list[di
     identity.check(place.store, place.repository.id)
     keys = create_or_open(place.store, place.repository.kek, cluster.id)
     root = _root(place, snapshot, cluster, cut, attempt, captured)
-    below = list(chain.from_iterable(reached(place.store, keys, stored) for stored in manifests(root)))
-    root["scrub_overdue_packs"] = len(_overdue_packs(place, keys, below))
-    published = roots.publish(place.store, keys, root, below)
+    try:
+        below = list(chain.from_iterable(reached(place.store, keys, stored) for stored in manifests(root)))
+        root["scrub_overdue_packs"] = len(_overdue_packs(place, keys, below))
+        published = roots.publish(place.store, keys, root, below)
+    except RepositoryDamaged as met:
+        note_met(place.store, keys, manifests(root), met, place.control.clock.now())
+        raise CaptureInterrupted(str(met), hint="another attempt reads it anew from the node") from met
     if published is None:
         raise AttemptDead("the snapshot was closed by a tombstone before it could be published")
     unpin(place, snapshot_id, cluster.id)

@@ -95,7 +95,7 @@ def _capture(
 
         offered = Offered(task.base, task.whole_because, task.parts)
         ground = find_ground(task.node, offered, facts, start_lsn, store, keys)
-        base = Base(store, keys, facts.block_size, ground.sources)
+        base = Base(store, keys, facts.block_size, ground.sources, task.damaged)
         undo.callback(base.close)
         copy = Copy(
             reader,

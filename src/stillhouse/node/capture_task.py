@@ -18,6 +18,7 @@ class CaptureTask:
 
     `expected_bytes` is about what the node holds: a whole capture of more than `processes_above` packs in processes of
     its own.
+    `damaged` are the keys of objects that nothing is taken from, for they are known to be so.
     For so many seconds after the cut the tables' fingerprints are read.
     """
 
@@ -36,6 +37,7 @@ class CaptureTask:
     expected_bytes: int = 0
     processes_above: int = 64 << 20
     fingerprint_seconds: float = 0.0
+    damaged: frozenset[str] = frozenset()
 
     @property
     def is_large(self) -> bool:

@@ -140,7 +140,7 @@ class Packs:
         try:
             return self._store.get_range(key, start, length)
         except ObjectMissing:
-            raise RepositoryDamaged(f"{key} is gone, though it is needed") from None
+            raise RepositoryDamaged(f"{key} is gone, though it is needed", key=key) from None
 
     def _kept(self) -> OrderedDict[FrameRef, bytes]:
         """The last few frames of this thread: small files share frames."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from stillhouse.domain.cluster import Node
 from stillhouse.domain.snapshot import RestorePoint
-from stillhouse.errors import NodeUnreachable, RestoreFailed
+from stillhouse.errors import CutMissed, NodeUnreachable, RestoreFailed
 from stillhouse.postgres import server
 from stillhouse.postgres.binaries import Binaries
 from stillhouse.postgres.tree import Tree
@@ -58,6 +58,8 @@ synchronous_standby_names = ''
 _OTHER_TARGETS = ("recovery_target", "recovery_target_lsn", "recovery_target_time", "recovery_target_xid")
 _SWITCH = re.compile(r"([0-9]+)\t([0-9A-F]+/[0-9A-F]+)\t")
 _SETTINGS = "pgdata/postgresql.auto.conf"
+# access/transam/xlogrecovery.c: there was no more WAL, and no restore point of that name in what there was.
+_WAL_ENDED = "recovery ended before configured recovery target was reached"
 _RECOVERY_SECONDS = 24 * 3600.0
 
 
@@ -89,12 +91,13 @@ def recover(
         with watching(Path(node.directory) / "server.log", point.lsn, show):
             server.start(binaries, node, settings, timeout_seconds=_RECOVERY_SECONDS)
     except NodeUnreachable as error:
-        raise RestoreFailed(f"recovery failed: {error.message}", hint=error.hint) from error
+        told = CutMissed if _WAL_ENDED in error.message else RestoreFailed
+        raise told(f"recovery failed: {error.message}", hint=error.hint) from error
     stopped = _where_recovery_stopped(node, point.timeline)
     if stopped != point.lsn:
         server.stop(binaries, node, "immediate")
         found = "nowhere" if stopped is None else f"at {format_lsn(stopped)}"
-        raise RestoreFailed(f"node {node.name} recovered to {found}, its cut is at {format_lsn(point.lsn)}")
+        raise CutMissed(f"node {node.name} recovered to {found}, its cut is at {format_lsn(point.lsn)}")
 
 
 def release(binaries: Binaries, node: Node) -> None:
