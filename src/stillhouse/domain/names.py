@@ -83,7 +83,8 @@ def check_user_name(name: str) -> None:
     _check(name not in _RESERVED_WORDS.split(), "user_name must not be an SQL keyword")
     _check(
         not is_reserved(name),
-        "user_name must not be 'stillhouse', nor begin with 'stillhouse_' or 'pg_': those are the service's and PostgreSQL's",
+        "user_name must not be 'stillhouse', nor begin with 'stillhouse_' or 'pg_', as what the service and PostgreSQL "
+        "make does",
     )
 
 

@@ -15,8 +15,6 @@ from stillhouse.warehouse.foreign_tables import foreign_tables, point
 from stillhouse.warehouse.table_rights import Rights, read_rights
 from stillhouse.warehouse.table_trees import trees
 
-PREFIX = "stillhouse_tables_"
-
 _TABLE = """
     SELECT c.oid, c.relkind::text, EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid
                                                                    AND deptype = 'e'),
@@ -120,11 +118,6 @@ class _Part:
     root: Wanted
     is_unlogged: bool
     bytes: int
-
-
-def operation_prefix(operation_id: str) -> str:
-    """What the names of all that one operation makes begin with."""
-    return f"{PREFIX}{operation_id.replace('-', '')[:12]}"
 
 
 def gather(
