@@ -14,7 +14,7 @@ from stillhouse.domain.table_restore import TableName
 from stillhouse.errors import NodeUnreachable, RestoreFailed, TablesHeld
 from stillhouse.postgres import session
 from stillhouse.postgres.session import Connection, sql
-from stillhouse.warehouse.foreign_tables import ForeignTable, foreign_tables, point
+from stillhouse.warehouse.foreign_tables import ForeignTable, check_reach, foreign_tables, point
 from stillhouse.warehouse.table_gather import Hidden, Placed
 from stillhouse.warehouse.table_load import end_sessions
 from stillhouse.warehouse.table_marks import PREFIX, PREPARED
@@ -105,7 +105,11 @@ def exchange(nodes: Sequence[Node], database: str, prefix: str, shares: Shares) 
                 connection = begin(node)
                 prepared.append((node, connection))
                 with _in_words(node, database, old):
-                    notes += drop(connection, lock_standing(connection, old))
+                    found = lock_standing(connection, old)
+                    for one in doomed:
+                        if one.node == node.name:
+                            check_reach(connection, [one.remote], one.roles)
+                    notes += drop(connection, found)
                     moved |= _place(connection, node, shares.get(node.name, Share((), ())))
         with _in_words(coordinator, database, []):
             notes += drop(main, standing)
