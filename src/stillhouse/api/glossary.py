@@ -152,7 +152,10 @@ GLOSSARY: dict[str, tuple[str, str]] = {
     "ParameterValue.value": ("The setting's value", '"4096"'),
     "values": ("The values", '["bi"]'),
     "Parameter.values": ("The setting's value at each role of node", ""),
-    "user_name": ("The administrator: 1 to 63 lower-case letters, digits and _", '"dbadmin"'),
+    "user_name": (
+        "The administrator: 1 to 63 lower-case letters, digits and _, no name of the service or of PostgreSQL",
+        '"dbadmin"',
+    ),
     "user_pwd": (
         "The administrator's password: 12 to 32 characters of three kinds at least",
         '"Str0ng-Pass-11"',
@@ -204,7 +207,10 @@ GLOSSARY: dict[str, tuple[str, str]] = {
     "flavor": ("The node type, as it was sent", '"stillhouse.host"'),
     "num_node": ("Number of data nodes; 1 is a single server", "3"),
     "num_cn": ("Number of coordinators wanted; there is one", "1"),
-    "db_name": ("The administrator: 1 to 63 lower-case letters, digits and _", '"dbadmin"'),
+    "db_name": (
+        "The administrator: 1 to 63 lower-case letters, digits and _, no name of the service or of PostgreSQL",
+        '"dbadmin"',
+    ),
     "db_password": (
         "The administrator's password: 12 to 32 characters of three kinds at least",
         '"Str0ng-Pass-11"',
