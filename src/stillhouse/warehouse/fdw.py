@@ -60,7 +60,7 @@ def set_password(node: Node, role: str, password: str) -> None:
 
 def _make_schema(connection: Connection, user_name: str) -> None:
     connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(_SCHEMA))
-    # The user may log in already. Scripts of extensions must not run among functions of his, nor ours be his to replace.
+    # The user may log in already: scripts of extensions must not run among his functions, nor ours be his to replace.
     if not connection.execute(_IS_OURS).fetchall():
         raise ProvisionFailed(
             "a user has made a schema named stillhouse", hint="drop it: the name is the service's"
