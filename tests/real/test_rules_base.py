@@ -22,6 +22,10 @@ from support.writers import until
 pytest_plugins = ["support.capture_fixtures"]
 pytestmark = pytest.mark.usefixtures("captures_leave_nothing")
 
+SUMMARISED = """
+    SELECT summarized_lsn >= (SELECT redo_lsn FROM pg_control_checkpoint()) FROM pg_get_wal_summarizer_state()
+"""
+
 
 def told(node: Node, *commands: str, database: str = "postgres") -> None:
     with superuser(node, database) as connection:
@@ -83,7 +87,7 @@ def test_a_gap_in_the_summaries_is_closed_by_a_scan(house: Cluster, node: Node, 
     base = capture_cluster(house, vault)
     told(node, "UPDATE public.kept SET i = i WHERE i = 1", "CHECKPOINT")
     summaries = Path(node.directory, "pgdata", "pg_wal", "summaries")
-    until(lambda: any(summaries.iterdir()), 10)
+    until(lambda: rows(node, SUMMARISED) == [(True,)], 30)  # what is summarised later closes no gap
     for summary in [*summaries.iterdir()]:
         summary.unlink()
     _, captured = captured_on(house, vault, base)
