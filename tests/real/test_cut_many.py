@@ -13,9 +13,10 @@ from stillhouse.clock import SystemClock
 from stillhouse.domain.cluster import Cluster
 from stillhouse.errors import CutFailed, StateForbids
 from stillhouse.warehouse import gate, gate_plan
+from stillhouse.warehouse.cut import foresee
 from stillhouse.warehouse.gate_catalog import Mode
 from stillhouse.warehouse.gate_plan import Expected
-from support.cuts import OUR_LOCKS, OUR_SESSIONS, ask, superuser, take, tell
+from support.cuts import OUR_LOCKS, OUR_SESSIONS, ask, grow_old, superuser, take, tell
 from support.many_tables import distribute_many
 from support.writers import Bank, found_bank, until
 
@@ -142,6 +143,21 @@ def test_what_a_cut_will_cost_is_told_before_it(bank: Bank) -> None:
     take(bank, tell=told.append)
     assert [(one.tables, one.locks) for one in told] == [(TABLES + 1, LOCKS)]
     assert 0 < told[0].lock_seconds < told[0].pause_seconds
+
+
+def test_what_a_cut_will_cost_is_told_long_before_it_and_whoever_writes(bank: Bank) -> None:
+    with bank.connect() as writer, writer.transaction():
+        writer.execute("INSERT INTO many_1 VALUES (1, 1)")
+        grow_old(writer)
+        expected = foresee(bank.cluster, SystemClock())
+    assert expected is not None
+    assert (expected.tables, expected.locks) == (TABLES + 1, LOCKS)
+
+
+def test_what_cannot_be_told_now_is_left_to_the_cut(bank: Bank) -> None:
+    with bank.connect() as owner, owner.transaction():
+        owner.execute("LOCK TABLE many_1 IN ACCESS EXCLUSIVE MODE")
+        assert foresee(bank.cluster, SystemClock()) is None
 
 
 def test_a_rehearsal_holds_no_writer_up(bank: Bank) -> None:

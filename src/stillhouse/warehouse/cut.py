@@ -15,7 +15,7 @@ from stillhouse.errors import Cancelled, CutFailed, NodeUnreachable
 from stillhouse.warehouse import gate
 from stillhouse.warehouse.cut_sessions import Bounded, answering, bounded
 from stillhouse.warehouse.gate_catalog import Mode
-from stillhouse.warehouse.gate_plan import Expected
+from stillhouse.warehouse.gate_plan import Expected, check_time
 from stillhouse.warehouse.witness import Witnesses
 
 _jitter = random.SystemRandom()
@@ -80,6 +80,27 @@ def take_cut(
                 mode = Mode.EXCLUSIVE
         clock.sleep(rest)
     raise AssertionError("count() does not end")
+
+
+def foresee(cluster: Cluster, clock: Clock) -> Expected | None:
+    """How long a cut would hold writers up now; None where nothing is gated, or nobody can tell at the moment.
+
+    Raises StateForbids or CutFailed where no cut can be expected to come.
+    """
+    if cluster.engine is not Engine.FDW:
+        return None
+    try:
+        with (
+            _node_sessions(cluster) as nodes,
+            ThreadPoolExecutor(_THREADS) as threads,
+            gate.gate_sessions(cluster) as parts,
+        ):
+            data_nodes = [node for node in nodes if node.node.role is Role.DN]
+            expected = gate.foresee(parts, data_nodes, threads, clock)
+    except (CutFailed, NodeUnreachable):
+        return None
+    check_time(expected)
+    return expected
 
 
 def restore_point_name(prefix: str, number: int) -> str:

@@ -39,6 +39,7 @@ _Answer = TypeVar("_Answer")
 
 # A transaction older than this is waited for with the gate open; a younger one, at the lock.
 _OLD_SECONDS = 1.0
+_NOBODYS_AGE = 1e9
 _REHEARSALS, _REHEARSAL_SECONDS = 3, 4.0  # of the 5 s that the server lets a transaction of ours last
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 
@@ -111,12 +112,23 @@ def look_ahead(
     An old transaction would be waited for with every writer queued up behind. StateForbids: it cannot ever be shut.
     """
     _wait_for_old(gate, data_nodes, mode, threads)
-    for _ in range(_REHEARSALS):  # a moment of load is not what refuses a cut
-        expected = rehearse(gate, data_nodes, threads, clock)
-        if expected.fits:
-            break
+    expected = foresee(gate, data_nodes, threads, clock)
     check_time(expected)
     _wait_for_old(gate, data_nodes, mode, threads)
+    return expected
+
+
+def foresee(
+    gate: Sequence[GatedDatabase], data_nodes: Sequence[Bounded], threads: ThreadPoolExecutor, clock: Clock
+) -> Expected:
+    """What a cut will cost, rehearsed until it fits, for a moment of load tells nothing, or some times.
+
+    Raises StateForbids where the server can never bear it, and CutFailed where it cannot be rehearsed now.
+    """
+    for _ in range(_REHEARSALS):
+        expected = _rehearse(gate, data_nodes, threads, clock)
+        if expected.fits:
+            break
     return expected
 
 
@@ -128,7 +140,7 @@ def _wait_for_old(
     check_data_nodes(gate, data_nodes, threads, age=_OLD_SECONDS)
 
 
-def rehearse(
+def _rehearse(
     gate: Sequence[GatedDatabase], data_nodes: Sequence[Bounded], threads: ThreadPoolExecutor, clock: Clock
 ) -> Expected:
     """Do all that a shut gate does, in a mode that keeps no writer out, and measure it."""
@@ -144,7 +156,7 @@ def rehearse(
     begun = clock.monotonic()
     for _ in ("before the points", "after them"):
         caught_up(gate, threads)
-        check_data_nodes(gate, data_nodes, threads, age=_OLD_SECONDS)
+        check_data_nodes(gate, data_nodes, threads, age=_NOBODYS_AGE)
     return Expected(
         tables=len(tables),
         locks=locks,
