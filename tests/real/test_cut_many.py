@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import psycopg
@@ -14,6 +14,7 @@ from stillhouse.domain.cluster import Cluster
 from stillhouse.errors import CutFailed, StateForbids
 from stillhouse.warehouse import gate, gate_plan
 from stillhouse.warehouse.cut import foresee
+from stillhouse.warehouse.fdw import DATABASES
 from stillhouse.warehouse.gate_catalog import Mode
 from stillhouse.warehouse.gate_plan import Expected
 from support.cuts import OUR_LOCKS, OUR_SESSIONS, ask, grow_old, superuser, take, tell
@@ -132,10 +133,20 @@ def test_a_lock_phase_of_more_than_half_of_deadlock_timeout_is_refused_with_the_
 
 
 def test_a_rehearsal_without_end_is_a_number_as_well(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "_REHEARSAL_SECONDS", 0.001)
+    monkeypatch.setattr(gate, "LONGEST_LOCK_SECONDS", 0.001)
     monkeypatch.setattr(gate, "_longest", lambda _: 0.0005)
     with pytest.raises(CutFailed, match=r"would take 0\.\d+ s, and may take 0\.0005 s"):
         take(bank, deadline=0)
+
+
+def test_locks_may_not_take_longer_than_our_transactions_last(bank: Bank) -> None:
+    with superuser(bank.cluster.coordinator) as admin, ExitStack() as settings:
+        for name in DATABASES:
+            tell(admin, f"ALTER DATABASE {name} SET deadlock_timeout = '1min'")
+            settings.callback(tell, admin, f"ALTER DATABASE {name} RESET deadlock_timeout")
+        expected = foresee(bank.cluster, SystemClock())
+    assert expected is not None
+    assert expected.longest_lock_seconds == 4.0
 
 
 def test_what_a_cut_will_cost_is_told_before_it(bank: Bank) -> None:
@@ -180,6 +191,37 @@ def test_of_hundreds_whoever_holds_one_partition_is_named(bank: Bank) -> None:
                 gate.shut(parts, Mode.SHARE, SystemClock(), threads)
         finally:
             writer.execute("ROLLBACK PREPARED 'in the way'")
+
+
+def test_of_hundreds_whoever_waits_for_a_lock_before_the_gate_is_named(bank: Bank) -> None:
+    """A plain reader is in nobody's way, but who waits for it to change the table is: locks are granted in turn."""
+    with (
+        superuser(bank.cluster.coordinator, bank.database) as admin,
+        bank.connect() as reader,
+        bank.connect() as owner,
+        ThreadPoolExecutor() as threads,
+    ):
+        reader.execute("BEGIN; LOCK TABLE many_9 IN ACCESS SHARE MODE")
+        waiting = threads.submit(owner.execute, "ALTER TABLE many_9 ADD note text")
+        pid = owner.info.backend_pid
+        until(lambda: ask(admin, f"SELECT 1 FROM pg_locks WHERE pid = {pid} AND NOT granted") != [], 10)
+        try:
+            with opened(bank) as (parts, gate_threads), pytest.raises(CutFailed, match=f"for pid {pid}"):
+                gate.shut(parts, Mode.SHARE, SystemClock(), gate_threads)
+        finally:
+            reader.execute("ROLLBACK")
+            waiting.result(10)
+            owner.execute("ALTER TABLE many_9 DROP note")
+
+
+def test_a_busy_moment_refuses_no_snapshot(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Expected(tables=1, locks=3, lock_seconds=0.6, hold_seconds=0.0, longest_lock_seconds=0.5)
+    looks = iter([slow, slow])
+    really = gate.foresee
+    monkeypatch.setattr(gate, "foresee", lambda *given: next(looks, None) or really(*given))
+    expected = foresee(bank.cluster, SystemClock())
+    assert expected is not None
+    assert expected.fits
 
 
 def test_an_old_prepared_transaction_is_named_with_the_gate_open(

@@ -59,6 +59,13 @@ def test_locks_that_would_take_half_of_deadlock_timeout_are_refused_with_the_num
     assert "deadlock_timeout on the coordinator to 2 s" in refused.value.hint
 
 
+def test_no_deadlock_timeout_is_named_that_would_not_help() -> None:
+    """Our own transactions end after 5 s, however large it is."""
+    with pytest.raises(CutFailed, match="may take 4 s") as refused:
+        check_time(Expected(10, 90, lock_seconds=4.1, hold_seconds=0.0, longest_lock_seconds=4.0))
+    assert "deadlock_timeout" not in refused.value.hint
+
+
 def test_lone_foreign_tables_are_added_to_what_was_rehearsed() -> None:
     lone = [Gated(1, "lone", foreign=True)]
     assert lock_seconds(lone * 1000, 0.0, 1.0) == pytest.approx(0.025)

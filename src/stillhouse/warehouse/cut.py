@@ -22,6 +22,8 @@ _jitter = random.SystemRandom()
 
 _LONGEST_NAME = 63  # MAXFNAMELEN - 1 (access/xlog_internal.h)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.6
+# Some seconds in all, with the pauses between: a busy moment is no reason to take no snapshot.
+_LOOKS_AHEAD = 6
 _THREADS = 64  # made as they are needed: as many as there are nodes, or sessions that lock
 # Points that a single server is given, one after another, until its witness finds it quiet at one of them.
 _POINTS = 20
@@ -85,10 +87,22 @@ def take_cut(
 def foresee(cluster: Cluster, clock: Clock) -> Expected | None:
     """How long a cut would hold writers up now; None where nothing is gated, or nobody can tell at the moment.
 
-    Raises StateForbids or CutFailed where no cut can be expected to come.
+    Raises StateForbids where no cut can ever come, and CutFailed where none can be expected to, for some seconds.
     """
     if cluster.engine is not Engine.FDW:
         return None
+    expected = _foresee(cluster, clock)
+    for number in range(1, _LOOKS_AHEAD):
+        if expected is None or expected.fits:
+            return expected
+        clock.sleep(back_off(number))
+        expected = _foresee(cluster, clock)
+    if expected is not None:
+        check_time(expected)
+    return expected
+
+
+def _foresee(cluster: Cluster, clock: Clock) -> Expected | None:
     try:
         with (
             _node_sessions(cluster) as nodes,
@@ -96,11 +110,9 @@ def foresee(cluster: Cluster, clock: Clock) -> Expected | None:
             gate.gate_sessions(cluster) as parts,
         ):
             data_nodes = [node for node in nodes if node.node.role is Role.DN]
-            expected = gate.foresee(parts, data_nodes, threads, clock)
+            return gate.foresee(parts, data_nodes, threads, clock)
     except (CutFailed, NodeUnreachable):
         return None
-    check_time(expected)
-    return expected
 
 
 def restore_point_name(prefix: str, number: int) -> str:

@@ -25,6 +25,7 @@ from stillhouse.warehouse.gate_catalog import (
     strong_lock_seconds,
 )
 from stillhouse.warehouse.gate_plan import (
+    LONGEST_LOCK_SECONDS,
     Expected,
     Gated,
     check_room,
@@ -40,7 +41,7 @@ _Answer = TypeVar("_Answer")
 # A transaction older than this is waited for with the gate open; a younger one, at the lock.
 _OLD_SECONDS = 1.0
 _NOBODYS_AGE = 1e9
-_REHEARSALS, _REHEARSAL_SECONDS = 3, 4.0  # of the 5 s that the server lets a transaction of ours last
+_REHEARSALS = 3
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 
 
@@ -173,7 +174,7 @@ def _rehearse_locks(gate: Sequence[GatedDatabase], threads: ThreadPoolExecutor, 
         try:
             shut(gate, Mode.REHEARSAL, clock, threads)
         except CutFailed:
-            if (seconds := clock.monotonic() - begun) < _REHEARSAL_SECONDS:
+            if (seconds := clock.monotonic() - begun) < LONGEST_LOCK_SECONDS:
                 raise
             return seconds
         seconds = clock.monotonic() - begun
@@ -202,7 +203,7 @@ def _lock_all(gate: Sequence[GatedDatabase], mode: Mode, clock: Clock, threads: 
     locked alone, and who has them has all others of their kind before him. Where two gates differ in what they
     think is first, lock_timeout ends it.
     """
-    latest = clock.monotonic() + (_REHEARSAL_SECONDS if mode is Mode.REHEARSAL else _longest(gate))
+    latest = clock.monotonic() + (LONGEST_LOCK_SECONDS if mode is Mode.REHEARSAL else _longest(gate))
 
     def lock(share: Share) -> None:
         _lock(share, mode, latest - clock.monotonic())
@@ -254,7 +255,8 @@ def _at_once(
 
 def _longest(gate: Sequence[GatedDatabase]) -> float:
     """Seconds that all locks may take together."""
-    return min((part.session.deadlock_seconds for part in gate), default=0.0) / 2
+    deadlock = min((part.session.deadlock_seconds for part in gate), default=0.0)
+    return min(deadlock / 2, LONGEST_LOCK_SECONDS)
 
 
 def caught_up(gate: Sequence[GatedDatabase], threads: ThreadPoolExecutor) -> tuple[GatedDatabase, ...]:

@@ -108,6 +108,7 @@ _REMOTE_USERS = """
 
 # A prepared transaction has no process. Its locks bear the virtual transaction that it was prepared as, or -1/<xid>
 # after a restart (twophase.c, MarkAsPreparingGuts); the lock on its own id is among them, and tells which it is.
+# Who still waits for a lock is in the way like its holder: requests are granted in turn (lock.c, LockAcquireExtended).
 # From what is held up to the roots, for that is little: pg_partition_tree() of each root would lock all that there is.
 _HOLDERS = """
     WITH RECURSIVE held AS MATERIALIZED (
@@ -119,7 +120,7 @@ _HOLDERS = """
             ON l.pid IS NULL AND own.pid IS NULL AND own.locktype = 'transactionid'
                AND own.virtualtransaction = l.virtualtransaction
           LEFT JOIN pg_prepared_xacts p ON p.transaction = own.transactionid
-         WHERE l.locktype = 'relation' AND l.granted AND l.mode = ANY(%(modes)s)
+         WHERE l.locktype = 'relation' AND l.mode = ANY(%(modes)s)
            AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
            AND l.pid IS DISTINCT FROM pg_backend_pid()
            AND coalesce(a.xact_start, p.prepared) <= clock_timestamp() - make_interval(secs => %(age)s)
@@ -293,7 +294,7 @@ def remote_users(connection: Connection, servers: Sequence[int]) -> frozenset[st
 
 
 def lock_holders(connection: Connection, tables: Sequence[Gated], mode: Mode, *, age: float) -> list[Holder]:
-    """Transactions at least `age` seconds old whose locks on `tables` or their partitions conflict."""
+    """Transactions at least `age` seconds old whose locks on `tables` or their partitions, had or asked, conflict."""
     asked = {"modes": _CONFLICTS[mode], "tables": [table.oid for table in tables], "age": age}
     return [Holder(*row) for row in connection.execute(_HOLDERS, asked).fetchall()]
 
