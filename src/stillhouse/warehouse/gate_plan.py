@@ -51,7 +51,10 @@ class LockTable:
 
 @dataclass(frozen=True)
 class Expected:
-    """What a cut is expected to cost those who write: measured shortly before it."""
+    """What a cut is expected to cost those who write: measured shortly before it.
+
+    Transactions that are at work when the gate is shut are waited for besides, and nobody knows how long they take.
+    """
 
     tables: int
     locks: int
