@@ -15,7 +15,7 @@ from stillhouse.errors import CutFailed, StateForbids
 from stillhouse.warehouse import gate, gate_plan
 from stillhouse.warehouse.cut import foresee
 from stillhouse.warehouse.fdw import DATABASES
-from stillhouse.warehouse.gate_catalog import Mode
+from stillhouse.warehouse.gate_catalog import Mode, lock_statement
 from stillhouse.warehouse.gate_plan import Expected
 from support.cuts import OUR_LOCKS, OUR_SESSIONS, ask, grow_old, superuser, take, tell
 from support.many_tables import distribute_many
@@ -147,6 +147,29 @@ def test_locks_may_not_take_longer_than_our_transactions_last(bank: Bank) -> Non
         expected = foresee(bank.cluster, SystemClock())
     assert expected is not None
     assert expected.longest_lock_seconds == 4.0
+
+
+def test_locks_slower_than_rehearsed_are_told_with_the_number_and_rehearsed_for_longer(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or writers would be held up in vain at each try, until the deadline."""
+    look_ahead = gate.look_ahead
+    slack: list[float] = []
+
+    def slow(connection: Any, tables: Any, mode: Mode) -> str:
+        return "SELECT pg_sleep(60)" if mode is Mode.SHARE else lock_statement(connection, tables, mode)
+
+    def look(*given: Any) -> Expected:
+        monkeypatch.setattr(gate, "lock_statement", slow if not slack else lock_statement)
+        slack.append(given[-1])
+        return look_ahead(*given)
+
+    monkeypatch.setattr(gate, "look_ahead", look)
+    assert take(bank).tries == 2
+    assert slack == [1.0, 2.0]
+    slack.clear()
+    with pytest.raises(CutFailed, match=rf"\({LOCKS} locks\) took too long: more than 0.5 s"):
+        take(bank, deadline=0)
 
 
 def test_what_a_cut_will_cost_is_told_before_it(bank: Bank) -> None:
