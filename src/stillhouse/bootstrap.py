@@ -28,9 +28,10 @@ from stillhouse.control import (
     scrub_cluster,
 )
 from stillhouse.control.context import Control, Vault
+from stillhouse.control.reaping import reap
 from stillhouse.control.rebuild_catalog import Rebuilt, is_written, rows_of, write
 from stillhouse.control.timetable import Timetable
-from stillhouse.control.workplace import Workplace, reap
+from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Node
 from stillhouse.durable.flows import Flows
 from stillhouse.errors import InvalidInput, StillhouseError
@@ -188,7 +189,7 @@ def _remembered(path: Path, draw: Callable[[], str]) -> str:
 
 
 def _adopt(place: Workplace) -> None:
-    """Find or start the servers of every cluster at work, and drop the slots that a dead service left there."""
+    """Find or start the servers of every cluster at work, and remove the slots that dead attempts left there."""
     with place.control.database.reading() as reading:
         found = clusters.all_clusters(reading)
     for cluster in found:
