@@ -28,7 +28,7 @@ from stillhouse.control import (
     scrub_cluster,
 )
 from stillhouse.control.context import Control, Vault
-from stillhouse.control.reaping import reap
+from stillhouse.control.reaping import Reaper, reap
 from stillhouse.control.rebuild_catalog import Rebuilt, is_written, rows_of, write
 from stillhouse.control.timetable import Timetable
 from stillhouse.control.workplace import Workplace
@@ -71,6 +71,7 @@ _DUTIES = {
     "scrubs": scrub_cluster.start_due_scrubs,
     "proofs": proofs.start_due_proofs,
 }
+_ROUNDS_BETWEEN_REAPINGS = 6  # of the timer: a look asks every node of every cluster
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,8 @@ def open_service(settings: Settings) -> Iterator[Service]:
         _adopt(place)
         embedded.clear_scratch(place.site)
         control.flows.launch()
-        timetable = Timetable(place, _DUTIES, settings.timer_seconds)
+        reaper = Reaper(_ROUNDS_BETWEEN_REAPINGS * settings.timer_seconds)
+        timetable = Timetable(place, {**_DUTIES, "slots": reaper}, settings.timer_seconds)
         stack.callback(timetable.stop)
         timetable.start()
         yield Service(control, timetable)
