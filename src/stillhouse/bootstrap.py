@@ -31,9 +31,10 @@ from stillhouse.control import (
 )
 from stillhouse.control.accounts import is_account_shared
 from stillhouse.control.context import Control, Vault
+from stillhouse.control.reaping import Reaper, reap
 from stillhouse.control.rebuild_catalog import Rebuilt, is_written, rows_of, write
 from stillhouse.control.timetable import Timetable
-from stillhouse.control.workplace import Workplace, reap
+from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Node
 from stillhouse.durable.flows import Flows
 from stillhouse.errors import InvalidInput, StillhouseError
@@ -76,6 +77,7 @@ _DUTIES = {
     "scrubs": scrub_cluster.start_due_scrubs,
     "proofs": proofs.start_due_proofs,
 }
+_ROUNDS_BETWEEN_REAPINGS = 6  # of the timer: a look asks every node of every cluster
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,8 @@ def open_service(settings: Settings) -> Iterator[Service]:
         _adopt(place)
         embedded.clear_scratch(place.site)
         control.flows.launch()
-        timetable = Timetable(place, _DUTIES, settings.timer_seconds)
+        reaper = Reaper(_ROUNDS_BETWEEN_REAPINGS * settings.timer_seconds)
+        timetable = Timetable(place, {**_DUTIES, "slots": reaper}, settings.timer_seconds)
         stack.callback(timetable.stop)
         timetable.start()
         yield Service(control, timetable)
@@ -249,7 +252,7 @@ def _note_failure(place: Workplace, cluster: Cluster, error: StillhouseError) ->
 
 
 def _adopt(place: Workplace) -> None:
-    """Find or start the servers of every cluster at work, and drop the slots that a dead service left there."""
+    """Find or start the servers of every cluster at work, and remove the slots that dead attempts left there."""
     with place.control.database.reading() as reading:
         found = clusters.all_clusters(reading)
     for cluster in found:

@@ -12,7 +12,10 @@ import pytest
 
 from stillhouse.postgres import server
 from support.api_client import Answer
+from support.captures import SLOTS
+from support.cuts import superuser, tell
 from support.service import Service, fill, postmaster, serving
+from support.warehouses import rows
 
 pytestmark = pytest.mark.xdist_group("service kills")
 
@@ -22,8 +25,10 @@ Moment = Callable[[Service, str], object]
 
 @pytest.fixture(scope="module")
 def service(data_root: Path) -> Iterator[Service]:
-    with serving(data_root / "kills") as running:
-        yield running
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STILLHOUSE_TIMER_SECONDS", "0.5")
+        with serving(data_root / "kills") as running:
+            yield running
 
 
 @pytest.fixture(scope="module")
@@ -161,9 +166,23 @@ def test_a_snapshot_that_every_attempt_is_killed_of_says_so(service: Service, cl
         slot = f"{snapshot[:8]}_{attempt}"
         service.until(slot, partial(service.stands, cluster, slot))
         service.kill()
+        service.await_clean(cluster)  # though no service comes to clear up
         service.start()
     assert service.ended(snapshot) == "UNAVAILABLE"
     assert service.reason(snapshot)
+    service.await_clean(cluster)
+
+
+def test_what_an_older_version_left_is_removed_while_the_service_runs(service: Service, cluster: str) -> None:
+    """Its slots were permanent. One of ours that is meant to stay has another name than an attempt's."""
+    installation = (service.data / "installation").read_text().strip()
+    left, kept = (f"stillhouse_{installation}_{whose}_1" for whose in ("0011aabb", "stream"))
+    node = service.nodes(cluster)[-1]
+    with superuser(node) as connection:
+        for name in (left, kept):
+            tell(connection, f"SELECT pg_create_physical_replication_slot('{name}', true)")
+        service.until("only what stays", lambda: rows(node, SLOTS) == [(kept,)])
+        tell(connection, f"SELECT pg_drop_replication_slot('{kept}')")
     service.await_clean(cluster)
 
 

@@ -18,7 +18,8 @@ from stillhouse.catalog.database import Transaction
 from stillhouse.control.audit import record
 from stillhouse.control.cut_wait import CutWait, check_deadline
 from stillhouse.control.pinning import beat, pin_attempt, unpin
-from stillhouse.control.workplace import Workplace, reap, snapshot_and_cluster
+from stillhouse.control.reaping import reap
+from stillhouse.control.workplace import Workplace, snapshot_and_cluster
 from stillhouse.domain.cluster import Cluster
 from stillhouse.domain.snapshot import Cut, Snapshot, SnapshotStatus
 from stillhouse.durable.flows import StepRunner
