@@ -286,6 +286,22 @@ def test_it_does_not_come_back_without_the_key_of_its_snapshots(
     assert [postmaster(node) for node in service.nodes(cluster)] == before, "the servers were adopted"
 
 
+def test_it_is_ready_while_its_nodes_answer(service: Service, cluster: str) -> None:
+    def readiness() -> tuple[int, list[str]]:
+        answer = httpx.get(f"{service.url}/readyz", timeout=10)
+        return answer.status_code, answer.json()["checks"].get("nodes", {}).get("reasons", [])
+
+    service.until("it to be ready", lambda: readiness() == (200, []))
+    node = service.nodes(cluster)[-1]
+    os.kill(postmaster(node), signal.SIGQUIT)
+    service.until("the node to be missed", lambda: readiness()[0] == 503)
+    (said,) = readiness()[1]
+    assert said.startswith("1 of ") and said.endswith(" do not answer: the service's log names them")
+    assert httpx.get(f"{service.url}/healthz").status_code == 200
+    service.restart_cluster(cluster)
+    service.until("it to be ready again", lambda: readiness() == (200, []))
+
+
 def test_a_cluster_whose_keys_are_gone_fails_its_snapshots_and_says_so(
     service: Service, cluster: str, usable: str, tmp_path: Path
 ) -> None:

@@ -96,6 +96,12 @@ def in_need_of_keys(transaction: Transaction) -> list[str]:
     return list(transaction.execute(query.order_by(clusters.c.id)).scalars())
 
 
+def last_captured(transaction: Transaction) -> str | None:
+    """The cluster, a deleted one as well, of the newest snapshot that can be restored."""
+    query = select(snapshots.c.cluster_id).where(snapshots.c.status == SnapshotStatus.AVAILABLE)
+    return transaction.execute(query.order_by(snapshots.c.started.desc()).limit(1)).scalar_one_or_none()
+
+
 def lock_cluster(transaction: Transaction, cluster_id: str) -> None:
     """Let no other transaction change the cluster or decide by its state before this one ends.
 
