@@ -42,7 +42,8 @@ from stillhouse.node.jobs import Repository
 from stillhouse.postgres.account import create_cluster_account, free_uid, make_passable, uid_range
 from stillhouse.repository import identity
 from stillhouse.repository.inventory import take_inventory
-from stillhouse.repository.keys import Kek, load_or_create_kek, read_kek, write_kek
+from stillhouse.repository.kek_fit import kek_of_service
+from stillhouse.repository.keys import Kek, read_kek, write_kek
 from stillhouse.sealing import Sealer
 from stillhouse.storage.open import open_store, probe
 from stillhouse.storage.store import ObjectStore
@@ -143,16 +144,12 @@ def _open_workplace(control: Control) -> Workplace:
     site = _open_site(control)
     location = settings.repository or str(settings.data.resolve() / "repository")
     store = open_store(location)
+    remembered = settings.data / "repository.id"
+    if remembered.exists():  # before anything is made there: an unmounted disk looks like an empty repository
+        identity.check(store, remembered.read_text().strip())
     probe(store)
-    kek_file = settings.kek_file or settings.data / "kek"
-    kek, is_new = load_or_create_kek(kek_file)
-    if is_new:
-        log.get("service").warning(
-            "a new key-encryption key was made: without a copy of it the repository is worth nothing",
-            file=str(kek_file),
-            kek=kek.id,
-        )
-    repository_id = _remembered(settings.data / "repository.id", lambda: identity.claim(store))
+    kek = _open_kek(control, store, location)
+    repository_id = _remembered(remembered, lambda: identity.claim(store))
     identity.check(store, repository_id)
     # Slots on a warehouse that others use as well carry the installation's name.
     installation = _remembered(settings.data / "installation", lambda: secrets.token_hex(4))
@@ -179,6 +176,22 @@ def _claim_account(control: Control, cluster_id: str) -> str:
     with control.database.transaction() as transaction:
         uid = claim_uid(transaction, cluster_id, draw, control.clock.now())
     return create_cluster_account(uid)
+
+
+def _open_kek(control: Control, store: ObjectStore, location: str) -> Kek:
+    """Raises InvalidInput for a key that does not open what the service's clusters have there."""
+    kek_file = control.settings.kek_file or control.settings.data / "kek"
+    with control.database.reading() as reading:
+        known = clusters.in_need_of_keys(reading)
+    kek, is_new = kek_of_service(store, location, kek_file, known)
+    if is_new:
+        log.get("service").warning(
+            "a new key-encryption key was made: copy it to a safe place now, for without it the repository is worth"
+            " nothing, and the service does not start",
+            file=str(kek_file),
+            kek=kek.id,
+        )
+    return kek
 
 
 def rebuild_catalog(settings: Settings, bucket: ObjectStore, kek: Kek, projects: Sequence[str]) -> Rebuilt:

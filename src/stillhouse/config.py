@@ -25,7 +25,8 @@ class Settings(BaseSettings):
     0 = none are. Short by default: it is work that follows the size of the tables, not that of the change.
     `trash_days`: so long can a deleted snapshot be brought back. `collect_every_hours`: how often a cluster's part of
     the repository is collected; what nothing needs goes when it was found so twice, `collect_grace_hours` apart.
-    `metrics`: answer `GET /metrics` to this host itself, without a signature; off where a proxy here lets others in.
+    `metrics`: answer `GET /metrics`, and the reasons of `GET /readyz`, to this host itself, without a signature; off
+    where a proxy here lets others in.
     `os_uids`: the numbers of which each cluster's servers get an account of their own where the service is root; empty:
     all run as `os_user`. Where clusters share an account, whoever breaks out of one server has them all, so a second
     project is refused unless `shared_account` is "accepted".
