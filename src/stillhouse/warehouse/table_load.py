@@ -13,9 +13,10 @@ from stillhouse.domain.cluster import Node, Role
 from stillhouse.errors import NodeUnreachable, RestoreFailed
 from stillhouse.postgres import session
 from stillhouse.postgres.binaries import Binaries
+from stillhouse.postgres.roles import UNLOGGED
 from stillhouse.postgres.session import SUPERUSER, Connection, scram_verifier, sql
 from stillhouse.postgres.transfer import Login, transfer
-from stillhouse.warehouse.fdw import UNLOGGED, new_password
+from stillhouse.warehouse.fdw import new_password
 from stillhouse.warehouse.proof_tables import SETTINGS
 from stillhouse.warehouse.table_carry import set_carried
 from stillhouse.warehouse.table_gather import Gathered
