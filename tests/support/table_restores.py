@@ -81,8 +81,10 @@ class Bench:
         return prefix, {name: Share(one.hidden, one.tables) for name, one in gathered.items()}, notes
 
     def restore(self, *names: str) -> list[str]:
+        return self.restore_wanted(pairs(*names))
+
+    def restore_wanted(self, wanted: TableRestore) -> list[str]:
         """As the flow does it; the notes. Nothing is left behind, whatever comes of it."""
-        wanted = pairs(*names)
         try:
             prefix, shares, notes = self.copy(wanted)
             notes += exchange(self.live.nodes, wanted.database, prefix, shares)
