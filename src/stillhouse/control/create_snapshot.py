@@ -16,6 +16,7 @@ from stillhouse.catalog import captures, clusters, snapshots
 from stillhouse.catalog.captures import CaptureState
 from stillhouse.catalog.database import Transaction
 from stillhouse.control.audit import record
+from stillhouse.control.cut_forecast import expect, foretell
 from stillhouse.control.cut_wait import CutWait, check_deadline
 from stillhouse.control.pinning import beat, pin_attempt, unpin
 from stillhouse.control.reaping import reap
@@ -110,6 +111,7 @@ def _begin(place: Workplace, snapshot_id: str, pause_seconds: float) -> int:
         clock.sleep(_POLL_SECONDS)
     cluster = _check_wanted(place, snapshot_id)
     check_deadline(place.control, snapshot_id)
+    foretell(place.control, snapshot_id, cluster)
     with place.control.database.transaction() as transaction:
         nodes = [node.id for node in cluster.nodes]
         attempt = captures.begin_attempt(transaction, snapshot_id, nodes, place.control.clock.now())
@@ -172,6 +174,7 @@ def _take_cut(
             clock=control.clock,
             should_stop=should_stop,
             witnesses=witnesses if control.settings.fingerprint_seconds > 0 else None,
+            tell=lambda expected: expect(control, snapshot_id, cluster, expected),
         )
     except CutFailed:
         waiting.use_up()

@@ -81,8 +81,8 @@ def check_paths(node: Node) -> None:
         )
 
 
-def initialise(binaries: Binaries, node: Node) -> None:
-    """Make the node's directory and an empty database system in it, once.
+def initialise(binaries: Binaries, node: Node, settings: Mapping[str, str] | None = None) -> None:
+    """Make the node's directory and an empty database system in it, once, with `settings` of its own.
 
     `pgdata` appears whole or not at all, so whoever was killed half-way simply calls again.
     """
@@ -113,8 +113,8 @@ def initialise(binaries: Binaries, node: Node) -> None:
         )
     if answer.returncode != 0:
         raise ProvisionFailed(f"initdb of node {node.name} failed: {_tail(answer.stderr or answer.stdout)}")
-    settings = _SETTINGS | (_SETTINGS_SINCE_17 if binaries.major >= 17 else {})
-    ours = "".join(f"{name} = '{value}'\n" for name, value in settings.items())
+    every = {**_SETTINGS, **(_SETTINGS_SINCE_17 if binaries.major >= 17 else {}), **(settings or {})}
+    ours = "".join(f"{name} = '{value}'\n" for name, value in every.items())
     tree, file = Tree(data.parent), f"{fresh.name}/postgresql.conf"
     tree.replace(file, tree.read(file) + f"\n# Stillhouse's own:\n{ours}".encode())
     fresh.rename(data)

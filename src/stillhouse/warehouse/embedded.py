@@ -32,6 +32,7 @@ from stillhouse.postgres.tree import remove_tree
 from stillhouse.sealing import Sealer
 from stillhouse.warehouse import fdw
 from stillhouse.warehouse.fdw import DATABASES
+from stillhouse.warehouse.gate_plan import COORDINATOR_SETTINGS
 from stillhouse.warehouse.plan import Plan, read_plan, write_plan
 
 _SECOND_OCTETS, _THIRD_OCTETS, _FOURTH_OCTETS = range(1, 255), range(256), range(1, 255)
@@ -216,7 +217,8 @@ def allocate_hosts(number: int, taken: AbstractSet[str], seed: str) -> tuple[str
 
 def _raise_node(site: Site, spec: ClusterSpec, node: Node) -> None:
     """One server, running, with both databases and the user."""
-    server.initialise(site.binaries, node)
+    is_coordinator = spec.number_of_node > 1 and node.role is Role.CN
+    server.initialise(site.binaries, node, COORDINATOR_SETTINGS if is_coordinator else None)
     server.start(site.binaries, node)
     with session.refusing_as(ProvisionFailed, node):
         with closing(session.connect(node, "postgres")) as connection:
