@@ -62,6 +62,11 @@ def connect(
         raise NodeUnreachable(f"node {node.name} does not answer: {reason}") from error
 
 
+def password_file(node: Node) -> str:
+    """What libpq's programs find the superuser's password in (PGPASSFILE): host, port, database, role, password."""
+    return f"*:*:*:{SUPERUSER}:{node.password(SUPERUSER)}\n"
+
+
 @contextmanager
 def refusing_as(failure: type[StillhouseError], node: Node) -> Iterator[None]:
     """A server's errors in our words: NodeUnreachable when another try may help, else `failure`."""

@@ -132,7 +132,9 @@ def _dump(node: Node, database: str, binaries: Binaries, program: str, *options:
         "dbname": database,
     }
     where = " ".join(f"{key}={_quoted(value)}" for key, value in settings.items())
-    done = binaries.run(program, f"--dbname={where}", "--no-password", *options, timeout=_LONGEST_SECONDS)
+    done = binaries.run_at(
+        node, program, f"--dbname={where}", "--no-password", *options, timeout=_LONGEST_SECONDS
+    )
     if done.returncode:
         raise ProofFailed(f"{program} of node {node.name} failed: {done.stderr.strip()[-500:]}")
     return done.stdout

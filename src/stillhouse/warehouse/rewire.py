@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from stillhouse.domain.cluster import Node, Role
 from stillhouse.errors import RestoreFailed
 from stillhouse.postgres import session
+from stillhouse.postgres.roles import UNLOGGED
 from stillhouse.postgres.session import Connection, sql
 from stillhouse.warehouse import fdw
 
@@ -80,6 +81,7 @@ def rewire(nodes: Sequence[Node], user_name: str, source: Sequence[Node]) -> Rew
             with _transaction(node, database) as connection:
                 _rewire_servers(connection, node, database, targets, passwords, rewired)
                 _part_subscriptions(connection, node, database, rewired)
+                fdw.renew(connection, user_name)
     return rewired
 
 
@@ -202,7 +204,7 @@ def _transaction(node: Node, database: str) -> Iterator[Connection]:
                 database,
                 autocommit=False,
                 application_name="stillhouse rewire",
-                settings=fdw.UNLOGGED,
+                settings=UNLOGGED,
             )
         ) as connection,
         connection.transaction(),
