@@ -3,7 +3,7 @@
     StillhouseError
       InvalidInput 400          BodyMissing, NotOffered, WrongKind
       Unauthenticated 401       TokenExpired
-      Forbidden 403             NotPermitted, StateForbids
+      Forbidden 403             NotPermitted, StateForbids, DatabaseClosed
       NotFound 404              ClusterUnknown, SnapshotUnknown, DatabaseUnknown, OperationUnknown,
                                 ApiUnknown
       Conflict 409              NameTaken, ClusterBusy, DataDirectoryInUse
@@ -20,6 +20,11 @@
 from typing import ClassVar
 
 
+def shown(text: str) -> str:
+    """For people, and for what takes valid UTF-8 alone: bytes of names that were none stand as \\xNN."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 class StillhouseError(Exception):
     """Root of the tree. `message` names the thing that failed; `hint` says what to do about it."""
 
@@ -29,8 +34,8 @@ class StillhouseError(Exception):
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = shown(message)
+        self.hint = shown(hint)
 
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
@@ -87,6 +92,12 @@ class StateForbids(Forbidden):
     """The resource exists, but its present state rules the operation out."""
 
     code = "state.forbids"
+
+
+class DatabaseClosed(StateForbids):
+    """A database of a cluster that we cannot enter, or not as we would; the message says why."""
+
+    code = "database.closed"
 
 
 class NotFound(StillhouseError):

@@ -14,6 +14,7 @@ from stillhouse.clock import SystemClock
 from stillhouse.domain.cluster import Node
 from stillhouse.errors import CutFailed
 from stillhouse.postgres import session
+from stillhouse.postgres.options import as_options
 from stillhouse.warehouse import gate
 from stillhouse.warehouse.cut_sessions import bounded
 from stillhouse.warehouse.gate_catalog import Mode
@@ -46,7 +47,7 @@ def test_1_over_tcp_a_lost_client_is_noticed_within_seconds(
             password=bank.password,
             dbname=database,
             autocommit=True,
-            options=" ".join(f"-c {name}={session._escape(value)}" for name, value in settings.items()),
+            options=as_options(settings),
         )
 
     with superuser(bank.cluster.coordinator) as admin:
