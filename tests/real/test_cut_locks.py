@@ -14,6 +14,7 @@ from stillhouse.clock import SystemClock
 from stillhouse.domain.cluster import Node
 from stillhouse.errors import CutFailed
 from stillhouse.postgres import session
+from stillhouse.postgres.databases import databases_of
 from stillhouse.postgres.options import as_options
 from stillhouse.warehouse import gate
 from stillhouse.warehouse.cut_sessions import bounded
@@ -145,7 +146,7 @@ def test_3_roots_and_lone_foreign_tables_are_locked_and_nothing_else(
 
 
 def test_3_the_gate_asks_in_oid_order(bank: Bank, lone_table: str) -> None:
-    with gate.gate_sessions(bank.cluster) as parts:
+    with gate.gate_sessions(bank.cluster, databases_of(bank.cluster.coordinator)) as parts:
         for part in parts:
             oids = [table.oid for table in part.tables]
             assert oids == sorted(oids)
@@ -180,7 +181,7 @@ def stranger(bank: Bank) -> Iterator[None]:
 
 
 def gated(bank: Bank) -> set[str]:
-    with gate.gate_sessions(bank.cluster) as parts:
+    with gate.gate_sessions(bank.cluster, databases_of(bank.cluster.coordinator)) as parts:
         return {table.name for part in parts for table in part.tables}
 
 
@@ -281,7 +282,7 @@ def test_3_the_locks_are_given_up_before_a_waiting_writer_looks_for_deadlocks(ba
             self.seconds += 0.3
             return self.seconds
 
-    with gate.gate_sessions(bank.cluster) as parts:
+    with gate.gate_sessions(bank.cluster, databases_of(bank.cluster.coordinator)) as parts:
         many = [replace(part, tables=part.tables * 2) for part in parts]
         with pytest.raises(CutFailed, match="took too long"):
             gate.shut(many, Mode.SHARE, Slow())

@@ -14,6 +14,7 @@ from stillhouse.errors import DatabaseClosed, NodeUnreachable, shown
 from stillhouse.postgres import session, text
 from stillhouse.postgres.session import READER, SUPERUSER, Connection
 
+_TIMES_RENAMED = 5
 # Every server of ours has it from the beginning, and no tenant owns it.
 MAINTENANCE = "postgres"
 
@@ -41,6 +42,7 @@ _OPEN = """
                    FROM pg_catalog.pg_database WHERE oid = {oid});
     END $$
 """
+_SHUT = "UPDATE pg_catalog.pg_database SET datallowconn = false WHERE oid = {oid}"
 _CLOSE = """
     DO $$ BEGIN
         UPDATE pg_catalog.pg_database SET datallowconn = false WHERE oid = {oid};
@@ -144,7 +146,9 @@ def reopened(node: Node, database: Database) -> Iterator[Database]:
         _alter(node, _CLOSE, database)
 
 
-_TIMES_RENAMED = 5
+def shut(node: Node, database: Database) -> None:
+    """Let nobody into it from now on; for a database of a clone that we could not see into."""
+    _alter(node, _SHUT, database)
 
 
 def _alter(node: Node, command: str, database: Database) -> None:

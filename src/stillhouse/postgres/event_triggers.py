@@ -20,15 +20,20 @@ def without_event_triggers(connection: Connection) -> Iterator[None]:
     Before 17 they are disabled and put back in that same transaction, so no other session ever finds one disabled;
     `session_replication_role` would let those pass that are ENABLE ALWAYS. Where the body fails the caller rolls back.
     """
-    if connection.info.server_version >= _SWITCHED_OFF_SINCE:
-        yield
-        return
-    awake = connection.execute(_AWAKE).fetchall()
-    for name, _ in awake:
-        _alter(connection, name, "DISABLE")
+    awake = disable_event_triggers(connection)
     yield
     for name, how in awake:
         _alter(connection, name, _HOW[how])
+
+
+def disable_event_triggers(connection: Connection) -> list[tuple[str, str]]:
+    """For a transaction that is rolled back in the end. Returns which were enabled, and in which way."""
+    if connection.info.server_version >= _SWITCHED_OFF_SINCE:
+        return []
+    awake = [(name, how) for name, how in connection.execute(_AWAKE).fetchall()]
+    for name, _ in awake:
+        _alter(connection, name, "DISABLE")
+    return awake
 
 
 def _alter(connection: Connection, name: str, how: str) -> None:

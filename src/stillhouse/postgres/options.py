@@ -96,11 +96,11 @@ def session_settings(
 ) -> dict[str, str]:
     """By name, all that a session on a server of this major version begins with; `settings` are its own, and prevail.
 
-    `may_set_all` is true for a superuser, and for a role that was allowed to set what a superuser may.
+    `may_set_all` is true for a superuser, and for a role that was allowed to set what a superuser may. What the
+    version does not know is left out.
     """
-    ours = _EVERYBODYS | (_SUPERUSERS if may_set_all else {})
-    known = {name: value for name, value in ours.items() if major >= _SINCE.get(name, 0)}
-    return known | dict(settings or {})
+    ours = _EVERYBODYS | (_SUPERUSERS if may_set_all else {}) | dict(settings or {})
+    return {name: value for name, value in ours.items() if major >= _SINCE.get(name, 0)}
 
 
 def as_options(settings: Mapping[str, str]) -> str:

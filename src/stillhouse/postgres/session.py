@@ -223,5 +223,5 @@ def _replies(connection: Connection) -> list[Rows] | Error:
 
 def scram_verifier(connection: Connection, role: str, password: str) -> str:
     """What the server stores for `password`; sent in its place, the password is in no statement and no log."""
-    verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
+    verifier = connection.pgconn.encrypt_password(password.encode(), encode(role), b"scram-sha-256")
     return verifier.decode()

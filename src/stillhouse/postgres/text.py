@@ -35,7 +35,23 @@ class Codec:
         self._name = "utf-8" if name in ("ascii", "utf-8") else name
 
     def encode(self, text: str) -> bytes:
-        return text.encode(self._name, "surrogateescape")
+        """Raises psycopg.DataError for what the encoding has no code for."""
+        try:
+            return text.encode(self._name, "surrogateescape")
+        except UnicodeEncodeError as error:
+            raise psycopg.DataError(f"{self._name} has no code for {text[error.start]!a}") from error
+
+    def shared(self, text: str) -> str:
+        """A name that stands in a shared catalog as well, as it reads in a database of any encoding."""
+        return decode(self.encode(text))
+
+    def can_say(self, text: str) -> bool:
+        """Whether the name of something in this database could be `text`."""
+        try:
+            text.encode(self._name)
+        except UnicodeEncodeError:
+            return False
+        return "\0" not in text
 
     def decode(self, raw: abc.Buffer) -> str:
         text = bytes(raw).decode(self._name, "surrogateescape")

@@ -10,13 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from psycopg.conninfo import make_conninfo
-
 from stillhouse.domain.cluster import Node
 from stillhouse.errors import RestoreFailed
 from stillhouse.postgres import account as accounts
 from stillhouse.postgres.binaries import Binaries
-from stillhouse.postgres.session import SUPERUSER
+from stillhouse.postgres.session import SUPERUSER, as_conninfo, program_options
 
 _CHUNK = 1 << 20
 _POLL_SECONDS = 0.2
@@ -139,17 +137,27 @@ def _reason(told: IO[bytes]) -> str:
 
 
 def _superuser_at(node: Node, database: str) -> str:
-    return make_conninfo(host=node.socket, port=node.port, user=SUPERUSER, dbname=database)
+    return as_conninfo(
+        {
+            "host": node.socket,
+            "port": str(node.port),
+            "user": SUPERUSER,
+            "dbname": database,
+            "options": program_options(node, database),
+        }
+    )
 
 
 def _login_at(node: Node, database: str, role: str) -> str:
-    return make_conninfo(
-        host=node.host,
-        port=node.port,
-        user=role,
-        dbname=database,
-        application_name=role,
-        gssencmode="disable",
-        connect_timeout=10,
-        options="-c default_transaction_read_only=off -c lock_timeout=0",
+    return as_conninfo(
+        {
+            "host": node.host,
+            "port": str(node.port),
+            "user": role,
+            "dbname": database,
+            "application_name": role,
+            "gssencmode": "disable",
+            "connect_timeout": "10",
+            "options": program_options(node, database, may_set_all=False),
+        }
     )

@@ -102,7 +102,9 @@ def _try(
         ThreadPoolExecutor(max_workers=len(nodes)) as threads,
         ExitStack() as gate_closing,
     ):
-        parts = gate_closing.enter_context(gate.gate_sessions(cluster)) if gated else ()
+        coordinator = next(node for node in nodes if node.node.role is Role.CN)
+        seen = gate.survey(coordinator) if gated else None
+        parts = gate_closing.enter_context(gate.gate_sessions(cluster, seen.databases)) if seen else ()
         data_nodes = [node for node in nodes if gated and node.node.role is Role.DN]
         if witnesses is not None:
             witnesses.open(cluster.nodes, threads)
@@ -117,6 +119,8 @@ def _try(
         points = _mark(nodes, prefix, number, spread_seconds, threads, clock, witnesses)
         gate.check_data_nodes(parts, data_nodes, threads)
         gate.confirm(parts)
+        if seen is not None:
+            gate.confirm_survey(seen, coordinator)
         gate.reopen(parts)
         pause = clock.monotonic() - asked if gated else 0.0
 

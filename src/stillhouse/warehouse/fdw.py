@@ -9,11 +9,20 @@ from stillhouse.domain.cluster import Node
 from stillhouse.errors import ProvisionFailed
 from stillhouse.postgres import session
 from stillhouse.postgres.session import Connection, scram_verifier, sql
+from stillhouse.postgres.text import encode
 
 DATABASES = ("postgres", "gaussdb")
 
 # No statement of such a session is logged, not even one that fails: some hold passwords.
 UNLOGGED = {"log_statement": "none", "log_min_error_statement": "panic", "log_min_duration_statement": "-1"}
+
+# Put together in the server: a role may have a name that can be in no statement.
+_RENEW_VERIFIER = """
+    DO $do$ BEGIN
+        EXECUTE (SELECT pg_catalog.format('ALTER ROLE %I PASSWORD %L', rolname, {password})
+                   FROM pg_catalog.pg_roles WHERE pg_catalog.namesend(rolname) = {role});
+    END $do$
+"""
 
 _SCHEMA = sql.Identifier("stillhouse")
 _SERVER_OPTIONS = {
@@ -53,7 +62,7 @@ def set_password(node: Node, role: str, password: str) -> None:
     ):
         verifier = scram_verifier(connection, role, password)
         connection.execute(
-            sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(verifier))
+            sql.SQL(_RENEW_VERIFIER).format(password=sql.Literal(verifier), role=sql.Literal(encode(role)))
         )
 
 

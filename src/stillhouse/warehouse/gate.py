@@ -7,19 +7,22 @@ from dataclasses import dataclass
 
 from stillhouse.clock import Clock
 from stillhouse.domain.cluster import Cluster, Node
-from stillhouse.errors import CutFailed, NodeUnreachable
+from stillhouse.errors import CutFailed, DatabaseClosed, NodeUnreachable
+from stillhouse.postgres.databases import Database, Kind, list_databases
+from stillhouse.postgres.event_triggers import disable_event_triggers
+from stillhouse.postgres.session import sql
 from stillhouse.warehouse.cut_sessions import Bounded, answering, bounded
 from stillhouse.warehouse.gate_catalog import (
     Gated,
     Holder,
     Mode,
-    databases,
     fdw_servers,
     gated_tables,
     leading_to,
     lock_holders,
     remote_users,
     remote_writers,
+    sessions_in,
 )
 
 # A transaction older than this is waited for with the gate open; a younger one, at the lock.
@@ -40,17 +43,52 @@ class GateSession:
     users: frozenset[str | None]
 
 
+@dataclass(frozen=True)
+class Survey:
+    """Which databases the coordinator has, and who is in those that are closed.
+
+    These have no gate, for we cannot enter them either; but whoever was in one when it was closed may write yet.
+    """
+
+    databases: tuple[Database, ...]
+    inside: tuple[Holder, ...]
+
+
+def survey(coordinator: Bounded) -> Survey:
+    """Raises CutFailed when somebody is at work in a closed database."""
+    with answering(coordinator.node):
+        databases = list_databases(coordinator.connection)
+        closed = [database.oid for database in databases if database.kind is Kind.CLOSED]
+        at_rest, at_work = sessions_in(coordinator.connection, closed) if closed else ([], [])
+    if at_work:
+        raise CutFailed(f"waiting for {_named(at_work)} in a closed database, which has no gate")
+    return Survey(tuple(databases), tuple(at_rest))
+
+
+def confirm_survey(before: Survey, coordinator: Bounded) -> None:
+    """No database was made, closed or opened since, and nobody in a closed one has done anything."""
+    now = survey(coordinator)
+    if changed := {*now.databases} ^ {*before.databases}:
+        names = ", ".join(sorted({str(database) for database in changed}))
+        raise CutFailed(f"databases of the coordinator changed meanwhile: {names}")
+    if moved := [one for one in now.inside if one not in before.inside]:
+        raise CutFailed(f"waiting for {_named(moved)} in a closed database, which has no gate")
+
+
 @contextmanager
-def gate_sessions(cluster: Cluster) -> Iterator[tuple[GateSession, ...]]:
-    """One warm session per database of the coordinator with a server to a data node, in a fixed order."""
+def gate_sessions(cluster: Cluster, databases: Sequence[Database]) -> Iterator[tuple[GateSession, ...]]:
+    """One warm session per database of the coordinator with a server to a data node, in the order of `databases`."""
     coordinator, nodes = cluster.coordinator, cluster.data_nodes
     with ExitStack() as kept:
-        with bounded(coordinator, "postgres") as first, answering(coordinator):
-            names = databases(first.connection)
         gate = []
-        for name in names:
+        for database in databases:
+            if not database.is_open:
+                continue
             with ExitStack() as looked_at:
-                session = looked_at.enter_context(bounded(coordinator, name))
+                try:
+                    session = looked_at.enter_context(bounded(coordinator, database))
+                except DatabaseClosed as error:  # just now, or in a way that others may know around
+                    raise CutFailed(error.message) from error
                 with answering(coordinator):
                     servers = leading_to(nodes, fdw_servers(session.connection))
                     tables = gated_tables(session.connection, servers)
@@ -91,10 +129,13 @@ def _lock_all(gate: Sequence[GateSession], mode: Mode, clock: Clock) -> None:
     for part in gate:
         with answering(part.session.node):
             part.session.connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+            if any(table.foreign for table in part.tables):
+                # DISABLE TRIGGER is DDL: an operator's event trigger must neither see nor forbid it.
+                disable_event_triggers(part.session.connection)
             for table in part.tables:
                 if clock.monotonic() > latest:
                     raise CutFailed(f"locking the distributed tables took too long, at {table.name}")
-                part.session.connection.execute(_lock(table, mode))
+                part.session.connection.execute(sql.SQL(_lock(table, mode)))
 
 
 def confirm(gate: Sequence[GateSession]) -> None:
@@ -134,12 +175,12 @@ def reopen(gate: Sequence[GateSession]) -> None:
             part.session.connection.execute("ROLLBACK")
 
 
-def _lock(table: Gated, mode: Mode) -> bytes:
+def _lock(table: Gated, mode: Mode) -> str:
     """LOCK takes a root's foreign partitions with it but refuses a foreign table by name, whereas this ALTER
     takes SHARE ROW EXCLUSIVE on it (tablecmds.c, AlterTableGetLockLevel) and is undone by the roll-back."""
     if table.foreign:
-        return f"ALTER FOREIGN TABLE ONLY {table.name} DISABLE TRIGGER USER".encode()
-    return f"LOCK TABLE {table.name} IN {mode} MODE".encode()
+        return f"ALTER FOREIGN TABLE ONLY {table.name} DISABLE TRIGGER USER"
+    return f"LOCK TABLE {table.name} IN {mode} MODE"
 
 
 def _in_the_way(gate: Sequence[GateSession], mode: Mode, *, age: float) -> str:

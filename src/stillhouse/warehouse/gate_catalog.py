@@ -31,10 +31,6 @@ _CONFLICTS = {
     Mode.EXCLUSIVE: [*_AGAINST_WRITERS, "RowShareLock", "ShareLock"],
 }
 
-_DATABASES = """
-    SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY oid
-"""
-
 # By handler, since the wrapper itself may be created under any name.
 _SERVERS = """
     SELECT s.oid,
@@ -45,6 +41,16 @@ _SERVERS = """
       JOIN pg_foreign_data_wrapper w ON w.oid = s.srvfdw
       JOIN pg_proc h ON h.oid = w.fdwhandler
      WHERE h.proname = 'postgres_fdw_handler'
+"""
+
+# A session says what it does when it begins to, and when it has done: one that is at rest, and has not said anything
+# since, has ended no transaction in between (utils/activity/backend_status.c). A look is a transaction of its own, or
+# it would show what an earlier one has seen.
+_INSIDE = """
+    SELECT pid, coalesce(usename, backend_type), state_change, NULL, coalesce(state LIKE 'idle%%', false)
+      FROM pg_stat_activity
+     WHERE datid = ANY(%s) AND backend_type NOT IN ('autovacuum worker', 'parallel worker', 'walsender')
+     ORDER BY pid
 """
 
 _GATED = """
@@ -130,11 +136,6 @@ class Holder:
         return f"pid {self.pid}, user {self.user}, query started {self.query_start}"
 
 
-def databases(connection: Connection) -> list[str]:
-    """Every database a distributed write may come from, oldest first: one order for all services."""
-    return [name for (name,) in connection.execute(_DATABASES).fetchall()]
-
-
 def fdw_servers(connection: Connection) -> list[Server]:
     """Every postgres_fdw server of this database."""
     return [
@@ -164,6 +165,13 @@ def gated_tables(connection: Connection, servers: Sequence[int]) -> tuple[Gated,
 def remote_users(connection: Connection, servers: Sequence[int]) -> frozenset[str | None]:
     """The names under which this database's users log in through `servers`; None stands for any name."""
     return frozenset(name for (name,) in connection.execute(_REMOTE_USERS, [list(servers)]).fetchall())
+
+
+def sessions_in(connection: Connection, databases: Sequence[int]) -> tuple[list[Holder], list[Holder]]:
+    """Who is in these databases (oids): those at rest, with the moment since when they are, and those at work."""
+    rows = connection.execute(_INSIDE, [list(databases)]).fetchall()
+    at_rest = [Holder(*row) for *row, is_at_rest in rows if is_at_rest]
+    return at_rest, [Holder(*row) for *row, is_at_rest in rows if not is_at_rest]
 
 
 def lock_holders(connection: Connection, tables: Sequence[Gated], mode: Mode, *, age: float) -> list[Holder]:

@@ -1,12 +1,13 @@
 """A clone's tables gathered on every node that has a part of them."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 
 from stillhouse.domain.cluster import Node, Role
 from stillhouse.domain.table_restore import TableRestore
 from stillhouse.errors import RestoreFailed
 from stillhouse.postgres import session
+from stillhouse.postgres.databases import databases_of
 from stillhouse.postgres.session import Connection
 from stillhouse.warehouse.table_gather import Gathered, Wanted, gather
 from stillhouse.warehouse.table_sessions import unseen
@@ -42,10 +43,11 @@ def gather_cluster(
 
 @contextmanager
 def _database(node: Node, database: str, what: str) -> Iterator[Connection]:
-    """A session in a database that is known to be there."""
-    with closing(session.connect(node, "postgres")) as connection:
-        there = connection.execute("SELECT FROM pg_database WHERE datname = %s", [database]).fetchall()
+    """A session in a database that is known to be there, and to be open."""
+    there = [one for one in databases_of(node) if one.name == database]
     if not there:
         raise RestoreFailed(f"{what} has no database {database}")
+    if not there[0].is_open:
+        raise RestoreFailed(f"in {what}, database {database} is {there[0].kind}: nobody can enter it")
     with unseen(node, database, "stillhouse") as connection:
         yield connection
