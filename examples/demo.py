@@ -145,11 +145,11 @@ def prove(site: Site, restored: Any, source: list[NodeFingerprint]) -> list[Diff
     """Every row, sequence and definition as the source had them, and every node sound."""
     found = proof.compare(source, read_all(site, restored, "Read the restored cluster"))
     nodes = embedded.planned_nodes(site, restored.id)
-    unsound = _with_bar("Check its structure", nodes, lambda node: check_structure(node, site.binaries))
+    structures = _with_bar("Check its structure", nodes, check_structure)
     found += [
         Difference(node.name, f"structure: {line}")
-        for node, lines in zip(nodes, unsound, strict=True)
-        for line in lines
+        for node, structure in zip(nodes, structures, strict=True)
+        for line in (*structure.findings, *structure.unchecked)
     ]
     return found
 

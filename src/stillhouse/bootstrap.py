@@ -20,6 +20,7 @@ from stillhouse.control import (
     collect_cluster,
     copy_snapshot,
     create_snapshot,
+    findings,
     proofs,
     prove_snapshot,
     restore_cluster,
@@ -65,6 +66,7 @@ _DUTIES = {
     "automated snapshots": automated.start_due_snapshots,
     "retention": automated.start_due_retention,
     "collections": collect_cluster.start_due_collections,
+    "findings": findings.look_for_findings,
     "scrubs": scrub_cluster.start_due_scrubs,
     "proofs": proofs.start_due_proofs,
 }

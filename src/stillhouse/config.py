@@ -15,6 +15,7 @@ class Settings(BaseSettings):
     `capture_bytes_per_second` bounds what a capture reads of each node (0: no bound); `capture_io_priority` and
     `capture_checkpoint` are as `domain/care.py` has them.
     `whole_every`: of so many captures of a node in a row one reads everything anew.
+    `cut_deadline_seconds`: how long a snapshot may wait for its cut, all its attempts together; copying does not count.
     `timer_seconds`: how often is looked at what is due (automated snapshots, retention).
     `default_policies`: whether a new cluster begins with the policies that DWS gives it.
     `free_gb_per_node`: what ListSnapshotStatistics calls free storage; nobody bills what goes beyond.

@@ -7,8 +7,9 @@
       NotFound 404              ClusterUnknown, SnapshotUnknown, DatabaseUnknown, OperationUnknown,
                                 ApiUnknown
       Conflict 409              NameTaken, ClusterBusy, DataDirectoryInUse
-      InternalError 500         RepositoryDamaged, ObjectMissing, CaptureFailed, RestoreFailed,
-                                ProvisionFailed, ProofFailed, Cancelled
+      InternalError 500         RepositoryDamaged (FormatUnknown), ObjectMissing, CaptureFailed,
+                                RestoreFailed (CutMissed), ProvisionFailed, ProofFailed,
+                                FileRefused, Cancelled
       Unavailable 503           ShuttingDown, CatalogUnavailable, StoreUnavailable, NodeUnreachable,
                                 CutFailed, CaptureInterrupted, AttemptDead, ServiceUnreachable,
                                 TablesHeld
@@ -154,15 +155,32 @@ class InternalError(StillhouseError):
 
 
 class RepositoryDamaged(InternalError):
-    """Stored bytes are missing, altered or not ours. Never retried: the store answered."""
+    """Stored bytes are missing, altered or not ours. Never retried: the store answered.
+
+    `key` is that of the object whose bytes these are, where it is one.
+    """
 
     code = "repository.damaged"
+
+    def __init__(self, message: str, *, hint: str = "", key: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.key = key
+
+
+class FormatUnknown(RepositoryDamaged):
+    """An object asks for a newer program: it may well be sound."""
+
+    code = "repository.format-unknown"
 
 
 class ObjectMissing(InternalError):
     """The store answered that it holds no object of this name; whoever asked knows what that means."""
 
     code = "object.missing"
+
+    def __init__(self, message: str, *, hint: str = "", key: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.key = key
 
 
 class CaptureFailed(InternalError):
@@ -175,6 +193,12 @@ class RestoreFailed(InternalError):
     code = "restore.failed"
 
 
+class CutMissed(RestoreFailed):
+    """Recovery came to another place than the snapshot's cut: the WAL that was stored is not what it should be."""
+
+    code = "restore.cut-missed"
+
+
 class ProvisionFailed(InternalError):
     code = "provision.failed"
 
@@ -183,6 +207,19 @@ class ProofFailed(InternalError):
     """A cluster cannot be compared with its source: whether they are equal is not known."""
 
     code = "proof.failed"
+
+
+class FileRefused(InternalError):
+    """Something in an account's directory is not the account's own, so it is neither read nor written here.
+
+    `reason` is the message without the path.
+    """
+
+    code = "file.refused"
+
+    def __init__(self, message: str, *, hint: str = "", reason: str = "") -> None:
+        super().__init__(message, hint=hint or "what is not the account's own is not touched: remove it")
+        self.reason = reason
 
 
 class Cancelled(InternalError):

@@ -1,11 +1,11 @@
-"""What this process has done, as counters and histograms in Prometheus' text format; gone with the process."""
+"""What this process has done, and what it knows to be damaged, in Prometheus' text format; gone with the process."""
 
 from collections.abc import Mapping
 
 from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-__all__ = ["CONTENT_TYPE", "count_captured", "count_cut", "count_snapshot", "render"]
+__all__ = ["CONTENT_TYPE", "count_captured", "count_cut", "count_snapshot", "render", "show_damage"]
 
 _SECONDS = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 16 * 3600)
 _PAUSES = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1, 2, 5)
@@ -30,6 +30,18 @@ _pause = Histogram(
     "stillhouse_cut_pause_seconds", "How long a cut held writes off", buckets=_PAUSES, registry=_registry
 )
 _tries = Counter("stillhouse_cut_tries", "Tries that cuts took", registry=_registry)
+_damaged = Gauge(
+    "stillhouse_damaged_objects",
+    "Objects of the repository that are known to be damaged",
+    ["cluster"],
+    registry=_registry,
+)
+_lost = Gauge(
+    "stillhouse_snapshot_lost",
+    "What is known to be lost of a snapshot: all of it, whole nodes, files in part, blocks and bytes of these",
+    ["cluster", "snapshot", "what"],
+    registry=_registry,
+)
 
 
 def count_captured(
@@ -52,6 +64,17 @@ def count_cut(pause_seconds: float, tries: int) -> None:
 
 def count_snapshot(outcome: str) -> None:
     _snapshots.labels(outcome).inc()
+
+
+def show_damage(objects: Mapping[str, int], lost: Mapping[tuple[str, str], Mapping[str, int]]) -> None:
+    """All there is of it: damaged objects by cluster; by cluster and snapshot how much is lost of what."""
+    _damaged.clear()
+    _lost.clear()
+    for cluster, number in objects.items():
+        _damaged.labels(cluster).set(number)
+    for (cluster, snapshot), sums in lost.items():
+        for what, number in sums.items():
+            _lost.labels(cluster, snapshot, what).set(number)
 
 
 def render() -> bytes:

@@ -88,7 +88,12 @@ def test_an_accepted_restore_is_one_operation_and_one_flow_about_it(
     table |= {"target_schema": "public_dws_backup", "target_table": f"orders_{key}"}
     assert answer.json == {"job_id": operation.id.replace("-", "")}
     assert operation.subject_id == snapshot_id
-    assert operation.detail == {"snapshot_id": snapshot_id, "database": "gaussdb", "tables": [table]}
+    assert operation.detail == {
+        "snapshot_id": snapshot_id,
+        "database": "gaussdb",
+        "tables": [table],
+        "marked": True,
+    }
     assert ("restore_tables", operation.id) in enqueued(service.control)
 
 

@@ -162,7 +162,7 @@ def test_an_error_while_asking_ahead_is_told_when_that_batch_is_packed(
     packer = packer_of(relation.parent)
     packer.pack(batch_of(relation.name))
 
-    def broken(*arguments: object) -> int:
+    def broken(*arguments: object, **options: object) -> int:
         raise OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as patch:

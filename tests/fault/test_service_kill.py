@@ -100,6 +100,32 @@ def test_kill_9_while_a_writer_holds_up_the_cut(service: Service, cluster: str) 
     service.await_clean(cluster)
 
 
+def test_the_deadline_of_the_cut_is_the_snapshots_also_after_kill_9(
+    service: Service, cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of three attempts had a deadline of its own: with the default, a night of copying and an hour and a half."""
+    waited = "SELECT cut_waited_seconds FROM sh_snapshots WHERE id = ? AND cut_waited_seconds > 0"
+    monkeypatch.setenv("STILLHOUSE_CUT_DEADLINE_SECONDS", "2")
+    service.kill()
+    service.start()
+    with service.log_in(cluster) as writer:
+        writer.execute("BEGIN")
+        writer.execute("INSERT INTO accounts VALUES (-3, 0, 'not yet')")
+        snapshot = service.request_snapshot(cluster, "in-nobodys-time")
+        service.until("waiting for the cut", lambda: service.rows(waited, snapshot))
+        service.kill()
+        service.start()
+        assert service.ended(snapshot) == "UNAVAILABLE"
+        writer.execute("ROLLBACK")
+    assert service.attempts(snapshot) == 2
+    assert "within 2 s" in service.reason(snapshot) and "pid" in service.reason(snapshot)
+    assert service.rows(waited, snapshot)[0][0] >= 2
+    service.await_clean(cluster)
+    monkeypatch.undo()
+    service.kill()
+    service.start()
+
+
 def test_a_zombie_of_a_dead_attempt_changes_nothing(service: Service, cluster: str) -> None:
     """Stopped with its base complete, it wakes when another attempt has published the snapshot."""
     with service.log_in(cluster) as writer:

@@ -9,6 +9,7 @@ import pytest
 from stillhouse.bootstrap import open_control
 from stillhouse.catalog import operations
 from stillhouse.config import Settings
+from stillhouse.control.table_restores import operation_detail
 from stillhouse.domain.cluster import Task
 from stillhouse.domain.table_restore import TableRestore
 from support.service import Service, fill, serving
@@ -59,7 +60,7 @@ def request(service: Service, cluster: str, snapshot: str, wanted: TableRestore)
                 Task.FINE_GRAINED_RESTORING,
                 snapshot,
                 control.clock.now(),
-                {"snapshot_id": snapshot, **wanted.to_detail()},
+                operation_detail(snapshot, wanted),
             )
             control.flows.enqueue(transaction, "restore_tables", operation)
     return operation

@@ -14,11 +14,12 @@ from blake3 import blake3
 from stillhouse.clock import SystemClock
 from stillhouse.domain.cluster import Node, Role
 from stillhouse.node.restore import RestoreTask, restore
-from stillhouse.repository import marks, pins, roots
+from stillhouse.repository import findings, marks, pins, roots
 from stillhouse.repository.container import Container
 from stillhouse.repository.copy import End, copy_snapshots
 from stillhouse.repository.inventory import server_versions, take_inventory
 from stillhouse.repository.keys import ClusterKeys, Kek, open_keys
+from stillhouse.repository.losses import FileTouched, NodeTouched, SnapshotTouched
 from stillhouse.repository.sealed import Stored
 from stillhouse.storage.local import LocalStore
 from support import repository_reader
@@ -244,3 +245,50 @@ def test_a_pin_and_a_mark_are_read_by_both(tmp_path: Path) -> None:
     assert pin.bases == (pins.PinnedBase("cn", Stored("0" * 32, 1234, "ab" * 32)),)
     mark = marks.read(store, keys, f"c/{CLUSTER}/marks/{mark_file.name}")
     assert list(mark) == [(unreachable[0], None), (unreachable[1], pin.started)]
+
+
+def test_records_of_findings_are_read_by_both(tmp_path: Path) -> None:
+    home = tmp_path / "objects"
+    shutil.copytree(REPOSITORIES / "v1-findings" / "objects", home)
+    by_document = repository_reader.Repository(home, KEK, CLUSTER)
+    records = [
+        by_document.mark(f"findings/{one.name}") for one in (home / "c" / CLUSTER / "findings").iterdir()
+    ]
+    met, worked_out = sorted(records, key=len)
+    assert met[0] | {"id": None} == {
+        "t": "findings",
+        "format": 1,
+        "replaces": [],
+        "worked_out": False,
+        "id": None,
+    }
+    (replaced,) = worked_out[0]["replaces"]
+    assert (home / "c" / CLUSTER / "findings" / replaced).exists() and worked_out[0]["worked_out"] is True
+    pack, gone = worked_out[1:3]
+    assert (
+        pack
+        == met[1]
+        == {
+            "t": "fault",
+            "key": f"packs/{'0' * 32}",
+            "kind": "altered",
+            "detail": "2 of 9 frames do not open",
+            "lost": [3, 5],
+            "found": "2026-01-03T04:05:06+00:00",
+        }
+    )
+    assert (gone["lost"], gone["found"]) == (None, "2026-01-04T04:05:06+00:00")
+    assert [(line["snapshot"], line["node"]) for line in worked_out[3:]] == [
+        (SNAPSHOT, "cn"),
+        (SNAPSHOT, "dn1"),
+        (SECOND, None),
+    ]
+    store = LocalStore(home, SystemClock())
+    known = findings.read(store, open_keys(store, Kek(KEK), CLUSTER))
+    assert known.keys == {f"c/{CLUSTER}/packs/{'0' * 32}", f"c/{CLUSTER}/maps/{'1' * 32}"}
+    assert known.is_worked_out and known.replaced == (replaced,)
+    files = (FileTouched("base/5/16384", ((0, 7), (9, 9))), FileTouched("odd\udcffname", bytes=((0, 99),)))
+    assert known.losses == (
+        SnapshotTouched(SNAPSHOT, "golden", (NodeTouched("cn", files), NodeTouched("dn1", None))),
+        SnapshotTouched(SECOND, "", None),
+    )

@@ -12,9 +12,12 @@ from collections import Counter
 import pytest
 
 from stillhouse.clock import SystemClock
+from stillhouse.repository import findings
 from stillhouse.repository.check import Checked, check
 from stillhouse.repository.check_orphans import look_for_lost_roots
-from stillhouse.repository.check_touch import Damage, FileTouched, damages
+from stillhouse.repository.check_record import conclude
+from stillhouse.repository.check_touch import Damage, damages
+from stillhouse.repository.losses import FileTouched
 from stillhouse.repository.verify import Rate, longest_unread, verify
 from support import aged_repository
 from support.aged_repository import KEK, Aged
@@ -79,6 +82,29 @@ def test_nothing_is_wrong_with_a_sound_repository(aged: Aged) -> None:
         assert sum(len(pack.pages) for pack in found.packs.values()) > 30
 
 
+def _is_known_until_it_is_mended(
+    bed: Bed, store: DictStore, changes: dict[str, bytes | None], expected: Touched, what: str
+) -> None:
+    """The record says what the report does, to a program that reads no pack; until the right bytes are back."""
+    conclude(verified(store, bed.cluster), CLOCK.now())
+    keys = check(store, KEK, bed.cluster, workers=1).place.keys
+    if keys is None:
+        return  # what nobody can open, nobody can seal
+    known = findings.read(store, keys)
+    assert touched([Damage("", "", "", known.losses)]) == expected, what
+    again = checked(store, bed.cluster)
+    assert touched(conclude(again, CLOCK.now())) == expected, what
+    for key in changes:
+        before = bed.aged.store.objects.get(f"c/{bed.cluster}/{key}")
+        store.delete(f"c/{bed.cluster}/{key}")
+        if before is not None:
+            store.put(f"c/{bed.cluster}/{key}", [before[0]])
+    for _ in range(2):
+        assert conclude(verified(store, bed.cluster), CLOCK.now()) == [], what
+    assert findings.read(store, bed.aged.keys(bed.cluster)).keys == frozenset(), what
+    assert not any("/findings/" in key for key in store.objects), what
+
+
 @pytest.mark.timeout(3600)
 def test_every_damage_is_found_and_costs_exactly_what_the_report_says(
     aged: Aged, capsys: pytest.CaptureFixture[str]
@@ -108,6 +134,8 @@ def test_every_damage_is_found_and_costs_exactly_what_the_report_says(
         if damage.revived:
             expected = {damage.revived: dict.fromkeys(aged_repository.NODES)}
         assert touched(report) == expected, what
+        if number % 5 == 0 and damage.found_by != NOTICE:
+            _is_known_until_it_is_mended(bed, store, damage.changes, expected, what)
         if number % 10 == 0:
             assert damages(verified(store, bed.other)) == [], what
     with capsys.disabled():

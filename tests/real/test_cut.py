@@ -177,3 +177,22 @@ def test_tables_created_altered_and_dropped_meanwhile_do_no_harm(bank: Bank) -> 
         churning.join(30)
     assert failed == []
     assert len(names) == 3
+
+
+def test_9_what_earlier_attempts_have_waited_is_part_of_the_deadline(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One try is made in any case."""
+    tries: list[int] = []
+
+    def back_off(number: int) -> float:
+        tries.append(number)
+        return 0.0
+
+    monkeypatch.setattr(cut, "back_off", back_off)
+    with bank.connect(bank.cluster.data_nodes[1]) as straggler, straggler.transaction():
+        straggler.execute("SELECT pg_current_xact_id()")
+        with pytest.raises(CutFailed, match="within 1000 s"):
+            take(bank, deadline=1000, waited_seconds=1000)
+    assert tries == [1]
+    assert take(bank, deadline=1000, waited_seconds=1000).tries == 1

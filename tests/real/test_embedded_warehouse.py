@@ -13,7 +13,7 @@ import pytest
 from stillhouse.domain.cluster import Cluster, Engine, Role
 from stillhouse.errors import InvalidInput, ProvisionFailed
 from stillhouse.postgres import server
-from stillhouse.warehouse import embedded
+from stillhouse.warehouse import embedded, fdw
 from stillhouse.warehouse.embedded import Site
 from stillhouse.warehouse.fdw import DATABASES
 from support import warehouses
@@ -69,6 +69,17 @@ def test_the_user_creates_databases(single: Cluster) -> None:
     with log_in(single.coordinator) as user:
         user.execute("CREATE DATABASE own")
         user.execute("DROP DATABASE own")
+
+
+def test_a_schema_of_our_name_that_is_somebody_else_s_is_not_built_upon(single: Cluster) -> None:
+    """Its owner could replace what stands in it, and had functions there while extensions' scripts ran."""
+    with log_in(single.coordinator, database="gaussdb") as user:
+        user.execute("CREATE SCHEMA stillhouse")
+        try:
+            with pytest.raises(ProvisionFailed, match="schema named stillhouse"):
+                fdw.wire(single.coordinator, (), USER)
+        finally:
+            user.execute("DROP SCHEMA stillhouse CASCADE")
 
 
 def test_no_node_gives_the_user_more_than_he_needs(single: Cluster, distributed: Cluster) -> None:

@@ -12,6 +12,7 @@ from stillhouse.postgres import server
 from stillhouse.postgres.binaries import find_binaries
 from stillhouse.warehouse import embedded
 from stillhouse.warehouse.embedded import Site
+from stillhouse.warehouse.proof_structure import check_structure
 from support import incremental_bug, warehouses
 from support.captures import HASTY, Shot, Vault, capture_cluster, files, open_vault, restored_cluster
 from support.cuts import superuser, tell
@@ -132,3 +133,10 @@ def test_without_checksums_and_logged_hints_nothing_is_scanned(
     unchecked = capture_cluster(house, vault)
     captured = capture_cluster(house, vault, base=unchecked).captured["cn"]
     assert captured.base is None and "pages change without a trace" in captured.whole_because
+
+
+def test_a_sound_server_is_found_sound(house: Cluster) -> None:
+    """amcheck's functions have fewer arguments there."""
+    seen = check_structure(house.coordinator)
+    assert (seen.findings, seen.unchecked, seen.notes) == ([], [], [])
+    assert seen.pages == seen.pages_total > 2000

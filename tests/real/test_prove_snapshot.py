@@ -101,7 +101,9 @@ def test_a_good_snapshot_is_proved_and_cannot_be_deleted_meanwhile(
     found = ended(service, snapshot)
     assert found["state"] == "PROVED", found
     assert (found["findings"], found["left_out"], found["notes"]) == ([], [], [])
-    assert (found["tables"], found["rows"]) == (7, 700)
+    assert (found["tables"], found["rows"]) == (found["tables_total"], found["rows_total"]) == (7, 700)
+    assert (found["rows_share"], found["unchecked"]) == (1.0, [])
+    assert 500 < found["pages"] <= found["pages_total"] and 0.9 < found["pages_share"] <= 1.0
     assert found["requested_by"] == service.client().access_key
     assert found["ended"] and found["seconds"] > 0 and found["progress"] == "100%"
     outcomes = service.rows("SELECT outcome FROM sh_audit WHERE action = 'ProveSnapshot' ORDER BY id")
@@ -174,6 +176,28 @@ def test_what_does_not_hold_refutes_and_names_the_tables(
         "cn: gaussdb: public.right_hand holds other rows",
     ]
     assert service.snapshot(snapshot)["status"] == "AVAILABLE"
+
+
+@pytest.mark.parametrize("left", [[], ["pg_largeobject", "pg_largeobject_metadata"]])
+def test_a_proof_that_compared_nothing_is_none(
+    service: Service, snapshot: str, forger: Forger, left: list[str]
+) -> None:
+    """Every page is in order, and so is every index: but whose they are, nobody knows."""
+    lines = []
+    for line in forger.lines():
+        if line["t"] == "table" and line["name"] not in left:
+            if not left:
+                continue
+            line = {key: line[key] for key in line.keys() - {"rows", "digest"}} | {"left_out": "no time"}
+        if line["t"] == "witness" and not left:
+            line = {**line, "databases": [], "why": "it was never quiet"}
+        lines.append(line)
+    forger.replace_manifest(lines)
+    found = proved(service, snapshot)
+    assert (found["state"], found["findings"]) == ("FAILED", [])
+    assert found["reason"].startswith("nothing was compared with the cut: cn: ")
+    assert (found["rows"], found["rows_total"], found["rows_share"]) == (0, 700, 0.0)
+    assert found["pages_share"] > 0.9 and found["tables_total"] - found["tables"] == 3
 
 
 def test_a_repository_that_lacks_a_pack_refutes(service: Service, snapshot: str, forger: Forger) -> None:

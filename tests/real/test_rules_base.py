@@ -1,7 +1,7 @@
 """Where PostgreSQL decides whether a base holds: what its summaries tell and do not tell, whose history it is."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +10,8 @@ import pytest
 
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.node.capture_task import Captured
-from stillhouse.postgres import server
+from stillhouse.postgres import server, session, summaries
+from stillhouse.postgres.summaries import Changes
 from stillhouse.warehouse.embedded import Site
 from support import incremental_bug
 from support.captures import HASTY, Shot, Vault, capture_cluster, files, restored_cluster
@@ -20,6 +21,10 @@ from support.writers import until
 
 pytest_plugins = ["support.capture_fixtures"]
 pytestmark = pytest.mark.usefixtures("captures_leave_nothing")
+
+SUMMARISED = """
+    SELECT summarized_lsn >= (SELECT redo_lsn FROM pg_control_checkpoint()) FROM pg_get_wal_summarizer_state()
+"""
 
 
 def told(node: Node, *commands: str, database: str = "postgres") -> None:
@@ -82,10 +87,45 @@ def test_a_gap_in_the_summaries_is_closed_by_a_scan(house: Cluster, node: Node, 
     base = capture_cluster(house, vault)
     told(node, "UPDATE public.kept SET i = i WHERE i = 1", "CHECKPOINT")
     summaries = Path(node.directory, "pgdata", "pg_wal", "summaries")
-    until(lambda: any(summaries.iterdir()), 10)
+    until(lambda: rows(node, SUMMARISED) == [(True,)], 30)  # what is summarised later closes no gap
     for summary in [*summaries.iterdir()]:
         summary.unlink()
     _, captured = captured_on(house, vault, base)
+    assert captured.base and captured.files["scan"] > 0 and "kept" not in captured.files
+
+
+@pytest.mark.parametrize("harm", ["removed", "damaged"])
+def test_the_summaries_that_were_judged_are_the_very_ones_that_are_read(
+    site: Site, house: Cluster, node: Node, vault: Vault, monkeypatch: pytest.MonkeyPatch, harm: str
+) -> None:
+    """One that is gone, or unreadable, by the time it is read was missed: its changed pages came back as they were."""
+    directory = Path(node.directory, "pgdata", "pg_wal", "summaries")
+    told(node, "DROP TABLE IF EXISTS public.summed")
+    told(node, "CREATE TABLE public.summed AS SELECT i, 0 AS n FROM generate_series(1, 20000) i")
+    base = capture_cluster(house, vault)
+    told(node, "DELETE FROM public.summed WHERE i % 50 = 0", "UPDATE public.summed SET n = 1 WHERE i % 7 = 0")
+    expected = rows(node, "SELECT count(*), sum(n) FROM public.summed")  # a first reading changes pages, too
+    told(node, "CHECKPOINT", "SELECT pg_logical_emit_message(true, 'test', 'x')", "CHECKPOINT")
+    judged: list[int] = []
+
+    def read_when_harmed(
+        connection: session.Connection, timeline: int, chain: Sequence[summaries.Range]
+    ) -> Changes | str:
+        judged.append(len(chain))
+        start, end = chain[0]
+        first = directory / f"{timeline:08X}{start:016X}{end:016X}.summary"
+        if harm == "removed":
+            first.unlink()
+        else:
+            first.write_bytes(first.read_bytes()[:-1])
+        return read_chain(connection, timeline, chain)
+
+    read_chain = summaries.read_chain
+    monkeypatch.setattr(summaries, "read_chain", read_when_harmed)
+    shot, captured = captured_on(house, vault, base)
+    assert judged[0] > 1, "those that are left make no gap at either end"
+    with restored_cluster(site, house, shot, vault, settings=HASTY) as clone:
+        assert rows(clone.cluster.coordinator, "SELECT count(*), sum(n) FROM public.summed") == expected
     assert captured.base and captured.files["scan"] > 0 and "kept" not in captured.files
 
 

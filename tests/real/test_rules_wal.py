@@ -14,6 +14,7 @@ from stillhouse.node.capture_task import Captured
 from stillhouse.node.following import WalFollower
 from stillhouse.node.shelf import PackLedger
 from stillhouse.postgres.backup import facts
+from stillhouse.postgres.reader import LocalReader
 from stillhouse.postgres.slot import Slot, drop_slots
 from stillhouse.postgres.wal import WalSource, parse_lsn, segment_name
 from stillhouse.warehouse.embedded import Site
@@ -193,9 +194,11 @@ def test_a_foreign_segment_is_refused(
         else:
             following = segment_name(known.timeline, lsn + SEGMENT, SEGMENT)
             wrong = Path(node.directory, "pgdata", "pg_wal", following)
-        (tmp_path / name).write_bytes(wrong.read_bytes())
+        (tmp_path / "pg_wal").mkdir()
+        (tmp_path / "pg_wal" / name).write_bytes(wrong.read_bytes())
         source = WalSource(known.system_identifier, known.timeline, known.wal_segment_size)
-        follower = WalFollower(slot, tmp_path, lsn, source, vault.store, vault.keys, PackLedger())
+        reader = LocalReader(tmp_path, known.tablespace_directory)
+        follower = WalFollower(slot, reader, lsn, source, vault.store, vault.keys, PackLedger())
         with pytest.raises(CaptureFailed, match=r"another server|another place"):
             follower.done(30)
         follower.stop()

@@ -262,6 +262,24 @@ def test_a_clone_is_a_cluster_like_any_other(service: Service, cluster: str) -> 
         service.delete_cluster(one)
 
 
+def test_what_a_snapshot_skipped_is_an_event_and_stands_in_the_audit(service: Service, cluster: str) -> None:
+    planted = Path(service.nodes(cluster)[1].directory, "pgdata", "base", "planted")
+    planted.symlink_to("/etc/shadow")
+    try:
+        snapshot_id = service.request_snapshot(cluster, "with-a-link")
+        assert service.ended(snapshot_id) == "AVAILABLE"
+    finally:
+        planted.unlink()
+    event = service.call("GET", "/v2/{p}/events").json["events"][0]
+    assert (event["source_id"], event["severity"], event["status"]) == (snapshot_id, "warning", 0)
+    assert event["subject"] == "CreateSnapshot skipped files"
+    assert event["context"] == "node dn1: 1 not the account's own, as base/planted: a symbolic link"
+    audited = "SELECT outcome, detail FROM sh_audit WHERE resource = ? ORDER BY id DESC LIMIT 1"
+    assert service.rows(audited, f"cluster/{cluster}/snapshot/{snapshot_id}") == [
+        ("skipped", event["context"])
+    ]
+
+
 def test_a_key_made_beside_the_running_service_works_at_once(service: Service) -> None:
     project = "e" * 32
     assert service.call("GET", "/v1.0/{p}/snapshots", project=project).json == {"snapshots": [], "count": 0}

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from typing import Any
 
+import psycopg
 import pytest
 from psycopg.errors import ForeignKeyViolation
 
@@ -14,8 +16,10 @@ from stillhouse.postgres.transfer import Login, transfer
 from stillhouse.warehouse import embedded
 from stillhouse.warehouse.embedded import Site
 from stillhouse.warehouse.fdw import DATABASES
+from stillhouse.warehouse.table_exchange import exchange, is_waiting, settle
+from stillhouse.warehouse.table_load import adopt, clear, unmarked_things
 from support.fifteen import PG_BIN, needs_fifteen
-from support.table_restores import DATABASE, TRACES, Bench, bench
+from support.table_restores import DATABASE, TRACES, Bench, bench, pairs
 from support.warehouses import PASSWORD, USER, build, log_in
 from support.writers import until
 
@@ -159,6 +163,7 @@ def test_postgresql_15_too_gets_back_all(site: Site) -> None:
     with filled(replace(site, binaries=binaries)) as tables:
         test_a_table_comes_back_with_all_that_is_its_own(tables)
         tables.restore("shop.guarded")
+        test_what_a_user_calls_as_ours_is_called_is_left_alone(tables)
 
 
 def test_a_table_comes_back_with_all_that_is_its_own(tables: Bench) -> None:
@@ -345,7 +350,7 @@ def test_who_holds_the_target_is_named_and_the_rest_of_the_server_waits_for_nobo
 
 def test_what_an_earlier_restore_left_in_any_database_is_cleared_away(tables: Bench) -> None:
     role = "stillhouse_tables_0123456789ab"
-    tables.sql(f"CREATE ROLE {role} LOGIN")
+    tables.sql(f"CREATE ROLE {role} LOGIN; GRANT {role} TO stillhouse")
     for database in DATABASES:
         with closing(session.connect(tables.live.coordinator, database)) as connection:
             connection.execute(f"GRANT CREATE ON DATABASE {database} TO {role}".encode())
@@ -355,6 +360,73 @@ def test_what_an_earlier_restore_left_in_any_database_is_cleared_away(tables: Be
     tables.clear()
     with closing(session.connect(tables.live.coordinator, DATABASES[0])) as connection:
         assert connection.execute(TRACES).fetchall() == []
+
+
+IMITATED = "stillhouse_tables_0123456789ab"
+
+
+@contextmanager
+def mallory_in(tables: Bench) -> Iterator[psycopg.Connection[Any]]:
+    """One of the server's users, who may make roles and databases, and calls all of it as ours are called."""
+    tables.sql(
+        f"CREATE ROLE mallory LOGIN CREATEROLE PASSWORD '{PASSWORD}'; GRANT CREATE ON DATABASE {DATABASE} TO mallory"
+    )
+    try:
+        with log_in(tables.live.coordinator, user="mallory", database=DATABASE) as connection:
+            yield connection
+    finally:
+        tables.sql(
+            f"DROP SCHEMA IF EXISTS {IMITATED}_0 CASCADE; DROP OWNED BY mallory CASCADE; DROP ROLE mallory"
+        )
+
+
+def test_what_a_user_calls_as_ours_is_called_is_left_alone(tables: Bench) -> None:
+    """He makes our superuser a member of his role, too: the mark is whose gift that is."""
+    node, gid = tables.live.coordinator, f"{IMITATED}_cn"
+    with mallory_in(tables) as mallory:
+        mallory.execute(f"CREATE ROLE {IMITATED}; GRANT {IMITATED} TO stillhouse")
+        with pytest.raises(psycopg.Error, match=r"must be superuser|permission denied"):
+            mallory.execute(f"GRANT {IMITATED} TO stillhouse GRANTED BY stillhouse")
+        mallory.execute(f"CREATE SCHEMA {IMITATED}_0; CREATE TABLE {IMITATED}_0.his AS SELECT 1 AS id")
+        tables.sql(
+            f"CREATE TABLE public.roles_own AS SELECT 1 AS id; ALTER TABLE public.roles_own OWNER TO {IMITATED};"
+            f"GRANT CREATE ON DATABASE {DATABASE} TO {IMITATED}"
+        )
+        ours = "stillhouse_tables_ba9876543210"  # and so each database is looked into
+        tables.sql(
+            f"CREATE ROLE {ours}; GRANT {ours} TO stillhouse; GRANT CREATE ON DATABASE {DATABASE} TO {ours}"
+        )
+        mallory.execute(f"SET application_name = '{IMITATED}'")
+        for statement in ("BEGIN", f"PREPARE TRANSACTION '{gid}'"):
+            mallory.execute(statement)
+        try:
+            settle(tables.live.nodes)
+            clear(node)
+            assert tables.sql(f"SELECT FROM pg_roles WHERE rolname = '{ours}'") == []
+            assert mallory.execute(f"SELECT id FROM {IMITATED}_0.his").fetchall() == [(1,)]
+            assert tables.sql("SELECT id FROM public.roles_own") == [(1,)]
+            assert tables.sql("SELECT gid FROM pg_prepared_xacts") == [(gid,)]
+            assert [note.partition(" is called")[0] for note in unmarked_things(node)] == [
+                f"role {IMITATED}",
+                f"transaction {gid}",
+            ]
+        finally:
+            tables.sql(f"ROLLBACK PREPARED '{gid}'")
+            tables.sql(f"DROP OWNED BY {IMITATED}; DROP ROLE {IMITATED}")
+
+
+def test_what_an_earlier_version_began_is_taken_over(tables: Bench) -> None:
+    """It marked nothing; which operation is still going on is told by the catalog."""
+    prefix, shares, _ = tables.copy(pairs("plain.seen"))
+    tables.sql(
+        f"REVOKE {prefix} FROM stillhouse; ALTER SCHEMA {prefix}_0 OWNER TO {prefix}; ALTER ROLE {prefix} LOGIN"
+    )
+    clear(tables.live.coordinator)
+    adopt(tables.live.nodes, DATABASE, prefix)
+    settle(tables.live.nodes)
+    assert is_waiting(tables.live.coordinator, DATABASE, prefix)
+    exchange(tables.live.nodes, DATABASE, prefix, shares)
+    tables.clear()
 
 
 def test_a_transfer_ends_whole_or_not_at_all(tables: Bench) -> None:

@@ -42,8 +42,16 @@ def tables(site: Site, make_warehouse: MakeWarehouse) -> Iterator[Bench]:
         user.execute(
             "CREATE FOREIGN TABLE public.bare_1 PARTITION OF public.bare FOR VALUES IN (1) SERVER dn1"
         )
+        for name, option in (("sly", "secret"), ("led", "led_1")):
+            user.execute(f"CREATE TABLE public.{name} (id int, balance int) PARTITION BY LIST (id)".encode())
+            user.execute(
+                f"CREATE FOREIGN TABLE public.{name}_1 PARTITION OF public.{name} DEFAULT SERVER dn1"
+                f" OPTIONS (table_name '{option}')".encode()
+            )
     remote = Bench(site, cluster, ())
     remote.sql(
+        "CREATE TABLE public.secret AS SELECT 1 AS id, 2 AS balance;"
+        "CREATE TABLE public.led_1 (id int, balance int); ALTER TABLE public.led_1 OWNER TO dbadmin;"
         "CREATE TABLE public.bare_1 (id int, balance int); INSERT INTO public.bare_1 VALUES (1, 2);"
         "ALTER TABLE public.bare_1 OWNER TO dbadmin",
         cluster.data_nodes[0],
@@ -145,6 +153,19 @@ def test_a_part_that_cannot_be_replaced_leaves_all_nodes_as_they_were(tables: Be
     assert state(tables) == OLD
 
 
+def test_a_foreign_table_gets_nobody_at_tables_that_are_not_his(tables: Bench) -> None:
+    """Its options are its owner's to choose, and what they name is read and replaced by the superuser."""
+    dn1 = tables.live.data_nodes[0]
+    beyond = r"stands for public\.secret, which is stillhouse's"
+    with pytest.raises(StillhouseError, match=beyond):
+        tables.restore("public.sly=public.copied")
+    with log_in(tables.live.coordinator, database=DATABASE) as user:
+        user.execute("ALTER FOREIGN TABLE public.led_1 OPTIONS (SET table_name 'secret')")
+    with pytest.raises(StillhouseError, match=beyond):
+        tables.restore("public.led")
+    assert tables.sql("SELECT balance FROM public.secret", dn1) == [(2,)]
+
+
 @pytest.mark.parametrize(
     ("where", "outcome"),
     [
@@ -176,7 +197,10 @@ def test_a_swap_that_dies_is_decided_by_the_coordinator(
                 end_sessions(one, connection)
         swapping.join()
     assert len(failed) == 1
-    settle(nodes)
+    with log_in(tables.live.coordinator, database=DATABASE) as user:  # nobody's schema decides but ours
+        user.execute(f"CREATE SCHEMA {prefix}_99".encode())
+        settle(nodes)
+        user.execute(f"DROP SCHEMA {prefix}_99".encode())
     assert state(tables) == outcome
     tables.clear()
     assert state(tables) == outcome

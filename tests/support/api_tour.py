@@ -6,8 +6,11 @@ from sqlalchemy import text
 
 from stillhouse.api.published import REFUSED
 from stillhouse.api.render import parameter_group_id
-from stillhouse.catalog import captures, clusters
+from stillhouse.catalog import captures, clusters, findings
+from stillhouse.catalog.findings import Known
 from stillhouse.control import users
+from stillhouse.repository import losses
+from stillhouse.repository.losses import FileTouched, NodeTouched, SnapshotTouched
 from support.api_client import Answer
 from support.api_service import PASSWORD, PROJECT, Service, a_cluster
 
@@ -80,6 +83,7 @@ def _snapshots(tour: Tour, source: str) -> None:
     of_snapshot = f"/stillhouse/v1/{{p}}/snapshots/{snapshot}"
     tour.ask("ListSnapshots", "GET", "/v1.0/{p}/snapshots")
     tour.ask("ShowProof", "GET", of_snapshot + "/proof")
+    _damage(tour, snapshot, source)
     tour.ask("ListSnapshotDetails", "GET", f"/v1.0/{{p}}/snapshots/{snapshot}")
     tour.ask(
         "ListClusterSnapshots", "GET", f"/v1.0/{{p}}/clusters/{source}/snapshots", limit="10", offset="0"
@@ -98,6 +102,25 @@ def _snapshots(tour: Tour, source: str) -> None:
     tour.ask("ListTrash", "GET", "/stillhouse/v1/{p}/trash")
     tour.ask("UndeleteSnapshot", "POST", of_snapshot + "/undelete")
     tour.ask("CollectCluster", "POST", f"/stillhouse/v1/{{p}}/clusters/{source}/collect")
+
+
+def _damage(tour: Tour, snapshot: str, source: str) -> None:
+    """Known for a while, and then mended."""
+    control = tour.service.control
+    damaged: dict[str, Any] = {"key": f"c/{source}/packs/{'0' * 32}", "kind": "missing", "detail": "is gone"}
+    damaged |= {"costs": True, "found": "2026-11-20T08:14:51+00:00"}
+    files = (FileTouched("base/5/16384", ((0, 7),)), FileTouched("pg_xact/0000", bytes=((0, 99),)))
+    lost = SnapshotTouched(snapshot, "before-upgrade", (NodeTouched("cn", files), NodeTouched("dn1", None)))
+    for said, costs in (
+        (Known(["0" * 32], True, [damaged]), {snapshot: list(losses.lines(lost))}),
+        (Known([], True, []), {}),
+    ):
+        with control.database.transaction() as transaction:
+            findings.put(transaction, source, control.clock.now(), said, costs)
+        if costs:
+            path = f"/stillhouse/v1/{{p}}/snapshots/{snapshot}/damage"
+            tour.ask("ShowSnapshotDamage", "GET", path)
+            tour.ask("ListDamage", "GET", "/stillhouse/v1/{p}/damage")
 
 
 def _clusters(tour: Tour, source: str) -> None:

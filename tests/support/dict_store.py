@@ -37,13 +37,13 @@ class DictStore:
         try:
             return self.objects[key][0]
         except KeyError:
-            raise ObjectMissing(f"no object {key} in the dict") from None
+            raise ObjectMissing(f"no object {key} in the dict", key=key) from None
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         check_range(start, length)
         found = self.get(key)[start : start + length]
         if len(found) != length:
-            raise RepositoryDamaged(f"{key} ends before byte {start + length}")
+            raise RepositoryDamaged(f"{key} ends before byte {start + length}", key=key)
         return found
 
     def size(self, key: str) -> int | None:

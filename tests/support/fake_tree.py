@@ -1,7 +1,7 @@
 """A data directory made by hand, captured and restored without a server."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from stillhouse.domain.care import Care
@@ -67,9 +67,10 @@ def capture(
     *,
     care: Care | None = None,
     in_processes: bool = False,
+    damaged: Collection[str] = (),
 ) -> tuple[Stored, PackLedger, Copy]:
     manifest, ledger = ManifestWriter(), PackLedger()
-    base = Base(store, keys, PAGE, sources)
+    base = Base(store, keys, PAGE, sources, damaged)
     reader = LocalReader(root, FACTS.tablespace_directory)
     with packing_crew(workers if in_processes else 0) as crew:
         copy = Copy(reader, FACTS, 1, store, keys, manifest, ledger, workers, base, care or Care(), crew)

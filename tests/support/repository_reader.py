@@ -29,6 +29,7 @@ TYPES = {
     "endings": (10,),
     "pins": (7,),
     "marks": (8,),
+    "findings": (11,),
 }
 
 Line = dict[str, Any]
@@ -95,7 +96,7 @@ class Repository:
         return _fields(self._open(key).body())
 
     def mark(self, key: str) -> list[Line]:
-        """Section 6: what a collection found unreachable, line by line."""
+        """Section 6: what a collection found unreachable, or what is known to be damaged, line by line."""
         text = self._open(key).body()
         assert text.endswith(b"\n")
         return [_fields(line) for line in text.split(b"\n")[:-1]]

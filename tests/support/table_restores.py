@@ -13,8 +13,8 @@ from stillhouse.warehouse import embedded
 from stillhouse.warehouse.embedded import Site
 from stillhouse.warehouse.rewire import rewire
 from stillhouse.warehouse.table_exchange import Share, exchange, settle
-from stillhouse.warehouse.table_gather import operation_prefix
 from stillhouse.warehouse.table_load import clear, load
+from stillhouse.warehouse.table_marks import operation_prefix
 from stillhouse.warehouse.table_sources import gather_cluster
 from support.writers import until
 

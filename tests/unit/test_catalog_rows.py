@@ -10,6 +10,7 @@ from sqlalchemy import JSON, Boolean, Table, Text
 
 from stillhouse.catalog import captures, clusters, operations, snapshots, tables, trash
 from stillhouse.catalog.captures import CaptureState
+from stillhouse.catalog.columns import UtcTime
 from stillhouse.control.clusters import ClusterRequest, request_cluster
 from stillhouse.control.context import Control
 from stillhouse.control.snapshots import delete_snapshot, get_snapshot, request_snapshot
@@ -267,7 +268,7 @@ def test_no_table_is_left_with_a_row_of_a_forgotten_snapshot(control: Control, s
 
 def a_row(table: Table, snapshot_id: str, cluster_id: str) -> dict[str, Any]:
     known = {"snapshot_id": snapshot_id, "cluster_id": cluster_id}
-    by_type: dict[type, Any] = {tables.UtcTime: NOW, Text: "x", Boolean: True, JSON: {}}
+    by_type: dict[type, Any] = {UtcTime: NOW, Text: "x", Boolean: True, JSON: {}}
     return {
         column.name: known.get(column.name, by_type.get(type(column.type), 1))
         for column in table.c

@@ -15,8 +15,9 @@ from stillhouse.repository import layout, roots, scrubs
 from stillhouse.repository.check import Checked, check
 from stillhouse.repository.check_objects import clusters_of
 from stillhouse.repository.check_report import sum_up
-from stillhouse.repository.check_touch import Damage, FileTouched, damages, ranges
+from stillhouse.repository.check_touch import Damage, damages, ranges
 from stillhouse.repository.keys import Kek
+from stillhouse.repository.losses import FileTouched
 from stillhouse.repository.stats import figures
 from stillhouse.repository.verify import Rate, due, longest_unread, verify
 from stillhouse.storage.local import LocalStore

@@ -81,7 +81,7 @@ def test_in_a_scan_all_pages_are_read() -> None:
 def test_5_in_a_scan_a_page_is_the_bases_by_an_lsn_before_its_start_that_is_not_0(
     lsn: int, page: int, unmoved: bool
 ) -> None:
-    assert is_unmoved(np.array([lsn], np.uint64), blocks(page), 10, 100).tolist() == [unmoved]
+    assert is_unmoved(np.array([lsn], np.uint64), blocks(page), 10, 100, blocks()).tolist() == [unmoved]
 
 
 @dataclass
@@ -137,5 +137,5 @@ def test_whatever_became_of_a_relation_its_snapshot_is_what_it_is(
         chosen = by_summaries(len(here), first, inside, changed).read.tolist()
         assert [here[n] if n in chosen else then[n] for n in range(len(here))] == here
         lsns = np.array([lsn for _, lsn in here], np.uint64)
-        unmoved = is_unmoved(lsns, np.arange(len(here), dtype=np.uint32), len(then), start)
+        unmoved = is_unmoved(lsns, np.arange(len(here), dtype=np.uint32), len(then), start, blocks())
         assert [then[n] if unmoved[n] else here[n] for n in range(len(here))] == here

@@ -8,7 +8,7 @@ import pytest
 
 from stillhouse.postgres import layout
 from stillhouse.postgres.layout import Kind, RelationFile
-from stillhouse.postgres.reader import Entry, LocalReader
+from stillhouse.postgres.reader import LocalReader
 
 
 @pytest.mark.parametrize(
@@ -163,11 +163,14 @@ def test_a_tablespace_in_place_is_a_directory(tmp_path: Path) -> None:
     assert "pg_tblspc/16500/PG_18_202506291/5/16600" in {entry.path for entry in _reader(tmp_path).list()}
 
 
-def test_what_is_neither_file_nor_directory_is_not_taken_and_links_are_followed(tmp_path: Path) -> None:
+def test_what_is_neither_file_nor_directory_is_not_taken_nor_is_a_link_and_each_is_named(
+    tmp_path: Path,
+) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "broken").symlink_to("nowhere")
     (tmp_path / "real").write_bytes(b"x")
     (tmp_path / "postgresql.conf").symlink_to("real")
-    found = {entry.path: entry for entry in _reader(tmp_path).list()}
-    assert found.keys() == {"real", "postgresql.conf"}
-    assert isinstance(found["postgresql.conf"], Entry) and found["postgresql.conf"].size == 1
+    reader = _reader(tmp_path)
+    assert [entry.path for entry in reader.list()] == ["real"]
+    links = dict.fromkeys(("broken", "postgresql.conf"), "a symbolic link")
+    assert reader.skipped.reasons == {**links, "pipe": "a named pipe"}

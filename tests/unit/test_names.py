@@ -60,7 +60,7 @@ def test_a_user_name_within_the_rule_passes(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     ["", "a" * 64, "1a", "Admin", "a-b", "a b", "é", "user", "select", "authorization", "public", "none",
-     "pg_x", "pg_", "stillhouse", "a\n"],
+     "pg_x", "pg_", "stillhouse", "stillhouse_", "stillhouse_tables_0123456789ab", "a\n"],
 )  # fmt: skip
 def test_a_user_name_outside_the_rule_is_refused(name: str) -> None:
     with pytest.raises(InvalidInput, match="user_name"):

@@ -14,7 +14,8 @@ import pytest
 
 from stillhouse.cli import repo_report
 from stillhouse.cli.main import app
-from stillhouse.repository.check_touch import Damage, FileTouched, NodeTouched, SnapshotTouched
+from stillhouse.repository.check_touch import Damage
+from stillhouse.repository.losses import FileTouched, NodeTouched, SnapshotTouched
 from support import aged_repository
 from support.aged_repository import KEK, Aged
 

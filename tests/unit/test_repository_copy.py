@@ -10,7 +10,8 @@ import pytest
 from stillhouse.clock import Clock, SystemClock
 from stillhouse.domain.ids import new_uuid
 from stillhouse.errors import InvalidInput, RepositoryDamaged
-from stillhouse.repository import identity, layout, manifest, roots
+from stillhouse.repository import findings, identity, layout, manifest, roots
+from stillhouse.repository.check_faults import ALTERED, Fault
 from stillhouse.repository.copy import End, Outcome, copy_snapshots
 from stillhouse.repository.inventory import choose, newest_of, take_inventory
 from stillhouse.repository.keys import Kek, create_or_open, new_generation, open_keys
@@ -148,7 +149,7 @@ def test_a_second_copy_moves_nothing_and_writes_nothing(
     reads, writes = Counting(bucket.store), Counting(second)
     (outcome,) = copy(bucket, writes, read=reads)
     assert (outcome.state, outcome.objects, outcome.bytes) == ("there", 0, 0)
-    assert writes.calls == {"get": 2, "create": 1}, "the identity and the root"
+    assert writes.calls == {"get": 2, "create": 1, "list": 1}, "the identity, the root, findings"
     assert reads.calls == {"list": 1, "get": 2}, "the keys and the root"
     assert contents(second) == before
 
@@ -350,3 +351,60 @@ def test_the_newest_of_each_cluster_are_chosen_without_the_trash(bucket: Bucket)
         choose(found, "three")
     with pytest.raises(RepositoryDamaged):
         open_keys(memory_store(), bucket.kek, cluster)
+
+
+def spoil(store: ObjectStore, key: str) -> bytes:
+    before = store.get(key)
+    store.put(key, [before[:100] + bytes([before[100] ^ 1]) + before[101:]])
+    return before
+
+
+def test_what_a_copy_meets_damaged_is_known_in_the_source_and_not_in_the_target(
+    bucket: Bucket, cluster: str, second: ObjectStore
+) -> None:
+    root = bucket.snapshot(cluster, "first")
+    keys = bucket.keys(cluster)
+    pack = min(key for key in reached(bucket.store, cluster, root, bucket.kek) if "/packs/" in key)
+    spoil(bucket.store, pack)
+    (outcome,) = copy(bucket, second, "first")
+    assert outcome.state == "failed" and pack in outcome.reason
+    known = findings.read(bucket.store, keys)
+    assert known.keys == {pack} and known.faults[pack].parts, "and which of its frames"
+    assert not known.is_worked_out
+    assert [*second.list(layout.findings_of(cluster))] == []
+    (found,) = take_inventory(bucket.store, bucket.kek).snapshots
+    assert found.lost is None, "what it costs, a check will work out"
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_what_is_known_to_be_damaged_in_the_target_is_written_anew(
+    bucket: Bucket, cluster: str, second: ObjectStore, is_there: bool
+) -> None:
+    """The right bytes are at hand, and proved."""
+    first = bucket.snapshot(cluster, "first")
+    copy(bucket, second, "first")
+    keys = open_keys(second, SECOND_KEK, cluster)
+    pack = min(key for key in reached(second, cluster, first, SECOND_KEK) if "/packs/" in key)
+    before = spoil(second, pack)
+    findings.note(second, keys, [Fault(pack, ALTERED, "does not open")], SystemClock().now())
+    wanted = "first" if is_there else bucket.snapshot(cluster, "later", first)["name"]
+    (outcome,) = copy(bucket, second, wanted)
+    assert outcome.state == ("mended" if is_there else "copied")
+    assert second.get(pack) == before and findings.read(second, keys).keys == frozenset()
+    (outcome,) = copy(bucket, second, wanted)
+    assert (outcome.state, outcome.objects) == ("there", 0)
+
+
+def test_nothing_is_published_in_a_target_that_cannot_be_mended(
+    bucket: Bucket, cluster: str, second: ObjectStore
+) -> None:
+    first = bucket.snapshot(cluster, "first")
+    copy(bucket, second, "first")
+    later = bucket.snapshot(cluster, "later", first)
+    keys = open_keys(second, SECOND_KEK, cluster)
+    pack = min(key for key in reached(second, cluster, first, SECOND_KEK) if "/packs/" in key)
+    findings.note(second, keys, [Fault(pack, ALTERED, "does not open")], SystemClock().now())
+    spoil(bucket.store, pack)
+    (outcome,) = copy(bucket, second, "later")
+    assert outcome.state == "failed" and roots.read(second, keys, later["snapshot"]) is None
+    assert findings.read(second, keys).keys == {pack}

@@ -13,16 +13,19 @@ from sqlalchemy import select
 from stillhouse.catalog import captures, clusters, scrubs, snapshots, tables
 from stillhouse.control import create_snapshot, scrub_cluster
 from stillhouse.control.context import Control
+from stillhouse.control.findings import look_for_findings
 from stillhouse.control.snapshots import request_snapshot
 from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import Node, Role
 from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.snapshot import Cut, RestorePoint
 from stillhouse.durable.flows import StepRunner
+from stillhouse.errors import CaptureInterrupted
 from stillhouse.node.jobs import Repository
-from stillhouse.repository import identity, layout, roots
+from stillhouse.repository import findings, identity, layout, roots
 from stillhouse.repository import scrubs as records
 from stillhouse.repository.check import check
+from stillhouse.repository.check_faults import ALTERED, Fault
 from stillhouse.repository.keys import create_or_open, open_keys
 from stillhouse.repository.manifest import Line, ManifestWriter
 from stillhouse.storage.local import LocalStore
@@ -175,17 +178,94 @@ def test_a_snapshot_says_how_many_of_its_packs_wait_too_long(tmp_path: Path) -> 
         store.put(layout.pack(cluster_id, new), [b"pack"])
         records.record(store, keys, [scrubbed], control.clock.now() - DAY)
         captured = _captured(place, cluster_id, [old, scrubbed, new])
-        with control.database.transaction() as transaction:
-            node = Node(new_uuid(), "cn", Role.CN, "127.0.0.1", 8000, "/nowhere", "/nowhere")
-            clusters.save_nodes(transaction, cluster_id, [node])
-            captures.begin_attempt(transaction, snapshot_id, [node.id], control.clock.now())
-            point = RestorePoint(node.id, "cut", 1, 1)
-            captures.save_cut(transaction, snapshot_id, 1, Cut((point,), 0.0, 1))
+        _at_its_cut(control, cluster_id, snapshot_id)
         create_snapshot._publish(place, snapshot_id, 1, captured)
         root = roots.read(store, open_keys(store, KEK, cluster_id), snapshot_id)
         assert root is not None and root["scrub_overdue_packs"] == 1
         with control.database.reading() as reading:
             assert snapshots.read_snapshot(reading, snapshot_id).status == "AVAILABLE"
+
+
+@pytest.mark.parametrize("how", ["known", "gone"])
+def test_no_root_is_made_that_reaches_damage_and_the_next_attempt_knows_of_it(
+    tmp_path: Path, how: str
+) -> None:
+    """As when a scrub finds it, or a disk loses it, while the snapshot is being taken."""
+    store = DictStore()
+    with requests_bed("sqlite", tmp_path) as control:
+        place = a_place(control, store)
+        cluster_id = available_cluster(control)
+        snapshot_id = request_snapshot(control, PROJECT, name="nightly", cluster_id=cluster_id)
+        keys = create_or_open(store, KEK, cluster_id)
+        pack = f"{1:032x}"
+        key = layout.pack(cluster_id, pack)
+        store.put(key, [b"pack"])
+        captured = _captured(place, cluster_id, [pack])
+        _at_its_cut(control, cluster_id, snapshot_id)
+        if how == "known":
+            findings.note(store, keys, [Fault(key, ALTERED, "does not open")], control.clock.now())
+        else:
+            store.delete(key)
+        with pytest.raises(CaptureInterrupted, match=pack) as refused:
+            create_snapshot._publish(place, snapshot_id, 1, captured)
+        assert refused.value.retryable and roots.look(store, keys, snapshot_id) is None
+        assert findings.read(store, keys).keys == {key}
+
+
+def test_a_root_that_was_published_stands_whatever_became_known_since(tmp_path: Path) -> None:
+    """The service died before it could say so: the snapshot did succeed, and what it lost is told of it."""
+    store = DictStore()
+    with requests_bed("sqlite", tmp_path) as control:
+        place = a_place(control, store)
+        cluster_id = available_cluster(control)
+        snapshot_id = request_snapshot(control, PROJECT, name="nightly", cluster_id=cluster_id)
+        keys = create_or_open(store, KEK, cluster_id)
+        key = layout.pack(cluster_id, f"{1:032x}")
+        store.put(key, [b"pack"])
+        captured = _captured(place, cluster_id, [f"{1:032x}"])
+        _at_its_cut(control, cluster_id, snapshot_id)
+        create_snapshot._publish(place, snapshot_id, 1, captured)
+        published = roots.read(store, keys, snapshot_id)
+        findings.note(store, keys, [Fault(key, ALTERED, "does not open")], control.clock.now())
+        create_snapshot._publish(place, snapshot_id, 1, captured)
+        assert roots.read(store, keys, snapshot_id) == published
+
+
+def test_a_scrub_that_is_switched_off_still_works_out_what_somebody_met(control: Control) -> None:
+    store, cluster_id = DictStore(), with_snapshot(control, "with")
+    off = control.settings.model_copy(update={"scrub_rate_bytes": 0})
+    object.__setattr__(control, "settings", off)
+    place = a_place(control, store)
+    keys = create_or_open(store, KEK, cluster_id)
+    assert look_for_findings(place, control.clock.now()) == [cluster_id]
+    assert scrub_cluster.start_due_scrubs(place, control.clock.now()) == []
+    key = layout.pack(cluster_id, f"{1:032x}")
+    findings.note(store, keys, [Fault(key, ALTERED, "does not open")], control.clock.now())
+    later = control.clock.now() + timedelta(hours=1)
+    assert look_for_findings(place, later) == [cluster_id]
+    assert look_for_findings(place, later + DAY) == [], "nothing new"
+    assert scrub_cluster.start_due_scrubs(place, later) == [cluster_id]
+
+
+def test_what_somebody_met_is_scrubbed_at_once(control: Control) -> None:
+    store, cluster_id = DictStore(), with_snapshot(control, "with")
+    place, now = a_place(control, store), control.clock.now()
+    keys = create_or_open(store, KEK, cluster_id)
+    assert scrub_cluster.start_due_scrubs(place, now) == [cluster_id]
+    scrub_cluster._end(place, cluster_id, {"packs": 0, "bytes": 0, "is_more": False, "damages": []})
+    assert scrub_cluster.start_due_scrubs(place, now + timedelta(minutes=5)) == []
+    findings.note(store, keys, [Fault(layout.pack(cluster_id, f"{1:032x}"), ALTERED, "bad")], now)
+    look_for_findings(place, now + timedelta(hours=1))
+    assert scrub_cluster.start_due_scrubs(place, now + timedelta(minutes=5)) == [cluster_id]
+
+
+def _at_its_cut(control: Control, cluster_id: str, snapshot_id: str) -> None:
+    with control.database.transaction() as transaction:
+        node = Node(new_uuid(), "cn", Role.CN, "127.0.0.1", 8000, "/nowhere", "/nowhere")
+        clusters.save_nodes(transaction, cluster_id, [node])
+        captures.begin_attempt(transaction, snapshot_id, [node.id], control.clock.now())
+        point = RestorePoint(node.id, "cut", 1, 1)
+        captures.save_cut(transaction, snapshot_id, 1, Cut((point,), 0.0, 1))
 
 
 def _captured(place: Workplace, cluster_id: str, packs: list[str]) -> list[dict[str, Any]]:

@@ -101,6 +101,17 @@ def test_the_system_s_schemas_are_neither_read_nor_written(schema: str) -> None:
         wanted(TableName(schema.upper(), "t"), case_sensitive=False).named(KEY)
 
 
+def test_no_schema_is_made_under_a_name_of_the_service() -> None:
+    """A user may have made one, and gets his tables back into it."""
+    users = TableName("stillhouse_reports", "orders")
+    assert pair(users, users) == (users, users)
+    assert pair(users, ORDERS) == (users, ORDERS)
+    with pytest.raises(
+        InvalidInput, match=r"target_table_list\.0\.schema_name must not begin with 'stillhouse_'"
+    ):
+        pair(ORDERS, users)
+
+
 def test_the_lists_pair_by_position_are_not_empty_and_not_too_long() -> None:
     many = tuple(TableName("public", f"t{number}") for number in range(MOST_TABLES + 1))
     assert len(wanted(sources=many[1:], targets=many[1:]).named(KEY).pairs) == MOST_TABLES

@@ -43,8 +43,15 @@ class Proof(Answer):
     ended: Text
     seconds: float | None
     tables: Int32
+    tables_total: Int32 | None
     rows: Int64
+    rows_total: Int64 | None
+    rows_share: float | None
+    pages: Int64 | None
+    pages_total: Int64 | None
+    pages_share: float | None
     findings: list[str]
+    unchecked: list[str]
     left_out: list[str]
     notes: list[str]
     reason: str

@@ -14,6 +14,7 @@ from stillhouse import __version__, metrics
 from stillhouse.api import (
     clusters,
     clusters_more,
+    damage,
     databases,
     document,
     host,
@@ -46,6 +47,7 @@ _ROUTERS = (
     refused.routes,
     proofs.routes,
     progress.routes,
+    damage.routes,
     own.routes,
 )
 

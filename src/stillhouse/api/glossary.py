@@ -4,10 +4,12 @@ A word may mean something of its own in one shape; then it stands here as `Shape
 example in JSON; empty for what holds other fields.
 """
 
+from stillhouse.api.glossary_damage import OF_DAMAGE
 from stillhouse.api.glossary_iam import OF_IAM
 from stillhouse.api.glossary_tables import OF_TABLE_RESTORES
 
 GLOSSARY: dict[str, tuple[str, str]] = {
+    **OF_DAMAGE,
     **OF_IAM,
     **OF_TABLE_RESTORES,
     # Ids and names
@@ -150,7 +152,10 @@ GLOSSARY: dict[str, tuple[str, str]] = {
     "ParameterValue.value": ("The setting's value", '"4096"'),
     "values": ("The values", '["bi"]'),
     "Parameter.values": ("The setting's value at each role of node", ""),
-    "user_name": ("The administrator: 1 to 63 lower-case letters, digits and _", '"dbadmin"'),
+    "user_name": (
+        "The administrator: 1 to 63 lower-case letters, digits and _, no name of the service or of PostgreSQL",
+        '"dbadmin"',
+    ),
     "user_pwd": (
         "The administrator's password: 12 to 32 characters of three kinds at least",
         '"Str0ng-Pass-11"',
@@ -202,7 +207,10 @@ GLOSSARY: dict[str, tuple[str, str]] = {
     "flavor": ("The node type, as it was sent", '"stillhouse.host"'),
     "num_node": ("Number of data nodes; 1 is a single server", "3"),
     "num_cn": ("Number of coordinators wanted; there is one", "1"),
-    "db_name": ("The administrator: 1 to 63 lower-case letters, digits and _", '"dbadmin"'),
+    "db_name": (
+        "The administrator: 1 to 63 lower-case letters, digits and _, no name of the service or of PostgreSQL",
+        '"dbadmin"',
+    ),
     "db_password": (
         "The administrator's password: 12 to 32 characters of three kinds at least",
         '"Str0ng-Pass-11"',
@@ -357,7 +365,17 @@ GLOSSARY: dict[str, tuple[str, str]] = {
     "seconds": ("How long it took; null until it has ended", "887.0"),
     "tables": ("How many tables were compared", "12"),
     "rows": ("How many rows were compared", "60000"),
+    "tables_total": ("How many tables there are; null in a proof of an older service", "12"),
+    "rows_total": ("How many rows there are", "60000"),
+    "rows_share": ("Share of the rows that were compared, rounded down; null where that is not known", "1.0"),
+    "pages": ("How many pages of tables and B-trees were looked into", "880"),
+    "pages_total": ("How many pages tables and indexes have", "900"),
+    "pages_share": (
+        "Share of the pages that were looked into, rounded down; null where that is not known",
+        "0.9777",
+    ),
     "findings": ("What speaks against the snapshot", "[]"),
+    "unchecked": ("What should have been looked at and could not be", "[]"),
     "left_out": ("Tables of which nothing is known", "[]"),
     "notes": ("What else was seen", "[]"),
     "reason": ("Why there is no verdict; empty when there is one", '""'),

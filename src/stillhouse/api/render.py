@@ -2,11 +2,12 @@
 
 import uuid
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from stillhouse.control.trash import Trashed
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Node, Task
 from stillhouse.domain.proof import Proof, ProofSchedule
-from stillhouse.domain.snapshot import Snapshot
+from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
 from stillhouse.repository.collecting import Collected
 
 Json = dict[str, object]
@@ -58,7 +59,7 @@ def snapshot_in_project_list(snapshot: Snapshot) -> Json:
         "finished": snapshot_time(snapshot.finished) if snapshot.finished else "",
         "updated": snapshot_time(snapshot.updated),
         "size": round(snapshot.plain_bytes / _GB, 6),
-        "status": snapshot.status.value,
+        "status": _snapshot_status(snapshot),
         "type": snapshot.type.value,
         "cluster_id": snapshot.cluster_id,
         "cluster_name": snapshot.cluster_name,
@@ -99,7 +100,9 @@ def snapshot_detail(snapshot: Snapshot) -> Json:
 
 
 def proof(proof: Proof) -> Json:
-    """`findings` are what speaks against the snapshot, `left_out` the tables of which nothing is known."""
+    """`findings` speak against the snapshot; of the tables `left_out` nothing is known; `unchecked` is what should have
+    been looked at and could not be.
+    """
     report = proof.report
     return {
         "id": proof.id,
@@ -111,12 +114,29 @@ def proof(proof: Proof) -> Json:
         "ended": _cluster_time(proof.ended) if proof.ended else None,
         "seconds": round((proof.ended - proof.started).total_seconds(), 1) if proof.ended else None,
         "tables": report.get("tables", 0),
+        "tables_total": report.get("tables_total"),
         "rows": report.get("rows", 0),
+        "rows_total": report.get("rows_total"),
+        "rows_share": _share(report, "rows"),
+        "pages": report.get("pages"),
+        "pages_total": report.get("pages_total"),
+        "pages_share": _share(report, "pages"),
         "findings": report.get("findings", []),
+        "unchecked": report.get("unchecked", []),
         "left_out": report.get("left_out", []),
         "notes": report.get("notes", []),
         "reason": report.get("reason", ""),
     }
+
+
+def _share(report: dict[str, Any], what: str) -> float | None:
+    """Of all that there are, rounded down so that only all is 1; None of a proof that did not get so far, or of an
+    older service, which did not count.
+    """
+    seen, total = report.get(what), report.get(f"{what}_total")
+    if seen is None or total is None or not report.get("pages_total"):
+        return None
+    return 1.0 if seen >= total else seen * 10_000 // total / 10_000
 
 
 def proof_schedule(schedule: ProofSchedule) -> Json:
@@ -244,6 +264,13 @@ def node_status(cluster: Cluster) -> str:
 def job_id(operation_id: str | None) -> str | None:
     """DWS's job ids are 32 hex digits: an operation's id without its dashes."""
     return None if operation_id is None else operation_id.replace("-", "")
+
+
+def _snapshot_status(snapshot: Snapshot) -> str:
+    """DWS has one word for a snapshot that cannot be restored as a whole. What is lost, ShowSnapshotDamage says."""
+    if snapshot.damaged and snapshot.status is SnapshotStatus.AVAILABLE:
+        return SnapshotStatus.UNAVAILABLE.value
+    return snapshot.status.value
 
 
 def _cluster_status(snapshot: Snapshot) -> str | None:

@@ -47,7 +47,7 @@ _CAPTURES = {
     CaptureState.FAILED: "FAILED",
     CaptureState.ABANDONED: "FAILED",
 }
-_VERBS = {"accepted": "was accepted"}
+_VERBS = {"accepted": "was accepted", "skipped": "skipped files"}
 _UNKNOWN_SECONDS = -1
 _UNLIMITED = -1
 # PostgreSQL's kinds of settings in DWS's words.
@@ -92,7 +92,7 @@ def event(happened: Event, project: str) -> Json:
         "display_name": happened.action,
         "category": "management",
         "description": f"{happened.action} of {source} {verb}",
-        "severity": "warning" if happened.failed else "normal",
+        "severity": "warning" if happened.is_warning else "normal",
         "source_type": "backup" if happened.kind == "snapshot" else "cluster",
         "source_id": happened.id,
         "source_name": happened.name,

@@ -153,6 +153,20 @@ def latest_captures(transaction: Transaction, snapshot_id: str) -> list[Capture]
     return list_captures(transaction, snapshot_id, transaction.execute(query).scalar_one_or_none() or 0)
 
 
+def cut_waited(transaction: Transaction, snapshot_id: str) -> float:
+    """Seconds that the snapshot has waited for its cut so far, over all its attempts."""
+    query = select(snapshots.c.cut_waited_seconds).where(snapshots.c.id == snapshot_id)
+    return float(transaction.execute(query).scalar_one())
+
+
+def add_cut_wait(transaction: Transaction, snapshot_id: str, seconds: float) -> None:
+    transaction.execute(
+        update(snapshots)
+        .where(snapshots.c.id == snapshot_id)
+        .values(cut_waited_seconds=snapshots.c.cut_waited_seconds + seconds)
+    )
+
+
 def save_cut(transaction: Transaction, snapshot_id: str, attempt: int, cut: Cut) -> None:
     """Record the cut; one made again, after a crash before this was recorded, takes its place."""
     key = {"snapshot_id": snapshot_id, "attempt": attempt}

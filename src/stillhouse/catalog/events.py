@@ -9,7 +9,7 @@ from stillhouse.catalog.database import Transaction
 from stillhouse.catalog.tables import audit, clusters, snapshots
 
 # Outcomes of what happened; a refusal has its error's code instead.
-HAPPENED = ("accepted", "failed", "proved", "refuted", "restored")
+HAPPENED = ("accepted", "failed", "proved", "refuted", "restored", "skipped")
 
 _TABLES = {"cluster": clusters, "snapshot": snapshots}
 _KINDS = {"cluster": "cluster", "snapshot": "snapshot", "copy": "snapshot"}
@@ -31,6 +31,11 @@ class Event:
     @property
     def failed(self) -> bool:
         return self.outcome in ("failed", "refuted")
+
+    @property
+    def is_warning(self) -> bool:
+        """Somebody should look at it; what was `skipped` may be wanted in the snapshot that succeeded without it."""
+        return self.failed or self.outcome == "skipped"
 
 
 def page_of_events(

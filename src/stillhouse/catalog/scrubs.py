@@ -68,5 +68,11 @@ def end(
     )
 
 
+def hasten(transaction: Transaction, cluster_id: str, now: datetime) -> None:
+    """Have the cluster's packs read as soon as may be, unless they are being read."""
+    waiting = (scrubs.c.cluster_id == cluster_id) & (scrubs.c.due > now) & scrubs.c.ended.is_not(None)
+    transaction.execute(update(scrubs).where(waiting).values(due=now))
+
+
 def put_off(transaction: Transaction, cluster_id: str, due_again: datetime) -> None:
     transaction.execute(update(scrubs).where(scrubs.c.cluster_id == cluster_id).values(due=due_again))

@@ -16,6 +16,7 @@ from stillhouse.catalog.tables import (
     clusters,
     copies,
     cuts,
+    losses,
     policy_runs,
     proofs,
     purges,
@@ -265,7 +266,7 @@ def forget_snapshot(transaction: Transaction, snapshot_id: str) -> None:
     What became of a policy's run stays, and which snapshot it was: the schedule is counted from there.
     """
     trashed = select(snapshots.c.id).where(snapshots.c.id == snapshot_id, snapshots.c.deleted.is_not(None))
-    for table in (purges, proofs, witnesses, restore_points, cuts, captures, copies):
+    for table in (losses, purges, proofs, witnesses, restore_points, cuts, captures, copies):
         transaction.execute(delete(table).where(table.c.snapshot_id.in_(trashed)))
     transaction.execute(
         delete(snapshots).where(snapshots.c.id == snapshot_id, snapshots.c.deleted.is_not(None))
@@ -317,6 +318,7 @@ def _selected() -> Select[Any]:
         operation_rows.c.kind.in_((Task.RESTORING, Task.FINE_GRAINED_RESTORING)),
         operation_rows.c.ended.is_(None),
     )
+    damaged = exists().where(losses.c.snapshot_id == snapshots.c.id)
     proving = exists().where(proofs.c.snapshot_id == snapshots.c.id, proofs.c.ended.is_(None))
     status = select(clusters.c.status).where(clusters.c.id == snapshots.c.cluster_id).scalar_subquery()
     task = (
@@ -333,6 +335,7 @@ def _selected() -> Select[Any]:
         snapshots,
         restoring.label("restoring"),
         proving.label("proving"),
+        damaged.label("damaged"),
         status.label("cluster_status"),
         task.label("cluster_task"),
         _copied(snapshots.c.id, SnapshotStatus.CREATING).label("copying"),
@@ -372,6 +375,7 @@ def _snapshot(row: Row[Any]) -> Snapshot:
         cluster_status=ClusterStatus(row.cluster_status),
         cluster_task=Task(row.cluster_task) if row.cluster_task else None,
         proving=bool(row.proving),
+        damaged=bool(row.damaged),
         deleted=row.deleted,
         is_full=bool(row.is_full),
         due=row.due,

@@ -1,15 +1,11 @@
 """The catalog's tables. A change here needs a migration beside it; a test compares the two."""
 
-import json
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    DateTime,
-    Dialect,
     Double,
     ForeignKey,
     ForeignKeyConstraint,
@@ -21,7 +17,8 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.types import TypeDecorator
+
+from stillhouse.catalog.columns import Document, UtcTime, required
 
 metadata = MetaData(
     naming_convention={
@@ -34,58 +31,23 @@ metadata = MetaData(
 )
 
 
-class UtcTime(TypeDecorator[datetime]):
-    """Aware UTC times on both databases; SQLite has no time zones, so it holds UTC without saying so."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        utc = value.astimezone(UTC)
-        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-class Document(TypeDecorator[Any]):
-    """A JSON object or list as ASCII text: nothing searches in it, and PostgreSQL's json refuses some strings."""
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: Any, dialect: Dialect) -> str:
-        return json.dumps({} if value is None else value, allow_nan=False)
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
-        return json.loads(value or "{}")
-
-
-def _required(name: str, kind: Any = Text) -> Column[Any]:
-    return Column(name, kind, nullable=False)
-
-
 clusters = Table(
     "sh_clusters",
     metadata,
     Column("id", Text, primary_key=True),
-    _required("project"),
-    _required("name"),
-    _required("engine"),
-    _required("status"),
-    _required("number_of_node", Integer),
-    _required("port", Integer),
-    _required("user_name"),
-    _required("stopped", Boolean),
-    _required("failed_code"),
-    _required("failed_reason"),
-    _required("facts", Document),
-    _required("created", UtcTime),
-    _required("updated", UtcTime),
+    required("project"),
+    required("name"),
+    required("engine"),
+    required("status"),
+    required("number_of_node", Integer),
+    required("port", Integer),
+    required("user_name"),
+    required("stopped", Boolean),
+    required("failed_code"),
+    required("failed_reason"),
+    required("facts", Document),
+    required("created", UtcTime),
+    required("updated", UtcTime),
     Column("deleted", UtcTime),
 )
 
@@ -94,14 +56,14 @@ nodes = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("cluster_id", Text, ForeignKey(clusters.c.id), nullable=False, index=True),
-    _required("position", Integer),
-    _required("name"),
-    _required("role"),
-    _required("host"),
-    _required("port", Integer),
-    _required("directory"),
-    _required("socket"),
-    _required("lineage"),
+    required("position", Integer),
+    required("name"),
+    required("role"),
+    required("host"),
+    required("port", Integer),
+    required("directory"),
+    required("socket"),
+    required("lineage"),
     Column("os_user", Text, nullable=False, server_default=""),
     Column("sealed_secret", Text, nullable=False, server_default=""),
 )
@@ -111,33 +73,34 @@ os_accounts = Table(
     "sh_os_accounts",
     metadata,
     Column("uid", BigInteger, primary_key=True, autoincrement=False),
-    _required("cluster_id"),
-    _required("created", UtcTime),
+    required("cluster_id"),
+    required("created", UtcTime),
 )
 
 snapshots = Table(
     "sh_snapshots",
     metadata,
     Column("id", Text, primary_key=True),
-    _required("project"),
+    required("project"),
     Column("cluster_id", Text, ForeignKey(clusters.c.id), nullable=False, index=True),
-    _required("cluster_name"),
-    _required("name"),
-    _required("description"),
-    _required("status"),
-    _required("type"),
-    _required("started", UtcTime),
-    _required("updated", UtcTime),
+    required("cluster_name"),
+    required("name"),
+    required("description"),
+    required("status"),
+    required("type"),
+    required("started", UtcTime),
+    required("updated", UtcTime),
     Column("finished", UtcTime),
-    _required("progress", Integer),
-    _required("plain_bytes", BigInteger),
-    _required("stored_bytes", BigInteger),
-    _required("db_user"),
-    _required("backup_key"),
-    _required("reason"),
-    _required("cancel_requested", Boolean),
-    _required("attempt", Integer),
+    required("progress", Integer),
+    required("plain_bytes", BigInteger),
+    required("stored_bytes", BigInteger),
+    required("db_user"),
+    required("backup_key"),
+    required("reason"),
+    required("cancel_requested", Boolean),
+    required("attempt", Integer),
     Column("deleted", UtcTime),
+    Column("cut_waited_seconds", Double, nullable=False, server_default="0"),
 )
 
 # What holds a cluster: at most one row per cluster has no end (see `one_active_operation`).
@@ -146,13 +109,13 @@ operations = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("cluster_id", Text, ForeignKey(clusters.c.id), nullable=False, index=True),
-    _required("kind"),
-    _required("subject_id"),
-    _required("detail", Document),
-    _required("progress", Integer),
-    _required("started", UtcTime),
+    required("kind"),
+    required("subject_id"),
+    required("detail", Document),
+    required("progress", Integer),
+    required("started", UtcTime),
     Column("ended", UtcTime),
-    _required("outcome"),
+    required("outcome"),
     Column("reason", Text, nullable=False, server_default=""),
 )
 
@@ -162,12 +125,12 @@ captures = Table(
     Column("snapshot_id", Text, ForeignKey(snapshots.c.id), primary_key=True),
     Column("node", Text, primary_key=True),
     Column("attempt", Integer, primary_key=True),
-    _required("state"),
-    _required("bytes_done", BigInteger),
-    _required("bytes_total", BigInteger),
-    _required("parts", Document),
-    _required("error"),
-    _required("updated", UtcTime),
+    required("state"),
+    required("bytes_done", BigInteger),
+    required("bytes_total", BigInteger),
+    required("parts", Document),
+    required("error"),
+    required("updated", UtcTime),
     Column("bytes_per_second", BigInteger, nullable=False, server_default="0"),
 )
 
@@ -177,10 +140,10 @@ restores = Table(
     metadata,
     Column("operation_id", Text, ForeignKey(operations.c.id), primary_key=True),
     Column("node", Text, primary_key=True),
-    _required("phase"),
-    _required("bytes_done", BigInteger),
-    _required("bytes_total", BigInteger),
-    _required("bytes_per_second", BigInteger),
+    required("phase"),
+    required("bytes_done", BigInteger),
+    required("bytes_total", BigInteger),
+    required("bytes_per_second", BigInteger),
 )
 
 cuts = Table(
@@ -188,8 +151,8 @@ cuts = Table(
     metadata,
     Column("snapshot_id", Text, ForeignKey(snapshots.c.id), primary_key=True),
     Column("attempt", Integer, primary_key=True),
-    _required("pause_seconds", Double),
-    _required("tries", Integer),
+    required("pause_seconds", Double),
+    required("tries", Integer),
 )
 
 restore_points = Table(
@@ -198,9 +161,9 @@ restore_points = Table(
     Column("snapshot_id", Text, primary_key=True),
     Column("attempt", Integer, primary_key=True),
     Column("node", Text, primary_key=True),
-    _required("name"),
-    _required("lsn", BigInteger),
-    _required("timeline", Integer),
+    required("name"),
+    required("lsn", BigInteger),
+    required("timeline", Integer),
     ForeignKeyConstraint(["snapshot_id", "attempt"], [cuts.c.snapshot_id, cuts.c.attempt]),
 )
 
@@ -217,9 +180,9 @@ backup_settings = Table(
     "sh_backup_settings",
     metadata,
     Column("cluster_id", Text, ForeignKey(clusters.c.id), primary_key=True),
-    _required("keep_day", Integer),
-    _required("auto_backup", Boolean),
-    _required("updated", UtcTime),
+    required("keep_day", Integer),
+    required("auto_backup", Boolean),
+    required("updated", UtcTime),
 )
 
 policies = Table(
@@ -227,12 +190,12 @@ policies = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("cluster_id", Text, ForeignKey(clusters.c.id), nullable=False, index=True),
-    _required("name"),
-    _required("schedule"),
-    _required("backup_type"),
-    _required("time_zone_offset", Integer),
-    _required("since", UtcTime),
-    _required("updated", UtcTime),
+    required("name"),
+    required("schedule"),
+    required("backup_type"),
+    required("time_zone_offset", Integer),
+    required("since", UtcTime),
+    required("updated", UtcTime),
 )
 
 # What became of each due time, once: the key is what keeps a run from being taken twice. Outlives its policy.
@@ -242,13 +205,13 @@ policy_runs = Table(
     Column("policy_id", Text, primary_key=True),
     Column("due", UtcTime, primary_key=True),
     Column("cluster_id", Text, ForeignKey(clusters.c.id), nullable=False, index=True),
-    _required("policy_name"),
-    _required("schedule"),
-    _required("seen", UtcTime),
-    _required("is_full", Boolean),
-    _required("is_once", Boolean),
-    _required("outcome"),
-    _required("reason"),
+    required("policy_name"),
+    required("schedule"),
+    required("seen", UtcTime),
+    required("is_full", Boolean),
+    required("is_once", Boolean),
+    required("outcome"),
+    required("reason"),
     Column("snapshot_id", Text, unique=True),
 )
 
@@ -257,12 +220,32 @@ scrubs = Table(
     "sh_scrubs",
     metadata,
     Column("cluster_id", Text, ForeignKey(clusters.c.id), primary_key=True),
-    _required("due", UtcTime),
-    _required("started", UtcTime),
+    required("due", UtcTime),
+    required("started", UtcTime),
     Column("ended", UtcTime),
-    _required("packs", Integer),
-    _required("bytes", BigInteger),
-    _required("damages", Document),
+    required("packs", Integer),
+    required("bytes", BigInteger),
+    required("damages", Document),
+)
+
+# What the repository's records of findings said when they were looked at last, and which records these were.
+findings = Table(
+    "sh_findings",
+    metadata,
+    Column("cluster_id", Text, ForeignKey(clusters.c.id), primary_key=True),
+    required("looked", UtcTime),
+    required("records", Document),
+    required("is_worked_out", Boolean),
+    required("objects", Document),
+)
+
+# What that costs each snapshot, as lines of such a record.
+losses = Table(
+    "sh_losses",
+    metadata,
+    Column("snapshot_id", Text, ForeignKey(snapshots.c.id), primary_key=True),
+    Column("cluster_id", Text, ForeignKey(clusters.c.id), nullable=False, index=True),
+    required("nodes", Document),
 )
 
 witnesses = Table(
@@ -271,8 +254,8 @@ witnesses = Table(
     Column("snapshot_id", Text, primary_key=True),
     Column("attempt", Integer, primary_key=True),
     Column("node", Text, primary_key=True),
-    _required("snapshots", Document),
-    _required("why"),
+    required("snapshots", Document),
+    required("why"),
     ForeignKeyConstraint(["snapshot_id", "attempt"], [cuts.c.snapshot_id, cuts.c.attempt]),
 )
 
@@ -282,21 +265,21 @@ proofs = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("snapshot_id", Text, ForeignKey(snapshots.c.id), nullable=False, index=True),
-    _required("state"),
-    _required("access_key"),
-    _required("progress", Integer),
-    _required("started", UtcTime),
+    required("state"),
+    required("access_key"),
+    required("progress", Integer),
+    required("started", UtcTime),
     Column("ended", UtcTime),
-    _required("report", Document),
+    required("report", Document),
 )
 
 proof_schedules = Table(
     "sh_proof_schedules",
     metadata,
     Column("cluster_id", Text, ForeignKey(clusters.c.id), primary_key=True),
-    _required("every_days", Integer),
-    _required("newest_only", Boolean),
-    _required("updated", UtcTime),
+    required("every_days", Integer),
+    required("newest_only", Boolean),
+    required("updated", UtcTime),
 )
 
 # A snapshot in the trash whose purge has begun: it can no longer be brought back.
@@ -304,18 +287,18 @@ purges = Table(
     "sh_purges",
     metadata,
     Column("snapshot_id", Text, ForeignKey(snapshots.c.id), primary_key=True),
-    _required("began", UtcTime),
+    required("began", UtcTime),
 )
 
 access_keys = Table(
     "sh_access_keys",
     metadata,
     Column("access_key", Text, primary_key=True),
-    _required("sealed_secret"),
-    _required("project"),
-    _required("created", UtcTime),
+    required("sealed_secret"),
+    required("project"),
+    required("created", UtcTime),
     Column("disabled", UtcTime),
-    _required("policies", Document),
+    required("policies", Document),
     Column("expires", UtcTime),
 )
 
@@ -323,25 +306,25 @@ temporary_keys = Table(
     "sh_temporary_keys",
     metadata,
     Column("access_key", Text, primary_key=True),
-    _required("sealed_secret"),
-    _required("token_digest"),
-    _required("project"),
+    required("sealed_secret"),
+    required("token_digest"),
+    required("project"),
     # An access key or a user's id: what was made by it ends with it.
-    _required("parent"),
-    _required("narrowed_to", Document),
-    _required("created", UtcTime),
-    _required("expires", UtcTime),
+    required("parent"),
+    required("narrowed_to", Document),
+    required("created", UtcTime),
+    required("expires", UtcTime),
 )
 
 users = Table(
     "sh_users",
     metadata,
     Column("id", Text, primary_key=True),
-    _required("project"),
-    _required("name"),
-    _required("password_hash"),
-    _required("policies", Document),
-    _required("created", UtcTime),
+    required("project"),
+    required("name"),
+    required("password_hash"),
+    required("policies", Document),
+    required("created", UtcTime),
     Column("disabled", UtcTime),
 )
 
@@ -350,24 +333,24 @@ tokens = Table(
     metadata,
     Column("digest", Text, primary_key=True),
     Column("user_id", Text, ForeignKey(users.c.id), nullable=False),
-    _required("issued", UtcTime),
-    _required("expires", UtcTime),
+    required("issued", UtcTime),
+    required("expires", UtcTime),
 )
 
 permission_policies = Table(
     "sh_permission_policies",
     metadata,
     Column("name", Text, primary_key=True),
-    _required("document", Document),
-    _required("created", UtcTime),
+    required("document", Document),
+    required("created", UtcTime),
 )
 
 sealed_secrets = Table(
     "sh_sealed_secrets",
     metadata,
     Column("key", Text, primary_key=True),
-    _required("sealed"),
-    _required("created", UtcTime),
+    required("sealed"),
+    required("created", UtcTime),
 )
 
 audit = Table(
@@ -375,14 +358,14 @@ audit = Table(
     metadata,
     # SQLite numbers rows by itself only in a column declared exactly INTEGER.
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
-    _required("time", UtcTime),
-    _required("project"),
-    _required("access_key"),
-    _required("action"),
-    _required("resource"),
-    _required("outcome"),
-    _required("request_id"),
-    _required("detail"),
+    required("time", UtcTime),
+    required("project"),
+    required("access_key"),
+    required("action"),
+    required("resource"),
+    required("outcome"),
+    required("request_id"),
+    required("detail"),
 )
 
 

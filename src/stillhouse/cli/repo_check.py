@@ -173,6 +173,7 @@ def _verify(
 
 def _chosen(checked: "Checked", sample: float, newest: bool) -> "list[PackFacts]":
     from stillhouse.repository import scrubs
+    from stillhouse.repository.check_record import suspected
     from stillhouse.repository.verify import longest_unread
 
     place = checked.place
@@ -183,7 +184,9 @@ def _chosen(checked: "Checked", sample: float, newest: bool) -> "list[PackFacts]
         last = max(place.roots, key=lambda snapshot: str(place.roots[snapshot].get("finished", "")))
         mine = checked.packs_of(last)
         packs = [pack for pack in packs if pack.id in mine]
-    return packs[: ceil(len(packs) * sample / 100)]
+    chosen = packs[: ceil(len(packs) * sample / 100)]
+    read = {pack.id for pack in chosen}
+    return [*(pack for pack in suspected(checked) if pack.id not in read), *chosen]
 
 
 def _progress() -> "AbstractContextManager[Progress | None]":

@@ -1,17 +1,17 @@
 """What checks and figures of a repository look like: one JSON object for programs, words and a table for people."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote
 
 from rich.table import Table
 
+from stillhouse.api.render_damage import printable
 from stillhouse.postgres.layout import relation_file
 from stillhouse.repository.check_report import ClusterReport, SnapshotReport
-from stillhouse.repository.check_touch import Damage, FileTouched, Ranges, SnapshotTouched
+from stillhouse.repository.check_touch import Damage
+from stillhouse.repository.losses import FileTouched, Ranges, SnapshotTouched
 from stillhouse.repository.stats import ClusterFigures, SnapshotFigures
 
 Json = dict[str, Any]
@@ -73,7 +73,7 @@ def _touched_json(snapshot: SnapshotTouched) -> Json:
 
 
 def _file_json(file: FileTouched) -> Json:
-    told: Json = {"path": _printable(file.path)}
+    told: Json = {"path": printable(file.path)}
     if (relation := relation_file(file.path)) is not None:
         told |= {
             "tablespace": relation.tablespace,
@@ -133,7 +133,7 @@ def _file_words(file: FileTouched) -> str:
     what = f"blocks {_ranges(file.blocks)}" if file.blocks else f"bytes {_ranges(file.bytes)}"
     relation = relation_file(file.path)
     of = f" (database {relation.database}, relation {relation.relation})" if relation else ""
-    return f"{_printable(file.path)}{of}: {what if file.blocks or file.bytes else 'all of it'}"
+    return f"{printable(file.path)}{of}: {what if file.blocks or file.bytes else 'all of it'}"
 
 
 def _ranges(ranges: Ranges) -> str:
@@ -192,11 +192,6 @@ def _size(count: int) -> str:
             break
         size, unit = size / 1024, larger
     return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-
-
-def _printable(path: str) -> str:
-    """A path as it is, or percent-encoded where it is not UTF-8 or would break the line."""
-    return path if path.isprintable() else quote(os.fsencode(path), safe="/ ")
 
 
 def _time(time: datetime | None) -> str | None:

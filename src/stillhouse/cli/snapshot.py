@@ -4,7 +4,7 @@ from typing import Any
 
 from cyclopts import App
 
-from stillhouse.cli import client, cluster
+from stillhouse.cli import client, cluster, damage
 from stillhouse.cli.client import Access, Answer, Client
 from stillhouse.cli.command import Json
 from stillhouse.cli.table_names import wanted_tables
@@ -15,6 +15,7 @@ snapshot = App(name="snapshot", help="Snapshots of clusters. They are named by t
 _COLUMNS = ("id", "name", "status", "progress", "type", "cluster_name", "started", "finished", "size")
 _TRASH_COLUMNS = ("id", "name", "status", "cluster_name", "deleted", "until")
 _TRASH = "/stillhouse/v1/{p}/trash"
+_DAMAGE = "/stillhouse/v1/{p}/damage"
 _ANYONE = Access()
 
 
@@ -72,18 +73,24 @@ def list_(*, cluster: str = "", access: Access = _ANYONE, json_: Json = False) -
         if cluster:
             path = f"/v1.0/{{p}}/clusters/{service.find('cluster', cluster)}/snapshots"
         answer = service.call("GET", path)
-        client.say_all(answer, answer["snapshots"], _COLUMNS, json_)
+        lost = {one["snapshot_id"]: one for one in service.call("GET", _DAMAGE)["snapshots"]}
+        for one in answer["snapshots"]:
+            one["damage"] = lost.get(one["id"])
+        rows = [one | {"damage": damage.words(one["damage"])} for one in answer["snapshots"]]
+        client.say_all(answer, rows, (*_COLUMNS, "damage") if lost else _COLUMNS, json_)
 
     client.run(access, work)
 
 
 @snapshot.command
 def show(name: str, /, *, access: Access = _ANYONE, json_: Json = False) -> None:
-    """Show one snapshot."""
+    """Show one snapshot; and what is lost of it, where something is."""
 
     def work(service: Client) -> None:
-        answer = service.call("GET", f"/v1.0/{{p}}/snapshots/{service.find('snapshot', name)}")
-        client.say(answer, json_, _shown(answer["snapshot"]))
+        snapshot_id = service.find("snapshot", name)
+        answer = service.call("GET", f"/v1.0/{{p}}/snapshots/{snapshot_id}")
+        answer |= service.call("GET", f"/stillhouse/v1/{{p}}/snapshots/{snapshot_id}/damage")
+        client.say(answer, json_, _shown(answer["snapshot"]) | damage.fields(answer["damage"]))
 
     client.run(access, work)
 

@@ -7,7 +7,7 @@ from typing import Any
 from stillhouse import log, metrics
 from stillhouse.catalog import captures, snapshots
 from stillhouse.catalog.captures import Capture, CaptureState
-from stillhouse.control.pinning import is_pinned
+from stillhouse.control.pinning import is_pinned, newest_root
 from stillhouse.control.workplace import Workplace, snapshot_and_cluster
 from stillhouse.domain.base import Offer, offer_base
 from stillhouse.domain.care import Care, Checkpoint, IoPriority
@@ -20,7 +20,7 @@ from stillhouse.node.capture_task import Captured, CaptureTask
 from stillhouse.node.jobs import CaptureJob, capture_job
 from stillhouse.node.process import Done, Progress, Ready, Saved, Worker
 from stillhouse.postgres import size
-from stillhouse.repository import identity, roots
+from stillhouse.repository import identity
 from stillhouse.repository.keys import create_or_open
 from stillhouse.repository.sealed import Stored
 
@@ -73,6 +73,14 @@ def _capture_node(place: Workplace, snapshot_id: str, attempt: int, node_id: str
         stored_bytes=captured.stored_bytes,
         files=captured.files,
     )
+    if captured.skipped:
+        log.get("capture").warning(
+            "files are not the account's own and were skipped",
+            snapshot=snapshot_id,
+            node=node.name,
+            count=captured.skipped,
+            skipped=captured.skipped_first,
+        )
     return {**asdict(captured), "depth": offer.depth if captured.base else 0}
 
 
@@ -80,13 +88,14 @@ def _offer(
     place: Workplace, cluster: Cluster, node: Node, snapshot_id: str, attempt: int, *, is_full: bool
 ) -> Offer:
     """The attempt's pin keeps what is offered from being collected meanwhile."""
-    with place.control.database.reading() as reading:
-        newest = snapshots.newest_available(reading, cluster.id)
     identity.check(place.store, place.repository.id)
     keys = create_or_open(place.store, place.repository.kek, cluster.id)
-    root = None if newest is None else roots.read(place.store, keys, newest)
     offer = offer_base(
-        root, node.id, node.lineage, whole_every=place.control.settings.whole_every, is_full=is_full
+        newest_root(place, keys, cluster.id),
+        node.id,
+        node.lineage,
+        whole_every=place.control.settings.whole_every,
+        is_full=is_full,
     )
     if offer.manifest and not is_pinned(place, keys, snapshot_id, attempt, offer.manifest[0]):
         return Offer(None, 0, "the snapshot to build on was deleted meanwhile")

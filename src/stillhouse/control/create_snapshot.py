@@ -14,7 +14,9 @@ from typing import Any
 from stillhouse import log, metrics
 from stillhouse.catalog import captures, clusters, snapshots
 from stillhouse.catalog.captures import CaptureState
+from stillhouse.catalog.database import Transaction
 from stillhouse.control.audit import record
+from stillhouse.control.cut_wait import CutWait, check_deadline
 from stillhouse.control.pinning import beat, pin_attempt, unpin
 from stillhouse.control.workplace import Workplace, reap, snapshot_and_cluster
 from stillhouse.domain.cluster import Cluster
@@ -24,7 +26,9 @@ from stillhouse.errors import (
     AttemptDead,
     Cancelled,
     CaptureInterrupted,
+    CutFailed,
     InvalidInput,
+    RepositoryDamaged,
     StillhouseError,
     Unavailable,
 )
@@ -32,6 +36,7 @@ from stillhouse.repository import identity, layout, pins, roots, scrubs
 from stillhouse.repository.keys import ClusterKeys, create_or_open
 from stillhouse.repository.reach import manifests, reached
 from stillhouse.repository.roots import Root
+from stillhouse.repository.second_look import note_met
 from stillhouse.warehouse.cut import take_cut
 from stillhouse.warehouse.witness import HANDOVER_SECONDS, Witnesses
 
@@ -72,7 +77,9 @@ def create_snapshot(place: Workplace, run: StepRunner, snapshot_id: str) -> None
 
 
 def _described(error: StillhouseError) -> dict[str, Any]:
-    return {"reason": str(error), "retryable": error.retryable, "code": error.code}
+    """The deadline of the cut is the snapshot's: when it has passed, another attempt has no time left."""
+    may_pass = error.retryable and not isinstance(error, CutFailed)
+    return {"reason": str(error), "retryable": may_pass, "code": error.code}
 
 
 def _outcome(run: StepRunner, child: str) -> dict[str, Any]:
@@ -101,6 +108,7 @@ def _begin(place: Workplace, snapshot_id: str, pause_seconds: float) -> int:
         _check_wanted(place, snapshot_id)
         clock.sleep(_POLL_SECONDS)
     cluster = _check_wanted(place, snapshot_id)
+    check_deadline(place.control, snapshot_id)
     with place.control.database.transaction() as transaction:
         nodes = [node.id for node in cluster.nodes]
         attempt = captures.begin_attempt(transaction, snapshot_id, nodes, place.control.clock.now())
@@ -132,14 +140,7 @@ def _cut_when_ready(place: Workplace, snapshot_id: str, attempt: int) -> dict[st
                 beat(place, snapshot_id, cluster.id, attempt)
                 last_beat = control.clock.monotonic()
         with Witnesses() as witnesses:
-            cut = take_cut(
-                cluster,
-                place.slot(snapshot_id, attempt),
-                deadline_seconds=control.settings.cut_deadline_seconds,
-                clock=control.clock,
-                should_stop=lambda: _is_called_off(place, snapshot_id, attempt),
-                witnesses=witnesses if control.settings.fingerprint_seconds > 0 else None,
-            )
+            cut = _take_cut(place, snapshot_id, attempt, cluster, witnesses)
             metrics.count_cut(cut.pause_seconds, cut.tries)
             with control.database.transaction() as transaction:
                 captures.save_cut(transaction, snapshot_id, attempt, cut)
@@ -150,6 +151,32 @@ def _cut_when_ready(place: Workplace, snapshot_id: str, attempt: int) -> dict[st
             captures.abandon(transaction, snapshot_id, control.clock.now())
         return _described(error)
     return None
+
+
+def _take_cut(
+    place: Workplace, snapshot_id: str, attempt: int, cluster: Cluster, witnesses: Witnesses
+) -> Cut:
+    control, waiting = place.control, CutWait(place.control, snapshot_id)
+
+    def should_stop() -> bool:
+        waiting.note()
+        return _is_called_off(place, snapshot_id, attempt)
+
+    try:
+        cut = take_cut(
+            cluster,
+            place.slot(snapshot_id, attempt),
+            deadline_seconds=control.settings.cut_deadline_seconds,
+            waited_seconds=waiting.before,
+            clock=control.clock,
+            should_stop=should_stop,
+            witnesses=witnesses if control.settings.fingerprint_seconds > 0 else None,
+        )
+    except CutFailed:
+        waiting.use_up()
+        raise
+    waiting.note()
+    return cut
 
 
 def _hand_over(place: Workplace, snapshot_id: str, attempt: int, cut: Cut) -> None:
@@ -179,6 +206,10 @@ def _all_ready(place: Workplace, snapshot_id: str, attempt: int) -> bool:
     for row in rows:
         if row.state is CaptureState.FAILED:
             raise CaptureInterrupted(row.error)
+        if row.state is CaptureState.ABANDONED:
+            raise AttemptDead(
+                f"attempt {attempt} was given up by a service that ended before it could say why"
+            )
     return all(row.state is CaptureState.READY for row in rows)
 
 
@@ -198,9 +229,13 @@ def _publish(place: Workplace, snapshot_id: str, attempt: int, captured: list[di
     identity.check(place.store, place.repository.id)
     keys = create_or_open(place.store, place.repository.kek, cluster.id)
     root = _root(place, snapshot, cluster, cut, attempt, captured)
-    below = list(chain.from_iterable(reached(place.store, keys, stored) for stored in manifests(root)))
-    root["scrub_overdue_packs"] = len(_overdue_packs(place, keys, below))
-    published = roots.publish(place.store, keys, root, below)
+    try:
+        below = list(chain.from_iterable(reached(place.store, keys, stored) for stored in manifests(root)))
+        root["scrub_overdue_packs"] = len(_overdue_packs(place, keys, below))
+        published = roots.publish(place.store, keys, root, below)
+    except RepositoryDamaged as met:
+        note_met(place.store, keys, manifests(root), met, place.control.clock.now())
+        raise CaptureInterrupted(str(met), hint="another attempt reads it anew from the node") from met
     if published is None:
         raise AttemptDead("the snapshot was closed by a tombstone before it could be published")
     unpin(place, snapshot_id, cluster.id)
@@ -253,6 +288,9 @@ def _root(
                 "packed_bytes": result["packed_bytes"],
                 "pages_stored": result["pages_stored"],
                 "files": result["files"],
+                # A flow that an older service began has results without these.
+                "skipped": result.get("skipped", 0),
+                "skipped_first": next(map(": ".join, result.get("skipped_first", {}).items()), ""),
                 "start_lsn": result["start_lsn"],
                 "cut_name": point.name,
                 "cut_lsn": point.lsn,
@@ -288,9 +326,11 @@ def _root(
 def _mark_available(place: Workplace, snapshot_id: str, cluster_id: str, root: Root) -> None:
     now = place.control.clock.now()
     with place.control.database.transaction() as transaction:
-        snapshots.mark_available(
+        is_first = snapshots.mark_available(
             transaction, snapshot_id, now, plain_bytes=root["plain_bytes"], stored_bytes=root["stored_bytes"]
         )
+        if is_first:
+            _record_skipped(place, transaction, cluster_id, root)
         clusters.note_failure(transaction, cluster_id, now, code="", reason="")
         for node in root["nodes"]:
             clusters.set_lineage(transaction, node["node_id"], node["lineage"])
@@ -301,6 +341,15 @@ def _mark_available(place: Workplace, snapshot_id: str, cluster_id: str, root: R
         stored_bytes=root["stored_bytes"],
         scrub_overdue_packs=root.get("scrub_overdue_packs", 0),
     )
+
+
+def _record_skipped(place: Workplace, transaction: Transaction, cluster_id: str, root: Root) -> None:
+    """Somebody should know what is not in the snapshot, though it succeeded."""
+    resource = f"cluster/{cluster_id}/snapshot/{root['snapshot']}"
+    for node in root["nodes"]:
+        if count := node.get("skipped"):
+            detail = f"node {node['name']}: {count} not the account's own, as {node['skipped_first']}"
+            record(place.control, transaction, root["project"], "CreateSnapshot", resource, "skipped", detail)
 
 
 def _fail(place: Workplace, snapshot_id: str, reason: str) -> None:

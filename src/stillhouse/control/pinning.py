@@ -5,10 +5,12 @@ from contextlib import suppress
 from stillhouse.catalog import captures, snapshots
 from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import Cluster
-from stillhouse.errors import Unavailable
-from stillhouse.repository import identity, pins, roots
+from stillhouse.errors import RepositoryDamaged, Unavailable
+from stillhouse.repository import findings, identity, pins, roots
+from stillhouse.repository.check_faults import ALTERED, Fault
 from stillhouse.repository.keys import ClusterKeys, create_or_open
 from stillhouse.repository.pins import Pin, PinnedBase
+from stillhouse.repository.roots import Root
 from stillhouse.repository.sealed import Stored
 from stillhouse.storage.now import store_time
 
@@ -56,11 +58,22 @@ def is_pinned(place: Workplace, keys: ClusterKeys, snapshot_id: str, attempt: in
     return pin is not None and manifest in {base.manifest.id for base in pin.bases}
 
 
+def newest_root(place: Workplace, keys: ClusterKeys, cluster_id: str) -> Root | None:
+    """Of the cluster's newest snapshot. None when there is none, or none that can be read: that becomes known."""
+    with place.control.database.reading() as reading:
+        newest = snapshots.newest_available(reading, cluster_id)
+    try:
+        return None if newest is None else roots.read(place.store, keys, newest)
+    except RepositoryDamaged as error:
+        if error.key:
+            fault = Fault(error.key, ALTERED, error.message.removeprefix(f"{error.key} "))
+            findings.note(place.store, keys, [fault], place.control.clock.now())
+        return None
+
+
 def _bases(place: Workplace, keys: ClusterKeys, cluster: Cluster) -> list[PinnedBase]:
     """The newest snapshot's manifests: what `offer_base` chooses from."""
-    with place.control.database.reading() as reading:
-        newest = snapshots.newest_available(reading, cluster.id)
-    root = None if newest is None else roots.read(place.store, keys, newest)
+    root = newest_root(place, keys, cluster.id)
     nodes = [] if root is None else root["nodes"]
     return [PinnedBase(node["name"], Stored(node["manifest"], node["size"], node["hash"])) for node in nodes]
 

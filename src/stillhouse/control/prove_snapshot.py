@@ -3,11 +3,13 @@
 prove     one step: a service that dies in it begins again, and nothing half-built is gone on with
 record    the result, on the snapshot and in the audit log
 
-PROVED     every page reads, every index knows its rows, every fingerprint of the cut holds
-REFUTED    something of that does not, or the repository does not hold what it should; the findings name it
-FAILED     the proof could not be carried through: nothing is known
+PROVED     what was compared is as it was at the cut, what could be looked into is sound; with the share that this is
+REFUTED    something is not, or the repository does not hold what it should; the findings name it
+FAILED     something could not be looked at, or nothing was compared: nothing is known
 """
 
+from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from stillhouse import log
@@ -17,13 +19,21 @@ from stillhouse.control.recovery import stored_manifest
 from stillhouse.control.scratch_clone import scratch_clone
 from stillhouse.control.workplace import Workplace, read_root
 from stillhouse.domain.cluster import Node
-from stillhouse.domain.proof import ProofState
+from stillhouse.domain.proof import SHARE, ProofState, judge
 from stillhouse.durable.flows import StepRunner
-from stillhouse.errors import ObjectMissing, RepositoryDamaged, StillhouseError
+from stillhouse.errors import (
+    CutMissed,
+    FormatUnknown,
+    NodeUnreachable,
+    ObjectMissing,
+    ProofFailed,
+    RepositoryDamaged,
+    StillhouseError,
+)
 from stillhouse.repository import manifest
 from stillhouse.repository.keys import open_keys
 from stillhouse.repository.roots import Root
-from stillhouse.warehouse.proof_at_cut import Compared, compare_at_cut
+from stillhouse.warehouse.proof_at_cut import compare_at_cut
 from stillhouse.warehouse.proof_structure import check_structure
 
 _SHARE_OF_CLONE = 70
@@ -45,8 +55,12 @@ def _prove(place: Workplace, proof_id: str) -> dict[str, Any]:
         snapshot_id = proofs.read(reading, proof_id).snapshot_id
     try:
         return _judge(place, proof_id, read_root(place, snapshot_id))
+    except FormatUnknown as error:
+        return _ended(ProofState.FAILED, reason=str(error))
     except (RepositoryDamaged, ObjectMissing) as error:
         return _ended(ProofState.REFUTED, findings=[f"the repository: {error}"])
+    except CutMissed as error:
+        return _ended(ProofState.REFUTED, findings=[str(error)])
     except StillhouseError as error:
         return _ended(ProofState.FAILED, reason=str(error))
 
@@ -56,28 +70,54 @@ def _judge(place: Workplace, proof_id: str, root: Root) -> dict[str, Any]:
         with place.control.database.transaction() as transaction:
             proofs.set_progress(transaction, proof_id, from_ + (to - from_) * done // max(total, 1))
 
-    findings: list[str] = []
-    compared: list[Compared] = []
-    notes: list[str] = []
+    seen: list[_Seen] = []
     with scratch_clone(place, root, proof_id, show) as nodes:
         for number, node in enumerate(nodes, 1):
-            place.control.flows.check_running()
-            compared.append(_compare(place, root, node, notes))
-            place.control.flows.check_running()
-            findings += [f"{node.name}: {said}" for said in check_structure(node, place.site.binaries)]
+            seen.append(_look_at(place, root, node))
             show(number, len(nodes), _SHARE_OF_CLONE, 99)
-    findings = [finding for one in compared for finding in one.findings] + findings
+    findings, unchecked, notes, left_out = (
+        list(chain.from_iterable(lists))
+        for lists in zip(
+            *((one.findings, one.unchecked, one.notes, one.left_out) for one in seen), strict=True
+        )
+    )
+    state, reason = judge(findings, unchecked, [one.uncompared for one in seen if one.uncompared])
     return _ended(
-        ProofState.REFUTED if findings else ProofState.PROVED,
+        state,
         findings=findings,
-        left_out=[left for one in compared for left in one.left_out],
+        unchecked=unchecked,
+        left_out=left_out,
         notes=notes,
-        tables=sum(one.tables for one in compared),
-        rows=sum(one.rows for one in compared),
+        reason=reason,
+        share={name: sum(one.share[name] for one in seen) for name in SHARE},
     )
 
 
-def _compare(place: Workplace, root: Root, node: Node, notes: list[str]) -> Compared:
+@dataclass
+class _Seen:
+    """What a proof has seen of one node. `uncompared`: why nothing of it was compared, if so."""
+
+    findings: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    uncompared: str = ""
+    share: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SHARE, 0))
+
+
+def _look_at(place: Workplace, root: Root, node: Node) -> _Seen:
+    """Both looks, whatever comes of the first: a server that ends meanwhile leaves a gap, and no verdict of its own."""
+    seen, go_on = _Seen(), place.control.flows.check_running
+    for look in (_compare, _check_structure):
+        go_on()
+        try:
+            look(place, root, node, seen)
+        except (NodeUnreachable, ProofFailed) as error:
+            seen.unchecked.append(str(error))
+    return seen
+
+
+def _compare(place: Workplace, root: Root, node: Node, seen: _Seen) -> None:
     """With the fingerprints of the cut, as far as there are any; what there are none of is noted."""
     keys = open_keys(place.store, place.repository.kek, root["cluster"]["id"])
     lines = manifest.read(place.store, keys, stored_manifest(root, node.name))
@@ -86,28 +126,43 @@ def _compare(place: Workplace, root: Root, node: Node, notes: list[str]) -> Comp
     if head["t"] != "witness":
         raise RepositoryDamaged(f"the manifest of node {node.name} has tables without a witness")
     if head["why"]:
-        notes.append(f"{node.name}: no table has a fingerprint: {head['why']}")
-    return compare_at_cut(node, head["databases"], fingerprints, place.control.flows.check_running)
+        seen.notes.append(f"{node.name}: no table has a fingerprint: {head['why']}")
+    found = compare_at_cut(node, head["databases"], fingerprints, place.control.flows.check_running)
+    seen.findings += found.findings
+    seen.unchecked += found.unchecked
+    seen.left_out += found.left_out
+    seen.share |= {name: getattr(found, name) for name in ("tables", "tables_total", "rows", "rows_total")}
+    if found.is_of_nothing:
+        why = head["why"] or "none of its tables that hold rows has a fingerprint"
+        seen.uncompared = f"{node.name}: {why}"
+
+
+def _check_structure(place: Workplace, root: Root, node: Node, seen: _Seen) -> None:
+    found = check_structure(node, place.control.flows.check_running)
+    seen.findings += found.findings
+    seen.unchecked += found.unchecked
+    seen.notes += found.notes
+    seen.share |= {"pages": found.pages, "pages_total": found.pages_total}
 
 
 def _ended(
     state: ProofState,
     *,
     findings: list[str] | None = None,
+    unchecked: list[str] | None = None,
     left_out: list[str] | None = None,
     notes: list[str] | None = None,
-    tables: int = 0,
-    rows: int = 0,
     reason: str = "",
+    share: dict[str, int] | None = None,
 ) -> dict[str, Any]:
     """A result, as it is recorded; long lists are cut."""
     report: Report = {
         "findings": _shortened(findings or []),
+        "unchecked": _shortened(unchecked or []),
         "left_out": _shortened(left_out or []),
-        "notes": notes or [],
-        "tables": tables,
-        "rows": rows,
+        "notes": _shortened(notes or []),
         "reason": reason,
+        **(share or dict.fromkeys(SHARE, 0)),
     }
     return {"state": state, "report": report}
 

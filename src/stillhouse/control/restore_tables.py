@@ -30,8 +30,9 @@ from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import Cancelled, NodeUnreachable, RestoreFailed, StillhouseError, TablesHeld
 from stillhouse.warehouse import embedded
 from stillhouse.warehouse.table_exchange import Share, exchange, is_waiting, settle
-from stillhouse.warehouse.table_gather import Gathered, operation_prefix
-from stillhouse.warehouse.table_load import clear, load
+from stillhouse.warehouse.table_gather import Gathered
+from stillhouse.warehouse.table_load import adopt, clear, load, unmarked_things
+from stillhouse.warehouse.table_marks import operation_prefix
 from stillhouse.warehouse.table_sources import gather_cluster
 
 _SHARE_OF_CLONE, _SHARE_OF_COPY = 50, 95
@@ -60,7 +61,9 @@ def restore_tables(place: Workplace, run: StepRunner, operation_id: str) -> None
 def _copy(place: Workplace, operation_id: str) -> Plan:
     operation, cluster, wanted = _read(place, operation_id)
     prefix = operation_prefix(operation_id)
+    _take_over(place, operation, cluster, wanted)
     _clean(place, cluster)
+    strangers = _patiently(place, cluster, partial(_strangers, cluster))
     root = read_root(place, operation.subject_id)
     cloning = _Report(place, operation_id, 0, _SHARE_OF_CLONE)
     with scratch_clone(place, root, operation_id, cloning.show) as clones:
@@ -69,7 +72,7 @@ def _copy(place: Workplace, operation_id: str) -> Plan:
         check_room(place, total * _ROOM_PER_BYTE, "to copy the tables")
         notes = _load(place, operation_id, clones, cluster, wanted.database, gathered)
     shares = {name: Share(one.hidden, one.tables).to_json() for name, one in gathered.items()}
-    return {"shares": shares, "notes": notes}
+    return {"shares": shares, "notes": [*strangers, *notes]}
 
 
 def _load(
@@ -145,8 +148,9 @@ class _Report:
 
 def _swap(place: Workplace, operation_id: str, plan: Plan) -> list[str]:
     """Tried again while somebody holds a table; notes on what went with the old tables, lost if we die meanwhile."""
-    _, cluster, wanted = _read(place, operation_id)
+    operation, cluster, wanted = _read(place, operation_id)
     prefix = operation_prefix(operation_id)
+    _take_over(place, operation, cluster, wanted)
     shares = {name: Share.from_json(said) for name, said in plan["shares"].items()}
 
     notes: list[str] = []
@@ -167,7 +171,8 @@ def _swap(place: Workplace, operation_id: str, plan: Plan) -> list[str]:
 
 
 def _finish(place: Workplace, operation_id: str, notes: list[str]) -> None:
-    operation, cluster, _ = _read(place, operation_id)
+    operation, cluster, wanted = _read(place, operation_id)
+    _take_over(place, operation, cluster, wanted)
     _clean(place, cluster)
     _end(place, operation, cluster, notes=notes)
 
@@ -176,6 +181,7 @@ def _fail(place: Workplace, operation_id: str, is_copied: bool, reason: str) -> 
     operation, cluster, wanted = _read(place, operation_id)
     prefix, has_happened = operation_prefix(operation_id), False
     try:
+        _take_over(place, operation, cluster, wanted)
         # Without a copy there are no hidden schemas either, and that says nothing.
         has_happened = is_copied and _is_swapped(place, cluster, wanted.database, prefix)
         _clean(place, cluster)
@@ -209,6 +215,17 @@ def _clean(place: Workplace, cluster: Cluster) -> None:
     _patiently(place, cluster, partial(settle, cluster.nodes))
     for node in cluster.nodes:
         _patiently(place, cluster, partial(clear, node))
+
+
+def _take_over(place: Workplace, operation: Operation, cluster: Cluster, wanted: TableRestore) -> None:
+    """What an earlier version began goes on, and what it has made is marked as ours."""
+    if not operation.detail.get("marked"):
+        work = partial(adopt, cluster.nodes, wanted.database, operation_prefix(operation.id))
+        _patiently(place, cluster, work)
+
+
+def _strangers(cluster: Cluster) -> list[str]:
+    return [f"{node.name}: {note}" for node in cluster.nodes for note in unmarked_things(node)]
 
 
 def _patiently(place: Workplace, cluster: Cluster, work: Callable[[], T]) -> T:

@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from stillhouse import log
-from stillhouse.catalog import clusters
+from stillhouse.catalog import clusters, findings
 from stillhouse.catalog import scrubs as rows
+from stillhouse.control.findings import refresh, show
 from stillhouse.control.workplace import Workplace
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import RepositoryDamaged, StillhouseError
@@ -24,11 +25,14 @@ _LONGEST = timedelta(days=1)  # of a flow that has vanished; others end, and say
 
 
 def start_due_scrubs(place: Workplace, now: datetime) -> list[str]:
-    """Enqueue a flow for each cluster whose time has come; their ids. Cheap: for a timer of some seconds."""
-    if not place.control.settings.scrub_rate_bytes:
-        return []
+    """Enqueue a flow for each cluster whose time has come; their ids. Cheap: for a timer of some seconds.
+
+    Where scrubs are switched off, only what somebody met damaged is looked into.
+    """
     with place.control.database.reading() as reading:
         waiting = rows.due(reading, now)
+        if not place.control.settings.scrub_rate_bytes:
+            waiting = [one for one in waiting if not findings.is_worked_out(reading, one)]
     started = []
     for cluster_id in waiting:
         with place.control.database.transaction() as transaction:
@@ -58,6 +62,7 @@ def _read(place: Workplace, cluster_id: str) -> dict[str, Any]:
         before=place.control.clock.now() - timedelta(days=settings.scrub_max_age_days) / 2,
         rate=settings.scrub_rate_bytes,
         at_most=settings.scrub_rate_bytes * int(_AT_A_TIME.total_seconds()),
+        only_suspected=not settings.scrub_rate_bytes,
     )
     worker: Worker[Scrubbed] = Worker(scrub_job, job)
     try:
@@ -94,6 +99,10 @@ def _end(place: Workplace, cluster_id: str, found: dict[str, Any]) -> None:
                 f"{len(damages)} objects of the repository are damaged: `stillhouse repo check` tells more"
             )
             clusters.note_failure(transaction, cluster_id, now, code=RepositoryDamaged.code, reason=reason)
+        elif clusters.read_cluster(transaction, cluster_id).failed_code == RepositoryDamaged.code:
+            clusters.note_failure(transaction, cluster_id, now, code="", reason="")
+    refresh(place, cluster_id)
+    show(place.control)
 
 
 def _put_off(place: Workplace, cluster_id: str, reason: str) -> None:

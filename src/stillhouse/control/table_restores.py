@@ -1,6 +1,7 @@
 """Requests to put tables of a snapshot back into its cluster, and the check of their names beforehand."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from stillhouse.catalog import operations
 from stillhouse.control.audit import audited
@@ -9,7 +10,7 @@ from stillhouse.control.listed_tables import listed
 from stillhouse.control.lookup import answering_cluster, known_snapshot, usable_snapshot, working_cluster
 from stillhouse.domain.cluster import Task
 from stillhouse.domain.snapshot import SnapshotStatus
-from stillhouse.domain.table_restore import TableName, TablesWanted
+from stillhouse.domain.table_restore import TableName, TableRestore, TablesWanted
 from stillhouse.errors import DatabaseUnknown, InvalidInput, StateForbids
 from stillhouse.warehouse import contents
 
@@ -42,10 +43,15 @@ def start_table_restore(control: Control, project: str, snapshot_id: str, wanted
             Task.FINE_GRAINED_RESTORING,
             snapshot.id,
             control.clock.now(),
-            {"snapshot_id": snapshot.id, **restore.to_detail()},
+            operation_detail(snapshot.id, restore),
         )
         control.flows.enqueue(transaction, "restore_tables", operation_id)
     return operation_id
+
+
+def operation_detail(snapshot_id: str, restore: TableRestore) -> dict[str, Any]:
+    """`marked`: what it makes on the nodes bears marks, as nothing did that earlier versions made."""
+    return {"snapshot_id": snapshot_id, "marked": True, **restore.to_detail()}
 
 
 def check_table_restore(control: Control, project: str, snapshot_id: str, wanted: TablesWanted) -> Verdict:

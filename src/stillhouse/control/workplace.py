@@ -7,7 +7,7 @@ from stillhouse.control.context import Control
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.ids import is_uuid
 from stillhouse.domain.snapshot import Snapshot
-from stillhouse.errors import NodeUnreachable, RestoreFailed
+from stillhouse.errors import NodeUnreachable, RepositoryDamaged
 from stillhouse.node.jobs import Repository
 from stillhouse.postgres.slot import drop_slots
 from stillhouse.repository import roots
@@ -44,12 +44,12 @@ class Workplace:
 
 
 def read_root(place: Workplace, snapshot_id: str) -> Root:
-    """The snapshot as the repository has it; the catalog only says whose it is. Raises RestoreFailed."""
+    """The snapshot as the repository has it; the catalog only says whose it is. Raises RepositoryDamaged."""
     with place.control.database.reading() as reading:
         source = snapshots.read_snapshot(reading, snapshot_id).cluster_id
     root = roots.read(place.store, open_keys(place.store, place.repository.kek, source), snapshot_id)
     if root is None:
-        raise RestoreFailed(f"snapshot {snapshot_id} is not in the repository")
+        raise RepositoryDamaged(f"snapshot {snapshot_id} is not in the repository")
     return root
 
 

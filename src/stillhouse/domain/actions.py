@@ -113,6 +113,8 @@ NEEDS: Mapping[str, Need] = {
     "ListTrash": _LIST_SNAPSHOTS,
     "UndeleteSnapshot": _need("dws:cluster:undeleteSnapshot"),
     "ShowSnapshotProgress": _SNAPSHOT_DETAIL,
+    "ShowSnapshotDamage": _SNAPSHOT_DETAIL,
+    "ListDamage": _LIST_SNAPSHOTS,
     "ShowClusterProgress": _CLUSTER_DETAIL,
     "CollectCluster": _need("dws:cluster:collect"),
     "ProveSnapshot": _need("dws:cluster:proveSnapshot"),

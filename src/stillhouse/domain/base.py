@@ -24,7 +24,7 @@ def offer_base(
     if is_full:
         return Offer(None, 0, "a full snapshot was asked for")
     if newest is None:
-        return Offer(None, 0, "there is no earlier snapshot")
+        return Offer(None, 0, "there is no earlier snapshot, or none that can be read")
     node = next((node for node in newest["nodes"] if node["node_id"] == node_id), None)
     if node is None:
         return Offer(None, 0, "the newest snapshot does not have this node")

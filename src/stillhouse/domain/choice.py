@@ -5,7 +5,7 @@ bulk load, the zero pages that bulk extension adds are in no WAL record and in n
 the smallest length that the fork had in between is read, listed or not.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -38,12 +38,20 @@ class Changed:
     blocks: Blocks
 
 
+def no_blocks() -> Blocks:
+    return np.empty(0, np.uint32)
+
+
 @dataclass(frozen=True)
 class InBase:
-    """A relation file in the base: its length in pages, and `held`, the pages of it that its frames hold at most."""
+    """A relation file in the base: its length in pages, and `held`, the pages of it that its frames hold at most.
+
+    `lost` are pages, ascending, that lie where the repository is known to be damaged.
+    """
 
     pages: int
     held: int
+    lost: Blocks = field(default_factory=no_blocks)
 
 
 @dataclass(frozen=True)
@@ -67,12 +75,13 @@ def by_summaries(pages: int, first_block: int, base: InBase | None, changed: Cha
     if base is None:
         return whole(pages, "not in the base")
     safe = min(pages, base.pages)
-    listed = np.empty(0, np.uint32)
+    listed = no_blocks()
     if changed is not None:
         if changed.limit is not None:
             safe = min(safe, max(changed.limit - first_block, 0))
         within = np.searchsorted(changed.blocks, [first_block, first_block + safe])
         listed = changed.blocks[within[0] : within[1]] - np.uint32(first_block)
+    listed = np.union1d(listed, base.lost[base.lost < safe])
     read = np.concatenate([listed, np.arange(safe, pages, dtype=np.uint32)])
     if not len(read) and pages == base.pages:
         return Choice(How.KEPT, read)
@@ -91,8 +100,8 @@ def by_scan(pages: int, base: InBase | None) -> Choice:
 
 
 def is_unmoved(
-    lsns: NDArray[np.uint64], pages: Blocks, base_pages: int, base_start: int
+    lsns: NDArray[np.uint64], pages: Blocks, base_pages: int, base_start: int, lost: Blocks
 ) -> NDArray[np.bool_]:
     """Of pages read in a scan, those that the base holds as they are. LSN 0 proves nothing: bulk extension."""
     found: NDArray[np.bool_] = (lsns != 0) & (lsns < np.uint64(base_start)) & (pages < base_pages)
-    return found
+    return found & ~np.isin(pages, lost) if len(lost) else found

@@ -26,7 +26,7 @@ _KNOWN_WORK = ("capture", "restore")
 _HEX = "[0-9a-f]{32}"
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _KEY = re.compile(
-    f"(?P<kind>packs|maps|manifests|endings|pins|marks|scrubs)/{_HEX}"
+    f"(?P<kind>packs|maps|manifests|endings|pins|marks|scrubs|findings)/{_HEX}"
     f"|(?P<of>roots|trash)/(?P<snapshot>{_UUID})"
     "|(?P<keys>keys)/[0-9]{8}/[0-9a-f]{16}"
 )
@@ -171,9 +171,16 @@ def is_content(key: str) -> bool:
 def removal_order(key: str) -> int:
     """What speaks of other objects goes after them, and the keys of ciphers last of all."""
     folder = key.partition("/")[0]
-    return {"scrubs": 1, "trash": 1, "pins": 1, "marks": 1, "endings": 2, "roots": 2, "keys": 3}.get(
-        folder, 0
-    )
+    return {
+        "scrubs": 1,
+        "findings": 1,
+        "trash": 1,
+        "pins": 1,
+        "marks": 1,
+        "endings": 2,
+        "roots": 2,
+        "keys": 3,
+    }.get(folder, 0)
 
 
 _Judgement = tuple[Verdict, str]
@@ -213,6 +220,8 @@ class _Judge:
             return Verdict.DELETE, "this collection's mark takes its place"
         if match["kind"] == "scrubs":
             return Verdict.KEEP, "record of a scrub"
+        if match["kind"] == "findings":
+            return Verdict.KEEP, "says what is known to be damaged"
         if match["kind"] == "endings":
             return Verdict.KEEP, "says how a deletion ended: it keeps a late purge from what was brought back"
         return self._of_content(one)

@@ -38,8 +38,10 @@ _RESERVED_WORDS = """
     similar some symmetric system_user table tablesample then to trailing true union unique user using
     variadic verbose when where window with public none
 """
-# The service's own superuser in every embedded cluster.
-_SERVICE_USER = "stillhouse"
+# What PostgreSQL keeps for itself (catalog/catalog.c, IsReservedName), and what this service calls its own by:
+# its superuser and schema, and all roles, schemas, slots and transactions that it makes.
+_RESERVED_PREFIXES = ("pg_", "stillhouse_")
+_SERVICE = "stillhouse"
 
 
 def check_snapshot_name(name: str) -> None:
@@ -79,8 +81,16 @@ def check_user_name(name: str) -> None:
         "and hold only lower-case letters, digits and '_'",
     )
     _check(name not in _RESERVED_WORDS.split(), "user_name must not be an SQL keyword")
-    _check(not name.startswith("pg_"), "user_name must not begin with 'pg_'")
-    _check(name != _SERVICE_USER, f"user_name must not be '{_SERVICE_USER}'")
+    _check(
+        not is_reserved(name),
+        "user_name must not be 'stillhouse', nor begin with 'stillhouse_' or 'pg_', as what the service and PostgreSQL "
+        "make does",
+    )
+
+
+def is_reserved(name: str) -> bool:
+    """Whether nothing may be made under this name for a caller: no role, no schema."""
+    return name == _SERVICE or name.startswith(_RESERVED_PREFIXES)
 
 
 def check_password(password: str, user_name: str) -> None:

@@ -6,9 +6,14 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+SHARE = ("tables", "tables_total", "rows", "rows_total", "pages", "pages_total")
+"""In a proof's report: what was compared of tables and their rows, and looked into of pages; and how many there are."""
+
 
 class ProofState(StrEnum):
-    """FAILED says nothing of the snapshot: the proof could not be carried through."""
+    """PROVED is said of what was compared, REFUTED of bad data alone; FAILED says nothing of the snapshot: something
+    that should have been looked at could not be, or nothing was compared.
+    """
 
     RUNNING = "RUNNING"
     PROVED = "PROVED"
@@ -28,6 +33,24 @@ class Proof:
     started: datetime
     ended: datetime | None = None
     report: dict[str, Any] = field(default_factory=dict)
+
+
+def judge(
+    findings: Sequence[str], unchecked: Sequence[str], uncompared: Sequence[str]
+) -> tuple[ProofState, str]:
+    """The word for what a proof has seen, and why there is no verdict where there is none.
+
+    `findings` speak against the snapshot; `unchecked` could not be looked at; of the nodes `uncompared` nothing was
+    compared with the cut. What is bad is so whatever else could not be seen.
+    """
+    if findings:
+        return ProofState.REFUTED, ""
+    if unchecked:
+        more = f", and {len(unchecked) - 1} more" if len(unchecked) > 1 else ""
+        return ProofState.FAILED, f"could not be checked: {unchecked[0]}{more}"
+    if uncompared:
+        return ProofState.FAILED, f"nothing was compared with the cut: {'; '.join(uncompared)}"
+    return ProofState.PROVED, ""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ class SnapshotType(StrEnum):
 class Snapshot:
     """`plain_bytes` is the size of the captured data, `stored_bytes` what it took in the repository.
 
-    `restoring`, `cluster_status` and `cluster_task` are told by other rows, at the moment of reading.
+    `restoring`, `cluster_status` and `cluster_task` are told by other rows, at the moment of reading; so is `damaged`:
+    the repository is known to have lost some of it.
 
     Of an automated one: whether everything was to be read anew, when it was due, its policy's schedule, and for how
     many days it is kept. `copied_from` is the id of the one that it is a copy of; `copying`: it is being copied.
@@ -50,6 +51,7 @@ class Snapshot:
     cluster_status: ClusterStatus | None = None
     cluster_task: Task | None = None
     proving: bool = False
+    damaged: bool = False
     deleted: datetime | None = None
     is_full: bool = False
     due: datetime | None = None

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stillhouse.domain.names import LONGEST_IDENTIFIER
+from stillhouse.domain.names import LONGEST_IDENTIFIER, is_reserved
 from stillhouse.errors import InvalidInput
 
 MOST_TABLES = 100
@@ -98,6 +98,7 @@ class TablesWanted:
         ]
         _check_tables(sources, "restore_table_list")
         _check_tables(targets, "target_table_list")
+        _check_new_schemas(sources, targets)
         return TableRestore(self.database, tuple(zip(sources, targets, strict=True)))
 
     def _folded(self, name: TableName) -> TableName:
@@ -120,6 +121,18 @@ def _check_tables(tables: Sequence[TableName], where: str) -> None:
         is_system = name.schema.startswith(_SYSTEM_PREFIXES) or name.schema in _SYSTEM_SCHEMAS
         _check(not is_system, f"{where}.{number}.schema_name must not be a schema of the system")
     _check(len({*tables}) == len(tables), f"{where} names a table twice")
+
+
+def _check_new_schemas(sources: Sequence[TableName], targets: Sequence[TableName]) -> None:
+    """A schema that a restore may have to make is called by no name of the service's; a user's own may be, and its
+    tables go back into it.
+    """
+    there = {source.schema for source in sources}
+    for number, target in enumerate(targets):
+        _check(
+            target.schema in there or not is_reserved(target.schema),
+            f"target_table_list.{number}.schema_name must not begin with 'stillhouse_': such names are the service's",
+        )
 
 
 def _check_name(name: str, what: str) -> None:

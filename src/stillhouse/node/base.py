@@ -5,8 +5,8 @@ import os
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,13 +50,17 @@ class Source:
 
 @dataclass(frozen=True)
 class BaseFile:
-    """A file of the base, with where its bytes lie. `line` is its manifest line, `number` that of its source."""
+    """A file of the base, with where its bytes lie. `line` is its manifest line, `number` that of its source.
+
+    `lost` are its pages that cannot be had from there.
+    """
 
     line: Line
     map: Stored
     source: Source
     number: int
     page_size: int
+    lost: Blocks = field(default_factory=choice.no_blocks)
 
     @property
     def pages(self) -> int:
@@ -90,17 +94,26 @@ class KeptMap:
 class Base:
     """Files of earlier manifests, the later over the earlier, indexed on disk: memory does not grow with them.
 
-    Made, asked and ended by one thread; `pages_of`, `fingerprints_of` and `extents_of` may be called from any.
+    Made, asked and ended by one thread; `pages_of`, `fingerprints_of` and `extents_of` may be called from any. What
+    lies in packs and maps that are `damaged` (by their keys) is as if it were not there.
     """
 
     def __init__(
-        self, store: ObjectStore, keys: ClusterKeys, page_size: int, sources: Sequence[Source]
+        self,
+        store: ObjectStore,
+        keys: ClusterKeys,
+        page_size: int,
+        sources: Sequence[Source],
+        damaged: Collection[str] = (),
     ) -> None:
         self._store, self._keys, self._page_size, self._sources = store, keys, page_size, list(sources)
         self.packs: dict[str, StoredPack] = {}
         self._maps: OrderedDict[str, Map] = OrderedDict()
         self._open: OrderedDict[str, tuple[Container, NDArray[np.uint64], NDArray[np.intp]]] = OrderedDict()
         self._lock = threading.Lock()
+        cluster = str(keys.cluster)
+        self._bad_packs = _named_below(layout.packs_of(cluster), damaged)
+        self._bad_maps = _named_below(layout.maps_of(cluster), damaged)
         self._same_since: dict[str, int] = {}
         self._index = sqlite3.connect("")  # a temporary file of SQLite's own, gone when closed
         self._index.executescript(_SCHEMA)
@@ -141,14 +154,31 @@ class Base:
     def find(self, path: str) -> BaseFile | None:
         """The file's bytes in the base; None when it has none there."""
         row = self._index.execute(
-            "SELECT f.line, f.source, m.id, m.size, m.hash FROM files f JOIN maps m ON m.id = f.map"
+            "SELECT f.line, f.source, m.packs, m.id, m.size, m.hash FROM files f JOIN maps m ON m.id = f.map"
             " WHERE f.path = ?",
             (os.fsencode(path),),
         ).fetchone()
         if row is None:
             return None
-        number = row[1]
-        return BaseFile(json.loads(row[0]), Stored(*row[2:]), self._sources[number], number, self._page_size)
+        line, number, packs, *stored = row
+        file = BaseFile(json.loads(line), Stored(*stored), self._sources[number], number, self._page_size)
+        if file.map.id in self._bad_maps:
+            return None
+        return self._less_damaged(file) if self._bad_packs and self.is_damaged(json.loads(packs)) else file
+
+    def is_damaged(self, packs: Collection[str]) -> bool:
+        return not self._bad_packs.isdisjoint(packs)
+
+    def _less_damaged(self, file: BaseFile) -> BaseFile | None:
+        """What is left of it: of a file of bytes all or nothing."""
+        loaded, entry = self.entry_of(file.map, file.line)
+        bad = loaded.in_packs(self._bad_packs)
+        frames = entry.frame if isinstance(entry, PagesEntry) else entry.extents[:, 0]
+        stored = np.flatnonzero(frames != maps.HOLE)
+        lost = stored[bad[frames[stored]]].astype(np.uint32)
+        if len(lost) and not isinstance(entry, PagesEntry):
+            return None
+        return replace(file, lost=lost)
 
     def look_at_version(self, entry: Entry) -> None:
         """Told of each PG_VERSION, before the relations beside it: another file than a source's means that the
@@ -176,7 +206,7 @@ class Base:
         """For a segment of a main fork; `first` is its first block."""
         if file is None or not file.is_paged:
             return choice.whole(pages, "not in the base")
-        inside = InBase(file.pages, file.held)
+        inside = InBase(file.pages, file.held, file.lost)
         changes = file.source.changes
         if changes is None:
             if self._was_copied(file, entry.path):
@@ -188,7 +218,7 @@ class Base:
         return choice.by_summaries(pages, first, inside, changed)
 
     def unchanged_by_lsn(self, file: BaseFile) -> "UnchangedByLsn":
-        return UnchangedByLsn(file.pages, file.source.start_lsn)
+        return UnchangedByLsn(file.pages, file.source.start_lsn, file.lost)
 
     def rotten(self, path: str) -> list[int]:
         """Pages of a file that the base took over rotten."""
@@ -282,9 +312,10 @@ class UnchangedByLsn:
 
     base_pages: int
     base_start: int
+    lost: Blocks
 
     def __call__(self, pages: page_rules.Pages, indexes: Blocks) -> NDArray[np.bool_]:
-        return choice.is_unmoved(page_rules.lsns(pages), indexes, self.base_pages, self.base_start)
+        return choice.is_unmoved(page_rules.lsns(pages), indexes, self.base_pages, self.base_start, self.lost)
 
 
 @dataclass(frozen=True)
@@ -302,3 +333,7 @@ class UnchangedByFingerprint:
         tags = self.keys.page_tags(pages[known].reshape(-1).data, pages.shape[1])
         same[known] = np.frombuffer(b"".join(tags), "<u8")[::2] == stored[indexes[known]]
         return same
+
+
+def _named_below(folder: str, keys: Collection[str]) -> frozenset[str]:
+    return frozenset(key.removeprefix(folder) for key in keys if key.startswith(folder))

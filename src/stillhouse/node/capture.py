@@ -11,7 +11,7 @@ from stillhouse.domain.care import Checkpoint
 from stillhouse.domain.cluster import Node
 from stillhouse.domain.ids import new_hex
 from stillhouse.domain.snapshot import RestorePoint
-from stillhouse.errors import CaptureFailed, CaptureInterrupted, NodeUnreachable
+from stillhouse.errors import CaptureFailed, CaptureInterrupted, FileRefused, NodeUnreachable
 from stillhouse.node.ancestry import Ground, Offered, find_ground, pass_mark
 from stillhouse.node.base import Base
 from stillhouse.node.capture_task import Captured, CaptureTask, Conductor
@@ -23,9 +23,10 @@ from stillhouse.node.parts import Parts
 from stillhouse.node.shelf import PackLedger
 from stillhouse.postgres import control_file, layout
 from stillhouse.postgres.backup import BackupSession, Facts, Stopped
-from stillhouse.postgres.reader import LocalReader
+from stillhouse.postgres.reader import LocalReader, Skipped
 from stillhouse.postgres.session import Error as SessionError
 from stillhouse.postgres.slot import Slot, Watchdog, drop_slots
+from stillhouse.postgres.tree import read_outside
 from stillhouse.postgres.wal import FilesCopied, Finding, Prepared, StorageCreated, WalSource
 from stillhouse.repository.keys import ClusterKeys
 from stillhouse.repository.manifest import Line, ManifestWriter
@@ -77,14 +78,13 @@ def _capture(
         places = session.places()
         start_lsn = session.start(fast=task.care.checkpoint is Checkpoint.FAST)
         facts = session.facts()  # only now: after a promotion the timeline stands in the first checkpoint
-        reader = LocalReader(Path(task.node.directory) / "pgdata", facts.tablespace_directory)
+        reader = _reader(task.node, facts)
         manifest, ledger = ManifestWriter(), PackLedger()
         undo.callback(manifest.close)
-        wal = reader.path("pg_wal")
         source = WalSource(facts.system_identifier, facts.timeline, facts.wal_segment_size)
-        follower = WalFollower(slot, wal, start_lsn, source, store, keys, ledger)
+        follower = WalFollower(slot, reader, start_lsn, source, store, keys, ledger)
         undo.callback(follower.stop)
-        watchdog = Watchdog(slot, wal, task.wal_retention_bytes, follower.released)
+        watchdog = Watchdog(slot, reader.directory("pg_wal"), task.wal_retention_bytes, follower.released)
         undo.callback(watchdog.stop)
 
         def go_on(done: int) -> None:
@@ -95,7 +95,7 @@ def _capture(
 
         offered = Offered(task.base, task.whole_because, task.parts)
         ground = find_ground(task.node, offered, facts, start_lsn, store, keys)
-        base = Base(store, keys, facts.block_size, ground.sources)
+        base = Base(store, keys, facts.block_size, ground.sources, task.damaged)
         undo.callback(base.close)
         copy = Copy(
             reader,
@@ -131,13 +131,29 @@ def _capture(
         _add_labels(copy, stopped)
         copy.finish()
         _add_wal(manifest, follower, store, keys, ledger)
+        for path, reason in reader.skipped.reasons.items():
+            manifest.add({"t": "skipped", "what": path, "why": reason})
         while not fingerprints.done(_WAIT_SECONDS):
             conductor.progress(copy.tally.bytes_read, copy.tally.bytes_read)
         for line in fingerprints.lines():
             manifest.add(line)
         drop = Dropped(follower.findings, point.lsn, facts.config_files)
         stored = manifest.store(store, keys, head(stopped, point), drop)
-        return _told(stored, start_lsn, ground, facts, copy, follower, manifest.map_bytes + ledger.new_bytes)
+        new_bytes = manifest.map_bytes + ledger.new_bytes
+        return _told(stored, start_lsn, ground, facts, copy, follower, reader.skipped, new_bytes)
+
+
+def _reader(node: Node, facts: Facts) -> LocalReader:
+    """The node's directory lies in one of the service's own, so its owner is the account; what lies in it may be
+    anybody's.
+    """
+    home = Path(node.directory)
+    return LocalReader(
+        home / "pgdata",
+        facts.tablespace_directory,
+        owner=home.lstat().st_uid,
+        log_directory=facts.log_directory,
+    )
 
 
 def _told(
@@ -147,6 +163,7 @@ def _told(
     facts: Facts,
     copy: Copy,
     follower: WalFollower,
+    skipped: Skipped,
     new_bytes: int,
 ) -> Captured:
     return Captured(
@@ -164,6 +181,8 @@ def _told(
         packed_bytes=copy.tally.bytes_packed,
         pages_stored=copy.tally.pages_stored,
         files=dict(copy.tally.files),
+        skipped=skipped.count,
+        skipped_first=skipped.reasons,
     )
 
 
@@ -183,7 +202,12 @@ def _copy_last(copy: Copy, reader: LocalReader, facts: Facts) -> None:
         raise CaptureInterrupted("the data directory is not that of the server that answers")
     copy.add(layout.CONTROL, 0o600, image)
     for name, path in facts.config_files.items():
-        copy.add(f"@config/{name}", 0o600, path.read_bytes())
+        try:
+            copy.add(f"@config/{name}", 0o600, read_outside(path, reader.owner))
+        except FileNotFoundError:
+            reader.skipped.add(str(path), "missing")
+        except FileRefused as refusal:
+            reader.skipped.add(str(path), refusal.reason)
 
 
 def _await_cut(conductor: Conductor, go_on: Callable[[], None], save: Callable[[], None]) -> RestorePoint:

@@ -18,6 +18,7 @@ class CaptureTask:
 
     `expected_bytes` is about what the node holds: a whole capture of more than `processes_above` packs in processes of
     its own.
+    `damaged` are the keys of objects that nothing is taken from, for they are known to be so.
     For so many seconds after the cut the tables' fingerprints are read.
     """
 
@@ -36,6 +37,7 @@ class CaptureTask:
     expected_bytes: int = 0
     processes_above: int = 64 << 20
     fingerprint_seconds: float = 0.0
+    damaged: frozenset[str] = frozenset()
 
     @property
     def is_large(self) -> bool:
@@ -53,6 +55,8 @@ class Captured:
     `rotten` is the number of pages that fail their checksum on the source; the manifest names them.
 
     `capacity` are the settings that recovery wants no smaller than they were.
+
+    `skipped` files were left out, since they are not the account's own: the first of them by path, with the reason.
     """
 
     manifest: Stored
@@ -69,6 +73,8 @@ class Captured:
     packed_bytes: int
     pages_stored: int
     files: dict[str, int]
+    skipped: int = 0
+    skipped_first: dict[str, str] = field(default_factory=dict)
 
 
 class Conductor(Protocol):

@@ -135,7 +135,8 @@ class Copy:
         """Make the last packs durable, then the last maps; then name the base's maps that are kept."""
         self._extra.finish()
         for kept in self._base.kept():
-            if kept.share < _SHARE_TO_KEEP:
+            # A map that names a damaged pack is not named again, though what is kept of it lies elsewhere.
+            if kept.share < _SHARE_TO_KEEP or self._base.is_damaged(kept.packs):
                 for line in kept.lines:
                     self._move(kept, line)
             else:
@@ -262,7 +263,7 @@ class Copy:
     ) -> list[PageRun]:
         """Forks other than the main one are read whole: not all their changes are in the WAL."""
         self.tally.planned += entry.size or 0
-        paged = base if base is not None and base.is_paged else None
+        paged = base if base is not None and base.is_paged and not len(base.lost) else None
         unchanged = UnchangedByFingerprint(self._base, paged, self._keys) if paged else None
         every = np.arange(pages, dtype=np.uint32)
         if pages <= per_batch:  # in one run, so that its pieces can be told
@@ -275,6 +276,8 @@ class Copy:
         return runs
 
     def _join(self, packed: Packed, on_progress: Callable[[int], None]) -> None:
+        for path, reason in packed.skipped:
+            self._reader.skipped.add(path, reason)
         for run in packed.runs:
             partial = self._partial[run.run.file]
             partial.runs.append(run)

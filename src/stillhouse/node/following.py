@@ -1,14 +1,15 @@
 """WAL beside the copy: each completed segment is checked, sealed and let go of, from the first minute to the cut."""
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
-from pathlib import Path
 
 import numpy as np
 
 from stillhouse.errors import CaptureInterrupted
 from stillhouse.node.pack_writer import PackWriter
 from stillhouse.node.shelf import PackLedger
+from stillhouse.postgres.reader import LocalReader
 from stillhouse.postgres.slot import Released, Slot
 from stillhouse.postgres.wal import Finding, Pass, WalSource, check_segment, segment_name
 from stillhouse.repository.container import MAX_FRAME, Kind
@@ -29,14 +30,14 @@ class WalFollower:
     def __init__(
         self,
         slot: Slot,
-        wal_directory: Path,
+        reader: LocalReader,
         start_lsn: int,
         source: WalSource,
         store: ObjectStore,
         keys: ClusterKeys,
         ledger: PackLedger,
     ) -> None:
-        self._slot, self._directory, self._source = slot, wal_directory, source
+        self._slot, self._reader, self._source = slot, reader, source
         self._writer = PackWriter(store, keys, ledger.add)
         self._next = start_lsn // source.segment_size * source.segment_size
         self._end: int | None = None
@@ -96,7 +97,9 @@ class WalFollower:
     def _take_segment(self, until: int) -> None:
         name = segment_name(self._source.timeline, self._next, self._source.segment_size)
         try:
-            image = np.fromfile(self._directory / name, np.uint8)
+            with os.fdopen(self._reader.open_wal(name), "rb", buffering=0) as file:
+                # A byte more than there may be: one that is too long is refused, and never held.
+                image = np.fromfile(file, np.uint8, self._source.segment_size + 1)
         except FileNotFoundError:
             raise CaptureInterrupted(f"WAL segment {name} is gone, though the slot should hold it") from None
         # Behind the cut: later records, half a page that is being written, or what the file held in an earlier life.

@@ -1,7 +1,7 @@
 """Work on bytes as whole jobs for a process of its own: each opens the repository for itself."""
 
 from bisect import bisect_right
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import accumulate
 
@@ -11,18 +11,31 @@ from stillhouse.clock import SystemClock
 from stillhouse.domain.care import IoPriority
 from stillhouse.domain.collection import Rules
 from stillhouse.domain.snapshot import RestorePoint
+from stillhouse.errors import (
+    CaptureInterrupted,
+    FormatUnknown,
+    ObjectMissing,
+    RepositoryDamaged,
+    RestoreFailed,
+    StillhouseError,
+    StoreUnavailable,
+    Unavailable,
+)
 from stillhouse.node.capture import capture
 from stillhouse.node.capture_task import Captured, CaptureTask
 from stillhouse.node.packing_process import packing_crew
 from stillhouse.node.process import Line, Progress, Ready, Saved
 from stillhouse.node.restore import Restored, RestoreTask, restore
-from stillhouse.repository import identity, scrubs
+from stillhouse.repository import findings, identity, layout, scrubs
 from stillhouse.repository.check import check
+from stillhouse.repository.check_faults import NOTHING
 from stillhouse.repository.check_orphans import look_for_lost_roots
+from stillhouse.repository.check_record import conclude, suspected
 from stillhouse.repository.check_touch import Damage, damages
 from stillhouse.repository.collecting import Collected, Collector, is_empty, summary
-from stillhouse.repository.keys import Kek, create_or_open, open_keys
+from stillhouse.repository.keys import ClusterKeys, Kek, create_or_open, open_keys
 from stillhouse.repository.sealed import Stored
+from stillhouse.repository.second_look import note_all, note_met
 from stillhouse.repository.verify import Rate, due, verify
 from stillhouse.storage.open import open_store
 from stillhouse.storage.store import ObjectStore
@@ -56,7 +69,7 @@ class RestoreJob:
 class ScrubJob:
     """Read packs that nobody has read since `before`: `at_most` so many bytes, and `rate` of them in a second.
 
-    `snapshots` are those whose roots must be there.
+    `snapshots` are those whose roots must be there. What is suspected to be damaged comes first, or is all.
     """
 
     repository: Repository
@@ -65,6 +78,7 @@ class ScrubJob:
     before: datetime
     rate: int
     at_most: int
+    only_suspected: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,14 +144,62 @@ def capture_job(job: CaptureJob, line: Line) -> Captured:
         conductor = _ByLine(line)
         store = open_repository(job.repository)
         keys = create_or_open(store, job.repository.kek, job.task.cluster)
-        return capture(job.task, store, keys, conductor, crew)
+        task = _without_damaged_bases(job.task, findings.read(store, keys).keys)
+        bases = [*([task.base] if task.base else []), *task.parts]
+        try:
+            return capture(task, store, keys, conductor, crew)
+        except (RepositoryDamaged, ObjectMissing) as met:
+            found = note_all(store, keys, bases, met.key, SystemClock().now())
+            if isinstance(met, FormatUnknown) and not found:
+                raise
+            raise CaptureInterrupted(
+                f"what the capture builds on cannot be read: {met}",
+                hint="another attempt reads it anew from the node",
+            ) from met
+
+
+def _without_damaged_bases(task: CaptureTask, damaged: frozenset[str]) -> CaptureTask:
+    """Less the manifests that are known to be damaged; what else is, the capture passes over page by page."""
+
+    def is_sound(stored: Stored) -> bool:
+        return layout.manifest(task.cluster, stored.id) not in damaged
+
+    task = replace(task, damaged=damaged, parts=tuple(filter(is_sound, task.parts)))
+    if task.base is None or is_sound(task.base):
+        return task
+    return replace(task, base=None, whole_because="the base's manifest is damaged")
 
 
 def restore_job(job: RestoreJob, line: Line) -> Restored:
     conductor = _ByLine(line)
     store = open_repository(job.repository)
     keys = open_keys(store, job.repository.kek, job.cluster)
-    return restore(job.task, store, keys, conductor.progress)
+    try:
+        return restore(job.task, store, keys, conductor.progress)
+    except (RepositoryDamaged, ObjectMissing) as met:
+        raise _seen_twice(store, keys, job.task.manifest, met) from met
+
+
+def _seen_twice(
+    store: ObjectStore, keys: ClusterKeys, stored: Stored, met: RepositoryDamaged | ObjectMissing
+) -> StillhouseError:
+    """What a restore ends with: damage, which is known from now on, or what was none at the second look."""
+    if not met.key:
+        return met
+    try:
+        fault = note_met(store, keys, [stored], met, SystemClock().now())
+    except Unavailable as error:
+        return RepositoryDamaged(met.message, hint=f"it could not be written down: {error}", key=met.key)
+    if fault is not None and fault.parts != NOTHING:
+        return RepositoryDamaged(
+            f"{fault.key} {fault.detail}", hint="`stillhouse repo check` tells what it costs", key=fault.key
+        )
+    if isinstance(met, FormatUnknown):
+        return met
+    return RestoreFailed(
+        f"{met.message}, but was right when it was read again",
+        hint="is it memory, a cable or a proxy? Try again",
+    )
 
 
 def scrub_job(job: ScrubJob, line: Line) -> Scrubbed:
@@ -147,17 +209,22 @@ def scrub_job(job: ScrubJob, line: Line) -> Scrubbed:
     checked = check(store, job.repository.kek, job.cluster, workers=1)
     if checked.place.keys is None:
         return Scrubbed(0, 0, False, tuple(damages(checked)))
-    waiting = due(checked, scrubs.read(store, checked.place.keys), job.before)
-    chosen = (
-        waiting[: bisect_right(list(accumulate(pack.size for pack in waiting)), job.at_most)] or waiting[:1]
-    )
+    first = suspected(checked)
+    named = {pack.id for pack in first}
+    later = [] if job.only_suspected else due(checked, scrubs.read(store, checked.place.keys), job.before)
+    waiting = [*first, *(pack for pack in later if pack.id not in named)]
+    chosen = waiting[: bisect_right(list(accumulate(pack.size for pack in waiting)), job.at_most)]
+    chosen = first if job.only_suspected else chosen or waiting[:1]
 
     def on_read(count: int) -> None:
         line.check()
 
     count = verify(checked, chosen, rate=Rate(job.rate, clock), clock=clock, on_read=on_read)
     look_for_lost_roots(checked, job.snapshots)
-    return Scrubbed(len(chosen), count, len(chosen) < len(waiting), tuple(damages(checked)))
+    found = tuple(conclude(checked, clock.now(), job.snapshots))
+    if checked.unrecorded:
+        raise StoreUnavailable(f"what a scrub found could not be written down: {checked.unrecorded}")
+    return Scrubbed(len(chosen), count, len(chosen) < len(waiting), found)
 
 
 def collect_job(job: CollectJob, line: Line) -> Collected:

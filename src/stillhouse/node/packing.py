@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stillhouse.domain.choice import Blocks
+from stillhouse.errors import FileRefused
 from stillhouse.node.pack_writer import PackWriter
 from stillhouse.postgres import pages as page_rules
 from stillhouse.postgres.reader import LocalReader
@@ -93,12 +94,13 @@ class PackedFile:
 
 @dataclass
 class Packed:
-    """A batch's outcome."""
+    """A batch's outcome. `skipped` has what is not the account's any more since it was listed: its path, and why."""
 
     runs: list[PackedRun] = field(default_factory=list)
     files: list[PackedFile] = field(default_factory=list)
     bytes_read: int = 0
     bytes_packed: int = 0
+    skipped: list[tuple[str, str]] = field(default_factory=list)
 
 
 class Packer:
@@ -118,6 +120,7 @@ class Packer:
         self._buffer = bytearray(BATCH_BYTES)
         self._is_cold = False  # whether the last run had to be read from the disk
         self._foreseen: dict[tuple[str, int], list[tuple[int, int]]] = {}
+        self._skipped: list[tuple[str, str]] = []  # in the batch at work
 
     def finish(self) -> None:
         """All frames so far are durable on return."""
@@ -126,7 +129,10 @@ class Packer:
     def foresee(self, batch: Batch) -> None:
         """Have the disk read what is not cached of the batch, which is packed after others: if it is at work at all."""
         for run in batch.runs if self._is_cold else ():
-            with suppress(OSError), self._opened(run) as descriptor:  # told when the batch is packed
+            with (
+                suppress(OSError, FileRefused),
+                self._opened(run) as descriptor,
+            ):  # told when the batch is packed
                 pieces = [
                     (offset + at, min(_FETCH_BYTES, length - at))
                     for _, offset, length in self._ranges(run)
@@ -141,6 +147,7 @@ class Packer:
 
     def pack(self, batch: Batch) -> Packed:
         packed = Packed()
+        self._skipped = packed.skipped
         if batch.runs:
             self._pack_pages(batch.runs, packed)
         if batch.files:
@@ -197,6 +204,9 @@ class Packer:
                     os.posix_fadvise(descriptor, at, length, os.POSIX_FADV_DONTNEED)
         except FileNotFoundError:
             return None  # gone since the listing: replay of the WAL sees to that
+        except FileRefused as refusal:
+            self._skipped.append((run.path, refusal.reason))
+            return None
         self._is_cold = missed or bool(foreseen)
         for (first, _, length), count in zip(ends, got, strict=True):
             if count < length:
@@ -304,6 +314,10 @@ class Packer:
             try:
                 descriptor = self._reader.open(file.path)
             except FileNotFoundError:
+                read.append((file, 0, None, []))
+                continue
+            except FileRefused as refusal:
+                self._skipped.append((file.path, refusal.reason))
                 read.append((file, 0, None, []))
                 continue
             extents: list[Extent | None] = []

@@ -13,8 +13,9 @@ from pathlib import Path
 from stillhouse.domain.cluster import Node
 from stillhouse.errors import RepositoryDamaged, RestoreFailed
 from stillhouse.node.syncing import SyncedTree, sync
-from stillhouse.node.unpacking import Packs, write_file, write_small
+from stillhouse.node.unpacking import Owner, Packs, have_directory, write_file, write_small
 from stillhouse.postgres import server
+from stillhouse.postgres.tree import remove_tree
 from stillhouse.repository import manifest, maps
 from stillhouse.repository.keys import ClusterKeys
 from stillhouse.repository.manifest import Line
@@ -28,7 +29,7 @@ _SHARE_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class RestoreTask:
-    """`owner` is (uid, gid) of the account that servers run as, None when it is ourselves.
+    """`owner` is the account that servers run as, None when it is ourselves.
 
     `expected_bytes` must be free; `pg_major` is what the node will be run with.
     """
@@ -36,7 +37,7 @@ class RestoreTask:
     node: Node
     manifest: Stored
     expected_bytes: int
-    owner: tuple[int, int] | None
+    owner: Owner | None
     pg_major: int
     workers: int
 
@@ -57,8 +58,8 @@ def restore(
 ) -> Restored:
     """Rebuild `<node directory>/pgdata`, ready for recovery. Idempotent: built aside, put in place by one rename.
 
-    Raises RestoreFailed for lack of space or when a server runs there, RepositoryDamaged when stored bytes are not
-    what they were.
+    Raises RestoreFailed for lack of space, when a server runs there, or when nothing can be written there;
+    RepositoryDamaged when stored bytes are not what they were.
     """
     if server.process_id(task.node) is not None:
         raise RestoreFailed(
@@ -68,7 +69,7 @@ def restore(
         return _restore(task, store, keys, on_progress)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
+            raise RestoreFailed(f"{task.node.directory} cannot be written: {error}") from error
         raise RestoreFailed(f"{task.node.directory} has run full", hint="make room") from error
 
 
@@ -76,17 +77,19 @@ def _restore(
     task: RestoreTask, store: ObjectStore, keys: ClusterKeys, on_progress: Callable[[int], None]
 ) -> Restored:
     home = Path(task.node.directory)
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    home.parent.mkdir(parents=True, exist_ok=True)
+    # Until all is there nobody else may enter: what lies below is made by paths, and is the account's already.
+    have_directory(home, 0o700, (os.geteuid(), os.getegid()) if task.owner else None)
     final, building, tablespaces = home / "pgdata", home / "pgdata.restoring", home / "tablespaces"
     for leftover in (final, building, tablespaces):  # in this order: what `final` links to goes after it
-        shutil.rmtree(leftover, ignore_errors=True)
+        remove_tree(leftover)
     _check_space(home, task.expected_bytes)
-    tablespaces.mkdir(mode=0o700)
-    building.mkdir(mode=0o700)
+    have_directory(tablespaces, 0o700, task.owner)
+    have_directory(building, 0o700, task.owner)
     with closing(SyncedTree(home)) as tree, closing(Packs(store, keys)) as packs:
         restored = _Rebuild(task, building, tablespaces, packs, store, keys).run(on_progress)
-        _own(home, task.owner)
         tree.sync()
+        have_directory(home, 0o700, task.owner)
         building.rename(final)
         sync(home)
     return restored
@@ -104,8 +107,8 @@ class _Rebuild:
     ) -> None:
         self._task, self._root, self._tablespaces = task, root, tablespaces
         self._packs, self._store, self._keys = packs, store, keys
-        self._links: dict[int, Path] = {}
-        self._label_files: dict[str, bytes] = {}
+        self._links: dict[str, Path] = {}  # by the tablespace's oid
+        self._lacks_files = False
         self._restored = Restored()
 
     def run(self, on_progress: Callable[[int], None]) -> Restored:
@@ -124,7 +127,11 @@ class _Rebuild:
                 pool.shutdown(cancel_futures=True)
                 raise
         self._write_tablespace_map()
-        write_small(b"", self._root / "recovery.signal", 0o600)
+        self._write_small("recovery.signal", b"")
+        if (
+            self._lacks_files and not (self._root / "postgresql.conf").exists()
+        ):  # no server starts without one
+            self._write_small("postgresql.conf", b"")
         return self._restored
 
     def _count(self, written: int, on_progress: Callable[[int], None]) -> None:
@@ -148,8 +155,10 @@ class _Rebuild:
                 self._make_directory(line["path"], line["mode"])
             elif kind == "link":
                 self._make_tablespace(int(line["oid"]))
+            elif kind == "skipped":
+                self._lacks_files = True
             elif kind == "file" and line["map"] is None:
-                write_small(b"", self._target(line["path"]), line["mode"])
+                write_small(b"", self._target(line["path"]), line["mode"], self._task.owner)
                 self._restored.files += 1
             elif kind in ("map", "file", "wal"):
                 self._restored.files += kind == "file"
@@ -166,25 +175,27 @@ class _Rebuild:
     def _make_directory(self, path: str, mode: int) -> None:
         target = self._target(path)
         try:
-            target.mkdir(exist_ok=True)
+            have_directory(target, mode, self._task.owner)
         except FileNotFoundError:
             raise RepositoryDamaged(f"a manifest names no directory for {target}") from None
-        target.chmod(mode)  # whatever our umask is
 
     def _make_tablespace(self, oid: int) -> None:
         """A tablespace lies below the new node, wherever it lay at home: the old place is somebody's live data."""
         place = self._tablespaces / str(oid)
-        place.mkdir(mode=0o700)
+        have_directory(place, 0o700, self._task.owner)
         (self._root / "pg_tblspc" / str(oid)).symlink_to(place)
-        self._links[oid] = place
+        self._links[str(oid)] = place
 
     def _target(self, path: str) -> Path:
         if path.startswith("@"):
             return self._root / path.rpartition("/")[2]
         parts = path.split("/")
-        if parts[0] == "pg_tblspc" and len(parts) > 1 and int(parts[1]) in self._links:
-            return self._links[int(parts[1])].joinpath(*parts[2:])
+        if parts[0] == "pg_tblspc" and len(parts) > 1 and parts[1] in self._links:
+            return self._links[parts[1]].joinpath(*parts[2:])
         return self._root / path
+
+    def _write_small(self, name: str, content: bytes) -> None:
+        write_small(content, self._root / name, 0o600, self._task.owner)
 
     def _write_map(self, stored: Stored, lines: list[Line]) -> int:
         """Write files of one map; returns their bytes. One writer per file: several slow each other down."""
@@ -197,7 +208,8 @@ class _Rebuild:
             if line["entry"] >= len(loaded.entries):
                 raise RepositoryDamaged(f"map {stored.id} has no entry {line['entry']}")
             entry = loaded.entries[line["entry"]]
-            size = write_file(self._packs, loaded, entry, target, line.get("mode", 0o600))
+            mode = line.get("mode", 0o600)
+            size = write_file(self._packs, loaded, entry, target, mode, self._task.owner)
             if size != line["size"]:
                 raise RepositoryDamaged(
                     f"map {stored.id} holds {size} bytes of {line['path']}, not {line['size']}"
@@ -210,7 +222,7 @@ class _Rebuild:
         (self._root / "tablespace_map").unlink(missing_ok=True)
         if self._links:
             rows = [f"{oid} {_escaped(str(place))}\n" for oid, place in sorted(self._links.items())]
-            write_small(os.fsencode("".join(rows)), self._root / "tablespace_map", 0o600)
+            self._write_small("tablespace_map", os.fsencode("".join(rows)))
 
 
 def _escaped(path: str) -> str:
@@ -248,16 +260,3 @@ def _check_space(home: Path, expected: int) -> None:
     free = shutil.disk_usage(home).free
     if free < expected + _SPARE:
         raise RestoreFailed(f"{home} has {free} bytes free, {expected + _SPARE} are needed", hint="make room")
-
-
-def _own(directory: Path | str, owner: tuple[int, int] | None) -> None:
-    """One by one as they are listed: `os.walk` would hold all names of a directory, which may be a million."""
-    if owner is None:
-        return
-    os.chown(directory, *owner)
-    with os.scandir(directory) as found:
-        for entry in found:
-            if entry.is_dir(follow_symlinks=False):
-                _own(entry.path, owner)
-            else:
-                os.chown(entry.path, *owner, follow_symlinks=False)

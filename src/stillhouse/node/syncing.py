@@ -1,6 +1,7 @@
 """That a tree of many files is on the disk: by one call for all of them, since one for each takes as long as a seek."""
 
 import ctypes
+import errno
 import os
 import re
 from pathlib import Path
@@ -13,7 +14,7 @@ class SyncedTree:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
     def close(self) -> None:
         os.close(self._descriptor)
@@ -42,9 +43,12 @@ def sync_each(root: Path) -> None:
 
 def sync(path: Path) -> None:
     """A file or directory; links are passed over, they are their directory's."""
-    if path.is_symlink():
-        return
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return
+        raise
     try:
         os.fsync(descriptor)
     finally:

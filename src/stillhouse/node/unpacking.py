@@ -18,6 +18,9 @@ from stillhouse.repository.keys import ClusterKeys
 from stillhouse.repository.maps import HOLE, BytesEntry, FrameRef, Map, PagesEntry
 from stillhouse.storage.store import ObjectStore
 
+Owner = tuple[int, int]
+"""An account's uid and gid."""
+
 _FETCH_BYTES = 8 << 20
 _OPEN_PACKS = 64
 _KEPT_FRAMES = 16
@@ -137,7 +140,7 @@ class Packs:
         try:
             return self._store.get_range(key, start, length)
         except ObjectMissing:
-            raise RepositoryDamaged(f"{key} is gone, though it is needed") from None
+            raise RepositoryDamaged(f"{key} is gone, though it is needed", key=key) from None
 
     def _kept(self) -> OrderedDict[FrameRef, bytes]:
         """The last few frames of this thread: small files share frames."""
@@ -153,12 +156,19 @@ class Packs:
             kept.popitem(last=False)
 
 
-def write_file(packs: Packs, loaded: Map, entry: PagesEntry | BytesEntry, target: Path, mode: int) -> int:
-    """Write one file from its map entry; returns its size. Pages of zeros are left as holes.
+def write_file(
+    packs: Packs,
+    loaded: Map,
+    entry: PagesEntry | BytesEntry,
+    target: Path,
+    mode: int,
+    owner: Owner | None,
+) -> int:
+    """Write one file of `owner` from its map entry; returns its size. Pages of zeros are left as holes.
 
     A large file is on the disk when this returns; small ones are left to who syncs the whole tree at the end.
     """
-    descriptor = _create(target, mode)
+    descriptor = _create(target, mode, owner)
     try:
         if isinstance(entry, PagesEntry):
             size = len(entry.frame) * entry.page_size
@@ -207,17 +217,27 @@ class _Written:
             self._since = 0
 
 
-def write_small(content: bytes, target: Path, mode: int) -> None:
+def write_small(content: bytes, target: Path, mode: int, owner: Owner | None) -> None:
     """A new file of bytes at hand, to be synced with the whole tree."""
-    descriptor = _create(target, mode)
+    descriptor = _create(target, mode, owner)
     try:
         _write_at(descriptor, memoryview(content), 0)
     finally:
         os.close(descriptor)
 
 
-def _create(target: Path, mode: int) -> int:
-    """A new file of exactly this mode, whatever our umask is. Raises RepositoryDamaged when it has no place."""
+def have_directory(directory: Path, mode: int, owner: Owner | None) -> None:
+    """Make the directory unless it is there, and set its mode and owner. Raises OSError, for a link as well."""
+    directory.mkdir(exist_ok=True)
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        _settle(descriptor, mode, owner)
+    finally:
+        os.close(descriptor)
+
+
+def _create(target: Path, mode: int, owner: Owner | None) -> int:
+    """A new file of this mode and owner. Raises RepositoryDamaged when it has no place."""
     try:
         descriptor = os.open(
             target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
@@ -226,8 +246,18 @@ def _create(target: Path, mode: int) -> int:
         raise RepositoryDamaged(f"a manifest names {target.name} twice: {target}") from None
     except FileNotFoundError:
         raise RepositoryDamaged(f"a manifest names no directory for {target}") from None
-    os.fchmod(descriptor, mode)
+    _settle(descriptor, mode, owner)
     return descriptor
+
+
+def _settle(descriptor: int, mode: int, owner: Owner | None) -> None:
+    """Mode and owner of what a descriptor is of: of a path we would not know whose it is by now.
+
+    A set-user-id bit from an account's directory would be root's, as long as the file is.
+    """
+    if owner is not None:
+        os.fchown(descriptor, *owner)
+    os.fchmod(descriptor, mode & 0o777)  # whatever our umask is
 
 
 def _write_at(descriptor: int, content: memoryview, offset: int) -> None:

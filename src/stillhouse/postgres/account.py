@@ -102,10 +102,10 @@ def check_traversable(directory: Path, account: Account | None) -> None:
     )
 
 
-def give(path: Path, account: Account | None) -> None:
-    """Make the account the owner of what we created for it."""
+def give(path: Path | int, account: Account | None) -> None:
+    """Make the account the owner of what we created for it; by a descriptor where somebody could swap it."""
     if account is not None:
-        os.chown(path, account.uid, account.gid, follow_symlinks=False)
+        os.chown(path, account.uid, account.gid, follow_symlinks=isinstance(path, int))
 
 
 def _create(os_user: str) -> pwd.struct_passwd:

@@ -46,6 +46,7 @@ class Facts:
     collations: list[list[str]]
     config_files: dict[str, Path]
     """Those outside the data directory, by the name that such a file has within one."""
+    log_directory: str = "log"
 
     @property
     def tablespace_directory(self) -> str:
@@ -140,7 +141,9 @@ def facts(connection: Connection) -> Facts:
             (list(CAPACITY_SETTINGS),),
         ).fetchall()
     )
-    directory = connection.execute("SELECT current_setting('data_directory')").fetchone()
+    directory = connection.execute(
+        "SELECT current_setting('data_directory'), current_setting('log_directory')"
+    ).fetchone()
     files = connection.execute(
         "SELECT name, setting FROM pg_catalog.pg_settings WHERE name = ANY(%s)", (list(_CONFIG_FILES),)
     ).fetchall()
@@ -174,4 +177,5 @@ def facts(connection: Connection) -> Facts:
         extensions=[list(row) for row in extensions],
         collations=[list(row) for row in collations],
         config_files=outside,
+        log_directory=directory[1],
     )

@@ -1,12 +1,19 @@
 """Reader of a node's files on this host: lists what a capture takes, and reads runs of bytes of it."""
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from stillhouse.errors import FileRefused
 from stillhouse.postgres import layout
+from stillhouse.postgres.tree import Directory, Tree, shown, why_foreign
+
+_TABLESPACE = r"pg_tblspc/[1-9][0-9]*"
+_NAMED = 100  # of the paths that were left out; the rest are counted
+_PERMISSIONS = 0o777  # no set-user-id bit: until a restored file is given away it is root's
 
 
 @dataclass(frozen=True)
@@ -24,58 +31,109 @@ class Entry:
     target: str | None = None
 
 
-class LocalReader:
-    """Reads a data directory in place. Files may grow, shrink or vanish meanwhile: replay repairs what that tears."""
+class Skipped:
+    """What a capture left out because it is not the account's own: the first of it by name, with the reason."""
 
-    def __init__(self, pgdata: Path, tablespace_directory: str) -> None:
-        """`tablespace_directory` is `PG_<major>_<catalog version>`, all that is ours in a tablespace's place."""
-        self._pgdata = pgdata
+    def __init__(self) -> None:
+        self.count = 0
+        self.reasons: dict[str, str] = {}
+
+    def add(self, path: str, reason: str) -> None:
+        """Once for each path, as long as paths are named."""
+        name = shown(path)
+        if name in self.reasons:
+            return
+        self.count += 1
+        if len(self.reasons) < _NAMED:
+            self.reasons[name] = reason
+
+
+class LocalReader:
+    """Reads a data directory in place. Files may grow, shrink or vanish meanwhile: replay repairs what that tears.
+
+    Links are followed at `pg_tblspc/<oid>`, `pg_wal` and the log directory alone. `skipped` tells what was listed and
+    is not the account's.
+    """
+
+    def __init__(
+        self,
+        pgdata: Path,
+        tablespace_directory: str,
+        *,
+        owner: int | None = None,
+        log_directory: str = "log",
+    ) -> None:
+        """`tablespace_directory` is `PG_<major>_<catalog version>`, all that is ours in a tablespace's place.
+
+        `owner` is the account's uid, the data directory's own if it is None.
+        """
+        log = re.escape(os.path.normpath(log_directory))
+        self._tree = Tree(pgdata, owner=owner, links=re.compile(f"pg_wal|{_TABLESPACE}|{log}"))
         self._tablespace_directory = tablespace_directory
+        self.skipped = Skipped()
+
+    @property
+    def owner(self) -> int:
+        """The uid of the account that the files must belong to."""
+        return self._tree.owner
 
     def list(self) -> Iterator[Entry]:
         """Everything a capture takes but `pg_control` and WAL; parents before children."""
-        yield from self._directory("")
+        yield from self._directory("", self._tree.directory(""))
 
-    def _directory(self, path: str) -> Iterator[Entry]:
-        try:
-            with os.scandir(self._pgdata / path) as found:
-                every = (entry.name for entry in found)
-                names = (
-                    layout.without_unlogged(every) if layout.is_database_directory(path) else sorted(every)
-                )
-        except FileNotFoundError:
-            return
+    def _directory(self, path: str, directory: Directory) -> Iterator[Entry]:
+        with os.scandir(directory.descriptor) as found:
+            every = (entry.name for entry in found)
+            names = layout.without_unlogged(every) if layout.is_database_directory(path) else sorted(every)
         for name in names:
             child = f"{path}/{name}" if path else name
             if not layout.is_skipped(child) and child != layout.CONTROL:
-                yield from self._entry(child)
+                yield from self._entry(child, name, directory)
 
-    def _entry(self, path: str) -> Iterator[Entry]:
+    def _entry(self, path: str, name: str, directory: Directory) -> Iterator[Entry]:
         try:
-            status = (self._pgdata / path).stat()  # through links: tablespaces, a linked pg_wal
+            status = os.stat(name, dir_fd=directory.descriptor, follow_symlinks=False)
+            is_link = stat.S_ISLNK(status.st_mode) and self._tree.may_be_link(path)
+            if is_link or stat.S_ISDIR(status.st_mode):
+                opened = self._tree.directory(path)
+                target = os.readlink(name, dir_fd=directory.descriptor) if is_link else None
+                yield from self._subdirectory(path, opened, target)
+            elif reason := why_foreign(status, self.owner, stat.S_IFREG):
+                self.skipped.add(path, reason)
+            else:
+                mode = status.st_mode & _PERMISSIONS
+                yield Entry(path, mode, status.st_size, status.st_mtime_ns, status.st_ino)
         except FileNotFoundError:
             return
-        mode = stat.S_IMODE(status.st_mode)
-        if stat.S_ISREG(status.st_mode):
-            yield Entry(path, mode, status.st_size, status.st_mtime_ns, status.st_ino)
-        elif stat.S_ISDIR(status.st_mode):
-            if path.startswith("pg_tblspc/") and path.count("/") == 1 and (self._pgdata / path).is_symlink():
-                yield Entry(path, mode, None, target=str((self._pgdata / path).readlink()))
-                yield from self._entry(f"{path}/{self._tablespace_directory}")
-                return
-            yield Entry(path, mode, None)
-            if path not in layout.EMPTIED:
-                yield from self._directory(path)
+        except FileRefused as refusal:
+            self.skipped.add(path, refusal.reason)
 
-    def path(self, path: str) -> Path:
-        return self._pgdata / path
+    def _subdirectory(self, path: str, opened: Directory, target: str | None) -> Iterator[Entry]:
+        mode = os.fstat(opened.descriptor).st_mode & _PERMISSIONS
+        if target is not None and re.fullmatch(_TABLESPACE, path):
+            yield Entry(path, mode, None, target=target)
+            yield from self._entry(f"{path}/{self._tablespace_directory}", self._tablespace_directory, opened)
+            return
+        yield Entry(path, mode, None)
+        if path not in layout.EMPTIED:
+            yield from self._directory(path, opened)
+
+    def directory(self, path: str) -> Directory:
+        return self._tree.directory(path)
 
     def open(self, path: str) -> int:
-        """File descriptor for `os.preadv`; raises FileNotFoundError when the file vanished since the listing."""
-        descriptor = os.open(self._pgdata / path, os.O_RDONLY | os.O_CLOEXEC)
+        """File descriptor for `os.preadv`. Raises FileNotFoundError when the file vanished since the listing, and
+        FileRefused when it is not the account's any more.
+        """
+        descriptor = self._tree.open(path)
         # Reading ahead would bring pages into the cache of which nobody knows afterwards that they were not there.
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
         return descriptor
 
+    def open_wal(self, name: str) -> int:
+        """File descriptor of a WAL segment. Raises as `open` does."""
+        return self._tree.open(f"pg_wal/{name}")
+
     def read(self, path: str) -> bytes:
-        return (self._pgdata / path).read_bytes()
+        """A small file, whole. Raises as `open` does."""
+        return self._tree.read(path)

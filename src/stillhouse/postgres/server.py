@@ -4,24 +4,30 @@ import os
 import re
 import secrets
 import shlex
-import shutil
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
 from stillhouse.clock import SystemClock
 from stillhouse.domain.cluster import Node
-from stillhouse.errors import InvalidInput, NodeUnreachable, ProvisionFailed
+from stillhouse.errors import FileRefused, InternalError, InvalidInput, NodeUnreachable, ProvisionFailed
 from stillhouse.postgres import session
 from stillhouse.postgres.account import Account, give, login_names
 from stillhouse.postgres.binaries import Binaries
+from stillhouse.postgres.tree import Tree, remove_tree
 
 StopMode = Literal["smart", "fast", "immediate"]
 
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
 _POLL_SECONDS = 0.05
+
+_LOCK = "pgdata/postmaster.pid"
+_LOG = "server.log"
+_LOCK_BYTES, _LOG_BYTES = 4096, 1 << 20  # of these files we read no more
+_LONGEST_NUMBER = 10  # digits of a process id
 
 _LONGEST_SOCKET_PATH = 107  # sun_path of sockaddr_un(7), less its final NUL
 # pg_ctl hands paths to a shell between double quotes; a list of socket directories is split at commas.
@@ -95,12 +101,13 @@ def initialise(binaries: Binaries, node: Node) -> None:
         raise ProvisionFailed(f"initdb of node {node.name} failed: {_tail(answer.stderr or answer.stdout)}")
     settings = _SETTINGS | (_SETTINGS_SINCE_17 if binaries.major >= 17 else {})
     ours = "".join(f"{name} = '{value}'\n" for name, value in settings.items())
-    defaults = (fresh / "postgresql.conf").read_text()
-    _write(fresh / "postgresql.conf", f"{defaults}\n# Stillhouse's own:\n{ours}", binaries.account)
+    tree, file = Tree(data.parent), f"{fresh.name}/postgresql.conf"
+    tree.replace(file, tree.read(file) + f"\n# Stillhouse's own:\n{ours}".encode())
     fresh.rename(data)
     _sync_directory(data.parent)
     for abandoned in data.parent.glob("pgdata.*.new"):
-        shutil.rmtree(abandoned, ignore_errors=True)
+        with suppress(InternalError):  # its initdb is at work yet
+            remove_tree(abandoned)
 
 
 def start(
@@ -118,12 +125,15 @@ def start(
     check_paths(node)
     logged = _log_size(node)
     # In this order: a lock that appears after the first look is that of a server on its way up.
-    locked = _lock_file(node).exists()
+    locked = os.path.lexists(_data_directory(node) / "postmaster.pid")
     if process_id(node) is None:
-        if locked:
-            _clear_stale_locks(node)
-        _private_directory(Path(node.socket), binaries.account)
-        _write_access_rules(node, binaries.account)
+        try:
+            if locked:
+                _clear_stale_locks(node)
+            _private_directory(Path(node.socket), binaries.account)
+            _write_access_rules(node, binaries.account)
+        except OSError as error:  # such as a directory where a file should be: that of one node, not ours
+            raise NodeUnreachable(f"node {node.name} does not start: {error}") from error
         _launch(binaries, node, settings or {}, timeout_seconds, logged)
     _await_answer(node, timeout_seconds, logged)
 
@@ -161,15 +171,17 @@ def process_id(node: Node) -> int | None:
     """The postmaster that is in charge of the node's data directory, whoever started it.
 
     Told by its command line, since its number alone may be another process's after a reboot of the host or a
-    restart of the container; its working directory would need a privilege that containers' root lacks.
+    restart of the container; its working directory would need a privilege that containers' root lacks. A lock file
+    that is not the account's names nobody.
     """
     try:
-        lines = _lock_file(node).read_text().splitlines()
-        arguments = Path("/proc", str(int(lines[0])), "cmdline").read_bytes().split(b"\0")
-    except (FileNotFoundError, ProcessLookupError, IndexError, ValueError):
+        lines = _tree(node).read(_LOCK, _LOCK_BYTES).splitlines()
+        number = int(lines[0][:_LONGEST_NUMBER])
+        arguments = Path("/proc", str(number), "cmdline").read_bytes().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError, FileRefused, IndexError, ValueError):
         return None
     wanted = [b"-D", os.fsencode(_data_directory(node))]
-    return int(lines[0]) if arguments[1:3] == wanted else None
+    return number if arguments[1:3] == wanted else None
 
 
 def _launch(
@@ -217,12 +229,13 @@ def _await_answer(node: Node, timeout_seconds: float, logged: int) -> None:
 
 def _not_started(node: Node, logged: int, otherwise: str = "") -> NodeUnreachable:
     """The error that says why: what was fatal to the server since its log was `logged` bytes long."""
-    log = _log(node)
-    told = log.read_bytes()[logged:].decode(errors="replace") if log.exists() else otherwise
+    told = _logged_since(node, logged) or otherwise
     # Not those that only refused a session of ours meanwhile.
     lines = [line for line in told.splitlines() if f"{session.SUPERUSER}@" not in line]
     fatal = "\n".join(line for line in lines if "FATAL:" in line or "PANIC:" in line)
-    return NodeUnreachable(f"node {node.name} does not start: {_tail(fatal or told)}", hint=f"see {log}")
+    return NodeUnreachable(
+        f"node {node.name} does not start: {_tail(fatal or told)}", hint=f"see {_log(node)}"
+    )
 
 
 def _answers(node: Node) -> bool:
@@ -239,32 +252,26 @@ def _clear_stale_locks(node: Node) -> None:
     PostgreSQL would take that process for a server and refuse to start (CreateLockFile in
     src/backend/utils/init/miscinit.c). Orphans of the dead server still keep a new one out: by its shared memory.
     """
-    for lock in (_lock_file(node), *Path(node.socket).glob(".s.PGSQL.*.lock")):
+    with suppress(FileNotFoundError):
+        _tree(node).remove(_LOCK)
+    for lock in Path(node.socket).glob(".s.PGSQL.*.lock"):
         lock.unlink(missing_ok=True)
 
 
 def _write_access_rules(node: Node, account: Account | None) -> None:
-    data = _data_directory(node)
     names = "".join(f'{session.SUPERUSER} "{name}" {session.SUPERUSER}\n' for name in login_names(account))
-    _write(data / "pg_ident.conf", names, account)
-    _write(data / "pg_hba.conf", _ACCESS_RULES, account)
-
-
-def _write(path: Path, text: str, account: Account | None) -> None:
-    """Replace a file of the account's as a whole. O_EXCL: a link planted there is not followed, we may be root."""
-    fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    give(fresh, account)
-    fresh.rename(path)
+    tree = _tree(node)
+    tree.replace("pgdata/pg_ident.conf", names.encode())
+    tree.replace("pgdata/pg_hba.conf", _ACCESS_RULES.encode())
 
 
 def _private_directory(path: Path, account: Account | None) -> None:
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.chmod(0o700)
-    give(path, account)
+    """By a descriptor: once it is given away, its own directory's owner may put something else in its place."""
+    with suppress(FileExistsError):
+        path.mkdir(mode=0o700, parents=True)
+    directory = Tree(path).directory("")
+    os.fchmod(directory.descriptor, 0o700)
+    give(directory.descriptor, account)
 
 
 def _sync_directory(path: Path) -> None:
@@ -275,20 +282,37 @@ def _sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def _tree(node: Node) -> Tree:
+    """All of the node's, which may be touched only so: its directory is the account's, and we may be root."""
+    return Tree(Path(node.directory))
+
+
 def _data_directory(node: Node) -> Path:
     return Path(node.directory, "pgdata")
 
 
 def _log(node: Node) -> Path:
-    return Path(node.directory, "server.log")
+    return Path(node.directory, _LOG)
 
 
 def _log_size(node: Node) -> int:
-    return _log(node).stat().st_size if _log(node).exists() else 0
+    try:
+        with os.fdopen(_tree(node).open(_LOG), "rb") as log:
+            return log.seek(0, os.SEEK_END)
+    except (FileNotFoundError, FileRefused):
+        return 0
 
 
-def _lock_file(node: Node) -> Path:
-    return _data_directory(node) / "postmaster.pid"
+def _logged_since(node: Node, size: int) -> str:
+    """The end of what the log was told since it had that size, or why it is not read."""
+    try:
+        with os.fdopen(_tree(node).open(_LOG), "rb") as log:
+            log.seek(max(size, log.seek(0, os.SEEK_END) - _LOG_BYTES))
+            return log.read(_LOG_BYTES).decode(errors="replace")
+    except FileNotFoundError:
+        return ""
+    except FileRefused as refusal:
+        return refusal.message
 
 
 def _tail(text: str) -> str:

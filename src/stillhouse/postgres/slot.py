@@ -2,11 +2,11 @@
 
 import shutil
 import threading
-from pathlib import Path
 
 from stillhouse.domain.cluster import Node
 from stillhouse.errors import CaptureInterrupted
 from stillhouse.postgres import session
+from stillhouse.postgres.tree import Directory
 from stillhouse.postgres.wal import parse_lsn
 
 _WATCH_SECONDS = 1.0
@@ -80,8 +80,8 @@ class Released:
 class Watchdog:
     """Drops the slot before it can fill the server's disk, however long a store may hang."""
 
-    def __init__(self, slot: Slot, wal_directory: Path, limit_bytes: int, released: Released) -> None:
-        self._slot, self._directory, self._limit, self._released = slot, wal_directory, limit_bytes, released
+    def __init__(self, slot: Slot, wal: Directory, limit_bytes: int, released: Released) -> None:
+        self._slot, self._wal, self._limit, self._released = slot, wal, limit_bytes, released
         self._stopped = threading.Event()
         self.tripped = ""
         self._thread = threading.Thread(target=self._watch, name="wal watchdog", daemon=True)
@@ -106,7 +106,7 @@ class Watchdog:
     def _watch_until_stopped(self) -> None:
         while not self._stopped.wait(_WATCH_SECONDS):
             retained = self._slot.flushed() - self._released.lsn
-            allowed = min(self._limit, shutil.disk_usage(self._directory).free // 4)
+            allowed = min(self._limit, shutil.disk_usage(self._wal.descriptor).free // 4)
             if retained > allowed:
                 self.tripped = (
                     f"{retained} bytes of WAL were retained on {self._slot.name}, {allowed} are allowed"

@@ -5,13 +5,13 @@ checkpoint's redo point; a row that is a limit says that the fork was cut to, or
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stillhouse.domain.choice import Changed
-from stillhouse.postgres.session import Connection, sql
+from stillhouse.postgres.session import Connection, Error, sql
 from stillhouse.postgres.wal import format_lsn, parse_lsn
 
 SINCE_VERSION = 170000
@@ -32,7 +32,12 @@ _ROW = np.dtype(
 _COPY_HEADER, _COPY_TRAILER = 19, 2
 _MAIN_FORK = 0
 
+# Classes of errors of a file that is gone, or damaged (src/backend/utils/errcodes.txt).
+_UNREADABLE = ("58", "XX")
+
 Key = tuple[int, int, int]
+Range = tuple[int, int]
+"""First LSN of a summary, and the one behind its last."""
 
 
 class Changes:
@@ -68,8 +73,8 @@ def read_changes(connection: Connection, timeline: int, since: int, until: int) 
     """
     if gap := _wait(connection, until):
         return gap
-    chain = _chain(connection, timeline, since, until)
-    return chain if isinstance(chain, str) else _collect(connection, timeline, *chain)
+    chain = find_chain(connection, timeline, since, until)
+    return chain if isinstance(chain, str) else read_chain(connection, timeline, chain)
 
 
 def _wait(connection: Connection, until: int) -> str:
@@ -90,56 +95,66 @@ def _wait(connection: Connection, until: int) -> str:
         time.sleep(_POLL_SECONDS)
 
 
-def _chain(connection: Connection, timeline: int, since: int, until: int) -> tuple[int, int] | str:
-    """First and last LSN of summaries that follow one another without a gap from `since` to `until`."""
+def find_chain(connection: Connection, timeline: int, since: int, until: int) -> list[Range] | str:
+    """The summaries that follow one another without a gap from `since` to `until`; or where the gap is, in words."""
     rows = connection.execute(
         "SELECT start_lsn::text, end_lsn::text FROM pg_catalog.pg_available_wal_summaries()"
         " WHERE tli = %s AND end_lsn > %s::pg_lsn",
         (timeline, format_lsn(since)),
     ).fetchall()
-    reached = follow([(parse_lsn(start), parse_lsn(end)) for start, end in rows], since, until)
-    if reached < until:
-        return f"no WAL summary begins at {format_lsn(reached)}"
-    return since, reached
+    chain = follow([(parse_lsn(start), parse_lsn(end)) for start, end in rows], since, until)
+    reached = chain[-1][1] if chain else since
+    return chain if reached >= until else f"no WAL summary begins at {format_lsn(reached)}"
 
 
-def follow(ranges: Iterable[tuple[int, int]], since: int, until: int) -> int:
-    """How far summaries of these ranges follow one another without a gap from `since`, at most the first end at or
-    behind `until`.
+def follow(ranges: Iterable[Range], since: int, until: int) -> list[Range]:
+    """Those of the ranges that follow one another without a gap from `since`, as far as the first end at or behind
+    `until`.
 
     They are put in order here: `SELECT start_lsn::text ... ORDER BY start_lsn` orders by the text, 0/10000028 before
     0/F000028.
     """
+    chain: list[Range] = []
     reached = since
     for start, end in sorted(ranges):
         if reached >= until or start != reached:
             break
+        chain.append((start, end))
         reached = end
-    return reached
+    return chain
 
 
-def _collect(connection: Connection, timeline: int, since: int, until: int) -> Changes:
+def read_chain(connection: Connection, timeline: int, chain: Sequence[Range]) -> Changes | str:
+    """What is in exactly these summaries; or which cannot be read, in words.
+
+    The server removes old summaries whenever it likes. One that is gone since the chain was judged is an error here;
+    if the summaries were listed again, it would be missed in silence, and old pages taken for today's.
+    """
     changes = Changes()
-    for tablespace, database, relation, changed in _relations(
-        _rows(_stream(connection, timeline, since, until))
-    ):
-        changes.add(tablespace, database, relation, changed)
+    try:
+        for tablespace, database, relation, changed in _relations(
+            _rows(_stream(connection, timeline, chain))
+        ):
+            changes.add(tablespace, database, relation, changed)
+    except Error as error:
+        if (error.sqlstate or "")[:2] not in _UNREADABLE:
+            raise
+        return f"a WAL summary cannot be read: {str(error).splitlines()[0]}"
     return changes
 
 
-def _stream(connection: Connection, timeline: int, since: int, until: int) -> Iterator[bytes]:
+def _stream(connection: Connection, timeline: int, chain: Sequence[Range]) -> Iterator[bytes]:
     """Sorted by the server, which has a disk for it: here a relation is complete when the next one begins."""
     query = sql.SQL(
         "COPY (SELECT DISTINCT c.reltablespace, c.reldatabase, c.relfilenode, c.is_limit_block, c.relblocknumber"
-        " FROM pg_catalog.pg_available_wal_summaries() s,"
-        " pg_catalog.pg_wal_summary_contents(s.tli, s.start_lsn, s.end_lsn) c"
-        " WHERE s.tli = {} AND s.start_lsn >= {}::pg_lsn AND s.end_lsn <= {}::pg_lsn"
-        " AND (c.relforknumber = {} OR c.relfilenode = 0)"
+        " FROM unnest({}::pg_lsn[], {}::pg_lsn[]) AS s (start_lsn, end_lsn),"
+        " pg_catalog.pg_wal_summary_contents({}, s.start_lsn, s.end_lsn) c"
+        " WHERE c.relforknumber = {} OR c.relfilenode = 0"
         " ORDER BY 1, 2, 3, 4, 5) TO STDOUT (FORMAT binary)"
     ).format(
+        sql.Literal([format_lsn(start) for start, _ in chain]),
+        sql.Literal([format_lsn(end) for _, end in chain]),
         sql.Literal(timeline),
-        sql.Literal(format_lsn(since)),
-        sql.Literal(format_lsn(until)),
         sql.Literal(_MAIN_FORK),
     )
     with connection.cursor().copy(query) as copy:

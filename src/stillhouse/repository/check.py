@@ -59,6 +59,10 @@ class Checked:
     maps: dict[str, MapFacts | None] = field(default_factory=dict)
     """None: lost."""
     notices: list[str] = field(default_factory=list)
+    sound: set[str] = field(default_factory=set)
+    """Packs that were read whole and are as they were stored."""
+    unrecorded: str = ""
+    """Why what was found could not be written down, where it could not."""
 
     def key_of_manifest(self, node: NodeFacts) -> str:
         return layout.manifest(self.place.cluster, node.manifest.id)

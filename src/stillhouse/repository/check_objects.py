@@ -11,10 +11,11 @@ from blake3 import blake3
 
 from stillhouse.domain.ids import is_uuid
 from stillhouse.errors import InvalidInput, ObjectMissing, RepositoryDamaged
-from stillhouse.repository import layout, marks
+from stillhouse.repository import findings, layout, marks
 from stillhouse.repository.check_faults import ALTERED, MISSING, SIZE, Fault, Faults
 from stillhouse.repository.container import FOLDERS, Container, Type, claims, open_bytes
 from stillhouse.repository.fields import Fields, parse
+from stillhouse.repository.findings import Findings
 from stillhouse.repository.keys import KEY_BYTES, ClusterKeys, Kek, cluster_keys, open_object
 from stillhouse.repository.sealed import Stored
 from stillhouse.storage.store import ObjectStore, StoredObject
@@ -37,6 +38,8 @@ class Place:
     listed: dict[str, StoredObject] = field(default_factory=dict)
     faults: Faults = field(default_factory=Faults)
     keys: ClusterKeys | None = None
+    known: Findings = field(default_factory=lambda: Findings(""))
+    """What was known to be damaged before anything was read."""
     roots: dict[str, Fields] = field(default_factory=dict)
     tombstones: set[str] = field(default_factory=set)
     trash: set[str] = field(default_factory=set)
@@ -118,6 +121,7 @@ def survey(place: Place) -> None:
     place.unknown = sum(len(keys) for folder, keys in folders.items() if folder not in FOLDERS)
     if place.keys is None:
         return
+    place.known = findings.read(place.store, place.keys)
     small = [key for folder in FOLDERS.keys() - _READ_LATER for key in sorted(folders.get(folder, []))]
     for key, found in zip(small, place.each(place.opened, small), strict=True):
         if isinstance(found, Fault):
@@ -159,6 +163,9 @@ def _take(place: Place, key: str, opened: Container) -> None:
     try:
         if opened.type is Type.MARK:
             deque(marks.lines_of(key, opened), maxlen=0)
+            return
+        if opened.type is Type.FINDINGS:
+            findings.decode(key, opened)
             return
         fields = parse(key, b"".join(opened.plain()))
         if folder == "roots" and opened.type is Type.ROOT:

@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 
 from stillhouse.repository import scrubs
 from stillhouse.repository.check import Checked
-from stillhouse.repository.check_objects import Place
 from stillhouse.repository.check_orphans import look_for_lost_roots
-from stillhouse.repository.check_touch import Damage, damages
+from stillhouse.repository.check_record import conclude
+from stillhouse.repository.check_touch import Damage
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,16 @@ class ClusterReport:
 def sum_up(
     checked: Checked, *, now: datetime, max_age: timedelta, packs_read: int = 0, bytes_read: int = 0
 ) -> ClusterReport:
+    """Also has what is damaged written down in the repository, so that no capture builds on it."""
     look_for_lost_roots(checked)
     place = checked.place
     unreached = unreached_sizes(checked)
-    found = tuple(damages(checked))
+    found = tuple(conclude(checked, now))
     return ClusterReport(
         place.cluster,
         _snapshots(checked, now, max_age),
         found,
-        (*checked.notices, *_oddities(place)),
+        (*checked.notices, *_oddities(checked)),
         len(checked.packs),
         packs_read,
         bytes_read,
@@ -100,8 +101,10 @@ def _snapshots(checked: Checked, now: datetime, max_age: timedelta) -> tuple[Sna
     )
 
 
-def _oddities(place: Place) -> list[str]:
-    found = []
+def _oddities(checked: Checked) -> list[str]:
+    place, found = checked.place, []
+    if checked.unrecorded:
+        found.append(f"what was found could not be written down in the repository: {checked.unrecorded}")
     if place.other_keks:
         found.append(f"{place.other_keks} objects hold keys wrapped by other KEKs than {place.kek.id}")
     if place.unknown:

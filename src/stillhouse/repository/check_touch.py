@@ -11,37 +11,9 @@ from stillhouse.repository import layout, maps, roots
 from stillhouse.repository.check import Checked, NodeFacts, path_of
 from stillhouse.repository.check_faults import Parts
 from stillhouse.repository.container import Type, claims
+from stillhouse.repository.losses import FileTouched, NodeTouched, Ranges, SnapshotTouched
 from stillhouse.repository.manifest import Line, read
 from stillhouse.repository.maps import HOLE, BytesEntry, Map, PagesEntry
-
-Ranges = tuple[tuple[int, int], ...]
-"""First and last, both included, ascending."""
-
-
-@dataclass(frozen=True)
-class FileTouched:
-    """Blocks of the file or bytes of it, as it is stored; neither: the whole file."""
-
-    path: str
-    blocks: Ranges = ()
-    bytes: Ranges = ()
-
-
-@dataclass(frozen=True)
-class NodeTouched:
-    """`files` is None: the whole node."""
-
-    node: str
-    files: tuple[FileTouched, ...] | None
-
-
-@dataclass(frozen=True)
-class SnapshotTouched:
-    """`nodes` is None: the whole snapshot, or what else had that id; its name is lost with it."""
-
-    snapshot: str
-    name: str
-    nodes: tuple[NodeTouched, ...] | None
 
 
 @dataclass(frozen=True)

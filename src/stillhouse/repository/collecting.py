@@ -3,7 +3,8 @@
 Between any two calls to the store it may be killed: the next one begins again by looking.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -13,7 +14,7 @@ from stillhouse.clock import Clock
 from stillhouse.domain import collection
 from stillhouse.domain.collection import Item, Listed, Look, Rules, SeenPin, Verdict
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
-from stillhouse.repository import layout, marks, pins, reach, roots
+from stillhouse.repository import findings, layout, marks, pins, reach, roots
 from stillhouse.repository.container import Type
 from stillhouse.repository.keys import ClusterKeys
 from stillhouse.repository.sealed import Stored
@@ -110,6 +111,8 @@ class Collector:
             since = found.look.since
             marks.store_mark(self.store, self.keys, ((key, since.get(key)) for key in unreachable))
         self._remove(found, removed, done)
+        if not done.stopped_by and not done.keys_gone:
+            self._forget(found, reached, {item.key for item in removed})
         return done
 
     # -- looking -----------------------------------------------------------------------------------------------
@@ -232,6 +235,19 @@ class Collector:
 
     def _delete(self, item: Item) -> None:
         self.store.delete(layout.all_of(self.cluster) + item.key)
+
+    def _forget(self, found: Found, reached: Mapping[str, str], removed: AbstractSet[str]) -> None:
+        """Findings end with what they are of: with content that is gone and that nothing reaches."""
+        listed = {one.key for one in found.look.objects}
+        if not any(collection.kind_of(key) == "findings" for key in listed):
+            return
+        folder = layout.all_of(self.cluster)
+
+        def is_gone(key: str) -> bool:
+            key = key.removeprefix(folder)
+            return key in removed or (collection.is_content(key) and key not in listed and key not in reached)
+
+        findings.forget(self.store, self.keys, is_gone, found.look.closed, found.look.now)
 
     def _news(self, found: Found) -> str:
         """A root or pin that was not there when it was looked; empty when there is none."""

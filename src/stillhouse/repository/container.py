@@ -13,7 +13,7 @@ from blake3 import blake3
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from stillhouse.errors import RepositoryDamaged
+from stillhouse.errors import FormatUnknown, RepositoryDamaged
 from stillhouse.repository.keys import KEY_BYTES, ClusterKeys
 
 VERSION = 1
@@ -57,6 +57,7 @@ class Type(IntEnum):
     MARK = 8
     SCRUB = 9
     ENDING = 10
+    FINDINGS = 11
 
 
 FOLDERS = {
@@ -68,6 +69,7 @@ FOLDERS = {
     "endings": {Type.ENDING},
     "pins": {Type.PIN},
     "scrubs": {Type.SCRUB},
+    "findings": {Type.FINDINGS},
     "marks": {Type.MARK},
 }
 """What may lie in each folder of a cluster."""
@@ -203,7 +205,9 @@ class Container:
         if magic != _MAGIC or end_magic != _END_MAGIC:
             raise self._damaged("is not a container, or cut short")
         if version > VERSION or flags:
-            raise self._damaged(f"has format {version}, flags {flags}; this program reads format {VERSION}")
+            raise FormatUnknown(
+                f"{key} has format {version}, flags {flags}; this program reads format {VERSION}", key=key
+            )
         self.id = uuid.UUID(bytes=object_id)
         try:
             self.type = Type(type_)
@@ -217,7 +221,8 @@ class Container:
         try:
             self._cipher = AESGCM(keys.unwrap(generation, wrapped, header[:_NAMED]))
         except RepositoryDamaged as error:
-            raise self._damaged(f"cannot be opened: {error.message}") from None
+            # Not this object is at fault, but the keys.
+            raise RepositoryDamaged(f"{key} cannot be opened: {error.message}") from None
         start = len(tail) - (size - offset)
         stored = tail[start : start + length] if start >= 0 else read(offset, length)
         index = self._open(_nonce(_INDEX, 0), stored, _bound(self._bound, offset, count), "index")
@@ -301,7 +306,7 @@ class Container:
             raise self._damaged(f"{what} does not open") from None
 
     def _damaged(self, what: str) -> RepositoryDamaged:
-        return RepositoryDamaged(f"{self._key} {what}")
+        return RepositoryDamaged(f"{self._key} {what}", key=self._key)
 
 
 def proofs(keys: ClusterKeys, plain: Buffer, kind: Kind, page_size: int) -> tuple[bytes, list[bytes]]:
@@ -324,7 +329,7 @@ def _decompressor() -> zstandard.ZstdDecompressor:
 def open_bytes(key: str, keys: ClusterKeys, stored: bytes) -> Container:
     """Open a container held in memory, found at `key`."""
     if stored[:HEADER_BYTES] != stored[-TAIL_BYTES : -_TRAILER.size]:
-        raise RepositoryDamaged(f"{key} has two headers that differ")
+        raise RepositoryDamaged(f"{key} has two headers that differ", key=key)
     return Container(key, keys, stored, lambda offset, length: stored[offset : offset + length], len(stored))
 
 

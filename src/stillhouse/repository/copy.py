@@ -5,6 +5,7 @@ The procedure is section 11 of docs/format.md.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 
 from blake3 import blake3
@@ -16,14 +17,17 @@ from stillhouse.errors import (
     RepositoryDamaged,
     StillhouseError,
     StoreUnavailable,
+    Unavailable,
 )
-from stillhouse.repository import layout, manifest, pins, roots
+from stillhouse.repository import findings, layout, manifest, pins, roots
 from stillhouse.repository.container import Type, open_bytes
 from stillhouse.repository.fields import parse
 from stillhouse.repository.inventory import Found
 from stillhouse.repository.keys import ClusterKeys, Kek, open_keys, unwrap, wrap, wrappings
 from stillhouse.repository.manifest import Line
+from stillhouse.repository.reach import manifests
 from stillhouse.repository.sealed import Stored, fetch
+from stillhouse.repository.second_look import note_met
 from stillhouse.storage.store import ObjectStore
 
 NewBar = Callable[[str, int], Callable[[int], None]]
@@ -41,7 +45,8 @@ class End:
 
 @dataclass(frozen=True)
 class Outcome:
-    """`state`: `copied`, `there` (it was before), `buried` (the target has a tombstone for it), `failed`."""
+    """`state`: `copied`, `there` (it was before), `mended` (it was, and of it what was known there to be damaged),
+    `buried` (the target has a tombstone for it), `failed`."""
 
     snapshot: str
     name: str
@@ -82,7 +87,16 @@ def copy_snapshots(
             state = _Copy(source, target, found, workers, clock, new_bar, moved).run()
             yield Outcome(found.id, found.name, state, moved.objects, moved.bytes)
         except StillhouseError as error:
+            _note(source, found, error, clock)
             yield Outcome(found.id, found.name, "failed", moved.objects, moved.bytes, str(error))
+
+
+def _note(source: End, found: Found, met: StillhouseError, clock: Clock) -> None:
+    """What is damaged in the source becomes known there, if it takes what is written."""
+    if isinstance(met, RepositoryDamaged | ObjectMissing) and met.key:
+        with suppress(Unavailable):
+            keys = open_keys(source.store, source.kek, found.cluster)
+            note_met(source.store, keys, manifests(found.root), met, clock.now())
 
 
 class _Copy:
@@ -100,20 +114,23 @@ class _Copy:
     ) -> None:
         self._source, self._target, self._found = source, target, found
         self._workers, self._clock, self._new_bar, self._moved = workers, clock, new_bar, moved
+        self._damaged: frozenset[str] = frozenset()
         self._cluster, self._key = found.cluster, layout.root(found.cluster, found.id)
 
     def run(self) -> str:
         keys = open_keys(self._source.store, self._source.kek, self._cluster)
         root = self._read_root(keys)
-        if (state := self._state_there(keys, root)) is not None:
+        state = self._state_there(keys, root)
+        self._damaged = self._known_there(keys) if state in (None, "there") else frozenset()
+        if state is not None and not self._damaged:
             return state
         copy_keys(self._source, self._target, self._cluster)
         nodes = self._found.root["nodes"]
-        manifests = {node["name"]: Stored(node["manifest"], node["size"], node["hash"]) for node in nodes}
+        bases = {node["name"]: Stored(node["manifest"], node["size"], node["hash"]) for node in nodes}
         # In the source what is read must stay. In the target nothing may be removed while the pin stands: neither what
         # is new, nor what was found there.
         with (
-            _Pin(self._source.store, keys, self._found.id, self._target.id, manifests, self._clock) as here,
+            _Pin(self._source.store, keys, self._found.id, self._target.id, bases, self._clock) as here,
             _Pin(self._target.store, keys, self._found.id, self._source.id, {}, self._clock) as there,
         ):
             if self._read_root(keys) != root:
@@ -124,7 +141,9 @@ class _Copy:
                 here.beat()
                 there.beat()
 
-            self._move_all(keys, manifests.values(), beat)
+            self._move_all(keys, bases.values(), beat)
+            if state is not None:
+                return "mended" if self._moved.objects else state
             # Last of all, and only once: who closed the key meanwhile has decided.
             if self._target.store.create(self._key, [root]):
                 return "copied"
@@ -152,12 +171,20 @@ class _Copy:
             return "buried"
         raise RepositoryDamaged(f"{self._key} is another root in the target")
 
-    def _move_all(self, keys: ClusterKeys, manifests: Iterable[Stored], beat: Callable[[], None]) -> None:
+    def _known_there(self, keys: ClusterKeys) -> frozenset[str]:
+        """What is known to be damaged in the target, whose keys are the source's."""
+        return findings.read(self._target.store, keys).keys
+
+    def _move_all(self, keys: ClusterKeys, named: Iterable[Stored], beat: Callable[[], None]) -> None:
         """Packs, then maps, then manifests: nothing in the target names what is not durable there."""
-        groups = self._reached(keys, manifests)
+        groups = self._reached(keys, named)
         present = self._present()
         lacking = [
-            {key: stored for key, stored in group.items() if present.get(key) != stored.size}
+            {
+                key: stored
+                for key, stored in group.items()
+                if present.get(key) != stored.size or key in self._damaged
+            }
             for group in groups
         ]
         total = sum(stored.size for group in lacking for stored in group.values())
@@ -165,8 +192,11 @@ class _Copy:
         with ThreadPoolExecutor(self._workers, "copy") as pool:
             for group in lacking:
                 self._move_group(pool, group, show, beat)
+        mended = {key for group in lacking for key in group if key in self._damaged}
+        findings.forget(self._target.store, keys, mended.__contains__, (), self._clock.now())
         reached = [(key, stored.size) for group in groups for key, stored in group.items()]
         roots.check_present(self._target.store, self._cluster, reached)
+        roots.check_sound(self._target.store, keys, reached)
 
     def _reached(self, keys: ClusterKeys, manifests: Iterable[Stored]) -> tuple[Objects, Objects, Objects]:
         packs: Objects = {}
@@ -209,6 +239,10 @@ class _Copy:
 
     def _move(self, key: str, stored: Stored) -> int:
         body = fetch(self._source.store, key, stored)
+        if key in self._damaged:  # objects never change: these are the bytes that were there
+            self._target.store.put(key, [body])
+            fetch(self._target.store, key, stored)
+            return len(body)
         if not self._target.store.create(key, [body]):
             raise RepositoryDamaged(f"{key} is another object in the target")
         return len(body)

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from stillhouse.errors import RepositoryDamaged
+from stillhouse.errors import FormatUnknown, RepositoryDamaged
 
 Fields = dict[str, Any]
 
@@ -18,5 +18,5 @@ def parse(name: str, text: bytes) -> Fields:
         raise RepositoryDamaged(f"{name} holds what is not a JSON object")
     # A field this program does not know is ignored, unless its author said by a capital that it must not be.
     if critical := [field for field in fields if field[:1].isupper()]:
-        raise RepositoryDamaged(f"{name} needs a newer program: it holds {critical[0]!r}")
+        raise FormatUnknown(f"{name} needs a newer program: it holds {critical[0]!r}")
     return fields

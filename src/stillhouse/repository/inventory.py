@@ -2,14 +2,15 @@
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from stillhouse.domain.ids import is_uuid
 from stillhouse.errors import InvalidInput, RepositoryDamaged, SnapshotUnknown, StillhouseError
-from stillhouse.repository import layout, manifest, roots
+from stillhouse.repository import findings, layout, manifest, roots
 from stillhouse.repository.container import Type, open_bytes
 from stillhouse.repository.fields import parse
 from stillhouse.repository.keys import ClusterKeys, Kek, open_keys
+from stillhouse.repository.losses import SnapshotTouched
 from stillhouse.repository.roots import Root
 from stillhouse.repository.sealed import Stored
 from stillhouse.storage.store import ObjectStore
@@ -19,11 +20,15 @@ _READS_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Found:
-    """One snapshot; `trashed` says since when it is in the trash, "" when it is not."""
+    """One snapshot; `trashed` says since when it is in the trash, "" when it is not.
+
+    `lost` is what is known to be damaged of it.
+    """
 
     cluster: str
     root: Root
     trashed: str = ""
+    lost: SnapshotTouched | None = None
 
     @property
     def id(self) -> str:
@@ -82,7 +87,8 @@ def _take_cluster(store: ObjectStore, keys: ClusterKeys, inventory: Inventory) -
 
     with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
         results = list(pool.map(read, at))
-    found = [result for result in results if isinstance(result, Found)]
+    lost = {one.snapshot: one for one in findings.read(store, keys).losses}
+    found = [replace(one, lost=lost.get(one.id)) for one in results if isinstance(one, Found)]
     inventory.snapshots += sorted(found, key=lambda one: (str(one.root.get("started", "")), one.id))
     inventory.unreadable += [str(result) for result in results if isinstance(result, StillhouseError)]
     inventory.buried += results.count(None)

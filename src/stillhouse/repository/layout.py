@@ -2,7 +2,7 @@
 
 CLUSTERS = "c/"
 FOLDERS = frozenset(
-    {"keys", "packs", "maps", "manifests", "roots", "trash", "endings", "pins", "marks", "scrubs"}
+    {"keys", "packs", "maps", "manifests", "roots", "trash", "endings", "pins", "marks", "scrubs", "findings"}
 )
 
 
@@ -85,3 +85,11 @@ def pins_of(cluster: str) -> str:
 
 def mark(cluster: str, mark_id: str) -> str:
     return f"c/{cluster}/marks/{mark_id}"
+
+
+def findings(cluster: str, record_id: str) -> str:
+    return f"c/{cluster}/findings/{record_id}"
+
+
+def findings_of(cluster: str) -> str:
+    return f"c/{cluster}/findings/"

@@ -10,7 +10,7 @@ from itertools import chain
 from typing import Any
 
 from stillhouse.domain.ids import new_hex
-from stillhouse.errors import RepositoryDamaged
+from stillhouse.errors import FormatUnknown, RepositoryDamaged
 from stillhouse.repository import container, layout, sealed
 from stillhouse.repository.fields import parse
 from stillhouse.repository.keys import ClusterKeys
@@ -32,6 +32,7 @@ KNOWN = frozenset(
         "file",
         "wal",
         "rotten",
+        "skipped",
         "witness",
         "partitioned",
         "table",
@@ -136,7 +137,7 @@ def lines_of(key: str, opened: container.Container) -> Iterator[Line]:
         if number == 0 and last != "node":
             raise RepositoryDamaged(f"{key} does not begin with its node")
         if last not in KNOWN and last[:1].isupper():
-            raise RepositoryDamaged(f"{key} needs a newer program: it holds {last!r}")
+            raise FormatUnknown(f"{key} needs a newer program: it holds {last!r}")
         if "path" in fields:
             _check_path(key, fields["path"])
         yield fields

@@ -1,7 +1,7 @@
 """Maps: where in the packs each page and byte of some files lies (docs/format.md, section 4)."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -176,6 +176,12 @@ class Map:
     def ref(self, frame: int) -> FrameRef:
         pack, ordinal = self.frames[frame]
         return FrameRef(self.packs[pack], int(ordinal))
+
+    def in_packs(self, packs: Collection[str]) -> NDArray[np.bool_]:
+        """Of each frame, whether one of these packs holds it."""
+        named = [number for number, pack in enumerate(self.packs) if pack in packs]
+        found: NDArray[np.bool_] = np.isin(self.frames[:, 0], named)
+        return found
 
     def placed(self, entry: PagesEntry) -> PlacedPages:
         """An entry's pages with the frames they use, as a layer for another map."""

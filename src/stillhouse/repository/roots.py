@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
-from stillhouse.repository import endings, layout
+from stillhouse.repository import endings, findings, layout
 from stillhouse.repository.container import Type, open_bytes
 from stillhouse.repository.endings import Ending
 from stillhouse.repository.fields import parse
@@ -25,10 +25,18 @@ def publish(
     """Create the root and thereby the snapshot; None when a tombstone was there first.
 
     `reached` lists (key, size) of every pack, map and manifest below the root: each is checked to exist with that
-    size, for a store may have lost what it acknowledged. When a root is there already, it is this snapshot's, of an
-    earlier try whose answer was lost: it is returned, and it is the truth.
+    size, for a store may have lost what it acknowledged, and not to be known as damaged. When a root is there already,
+    it is this snapshot's, of an earlier try whose answer was lost: it is returned, and it is the truth. Raises
+    RepositoryDamaged.
     """
-    check_present(store, str(keys.cluster), reached)
+    below = list(reached)
+    try:
+        check_present(store, str(keys.cluster), below)
+        check_sound(store, keys, below)
+    except RepositoryDamaged:
+        if (found := read(store, keys, root["snapshot"])) is not None:
+            return found
+        raise
     key = layout.root(str(keys.cluster), root["snapshot"])
     if store.create(key, seal(keys, Type.ROOT, root["snapshot"], _encode(root))):
         return root
@@ -51,7 +59,20 @@ def check_present(store: ObjectStore, cluster: str, reached: Iterable[tuple[str,
             lacking, pool.map(store.size, (key for key, _ in lacking)), strict=True
         ):
             if found != wanted:
-                raise RepositoryDamaged(f"{key} has {found} bytes in the store, {wanted} were written")
+                raise RepositoryDamaged(
+                    f"{key} has {found} bytes in the store, {wanted} were written", key=key
+                )
+
+
+def check_sound(store: ObjectStore, keys: ClusterKeys, reached: Iterable[tuple[str, int]]) -> None:
+    """Raises RepositoryDamaged when something is known to be lost of what is reached."""
+    known = findings.read(store, keys)
+    if lost := known.costly(key for key, _ in reached):
+        more = f", and {len(lost) - 1} more" if len(lost) > 1 else ""
+        raise RepositoryDamaged(
+            f"{lost[0].key} is known to be damaged: it {lost[0].detail}{more}",
+            hint="`stillhouse repo check` tells what it costs",
+        )
 
 
 def bury(

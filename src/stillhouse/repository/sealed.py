@@ -60,7 +60,7 @@ def fetch(store: ObjectStore, key: str, stored: Stored) -> bytes:
     try:
         found = store.get(key)
     except ObjectMissing:
-        raise RepositoryDamaged(f"{key} is gone, though it is needed") from None
+        raise RepositoryDamaged(f"{key} is gone, though it is needed", key=key) from None
     if blake3(found).hexdigest() != stored.hash:
-        raise RepositoryDamaged(f"{key} is not the object that was stored there")
+        raise RepositoryDamaged(f"{key} is not the object that was stored there", key=key)
     return found

@@ -73,7 +73,7 @@ class LocalStore:
             file.seek(start)
             found = file.read(length)
         if len(found) != length:
-            raise RepositoryDamaged(f"{key} ends before byte {start + length}")
+            raise RepositoryDamaged(f"{key} ends before byte {start + length}", key=key)
         return found
 
     def size(self, key: str) -> int | None:
@@ -178,7 +178,7 @@ class LocalStore:
             yield
         except _NO_SUCH_FILE as error:
             self._demand_presence()
-            raise ObjectMissing(f"no object {key} in {self._root}") from error
+            raise ObjectMissing(f"no object {key} in {self._root}", key=key) from error
         except OSError as error:
             raise self._told(error, f"reading {key}") from error
 

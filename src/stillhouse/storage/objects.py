@@ -130,9 +130,9 @@ class BucketStore:
     def _demand_length(self, key: str, end: int) -> None:
         size = self.size(key)
         if size is None:
-            raise ObjectMissing(f"no object {key} in {self._name}")
+            raise ObjectMissing(f"no object {key} in {self._name}", key=key)
         if size < end:
-            raise RepositoryDamaged(f"{key} ends before byte {end}")
+            raise RepositoryDamaged(f"{key} ends before byte {end}", key=key)
 
     @contextmanager
     def _accessing(self, key: str) -> Iterator[None]:
@@ -141,7 +141,7 @@ class BucketStore:
         except FileNotFoundError as error:
             if _NO_BUCKET in str(error):
                 raise self._told(error, f"accessing {key}") from error
-            raise ObjectMissing(f"no object {key} in {self._name}") from error
+            raise ObjectMissing(f"no object {key} in {self._name}", key=key) from error
         except BaseError as error:
             raise self._told(error, f"accessing {key}") from error
 

@@ -38,6 +38,7 @@ def take_cut(
     name_prefix: str,
     *,
     deadline_seconds: float,
+    waited_seconds: float = 0.0,
     clock: Clock,
     should_stop: Callable[[], bool],
     gate_enabled: bool = True,
@@ -46,12 +47,14 @@ def take_cut(
 ) -> Cut:
     """Try until a cut holds; after the deadline CutFailed names who was in the way.
 
+    Of `deadline_seconds`, earlier attempts have `waited_seconds`. At least one try is made.
+
     `witnesses` are filled, and what they export is in the points; the caller closes them when they are taken over.
 
     Each try stands alone: fresh sessions, a fresh name, nothing left behind. `gate_enabled` and
     `spread_seconds` (between the nodes' points) exist to show that without the gate the cut is torn.
     """
-    latest = clock.monotonic() + deadline_seconds
+    latest = clock.monotonic() + deadline_seconds - waited_seconds
     gated = gate_enabled and cluster.engine is Engine.FDW
     mode = Mode.SHARE
     for number in count(1):

@@ -4,7 +4,6 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
 import socket
 import uuid
 from collections.abc import Iterator, Sequence
@@ -23,6 +22,7 @@ from stillhouse.postgres import lineage, server, session
 from stillhouse.postgres.account import check_traversable, database_account
 from stillhouse.postgres.binaries import Binaries, find_binaries
 from stillhouse.postgres.session import Connection, scram_verifier, sql
+from stillhouse.postgres.tree import remove_tree
 from stillhouse.warehouse import fdw
 from stillhouse.warehouse.fdw import DATABASES
 
@@ -169,10 +169,10 @@ def destroy(site: Site, cluster_id: str) -> None:
         _refuse_outside(site.sockets, Path(node.socket))
     stop_all(site, nodes, "immediate")
     for node in nodes:
-        _remove(Path(node.directory))
-        _remove(Path(node.socket))
+        remove_tree(Path(node.directory))
+        remove_tree(Path(node.socket))
     # The plan goes last: it says what is still to be removed.
-    _remove(directory)
+    remove_tree(directory)
 
 
 def allocate_hosts(number: int, taken: AbstractSet[str], seed: str) -> tuple[str, ...]:
@@ -317,11 +317,6 @@ def _open_directory(path: Path) -> None:
 def _refuse_outside(root: Path, path: Path) -> None:
     if root.is_symlink() or path.is_symlink() or path.resolve().parent != root.resolve():
         raise InvalidInput(f"{path} is not inside {root}; it is not removed")
-
-
-def _remove(directory: Path) -> None:
-    if directory.exists():
-        shutil.rmtree(directory)
 
 
 def _of(nodes: Sequence[Node], role: Role) -> list[Node]:

@@ -25,6 +25,7 @@ _RENEW_VERIFIER = """
 """
 
 _SCHEMA = sql.Identifier("stillhouse")
+_IS_OURS = "SELECT FROM pg_namespace WHERE nspname = 'stillhouse' AND nspowner = current_user::regrole"
 _SERVER_OPTIONS = {
     "batch_size": "1000",
     "fetch_size": "10000",
@@ -68,6 +69,11 @@ def set_password(node: Node, role: str, password: str) -> None:
 
 def _make_schema(connection: Connection, user_name: str) -> None:
     connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(_SCHEMA))
+    # The user may log in already: scripts of extensions must not run among his functions, nor ours be his to replace.
+    if not connection.execute(_IS_OURS).fetchall():
+        raise ProvisionFailed(
+            "a user has made a schema named stillhouse", hint="drop it: the name is the service's"
+        )
     for extension in ("postgres_fdw", "dblink"):
         connection.execute(
             sql.SQL("CREATE EXTENSION IF NOT EXISTS {} SCHEMA {}").format(sql.Identifier(extension), _SCHEMA)

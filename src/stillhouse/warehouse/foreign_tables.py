@@ -1,19 +1,25 @@
 """Which table of which data node a coordinator's foreign table stands for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from stillhouse.domain.cluster import Node
 from stillhouse.domain.table_restore import TableName
+from stillhouse.errors import RestoreFailed
 from stillhouse.postgres.session import Connection, sql
 
 # By handler, since the wrapper itself may be created under any name. What an option does not say is the foreign
 # table's own name (contrib/postgres_fdw/deparse.c, deparseRelation).
 _FOREIGN_TABLES = """
-    SELECT n.nspname, c.relname, s.options ->> 'hostaddr', s.options ->> 'host', s.options ->> 'port', t.options
+    SELECT n.nspname, c.relname, s.options ->> 'hostaddr', s.options ->> 'host', s.options ->> 'port', t.options,
+           ARRAY(SELECT DISTINCT coalesce((SELECT option_value FROM pg_options_to_table(m.umoptions)
+                                            WHERE option_name = 'user'), r.rolname, o.rolname)::text
+                   FROM pg_user_mapping m LEFT JOIN pg_roles r ON r.oid = m.umuser
+                  WHERE m.umserver = s.oid AND r.rolsuper IS NOT TRUE)
       FROM pg_foreign_table f
       JOIN pg_class c ON c.oid = f.ftrelid
       JOIN pg_namespace n ON n.oid = c.relnamespace
+      JOIN pg_roles o ON o.oid = c.relowner
       JOIN (SELECT s.oid, h.proname,
                    (SELECT jsonb_object_agg(option_name, option_value) FROM pg_options_to_table(s.srvoptions))
               FROM pg_foreign_server s
@@ -26,14 +32,28 @@ _FOREIGN_TABLES = """
 """
 
 
+# Whoever may use a server may lead a foreign table to any name there, but reaches only what his role there may.
+_BEYOND_REACH = """
+    SELECT n.nspname, c.relname, o.rolname
+      FROM unnest(%s::text[], %s::text[]) asked (schema, name)
+      JOIN pg_namespace n ON n.nspname = asked.schema
+      JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = asked.name
+      JOIN pg_roles o ON o.oid = c.relowner
+     WHERE NOT EXISTS (SELECT FROM pg_roles r
+                        WHERE r.rolname = ANY(%s)
+                          AND (r.oid = o.oid OR NOT r.rolsuper AND pg_has_role(r.oid, o.oid, 'USAGE')))
+"""
+
+
 @dataclass(frozen=True)
 class ForeignTable:
-    """`options` are those that it has, as they are written down."""
+    """`options` are those that it has, as they are written down; `roles` those by which users log in to its server."""
 
     name: TableName
     node: str
     remote: TableName
     options: Mapping[str, str]
+    roles: tuple[str, ...]
 
 
 def foreign_tables(
@@ -42,14 +62,28 @@ def foreign_tables(
     """Those of the relations that stand for a table on one of `nodes`; a server elsewhere is nobody's affair here."""
     at = {(node.host, node.port): node.name for node in nodes}
     found = []
-    for schema, table, hostaddr, host, port, options in connection.execute(
+    for schema, table, hostaddr, host, port, options, roles in connection.execute(
         _FOREIGN_TABLES, [[*relations]]
     ).fetchall():
         node = at.get((hostaddr or host or "", int(port or 5432)))
         if node is not None:
             remote = TableName(options.get("schema_name", schema), options.get("table_name", table))
-            found.append(ForeignTable(TableName(schema, table), node, remote, options))
+            found.append(ForeignTable(TableName(schema, table), node, remote, options, (*roles,)))
     return found
+
+
+def check_reach(connection: Connection, tables: Sequence[TableName], roles: Iterable[str]) -> None:
+    """On the node where foreign tables lead: what they stand for must be owned by one of `roles`, or he has its rights.
+
+    A foreign table's options are its owner's to choose: they must not get him at tables that are not his. Raises
+    RestoreFailed.
+    """
+    schemas, names = [one.schema for one in tables], [one.table for one in tables]
+    for schema, table, owner in connection.execute(_BEYOND_REACH, [schemas, names, [*roles]]).fetchall():
+        raise RestoreFailed(
+            f"a foreign table of the coordinator stands for {schema}.{table}, which is {owner}'s, not its users'",
+            hint="lead the foreign table elsewhere, or restore under another name",
+        )
 
 
 def point(connection: Connection, table: ForeignTable, remote: TableName) -> None:

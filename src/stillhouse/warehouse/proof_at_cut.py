@@ -3,70 +3,158 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 from stillhouse.domain.cluster import Node
-from stillhouse.errors import ProofFailed
+from stillhouse.errors import NodeUnreachable, ProofFailed
 from stillhouse.postgres import session
-from stillhouse.warehouse.proof_tables import SETTINGS, list_relations, read_rows
+from stillhouse.postgres.corruption import first_line, tells_of_bad_data
+from stillhouse.postgres.session import Connection, sql
+from stillhouse.warehouse.proof_tables import SETTINGS, Relation, list_relations, read_rows
 
 # Of a manifest: docs/format.md, section 5.
 TableLine = Mapping[str, Any]
 
+Read = TypeVar("Read")
+
+_DATABASES = "SELECT datname FROM pg_database WHERE datallowconn AND datconnlimit <> -2"
+
 
 @dataclass
 class Compared:
-    """`findings` are what is not alike, `left_out` the tables without a fingerprint and why; `tables` were compared."""
+    """`findings` are what is not alike, `left_out` the tables without a fingerprint and why, `unchecked` what should
+    have been compared and could not be. `tables` with `rows` were compared, of all that the clone has.
+    """
 
     findings: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
     tables: int = 0
+    tables_total: int = 0
     rows: int = 0
+    rows_total: int = 0
+
+    @property
+    def is_of_nothing(self) -> bool:
+        """No table was compared, or not one row of those there are."""
+        return self.tables == 0 or (self.rows == 0 and self.rows_total > 0)
 
 
 def compare_at_cut(
     node: Node, databases: Iterable[str], tables: Iterable[TableLine], go_on: Callable[[], None]
 ) -> Compared:
-    """`tables` come database by database, those of `databases` alone. `go_on` is asked before each table is read."""
+    """`tables` come database by database, those of `databases` alone. `go_on` is asked before each table is read.
+
+    Where there is no fingerprint, rows are counted: so it can be told what share was compared. Raises NodeUnreachable
+    or ProofFailed when the server ends meanwhile.
+    """
     compared = Compared()
-    missing = set(databases)
+    expected = set(databases)
     with session.refusing_as(ProofFailed, node):
+        with closing(session.connect(node, "postgres")) as connection:
+            others = {name for (name,) in connection.execute(_DATABASES).fetchall()} - expected
         for database, lines in groupby(tables, lambda line: str(line["database"])):
-            missing.discard(database)
-            _compare_database(node, database, lines, compared, go_on)
-        for database in sorted(missing):  # one without any table
-            _compare_database(node, database, (), compared, go_on)
+            expected.discard(database)
+            _Database(node, database, compared, go_on).compare(lines)
+        for database in sorted(expected):  # one without any table
+            _Database(node, database, compared, go_on).compare(())
+        for database in sorted(others):
+            _Database(node, database, compared, go_on).count()
     return compared
 
 
-def _compare_database(
-    node: Node, database: str, lines: Iterable[TableLine], compared: Compared, go_on: Callable[[], None]
-) -> None:
-    expected = {(line["schema"], line["name"]): line for line in lines}
-    where = f"{node.name}: {database}"
-    with closing(
-        session.connect(
-            node, database, autocommit=False, application_name="stillhouse proof", settings=SETTINGS
-        )
-    ) as connection:
-        for relation in list_relations(connection):
-            if relation.kind == "S":
-                continue
-            go_on()
-            line = expected.pop((relation.schema, relation.name), None)
-            if line is None:
-                compared.findings.append(f"{where}: {relation} was not there")
-            elif "left_out" in line:
-                compared.left_out.append(f"{where}: {relation}: {line['left_out']}")
-            elif not relation.is_populated:
-                compared.findings.append(f"{where}: {relation} holds no rows any more")
-            else:
-                found = read_rows(connection, relation)
+class _Database:
+    """One database of the clone. What cannot be read of it speaks against the snapshot, or leaves a gap."""
+
+    def __init__(self, node: Node, database: str, compared: Compared, go_on: Callable[[], None]) -> None:
+        self._node, self._name, self._compared, self._go_on = node, database, compared, go_on
+        self._where = f"{node.name}: {database}"
+
+    def compare(self, lines: Iterable[TableLine]) -> None:
+        expected = {(line["schema"], line["name"]): line for line in lines}
+        if (connection := self._entered()) is None:
+            return
+        with closing(connection):
+            if (relations := self._relations(connection)) is None:
+                return
+            for relation in relations:
+                self._go_on()
+                line = expected.pop((relation.schema, relation.name), None)
+                self._compare_table(connection, relation, line)
+        for schema, name in sorted(expected):
+            self._compared.findings.append(f"{self._where}: {schema}.{name} is missing")
+
+    def count(self) -> None:
+        """Of a database that has no fingerprints at all. Each has the two tables of large objects: where these are
+        empty, nothing is left out."""
+        if (connection := self._entered()) is None:
+            return
+        with closing(connection):
+            for relation in self._relations(connection) or ():
+                self._go_on()
+                if self._count(connection, relation) or relation.schema != "pg_catalog":
+                    self._compared.tables_total += 1
+                    what = f"{self._where}: {relation}"
+                    self._compared.left_out.append(f"{what}: its database has no fingerprints")
+
+    def _compare_table(self, connection: Connection, relation: Relation, line: TableLine | None) -> None:
+        compared, what = self._compared, f"{self._where}: {relation}"
+        compared.tables_total += 1
+        if line is None:
+            compared.findings.append(f"{what} was not there")
+        elif "left_out" in line:
+            compared.left_out.append(f"{what}: {line['left_out']}")
+            self._count(connection, relation)
+        elif not relation.is_populated:
+            compared.findings.append(f"{what} holds no rows any more")
+        else:
+            rows = self._read(connection, what, partial(read_rows, connection, relation))
+            if rows is not None:
                 compared.tables += 1
-                compared.rows += found.count
-                compared.findings += _differences(f"{where}: {relation}", line, found.count, found.digest)
-    compared.findings += [f"{where}: {schema}.{name} is missing" for schema, name in sorted(expected)]
+                compared.rows += rows.count
+                compared.rows_total += rows.count
+                compared.findings += _differences(what, line, rows.count, rows.digest)
+
+    def _entered(self) -> Connection | None:
+        try:
+            return session.connect(
+                self._node,
+                self._name,
+                autocommit=False,
+                application_name="stillhouse proof",
+                settings=SETTINGS,
+            )
+        except NodeUnreachable as error:
+            self._compared.unchecked.append(f"{self._where}: {error.message}")
+            return None
+
+    def _relations(self, connection: Connection) -> list[Relation] | None:
+        found = self._read(connection, f"{self._where}: its catalog", partial(list_relations, connection))
+        return None if found is None else [relation for relation in found if relation.kind != "S"]
+
+    def _count(self, connection: Connection, relation: Relation) -> int:
+        """Rows that no fingerprint tells of."""
+        if not relation.is_populated:
+            return 0
+        query = sql.SQL("SELECT pg_catalog.count(*) FROM ONLY {}").format(relation.identifier)
+        what = f"{self._where}: {relation}"
+        found = self._read(connection, what, lambda: connection.execute(query).fetchall())
+        count = int(found[0][0]) if found else 0
+        self._compared.rows_total += count
+        return count
+
+    def _read(self, connection: Connection, what: str, read: Callable[[], Read]) -> Read | None:
+        try:
+            with connection.transaction():
+                return read()
+        except session.Error as error:
+            if connection.closed:
+                raise
+            told = self._compared.findings if tells_of_bad_data(error) else self._compared.unchecked
+            told.append(f"{what} cannot be read: {first_line(error)}")
+            return None
 
 
 def _differences(what: str, line: TableLine, count: int, digest: str) -> Iterator[str]:

@@ -1,13 +1,15 @@
 """A clone's first start: shut off from everything, up to the cut and not a byte further."""
 
+import os
 import re
 from pathlib import Path
 
 from stillhouse.domain.cluster import Node
 from stillhouse.domain.snapshot import RestorePoint
-from stillhouse.errors import NodeUnreachable, RestoreFailed
+from stillhouse.errors import CutMissed, NodeUnreachable, RestoreFailed
 from stillhouse.postgres import server
 from stillhouse.postgres.binaries import Binaries
+from stillhouse.postgres.tree import Tree
 from stillhouse.postgres.wal import format_lsn, parse_lsn
 from stillhouse.warehouse.replay import Show, watching
 
@@ -54,6 +56,10 @@ primary_slot_name = ''
 synchronous_standby_names = ''
 """
 _OTHER_TARGETS = ("recovery_target", "recovery_target_lsn", "recovery_target_time", "recovery_target_xid")
+_SWITCH = re.compile(r"([0-9]+)\t([0-9A-F]+/[0-9A-F]+)\t")
+_SETTINGS = "pgdata/postgresql.auto.conf"
+# access/transam/xlogrecovery.c: there was no more WAL, and no restore point of that name in what there was.
+_WAL_ENDED = "recovery ended before configured recovery target was reached"
 _RECOVERY_SECONDS = 24 * 3600.0
 
 
@@ -78,42 +84,55 @@ def recover(
         "recovery_target_name": point.name,
         "recovery_target_timeline": "current",
         "recovery_target_action": "promote",
-        **_for_tablespaces_in_place(Path(node.directory) / "pgdata" / "pg_tblspc"),
+        **_for_tablespaces_in_place(node),
     }
     settings = {**_SHUT_OFF, **_TOLD, **capacity, **recovery}
     try:
         with watching(Path(node.directory) / "server.log", point.lsn, show):
             server.start(binaries, node, settings, timeout_seconds=_RECOVERY_SECONDS)
     except NodeUnreachable as error:
-        raise RestoreFailed(f"recovery failed: {error.message}", hint=error.hint) from error
-    stopped = _where_recovery_stopped(Path(node.directory) / "pgdata" / "pg_wal", point.timeline)
+        told = CutMissed if _WAL_ENDED in error.message else RestoreFailed
+        raise told(f"recovery failed: {error.message}", hint=error.hint) from error
+    stopped = _where_recovery_stopped(node, point.timeline)
     if stopped != point.lsn:
         server.stop(binaries, node, "immediate")
         found = "nowhere" if stopped is None else f"at {format_lsn(stopped)}"
-        raise RestoreFailed(f"node {node.name} recovered to {found}, its cut is at {format_lsn(point.lsn)}")
+        raise CutMissed(f"node {node.name} recovered to {found}, its cut is at {format_lsn(point.lsn)}")
 
 
 def release(binaries: Binaries, node: Node) -> None:
     """End the quarantine: settle the clone's settings and start it as the new cluster's node."""
     server.stop(binaries, node)
-    settings = Path(node.directory) / "pgdata" / "postgresql.auto.conf"
-    kept = [line for line in settings.read_text().splitlines() if not _HOMEWARD.match(line)]
-    settings.write_text("\n".join([*kept, _SETTLED]))
+    tree = Tree(Path(node.directory))
+    try:
+        settings = tree.read(_SETTINGS).decode(errors="surrogateescape").split("\n")
+    except FileNotFoundError:  # it was left out of the snapshot
+        settings = []
+    kept = [line for line in settings if not _HOMEWARD.match(line)]
+    tree.replace(_SETTINGS, "\n".join([*kept, _SETTLED]).encode(errors="surrogateescape"))
     server.start(binaries, node)
 
 
-def _for_tablespaces_in_place(places: Path) -> dict[str, str]:
+def _for_tablespaces_in_place(node: Node) -> dict[str, str]:
     """Recovery takes a directory where a link should be for a mistake, unless told that there may be such: PANIC
     "unexpected directory entry" (CheckTablespaceDirectory in xlogrecovery.c). PostgreSQL 15 and later know them.
     """
-    in_place = any(place.is_dir() and not place.is_symlink() for place in places.iterdir())
+    try:
+        places = Tree(Path(node.directory)).directory("pgdata/pg_tblspc")
+    except FileNotFoundError:  # of which the server will complain
+        return {}
+    with os.scandir(places.descriptor) as found:
+        in_place = any(place.is_dir(follow_symlinks=False) for place in found)
     return {"allow_in_place_tablespaces": "on"} if in_place else {}
 
 
-def _where_recovery_stopped(wal: Path, timeline: int) -> int | None:
+def _where_recovery_stopped(node: Node, timeline: int) -> int | None:
     """The switch point that promotion wrote into the new timeline's history (xlogarchive.c, timeline.c)."""
-    histories = sorted(wal.glob("*.history"))
+    tree = Tree(Path(node.directory))
+    with os.scandir(tree.directory("pgdata/pg_wal").descriptor) as found:
+        histories = sorted(entry.name for entry in found if entry.name.endswith(".history"))
     if not histories:
         return None
-    last = histories[-1].read_text().strip().splitlines()[-1].split("\t")
-    return parse_lsn(last[1]) if int(last[0]) == timeline else None
+    lines = tree.read(f"pgdata/pg_wal/{histories[-1]}").decode(errors="replace").strip().splitlines()
+    last = _SWITCH.match(lines[-1]) if lines else None
+    return parse_lsn(last[2]) if last and int(last[1]) == timeline else None

@@ -4,45 +4,58 @@ PostgreSQL 15 to 18 log "redo starts at X", then every `log_startup_progress_int
 ..., current LSN: X", unless they are standbys (PerformWalRecovery in src/backend/access/transam/xlogrecovery.c).
 """
 
+import io
+import os
 import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
+from stillhouse.postgres.tree import Tree
 from stillhouse.postgres.wal import parse_lsn
 
 Show = Callable[[int, int], None]
 """Told (bytes of WAL replayed, bytes to replay)."""
 
 _POLL_SECONDS = 0.5
+_AT_MOST = 8 << 20  # bytes that are read at a look; the next one reads on
 _STARTS = re.compile(rb"LOG: +redo starts at ([0-9A-F]+/[0-9A-F]+)")
 _STANDS = re.compile(rb"LOG: +redo in progress, .*current LSN: ([0-9A-F]+/[0-9A-F]+)")
 
 
 class ReplayLog:
-    """Reads on in a server's log, from where it ends now."""
+    """Reads on in a server's log, from where it ends now. Raises FileRefused for one that is not the account's."""
 
     def __init__(self, log: Path) -> None:
-        self._log, self._read = log, log.stat().st_size if log.exists() else 0
+        self._tree, self._name = Tree(log.parent), log.name
+        with self._open() as opened:
+            self._read = opened.seek(0, os.SEEK_END)
         self._start: int | None = None
         self._at = 0
 
     def look(self, target: int) -> tuple[int, int] | None:
         """(bytes replayed, bytes up to `target`), or None before replay has begun."""
-        if self._log.exists():
-            with self._log.open("rb") as log:
-                log.seek(self._read)
-                told = log.read()
-            whole = told[: told.rfind(b"\n") + 1]
-            self._read += len(whole)
-            for line in whole.splitlines():
-                self._take(line)
+        with self._open() as log:
+            log.seek(self._read)
+            told = log.read(_AT_MOST)
+        whole = told[: told.rfind(b"\n") + 1]
+        self._read += len(whole)
+        for line in whole.splitlines():
+            self._take(line)
         if self._start is None:
             return None
         total = max(target - self._start, 0)
         return min(self._at - self._start, total), total
+
+    def _open(self) -> BinaryIO:
+        """One that is not there yet reads as an empty one."""
+        try:
+            return os.fdopen(self._tree.open(self._name), "rb")
+        except FileNotFoundError:
+            return io.BytesIO()
 
     def _take(self, line: bytes) -> None:
         if (found := _STARTS.search(line)) is not None:

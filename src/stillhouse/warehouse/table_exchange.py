@@ -14,9 +14,10 @@ from stillhouse.domain.table_restore import TableName
 from stillhouse.errors import NodeUnreachable, RestoreFailed, TablesHeld
 from stillhouse.postgres import session
 from stillhouse.postgres.session import Connection, sql
-from stillhouse.warehouse.foreign_tables import ForeignTable, foreign_tables, point
-from stillhouse.warehouse.table_gather import PREFIX, Hidden, Placed
+from stillhouse.warehouse.foreign_tables import ForeignTable, check_reach, foreign_tables, point
+from stillhouse.warehouse.table_gather import Hidden, Placed
 from stillhouse.warehouse.table_load import end_sessions
+from stillhouse.warehouse.table_marks import PREFIX, PREPARED
 from stillhouse.warehouse.table_sessions import unseen
 from stillhouse.warehouse.table_swap import drop, hidden_tables, lock_standing, place
 from stillhouse.warehouse.table_trees import trees
@@ -34,8 +35,11 @@ _HELD = ("55P03", "40P01")
 
 # What the data nodes have prepared of swaps, with the prefix of the operation and the database.
 _PREPARED = f"""
-    SELECT gid, substring(gid FROM '^{PREFIX}[0-9a-f]{{12}}'), database FROM pg_prepared_xacts
-     WHERE gid ~ '^{PREFIX}[0-9a-f]{{12}}_' ORDER BY gid
+    SELECT gid, substring(gid FROM '^{PREFIX}[0-9a-f]{{12}}'), database FROM ({PREPARED}) ours ORDER BY gid
+"""
+# Closed to all others since the copy was complete (table_load.py).
+_WAITING = f"""
+    SELECT FROM pg_namespace WHERE starts_with(nspname, %s) AND nspowner = '{session.SUPERUSER}'::regrole
 """
 # An autovacuum gives way to others when they have waited for deadlock_timeout, so to us only when told to.
 _HOLDERS = """
@@ -101,7 +105,11 @@ def exchange(nodes: Sequence[Node], database: str, prefix: str, shares: Shares) 
                 connection = begin(node)
                 prepared.append((node, connection))
                 with _in_words(node, database, old):
-                    notes += drop(connection, lock_standing(connection, old))
+                    found = lock_standing(connection, old)
+                    for one in doomed:
+                        if one.node == node.name:
+                            check_reach(connection, [one.remote], one.roles)
+                    notes += drop(connection, found)
                     moved |= _place(connection, node, shares.get(node.name, Share((), ())))
         with _in_words(coordinator, database, []):
             notes += drop(main, standing)
@@ -170,8 +178,7 @@ def settle(nodes: Sequence[Node]) -> None:
 def is_waiting(coordinator: Node, database: str, prefix: str) -> bool:
     """Whether what an operation has copied waits for its swap still; `settle` comes before, so that this is final."""
     with closing(session.connect(coordinator, database)) as connection:
-        query = "SELECT FROM pg_namespace WHERE starts_with(nspname, %s)"
-        return bool(connection.execute(query, [f"{prefix}_"]).fetchall())
+        return bool(connection.execute(_WAITING.encode(), [f"{prefix}_"]).fetchall())
 
 
 def _gid(prefix: str, node: Node) -> str:

@@ -11,11 +11,9 @@ from stillhouse.domain.cluster import Node
 from stillhouse.domain.table_restore import TableName
 from stillhouse.errors import RestoreFailed
 from stillhouse.postgres.session import Connection, sql
-from stillhouse.warehouse.foreign_tables import foreign_tables, point
+from stillhouse.warehouse.foreign_tables import check_reach, foreign_tables, point
 from stillhouse.warehouse.table_rights import Rights, read_rights
 from stillhouse.warehouse.table_trees import trees
-
-PREFIX = "stillhouse_tables_"
 
 _TABLE = """
     SELECT c.oid, c.relkind::text, EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid
@@ -88,11 +86,15 @@ class Placed:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A table in the snapshot, and what it is to be called; `exact` as above."""
+    """A table in the snapshot, and what it is to be called; `exact` as above.
+
+    What foreign tables stand for must be within reach of their `roles` (foreign_tables.py).
+    """
 
     source: TableName
     target: TableName
     exact: bool = True
+    roles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,11 +124,6 @@ class _Part:
     bytes: int
 
 
-def operation_prefix(operation_id: str) -> str:
-    """What the names of all that one operation makes begin with."""
-    return f"{PREFIX}{operation_id.replace('-', '')[:12]}"
-
-
 def gather(
     connection: Connection, live: Connection, prefix: str, wanted: Sequence[Wanted], clones: Sequence[Node]
 ) -> Gathered:
@@ -135,6 +132,9 @@ def gather(
     `live`, the cluster's own, is only asked what is still there. Raises RestoreFailed for a table that is not in the
     snapshot, or is none that can be restored.
     """
+    for asked in wanted:
+        if not asked.exact:
+            check_reach(connection, [asked.source], asked.roles)
     roots = [_root(connection, one.source) for one in wanted]
     parts = _parts(connection, dict(zip(roots, wanted, strict=True)), wanted)
     relations = [one.relation for one in parts]
@@ -211,7 +211,7 @@ def _remote(
             root.target.schema if remote.schema == root.source.schema else remote.schema,
             root.target.table if remote.table == root.source.table else remote.table,
         )
-        found[foreign.node, remote] = Wanted(remote, target, exact=False)
+        found[foreign.node, remote] = Wanted(remote, target, exact=False, roles=foreign.roles)
     return tuple((node, one) for (node, _), one in found.items())
 
 

@@ -9,38 +9,45 @@ from contextlib import closing
 from typing import Any
 
 from stillhouse.clock import SystemClock
-from stillhouse.domain.cluster import Node
+from stillhouse.domain.cluster import Node, Role
 from stillhouse.errors import NodeUnreachable, RestoreFailed
 from stillhouse.postgres import session
 from stillhouse.postgres.binaries import Binaries
-from stillhouse.postgres.session import Connection, scram_verifier, sql
+from stillhouse.postgres.session import SUPERUSER, Connection, scram_verifier, sql
 from stillhouse.postgres.transfer import Login, transfer
 from stillhouse.warehouse.fdw import UNLOGGED, new_password
-from stillhouse.warehouse.table_gather import PREFIX, Gathered
+from stillhouse.warehouse.table_gather import Gathered
+from stillhouse.warehouse.table_marks import ROLES, SCHEMAS, SESSIONS, mark, unmarked
 from stillhouse.warehouse.table_rights import give_rights
 from stillhouse.warehouse.table_sessions import unseen
 
 _SESSIONS_END_SECONDS = 30.0
 _POLL_SECONDS = 0.05
 
-_OURS = f"'^{PREFIX}[0-9a-f]{{12}}'"
-_ROLES = f"SELECT rolname FROM pg_roles WHERE rolname ~ {_OURS} ORDER BY rolname"
+_ROLES = f"SELECT name FROM ({ROLES}) ours ORDER BY name"
 # In which such a role owns something, or was granted it.
 _DATABASES = f"""
     SELECT DISTINCT d.datname FROM pg_shdepend s
-      JOIN pg_database d ON d.oid = s.dbid JOIN pg_roles r ON r.oid = s.refobjid
-     WHERE s.refclassid = 'pg_authid'::regclass AND r.rolname ~ {_OURS}
+      JOIN pg_database d ON d.oid = s.dbid JOIN ({ROLES}) r ON r.oid = s.refobjid
+     WHERE s.refclassid = 'pg_authid'::regclass
     UNION
-    SELECT d.datname FROM pg_database d, LATERAL aclexplode(d.datacl) a JOIN pg_roles r ON r.oid = a.grantee
-     WHERE r.rolname ~ {_OURS}
+    SELECT d.datname FROM pg_database d, LATERAL aclexplode(d.datacl) a JOIN ({ROLES}) r ON r.oid = a.grantee
 """
-_SCHEMAS = f"SELECT nspname FROM pg_namespace WHERE nspname ~ {_OURS} ORDER BY nspname"
-_SESSIONS = f"""
-    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-     WHERE (usename ~ {_OURS} OR application_name ~ {_OURS}) AND pid <> pg_backend_pid()
-"""
+_SCHEMAS = f"SELECT name FROM ({SCHEMAS}) ours ORDER BY name"
+_SESSIONS = f"SELECT pg_terminate_backend(pid) FROM ({SESSIONS}) ours"
 # Whom the role inherits from. Not from superusers: their objects are the whole server's.
 _OWNERS = "SELECT rolname FROM pg_roles WHERE rolname = ANY(%s) AND NOT rolsuper ORDER BY rolname"
+# The role's, and those of others in it, but for its mark.
+_MEMBERSHIPS = f"""
+    SELECT o.rolname, m.rolname
+      FROM pg_auth_members a JOIN pg_roles o ON o.oid = a.roleid JOIN pg_roles m ON m.oid = a.member
+     WHERE %(role)s IN (o.rolname, m.rolname) AND m.rolname <> '{SUPERUSER}'
+"""
+_LET_IN = """
+    SELECT DISTINCT r.rolname FROM pg_namespace n CROSS JOIN LATERAL aclexplode(n.nspacl) a
+      LEFT JOIN pg_roles r ON r.oid = a.grantee
+     WHERE n.nspname = %s AND a.grantee <> n.nspowner
+"""
 # Where a superuser's tables may find what they need.
 _CLOSED_SCHEMAS = """
     SELECT n.nspname FROM pg_namespace n
@@ -61,9 +68,9 @@ _PRESENT = {
     "FOREIGN SERVER": "SELECT srvname FROM pg_foreign_server WHERE srvname = ANY(%s)",
 }
 # A root whose partitions lie elsewhere has nothing to be looked at yet: they do not lead anywhere.
-_ANALYSED = f"""
+_ANALYSED = """
     SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-     WHERE n.nspname ~ {_OURS} AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+     WHERE n.nspname = ANY(%s) AND c.relkind IN ('r', 'p') AND NOT c.relispartition
        AND NOT EXISTS (SELECT FROM pg_partition_tree(c.oid) t JOIN pg_class f ON f.oid = t.relid
                         WHERE f.relkind = 'f')
 """
@@ -96,12 +103,35 @@ def load(
     schemas = [one.name for one in gathered.hidden]
     transfer(binaries, clone, live, database, schemas, login, check=check, show=show)
     with session.refusing_as(RestoreFailed, live), unseen(live, database, role) as connection:
+        _seal(connection, schemas, role)
         with connection.transaction():
             notes = give_rights(connection, gathered.rights, otherwise)
         # As the owners, and safe from what their functions might do, as autovacuum's (commands/analyze.c).
-        for schema, table in connection.execute(_ANALYSED).fetchall():
+        for schema, table in connection.execute(_ANALYSED, [schemas]).fetchall():
             connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(schema, table)))
     return notes
+
+
+def _seal(connection: Connection, schemas: Sequence[str], role: str) -> None:
+    """The copy is complete: from here on nobody but a superuser changes it, or lets others in.
+
+    Functions of users ran with the role's rights, and may have given them away.
+    """
+    with connection.transaction():
+        connection.execute(sql.SQL("ALTER ROLE {} NOLOGIN").format(sql.Identifier(role)))
+        for owner, member in connection.execute(_MEMBERSHIPS, {"role": role}).fetchall():
+            connection.execute(
+                sql.SQL("REVOKE {} FROM {}").format(sql.Identifier(owner), sql.Identifier(member))
+            )
+        for schema in schemas:
+            name = sql.Identifier(schema)
+            connection.execute(sql.SQL("ALTER SCHEMA {} OWNER TO CURRENT_USER").format(name))
+            for (grantee,) in connection.execute(_LET_IN, [schema]).fetchall():
+                connection.execute(
+                    sql.SQL("REVOKE ALL ON SCHEMA {} FROM {} CASCADE").format(
+                        name, sql.Identifier(grantee) if grantee else sql.SQL("PUBLIC")
+                    )
+                )
 
 
 def clear(node: Node) -> None:
@@ -127,6 +157,31 @@ def clear(node: Node) -> None:
         with unseen(node, "postgres", "stillhouse") as connection:
             for role in roles:
                 connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(role)))
+
+
+def unmarked_things(node: Node) -> list[str]:
+    """What is called as ours is and bears no mark of ours, in words. Raises NodeUnreachable."""
+    with session.refusing_as(NodeUnreachable, node), unseen(node, "postgres", "stillhouse") as connection:
+        return [
+            f"{name} is called as what restores of tables make, but is not marked so: it was left alone"
+            for name in unmarked(connection)
+        ]
+
+
+def adopt(nodes: Sequence[Node], database: str, role: str) -> None:
+    """Mark what a restore of an earlier version, which is still going on, has made as the role `role`.
+
+    Its copy on the coordinator says whether it was swapped in, so that is closed as well. Raises NodeUnreachable.
+    """
+    for node in nodes:
+        with session.refusing_as(NodeUnreachable, node), unseen(node, database, "stillhouse") as connection:
+            if not connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [role]).fetchall():
+                continue
+            mark(connection, role)
+            end_sessions(node, connection)
+            if node.role is Role.CN:
+                schemas = [one for one in _names(connection, _SCHEMAS) if one.startswith(f"{role}_")]
+                _seal(connection, schemas, role)
 
 
 def end_sessions(node: Node, connection: Connection) -> None:
@@ -158,6 +213,7 @@ def _hire(
                 name, sql.Literal(scram_verifier(connection, role, password)), sql.Literal(until)
             )
         )
+        mark(connection, role)
         connection.execute(
             sql.SQL("GRANT CONNECT, CREATE ON DATABASE {} TO {}").format(sql.Identifier(database), name)
         )

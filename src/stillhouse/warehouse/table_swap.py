@@ -6,6 +6,7 @@ It drops, moves and renames. Nothing in it runs a user's function.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
+from secrets import token_hex
 
 from stillhouse.domain.names import LONGEST_IDENTIFIER
 from stillhouse.domain.table_restore import TableName
@@ -204,19 +205,20 @@ def _candidates(name: str) -> Iterable[str]:
 
 def _move(connection: Connection, things: Sequence[_Thing]) -> None:
     """By way of names that nothing has: two may change their names with each other."""
+    between = token_hex(8)
     renamed = {
-        thing: f"stillhouse_moving_{number}"
+        thing: f"stillhouse_{between}_{number}"
         for number, thing in enumerate(things)
         if thing.now.table != thing.then.table
     }
-    for thing, between in renamed.items():
-        _alter(connection, thing.kind, thing.now, "RENAME TO", between)
+    for thing, passing in renamed.items():
+        _alter(connection, thing.kind, thing.now, "RENAME TO", passing)
     for thing in things:
         if thing.kind in ("TABLE", "STATISTICS"):  # the others go with their table
             name = TableName(thing.now.schema, renamed.get(thing, thing.now.table))
             _alter(connection, thing.kind, name, "SET SCHEMA", thing.then.schema)
-    for thing, between in renamed.items():
-        _alter(connection, thing.kind, TableName(thing.then.schema, between), "RENAME TO", thing.then.table)
+    for thing, passing in renamed.items():
+        _alter(connection, thing.kind, TableName(thing.then.schema, passing), "RENAME TO", thing.then.table)
 
 
 def _alter(connection: Connection, kind: str, name: TableName, change: str, to: str) -> None:

@@ -29,10 +29,12 @@ from stillhouse.node.shelf import PackLedger
 from stillhouse.postgres.backup import Facts
 from stillhouse.postgres.reader import LocalReader
 from stillhouse.postgres.summaries import Changes
+from stillhouse.repository import findings, layout, marks, pins, roots
 from stillhouse.repository import keys as repository_keys
-from stillhouse.repository import layout, marks, pins, roots
+from stillhouse.repository.check_faults import Fault
 from stillhouse.repository.container import Kind
 from stillhouse.repository.keys import KEY_BYTES, ClusterKeys, Kek
+from stillhouse.repository.losses import FileTouched, NodeTouched, SnapshotTouched
 from stillhouse.repository.manifest import ManifestWriter
 from stillhouse.repository.maps import Extent, MapBuilder
 from stillhouse.repository.pins import Pin, PinnedBase
@@ -198,6 +200,22 @@ def collection(target: Path) -> None:
     marks.store_mark(store, keys, [(f"packs/{'0' * 32}", None), (f"maps/{'1' * 32}", PINNED)])
 
 
+def damaged(target: Path) -> None:
+    """What is known to be damaged: what somebody met, and then what a check has made of it."""
+    store = LocalStore(target / "objects", SystemClock())
+    keys = repository_keys.create_or_open(store, Kek(KEK), CLUSTER)
+    pack = Fault(layout.pack(CLUSTER, "0" * 32), "altered", "2 of 9 frames do not open", frozenset({3, 5}))
+    gone = Fault(layout.map_(CLUSTER, "1" * 32), "missing", "is gone")
+    findings.note(store, keys, [pack], PINNED)
+    files = (FileTouched("base/5/16384", ((0, 7), (9, 9))), FileTouched("odd\udcffname", bytes=((0, 99),)))
+    lost = [
+        SnapshotTouched(SNAPSHOT, "golden", (NodeTouched("cn", files), NodeTouched("dn1", None))),
+        SnapshotTouched(SECOND, "", None),
+    ]
+    known = findings.read(store, keys)
+    findings.replace(store, keys, known, [pack, gone], lost, PINNED + timedelta(days=1))
+
+
 def main(target: Path) -> None:
     store = LocalStore(target / "objects", SystemClock())
     kek = Kek(KEK)
@@ -225,3 +243,4 @@ if __name__ == "__main__":
     main(Path(sys.argv[1], "v1"))
     incremental(Path(sys.argv[1], "v1-incremental"))
     collection(Path(sys.argv[1], "v1-collection"))
+    damaged(Path(sys.argv[1], "v1-findings"))

@@ -1,0 +1,36 @@
+"""What is known to be lost: operations of our own, beside the status that DWS's answers have for it."""
+
+from stillhouse.api import render_damage
+from stillhouse.api.answers_damage import Damages, SnapshotDamage
+from stillhouse.api.models import SnapshotId
+from stillhouse.api.render import Json
+from stillhouse.api.routing import ControlOf, answers, router
+from stillhouse.control import findings
+
+routes = router()
+
+
+@routes.get(
+    "/stillhouse/v1/{project_id}/snapshots/{snapshot_id}/damage",
+    operation_id="ShowSnapshotDamage",
+    **answers(SnapshotDamage, "What is lost of the snapshot"),
+)
+def show_snapshot_damage(control: ControlOf, project_id: str, snapshot_id: SnapshotId) -> Json:
+    """`null` for a snapshot of which nothing is known to be lost."""
+    snapshot, touched = findings.damage_of(control, project_id, snapshot_id)
+    return {"damage": None if touched is None else render_damage.damage(snapshot, touched)}
+
+
+@routes.get(
+    "/stillhouse/v1/{project_id}/damage",
+    operation_id="ListDamage",
+    **answers(Damages, "What is lost of the project's snapshots, and what of the repository is damaged"),
+)
+def list_damage(control: ControlOf, project_id: str) -> Json:
+    touched, known = findings.list_damage(control, project_id)
+    return {
+        "snapshots": [render_damage.damage(snapshot, lost) for snapshot, lost in touched],
+        "objects": render_damage.objects(known),
+        "is_worked_out": all(one.is_worked_out for one in known.values()),
+        "count": len(touched),
+    }

@@ -1,0 +1,107 @@
+"""What the repository's records of findings say of each cluster: kept here, so that requests wait for no store."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, insert, or_, select, update
+
+from stillhouse.catalog.database import Transaction
+from stillhouse.catalog.tables import clusters, findings, losses, snapshots
+from stillhouse.domain.snapshot import SnapshotStatus
+
+Lines = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Known:
+    """`records` are those that were read; `objects` what is damaged: key, kind, detail, and since when it is known."""
+
+    records: Sequence[str]
+    is_worked_out: bool
+    objects: Lines
+
+
+def due(transaction: Transaction, before: datetime) -> list[str]:
+    """Clusters, deleted ones too, that have a snapshot to lose and were not looked at since `before`."""
+    query = (
+        select(snapshots.c.cluster_id)
+        .distinct()
+        .outerjoin(findings, findings.c.cluster_id == snapshots.c.cluster_id)
+        .where(
+            snapshots.c.status == SnapshotStatus.AVAILABLE,
+            or_(findings.c.looked.is_(None), findings.c.looked < before),
+        )
+        .order_by(snapshots.c.cluster_id)
+    )
+    return list(transaction.execute(query).scalars())
+
+
+def known(transaction: Transaction, cluster_id: str) -> Known | None:
+    """None for a cluster that was never looked at."""
+    row = transaction.execute(select(findings).where(findings.c.cluster_id == cluster_id)).one_or_none()
+    return None if row is None else Known(row.records, row.is_worked_out, row.objects)
+
+
+def is_worked_out(transaction: Transaction, cluster_id: str) -> bool:
+    """False where something is damaged, and nobody knows yet what that costs."""
+    query = select(findings.c.is_worked_out).where(findings.c.cluster_id == cluster_id)
+    return transaction.execute(query).scalar_one_or_none() is not False
+
+
+def note_look(transaction: Transaction, cluster_id: str, now: datetime) -> None:
+    """Nothing has changed since the last look."""
+    transaction.execute(update(findings).where(findings.c.cluster_id == cluster_id).values(looked=now))
+
+
+def put(
+    transaction: Transaction, cluster_id: str, now: datetime, said: Known, costs: Mapping[str, Lines]
+) -> None:
+    """`costs` are by snapshot; those that the catalog does not have are left out."""
+    transaction.execute(delete(findings).where(findings.c.cluster_id == cluster_id))
+    transaction.execute(delete(losses).where(losses.c.cluster_id == cluster_id))
+    row = {"cluster_id": cluster_id, "looked": now, "records": list(said.records)}
+    transaction.execute(
+        insert(findings), row | {"is_worked_out": said.is_worked_out, "objects": said.objects}
+    )
+    there = select(snapshots.c.id).where(snapshots.c.cluster_id == cluster_id)
+    for snapshot_id in transaction.execute(there.order_by(snapshots.c.id)).scalars().all():
+        if snapshot_id in costs:
+            transaction.execute(
+                insert(losses),
+                {"snapshot_id": snapshot_id, "cluster_id": cluster_id, "nodes": costs[snapshot_id]},
+            )
+
+
+def loss_of(transaction: Transaction, snapshot_id: str) -> Lines | None:
+    """What is lost of a snapshot; None when nothing is known to be."""
+    query = select(losses.c.nodes).where(losses.c.snapshot_id == snapshot_id)
+    found: Lines | None = transaction.execute(query).scalar_one_or_none()
+    return found
+
+
+def of_project(transaction: Transaction, project: str) -> dict[str, Known]:
+    """By cluster, deleted ones too: those of which something is known to be damaged."""
+    query = (
+        select(findings)
+        .join(clusters, clusters.c.id == findings.c.cluster_id)
+        .where(clusters.c.project == project)
+        .order_by(findings.c.cluster_id)
+    )
+    return {
+        row.cluster_id: Known(row.records, row.is_worked_out, row.objects)
+        for row in transaction.execute(query)
+        if row.objects
+    }
+
+
+def figures(transaction: Transaction) -> tuple[dict[str, int], dict[tuple[str, str], Lines]]:
+    """Damaged objects by cluster; what is lost by cluster and snapshot."""
+    objects = {
+        cluster: len(found)
+        for cluster, found in transaction.execute(select(findings.c.cluster_id, findings.c.objects))
+        if found
+    }
+    rows = transaction.execute(select(losses.c.cluster_id, losses.c.snapshot_id, losses.c.nodes))
+    return objects, {(cluster, snapshot): nodes for cluster, snapshot, nodes in rows}

@@ -1,0 +1,23 @@
+"""Which errors of a server tell of bad data; any other tells only that something could not be looked at."""
+
+import psycopg
+
+# utils/errcodes.txt: data_corrupted, index_corrupted.
+_BAD_DATA = frozenset({"XX001", "XX002"})
+# undefined_file, which a missing library is as well: what counts is who looked for it. Files of relations are looked
+# for by storage/smgr/md.c, those of transactions' states by access/transam/slru.c.
+_NO_FILE = "58P01"
+_LOOKS_FOR_DATA = ("md.c", "slru.c")
+# A function of a user's may raise whatever it likes (pl/plpgsql/src/pl_exec.c, exec_stmt_raise).
+_RAISED_BY_USERS = "pl_exec.c"
+
+
+def tells_of_bad_data(error: psycopg.Error) -> bool:
+    source = (error.diag.source_file or "").rpartition("/")[2]
+    if source == _RAISED_BY_USERS:
+        return False
+    return error.sqlstate in _BAD_DATA or (error.sqlstate == _NO_FILE and source in _LOOKS_FOR_DATA)
+
+
+def first_line(error: psycopg.Error) -> str:
+    return str(error).strip().partition("\n")[0]

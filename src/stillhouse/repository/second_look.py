@@ -1,0 +1,112 @@
+"""Work that met a bad object looks again before it says so: what is bad twice becomes a finding.
+
+Once may have been memory, a cable or a proxy. The look also finds out what exactly of the object is lost.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from functools import partial
+
+import numpy as np
+from blake3 import blake3
+
+from stillhouse.errors import ObjectMissing, RepositoryDamaged
+from stillhouse.repository import findings, layout, manifest, verify
+from stillhouse.repository.check import PackFacts
+from stillhouse.repository.check_faults import ALTERED, MISSING, Fault
+from stillhouse.repository.container import Container
+from stillhouse.repository.keys import ClusterKeys
+from stillhouse.repository.manifest import Line
+from stillhouse.repository.sealed import Stored
+from stillhouse.storage.store import ObjectStore
+
+_AT_ONCE = 8
+
+_Look = Callable[[], Fault | None]
+
+
+def note_met(
+    store: ObjectStore,
+    keys: ClusterKeys,
+    manifests: Iterable[Stored],
+    met: RepositoryDamaged | ObjectMissing,
+    now: datetime,
+) -> Fault | None:
+    """What is wrong with the object that an error names, if it still is; known from now on.
+
+    `manifests` are those that the work reads: they say what the object should be. Raises StoreUnavailable.
+    """
+    looks = [look for key, look in _looks(store, keys, manifests) if key == met.key]
+    fault = looks[0]() if looks else None
+    if fault is not None:
+        findings.note(store, keys, [fault], now)
+    return fault
+
+
+def note_all(
+    store: ObjectStore, keys: ClusterKeys, manifests: Iterable[Stored], met: str, now: datetime
+) -> list[Fault]:
+    """All that is wrong with what a capture reads of its bases: so that the next attempt meets nothing new.
+
+    That is manifests, maps, and of packs the indexes and fingerprints; `met` is read whole. Raises StoreUnavailable.
+    """
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        looks = _looks(store, keys, manifests, briefly_except=met)
+        found = [fault for fault in pool.map(lambda one: one[1](), looks) if fault is not None]
+    findings.note(store, keys, found, now)
+    return found
+
+
+def _looks(
+    store: ObjectStore, keys: ClusterKeys, manifests: Iterable[Stored], briefly_except: str | None = None
+) -> Iterator[tuple[str, _Look]]:
+    """Each object that the manifests name, once, with what looks at it; at all packs but one it may be briefly."""
+    cluster = str(keys.cluster)
+    seen: set[str] = set()
+    for stored in manifests:
+        key = layout.manifest(cluster, stored.id)
+        yield key, partial(_at_all, store, key, stored)
+        for line in _lines(store, keys, stored):
+            key = (layout.pack if line["t"] == "pack" else layout.map_)(cluster, line["id"])
+            if key in seen:
+                continue
+            seen.add(key)
+            if line["t"] == "map":
+                yield key, partial(_at_all, store, key, Stored(line["id"], line["size"], line["hash"]))
+            else:
+                look = _at_pack if briefly_except in (None, key) else _at_its_end
+                yield key, partial(look, store, keys, line)
+
+
+def _lines(store: ObjectStore, keys: ClusterKeys, stored: Stored) -> Iterator[Line]:
+    """Of packs and maps; none of a manifest that does not open, which is a finding of its own."""
+    try:
+        yield from [line for line in manifest.read(store, keys, stored) if line["t"] in ("pack", "map")]
+    except RepositoryDamaged:
+        return
+
+
+def _at_all(store: ObjectStore, key: str, stored: Stored) -> Fault | None:
+    try:
+        found = store.get(key)
+    except ObjectMissing:
+        return Fault(key, MISSING, "is gone")
+    return None if blake3(found).hexdigest() == stored.hash else Fault(key, ALTERED, "is not what was stored")
+
+
+def _at_pack(store: ObjectStore, keys: ClusterKeys, line: Line) -> Fault | None:
+    size, index, nothing = line["size"], line["index"], np.empty(0, np.uint32)
+    facts = PackFacts(line["id"], size, index, line["hash"], None, nothing.astype(np.uint16), nothing, True)
+    return verify.prove(store, keys, facts)
+
+
+def _at_its_end(store: ObjectStore, keys: ClusterKeys, line: Line) -> Fault | None:
+    """Index and fingerprints alone; where something is wrong with them, all of the pack."""
+    key, size, index = layout.pack(str(keys.cluster), line["id"]), line["size"], line["index"]
+    try:
+        tail = store.get_range(key, index, size - index)
+        Container(key, keys, tail, partial(store.get_range, key), size).fingerprints()
+    except (RepositoryDamaged, ObjectMissing):
+        return _at_pack(store, keys, line)
+    return None
