@@ -18,12 +18,16 @@
 `code` is stable and our own; only `api` translates it into DWS's words.
 """
 
+import re
 from typing import ClassVar
+
+# Halves of UTF-16 pairs, as JSON may hold them, that stand for no byte.
+_NO_TEXT = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
 def shown(text: str) -> str:
     """For people, and for what takes valid UTF-8 alone: bytes of names that were none stand as \\xNN."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return _NO_TEXT.sub("\ufffd", text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 class StillhouseError(Exception):

@@ -118,7 +118,8 @@ def test_7_a_closed_database_is_opened_for_a_while(node: Node, found: dict[str, 
 def test_8_a_closed_database_is_opened_whatever_its_name(node: Node, found: dict[str, Database]) -> None:
     with superuser(node) as connection:
         tell(connection, f"UPDATE pg_database SET datallowconn = false WHERE oid = {found[RAW].oid}")
-        with reopened(node, found[RAW]) as open_now, closing(enter(node, open_now)) as entered:
+        (closed,) = [one for one in databases.list_databases(connection) if one.oid == found[RAW].oid]
+        with reopened(node, closed) as open_now, closing(enter(node, open_now)) as entered:
             assert ask(entered, "SELECT 1") == [(1,)]
         tell(connection, f"UPDATE pg_database SET datallowconn = true WHERE oid = {found[RAW].oid}")
 

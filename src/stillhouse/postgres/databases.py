@@ -74,6 +74,11 @@ class Database:
         return shown(self.name)
 
     @property
+    def is_pristine(self) -> bool:
+        """template0 (catalog/pg_database.dat): initdb's work, in which nobody has anything."""
+        return self.oid == 4
+
+    @property
     def is_open(self) -> bool:
         return self.kind in (Kind.OPEN, Kind.TEMPLATE)
 
@@ -135,10 +140,14 @@ def enter(
 
 @contextmanager
 def reopened(node: Node, database: Database) -> Iterator[Database]:
-    """A closed database of a clone, open meanwhile: for nobody but us, since the clone is in quarantine.
+    """A closed database of a clone, open meanwhile: for nobody but us, since the clone is in quarantine. Others are as
+    they are.
 
     A service that dies meanwhile leaves it open, and known as closed: whoever calls again closes it.
     """
+    if database.kind is not Kind.CLOSED:
+        yield database
+        return
     _alter(node, _OPEN, database)
     try:
         yield Database(database.oid, database.name, Kind.OPEN)

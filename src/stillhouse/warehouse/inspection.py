@@ -21,10 +21,6 @@ _CHANGED_COLLATIONS = """
 """
 
 
-# Databases that PostgreSQL makes for itself (catalog/pg_database.dat) and opens to nobody need no word.
-_MADE_BY_INITDB = 16384
-
-
 def inspect(node: Node) -> list[str]:
     """One sentence for each thing, empty when there is nothing to tell."""
     found: list[str] = []
@@ -46,7 +42,7 @@ def inspect(node: Node) -> list[str]:
 def _inspect_database(node: Node, database: Database) -> Iterator[str]:
     if database.kind is Kind.INVALID:
         yield f"database {database} was half dropped when the snapshot was taken, and can only be dropped"
-    elif database.kind is Kind.CLOSED and database.oid >= _MADE_BY_INITDB:
+    elif database.kind is Kind.CLOSED and not database.is_pristine:
         yield f"database {database} allows no connections, as at the source"
     if not database.is_open:
         return

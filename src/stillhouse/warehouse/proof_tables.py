@@ -6,6 +6,7 @@ only superusers can make.
 
 from dataclasses import dataclass
 
+from stillhouse.errors import shown
 from stillhouse.postgres.session import Connection, sql
 
 # All that initdb did not make (access/transam.h, FirstNormalObjectId), extensions' tables among it, and large
@@ -41,19 +42,11 @@ _ROWS = """
            coalesce(sum(hashtextextended(row_text, 7919)), 0)::text
       FROM (SELECT ROW({})::text AS row_text FROM ONLY {} AS t OFFSET 0) AS rows
 """
-# Whatever a database or a role has set: every value in the same words, at one moment, waiting for nobody's DDL.
+# At one moment, waiting for nobody's DDL. Every value is in the same words, as in each of our sessions.
 SETTINGS = {
     "default_transaction_isolation": "repeatable read",
     "default_transaction_read_only": "on",
     "lock_timeout": "30s",
-    "statement_timeout": "0",
-    "DateStyle": "ISO, MDY",
-    "IntervalStyle": "postgres",
-    "TimeZone": "UTC",
-    "extra_float_digits": "1",
-    "bytea_output": "hex",
-    "lc_monetary": "C",
-    "quote_all_identifiers": "off",
 }
 
 
@@ -68,7 +61,7 @@ class Relation:
     is_populated: bool
 
     def __str__(self) -> str:
-        return f"{self.schema}.{self.name}"
+        return shown(f"{self.schema}.{self.name}")
 
     @property
     def has_rows(self) -> bool:

@@ -4,13 +4,13 @@ Runs while the clone is in quarantine: reached by sockets only, with no logical 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 
 from stillhouse.domain.cluster import Node, Role
 from stillhouse.errors import DatabaseClosed, RestoreFailed
 from stillhouse.postgres import session
-from stillhouse.postgres.databases import MAINTENANCE, Database, Kind, databases_of, enter, reopened, shut
+from stillhouse.postgres.databases import MAINTENANCE, Database, databases_of, enter, reopened, shut
 from stillhouse.postgres.event_triggers import without_event_triggers
 from stillhouse.postgres.session import Connection, sql
 from stillhouse.postgres.text import Codec, decode
@@ -66,8 +66,8 @@ class Stranger:
 
 @dataclass
 class Rewired:
-    """What was changed, and what was not. `closed` are databases that nobody could enter to see into them: they are
-    shut in the clone.
+    """What was changed, and what was not. `closed` are databases that we could not see into: nobody enters them in the
+    clone.
     """
 
     servers: int = 0
@@ -91,7 +91,8 @@ def rewire(nodes: Sequence[Node], user_name: str, source: Sequence[Node]) -> Rew
                     _rewire_servers(connection, node, str(database), targets, passwords, rewired)
                     _part_subscriptions(connection, node, str(database), rewired)
             except DatabaseClosed:
-                shut(node, database)
+                if database.is_open:
+                    shut(node, database)
                 rewired.closed.append((node.name, str(database)))
     return rewired
 
@@ -205,10 +206,8 @@ def _address_text(options: Mapping[str, str]) -> str:
 @contextmanager
 def _transaction_in(node: Node, database: Database) -> Iterator[Connection]:
     """In any database, a closed one as well: nobody but us is there. Raises DatabaseClosed for one beyond entering."""
-    with ExitStack() as stack:
-        if database.kind is Kind.CLOSED:
-            database = stack.enter_context(reopened(node, database))
-        yield stack.enter_context(_transaction(node, database))
+    with reopened(node, database) as entered, _transaction(node, entered) as connection:
+        yield connection
 
 
 @contextmanager
