@@ -90,9 +90,13 @@ def _outcome(run: StepRunner, child: str) -> dict[str, Any]:
 
 
 def _first_cause(no_cut: dict[str, Any] | None, results: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Why the attempt failed, if it did. A capture given up for another's sake says no more than that."""
+    """Why the attempt failed, if it did: first of all, what will be so at the next as well.
+
+    A capture given up for another's sake says no more than that.
+    """
     failed = [result["failed"] for result in results if "failed" in result]
     own = [failure for failure in failed if failure["code"] != AttemptDead.code]
+    own.sort(key=lambda failure: bool(failure["retryable"]))
     return next(iter([*own, *([no_cut] if no_cut else []), *failed]), None)
 
 

@@ -12,7 +12,7 @@ from stillhouse.domain.cluster import Node
 from stillhouse.domain.ids import new_hex
 from stillhouse.domain.snapshot import RestorePoint
 from stillhouse.errors import CaptureFailed, CaptureInterrupted, FileRefused, NodeUnreachable
-from stillhouse.node.ancestry import Ground, Offered, find_ground, pass_mark
+from stillhouse.node.ancestry import Ground, Offered, Passed, find_ground, pass_cut
 from stillhouse.node.base import Base
 from stillhouse.node.capture_task import Captured, CaptureTask, Conductor
 from stillhouse.node.copying import Copy
@@ -23,8 +23,10 @@ from stillhouse.node.parts import Parts
 from stillhouse.node.shelf import PackLedger
 from stillhouse.postgres import control_file, layout
 from stillhouse.postgres.backup import BackupSession, Facts, Stopped
+from stillhouse.postgres.first_look import check_fit
 from stillhouse.postgres.reader import LocalReader, Skipped
 from stillhouse.postgres.session import Error as SessionError
+from stillhouse.postgres.session import may_pass
 from stillhouse.postgres.slot import Slot, Watchdog, drop_slots
 from stillhouse.postgres.tree import read_outside
 from stillhouse.postgres.wal import FilesCopied, Finding, Prepared, StorageCreated, WalSource
@@ -55,9 +57,8 @@ def capture(
     try:
         return _capture(task, store, keys, conductor, crew)
     except SessionError as error:
-        raise CaptureInterrupted(
-            f"the session with node {task.node.name} broke: {str(error).strip()}"
-        ) from error
+        told, reason = (CaptureInterrupted, "broke") if may_pass(error) else (CaptureFailed, "was refused")
+        raise told(f"the session with node {task.node.name} {reason}: {str(error).strip()}") from error
     except OSError as error:
         raise CaptureFailed(f"node {task.node.name} cannot be read: {error}") from error
 
@@ -69,6 +70,7 @@ def _capture(
     conductor: Conductor,
     crew: Sequence[PackingProcess],
 ) -> Captured:
+    check_fit(task.node)
     with ExitStack() as undo:
         slot = Slot(task.node, task.slot)
         undo.callback(slot.close)
@@ -127,7 +129,7 @@ def _capture(
             go_on(copy.tally.bytes_read)
         check_still_true(facts, point, session.places().moved_since(places), follower.findings)
         slot.drop()
-        pass_mark(task.node, ground.lineage, point.lsn, token)
+        passed = pass_cut(task.node, ground.lineage, point.lsn, token)
         _add_labels(copy, stopped)
         copy.finish()
         _add_wal(manifest, follower, store, keys, ledger)
@@ -138,7 +140,7 @@ def _capture(
         for line in fingerprints.lines():
             manifest.add(line)
         drop = Dropped(follower.findings, point.lsn, facts.config_files)
-        stored = manifest.store(store, keys, head(stopped, point), drop)
+        stored = manifest.store(store, keys, head(stopped, point, passed), drop)
         new_bytes = manifest.map_bytes + ledger.new_bytes
         return _told(stored, start_lsn, ground, facts, copy, follower, reader.skipped, new_bytes)
 
@@ -299,6 +301,7 @@ def _head(
     ledger: PackLedger,
     stopped: Stopped | None = None,
     point: RestorePoint | None = None,
+    passed: Passed | None = None,
     reached: int | None = None,
 ) -> Iterator[Line]:
     """A part has neither stop nor cut, but a place in the WAL that it had `reached`."""
@@ -329,6 +332,7 @@ def _head(
         "stop_lsn": stopped.stop_lsn if stopped else None,
         "cut": {"name": point.name, "lsn": point.lsn, "timeline": point.timeline} if point else None,
         **({"reached": reached} if reached is not None else {}),
+        **({"unmarked": passed.unmarked, "passed": passed.checkpoint} if passed and passed.unmarked else {}),
         "settings": facts.settings,
     }
     for database, name, version in facts.extensions:

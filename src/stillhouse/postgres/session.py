@@ -39,6 +39,8 @@ PASSING_ERRORS = (
     psycopg.errors.UndefinedObject,
     psycopg.errors.WrongObjectType,
 )
+# read_only_sql_transaction, what somebody's PL/pgSQL raises, program_limit_exceeded: these stay as they are.
+_LASTING = ("25006", "P0", "54")
 # How soon writers look for a deadlock is for the gate to know; it does nothing to a session that waits for less.
 _WANTED = ("deadlock_timeout",)
 _IMPOSED = """
@@ -174,13 +176,18 @@ def _overrule(connection: Connection, database: str) -> Imposed:
     return [(name, value or "", is_users) for name, value, is_users in imposed]
 
 
+def may_pass(error: Error) -> bool:
+    """Whether it may be otherwise at the next try."""
+    return isinstance(error, PASSING_ERRORS) and not (error.sqlstate or "").startswith(_LASTING)
+
+
 @contextmanager
 def refusing_as(failure: type[StillhouseError], node: Node) -> Iterator[None]:
     """A server's errors in our words: NodeUnreachable when another try may help, else `failure`."""
     try:
         yield
     except Error as error:
-        told = NodeUnreachable if isinstance(error, PASSING_ERRORS) else failure
+        told = NodeUnreachable if may_pass(error) else failure
         reason = str(error).partition("\n")[0]
         raise told(f"node {node.name}: {reason}") from error
 
