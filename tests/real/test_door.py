@@ -1,7 +1,7 @@
 """The one door to a server: a session of ours takes nothing from server, role or database that we did not ask for."""
 
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import Any
 
 import psycopg
@@ -12,32 +12,13 @@ from stillhouse.postgres import session
 from stillhouse.postgres.event_triggers import without_event_triggers
 from stillhouse.postgres.session import READER, SUPERUSER
 from support.cuts import ask, superuser, tell
+from support.impositions import impose
 from support.warehouses import USER
 from support.writers import until
 
 pytest_plugins = ["support.versions"]
 
 FOREIGN = ("global", "database", "user", "database user")
-# Whoever they may be set by, and to whatever: a value that is valid, and is not the default.
-_CHOICES = """
-    SELECT name, CASE vartype WHEN 'bool' THEN CASE boot_val WHEN 'on' THEN 'off' ELSE 'on' END
-                  WHEN 'enum' THEN coalesce((SELECT min(one) FROM unnest(enumvals) one WHERE one <> boot_val), boot_val)
-                  WHEN 'string' THEN 'x' ELSE CASE boot_val WHEN min_val THEN max_val ELSE min_val END END
-      FROM pg_settings WHERE context IN ('user', 'superuser') AND name NOT IN ('is_superuser') ORDER BY 1
-"""
-_SPECIAL = {
-    "client_encoding": "LATIN1",
-    "DateStyle": "German",
-    "TimeZone": "Asia/Kolkata",
-    "timezone_abbreviations": "India",
-    "lc_messages": "C",
-    "role": USER,
-    "session_authorization": USER,
-    "search_path": "theirs, pg_catalog",
-    "debug_discard_caches": "0",
-    "wal_consistency_checking": "",
-    "backtrace_functions": "",
-}
 
 
 @pytest.fixture(scope="module")
@@ -50,23 +31,10 @@ def hostile(node: Node) -> str:
     """A tenant's database in which everything is set that he, and then a superuser, can set."""
     with superuser(node) as connection:
         tell(connection, f"CREATE DATABASE hostile OWNER {USER}")
-        settings = {**dict(ask(connection, _CHOICES)), **_SPECIAL}
-        for who in (USER, SUPERUSER):
-            tell(connection, f"SET ROLE {who}")
-            for name, value in settings.items():
-                _try_to_set(connection, name, value)
-            tell(connection, "RESET ROLE")
-        ((imposed,),) = ask(connection, "SELECT setconfig FROM pg_db_role_setting WHERE setrole = 0")
-    assert {"statement_timeout", "role", "exit_on_error", "zero_damaged_pages"} <= {
-        one.split("=")[0] for one in imposed
-    }
+        imposed = impose(connection, "hostile")
+    assert {"statement_timeout", "role", "exit_on_error", "zero_damaged_pages"} <= imposed.keys()
     assert len(imposed) > 120
     return "hostile"
-
-
-def _try_to_set(connection: Any, name: str, value: str) -> None:
-    with suppress(psycopg.Error):  # not his to set, or not this value
-        tell(connection, f"ALTER DATABASE hostile SET {name} = '{value}'")
 
 
 @pytest.mark.parametrize("role", [SUPERUSER, READER])

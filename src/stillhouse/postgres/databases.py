@@ -107,9 +107,10 @@ def enter(
 
     Raises DatabaseClosed, which says why, where this database lets us not in, and NodeUnreachable where none does.
     """
+    refused = ""
     for _ in range(_TIMES_RENAMED):
         if not database.is_open:
-            raise DatabaseClosed(f"node {node.name}: database {database} is {database.kind}")
+            raise DatabaseClosed(f"node {node.name}: database {database} is {database.kind}{refused}")
         if role == READER and database.reader_barred:
             raise DatabaseClosed(
                 f"node {node.name}: {READER} cannot enter database {database}: {database.reader_barred}"
@@ -124,6 +125,7 @@ def enter(
                 role=role,
             )
         except NodeUnreachable as error:
+            refused = f": {error.message}"
             database, before = _look_again(node, database, error), database
             if database == before:
                 raise DatabaseClosed(

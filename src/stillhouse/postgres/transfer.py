@@ -14,10 +14,12 @@ from stillhouse.domain.cluster import Node
 from stillhouse.errors import RestoreFailed
 from stillhouse.postgres import account as accounts
 from stillhouse.postgres.binaries import Binaries
-from stillhouse.postgres.session import SUPERUSER, as_conninfo, program_options
+from stillhouse.postgres.session import SUPERUSER, as_conninfo, major_version, program_options
 
 _CHUNK = 1 << 20
 _POLL_SECONDS = 0.2
+# The role that loads is allowed to say so (table_load.py).
+_DEAF = {"event_triggers": "off"}
 # Who owns and who may do what is not the archive's affair: rights are granted by other roles than the one that loads.
 # Publications and labels belong to the database.
 _LEFT_OUT = (
@@ -158,6 +160,8 @@ def _login_at(node: Node, database: str, role: str) -> str:
             "application_name": role,
             "gssencmode": "disable",
             "connect_timeout": "10",
-            "options": program_options(node, database, may_set_all=False),
+            "options": program_options(
+                node, database, _DEAF if major_version(node) >= 17 else {}, may_set_all=False
+            ),
         }
     )

@@ -107,7 +107,12 @@ def _try(
     ):
         coordinator = next(node for node in nodes if node.node.role is Role.CN)
         seen = gate.survey(coordinator) if gated else None
-        parts = gate_closing.enter_context(gate.gate_sessions(cluster, seen.databases)) if seen else ()
+        barred: list[int] = []
+        parts = (
+            gate_closing.enter_context(gate.gate_sessions(cluster, seen.databases, barred)) if seen else ()
+        )
+        if barred:
+            seen = gate.survey(coordinator, barred)
         data_nodes = [node for node in nodes if gated and node.node.role is Role.DN]
         if witnesses is not None:
             witnesses.open(cluster.nodes, threads)

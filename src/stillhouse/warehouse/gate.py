@@ -45,29 +45,30 @@ class GateSession:
 
 @dataclass(frozen=True)
 class Survey:
-    """Which databases the coordinator has, and who is in those that are closed.
+    """Which databases the coordinator has, and who is in those that are closed, or `barred` to us in another way.
 
     These have no gate, for we cannot enter them either; but whoever was in one when it was closed may write yet.
     """
 
     databases: tuple[Database, ...]
     inside: tuple[Holder, ...]
+    barred: tuple[int, ...]
 
 
-def survey(coordinator: Bounded) -> Survey:
-    """Raises CutFailed when somebody is at work in a closed database."""
+def survey(coordinator: Bounded, barred: Sequence[int] = ()) -> Survey:
+    """Raises CutFailed when somebody is at work in a database that is closed, or `barred` (oids)."""
     with answering(coordinator.node):
         databases = list_databases(coordinator.connection)
-        closed = [database.oid for database in databases if database.kind is Kind.CLOSED]
+        closed = [*barred, *(database.oid for database in databases if database.kind is Kind.CLOSED)]
         at_rest, at_work = sessions_in(coordinator.connection, closed) if closed else ([], [])
     if at_work:
         raise CutFailed(f"waiting for {_named(at_work)} in a closed database, which has no gate")
-    return Survey(tuple(databases), tuple(at_rest))
+    return Survey(tuple(databases), tuple(at_rest), tuple(barred))
 
 
 def confirm_survey(before: Survey, coordinator: Bounded) -> None:
     """No database was made, closed or opened since, and nobody in a closed one has done anything."""
-    now = survey(coordinator)
+    now = survey(coordinator, before.barred)
     if changed := {*now.databases} ^ {*before.databases}:
         names = ", ".join(sorted({str(database) for database in changed}))
         raise CutFailed(f"databases of the coordinator changed meanwhile: {names}")
@@ -76,8 +77,13 @@ def confirm_survey(before: Survey, coordinator: Bounded) -> None:
 
 
 @contextmanager
-def gate_sessions(cluster: Cluster, databases: Sequence[Database]) -> Iterator[tuple[GateSession, ...]]:
-    """One warm session per database of the coordinator with a server to a data node, in the order of `databases`."""
+def gate_sessions(
+    cluster: Cluster, databases: Sequence[Database], barred: list[int] | None = None
+) -> Iterator[tuple[GateSession, ...]]:
+    """One warm session per database of the coordinator with a server to a data node, in the order of `databases`.
+
+    Those that ought to be open and cannot be entered are added to `barred` (oids): they have no gate.
+    """
     coordinator, nodes = cluster.coordinator, cluster.data_nodes
     with ExitStack() as kept:
         gate = []
@@ -87,8 +93,11 @@ def gate_sessions(cluster: Cluster, databases: Sequence[Database]) -> Iterator[t
             with ExitStack() as looked_at:
                 try:
                     session = looked_at.enter_context(bounded(coordinator, database))
-                except DatabaseClosed as error:  # just now, or in a way that others may know around
-                    raise CutFailed(error.message) from error
+                except DatabaseClosed as error:
+                    if barred is None:
+                        raise CutFailed(error.message) from error
+                    barred.append(database.oid)
+                    continue
                 with answering(coordinator):
                     servers = leading_to(nodes, fdw_servers(session.connection))
                     tables = gated_tables(session.connection, servers)

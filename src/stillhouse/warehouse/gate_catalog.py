@@ -85,18 +85,19 @@ _HOLDERS = """
                           UNION ALL
                           SELECT t.relid FROM unnest(%(tables)s::oid[]) r, pg_partition_tree(r) t)
        AND l.pid IS DISTINCT FROM pg_backend_pid()
-       AND coalesce(a.xact_start, p.prepared) <= clock_timestamp() - make_interval(secs => %(age)s)
+       AND coalesce(a.xact_start, p.prepared, '-infinity') <= clock_timestamp() - make_interval(secs => %(age)s)
      ORDER BY 1
 """
 
 # backend_xid is set while a transaction that has an id of its own runs, and cleared only after its commit
-# record is in the WAL (ProcArrayEndTransaction). backend_xmin is of no use here: every reader has one.
+# record is in the WAL (ProcArrayEndTransaction). backend_xmin is of no use here: every reader has one. Where
+# track_activities is off, nobody knows since when a transaction runs.
 _WRITERS = """
     SELECT pid, usename, query_start, NULL
       FROM pg_stat_activity
      WHERE backend_type = 'client backend' AND backend_xid IS NOT NULL AND pid <> pg_backend_pid()
        AND (%(anyone)s OR usename = ANY(%(users)s))
-       AND xact_start <= clock_timestamp() - make_interval(secs => %(age)s)
+       AND coalesce(xact_start, '-infinity') <= clock_timestamp() - make_interval(secs => %(age)s)
      ORDER BY 1
 """
 

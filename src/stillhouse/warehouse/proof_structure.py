@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
+from typing import LiteralString
 
 from stillhouse.domain.cluster import Node
 from stillhouse.errors import DatabaseClosed, NodeUnreachable, ProofFailed, shown
 from stillhouse.postgres import session
 from stillhouse.postgres.corruption import first_line, tells_of_bad_data
 from stillhouse.postgres.databases import MAINTENANCE, Kind, enter, list_databases, reopened
+from stillhouse.postgres.event_triggers import without_event_triggers
 from stillhouse.postgres.session import Connection, sql
 
 _LONGEST_SECONDS = 24 * 3600.0
@@ -192,11 +194,16 @@ def _amcheck(connection: Connection) -> Iterator[_Amcheck]:
     """A clone that was checked equals its source still: what was not there goes again."""
     was_there = connection.execute(_EXTENSION).fetchall()
     if not was_there:
-        connection.execute("CREATE EXTENSION amcheck WITH SCHEMA pg_catalog")
+        _alter(connection, "CREATE EXTENSION amcheck WITH SCHEMA pg_catalog")
     ((schema, arguments),) = connection.execute(_EXTENSION).fetchall()
     try:
         yield _Amcheck(schema, arguments)
     finally:
         if not was_there and not connection.closed:
             connection.execute("SET statement_timeout = 0")
-            connection.execute("DROP EXTENSION amcheck")
+            _alter(connection, "DROP EXTENSION amcheck")
+
+
+def _alter(connection: Connection, command: LiteralString) -> None:
+    with connection.transaction(), without_event_triggers(connection):
+        connection.execute(command)

@@ -10,7 +10,7 @@ from stillhouse.postgres import session
 from stillhouse.postgres.databases import databases_of
 from stillhouse.postgres.session import Connection
 from stillhouse.warehouse.table_gather import Gathered, Wanted, gather
-from stillhouse.warehouse.table_sessions import unseen
+from stillhouse.warehouse.table_sessions import unseen, unseen_transaction
 
 
 def gather_cluster(
@@ -33,7 +33,7 @@ def gather_cluster(
             _database(node, wanted.database, "the snapshot") as connection,
             _database(standing[node.name], wanted.database, "the cluster") as present,
             session.refusing_as(RestoreFailed, node),
-            connection.transaction(),
+            unseen_transaction(connection),
         ):
             gathered[node.name] = gather(connection, present, prefix, asked[node.name], clones)
         for name, one in gathered[node.name].remote:
