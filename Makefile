@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test torture check format lock api-docs fuzz-api fuzz-openapi test-clients soak-collection soak-damage bench bench-peers bench-files bench-growth bench-limits bench-proportion bench-service bench-witness bench-postgres-incremental
+.PHONY: demo test torture check format lock api-docs fuzz-api fuzz-openapi test-clients soak-collection soak-damage bench bench-peers bench-files bench-gate bench-growth bench-limits bench-proportion bench-service bench-witness bench-postgres-incremental
 
 # uv when present (fast), else the standard library's venv and pip: both install exactly the lock file.
 $(VENV)/.ready: requirements-dev.lock pyproject.toml
@@ -48,13 +48,13 @@ $(VENV)/.bench: requirements-bench.lock $(VENV)/.ready
 	@touch $@
 
 # All rows of bench/results/latest.json. A quiet machine, an hour.
-bench: bench-peers bench-files bench-growth bench-proportion bench-service bench-witness
+bench: bench-peers bench-files bench-gate bench-growth bench-proportion bench-service bench-witness
 
 # Beside the field's tools: Debian's pgbackrest, restic and postgresql-15 are wanted.
 bench-peers: $(VENV)/.bench
 	@PYTHONPATH=tests:bench $(BIN)/python bench/peers.py $(BENCH)
 
-bench-files bench-growth bench-limits bench-proportion bench-service bench-witness: bench-%: $(VENV)/.bench
+bench-files bench-gate bench-growth bench-limits bench-proportion bench-service bench-witness: bench-%: $(VENV)/.bench
 	@PYTHONPATH=tests:bench $(BIN)/python bench/$*.py
 
 bench-postgres-incremental: $(VENV)/.ready

@@ -32,7 +32,7 @@ def server(pg_bin: Path | None = None) -> Iterator[tuple[embedded.Site, Cluster,
     """A single server and a repository, gone at the end."""
     root = Path(tempfile.mkdtemp(prefix="shb-", dir="/var/tmp"))
     root.chmod(0o755)
-    site = embedded.open_site(root, pg_bin=pg_bin)
+    site = embedded.open_site(root, pg_bin=pg_bin, claim=lambda _: "")
     cluster = warehouses.build(site, 1)
     try:
         tell(cluster.coordinator, "ALTER SYSTEM SET autovacuum = off", "SELECT pg_reload_conf()")

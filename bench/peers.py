@@ -5,6 +5,7 @@ Same compression level, same number of workers, both synced; warm cache unless t
 """
 
 import argparse
+import os
 import random
 import shutil
 import tempfile
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from measure import change_pages, make_table, tell
 from ours import Ours
-from rivals import BaseBackup, IncrementalBackup, PgBackRest, Restic, run
+from rivals import BaseBackup, IncrementalBackup, PgBackRest, Restic, password_file, run
 from rows import Row, Work, hold_to, pair_up, save
 from spent import Spent
 
@@ -49,8 +50,10 @@ def databases(node: Node) -> Path:
 def bed(pg_bin: Path | None, workers: int = 2) -> Iterator[tuple[Site, Ours, Path]]:
     place = Path(tempfile.mkdtemp(prefix="shb-", dir="/var/tmp"))
     place.chmod(0o755)
-    site = embedded.open_site(place, pg_bin=pg_bin)
+    # The peers run as the one account that all share.
+    site = embedded.open_site(place, pg_bin=pg_bin, claim=lambda _: "")
     cluster = warehouses.build(site, 1)
+    os.environ["PGPASSFILE"] = str(password_file(site.binaries, cluster.coordinator, place))
     try:
         tell(
             cluster.coordinator,

@@ -37,7 +37,8 @@ def held(node: Node) -> dict[str, int]:
 
 def backed_up(binaries: Binaries, node: Node, target: Path, *options: str) -> None:
     where = (f"--host={node.socket}", f"--port={node.port}", f"--username={session.SUPERUSER}")
-    done = binaries.run(
+    done = binaries.run_at(
+        node,
         "pg_basebackup",
         *where,
         "--no-password",

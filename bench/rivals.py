@@ -11,7 +11,7 @@ from measure import empty
 from spent import Spent, measured
 
 from stillhouse.domain.cluster import Node
-from stillhouse.postgres import server
+from stillhouse.postgres import server, session
 from stillhouse.postgres.binaries import Binaries
 
 SUPERUSER = "stillhouse"
@@ -32,6 +32,16 @@ def _become(binaries: Binaries) -> Sequence[str]:
 
 def own(binaries: Binaries, path: Path) -> Path:
     path.mkdir(parents=True)
+    if binaries.account is not None:
+        os.chown(path, binaries.account.uid, binaries.account.gid)
+    return path
+
+
+def password_file(binaries: Binaries, node: Node, place: Path) -> Path:
+    """By which the peers log in as the superuser, through the node's socket."""
+    path = place / "pgpass"
+    path.write_text(session.password_file(node))
+    path.chmod(0o600)
     if binaries.account is not None:
         os.chown(path, binaries.account.uid, binaries.account.gid)
     return path

@@ -38,8 +38,11 @@ def data_root() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def site(data_root: Path) -> Site:
-    """Where `stillhouse.warehouse.embedded` puts clusters."""
-    return embedded.open_site(data_root)
+    """Where `stillhouse.warehouse.embedded` puts clusters.
+
+    They share an account, which tests may act as; services that are started as programs give each its own.
+    """
+    return embedded.open_site(data_root, claim=lambda _: "")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """`python -m stillhouse`: the command line."""
 
-from stillhouse.cli.main import app
+from stillhouse.cli.main import main
 
 if __name__ == "__main__":
-    app()
+    main()

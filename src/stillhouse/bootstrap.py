@@ -11,9 +11,11 @@ from stillhouse import log
 from stillhouse.catalog import clusters
 from stillhouse.catalog.data_lock import lock_data_directory
 from stillhouse.catalog.database import Database
+from stillhouse.catalog.os_accounts import claim_uid
 from stillhouse.clock import SystemClock
 from stillhouse.config import Settings
 from stillhouse.control import (
+    accounts,
     automated,
     capture_node,
     cluster_flows,
@@ -27,21 +29,27 @@ from stillhouse.control import (
     restore_tables,
     scrub_cluster,
 )
+from stillhouse.control.accounts import is_account_shared
 from stillhouse.control.context import Control, Vault
+from stillhouse.control.reaping import Reaper, reap
 from stillhouse.control.rebuild_catalog import Rebuilt, is_written, rows_of, write
 from stillhouse.control.timetable import Timetable
-from stillhouse.control.workplace import Workplace, reap
+from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Node
 from stillhouse.durable.flows import Flows
 from stillhouse.errors import InvalidInput, StillhouseError
 from stillhouse.node.jobs import Repository
+from stillhouse.postgres.account import create_cluster_account, free_uid, make_passable, uid_range
 from stillhouse.repository import identity
 from stillhouse.repository.inventory import take_inventory
-from stillhouse.repository.keys import Kek, load_or_create_kek, read_kek, write_kek
+from stillhouse.repository.kek_fit import kek_of_service
+from stillhouse.repository.keys import Kek, read_kek, write_kek
 from stillhouse.sealing import Sealer
 from stillhouse.storage.open import open_store, probe
 from stillhouse.storage.store import ObjectStore
 from stillhouse.warehouse import embedded
+from stillhouse.warehouse.embedded import Site
+from stillhouse.warehouse.hand_over import is_due
 
 _FLOWS = {
     "create_snapshot": create_snapshot.create_snapshot,
@@ -70,6 +78,7 @@ _DUTIES = {
     "scrubs": scrub_cluster.start_due_scrubs,
     "proofs": proofs.start_due_proofs,
 }
+_ROUNDS_BETWEEN_REAPINGS = 6  # of the timer: a look asks every node of every cluster
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,7 @@ class Service:
 @contextmanager
 def open_control(settings: Settings) -> Iterator[Control]:
     """The catalog side alone: enough for requests and key commands, beside a running service too."""
-    settings.data.mkdir(parents=True, exist_ok=True)
+    make_passable(settings.data)
     sealer = Sealer.in_directory(settings.data)
     database = Database.in_directory(settings.data, sealer)
     try:
@@ -105,18 +114,26 @@ def open_service(settings: Settings) -> Iterator[Service]:
 
     Raises DataDirectoryInUse, or InvalidInput for a place or a store that will not do.
     """
-    settings.data.mkdir(parents=True, exist_ok=True)
+    make_passable(settings.data)
     with ExitStack() as stack:
         stack.enter_context(lock_data_directory(settings.data))
+        _close_to_others(settings.data)
         control = stack.enter_context(open_control(settings))
+        if is_account_shared(settings):
+            log.get("service").warning(
+                "all clusters' servers run as one account, which is one domain of trust; as root each has its own",
+                second_project=settings.shared_account or "refused",
+            )
         place = _open_workplace(control)
         control = place.control
         for name, flow in _FLOWS.items():
             control.flows.register(name, partial(flow, place))
+        _hand_over(place)
         _adopt(place)
         embedded.clear_scratch(place.site)
         control.flows.launch()
-        timetable = Timetable(place, _DUTIES, settings.timer_seconds)
+        reaper = Reaper(_ROUNDS_BETWEEN_REAPINGS * settings.timer_seconds)
+        timetable = Timetable(place, {**_DUTIES, "slots": reaper}, settings.timer_seconds)
         stack.callback(timetable.stop)
         timetable.start()
         yield Service(control, timetable)
@@ -124,19 +141,15 @@ def open_service(settings: Settings) -> Iterator[Service]:
 
 def _open_workplace(control: Control) -> Workplace:
     settings = control.settings
-    site = embedded.open_site(settings.data, pg_bin=settings.pg_bin, os_user=settings.os_user)
+    site = _open_site(control)
     location = settings.repository or str(settings.data.resolve() / "repository")
     store = open_store(location)
+    remembered = settings.data / "repository.id"
+    if remembered.exists():  # before anything is made there: an unmounted disk looks like an empty repository
+        identity.check(store, remembered.read_text().strip())
     probe(store)
-    kek_file = settings.kek_file or settings.data / "kek"
-    kek, is_new = load_or_create_kek(kek_file)
-    if is_new:
-        log.get("service").warning(
-            "a new key-encryption key was made: without a copy of it the repository is worth nothing",
-            file=str(kek_file),
-            kek=kek.id,
-        )
-    repository_id = _remembered(settings.data / "repository.id", lambda: identity.claim(store))
+    kek = _open_kek(control, store, location)
+    repository_id = _remembered(remembered, lambda: identity.claim(store))
     identity.check(store, repository_id)
     # Slots on a warehouse that others use as well carry the installation's name.
     installation = _remembered(settings.data / "installation", lambda: secrets.token_hex(4))
@@ -145,13 +158,49 @@ def _open_workplace(control: Control) -> Workplace:
     return Workplace(control, site, store, repository, installation)
 
 
+def _open_site(control: Control) -> Site:
+    settings = control.settings
+    return embedded.open_site(
+        settings.data,
+        pg_bin=settings.pg_bin,
+        os_user=settings.os_user,
+        claim=partial(_claim_account, control),
+    )
+
+
+def _claim_account(control: Control, cluster_id: str) -> str:
+    """An account of the cluster's own where the service is root, and unless its settings say that all share one."""
+    if is_account_shared(control.settings):
+        return ""
+    draw = partial(free_uid, uid_range(control.settings.os_uids))
+    with control.database.transaction() as transaction:
+        uid = claim_uid(transaction, cluster_id, draw, control.clock.now())
+    return create_cluster_account(uid)
+
+
+def _open_kek(control: Control, store: ObjectStore, location: str) -> Kek:
+    """Raises InvalidInput for a key that does not open what the service's clusters have there."""
+    kek_file = control.settings.kek_file or control.settings.data / "kek"
+    with control.database.reading() as reading:
+        known = clusters.in_need_of_keys(reading)
+    kek, is_new = kek_of_service(store, location, kek_file, known)
+    if is_new:
+        log.get("service").warning(
+            "a new key-encryption key was made: copy it to a safe place now, for without it the repository is worth"
+            " nothing, and the service does not start",
+            file=str(kek_file),
+            kek=kek.id,
+        )
+    return kek
+
+
 def rebuild_catalog(settings: Settings, bucket: ObjectStore, kek: Kek, projects: Sequence[str]) -> Rebuilt:
     """Make a data directory without a catalog one that the repository's snapshots are served from.
 
     Killed anywhere and called again, it ends the same. Raises InvalidInput for a directory that belongs to another
     repository or KEK, or whose catalog is in use.
     """
-    settings.data.mkdir(parents=True, exist_ok=True)
+    make_passable(settings.data)
     with lock_data_directory(settings.data):
         inventory = take_inventory(bucket, kek)
         standing = _standing_nodes(settings)
@@ -178,6 +227,15 @@ def _standing_nodes(settings: Settings) -> Callable[[str], tuple[Node, ...]]:
     return partial(embedded.standing_nodes, site)
 
 
+def _close_to_others(data: Path) -> None:
+    """What an earlier version has left open to the host's other accounts."""
+    for path in (*data.iterdir(), *data.glob("clusters/*/nodes.json")):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(0o600)
+    if (data / "repository").is_dir():
+        (data / "repository").chmod(0o700)
+
+
 def _remembered(path: Path, draw: Callable[[], str]) -> str:
     """What was drawn for this data directory, once."""
     if not path.exists():
@@ -187,12 +245,32 @@ def _remembered(path: Path, draw: Callable[[], str]) -> str:
     return path.read_text().strip()
 
 
-def _adopt(place: Workplace) -> None:
-    """Find or start the servers of every cluster at work, and drop the slots that a dead service left there."""
+def _hand_over(place: Workplace) -> None:
+    """Bring clusters that an earlier version made up to what they would be today; once, before anything else."""
     with place.control.database.reading() as reading:
         found = clusters.all_clusters(reading)
     for cluster in found:
-        if cluster.status is ClusterStatus.AVAILABLE and not cluster.stopped:
+        if cluster.status is not ClusterStatus.DELETING and is_due(place.site, cluster.id):
+            try:
+                accounts.hand_over_cluster(place, cluster)
+            except StillhouseError as error:
+                _note_failure(place, cluster, error)
+
+
+def _note_failure(place: Workplace, cluster: Cluster, error: StillhouseError) -> None:
+    with place.control.database.transaction() as transaction:
+        clusters.note_failure(
+            transaction, cluster.id, place.control.clock.now(), code=error.code, reason=str(error)
+        )
+
+
+def _adopt(place: Workplace) -> None:
+    """Find or start the servers of every cluster at work, and remove the slots that dead attempts left there."""
+    with place.control.database.reading() as reading:
+        found = clusters.all_clusters(reading)
+    for cluster in found:
+        is_at_work = cluster.status is ClusterStatus.AVAILABLE and not cluster.stopped
+        if is_at_work and not is_due(place.site, cluster.id):
             _adopt_cluster(place, cluster)
 
 
@@ -203,16 +281,12 @@ def _adopt_cluster(place: Workplace, cluster: Cluster) -> None:
         dropped = reap(place, cluster)
         log.get("service").info("cluster adopted", cluster=cluster.id, slots_dropped=dropped)
     except StillhouseError as error:
-        with place.control.database.transaction() as transaction:
-            clusters.note_failure(
-                transaction, cluster.id, place.control.clock.now(), code=error.code, reason=str(error)
-            )
+        _note_failure(place, cluster, error)
 
 
 def stop_servers(control: Control) -> None:
     """Stop the servers of all clusters; at the orderly end of a service."""
-    settings = control.settings
-    site = embedded.open_site(settings.data, pg_bin=settings.pg_bin, os_user=settings.os_user)
+    site = _open_site(control)
     with control.database.reading() as reading:
         found = clusters.all_clusters(reading)
     for cluster in found:

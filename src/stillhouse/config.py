@@ -25,7 +25,11 @@ class Settings(BaseSettings):
     0 = none are. Short by default: it is work that follows the size of the tables, not that of the change.
     `trash_days`: so long can a deleted snapshot be brought back. `collect_every_hours`: how often a cluster's part of
     the repository is collected; what nothing needs goes when it was found so twice, `collect_grace_hours` apart.
-    `metrics`: answer `GET /metrics` to this host itself, without a signature; off where a proxy here lets others in.
+    `metrics`: answer `GET /metrics`, and the reasons of `GET /readyz`, to this host itself, without a signature; off
+    where a proxy here lets others in.
+    `os_uids`: the numbers of which each cluster's servers get an account of their own where the service is root; empty:
+    all run as `os_user`. Where clusters share an account, whoever breaks out of one server has them all, so a second
+    project is refused unless `shared_account` is "accepted".
     `kek_file` holds the key-encryption key; unset = `<data>/kek`. Lose it and every snapshot is lost.
     """
 
@@ -35,6 +39,8 @@ class Settings(BaseSettings):
     listen: str = "127.0.0.1:8080"
     pg_bin: Path | None = None
     os_user: str = "stillhouse"
+    os_uids: str = Field("1900000000-1900999999", pattern=r"^(\d{1,10}-\d{1,10})?$")
+    shared_account: Literal["", "accepted"] = ""
     repository: str = ""
     kek_file: Path | None = None
     capture_workers: int = 2

@@ -5,7 +5,15 @@ from collections.abc import Mapping
 from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-__all__ = ["CONTENT_TYPE", "count_captured", "count_cut", "count_snapshot", "render", "show_damage"]
+__all__ = [
+    "CONTENT_TYPE",
+    "count_captured",
+    "count_cut",
+    "count_snapshot",
+    "expect_pause",
+    "render",
+    "show_damage",
+]
 
 _SECONDS = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 16 * 3600)
 _PAUSES = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1, 2, 5)
@@ -28,6 +36,12 @@ _duration = Histogram(
 )
 _pause = Histogram(
     "stillhouse_cut_pause_seconds", "How long a cut held writes off", buckets=_PAUSES, registry=_registry
+)
+_expected_pause = Gauge(
+    "stillhouse_cut_expected_pause_seconds",
+    "How long the next cut is expected to hold writes off, as it was rehearsed last",
+    ["cluster"],
+    registry=_registry,
 )
 _tries = Counter("stillhouse_cut_tries", "Tries that cuts took", registry=_registry)
 _damaged = Gauge(
@@ -55,6 +69,10 @@ def count_captured(
         _bytes.labels(what).inc(size)
     _pages.inc(pages_stored)
     _duration.observe(seconds)
+
+
+def expect_pause(cluster: str, seconds: float) -> None:
+    _expected_pause.labels(cluster).set(seconds)
 
 
 def count_cut(pause_seconds: float, tries: int) -> None:

@@ -40,6 +40,7 @@ def test_a_capture_is_shown_from_its_acceptance_to_its_end(service: Service) -> 
     database, now = service.control.database, service.control.clock.now()
     with database.transaction() as transaction:
         attempt = captures.begin_attempt(transaction, snapshot, ["a", "b"], now)
+        captures.expect_pause(transaction, snapshot, 0.04)
         for node, done, total in (("a", 300, 300), ("b", 100, 500)):
             captures.set_bytes(
                 transaction, snapshot, node, attempt, now, done=done, total=total, per_second=20
@@ -49,6 +50,7 @@ def test_a_capture_is_shown_from_its_acceptance_to_its_end(service: Service) -> 
     assert shown == progress(service, "cluster", cluster)
     assert (shown["phase"], shown["bytes_done"], shown["bytes_total"]) == ("copying", 400, 800)
     assert (shown["bytes_per_second"], shown["seconds_left"]) == (20, 20), "who is done has no rate"
+    assert shown["expected_pause_seconds"] == 0.04
     with database.transaction() as transaction:
         captures.set_state(transaction, snapshot, "b", attempt, CaptureState.READY, now)
     assert progress(service, "snapshot", snapshot)["phase"] == "cutting"

@@ -361,7 +361,15 @@ def test_what_a_policy_lacks_is_told(service: Service, run: Run) -> None:
 
 def test_the_pace_is_said_as_far_as_it_is_known() -> None:
     shown = {"phase": "copying", "bytes_done": 1_200_000_000, "bytes_total": 3_200_000_000}
-    known = shown | {"bytes_per_second": 210_000_000, "seconds_left": 9}
+    known = shown | {"bytes_per_second": 210_000_000, "seconds_left": 9, "expected_pause_seconds": None}
     assert said_pace(known) == "copying, 1.2 GB of 3.2 GB, 210.0 MB/s, 0:00:09 left"
-    nothing = {"bytes_done": 0, "bytes_total": 0, "bytes_per_second": 0, "seconds_left": None}
+    nothing = {
+        "bytes_done": 0,
+        "bytes_total": 0,
+        "bytes_per_second": 0,
+        "seconds_left": None,
+        "expected_pause_seconds": None,
+    }
     assert said_pace({"phase": "waiting", **nothing}) == "waiting"
+    told = {"phase": "cutting", **nothing, "expected_pause_seconds": 0.04}
+    assert said_pace(told) == "cutting, writes will pause for about 0.04 s"

@@ -39,6 +39,7 @@ def test_a_capture_is_counted_by_what_was_done_with_its_files(service: Service) 
     def count(**files: int) -> dict[str, float]:
         metrics.count_captured(files, 3, {"read": 5, "stored": 2}, 0.5, is_whole=False)
         metrics.count_cut(0.02, 2)
+        metrics.expect_pause("of-a-cluster", files["pages"] / 100)
         metrics.count_snapshot("available")
         return values(ask(service, "127.0.0.1"))
 
@@ -54,6 +55,7 @@ def test_a_capture_is_counted_by_what_was_done_with_its_files(service: Service) 
         'stillhouse_snapshots_total{outcome="available"}': 1,
         "stillhouse_capture_seconds_sum": 0.5,
         "stillhouse_capture_seconds_count": 1,
+        'stillhouse_cut_expected_pause_seconds{cluster="of-a-cluster"}': 0.01,
         "stillhouse_cut_pause_seconds_sum": 0.02,
         "stillhouse_cut_pause_seconds_count": 1,
         "stillhouse_cut_tries_total": 2,

@@ -7,11 +7,13 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from stillhouse.domain.cluster import Node
 from stillhouse.postgres import server
 from stillhouse.warehouse import embedded
+from support.cuts import superuser, tell
 from support.service import Service, fill, serving
 from support.warehouses import rows
 
@@ -156,3 +158,31 @@ def test_a_repository_that_goes_away_fails_the_snapshot(service: Service, cluste
         away.rename(repository)
     assert "repository" in service.reason(snapshot)
     assert service.ended(service.request_snapshot(cluster, f"repository-back-{moment}")) == "AVAILABLE"
+
+
+def test_the_pause_of_a_cut_is_told_before_it(service: Service, cluster: str) -> None:
+    snapshot = service.request_snapshot(cluster, "foretold")
+    assert service.ended(snapshot) == "AVAILABLE"
+    shown = service.call("GET", f"/stillhouse/v1/{{p}}/snapshots/{snapshot}/progress").json
+    assert shown["expected_pause_seconds"] > 0
+    gauge = f'stillhouse_cut_expected_pause_seconds{{cluster="{cluster}"}}'
+    assert gauge in httpx.get(f"{service.url}/metrics").text
+    said = [
+        line for line in service.log.read_text().splitlines() if snapshot in line and "cut foreseen" in line
+    ]
+    told = json.loads(said[0])
+    assert told["locks"] >= 3 * told["tables"] > 0
+
+
+def test_a_cluster_that_can_have_no_cut_is_refused_before_anything_is_copied(
+    service: Service, cluster: str
+) -> None:
+    with superuser(service.nodes(cluster)[0]) as admin:
+        tell(admin, "ALTER DATABASE gaussdb SET deadlock_timeout = '1ms'")
+        try:
+            snapshot = service.request_snapshot(cluster, "too-slow")
+            assert service.ended(snapshot) == "UNAVAILABLE"
+        finally:
+            tell(admin, "ALTER DATABASE gaussdb RESET deadlock_timeout")
+    assert "may take 0.0005 s: half of deadlock_timeout" in service.reason(snapshot)
+    assert service.attempts(snapshot) == 0

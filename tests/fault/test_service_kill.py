@@ -1,7 +1,9 @@
 """A service that is killed or stopped at any moment goes on where it was, and leaves the warehouse clean."""
 
 import os
+import shutil
 import signal
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -11,8 +13,12 @@ import httpx
 import pytest
 
 from stillhouse.postgres import server
+from stillhouse.repository.keys import Kek
 from support.api_client import Answer
-from support.service import Service, fill, postmaster, serving
+from support.captures import SLOTS
+from support.cuts import superuser, tell
+from support.service import COMMAND, Service, fill, postmaster, serving
+from support.warehouses import rows
 
 pytestmark = pytest.mark.xdist_group("service kills")
 
@@ -22,8 +28,10 @@ Moment = Callable[[Service, str], object]
 
 @pytest.fixture(scope="module")
 def service(data_root: Path) -> Iterator[Service]:
-    with serving(data_root / "kills") as running:
-        yield running
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STILLHOUSE_TIMER_SECONDS", "0.5")
+        with serving(data_root / "kills") as running:
+            yield running
 
 
 @pytest.fixture(scope="module")
@@ -161,9 +169,23 @@ def test_a_snapshot_that_every_attempt_is_killed_of_says_so(service: Service, cl
         slot = f"{snapshot[:8]}_{attempt}"
         service.until(slot, partial(service.stands, cluster, slot))
         service.kill()
+        service.await_clean(cluster)  # though no service comes to clear up
         service.start()
     assert service.ended(snapshot) == "UNAVAILABLE"
     assert service.reason(snapshot)
+    service.await_clean(cluster)
+
+
+def test_what_an_older_version_left_is_removed_while_the_service_runs(service: Service, cluster: str) -> None:
+    """Its slots were permanent. One of ours that is meant to stay has another name than an attempt's."""
+    installation = (service.data / "installation").read_text().strip()
+    left, kept = (f"stillhouse_{installation}_{whose}_1" for whose in ("0011aabb", "stream"))
+    node = service.nodes(cluster)[-1]
+    with superuser(node) as connection:
+        for name in (left, kept):
+            tell(connection, f"SELECT pg_create_physical_replication_slot('{name}', true)")
+        service.until("only what stays", lambda: rows(node, SLOTS) == [(kept,)])
+        tell(connection, f"SELECT pg_drop_replication_slot('{kept}')")
     service.await_clean(cluster)
 
 
@@ -252,3 +274,65 @@ def test_a_shutdown_answers_503_and_stops_the_servers(service: Service, cluster:
 def _refusal(service: Service) -> Answer | None:
     answer = service.call("GET", "/v1.0/{p}/snapshots")
     return answer if answer.status == 503 else None
+
+
+@pytest.mark.parametrize("left", ["", "ab" * 32], ids=["no key", "another key"])
+def test_it_does_not_come_back_without_the_key_of_its_snapshots(
+    service: Service, cluster: str, usable: str, left: str
+) -> None:
+    """As in a container whose key was not on a volume: all else stands, also servers that run."""
+    before = [postmaster(node) for node in service.nodes(cluster)]
+    service.kill()
+    kek_file = service.data / "kek"
+    right = kek_file.read_text()
+    kek_file.unlink()
+    if left:
+        kek_file.write_text(left)
+    objects = set((service.data / "repository").rglob("*"))
+    done = subprocess.run(
+        [*COMMAND, "serve", "--data", service.data, "--listen", f"127.0.0.1:{service.port}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1 and str(kek_file) in done.stderr, done.stderr
+    assert Kek(bytes.fromhex(right)).id in done.stderr and right.strip() not in done.stderr
+    assert (kek_file.read_text() if kek_file.exists() else "") == left, "none was made"
+    assert set((service.data / "repository").rglob("*")) == objects
+    kek_file.write_text(right)
+    service.start()
+    assert [postmaster(node) for node in service.nodes(cluster)] == before, "the servers were adopted"
+
+
+def test_it_is_ready_while_its_nodes_answer(service: Service, cluster: str) -> None:
+    def readiness() -> tuple[int, list[str]]:
+        answer = httpx.get(f"{service.url}/readyz", timeout=10)
+        return answer.status_code, answer.json()["checks"].get("nodes", {}).get("reasons", [])
+
+    service.until("it to be ready", lambda: readiness() == (200, []))
+    node = service.nodes(cluster)[-1]
+    os.kill(postmaster(node), signal.SIGQUIT)
+    service.until("the node to be missed", lambda: readiness()[0] == 503)
+    (said,) = readiness()[1]
+    assert said.startswith("1 of ") and said.endswith(" do not answer: the service's log names them")
+    assert httpx.get(f"{service.url}/healthz").status_code == 200
+    service.restart_cluster(cluster)
+    service.until("it to be ready again", lambda: readiness() == (200, []))
+
+
+def test_a_cluster_whose_keys_are_gone_fails_its_snapshots_and_says_so(
+    service: Service, cluster: str, usable: str, tmp_path: Path
+) -> None:
+    """New ones would hide that: what is there would open with none of them."""
+    keys = service.data / "repository" / "c" / cluster / "keys"
+    keys.rename(tmp_path / "keys")
+    snapshot = service.request_snapshot(cluster, "keyless")
+    assert service.ended(snapshot) == "UNAVAILABLE"
+    assert "no keys" in service.reason(snapshot)
+    assert not any(keys.rglob("*")), "none was made"
+    shutil.rmtree(keys, ignore_errors=True)
+    shutil.copytree(tmp_path / "keys", keys)
+    again = service.request_snapshot(cluster, "with-keys")
+    assert service.ended(again) == "AVAILABLE"
+    assert service.snapshot(usable)["status"] == "AVAILABLE"

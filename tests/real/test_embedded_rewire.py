@@ -12,12 +12,12 @@ import pytest
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.ids import new_uuid
 from stillhouse.errors import RestoreFailed
-from stillhouse.postgres import server, session
+from stillhouse.postgres import session
 from stillhouse.warehouse import embedded
 from stillhouse.warehouse.embedded import Site
 from stillhouse.warehouse.fdw import DATABASES
 from stillhouse.warehouse.rewire import Rewired, Stranger, rewire
-from support.warehouses import USER, MakeWarehouse, log_in, rows
+from support.warehouses import USER, MakeWarehouse, log_in, rows, take_in
 
 QUARANTINE = {"listen_addresses": "", "max_logical_replication_workers": "0"}
 TOTAL = "SELECT count(*), sum(balance) FROM accounts"
@@ -77,7 +77,7 @@ def pair(site: Site, source: Cluster) -> Iterator[Pair]:
         subprocess.run(["cp", "-a", old.directory, new.directory], check=True)
     embedded.start_all(site, source.nodes)
     for node in clone:
-        server.start(site.binaries, node, QUARANTINE)
+        take_in(site, node, QUARANTINE)
     first = rewire(clone, source.user_name, source.nodes)
     second = rewire(clone, source.user_name, source.nodes)
     embedded.restart(site, clone)

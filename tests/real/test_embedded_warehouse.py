@@ -23,6 +23,7 @@ from support.writers import until
 TESTS = Path(__file__).parents[1]
 ACCOUNTS = """SELECT stillhouse.create_distributed_table(
     'public.accounts', 'id bigint NOT NULL, balance bigint NOT NULL', 'id', 'PRIMARY KEY (id)')"""
+SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'dbadmin'"
 DANGEROUS = """
     SELECT rolname FROM pg_roles
      WHERE (rolname ~ '^pg_(read|write)_all' OR rolname ~ '^pg_.*_server' OR rolname = 'stillhouse' OR rolsuper)
@@ -178,7 +179,8 @@ def test_a_definition_that_fails_leaves_nothing_anywhere(
             user.execute(
                 "SELECT stillhouse.create_distributed_table(%s, %s, 'id', %s)", [name, columns, constraints]
             )
-        assert user.execute("SELECT stillhouse.dblink_get_connections()").fetchall() == [(None,)]
+        for node in distributed.data_nodes:  # nor a link, while his session goes on
+            until(lambda: rows(node, SESSIONS) == [(0,)], 10)  # noqa: B023 (called before the next)
     for node in distributed.nodes:
         assert rows(node, "SELECT to_regclass('public.t')") == [(None,)]
 

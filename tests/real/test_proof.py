@@ -17,7 +17,7 @@ from stillhouse.warehouse.embedded import Site
 from stillhouse.warehouse.proof import Difference, NodeFingerprint, Position
 from stillhouse.warehouse.proof_structure import check_structure
 from stillhouse.warehouse.rewire import rewire
-from support.warehouses import MakeWarehouse, log_in, rows
+from support.warehouses import MakeWarehouse, log_in, rows, take_in
 
 _SETUP = """
     CREATE TABLE public.account (
@@ -265,7 +265,8 @@ def pair(site: Site, make_warehouse: MakeWarehouse) -> Iterator[Pair]:
     for old, new in zip(source.nodes, clone, strict=True):
         subprocess.run(["cp", "-a", old.directory, new.directory], check=True)
     embedded.start_all(site, source.nodes)
-    embedded.start_all(site, clone)
+    for node in clone:
+        take_in(site, node)
     rewire(clone, source.user_name, source.nodes)
     yield Pair(source, fingerprints, clone)
     embedded.destroy(site, clone_id)

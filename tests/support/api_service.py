@@ -233,7 +233,8 @@ def serving_service(data: Path) -> Iterator[Service]:
     log.configure("INFO")
     location = str(data / "repository")
     store = open_store(location)
-    database = Database.in_directory(data)
+    sealer = Sealer.in_directory(data)
+    database = Database.in_directory(data, sealer)
     database.migrate()
     flows = Flows(database.url)
     for name in FLOWS:
@@ -243,9 +244,9 @@ def serving_service(data: Path) -> Iterator[Service]:
     control = Control(
         database=switchboard,
         flows=flows,
-        sealer=Sealer.in_directory(data),
+        sealer=sealer,
         clock=SystemClock(),
-        settings=Settings(data=data),
+        settings=Settings(data=data, shared_account="accepted"),
         vault=Vault(store, Repository(location, identity.claim(store), Kek(bytes(32)))),
     )
     shutting_down = threading.Event()

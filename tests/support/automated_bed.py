@@ -55,7 +55,7 @@ class Bed:
     def __init__(self, database: Database, data: Path) -> None:
         self.clock = TurnedClock()
         flows: Any = NotedFlows()
-        settings = Settings(data=data, default_policies=False)
+        settings = Settings(data=data, default_policies=False, shared_account="accepted")
         self.control = Control(database, flows, Sealer.in_directory(data), self.clock, settings)
         nothing = cast(Any, None)
         self.place = Workplace(self.control, nothing, nothing, nothing, "0" * 8)

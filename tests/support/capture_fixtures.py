@@ -43,5 +43,5 @@ def captures_leave_nothing(node: Node) -> Iterator[None]:
     A server leaves that mode when the session that asked for it is gone (do_pg_abort_backup in xlog.c).
     """
     yield
-    assert rows(node, SLOTS) == []
+    until(lambda: rows(node, SLOTS) == [], 10)
     until(lambda: rows(node, SESSIONS) == [], 10)

@@ -68,7 +68,7 @@ def requests_bed(kind: str, data: Path) -> Iterator[Control]:
             flows=flows,
             sealer=Sealer.in_directory(data),
             clock=HandClock(),
-            settings=Settings(data=data),
+            settings=Settings(data=data, shared_account="accepted"),
             caller=Caller(access_key="A" * 20, request_id="request-1"),
         )
         flows.shutdown(within_seconds=0)

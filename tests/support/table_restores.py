@@ -8,7 +8,7 @@ from typing import Any
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.table_restore import TableName, TableRestore
-from stillhouse.postgres import server, session
+from stillhouse.postgres import session
 from stillhouse.warehouse import embedded
 from stillhouse.warehouse.embedded import Site
 from stillhouse.warehouse.rewire import rewire
@@ -16,13 +16,14 @@ from stillhouse.warehouse.table_exchange import Share, exchange, settle
 from stillhouse.warehouse.table_load import clear, load
 from stillhouse.warehouse.table_marks import operation_prefix
 from stillhouse.warehouse.table_sources import gather_cluster
+from support.warehouses import take_in
 from support.writers import until
 
 DATABASE = "gaussdb"
 _PRISTINE = "pristine"
 TRACES = """
     SELECT nspname::text FROM pg_namespace WHERE nspname ~ '^stillhouse_'
-    UNION ALL SELECT rolname FROM pg_roles WHERE rolname ~ '^stillhouse_'
+    UNION ALL SELECT rolname FROM pg_roles WHERE rolname ~ '^stillhouse_tables_'
     UNION ALL SELECT gid FROM pg_prepared_xacts
     UNION ALL SELECT application_name FROM pg_stat_activity WHERE application_name ~ '^stillhouse_'
     UNION ALL SELECT relname FROM pg_class WHERE relname ~ '^stillhouse_'
@@ -80,8 +81,10 @@ class Bench:
         return prefix, {name: Share(one.hidden, one.tables) for name, one in gathered.items()}, notes
 
     def restore(self, *names: str) -> list[str]:
+        return self.restore_wanted(pairs(*names))
+
+    def restore_wanted(self, wanted: TableRestore) -> list[str]:
         """As the flow does it; the notes. Nothing is left behind, whatever comes of it."""
-        wanted = pairs(*names)
         try:
             prefix, shares, notes = self.copy(wanted)
             notes += exchange(self.live.nodes, wanted.database, prefix, shares)
@@ -113,7 +116,7 @@ class Bench:
         """Tables as pg_dump tells them, rights and rows and all, line by line and sorted."""
         where = ["--host", node.socket, "--port", str(node.port), "--username", session.SUPERUSER]
         named = [f"--table={table}" for table in tables]
-        done = self.site.binaries.run("pg_dump", *where, *named, DATABASE, timeout=60)
+        done = self.site.binaries.run_at(node, "pg_dump", *where, *named, DATABASE, timeout=60)
         assert done.returncode == 0, done.stderr
         ours = [line for line in done.stdout.splitlines() if line and not line.startswith(("--", "\\"))]
         return sorted(ours)
@@ -129,7 +132,7 @@ def bench(site: Site, live: Cluster) -> Iterator[Bench]:
         subprocess.run(["cp", "-a", old.directory, new.directory], check=True)
     embedded.start_all(site, live.nodes)
     for node in clone:
-        server.start(site.binaries, node, {"listen_addresses": "", "fsync": "off"})
+        take_in(site, node, {"listen_addresses": "", "fsync": "off"})
     rewire(clone, live.user_name, live.nodes)
     for node in clone:
         _run(node, f"ALTER DATABASE {DATABASE} RENAME TO {_PRISTINE}")

@@ -1,6 +1,6 @@
 """Embedded warehouses for tests: how one is made, logged in to, and looked at from outside."""
 
-import os
+from collections.abc import Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +11,8 @@ from psycopg import sql
 
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Engine, Node
 from stillhouse.domain.ids import new_hex, new_uuid
-from stillhouse.postgres import session
+from stillhouse.postgres import server, session
+from stillhouse.postgres.roles import furnish
 from stillhouse.warehouse import embedded, fdw
 from stillhouse.warehouse.embedded import ClusterSpec, Site
 
@@ -36,6 +37,13 @@ def build(site: Site, number_of_node: int, name: str = "warehouse", *, port: int
     """A cluster at work, as the control plane would know it."""
     spec = new_spec(number_of_node, port=port)
     return as_cluster(spec, embedded.provision(site, spec), name)
+
+
+def take_in(site: Site, copied: Node, settings: Mapping[str, str] | None = None) -> None:
+    """Start a server in a copy of another's directory, whose passwords it knows, and give it those of its own."""
+    server.start(site.binaries, copied, settings, locked=True)
+    furnish(copied)
+    server.reload(site.binaries, copied)
 
 
 def as_cluster(spec: ClusterSpec, nodes: tuple[Node, ...], name: str = "warehouse") -> Cluster:
@@ -85,14 +93,14 @@ def rows(node: Node, query: str, database: str = "postgres") -> list[tuple[Any, 
 
 
 def servers_below(directory: Path) -> list[int]:
-    """Every process that was started on something below `directory`."""
-    prefix = os.fsencode(directory) + b"/"
+    """Every process that works below `directory`, as servers do, and the programs that make and start them."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            arguments = (process / "cmdline").read_bytes().split(b"\0")
-        except (FileNotFoundError, ProcessLookupError):
+            works_in, parent = (process / "cwd").readlink(), (process / "stat").read_text().rpartition(")")[2]
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue
-        if any(argument.removeprefix(b"--pgdata=").startswith(prefix) for argument in arguments[1:]):
+        # A server's own processes are its children, and not counted.
+        if works_in.is_relative_to(directory) and int(parent.split()[1]) == 1:
             found.append(int(process.name))
     return found

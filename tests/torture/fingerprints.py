@@ -97,7 +97,7 @@ def unsound(node: Node, binaries: Binaries) -> list[str]:
     """What pg_amcheck finds, and where an index answers otherwise than its table."""
     where = (f"--host={node.socket}", f"--port={node.port}", f"--username={session.SUPERUSER}")
     options = ("--all", "--heapallindexed", "--install-missing", "--jobs=2", "--no-password")
-    done = binaries.run("pg_amcheck", *where, *options, timeout=300)
+    done = binaries.run_at(node, "pg_amcheck", *where, *options, timeout=300)
     found = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     if done.returncode and not found:
         found = [f"pg_amcheck ended with code {done.returncode}"]

@@ -14,6 +14,7 @@ from stillhouse.control import access_keys, callers
 from stillhouse.control.clusters import (
     ClusterRequest,
     RestoreRequest,
+    check_cluster,
     delete_cluster,
     get_cluster,
     list_clusters,
@@ -144,6 +145,20 @@ def test_the_password_is_stored_nowhere_in_the_clear(control: Control) -> None:
 )
 def test_a_cluster_request_past_a_limit_is_refused(control: Control, request_: ClusterRequest) -> None:
     _refused(control, InvalidInput, lambda: request_cluster(control, PROJECT, request_))
+
+
+def test_a_second_project_is_refused_where_all_clusters_share_an_account(control: Control) -> None:
+    """And the refusal is in the audit log, by `_refused`; a restore and a dry run are refused alike."""
+    shared = replace(
+        control, settings=control.settings.model_copy(update={"os_uids": "", "shared_account": ""})
+    )
+    request_cluster(shared, OTHER_PROJECT, REQUEST)
+    refusal = _refused(shared, StateForbids, lambda: request_cluster(shared, PROJECT, REQUEST))
+    assert refusal.hint is not None and "STILLHOUSE_SHARED_ACCOUNT=accepted" in refusal.hint
+    with pytest.raises(StateForbids):
+        check_cluster(shared, PROJECT, REQUEST, None)
+    request_cluster(shared, OTHER_PROJECT, replace(REQUEST, name="second"))
+    request_cluster(control, PROJECT, REQUEST)
 
 
 def test_cluster_names_are_unique_per_project_whatever_their_case(control: Control) -> None:

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -182,3 +182,14 @@ def test_a_cancelled_copy_is_closed_by_a_tombstone(bed: Bed) -> None:
     copy = bed.run(copy_id)
     assert (copy.status, copy.reason) == (SnapshotStatus.UNAVAILABLE, "the copy was cancelled")
     assert repository_reader.Repository(bed.objects, KEK, CLUSTER).root(copy_id) is None
+
+
+@pytest.mark.parametrize("left", ["other keys", "none"])
+def test_a_copy_whose_keys_do_not_open_fails_with_the_reason(bed: Bed, left: str) -> None:
+    """Nor can a tombstone be sealed then; the row says so all the same, and the flow comes to its end."""
+    if left == "none":
+        shutil.rmtree(bed.objects / "c" / CLUSTER / "keys")
+    else:
+        bed.place = replace(bed.place, repository=replace(bed.place.repository, kek=Kek(bytes(range(1, 33)))))
+    copy = bed.run(bed.request())
+    assert copy.status is SnapshotStatus.UNAVAILABLE and "nor can the repository be told" in copy.reason

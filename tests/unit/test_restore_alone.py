@@ -12,8 +12,10 @@ from stillhouse.domain.cluster import Node, Role
 from stillhouse.domain.ids import new_hex, new_uuid
 from stillhouse.errors import Cancelled, InvalidInput, RepositoryDamaged, RestoreFailed
 from stillhouse.node.jobs import Repository
+from stillhouse.postgres.account import fresh_account
 from stillhouse.postgres.binaries import Binaries
 from stillhouse.repository.keys import Kek
+from stillhouse.sealing import Sealer
 from stillhouse.warehouse.embedded import Site
 
 REPOSITORY = Repository("memory://", new_hex(), Kek(bytes(32)))
@@ -33,7 +35,7 @@ def _nodes(place: Path) -> tuple[Node, ...]:
 
 
 def _rebuild(place: Path, root: dict[str, Any]) -> None:
-    site = Site(place, Binaries(place, "18.6", None))
+    site = Site(place, Binaries(place, "18.6", None), Sealer(bytes(32)), fresh_account)
     restore_alone._rebuild(
         site, REPOSITORY, root, _nodes(place), 1, watch=lambda name, size: lambda done: None
     )

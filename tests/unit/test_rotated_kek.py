@@ -12,10 +12,12 @@ from stillhouse.control.snapshots import get_snapshot, request_snapshot
 from stillhouse.control.workplace import Workplace
 from stillhouse.domain.snapshot import SnapshotStatus
 from stillhouse.node.jobs import Repository
+from stillhouse.postgres.account import fresh_account
 from stillhouse.postgres.binaries import Binaries
 from stillhouse.repository import identity
 from stillhouse.repository.keys import Kek, create_or_open
 from stillhouse.repository.rotation import rotate
+from stillhouse.sealing import Sealer
 from stillhouse.storage.objects import memory_store
 from stillhouse.warehouse.embedded import Site
 from support.requests_bed import PROJECT, available_cluster, requests_bed
@@ -28,7 +30,7 @@ def place(tmp_path: Path) -> Iterator[Workplace]:
     with requests_bed("sqlite", tmp_path) as control:
         store = memory_store()
         repository = Repository("memory://", identity.claim(store), OLD)
-        site = Site(tmp_path, Binaries(tmp_path, "18.6", None))
+        site = Site(tmp_path, Binaries(tmp_path, "18.6", None), Sealer(bytes(32)), fresh_account)
         yield Workplace(control, site, store, repository, "0" * 8)
 
 

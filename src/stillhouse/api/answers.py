@@ -34,6 +34,7 @@ class ShownProgress(Answer):
     bytes_per_second: Int64
     seconds_left: Int64 | None
     percent: Int32
+    expected_pause_seconds: float | None
 
 
 class SnapshotCreated(Answer):

@@ -30,7 +30,9 @@ from stillhouse.api import (
 )
 from stillhouse.api.errors import invalid_input
 from stillhouse.api.middleware import Gateway
+from stillhouse.api.readiness import Readyz
 from stillhouse.api.routing import routes_of
+from stillhouse.control import readiness
 from stillhouse.control.context import Control
 from stillhouse.errors import ApiUnknown, InvalidInput
 
@@ -60,12 +62,15 @@ def published_routes() -> list[APIRoute]:
 def create_app(control: Control, *, is_shutting_down: Callable[[], bool]) -> ASGIApp:
     """Every operation, behind the gateway that authenticates its callers and words its refusals.
 
-    `/healthz` and `/openapi.json` are open to all; they say nothing about anyone. `/metrics` is open to this host.
+    `/healthz`, `/readyz` and `/openapi.json` are open to all; they say nothing about anyone, but that `/readyz` tells
+    this host its reasons. `/metrics` is open to this host.
     """
     app = FastAPI(
         title="Stillhouse", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False
     )
     app.add_api_route("/healthz", _healthz, methods=["GET", "HEAD"], include_in_schema=False)
+    readyz = Readyz(partial(readiness.look, control)).answer
+    app.add_api_route("/readyz", readyz, methods=["GET", "HEAD"], include_in_schema=False)
     app.add_api_route("/metrics", _metrics, methods=["GET"], include_in_schema=False)
     for router in _ROUTERS:
         app.include_router(router)

@@ -401,6 +401,10 @@ GLOSSARY: dict[str, tuple[str, str]] = {
     "bytes_per_second": ("Rate of late; 0 while it is not known", "268435456"),
     "seconds_left": ("Of this phase; null while nobody can know", "9"),
     "percent": ("How much of the whole is done", "25"),
+    "expected_pause_seconds": (
+        "How long the snapshot's cut will hold writers up; null while nobody knows",
+        "0.04",
+    ),
     # Parameters of lists
     "limit": ("How many there may be in a page", "10"),
     "offset": ("How many to skip", "0"),

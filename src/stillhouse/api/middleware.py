@@ -45,8 +45,9 @@ MAX_HEADERS_BYTES = 128 * 2**10
 _STRANGERS_BODY_BYTES = 64 * 2**10
 
 _NO_NEED = Need()
-OPEN_PATHS = frozenset({"/healthz", "/openapi.json"})
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json"})
 METRICS_PATH = "/metrics"
+READY_PATH = "/readyz"
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,10 @@ class Gateway:
             _check_limits(scope)
             if self._is_shutting_down():
                 raise ShuttingDown("the service is shutting down")
-            if scope["path"] in OPEN_PATHS or self._may_see_metrics(scope):
+            is_host = self._is_this_host(scope)
+            if scope["path"] == READY_PATH:
+                scope.setdefault("state", {})["is_told_reasons"] = is_host
+            if scope["path"] in OPEN_PATHS or (is_host and scope["path"] == METRICS_PATH):
                 await self._app(scope, receive, answering.send)
                 return
             call = self._published(scope)
@@ -110,9 +114,10 @@ class Gateway:
         seconds = round(monotonic() - begun, 4)
         logger.info("answered", operation=call.operation, status=answering.status, seconds=seconds)
 
-    def _may_see_metrics(self, scope: Scope) -> bool:
-        """They are for a collector on this host, without a signature; to anyone else there is no such path."""
-        if scope["path"] != METRICS_PATH or not self._control.settings.metrics or not scope["client"]:
+    def _is_this_host(self, scope: Scope) -> bool:
+        """Whether it may see, without a signature, what is for a collector on this host: metrics, and why the service
+        is not ready. To anyone else there are no metrics, and no reasons."""
+        if not self._control.settings.metrics or not scope["client"]:
             return False
         try:
             return ipaddress.ip_address(scope["client"][0]).is_loopback

@@ -37,4 +37,5 @@ def _shown(shown: Shown) -> Json:
         "bytes_per_second": found.bytes_per_second,
         "seconds_left": found.seconds_left,
         "percent": shown.percent,
+        "expected_pause_seconds": shown.expected_pause_seconds,
     }

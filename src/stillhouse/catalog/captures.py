@@ -167,6 +167,19 @@ def add_cut_wait(transaction: Transaction, snapshot_id: str, seconds: float) -> 
     )
 
 
+def expected_pause(transaction: Transaction, snapshot_id: str) -> float | None:
+    """Seconds that the snapshot's cut is expected to hold writers up; None while nobody knows."""
+    query = select(snapshots.c.expected_pause_seconds).where(snapshots.c.id == snapshot_id)
+    seconds = transaction.execute(query).scalar_one()
+    return None if seconds is None else float(seconds)
+
+
+def expect_pause(transaction: Transaction, snapshot_id: str, seconds: float) -> None:
+    transaction.execute(
+        update(snapshots).where(snapshots.c.id == snapshot_id).values(expected_pause_seconds=seconds)
+    )
+
+
 def save_cut(transaction: Transaction, snapshot_id: str, attempt: int, cut: Cut) -> None:
     """Record the cut; one made again, after a crash before this was recorded, takes its place."""
     key = {"snapshot_id": snapshot_id, "attempt": attempt}

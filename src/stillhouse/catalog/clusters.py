@@ -5,7 +5,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, func, insert, select, update
+from sqlalchemy import Row, Select, delete, exists, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from stillhouse.catalog import operations
@@ -13,6 +13,7 @@ from stillhouse.catalog.database import Transaction, sealer_of, violates
 from stillhouse.catalog.tables import cluster_name, clusters, nodes, snapshots
 from stillhouse.catalog.tables import operations as operation_rows
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Engine, Node, Role, Task
+from stillhouse.domain.snapshot import SnapshotStatus
 from stillhouse.errors import ClusterUnknown, NameTaken
 
 
@@ -84,6 +85,21 @@ def known_ids(transaction: Transaction) -> set[str]:
 def with_snapshots(transaction: Transaction) -> set[str]:
     """Ids of the clusters, deleted ones as well, that have snapshots in whatever state."""
     return set(transaction.execute(select(snapshots.c.cluster_id).distinct()).scalars())
+
+
+def in_need_of_keys(transaction: Transaction) -> list[str]:
+    """Clusters that are captured, and deleted ones of which there are snapshots that can be restored."""
+    has_snapshots = exists().where(
+        snapshots.c.cluster_id == clusters.c.id, snapshots.c.status == SnapshotStatus.AVAILABLE
+    )
+    query = select(clusters.c.id).where(or_(clusters.c.deleted.is_(None), has_snapshots))
+    return list(transaction.execute(query.order_by(clusters.c.id)).scalars())
+
+
+def last_captured(transaction: Transaction) -> str | None:
+    """The cluster, a deleted one as well, of the newest snapshot that can be restored."""
+    query = select(snapshots.c.cluster_id).where(snapshots.c.status == SnapshotStatus.AVAILABLE)
+    return transaction.execute(query.order_by(snapshots.c.started.desc()).limit(1)).scalar_one_or_none()
 
 
 def lock_cluster(transaction: Transaction, cluster_id: str) -> None:

@@ -101,6 +101,7 @@ snapshots = Table(
     required("attempt", Integer),
     Column("deleted", UtcTime),
     Column("cut_waited_seconds", Double, nullable=False, server_default="0"),
+    Column("expected_pause_seconds", Double),
 )
 
 # What holds a cluster: at most one row per cluster has no end (see `one_active_operation`).

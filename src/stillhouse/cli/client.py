@@ -172,7 +172,7 @@ def pace_of(service: Client, kind: str, subject: str) -> Callable[[], str]:
 
 
 def said_pace(shown: Answer) -> str:
-    """`copying, 1.2 GB of 3.2 GB, 210.0 MB/s, 0:00:09 left`, as far as it is known."""
+    """`copying, 1.2 GB of 3.2 GB, 210.0 MB/s, 0:00:09 left`, as far as it is known; and the pause of the cut."""
     from rich.filesize import decimal
 
     said = [str(shown["phase"])]
@@ -182,6 +182,8 @@ def said_pace(shown: Answer) -> str:
         said.append(f"{decimal(shown['bytes_per_second'])}/s")
     if shown["seconds_left"]:
         said.append(f"{timedelta(seconds=shown['seconds_left'])} left")
+    if shown["expected_pause_seconds"] and shown["phase"] in ("copying", "cutting"):
+        said.append(f"writes will pause for about {shown['expected_pause_seconds']:.2f} s")
     return ", ".join(said)
 
 

@@ -1,5 +1,6 @@
 """The command line; what a service does is asked of its API."""
 
+import os
 from pathlib import Path
 
 from cyclopts import App
@@ -40,6 +41,12 @@ app.command(snapshot)
 app.command(policy)
 
 # Modules with servers and engines behind them are imported in the commands: `--help` should not wait for them.
+
+
+def main() -> None:
+    """The program. Files that it makes are nobody else's to read: keys, passwords and tenants' names are among them."""
+    os.umask(0o077)
+    app()
 
 
 @app.command

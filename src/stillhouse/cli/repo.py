@@ -20,24 +20,33 @@ KekFile = Annotated[Path, Parameter(env_var="STILLHOUSE_KEK_FILE", help="The key
 
 @dataclass(frozen=True)
 class Bucket:
-    """A repository opened without a service."""
+    """A repository opened without a service, and the clusters in it, or the one that was asked for."""
 
     store: "ObjectStore"
     kek: "Kek"
+    clusters: list[str]
 
 
-def open_bucket(repository: str, kek_file: Path) -> Bucket:
-    """Raises InvalidInput where there is no repository or no key: a command must not make either."""
+def open_bucket(repository: str, kek_file: Path, cluster: str = "", *, any_kek: bool = False) -> Bucket:
+    """Raises InvalidInput where there is no repository or no key, for a command must not make either; and for a key
+    that opens nothing of what is there, unless `any_kek` will do."""
+    from stillhouse.domain.ids import is_uuid
     from stillhouse.errors import InvalidInput
     from stillhouse.repository import identity
-    from stillhouse.repository.keys import load_or_create_kek
+    from stillhouse.repository.inventory import clusters_in
+    from stillhouse.repository.kek_fit import demand_fit
+    from stillhouse.repository.keys import read_kek
     from stillhouse.storage.open import open_store
+
+    if cluster and not is_uuid(cluster):
+        raise InvalidInput("a cluster id is a UUID")
 
     if "://" not in repository and not Path(repository).is_dir():
         raise InvalidInput(f"no repository at {repository}", hint="give a directory or s3://bucket/prefix")
-    if not kek_file.is_file():
-        raise InvalidInput(f"no key-encryption key at {kek_file}", hint="without it nothing can be read")
+    kek = read_kek(kek_file)
     store = open_store(repository)
     identity.demand(store, repository)
-    kek, _ = load_or_create_kek(kek_file)
-    return Bucket(store, kek)
+    clusters = [cluster.lower()] if cluster else clusters_in(store)
+    if not any_kek:
+        demand_fit(store, repository, kek, kek_file, clusters)
+    return Bucket(store, kek, clusters)

@@ -47,12 +47,12 @@ def check(
     from stillhouse.repository.check_report import sum_up
 
     def look() -> None:
-        bucket = open_bucket(repository, kek_file)
+        bucket = open_bucket(repository, kek_file, cluster or "")
         now, max_age = SystemClock().now(), timedelta(days=max_age_days)
         _end(
             [
                 sum_up(check_cluster(bucket.store, bucket.kek, one), now=now, max_age=max_age)
-                for one in _clusters(bucket, cluster)
+                for one in _clusters(bucket)
             ],
             json_,
         )
@@ -88,8 +88,8 @@ def verify(
 
         if not 0 < sample <= 100 or rate < 0:
             raise InvalidInput("--sample is a percentage above 0, --rate is not below 0")
-        bucket = open_bucket(repository, kek_file)
-        clusters = _clusters(bucket, cluster)
+        bucket = open_bucket(repository, kek_file, cluster or "")
+        clusters = _clusters(bucket)
         with _progress() as progress:
             reports = [
                 _verify(bucket, one, sample, newest, rate, timedelta(days=max_age_days), progress)
@@ -117,13 +117,13 @@ def stats(
     from stillhouse.repository.stats import figures
 
     def show() -> None:
-        bucket = open_bucket(repository, kek_file)
+        bucket = open_bucket(repository, kek_file, cluster or "")
         now, max_age = SystemClock().now(), timedelta(days=max_age_days)
         found = [
             figures(
                 check_cluster(bucket.store, bucket.kek, one, only_manifests=True), now=now, max_age=max_age
             )
-            for one in _clusters(bucket, cluster)
+            for one in _clusters(bucket)
         ]
         if json_:
             command.say_json(repo_report.figures_json(found))
@@ -136,16 +136,14 @@ def stats(
     command.run(show)
 
 
-def _clusters(bucket: Bucket, cluster: str | None) -> list[str]:
+def _clusters(bucket: Bucket) -> list[str]:
+    """Raises ClusterUnknown for one that has nothing there."""
     from stillhouse.errors import ClusterUnknown
-    from stillhouse.repository.check_objects import clusters_of, demand_kek
+    from stillhouse.repository.collecting import is_empty
 
-    there = clusters_of(bucket.store)
-    if cluster is not None and cluster not in there:
-        raise ClusterUnknown(f"the repository holds nothing of cluster {cluster}")
-    wanted = there if cluster is None else [cluster]
-    demand_kek(bucket.store, bucket.kek, wanted)
-    return wanted
+    if len(bucket.clusters) == 1 and is_empty(bucket.store, bucket.clusters[0]):
+        raise ClusterUnknown(f"the repository holds nothing of cluster {bucket.clusters[0]}")
+    return bucket.clusters
 
 
 def _verify(

@@ -67,17 +67,14 @@ def collect(
 def _collectors(repository: str, kek_file: KekFile, only: str, grace: timedelta) -> "Iterator[Collector]":
     from stillhouse.clock import SystemClock
     from stillhouse.domain.collection import Rules
-    from stillhouse.domain.ids import is_uuid
     from stillhouse.errors import InvalidInput
-    from stillhouse.repository.collecting import Collector
+    from stillhouse.repository.collecting import Collector, is_empty
     from stillhouse.repository.keys import open_keys
 
-    bucket = open_bucket(repository, kek_file)
-    found = sorted({one.key.split("/")[1] for one in bucket.store.list("c")})
-    clusters = [one for one in found if is_uuid(one) and only.lower() in ("", one)]
-    if only and not clusters:
+    bucket = open_bucket(repository, kek_file, only)
+    if only and is_empty(bucket.store, only.lower()):
         raise InvalidInput(f"nothing of cluster {only} is in this repository")
-    for cluster in clusters:
+    for cluster in bucket.clusters:
         keys = open_keys(bucket.store, bucket.kek, cluster)
         yield Collector(bucket.store, keys, SystemClock(), Rules(grace, grace))
 

@@ -52,7 +52,7 @@ def copy(
     to
         The second repository, which is made when there is none.
     to_kek_file
-        The file of its KEK; the key is made when the file is missing.
+        The file of its KEK; the key is made when the file is missing and the second repository holds nothing.
     snapshot
         A snapshot's id or name; may be given several times.
     all_
@@ -72,21 +72,21 @@ def copy(
     from stillhouse.repository import identity
     from stillhouse.repository.copy import End, copy_snapshots
     from stillhouse.repository.inventory import choose, newest_of
-    from stillhouse.repository.keys import load_or_create_kek
+    from stillhouse.repository.kek_fit import kek_for_copies
     from stillhouse.storage.open import open_store, probe
 
     def move() -> None:
         if (bool(snapshot), all_, newest > 0).count(True) != 1:
             raise InvalidInput("say which snapshots", hint="one of --snapshot, --all and --newest")
-        bucket = open_bucket(repository, kek_file)
-        inventory = inventory_of(bucket, cluster)
+        bucket = open_bucket(repository, kek_file, cluster)
+        inventory = inventory_of(bucket)
         if snapshot:
             chosen = [choose(inventory.snapshots, wanted) for wanted in snapshot]
         else:
             chosen = newest_of(inventory.snapshots, newest or len(inventory.snapshots))
         second = open_store(to)
         probe(second)
-        kek, is_new = load_or_create_kek(to_kek_file)
+        kek, is_new = kek_for_copies(second, to, to_kek_file)
         source = End(bucket.store, bucket.kek, identity.demand(bucket.store, repository))
         target = End(second, kek, identity.claim(second))
         with bars() as new_bar:

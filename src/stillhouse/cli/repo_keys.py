@@ -62,13 +62,12 @@ def check(*, repository: Location, kek_file: KekFile, json_: Json = False) -> No
         Print one JSON object.
     """
     from stillhouse.errors import InvalidInput, RepositoryDamaged
-    from stillhouse.repository.inventory import clusters_in
     from stillhouse.repository.keys import open_keys
 
     def look() -> None:
-        bucket = open_bucket(repository, kek_file)
+        bucket = open_bucket(repository, kek_file, any_kek=True)
         told: dict[str, dict[str, object]] = {}
-        for cluster in clusters_in(bucket.store):
+        for cluster in bucket.clusters:
             try:
                 generations = sorted(open_keys(bucket.store, bucket.kek, cluster).generations)
                 told[cluster] = {"opens": True, "generations": generations}
@@ -117,11 +116,11 @@ def rotate(
         Print one JSON object.
     """
     from stillhouse.repository import rotation
-    from stillhouse.repository.keys import load_or_create_kek
+    from stillhouse.repository.kek_fit import kek_to_rotate_to
 
     def turn() -> None:
         bucket = open_bucket(repository, kek_file)
-        new, is_new = load_or_create_kek(new_kek_file)
+        new, is_new = kek_to_rotate_to(bucket.store, repository, bucket.kek, new_kek_file)
         done = rotation.rotate(bucket.store, bucket.kek, new, keep_old=keep_old)
         if json_:
             command.say_json(
@@ -172,12 +171,10 @@ def new_generation(
         Print one JSON object.
     """
     from stillhouse.repository import keys
-    from stillhouse.repository.inventory import clusters_in
 
     def draw() -> None:
-        bucket = open_bucket(repository, kek_file)
-        chosen = [cluster] if cluster else clusters_in(bucket.store)
-        made = {one: keys.new_generation(bucket.store, bucket.kek, one) for one in chosen}
+        bucket = open_bucket(repository, kek_file, cluster)
+        made = {one: keys.new_generation(bucket.store, bucket.kek, one) for one in bucket.clusters}
         if json_:
             command.say_json({"generations": made})
         else:
@@ -211,14 +208,10 @@ def shred(
     json_
         Print one JSON object.
     """
-    from stillhouse.domain.ids import is_uuid
-    from stillhouse.errors import InvalidInput
     from stillhouse.repository import rotation
 
     def remove() -> None:
-        if not is_uuid(cluster):
-            raise InvalidInput("a cluster id is a UUID")
-        bucket = open_bucket(repository, kek_file)
+        bucket = open_bucket(repository, kek_file, cluster)
         removed = rotation.shred(bucket.store, bucket.kek, cluster.lower(), yes_i_am_sure)
         if json_:
             command.say_json({"cluster": cluster.lower(), "removed": removed})

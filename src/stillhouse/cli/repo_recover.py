@@ -34,8 +34,8 @@ def snapshots(*, repository: Location, kek_file: KekFile, cluster: str = "", jso
     from stillhouse.repository.inventory import server_versions
 
     def look() -> None:
-        bucket = open_bucket(repository, kek_file)
-        inventory = inventory_of(bucket, cluster)
+        bucket = open_bucket(repository, kek_file, cluster)
+        inventory = inventory_of(bucket)
         versions = server_versions(bucket.store, bucket.kek, inventory.snapshots)
         told = [_told(found, versions.get(found.id)) for found in inventory.snapshots]
         if json_:
@@ -118,8 +118,8 @@ def restore(
     def bring_back() -> None:
         if start and (node or files_only):
             raise InvalidInput("files alone cannot be started", hint="leave out --start")
-        bucket = open_bucket(repository, kek_file)
-        inventory = inventory_of(bucket, cluster)
+        bucket = open_bucket(repository, kek_file, cluster)
+        inventory = inventory_of(bucket)
         chosen = choose(inventory.snapshots, snapshot)
         place = Repository(repository, identity.demand(bucket.store, repository), bucket.kek)
         wanted = Wanted(node, port, files_only, start, workers, pg_bin, os_user)
@@ -230,14 +230,10 @@ def rebuild_catalog(
     command.run(bring_back)
 
 
-def inventory_of(bucket: "Bucket", cluster: str) -> "Inventory":
-    from stillhouse.domain.ids import is_uuid
-    from stillhouse.errors import InvalidInput
+def inventory_of(bucket: "Bucket") -> "Inventory":
     from stillhouse.repository.inventory import take_inventory
 
-    if cluster and not is_uuid(cluster):
-        raise InvalidInput("a cluster id is a UUID")
-    return take_inventory(bucket.store, bucket.kek, [cluster.lower()] if cluster else None)
+    return take_inventory(bucket.store, bucket.kek, bucket.clusters)
 
 
 def _told(found: "Found", pg_major: int | None) -> dict[str, Any]:

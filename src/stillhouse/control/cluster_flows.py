@@ -6,7 +6,8 @@ from stillhouse import log
 from stillhouse.catalog import clusters, operations, snapshots
 from stillhouse.catalog.secrets import erase_secret, read_secret
 from stillhouse.control.clusters import user_pwd_key
-from stillhouse.control.workplace import Workplace, reap
+from stillhouse.control.reaping import reap
+from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import ClusterStatus
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
 from stillhouse.durable.flows import StepRunner

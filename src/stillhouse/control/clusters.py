@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from stillhouse.catalog import clusters, operations, snapshots
 from stillhouse.catalog.secrets import keep_secret
+from stillhouse.control.accounts import check_account
 from stillhouse.control.audit import audited
 from stillhouse.control.context import Control
 from stillhouse.control.lookup import (
@@ -90,6 +91,7 @@ def request_cluster(control: Control, project: str, request: ClusterRequest) -> 
             updated=now,
             facts=request.facts,
         )
+        check_account(transaction, control.settings, project)
         clusters.insert_cluster(transaction, cluster)
         if control.settings.default_policies:
             add_default_policies(transaction, cluster_id, now)
@@ -125,6 +127,7 @@ def request_restore(control: Control, project: str, snapshot_id: str, request: R
             updated=now,
             facts=inherited | request.facts,
         )
+        check_account(transaction, control.settings, project)
         clusters.insert_cluster(transaction, cluster)
         if control.settings.default_policies:
             add_default_policies(transaction, cluster_id, now)
@@ -147,6 +150,7 @@ def check_cluster(control: Control, project: str, request: ClusterRequest, snaps
     names.check_user_name(request.user_name)
     _check_offered(request.facts)
     with control.database.reading() as reading:
+        check_account(reading, control.settings, project)
         if request.name and clusters.is_name_taken(reading, project, request.name):
             raise NameTaken(f"the project already has a cluster named {request.name}")
         if snapshot_id is None:

@@ -12,7 +12,7 @@ from stillhouse.control.audit import record
 from stillhouse.control.workplace import Workplace
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
 from stillhouse.durable.flows import StepRunner
-from stillhouse.errors import Cancelled, RepositoryDamaged, StillhouseError, Unavailable
+from stillhouse.errors import Cancelled, InvalidInput, RepositoryDamaged, StillhouseError, Unavailable
 from stillhouse.repository import identity, roots
 from stillhouse.repository.keys import open_keys
 from stillhouse.repository.reach import manifests, reached
@@ -69,9 +69,9 @@ def _fail(place: Workplace, copy_id: str, reason: str) -> None:
     try:
         keys = open_keys(place.store, place.repository.kek, copy.cluster_id)
         root = roots.bury(place.store, keys, copy_id, 0, reason, now.isoformat())
-    except Unavailable as error:
+    except (Unavailable, InvalidInput, RepositoryDamaged) as error:
         # Nobody else writes for this copy any more, so the row may say so without the tombstone.
-        root, reason = None, f"{reason}; the repository does not answer either: {error.message}"
+        root, reason = None, f"{reason}; nor can the repository be told: {error.message}"
     if root is not None:
         _mark_copied(place, copy_id)
         return

@@ -16,9 +16,11 @@ from stillhouse.catalog import captures, clusters, snapshots
 from stillhouse.catalog.captures import CaptureState
 from stillhouse.catalog.database import Transaction
 from stillhouse.control.audit import record
+from stillhouse.control.cut_forecast import expect, foretell
 from stillhouse.control.cut_wait import CutWait, check_deadline
 from stillhouse.control.pinning import beat, pin_attempt, unpin
-from stillhouse.control.workplace import Workplace, reap, snapshot_and_cluster
+from stillhouse.control.reaping import reap
+from stillhouse.control.workplace import Workplace, snapshot_and_cluster
 from stillhouse.domain.cluster import Cluster
 from stillhouse.domain.snapshot import Cut, Snapshot, SnapshotStatus
 from stillhouse.durable.flows import StepRunner
@@ -113,6 +115,7 @@ def _begin(place: Workplace, snapshot_id: str, pause_seconds: float) -> int:
         clock.sleep(_POLL_SECONDS)
     cluster = _check_wanted(place, snapshot_id)
     check_deadline(place.control, snapshot_id)
+    foretell(place.control, snapshot_id, cluster)
     with place.control.database.transaction() as transaction:
         nodes = [node.id for node in cluster.nodes]
         attempt = captures.begin_attempt(transaction, snapshot_id, nodes, place.control.clock.now())
@@ -175,6 +178,7 @@ def _take_cut(
             clock=control.clock,
             should_stop=should_stop,
             witnesses=witnesses if control.settings.fingerprint_seconds > 0 else None,
+            tell=lambda expected: expect(control, snapshot_id, cluster, expected),
         )
     except CutFailed:
         waiting.use_up()
@@ -368,10 +372,10 @@ def _fail(place: Workplace, snapshot_id: str, reason: str) -> None:
         identity.check(place.store, place.repository.id)
         keys = create_or_open(place.store, place.repository.kek, cluster.id)
         root = roots.bury(place.store, keys, snapshot_id, 0, reason, now.isoformat())
-    except (Unavailable, InvalidInput) as error:
-        # Down, or closed to our KEK. Nobody else writes for this snapshot any more, so the row may say so without
-        # the tombstone.
-        root, reason = None, f"{reason}; the repository does not answer either: {error}"
+    except (Unavailable, InvalidInput, RepositoryDamaged) as error:
+        # Down, closed to our KEK, or without the cluster's keys. Nobody else writes for this snapshot any more, so the
+        # row may say so without the tombstone.
+        root, reason = None, f"{reason}; nor can the repository be told: {error}"
     else:
         unpin(place, snapshot_id, cluster.id)
     if root is not None:

@@ -21,10 +21,14 @@ FINISHING = "finishing"
 
 @dataclass(frozen=True)
 class Shown:
-    """`percent` is of the whole and only grows; the rest is of the phase."""
+    """`percent` is of the whole and only grows; the progress is of the phase.
+
+    `expected_pause_seconds`: how long the snapshot's cut is expected to hold writers up; None while nobody knows.
+    """
 
     progress: Progress
     percent: int
+    expected_pause_seconds: float | None = None
 
 
 def of_snapshot(control: Control, project: str, snapshot_id: str) -> Shown:
@@ -33,6 +37,7 @@ def of_snapshot(control: Control, project: str, snapshot_id: str) -> Shown:
         rows = captures.latest_captures(reading, snapshot.id)
         attempt = captures.latest_attempt(reading, snapshot.id)
         is_cut = captures.read_cut(reading, snapshot.id, attempt) is not None
+        pause = captures.expected_pause(reading, snapshot.id)
     parts = [Progress(COPYING, row.bytes_done, row.bytes_total, row.bytes_per_second) for row in rows]
     if snapshot.status is not SnapshotStatus.CREATING:
         phase = DONE if snapshot.status is SnapshotStatus.AVAILABLE else FAILED
@@ -42,7 +47,7 @@ def of_snapshot(control: Control, project: str, snapshot_id: str) -> Shown:
         phase = COPYING
     else:
         phase = FINISHING if is_cut else CUTTING
-    return Shown(together(phase, parts), snapshot.progress)
+    return Shown(together(phase, parts), snapshot.progress, pause)
 
 
 def of_cluster(control: Control, project: str, cluster_id: str) -> Shown:

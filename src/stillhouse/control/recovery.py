@@ -49,7 +49,7 @@ def rebuild_node(
     """
     if is_rebuilt(node):
         return
-    account = site.binaries.account
+    account = site.binaries.of(node).account
     task = RestoreTask(
         node=node,
         manifest=stored_manifest(root, node.name),

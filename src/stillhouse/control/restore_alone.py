@@ -19,9 +19,11 @@ from stillhouse.domain.cluster import Node
 from stillhouse.domain.ids import new_uuid
 from stillhouse.errors import Cancelled, InvalidInput, RestoreFailed
 from stillhouse.node.jobs import Repository
+from stillhouse.postgres.account import make_passable
 from stillhouse.repository.roots import Root
 from stillhouse.warehouse import embedded
 from stillhouse.warehouse.embedded import Site
+from stillhouse.warehouse.hand_over import hand_over, is_due
 
 _STATE = "restore.json"
 _BEFORE_THE_STATE = frozenset(
@@ -86,7 +88,7 @@ def restore_alone(
     """
     asked = State(repository.id, root["snapshot"], wanted.node, wanted.port or root["cluster"]["port"])
     _read_state(into, asked)
-    into.mkdir(parents=True, exist_ok=True)
+    make_passable(into)
     with lock_data_directory(into):
         state = _read_state(into, asked)
         if state is None:
@@ -94,6 +96,8 @@ def restore_alone(
             _write_state(into, state)
         site = embedded.open_site(into, pg_bin=wanted.pg_bin, os_user=wanted.os_user)
         planned = embedded.plan_nodes(site, state.cluster, root["cluster"]["number_of_node"], state.port)
+        if state.opened and is_due(site, state.cluster):
+            planned = hand_over(site, state.cluster, root["cluster"]["user_name"], is_whole=True)
         nodes = _chosen(planned, root, wanted.node)
         _rebuild(site, repository, root, nodes, wanted.workers, watch)
         if wanted.files_only or wanted.node:

@@ -1,17 +1,19 @@
 """A capture: one node's data and WAL, from the slot to its manifest. Reads like the session of docs/ARCHITECTURE.md."""
 
 import itertools
+import re
 from collections.abc import Callable, Container, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from stillhouse.domain.care import Checkpoint
 from stillhouse.domain.cluster import Node
 from stillhouse.domain.ids import new_hex
 from stillhouse.domain.snapshot import RestorePoint
-from stillhouse.errors import CaptureFailed, CaptureInterrupted, FileRefused, NodeUnreachable
+from stillhouse.errors import CaptureFailed, CaptureInterrupted, FileRefused
 from stillhouse.node.ancestry import Ground, Offered, Passed, find_ground, pass_cut
 from stillhouse.node.base import Base
 from stillhouse.node.capture_task import Captured, CaptureTask, Conductor
@@ -21,19 +23,22 @@ from stillhouse.node.following import WalFollower
 from stillhouse.node.packing_process import PackingProcess
 from stillhouse.node.parts import Parts
 from stillhouse.node.shelf import PackLedger
-from stillhouse.postgres import control_file, layout
+from stillhouse.postgres import backup, control_file, layout, session
 from stillhouse.postgres.backup import BackupSession, Facts, Stopped
 from stillhouse.postgres.first_look import check_fit
 from stillhouse.postgres.reader import LocalReader, Skipped
 from stillhouse.postgres.session import Error as SessionError
 from stillhouse.postgres.session import may_pass
-from stillhouse.postgres.slot import Slot, Watchdog, drop_slots
-from stillhouse.postgres.tree import read_outside
+from stillhouse.postgres.slot import WalPosition
+from stillhouse.postgres.tree import Directory, Tree, read_outside
 from stillhouse.postgres.wal import FilesCopied, Finding, Prepared, StorageCreated, WalSource
+from stillhouse.postgres.watchdog import Watchdog
 from stillhouse.repository.keys import ClusterKeys
 from stillhouse.repository.manifest import Line, ManifestWriter
 from stillhouse.repository.sealed import Stored
 from stillhouse.storage.store import ObjectStore
+
+Answer = TypeVar("Answer")
 
 _INIT_FORK = 3
 _WAIT_SECONDS = 0.1
@@ -47,7 +52,7 @@ def capture(
     conductor: Conductor,
     crew: Sequence[PackingProcess] = (),
 ) -> Captured:
-    """Capture one node. Whatever happens, the node is left without slot and out of backup mode.
+    """Capture one node. Whatever happens, kill -9 included, the node is left without slot and out of backup mode.
 
     A whole capture is packed by the `crew`, if there is one.
 
@@ -72,25 +77,25 @@ def _capture(
 ) -> Captured:
     check_fit(task.node)
     with ExitStack() as undo:
-        slot = Slot(task.node, task.slot)
-        undo.callback(slot.close)
-        undo.callback(_drop_whatever_broke, slot, task.node)
-        session = BackupSession(task.node, task.slot)
-        undo.callback(session.close)
-        places = session.places()
-        start_lsn = session.start(fast=task.care.checkpoint is Checkpoint.FAST)
-        facts = session.facts()  # only now: after a promotion the timeline stands in the first checkpoint
+        held = BackupSession(task.node, task.slot)
+        undo.callback(held.close)
+        position = WalPosition(task.node)
+        undo.callback(position.close)
+        watchdog = Watchdog(held, position, _wal_directory(task.node), task.wal_retention_bytes)
+        undo.callback(watchdog.stop)
+        places = _asked(task.node, backup.places)
+        start_lsn = held.start(fast=task.care.checkpoint is Checkpoint.FAST)
+        # Only now: after a promotion the timeline stands in the first checkpoint.
+        facts = _asked(task.node, backup.facts)
         reader = _reader(task.node, facts)
         manifest, ledger = ManifestWriter(), PackLedger()
         undo.callback(manifest.close)
         source = WalSource(facts.system_identifier, facts.timeline, facts.wal_segment_size)
-        follower = WalFollower(slot, reader, start_lsn, source, store, keys, ledger)
+        follower = WalFollower(held, position, reader, start_lsn, source, store, keys, ledger)
         undo.callback(follower.stop)
-        watchdog = Watchdog(slot, reader.directory("pg_wal"), task.wal_retention_bytes, follower.released)
-        undo.callback(watchdog.stop)
 
         def go_on(done: int) -> None:
-            watchdog.check()
+            held.check()
             follower.check()
             conductor.progress(done, copy.expected_bytes(task.expected_bytes))
             parts.save_when_due(done)
@@ -118,8 +123,7 @@ def _capture(
         undo.push(parts.save_what_is_lost)
         copy.run(go_on)
         _copy_last(copy, reader, facts)
-        stopped = session.stop()
-        slot.check()
+        stopped = held.stop()
         conductor.ready()
         point = _await_cut(conductor, lambda: go_on(copy.tally.bytes_read), parts.save_all)
         fingerprints = Fingerprints(task.node, point.witness, task.fingerprint_seconds)
@@ -127,8 +131,10 @@ def _capture(
         follower.end_at(point.lsn)
         while not follower.done(_WAIT_SECONDS):
             go_on(copy.tally.bytes_read)
-        check_still_true(facts, point, session.places().moved_since(places), follower.findings)
-        slot.drop()
+        watchdog.stop()
+        held.close()  # all WAL up to the cut is durable with us
+        moved = _asked(task.node, backup.places).moved_since(places)
+        check_still_true(facts, point, moved, follower.findings)
         passed = pass_cut(task.node, ground.lineage, point.lsn, token)
         _add_labels(copy, stopped)
         copy.finish()
@@ -145,17 +151,26 @@ def _capture(
         return _told(stored, start_lsn, ground, facts, copy, follower, reader.skipped, new_bytes)
 
 
+def _wal_directory(node: Node) -> Directory:
+    """Opened before all else is known, so that the slot is watched from its first moment."""
+    tree = Tree(Path(node.directory, "pgdata"), owner=_account(node), links=re.compile("pg_wal"))
+    return tree.directory("pg_wal")
+
+
 def _reader(node: Node, facts: Facts) -> LocalReader:
+    return LocalReader(
+        Path(node.directory, "pgdata"),
+        facts.tablespace_directory,
+        owner=_account(node),
+        log_directory=facts.log_directory,
+    )
+
+
+def _account(node: Node) -> int:
     """The node's directory lies in one of the service's own, so its owner is the account; what lies in it may be
     anybody's.
     """
-    home = Path(node.directory)
-    return LocalReader(
-        home / "pgdata",
-        facts.tablespace_directory,
-        owner=home.lstat().st_uid,
-        log_directory=facts.log_directory,
-    )
+    return Path(node.directory).lstat().st_uid
 
 
 def _told(
@@ -188,13 +203,10 @@ def _told(
     )
 
 
-def _drop_whatever_broke(slot: Slot, node: Node) -> None:
-    """By a new session when the slot's own is gone; if the server is, the reaper drops the slot later."""
-    with suppress(SessionError, NodeUnreachable):
-        try:
-            slot.drop()
-        except SessionError:
-            drop_slots(node, slot.name)
+def _asked(node: Node, question: Callable[[session.Connection], Answer]) -> Answer:
+    """In a session of its own: whatever becomes of it, the backup's goes on."""
+    with closing(session.connect(node, "postgres", application_name="stillhouse facts")) as connection:
+        return question(connection)
 
 
 def _copy_last(copy: Copy, reader: LocalReader, facts: Facts) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 from stillhouse.errors import CaptureInterrupted
 from stillhouse.node.pack_writer import PackWriter
 from stillhouse.node.shelf import PackLedger
+from stillhouse.postgres.backup import BackupSession
 from stillhouse.postgres.reader import LocalReader
-from stillhouse.postgres.slot import Released, Slot
+from stillhouse.postgres.slot import WalPosition
 from stillhouse.postgres.wal import Finding, Pass, WalSource, check_segment, segment_name
 from stillhouse.repository.container import MAX_FRAME, Kind
 from stillhouse.repository.keys import ClusterKeys
@@ -29,7 +30,8 @@ class WalFollower:
 
     def __init__(
         self,
-        slot: Slot,
+        backup: BackupSession,
+        position: WalPosition,
         reader: LocalReader,
         start_lsn: int,
         source: WalSource,
@@ -37,14 +39,14 @@ class WalFollower:
         keys: ClusterKeys,
         ledger: PackLedger,
     ) -> None:
-        self._slot, self._reader, self._source = slot, reader, source
+        self._backup, self._position = backup, position
+        self._reader, self._source = reader, source
         self._writer = PackWriter(store, keys, ledger.add)
         self._next = start_lsn // source.segment_size * source.segment_size
         self._end: int | None = None
         self._pass = Pass(start_lsn, source)
         self._wake = threading.Event()
         self._pool = ThreadPoolExecutor(1, "wal")
-        self.released = Released(self._next)
         self.map = MapBuilder()
         self.segment_size = source.segment_size
         self.segments: list[str] = []
@@ -75,17 +77,16 @@ class WalFollower:
 
     def _follow(self) -> None:
         while self._end is None or self._next < self._end:
-            flushed = self._slot.flushed()
+            flushed = self._position.flushed()
             if self._until(flushed) is None:
-                self._slot.check()
+                self._backup.check()
                 self._wake.wait(_POLL_SECONDS)
                 continue
             while (until := self._until(flushed)) is not None:
                 self._take_segment(until)
             # Durable first, then let go: the server may remove what we acknowledge at once.
             self._writer.finish()
-            self._slot.advance(min(self._next, flushed))
-            self.released.lsn = self._next
+            self._backup.advance(min(self._next, flushed))
 
     def _until(self, flushed: int) -> int | None:
         """The LSN up to which the next segment is wanted; None as long as that is not on the server's disk."""
@@ -101,6 +102,7 @@ class WalFollower:
                 # A byte more than there may be: one that is too long is refused, and never held.
                 image = np.fromfile(file, np.uint8, self._source.segment_size + 1)
         except FileNotFoundError:
+            self._backup.advance(0)  # the server ends the session first, and that has a reason
             raise CaptureInterrupted(f"WAL segment {name} is gone, though the slot should hold it") from None
         # Behind the cut: later records, half a page that is being written, or what the file held in an earlier life.
         image[until - self._next :] = 0

@@ -1,17 +1,29 @@
-"""The operating system's account that PostgreSQL servers run as; PostgreSQL refuses to run as root."""
+"""The operating system's accounts that PostgreSQL servers run as; PostgreSQL refuses to run as root."""
 
 import os
 import pwd
+import secrets
+import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from stillhouse.errors import InvalidInput
+from stillhouse.errors import InternalError, InvalidInput
 
 # A clean environment: PGOPTIONS and its like, or a person's language, must not reach the servers.
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
+
+# Far from people's accounts, and from those that systemd and containers draw (systemd's UIDS-GIDS.md).
+DEFAULT_UIDS = range(1_900_000_000, 1_901_000_000)
+_LEAST_UID = 1000
+# What the names of clusters' accounts begin with; the uid follows.
+_CLUSTER_ACCOUNT = "stillhouse-"
+_UIDS_TRIED = 10_000
+_ENDING_SECONDS, _POLL_SECONDS = 30.0, 0.02
 
 # From the root downwards, so that the first to fail is the one to blame.
 _FIRST_CLOSED = 'for d; do test -x "$d" || { printf %s "$d"; exit 1; }; done'
@@ -35,23 +47,126 @@ def database_account(os_user: str) -> Account | None:
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
 
 
-def login_names(account: Account | None) -> list[str]:
-    """Who may log in as superuser through a node's private socket: root, the account, and ourselves."""
-    return sorted({"root", _own_name(), *([account.name] if account else [])})
+def account_of(os_user: str) -> Account:
+    """The account of that name. Raises InvalidInput when it is gone."""
+    entry = _entry(os_user)
+    if entry is None:
+        raise InvalidInput(
+            f"the account {os_user} of a cluster is gone",
+            hint="make it again, with the uid that owns its files",
+        )
+    return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
+
+
+def uid_range(text: str) -> range:
+    """`first-last`, as STILLHOUSE_OS_UIDS has it; empty where it is. Raises InvalidInput."""
+    first, _, last = text.partition("-")
+    uids = range(int(first), int(last) + 1) if text else range(0)
+    if text and (not uids or uids.start < _LEAST_UID):
+        raise InvalidInput(f"{text} is no range of uids for accounts", hint=f"begin at {_LEAST_UID} or above")
+    return uids
+
+
+def fresh_account(_cluster_id: str, uids: range = DEFAULT_UIDS) -> str:
+    """An account for one cluster, where nobody keeps a record of those that there were: with a number drawn at random,
+    so that hardly ever anybody had it before. "" where we are not root, or `uids` is empty.
+    """
+    return create_cluster_account(free_uid(uids, ())) if uids and os.geteuid() == 0 else ""
+
+
+def create_cluster_account(uid: int) -> str:
+    """Make the account that one cluster's servers run as, with a group of its own; its name.
+
+    It is no error when it is there. Raises InvalidInput.
+    """
+    name = f"{_CLUSTER_ACCOUNT}{uid}"
+    if _entry(name) is None:
+        number = str(uid)
+        run(None, ["groupadd", "--gid", number, name], timeout=60)
+        _create(name, "--uid", number, "--gid", number, "--no-log-init")
+    return name
+
+
+def remove_cluster_account(name: str) -> None:
+    """End whatever the account still runs, and remove it. Accounts that are no cluster's are left alone."""
+    entry = _entry(name)
+    if not name.startswith(_CLUSTER_ACCOUNT) or entry is None:
+        return
+    end_processes(entry.pw_uid)
+    answer = run(None, ["userdel", name], timeout=60)
+    if _entry(name) is not None:
+        raise InternalError(f"the account {name} cannot be removed: {answer.stderr.strip()}")
+    run(None, ["groupdel", name], timeout=60)  # userdel removes a group of the same name; then there is none
+
+
+def end_processes(uid: int) -> None:
+    """Kill all that runs as `uid`, such as a program that a server's user left behind. Raises InternalError."""
+    latest = time.monotonic() + _ENDING_SECONDS
+    while running := list(_processes_of(uid)):
+        if time.monotonic() > latest:
+            raise InternalError(f"processes of uid {uid} do not end: {running}")
+        for number in running:
+            with suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
+        time.sleep(_POLL_SECONDS)
+
+
+def free_uid(uids: range, used: Iterable[int]) -> int:
+    """A number of the range that no account has, and that is above all of `used`; at random where none is used.
+
+    Raises InvalidInput when there is none.
+    """
+    first: int = max(used, default=secrets.choice(uids) - 1) + 1
+    for uid in range(first, min(first + _UIDS_TRIED, uids.stop)):
+        try:
+            pwd.getpwuid(uid)
+        except KeyError:
+            return uid
+    raise InvalidInput(
+        f"no number is left for a cluster's account in {uids.start}-{uids.stop - 1}",
+        hint="give another range by STILLHOUSE_OS_UIDS",
+    )
+
+
+def _processes_of(uid: int) -> Iterator[int]:
+    for entry in os.scandir("/proc"):
+        if entry.name.isdecimal():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                if entry.stat().st_uid == uid and not _is_zombie(entry.name):
+                    yield int(entry.name)
+
+
+def _is_zombie(number: str) -> bool:
+    """Whether it has ended, and its parent has not asked after it (state Z in /proc/<pid>/stat, proc(5))."""
+    return Path("/proc", number, "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def peer_name() -> str:
+    """Whom a server in quarantine lets in through its socket: the account that this service runs as."""
+    return _own_name()
 
 
 def run(
-    account: Account | None, command: Sequence[str | Path], *, timeout: float
+    account: Account | None,
+    command: Sequence[str | Path],
+    *,
+    timeout: float,
+    directory: str = "/",
+    environment: Mapping[str, str] | None = None,
+    descriptors: Sequence[int] = (),
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program as `account`, in a session of its own: a signal meant for us does not reach it."""
+    """Run a program as `account`, in a session of its own: a signal meant for us does not reach it.
+
+    `environment` is added to the clean one; `descriptors` stay open in the program.
+    """
     return subprocess.run(
         command,
         user=account.uid if account else None,
         group=account.gid if account else None,
         extra_groups=[] if account else None,
-        # Ours may be closed to the account.
-        cwd="/",
-        env=_ENVIRONMENT,
+        cwd=directory,  # ours may be closed to the account
+        env={**_ENVIRONMENT, **(environment or {})},
+        pass_fds=descriptors,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -71,8 +186,9 @@ def start(
     stdin: int = subprocess.DEVNULL,
     stdout: int = subprocess.DEVNULL,
     environment: Mapping[str, str] | None = None,
+    descriptors: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
-    """Start a program as `run` does, and leave it running; `environment` is added to the clean one."""
+    """Start a program as `run` does, and leave it running."""
     return subprocess.Popen(
         command,
         bufsize=0,
@@ -81,6 +197,7 @@ def start(
         extra_groups=[] if account else None,
         cwd="/",
         env={**_ENVIRONMENT, **(environment or {})},
+        pass_fds=descriptors,
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
@@ -102,14 +219,38 @@ def check_traversable(directory: Path, account: Account | None) -> None:
     )
 
 
+def make_passable(directory: Path) -> None:
+    """Make the directory, and those on the way to it, so that accounts may pass through but not look."""
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    for path in reversed(missing):
+        path.mkdir(exist_ok=True)
+        path.chmod(0o711)
+
+
 def give(path: Path | int, account: Account | None) -> None:
     """Make the account the owner of what we created for it; by a descriptor where somebody could swap it."""
     if account is not None:
         os.chown(path, account.uid, account.gid, follow_symlinks=isinstance(path, int))
 
 
-def _create(os_user: str) -> pwd.struct_passwd:
-    command = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
+@contextmanager
+def private_file(account: Account | None, content: str) -> Iterator[tuple[int, str]]:
+    """A file in memory that `account` alone may read: its descriptor, and the path that it has in a program which is
+    given the descriptor. Passwords reach programs so: they are on no disk, on no command line and in no environment.
+    """
+    descriptor = os.memfd_create("stillhouse", os.MFD_CLOEXEC)
+    try:
+        os.fchmod(descriptor, 0o600)
+        give(descriptor, account)
+        os.write(descriptor, content.encode())
+        yield descriptor, f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
+
+
+def _create(os_user: str, *group: str) -> pwd.struct_passwd:
+    command = ["useradd", "--system", "--no-create-home", "--home-dir", "/nonexistent"]
+    command += group or ["--user-group"]
     try:
         answer = run(None, [*command, "--shell", "/usr/sbin/nologin", os_user], timeout=60)
         reason = answer.stderr.strip()

@@ -1,14 +1,30 @@
-"""A backup session on one server: slot, start, stop, and the facts a restore needs to know of it."""
+"""A backup's session on one server: slot, start, stop; and the facts a restore needs to know of that server."""
 
+import os
+import select
+import socket
+import threading
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from psycopg.errors import Diagnostic
+
 from stillhouse.domain.cluster import Node
-from stillhouse.errors import CaptureFailed
-from stillhouse.postgres import session
+from stillhouse.errors import CaptureFailed, CaptureInterrupted, NodeUnreachable, StillhouseError
+from stillhouse.postgres import session, slot
 from stillhouse.postgres.session import Connection
-from stillhouse.postgres.wal import parse_lsn
+from stillhouse.postgres.session_end import End, LastSeen, look, why_ended
+from stillhouse.postgres.wal import format_lsn, parse_lsn
+
+# PostgreSQL 18 ends a session whose slot was not touched for idle_replication_slot_timeout, at the next checkpoint.
+BEAT_SECONDS = 10.0
+_PATIENCE_SECONDS = 1.0
+_CLOSED = End("the backup's session was closed")
+# SQLSTATEs: object_not_in_prerequisite_state, configuration_limit_exceeded.
+_NOT_AS_IT_IS, _NONE_FREE = "55000", "53400"
 
 # Recovery refuses to run with less of these than the WAL was written with (src/backend/access/transam/xlog.c).
 CAPACITY_SETTINGS = (
@@ -81,49 +97,210 @@ class Stopped:
 
 
 class BackupSession:
-    """One session from start to stop. When it breaks, the server ends the backup by itself and the attempt is dead."""
+    """One session from the slot to the last WAL: a temporary slot, and backup mode. Safe to use from several threads.
 
-    def __init__(self, node: Node, label: str) -> None:
-        """Raises NodeUnreachable, or CaptureFailed when the server is a standby."""
-        self._label = label
+    When it ends, for whatever reason, the server drops the slot and leaves backup mode by itself, and the attempt is
+    dead. It runs nothing that may fail, for any error drops the slot too (src/backend/tcop/postgres.c, PostgresMain):
+    no time-out, no request backwards, no question that another session can ask.
+    """
+
+    def __init__(self, node: Node, name: str, *, beat_seconds: float = BEAT_SECONDS) -> None:
+        """Reserve WAL from now on. `name` carries installation, snapshot and attempt: it is nobody else's.
+
+        Every `beat_seconds` the session is spoken to. Raises NodeUnreachable, CaptureFailed when the server is a
+        standby or can have no slots, and CaptureInterrupted when all its slots are in use.
+        """
+        self.name = name
+        self._node, self._beat_seconds = node, beat_seconds
+        self._lock = threading.Lock()
+        self._end: End | None = None
+        self._last_word = ""
+        self._last_code: str | None = None
         self._connection = session.connect(
-            node, "postgres", autocommit=True, application_name=f"stillhouse {label}"
+            node, "postgres", application_name=f"stillhouse {name}", settings=held_settings(beat_seconds)
         )
-        (standby,) = self._row("SELECT pg_catalog.pg_is_in_recovery()")
-        if standby:
-            self.close()
-            raise CaptureFailed(f"node {node.name} is a standby", hint="capture its primary")
+        self._connection.prepare_threshold = None
+        self._line = socket.socket(fileno=os.dup(self._connection.fileno()))
+        self._connection.add_notice_handler(self._hear)
+        try:
+            self.holds_from = self._reserve()
+        except BaseException:
+            self._connection.close()
+            self._line.close()
+            raise
+        self._closing = threading.Event()
+        self._beat = threading.Thread(target=self._keep_beating, name="backup beat", daemon=True)
+        self._beat.start()
 
     def start(self, *, fast: bool = True) -> int:
         """Enter backup mode by a checkpoint, at once or spread as the server spreads its own; the start LSN."""
-        return parse_lsn(self._row("SELECT pg_catalog.pg_backup_start(%s, %s)::text", self._label, fast)[0])
+        return parse_lsn(self._speak("SELECT pg_catalog.pg_backup_start(%s, %s)::text", self.name, fast)[0])
 
     def stop(self) -> Stopped:
         """Leave backup mode. Only if this returns, in the session that started, does the base count."""
-        lsn, label, tablespaces = self._row(
+        lsn, label, tablespaces = self._speak(
             "SELECT lsn::text, labelfile, spcmapfile FROM pg_catalog.pg_backup_stop(wait_for_archive => false)"
         )
         return Stopped(parse_lsn(lsn), label, tablespaces or "")
 
-    def places(self) -> Places:
-        """Read before the start and after the cut."""
-        databases = self._connection.execute(
-            "SELECT oid, dattablespace FROM pg_catalog.pg_database"
-        ).fetchall()
-        tablespaces = self._connection.execute("SELECT oid FROM pg_catalog.pg_tablespace").fetchall()
-        return Places(dict(databases), frozenset(oid for (oid,) in tablespaces))
+    def advance(self, lsn: int) -> None:
+        """Let the server remove WAL before `lsn`. Never backwards: the server would refuse that with an error."""
+        with self._lock:
+            self._advance(max(lsn, self.holds_from))
 
-    def facts(self) -> Facts:
-        return facts(self._connection)
+    def check(self) -> None:
+        """Raises CaptureInterrupted, with the reason, as soon as the session has ended. Costs no round trip."""
+        self._raise_if_ended()
+        if not self._lock.acquire(blocking=False):
+            return  # somebody is speaking with it, and will hear
+        try:
+            if self._has_news():
+                self._advance(self.holds_from)
+        finally:
+            self._lock.release()
+
+    def end(self, why: End) -> None:
+        """End the session from outside, whatever it is doing: slot and backup mode go with it."""
+        self._end = self._end or why
+        with suppress(NodeUnreachable):
+            slot.remove_slots(self._node, [self.name])
+        self._hang_up()  # the server notices where another session did not reach it
 
     def close(self) -> None:
-        """End the session; a server that still is in backup mode for it leaves that mode."""
-        self._connection.close()
+        """Give the WAL free, and end backup mode if it still lasts. Harmless a second time."""
+        self._end = self._end or _CLOSED
+        self._closing.set()
+        if self._lock.acquire(timeout=_PATIENCE_SECONDS):
+            self._connection.close()
+            self._lock.release()
+        else:
+            self._hang_up()  # the server notices, also in the middle of a statement
+        self._line.close()
+        self._beat.join()
 
-    def _row(self, query: str, *arguments: object) -> tuple[Any, ...]:
-        row = self._connection.execute(query, arguments).fetchone()
+    def _reserve(self) -> int:
+        standby, started = self._connection.execute(
+            "SELECT pg_catalog.pg_is_in_recovery(), extract(epoch FROM pg_catalog.pg_postmaster_start_time())::text"
+        ).fetchall()[0]
+        if standby:
+            raise CaptureFailed(f"node {self._node.name} is a standby", hint="capture its primary")
+        self._server_started = str(started)
+        # Unknown to versions before 17, so no option of the connection.
+        self._connection.execute(
+            "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings"
+            " WHERE name = 'transaction_timeout'"
+        )
+        try:
+            ((lsn,),) = self._connection.execute(
+                "SELECT lsn::text FROM pg_catalog.pg_create_physical_replication_slot(%s, true, true)",
+                (self.name,),
+            ).fetchall()
+        except session.Error as error:
+            raise _no_slot(self._node, error) from error
+        self._touched = time.monotonic()
+        return parse_lsn(lsn)
+
+    def _keep_beating(self) -> None:
+        """So that a slot is never idle for long, and a session that has ended is known to have."""
+        with suppress(CaptureInterrupted):  # whoever needs the session hears it from there
+            while not self._closing.wait(self._beat_seconds):
+                self.advance(0)
+
+    def _advance(self, lsn: int) -> None:
+        (end,) = self._alone(
+            "SELECT end_lsn::text FROM pg_catalog.pg_replication_slot_advance(%s, %s::pg_lsn)",
+            self.name,
+            format_lsn(lsn),
+        )
+        self.holds_from, self._touched = parse_lsn(end), time.monotonic()
+
+    def _speak(self, query: str, *arguments: object) -> tuple[Any, ...]:
+        with self._lock:
+            return self._alone(query, *arguments)
+
+    def _alone(self, query: str, *arguments: object) -> tuple[Any, ...]:
+        """For whoever has the lock. The first error is the end, of the slot at least."""
+        self._raise_if_ended()
+        try:
+            row = self._connection.execute(query, arguments).fetchone()
+        except session.Error as error:
+            self._connection.close()
+            self._end = self._end or self._why(error)
+            self._raise_if_ended(error)
         assert row is not None, "these queries answer with one row"
         return row
+
+    def _why(self, error: session.Error) -> End:
+        said = self._last_word or str(error).strip().partition("\n")[0]
+        seen = LastSeen(
+            code=self._last_code or error.sqlstate,
+            said=said,
+            holds_from=self.holds_from,
+            idle_seconds=time.monotonic() - self._touched,
+            server_started=self._server_started,
+        )
+        return why_ended(self._node.name, seen, look(self._node))
+
+    def _raise_if_ended(self, error: session.Error | None = None) -> None:
+        if self._end is not None:
+            raise CaptureInterrupted(self._end.message, hint=self._end.hint) from error
+
+    def _hear(self, said: Diagnostic) -> None:
+        """Told unasked why it ends, a session is told by a notice."""
+        if (said.sqlstate or "").startswith("57P"):
+            self._last_code, self._last_word = said.sqlstate, said.message_primary or ""
+
+    def _has_news(self) -> bool:
+        """Whether the server has said something unasked, or hung up."""
+        if self._connection.closed:
+            return False
+        poll = select.poll()
+        poll.register(self._connection.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+
+    def _hang_up(self) -> None:
+        """Cut the connection under a thread that may be waiting in it. By a descriptor of our own: that of the
+        connection may be another file's by now.
+        """
+        with suppress(OSError):
+            self._line.shutdown(socket.SHUT_RDWR)
+
+
+def held_settings(beat_seconds: float) -> dict[str, str]:
+    """Settings of a session that is held for hours. On the server's side a client that is gone is noticed soon, also
+    in the middle of a long checkpoint; those of TCP mean nothing on a unix socket.
+    """
+    beat = max(1, round(beat_seconds))
+    return {
+        "statement_timeout": "0",
+        "lock_timeout": "0",
+        "idle_in_transaction_session_timeout": "0",
+        "idle_session_timeout": "0",
+        "client_connection_check_interval": f"{round(beat_seconds * 1000)}ms",
+        "tcp_keepalives_idle": f"{beat}s",
+        "tcp_keepalives_interval": f"{beat}s",
+        "tcp_keepalives_count": "3",
+        "tcp_user_timeout": f"{3 * beat}s",
+    }
+
+
+def _no_slot(node: Node, error: session.Error) -> StillhouseError:
+    said = str(error).partition("\n")[0]
+    told = f"node {node.name} gives no slot: {said}"
+    if error.sqlstate == _NOT_AS_IT_IS:
+        return CaptureFailed(
+            told, hint="set wal_level to replica and max_replication_slots above 0, and restart it"
+        )
+    if error.sqlstate == _NONE_FREE:
+        return CaptureInterrupted(told, hint="raise max_replication_slots, or drop slots that nobody uses")
+    return CaptureInterrupted(told)
+
+
+def places(connection: Connection) -> Places:
+    """Read before the start and after the cut."""
+    databases = connection.execute("SELECT oid, dattablespace FROM pg_catalog.pg_database").fetchall()
+    tablespaces = connection.execute("SELECT oid FROM pg_catalog.pg_tablespace").fetchall()
+    return Places(dict(databases), frozenset(oid for (oid,) in tablespaces))
 
 
 def facts(connection: Connection) -> Facts:

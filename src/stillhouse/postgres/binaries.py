@@ -4,12 +4,15 @@ import os
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
+from stillhouse.domain.cluster import Node
 from stillhouse.errors import InvalidInput
 from stillhouse.postgres import account as accounts
+from stillhouse.postgres import session
 from stillhouse.postgres.account import Account
 from stillhouse.postgres.control_file import NEWEST, OLDEST
 
@@ -24,6 +27,8 @@ _VERSION = re.compile(r"\(PostgreSQL\) (\d+)\.(\d+)")
 
 @dataclass(frozen=True)
 class Binaries:
+    """PostgreSQL's programs, and the account that they are run as: `of` tells a node's."""
+
     directory: Path
     version: str
     account: Account | None
@@ -32,9 +37,42 @@ class Binaries:
     def major(self) -> int:
         return int(self.version.partition(".")[0])
 
-    def run(self, program: str, *arguments: str | Path, timeout: float) -> subprocess.CompletedProcess[str]:
-        """Run one of the programs as the account that owns the servers."""
-        return accounts.run(self.account, [self.directory / program, *arguments], timeout=timeout)
+    def of(self, node: Node) -> "Binaries":
+        """The same programs, run as the account of the node's server."""
+        return replace(self, account=accounts.account_of(node.os_user)) if node.os_user else self
+
+    def run(
+        self,
+        program: str,
+        *arguments: str | Path,
+        timeout: float,
+        directory: str = "/",
+        environment: Mapping[str, str] | None = None,
+        descriptors: Sequence[int] = (),
+    ) -> subprocess.CompletedProcess[str]:
+        """Run one of the programs to its end."""
+        return accounts.run(
+            self.account,
+            [self.directory / program, *arguments],
+            timeout=timeout,
+            directory=directory,
+            environment=environment,
+            descriptors=descriptors,
+        )
+
+    def run_at(
+        self, node: Node, program: str, *arguments: str | Path, timeout: float
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a client program as the node's account; it may log in as the superuser, through the node's socket."""
+        as_node = self.of(node)
+        with accounts.private_file(as_node.account, session.password_file(node)) as (descriptor, path):
+            return as_node.run(
+                program,
+                *arguments,
+                timeout=timeout,
+                environment={"PGPASSFILE": path},
+                descriptors=[descriptor],
+            )
 
 
 def find_binaries(data: Path, account: Account | None, *, pg_bin: Path | None = None) -> Binaries:

@@ -25,6 +25,14 @@ def without_event_triggers(connection: Connection) -> Iterator[None]:
     enable_event_triggers(connection, awake)
 
 
+def has_event_triggers(connection: Connection) -> bool:
+    """Whether any would have to be disabled for DDL of ours."""
+    return (
+        connection.info.server_version < _SWITCHED_OFF_SINCE
+        and connection.execute(_AWAKE).fetchone() is not None
+    )
+
+
 def disable_event_triggers(connection: Connection) -> list[tuple[str, str]]:
     """For a transaction that is rolled back in the end, or enables them again. Returns which were enabled, and how."""
     if connection.info.server_version >= _SWITCHED_OFF_SINCE:

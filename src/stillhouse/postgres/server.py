@@ -14,7 +14,7 @@ from stillhouse.clock import SystemClock
 from stillhouse.domain.cluster import Node
 from stillhouse.errors import FileRefused, InternalError, InvalidInput, NodeUnreachable, ProvisionFailed
 from stillhouse.postgres import session
-from stillhouse.postgres.account import Account, give, login_names
+from stillhouse.postgres.account import Account, give, peer_name, private_file
 from stillhouse.postgres.binaries import Binaries
 from stillhouse.postgres.tree import Tree, remove_tree
 
@@ -28,6 +28,8 @@ _LOCK = "pgdata/postmaster.pid"
 _LOG = "server.log"
 _LOCK_BYTES, _LOG_BYTES = 4096, 1 << 20  # of these files we read no more
 _LONGEST_NUMBER = 10  # digits of a process id
+
+_LOGIN_REFUSED = "password authentication failed"  # libpq tells no SQLSTATE of a login; auth.c, auth_failed
 
 _LONGEST_SOCKET_PATH = 107  # sun_path of sockaddr_un(7), less its final NUL
 # pg_ctl hands paths to a shell between double quotes; a list of socket directories is split at commas.
@@ -49,13 +51,20 @@ _SETTINGS = {
 }
 _SETTINGS_SINCE_17 = {"summarize_wal": "on"}
 
+# A password even on the private socket: to reach it is to be root or the account of this one server, but a file
+# system's modes are not all that should stand between a tenant and a superuser.
 _ACCESS_RULES = f"""\
 # Written by Stillhouse at each start of the server.
-local all         {session.SUPERUSER} peer map={session.SUPERUSER}
-local replication {session.SUPERUSER} peer map={session.SUPERUSER}
-host  all         {session.SUPERUSER} all reject
+local all         {session.SUPERUSER},{session.READER} scram-sha-256
+local replication {session.SUPERUSER} scram-sha-256
+host  all         {session.SUPERUSER},{session.READER} all reject
 host  replication all all reject
 host  all         all 127.0.0.0/8 scram-sha-256
+"""
+# For a server that does not know our passwords yet, such as a clone, which has those of its source.
+_LOCKED_RULES = f"""\
+# Written by Stillhouse: this server is shut off, but for the service itself.
+local all {session.SUPERUSER},{session.READER} peer map={session.SUPERUSER}
 """
 
 
@@ -72,11 +81,12 @@ def check_paths(node: Node) -> None:
         )
 
 
-def initialise(binaries: Binaries, node: Node) -> None:
-    """Make the node's directory and an empty database system in it, once.
+def initialise(binaries: Binaries, node: Node, settings: Mapping[str, str] | None = None) -> None:
+    """Make the node's directory and an empty database system in it, once, with `settings` of its own.
 
     `pgdata` appears whole or not at all, so whoever was killed half-way simply calls again.
     """
+    binaries = binaries.of(node)
     check_paths(node)
     data = _data_directory(node)
     if data.exists():
@@ -85,22 +95,26 @@ def initialise(binaries: Binaries, node: Node) -> None:
         _private_directory(directory, binaries.account)
     # A name of its own: the initdb of a killed service is still at work for a second, on its own.
     fresh = data.with_name(f"pgdata.{secrets.token_hex(4)}.new")
-    answer = binaries.run(
-        "initdb",
-        f"--pgdata={fresh}",
-        f"--username={session.SUPERUSER}",
-        "--auth-local=peer",
-        "--auth-host=scram-sha-256",
-        "--data-checksums",
-        "--encoding=UTF8",
-        # Sorts alike on every host: a restored clone's indexes are right wherever it runs.
-        "--locale=C",
-        timeout=300,
-    )
+    with private_file(binaries.account, f"{node.password(session.SUPERUSER)}\n") as (descriptor, password):
+        answer = binaries.run(
+            "initdb",
+            # Relative: command lines are everyone's to read, and the whole path tells the cluster's id.
+            f"--pgdata={fresh.name}",
+            f"--username={session.SUPERUSER}",
+            "--auth=scram-sha-256",
+            f"--pwfile={password}",
+            "--data-checksums",
+            "--encoding=UTF8",
+            # Sorts alike on every host: a restored clone's indexes are right wherever it runs.
+            "--locale=C",
+            timeout=300,
+            directory=node.directory,
+            descriptors=[descriptor],
+        )
     if answer.returncode != 0:
         raise ProvisionFailed(f"initdb of node {node.name} failed: {_tail(answer.stderr or answer.stdout)}")
-    settings = _SETTINGS | (_SETTINGS_SINCE_17 if binaries.major >= 17 else {})
-    ours = "".join(f"{name} = '{value}'\n" for name, value in settings.items())
+    every = {**_SETTINGS, **(_SETTINGS_SINCE_17 if binaries.major >= 17 else {}), **(settings or {})}
+    ours = "".join(f"{name} = '{value}'\n" for name, value in every.items())
     tree, file = Tree(data.parent), f"{fresh.name}/postgresql.conf"
     tree.replace(file, tree.read(file) + f"\n# Stillhouse's own:\n{ours}".encode())
     fresh.rename(data)
@@ -115,23 +129,26 @@ def start(
     node: Node,
     settings: Mapping[str, str] | None = None,
     *,
+    locked: bool = False,
     timeout_seconds: float = START_SECONDS,
 ) -> None:
     """Have the server run and answer. One that runs already is adopted as it is.
 
     `settings` prevail over every file and over the node's address: {"listen_addresses": ""} keeps it
-    to its socket. Raises NodeUnreachable.
+    to its socket. A `locked` server lets in the account that this service runs as, by its socket, and nobody else,
+    until `reload` opens it. Raises NodeUnreachable.
     """
+    binaries = binaries.of(node)
     check_paths(node)
     logged = _log_size(node)
     # In this order: a lock that appears after the first look is that of a server on its way up.
-    locked = os.path.lexists(_data_directory(node) / "postmaster.pid")
+    has_lock_file = os.path.lexists(_data_directory(node) / "postmaster.pid")
     if process_id(node) is None:
         try:
-            if locked:
+            if has_lock_file:
                 _clear_stale_locks(node)
             _private_directory(Path(node.socket), binaries.account)
-            _write_access_rules(node, binaries.account)
+            _write_access_rules(node, locked=locked)
         except OSError as error:  # such as a directory where a file should be: that of one node, not ours
             raise NodeUnreachable(f"node {node.name} does not start: {error}") from error
         _launch(binaries, node, settings or {}, timeout_seconds, logged)
@@ -144,7 +161,7 @@ def stop(
     """Have the server not run. Raises NodeUnreachable when it does not end in time."""
     if process_id(node) is None:
         return
-    answer = _control(binaries, node, "stop", f"--mode={mode}", timeout_seconds=timeout_seconds)
+    answer = _control(binaries.of(node), node, "stop", f"--mode={mode}", timeout_seconds=timeout_seconds)
     if answer.returncode != 0 and process_id(node) is not None:
         raise NodeUnreachable(f"node {node.name} does not stop: {_tail(answer.stderr)}")
 
@@ -155,9 +172,9 @@ def restart(binaries: Binaries, node: Node, settings: Mapping[str, str] | None =
 
 
 def reload(binaries: Binaries, node: Node) -> None:
-    """Have the server read its files again."""
-    _write_access_rules(node, binaries.account)
-    answer = _control(binaries, node, "reload", timeout_seconds=STOP_SECONDS)
+    """Have the server read its files again, and let in whoever has a password."""
+    _write_access_rules(node)
+    answer = _control(binaries.of(node), node, "reload", timeout_seconds=STOP_SECONDS)
     if answer.returncode != 0:
         raise NodeUnreachable(f"node {node.name} cannot reload: {_tail(answer.stderr)}")
 
@@ -170,9 +187,9 @@ def is_running(node: Node) -> bool:
 def process_id(node: Node) -> int | None:
     """The postmaster that is in charge of the node's data directory, whoever started it.
 
-    Told by its command line, since its number alone may be another process's after a reboot of the host or a
-    restart of the container; its working directory would need a privilege that containers' root lacks. A lock file
-    that is not the account's names nobody.
+    Told by the directory of its socket, which is on its command line, since its number alone may be another process's
+    after a reboot of the host or a restart of the container; its working directory would need a privilege that
+    containers' root lacks. A lock file that is not the account's names nobody.
     """
     try:
         lines = _tree(node).read(_LOCK, _LOCK_BYTES).splitlines()
@@ -180,8 +197,7 @@ def process_id(node: Node) -> int | None:
         arguments = Path("/proc", str(number), "cmdline").read_bytes().split(b"\0")
     except (FileNotFoundError, ProcessLookupError, FileRefused, IndexError, ValueError):
         return None
-    wanted = [b"-D", os.fsencode(_data_directory(node))]
-    return number if arguments[1:3] == wanted else None
+    return number if os.fsencode(f"unix_socket_directories={node.socket}") in arguments else None
 
 
 def _launch(
@@ -192,15 +208,16 @@ def _launch(
         "port": str(node.port),
         "unix_socket_directories": node.socket,
         # A restored postgresql.conf may name its source's: with that data_directory, this would be its server.
-        "data_directory": str(_data_directory(node)),
-        "hba_file": str(_data_directory(node) / "pg_hba.conf"),
-        "ident_file": str(_data_directory(node) / "pg_ident.conf"),
-        "external_pid_file": f"{node.directory}/server.pid",
+        # Relative to where the server is started, but for the last, which it writes from its data directory.
+        "data_directory": "pgdata",
+        "hba_file": "pgdata/pg_hba.conf",
+        "ident_file": "pgdata/pg_ident.conf",
+        "external_pid_file": "../server.pid",
         **settings,
     }
     options = " ".join(f"-c {shlex.quote(f'{name}={value}')}" for name, value in effective.items())
-    log = f"--log={_log(node)}"
-    answer = _control(binaries, node, "start", log, f"--options={options}", timeout_seconds=timeout_seconds)
+    told = [f"--log={_LOG}", f"--options={options}"]
+    answer = _control(binaries, node, "start", *told, timeout_seconds=timeout_seconds)
     # A launch by a service that was killed meanwhile may have been first; then its server is ours.
     if answer.returncode != 0 and process_id(node) is None:
         raise _not_started(node, logged, answer.stderr)
@@ -211,8 +228,16 @@ def _control(
 ) -> subprocess.CompletedProcess[str]:
     # `-w` always: an action that is only asked for is an action whose failure nobody sees.
     waiting = [] if action == "reload" else ["-w", f"--timeout={max(1, round(timeout_seconds))}"]
-    data = f"--pgdata={_data_directory(node)}"
-    return binaries.run("pg_ctl", action, data, *waiting, *options, timeout=timeout_seconds + 30)
+    # Neither pg_ctl's command line nor the server's, which everyone on the host may read, tells the cluster's id.
+    return binaries.run(
+        "pg_ctl",
+        action,
+        *waiting,
+        *options,
+        timeout=timeout_seconds + 30,
+        directory=node.directory,
+        environment={"PGDATA": "pgdata"},
+    )
 
 
 def _await_answer(node: Node, timeout_seconds: float, logged: int) -> None:
@@ -241,7 +266,9 @@ def _not_started(node: Node, logged: int, otherwise: str = "") -> NodeUnreachabl
 def _answers(node: Node) -> bool:
     try:
         session.connect(node, "postgres", application_name="stillhouse life sign").close()
-    except NodeUnreachable:
+    except NodeUnreachable as error:
+        if _LOGIN_REFUSED in error.message:  # it answers, and will not say anything else
+            raise
         return False
     return True
 
@@ -258,11 +285,15 @@ def _clear_stale_locks(node: Node) -> None:
         lock.unlink(missing_ok=True)
 
 
-def _write_access_rules(node: Node, account: Account | None) -> None:
-    names = "".join(f'{session.SUPERUSER} "{name}" {session.SUPERUSER}\n' for name in login_names(account))
+def _write_access_rules(node: Node, *, locked: bool = False) -> None:
+    names = [
+        f'{session.SUPERUSER} "{peer_name()}" {role}\n'
+        for role in (session.SUPERUSER, session.READER)
+        if locked
+    ]
     tree = _tree(node)
-    tree.replace("pgdata/pg_ident.conf", names.encode())
-    tree.replace("pgdata/pg_hba.conf", _ACCESS_RULES.encode())
+    tree.replace("pgdata/pg_ident.conf", "".join(names).encode())
+    tree.replace("pgdata/pg_hba.conf", (_LOCKED_RULES if locked else _ACCESS_RULES).encode())
 
 
 def _private_directory(path: Path, account: Account | None) -> None:

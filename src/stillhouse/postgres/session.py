@@ -139,6 +139,11 @@ def _enter(
         raise NodeUnreachable(f"node {node.name} does not answer: {reason}") from error
 
 
+def password_file(node: Node) -> str:
+    """What libpq's programs find the superuser's password in (PGPASSFILE): host, port, database, role, password."""
+    return f"*:*:*:{SUPERUSER}:{node.password(SUPERUSER)}\n"
+
+
 def _log_in(conninfo: bytes) -> Connection:
     """As psycopg.connect does, which takes no database whose name is not valid UTF-8."""
     pgconn = waiting.wait_conn(_connecting(conninfo), interval=_POLL_SECONDS, timeout=CONNECT_SECONDS)

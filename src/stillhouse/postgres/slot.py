@@ -1,128 +1,94 @@
-"""A capture's replication slot: keeps the server's WAL until it is durable with us, and no longer."""
+"""Slots as other sessions see them: how far the WAL has come that they keep, who holds them, how they are removed."""
 
-import shutil
 import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+
+import psycopg
 
 from stillhouse.domain.cluster import Node
-from stillhouse.errors import CaptureInterrupted
+from stillhouse.errors import NodeUnreachable
 from stillhouse.postgres import session
-from stillhouse.postgres.tree import Directory
 from stillhouse.postgres.wal import parse_lsn
 
-_WATCH_SECONDS = 1.0
+_END_MILLISECONDS = 5000
+_SETTINGS = {"statement_timeout": "20s", "lock_timeout": "10s"}
 
 
-class Slot:
-    """One slot and the session that tends it. Safe to use from several threads."""
+class WalPosition:
+    """How far a server's WAL is on its disk. Safe to use from several threads.
 
-    def __init__(self, node: Node, name: str) -> None:
-        """Reserve WAL from now on. `name` carries installation, snapshot and attempt: it is nobody else's."""
-        self.name = name
+    Asked in a session that may break: it is opened anew, and the backup's own does not suffer.
+    """
+
+    def __init__(self, node: Node) -> None:
+        """Raises NodeUnreachable."""
         self._node = node
         self._lock = threading.Lock()
-        self._connection = session.connect(
-            node, "postgres", autocommit=True, application_name=f"stillhouse {name}"
-        )
-        try:
-            self._text("SELECT pg_catalog.pg_create_physical_replication_slot(%s, true)::text", name)
-        except session.Error:
-            self.close()
-            raise
-
-    def check(self) -> None:
-        """Raises CaptureInterrupted when the slot no longer holds all WAL since its start."""
-        status = self._text(
-            "SELECT wal_status FROM pg_catalog.pg_replication_slots WHERE slot_name = %s", self.name
-        )
-        if status not in ("reserved", "extended"):
-            raise CaptureInterrupted(
-                f"the slot on node {self._node.name} is {status or 'gone'}: WAL was removed",
-                hint="allow more WAL to be kept, or take the snapshot at a quieter time",
-            )
+        self._connection = self._connect()
 
     def flushed(self) -> int:
-        """LSN up to which WAL is on the server's disk."""
-        return parse_lsn(self._text("SELECT pg_catalog.pg_current_wal_flush_lsn()::text"))
-
-    def advance(self, lsn: int) -> None:
-        """Let the server remove WAL before `lsn`."""
-        text = f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"
-        self._text(
-            "SELECT end_lsn::text FROM pg_catalog.pg_replication_slot_advance(%s, %s::pg_lsn)",
-            self.name,
-            text,
-        )
-
-    def drop(self) -> None:
-        """Give the WAL free. It is no error when the slot is gone."""
-        self._text(
-            "SELECT pg_catalog.pg_drop_replication_slot(slot_name)::text FROM pg_catalog.pg_replication_slots"
-            " WHERE slot_name = %s",
-            self.name,
-        )
+        """The LSN. Raises NodeUnreachable, or the driver's error when the server answers with one twice."""
+        with self._lock:
+            try:
+                return self._ask()
+            except session.Error:
+                self._connection.close()
+                self._connection = self._connect()
+                return self._ask()
 
     def close(self) -> None:
         self._connection.close()
 
-    def _text(self, query: str, *arguments: object) -> str:
-        with self._lock:
-            row = self._connection.execute(query, arguments).fetchone()
-        return row[0] if row and row[0] is not None else ""
+    def _connect(self) -> session.Connection:
+        return session.connect(self._node, "postgres", application_name="stillhouse wal", settings=_SETTINGS)
+
+    def _ask(self) -> int:
+        row = self._connection.execute("SELECT pg_catalog.pg_current_wal_flush_lsn()::text").fetchone()
+        assert row is not None, "a function without a set returns one row"
+        return parse_lsn(row[0])
 
 
-class Released:
-    """How far the server's WAL has been given free."""
-
-    def __init__(self, lsn: int) -> None:
-        self.lsn = lsn
-
-
-class Watchdog:
-    """Drops the slot before it can fill the server's disk, however long a store may hang."""
-
-    def __init__(self, slot: Slot, wal: Directory, limit_bytes: int, released: Released) -> None:
-        self._slot, self._wal, self._limit, self._released = slot, wal, limit_bytes, released
-        self._stopped = threading.Event()
-        self.tripped = ""
-        self._thread = threading.Thread(target=self._watch, name="wal watchdog", daemon=True)
-        self._thread.start()
-
-    def check(self) -> None:
-        if self.tripped:
-            raise CaptureInterrupted(
-                self.tripped, hint="raise wal_retention_bytes or give the store more room to breathe"
-            )
-
-    def stop(self) -> None:
-        self._stopped.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        try:
-            self._watch_until_stopped()
-        except (session.Error, OSError) as error:
-            self.tripped = f"the WAL kept for {self._slot.name} cannot be watched: {error}"
-
-    def _watch_until_stopped(self) -> None:
-        while not self._stopped.wait(_WATCH_SECONDS):
-            retained = self._slot.flushed() - self._released.lsn
-            allowed = min(self._limit, shutil.disk_usage(self._wal.descriptor).free // 4)
-            if retained > allowed:
-                self.tripped = (
-                    f"{retained} bytes of WAL were retained on {self._slot.name}, {allowed} are allowed"
-                )
-                self._slot.drop()
-                return
+def list_slots(node: Node) -> list[str]:
+    """Names of all slots on the server, whoever made them. Raises NodeUnreachable."""
+    with _looking(node) as connection:
+        rows = connection.execute("SELECT slot_name FROM pg_catalog.pg_replication_slots").fetchall()
+    return [name for (name,) in rows]
 
 
-def drop_slots(node: Node, prefix: str) -> list[str]:
-    """Drop the inactive slots whose name begins with `prefix`; returns their names. Those of others stay."""
-    with session.connect(
-        node, "postgres", autocommit=True, application_name="stillhouse slots"
-    ) as connection:
-        rows = connection.execute(
-            "SELECT slot_name, pg_catalog.pg_drop_replication_slot(slot_name)::text"
-            " FROM pg_catalog.pg_replication_slots WHERE starts_with(slot_name::text, %s) AND NOT active",
-            (prefix,),
+def remove_slots(node: Node, names: Sequence[str]) -> list[str]:
+    """End the sessions that hold these slots, and drop those that nobody holds; the names of those that were there.
+
+    A temporary slot goes with its session. Raises NodeUnreachable.
+    """
+    with _looking(node) as connection:
+        return [name for name in names if _remove(connection, name)]
+
+
+def _remove(connection: session.Connection, name: str) -> bool:
+    held = connection.execute(
+        "SELECT pg_catalog.pg_terminate_backend(active_pid, %s) FROM pg_catalog.pg_replication_slots"
+        " WHERE slot_name = %s AND active_pid IS NOT NULL",
+        (_END_MILLISECONDS, name),
+    ).fetchall()
+    try:
+        dropped = connection.execute(
+            "SELECT pg_catalog.pg_drop_replication_slot(slot_name)::text FROM pg_catalog.pg_replication_slots"
+            " WHERE slot_name = %s AND active_pid IS NULL",
+            (name,),
         ).fetchall()
-    return [row[0] for row in rows]
+    except (psycopg.errors.UndefinedObject, psycopg.errors.ObjectInUse):
+        dropped = []  # gone, or taken, between the look and the drop
+    return bool(held or dropped)
+
+
+@contextmanager
+def _looking(node: Node) -> Iterator[session.Connection]:
+    """A server that answers with an error is asked again another time, as one that does not answer is."""
+    with (
+        session.refusing_as(NodeUnreachable, node),
+        closing(
+            session.connect(node, "postgres", application_name="stillhouse slots", settings=_SETTINGS)
+        ) as connection,
+    ):
+        yield connection

@@ -14,7 +14,7 @@ from stillhouse.domain.cluster import Node
 from stillhouse.errors import RestoreFailed
 from stillhouse.postgres import account as accounts
 from stillhouse.postgres.binaries import Binaries
-from stillhouse.postgres.session import SUPERUSER, as_conninfo, major_version, program_options
+from stillhouse.postgres.session import SUPERUSER, as_conninfo, major_version, password_file, program_options
 
 _CHUNK = 1 << 20
 _POLL_SECONDS = 0.2
@@ -62,12 +62,21 @@ def transfer(
     restore += ["--exit-on-error", *_LEFT_OUT, f"--dbname={_login_at(target, database, login.role)}"]
     with ExitStack() as stack:
         told_by_dump, told_by_restore = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))
+        from_, to = binaries.of(source).account, binaries.of(target).account
+        secret, passwords = stack.enter_context(accounts.private_file(from_, password_file(source)))
         reader = stack.enter_context(
-            accounts.start(binaries.account, dump, stdout=subprocess.PIPE, stderr=told_by_dump)
+            accounts.start(
+                from_,
+                dump,
+                stdout=subprocess.PIPE,
+                stderr=told_by_dump,
+                environment={"PGPASSFILE": passwords},
+                descriptors=[secret],
+            )
         )
         writer = stack.enter_context(
             accounts.start(
-                binaries.account,
+                to,
                 restore,
                 stdin=subprocess.PIPE,
                 stderr=told_by_restore,

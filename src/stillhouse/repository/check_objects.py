@@ -10,7 +10,7 @@ from typing import TypeVar
 from blake3 import blake3
 
 from stillhouse.domain.ids import is_uuid
-from stillhouse.errors import InvalidInput, ObjectMissing, RepositoryDamaged
+from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.repository import findings, layout, marks
 from stillhouse.repository.check_faults import ALTERED, MISSING, SIZE, Fault, Faults
 from stillhouse.repository.container import FOLDERS, Container, Type, claims, open_bytes
@@ -239,15 +239,6 @@ def clusters_of(store: ObjectStore) -> list[str]:
     """Ids of the clusters that have anything in the repository."""
     found = {stored.key.split("/")[1] for stored in store.list("c/") if stored.key.count("/") > 1}
     return sorted(filter(is_uuid, found))
-
-
-def demand_kek(store: ObjectStore, kek: Kek, clusters: Iterable[str]) -> None:
-    """Raises InvalidInput when all keys there are wrapped by others: that is no damage, but the wrong key."""
-    found = [stored.key for cluster in clusters for stored in store.list(layout.keys_of(cluster))]
-    if found and not any(key.endswith(f"/{kek.id}") for key in found):
-        raise InvalidInput(
-            f"the repository was sealed with another KEK than {kek.id}", hint="check --kek-file"
-        )
 
 
 def _without(key: str, error: RepositoryDamaged | ObjectMissing) -> str:

@@ -60,6 +60,8 @@ def read_kek(path: Path) -> Kek:
         ) from None
     except ValueError:
         secret = b""
+    except OSError as error:
+        raise InvalidInput(f"the key in {path} cannot be read: {error.strerror}") from error
     if len(secret) != KEY_BYTES:
         raise InvalidInput(f"{path} is not a key: 64 hex digits expected")
     return Kek(secret)
@@ -155,10 +157,23 @@ class ClusterKeys:
 
 
 def create_or_open(store: ObjectStore, kek: Kek, cluster: str) -> ClusterKeys:
-    """The cluster's keys, generation 1 made on first use. Two first users race through the conditional create."""
-    if not any(store.list(layout.keys_of(cluster))):
+    """The cluster's keys, generation 1 made on first use. Two first users race through the conditional create.
+
+    Raises as `open_keys`, and RepositoryDamaged where there is something of the cluster and no keys: new ones would
+    open nothing of that, and take the place of those that are lost.
+    """
+    if not _has_keys(store, cluster):
+        # Keys come first of all, so who sees the rest and still no keys sees them gone.
+        if any(store.list(layout.all_of(cluster))) and not _has_keys(store, cluster):
+            raise RepositoryDamaged(
+                f"cluster {cluster} has objects in the repository and no keys", hint="put its keys back"
+            )
         store.create(layout.keys(cluster, 1, kek.id), [_seal(kek, cluster, 1, os.urandom(2 * KEY_BYTES))])
     return open_keys(store, kek, cluster)
+
+
+def _has_keys(store: ObjectStore, cluster: str) -> bool:
+    return any(store.list(layout.keys_of(cluster)))
 
 
 def open_keys(store: ObjectStore, kek: Kek, cluster: str) -> ClusterKeys:
@@ -170,17 +185,22 @@ def open_keys(store: ObjectStore, kek: Kek, cluster: str) -> ClusterKeys:
     if missing := sorted(generation for generation, keks in found.items() if kek.id not in keks):
         if len(missing) == len(found):
             raise InvalidInput(
-                f"cluster {cluster} was sealed with another KEK than {kek.id}",
-                hint="check kek_file; was the KEK rotated?",
+                f"cluster {cluster} was sealed with another KEK than {kek.id}: {_named(found, kek)}",
+                hint="check the key's file; was the KEK rotated?",
             )
         raise InvalidInput(
-            f"generation {missing[0]} of cluster {cluster} was sealed with another KEK than {kek.id}",
+            f"generation {missing[0]} of cluster {cluster} was sealed with another KEK than {kek.id}:"
+            f" {_named(found, kek)}",
             hint="the KEK is being rotated: use the new one, or rotate again to the end",
         )
     opened = {generation: unwrap(store, kek, cluster, generation) for generation in found}
     if len({secret[KEY_BYTES:] for secret in opened.values()}) != 1:
         raise RepositoryDamaged(f"cluster {cluster} has no keys", hint="shredded, or not in this repository")
     return cluster_keys(cluster, opened)
+
+
+def _named(found: dict[int, set[str]], kek: Kek) -> str:
+    return ", ".join(sorted(set[str]().union(*found.values()) - {kek.id}))
 
 
 def cluster_keys(cluster: str, opened: dict[int, bytes]) -> ClusterKeys:

@@ -12,15 +12,20 @@ from stillhouse.clock import Clock
 from stillhouse.domain.cluster import Cluster, Engine, Role
 from stillhouse.domain.snapshot import Cut, RestorePoint
 from stillhouse.errors import Cancelled, CutFailed, NodeUnreachable
+from stillhouse.postgres.databases import Database, list_databases
 from stillhouse.warehouse import gate
 from stillhouse.warehouse.cut_sessions import Bounded, answering, bounded
 from stillhouse.warehouse.gate_catalog import Mode
+from stillhouse.warehouse.gate_plan import Expected, check_time
 from stillhouse.warehouse.witness import Witnesses
 
 _jitter = random.SystemRandom()
 
 _LONGEST_NAME = 63  # MAXFNAMELEN - 1 (access/xlog_internal.h)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.6
+# Some seconds in all, with the pauses between: a busy moment is no reason to take no snapshot.
+_LOOKS_AHEAD = 6
+_THREADS = 64  # made as they are needed: as many as there are nodes, or sessions that lock
 # Points that a single server is given, one after another, until its witness finds it quiet at one of them.
 _POINTS = 20
 _BETWEEN_POINTS = (0.002, 0.03)
@@ -44,11 +49,12 @@ def take_cut(
     gate_enabled: bool = True,
     spread_seconds: float = 0.0,
     witnesses: Witnesses | None = None,
+    tell: Callable[[Expected], None] = lambda _: None,
 ) -> Cut:
     """Try until a cut holds; after the deadline CutFailed names who was in the way.
 
     Of `deadline_seconds`, earlier attempts have `waited_seconds`. At least one try is made.
-
+    `tell` is told before each try how long writers are expected to wait.
     `witnesses` are filled, and what they export is in the points; the caller closes them when they are taken over.
 
     Each try stands alone: fresh sessions, a fresh name, nothing left behind. `gate_enabled` and
@@ -61,7 +67,9 @@ def take_cut(
         if should_stop():
             raise Cancelled(f"the cut of cluster {cluster.name} was called off")
         try:
-            points, pause = _try(cluster, name_prefix, number, gated, mode, spread_seconds, clock, witnesses)
+            points, pause = _try(
+                cluster, name_prefix, number, gated, mode, spread_seconds, clock, witnesses, tell
+            )
             return Cut(points, pause, number)
         except (CutFailed, NodeUnreachable) as failure:
             rest = back_off(number)
@@ -69,12 +77,43 @@ def take_cut(
                 raise CutFailed(
                     f"no consistent cut of cluster {cluster.name} within {deadline_seconds:g} s:"
                     f" {failure.message}",
-                    hint="end the transaction named, or take the snapshot when it is done",
+                    hint=failure.hint or "end the transaction named, or take the snapshot when it is done",
                 ) from failure
             if isinstance(failure, gate.WritersRemain):
                 mode = Mode.EXCLUSIVE
         clock.sleep(rest)
     raise AssertionError("count() does not end")
+
+
+def foresee(cluster: Cluster, clock: Clock) -> Expected | None:
+    """How long a cut would hold writers up now; None where nothing is gated, or nobody can tell at the moment.
+
+    Raises StateForbids where no cut can ever come, and CutFailed where none can be expected to, for some seconds.
+    """
+    if cluster.engine is not Engine.FDW:
+        return None
+    expected = _foresee(cluster, clock)
+    for number in range(1, _LOOKS_AHEAD):
+        if expected is None or expected.fits:
+            return expected
+        clock.sleep(back_off(number))
+        expected = _foresee(cluster, clock)
+    if expected is not None:
+        check_time(expected)
+    return expected
+
+
+def _foresee(cluster: Cluster, clock: Clock) -> Expected | None:
+    try:
+        with (
+            _node_sessions(cluster) as nodes,
+            ThreadPoolExecutor(_THREADS) as threads,
+            gate.gate_sessions(cluster, _databases(nodes), []) as parts,
+        ):
+            data_nodes = [node for node in nodes if node.node.role is Role.DN]
+            return gate.foresee(parts, data_nodes, threads, clock)
+    except (CutFailed, NodeUnreachable):
+        return None
 
 
 def restore_point_name(prefix: str, number: int) -> str:
@@ -98,14 +137,15 @@ def _try(
     spread_seconds: float,
     clock: Clock,
     witnesses: Witnesses | None,
+    tell: Callable[[Expected], None],
 ) -> tuple[tuple[RestorePoint, ...], float]:
     """One pass through the procedure; however it is left, every session is closed, and so the gate opens."""
     with (
         _node_sessions(cluster) as nodes,
-        ThreadPoolExecutor(max_workers=len(nodes)) as threads,
+        ThreadPoolExecutor(_THREADS) as threads,
         ExitStack() as gate_closing,
     ):
-        coordinator = next(node for node in nodes if node.node.role is Role.CN)
+        coordinator = _coordinator(nodes)
         seen = gate.survey(coordinator) if gated else None
         barred: list[int] = []
         parts = (
@@ -116,20 +156,22 @@ def _try(
         data_nodes = [node for node in nodes if gated and node.node.role is Role.DN]
         if witnesses is not None:
             witnesses.open(cluster.nodes, threads)
-        gate.look_ahead(parts, data_nodes, mode, threads)
+        if gated:
+            tell(gate.look_ahead(parts, data_nodes, mode, threads, clock))
 
+        parts = gate.caught_up(parts, threads)
         asked = clock.monotonic()
-        gate.shut(parts, mode, clock)
-        gate.confirm(parts)
+        gate.shut(parts, mode, clock, threads)
+        parts = gate.confirm(parts, threads)
         # Before the points: what still ends its commit after one node's point has passed is torn. After them:
         # whatever slipped in while they were made.
         gate.check_data_nodes(parts, data_nodes, threads)
         points = _mark(nodes, prefix, number, spread_seconds, threads, clock, witnesses)
         gate.check_data_nodes(parts, data_nodes, threads)
-        gate.confirm(parts)
+        gate.confirm(parts, threads)
         if seen is not None:
             gate.confirm_survey(seen, coordinator)
-        gate.reopen(parts)
+        gate.reopen(parts, threads)
         pause = clock.monotonic() - asked if gated else 0.0
 
         if witnesses is not None:
@@ -181,6 +223,16 @@ def _with_witnesses(
 def _node_sessions(cluster: Cluster) -> Iterator[tuple[Bounded, ...]]:
     with ExitStack() as stack:
         yield tuple(stack.enter_context(bounded(node, "postgres")) for node in cluster.nodes)
+
+
+def _coordinator(nodes: Sequence[Bounded]) -> Bounded:
+    return next(node for node in nodes if node.node.role is Role.CN)
+
+
+def _databases(nodes: Sequence[Bounded]) -> list[Database]:
+    coordinator = _coordinator(nodes)
+    with answering(coordinator.node):
+        return list_databases(coordinator.connection)
 
 
 def mark_nodes(

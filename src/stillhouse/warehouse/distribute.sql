@@ -1,7 +1,7 @@
 -- Tables distributed over the data nodes. Described for users in docs/warehouse.md.
 --
--- Both functions run with the caller's rights, here and, through his own user mapping, on the data nodes.
--- They resolve names in pg_catalog only, on both sides alike.
+-- Tables are made and dropped with the caller's rights, here and, through his own user mapping, on the data nodes.
+-- Names are resolved in pg_catalog only, on both sides alike.
 
 CREATE OR REPLACE FUNCTION stillhouse.data_nodes() RETURNS SETOF name
 LANGUAGE sql STABLE SECURITY INVOKER SET search_path = ''
@@ -34,17 +34,41 @@ END
 $$;
 
 -- Run `commands` on every data node in one transaction each, and commit them all once every one has succeeded.
+--
+-- With the owner's rights, since dblink is nobody else's: it would connect to whatever the host reaches. On the data
+-- nodes the commands run as the role that the caller's user mapping names; nothing of them runs here.
 CREATE OR REPLACE FUNCTION stillhouse.run_on_data_nodes(commands text[]) RETURNS void
-LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
+    caller name := CASE pg_catalog.current_setting('role')
+                        WHEN 'none' THEN session_user ELSE pg_catalog.current_setting('role') END;
     node name;
     command text;
     opened text[] := '{}';
     link text;
+    place text;
 BEGIN
     FOR node IN SELECT stillhouse.data_nodes() LOOP
         link := 'stillhouse ' || node;
-        PERFORM stillhouse.dblink_connect(link, node);
+        SELECT pg_catalog.string_agg(
+                   o.option_name || '=''' || pg_catalog.replace(
+                       pg_catalog.replace(o.option_value, '\', '\\'), '''', '\''') || '''', ' ')
+          INTO place
+          FROM pg_catalog.pg_foreign_server s
+          JOIN pg_catalog.pg_user_mapping m ON m.umserver = s.oid
+          JOIN pg_catalog.pg_roles r ON r.oid = m.umuser
+         CROSS JOIN LATERAL (SELECT * FROM pg_catalog.pg_options_to_table(s.srvoptions)
+                              UNION ALL
+                             SELECT * FROM pg_catalog.pg_options_to_table(m.umoptions)) o
+         WHERE s.srvname = node AND r.rolname = caller
+           -- A server of somebody else's must not have the owner log in wherever he likes.
+           AND s.srvowner = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user)
+           AND o.option_name IN ('host', 'port', 'dbname', 'connect_timeout', 'user', 'password');
+        IF place IS NULL THEN
+            RAISE EXCEPTION 'user mapping not found for user "%", server "%"', caller, node
+                USING ERRCODE = '42704';
+        END IF;
+        PERFORM stillhouse.dblink_connect(link, place);
         opened := opened || link;
         PERFORM stillhouse.dblink_exec(link, 'BEGIN');
         PERFORM stillhouse.dblink_exec(link, 'SET LOCAL search_path = ''''');

@@ -2,15 +2,14 @@
 
 import fcntl
 import hashlib
-import json
-import os
+import secrets
 import socket
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -19,26 +18,46 @@ from stillhouse.domain.cluster import Node, Role
 from stillhouse.domain.ids import is_uuid, new_hex
 from stillhouse.errors import InvalidInput, ProvisionFailed
 from stillhouse.postgres import lineage, server, session
-from stillhouse.postgres.account import check_traversable, database_account
+from stillhouse.postgres.account import (
+    check_traversable,
+    database_account,
+    fresh_account,
+    make_passable,
+    remove_cluster_account,
+)
 from stillhouse.postgres.binaries import Binaries, find_binaries
+from stillhouse.postgres.roles import ensure_roles, grant_connect
 from stillhouse.postgres.session import Connection, scram_verifier, sql
 from stillhouse.postgres.tree import remove_tree
+from stillhouse.sealing import Sealer
 from stillhouse.warehouse import fdw
 from stillhouse.warehouse.fdw import DATABASES
+from stillhouse.warehouse.gate_plan import COORDINATOR_SETTINGS
+from stillhouse.warehouse.plan import Plan, read_plan, write_plan
 
-_PLAN = "nodes.json"
 _SECOND_OCTETS, _THIRD_OCTETS, _FOURTH_OCTETS = range(1, 255), range(256), range(1, 255)
 _PLACES_TRIED = 3
 _AT_ONCE = 4
 _MAKING_DATABASES = int.from_bytes(b"still db")
 
 
+Claim = Callable[[str], str]
+"""Gives a cluster, by its id, the account that its servers run as, and makes it; "" for the one that all share.
+Asked again, it answers the same, or an account that nobody ever had.
+"""
+
+
 @dataclass(frozen=True)
 class Site:
-    """This host as a place for warehouses: clusters below `<data>/clusters`, their sockets below `<data>/run`."""
+    """This host as a place for warehouses: clusters below `<data>/clusters`, their sockets below `<data>/run`.
+
+    `sealer` seals the secrets of nodes in their plans.
+    """
 
     data: Path
     binaries: Binaries
+    sealer: Sealer
+    claim: Claim
 
     @property
     def clusters(self) -> Path:
@@ -60,13 +79,15 @@ class ClusterSpec:
     user_pwd: str = field(repr=False)
 
 
-def open_site(data: Path, *, pg_bin: Path | None = None, os_user: str = "stillhouse") -> Site:
+def open_site(
+    data: Path, *, pg_bin: Path | None = None, os_user: str = "stillhouse", claim: Claim = fresh_account
+) -> Site:
     """Make `data` ready for warehouses, or say by InvalidInput what is in the way."""
     data = data.resolve()
-    data.mkdir(parents=True, exist_ok=True)
+    make_passable(data)
     account = database_account(os_user)
     check_traversable(data, account)
-    site = Site(data, find_binaries(data, account, pg_bin=pg_bin))
+    site = Site(data, find_binaries(data, account, pg_bin=pg_bin), Sealer.in_directory(data), claim)
     for directory in (site.clusters, site.sockets):
         _open_directory(directory)
     return site
@@ -74,7 +95,7 @@ def open_site(data: Path, *, pg_bin: Path | None = None, os_user: str = "stillho
 
 def scratch_of(site: Site) -> Site:
     """A place below the site for clones that nobody is to log in to; made when it is not there."""
-    scratch = Site(site.data / "scratch", site.binaries)
+    scratch = replace(site, data=site.data / "scratch")
     for directory in (scratch.data, scratch.clusters, scratch.sockets):
         _open_directory(directory)
     return scratch
@@ -108,32 +129,30 @@ def plan_nodes(
     Written down in the cluster's directory before anything is built, so that every later call, for whatever
     reason, means the same servers. Addresses avoid `taken`, all other plans of the site and listeners of others.
     """
-    directory = _cluster_directory(site, cluster_id)
+    directory = cluster_directory(site, cluster_id)
     with _planning(site):
-        if (directory / _PLAN).exists():
-            return planned_nodes(site, cluster_id)
+        if known := planned_nodes(site, cluster_id):
+            return known
         roles = [("cn", Role.CN)]
         if number_of_node > 1:
             roles += [(f"dn{number}", Role.DN) for number in range(1, number_of_node + 1)]
         hosts = _free_hosts(len(roles), taken | planned_hosts(site), cluster_id, port)
+        os_user = site.claim(cluster_id)
         nodes = tuple(
-            _node(site, cluster_id, name, role, host, port)
+            _node(site, cluster_id, name, role, host, port, os_user)
             for (name, role), host in zip(roles, hosts, strict=True)
         )
         for node in nodes:
             server.check_paths(node)
         _open_directory(directory)
-        _write_plan(directory / _PLAN, nodes)
+        write_plan(directory, site.sealer, Plan(nodes))
         return nodes
 
 
 def planned_nodes(site: Site, cluster_id: str) -> tuple[Node, ...]:
     """The nodes as they were planned; none for a cluster that was never planned, or is destroyed."""
-    try:
-        plan = json.loads((_cluster_directory(site, cluster_id) / _PLAN).read_text())
-    except FileNotFoundError:
-        return ()
-    return tuple(Node(**{**entry, "role": Role(entry["role"])}) for entry in plan)
+    plan = read_plan(cluster_directory(site, cluster_id), site.sealer)
+    return plan.nodes if plan else ()
 
 
 def standing_nodes(site: Site, cluster_id: str) -> tuple[Node, ...]:
@@ -162,7 +181,7 @@ def restart(site: Site, nodes: Sequence[Node]) -> None:
 
 def destroy(site: Site, cluster_id: str) -> None:
     """Stop the cluster's servers and remove all its files. Killed anywhere and called again, it ends the same."""
-    directory = _cluster_directory(site, cluster_id)
+    directory = cluster_directory(site, cluster_id)
     nodes = planned_nodes(site, cluster_id)
     for node in nodes:
         _refuse_outside(directory, Path(node.directory))
@@ -171,6 +190,8 @@ def destroy(site: Site, cluster_id: str) -> None:
     for node in nodes:
         remove_tree(Path(node.directory))
         remove_tree(Path(node.socket))
+    for os_user in {node.os_user for node in nodes} - {""}:
+        remove_cluster_account(os_user)
     # The plan goes last: it says what is still to be removed.
     remove_tree(directory)
 
@@ -196,11 +217,14 @@ def allocate_hosts(number: int, taken: AbstractSet[str], seed: str) -> tuple[str
 
 def _raise_node(site: Site, spec: ClusterSpec, node: Node) -> None:
     """One server, running, with both databases and the user."""
-    server.initialise(site.binaries, node)
+    is_coordinator = spec.number_of_node > 1 and node.role is Role.CN
+    server.initialise(site.binaries, node, COORDINATOR_SETTINGS if is_coordinator else None)
     server.start(site.binaries, node)
     with session.refusing_as(ProvisionFailed, node):
         with closing(session.connect(node, "postgres")) as connection:
             _ensure_databases(connection)
+            ensure_roles(connection, node)
+            grant_connect(connection)
             _ensure_user(connection, spec, node.role)
             lineage.prepare(connection)  # before the user could make a schema of that name
         for database in DATABASES:
@@ -278,7 +302,7 @@ def _can_bind(host: str, port: int) -> bool:
         return True
 
 
-def _node(site: Site, cluster_id: str, name: str, role: Role, host: str, port: int) -> Node:
+def _node(site: Site, cluster_id: str, name: str, role: Role, host: str, port: int, os_user: str) -> Node:
     node_id = str(uuid.uuid5(uuid.UUID(cluster_id), name))
     return Node(
         id=node_id,
@@ -286,32 +310,25 @@ def _node(site: Site, cluster_id: str, name: str, role: Role, host: str, port: i
         role=role,
         host=host,
         port=port,
-        directory=str(_cluster_directory(site, cluster_id) / name),
+        directory=str(cluster_directory(site, cluster_id) / name),
         # Short: the path of a socket has at most 107 bytes.
         socket=str(site.sockets / node_id.replace("-", "")[:12]),
         lineage=new_hex(),
+        os_user=os_user,
+        secret=secrets.token_hex(32),
     )
 
 
-def _cluster_directory(site: Site, cluster_id: str) -> Path:
+def cluster_directory(site: Site, cluster_id: str) -> Path:
     if not is_uuid(cluster_id):
         raise InvalidInput("a cluster id is a UUID")
     return site.clusters / cluster_id
 
 
-def _write_plan(path: Path, nodes: tuple[Node, ...]) -> None:
-    fresh = path.with_suffix(".new")
-    with fresh.open("w") as file:
-        json.dump([asdict(node) for node in nodes], file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.rename(path)
-
-
 def _open_directory(path: Path) -> None:
-    """Closed neither by our umask nor by an earlier mode: the servers' account must pass through."""
+    """Closed neither by our umask nor by an earlier mode: the servers' accounts must pass through, and see no names."""
     path.mkdir(exist_ok=True)
-    path.chmod(0o755)
+    path.chmod(0o711)
 
 
 def _refuse_outside(root: Path, path: Path) -> None:

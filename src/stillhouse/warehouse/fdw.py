@@ -8,13 +8,11 @@ from importlib.resources import files
 from stillhouse.domain.cluster import Node
 from stillhouse.errors import ProvisionFailed
 from stillhouse.postgres import session
+from stillhouse.postgres.roles import UNLOGGED
 from stillhouse.postgres.session import Connection, scram_verifier, sql
 from stillhouse.postgres.text import encode
 
 DATABASES = ("postgres", "gaussdb")
-
-# No statement of such a session is logged, not even one that fails: some hold passwords.
-UNLOGGED = {"log_statement": "none", "log_min_error_statement": "panic", "log_min_duration_statement": "-1"}
 
 # Put together in the server: a role may have a name that can be in no statement.
 _RENEW_VERIFIER = """
@@ -26,6 +24,20 @@ _RENEW_VERIFIER = """
 
 _SCHEMA = sql.Identifier("stillhouse")
 _IS_OURS = "SELECT FROM pg_namespace WHERE nspname = 'stillhouse' AND nspowner = current_user::regrole"
+_EXTENSIONS = ("postgres_fdw", "dblink")
+# A function without an entry of its own in the catalog is everyone's (aclchk.c, acldefault).
+_OPEN_TO_PUBLIC = """
+    SELECT p.oid::regprocedure::text
+      FROM pg_extension e
+      JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
+      JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
+     WHERE e.extname = ANY(%s)
+       AND EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a WHERE a.grantee = 0)
+"""
+_HAS_FUNCTIONS = """
+    SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+     WHERE n.nspname = 'stillhouse' AND n.nspowner = current_user::regrole AND p.proname = 'run_on_data_nodes'
+"""
 _SERVER_OPTIONS = {
     "batch_size": "1000",
     "fetch_size": "10000",
@@ -74,12 +86,38 @@ def _make_schema(connection: Connection, user_name: str) -> None:
         raise ProvisionFailed(
             "a user has made a schema named stillhouse", hint="drop it: the name is the service's"
         )
-    for extension in ("postgres_fdw", "dblink"):
+    for extension in _EXTENSIONS:
         connection.execute(
             sql.SQL("CREATE EXTENSION IF NOT EXISTS {} SCHEMA {}").format(sql.Identifier(extension), _SCHEMA)
         )
+    make_functions(connection, user_name)
+    close_extensions(connection)
+
+
+def make_functions(connection: Connection, user_name: str) -> None:
+    """The functions by which `user_name`, and nobody else, distributes tables; the newest ones, whatever was there."""
+    user = sql.Identifier(user_name)
     connection.execute(files(__package__).joinpath("distribute.sql").read_bytes())
-    connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(_SCHEMA, sql.Identifier(user_name)))
+    connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(_SCHEMA, user))
+    run = sql.SQL("FUNCTION {}.run_on_data_nodes(text[])").format(_SCHEMA)
+    connection.execute(sql.SQL("REVOKE ALL ON {} FROM PUBLIC").format(run))
+    connection.execute(sql.SQL("GRANT EXECUTE ON {} TO {}").format(run, user))
+
+
+def renew(connection: Connection, user_name: str) -> None:
+    """Make of a database that an earlier version has wired what this one would."""
+    if connection.execute(_HAS_FUNCTIONS).fetchall():
+        make_functions(connection, user_name)
+    close_extensions(connection)
+
+
+def close_extensions(connection: Connection) -> None:
+    """Take from PUBLIC the functions of dblink and postgres_fdw: they connect to whatever the server's host reaches.
+
+    `connection` is a superuser's. Does nothing in a database that has neither.
+    """
+    for (function,) in connection.execute(_OPEN_TO_PUBLIC, [[*_EXTENSIONS]]).fetchall():
+        connection.execute(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC".encode())
 
 
 def _connect_server(connection: Connection, node: Node, database: str, user_name: str, password: str) -> None:

@@ -1,32 +1,50 @@
 """The gate: for an instant, no transaction writes through the coordinator to a data node."""
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from stillhouse.clock import Clock
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.errors import CutFailed, DatabaseClosed, NodeUnreachable
 from stillhouse.postgres.databases import Database, Kind, list_databases
-from stillhouse.postgres.event_triggers import disable_event_triggers
-from stillhouse.postgres.session import sql
+from stillhouse.postgres.event_triggers import disable_event_triggers, has_event_triggers
 from stillhouse.warehouse.cut_sessions import Bounded, answering, bounded
 from stillhouse.warehouse.gate_catalog import (
-    Gated,
     Holder,
     Mode,
-    fdw_servers,
-    gated_tables,
-    leading_to,
+    Wiring,
+    digest,
     lock_holders,
-    remote_users,
+    lock_statement,
+    lock_table,
+    other_tables,
+    read_wiring,
     remote_writers,
     sessions_in,
+    strong_lock_seconds,
 )
+from stillhouse.warehouse.gate_plan import (
+    LONGEST_LOCK_SECONDS,
+    Expected,
+    Gated,
+    check_room,
+    check_time,
+    lock_seconds,
+    sessions_for,
+    shares,
+)
+
+_Asked = TypeVar("_Asked")
+_Answer = TypeVar("_Answer")
 
 # A transaction older than this is waited for with the gate open; a younger one, at the lock.
 _OLD_SECONDS = 1.0
+_NOBODYS_AGE = 1e9
+_REHEARSALS = 3
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 
 
 class WritersRemain(CutFailed):
@@ -34,13 +52,25 @@ class WritersRemain(CutFailed):
 
 
 @dataclass(frozen=True)
-class GateSession:
-    """One database's share of the gate: what is locked in it, and who writes through its servers."""
+class Share:
+    """A session, and what it locks."""
 
     session: Bounded
-    nodes: tuple[Node, ...]
     tables: tuple[Gated, ...]
-    users: frozenset[str | None]
+
+
+@dataclass(frozen=True)
+class GatedDatabase:
+    """One database's part of the gate: how it is wired, and who locks what in it."""
+
+    nodes: tuple[Node, ...]
+    wiring: Wiring
+    shares: tuple[Share, ...]
+
+    @property
+    def session(self) -> Bounded:
+        """The one that also looks and reads."""
+        return self.shares[0].session
 
 
 @dataclass(frozen=True)
@@ -79,8 +109,8 @@ def confirm_survey(before: Survey, coordinator: Bounded) -> None:
 @contextmanager
 def gate_sessions(
     cluster: Cluster, databases: Sequence[Database], barred: list[int] | None = None
-) -> Iterator[tuple[GateSession, ...]]:
-    """One warm session per database of the coordinator with a server to a data node, in the order of `databases`.
+) -> Iterator[tuple[GatedDatabase, ...]]:
+    """Warm sessions for every database with a server to a data node, in the order of `databases`, the coordinator's.
 
     Those that ought to be open and cannot be entered are added to `barred` (oids): they have no gate.
     """
@@ -90,83 +120,254 @@ def gate_sessions(
         for database in databases:
             if not database.is_open:
                 continue
-            with ExitStack() as looked_at:
+            with ExitStack() as opened:
                 try:
-                    session = looked_at.enter_context(bounded(coordinator, database))
+                    session = opened.enter_context(bounded(coordinator, database))
                 except DatabaseClosed as error:
                     if barred is None:
                         raise CutFailed(error.message) from error
                     barred.append(database.oid)
                     continue
-                with answering(coordinator):
-                    servers = leading_to(nodes, fdw_servers(session.connection))
-                    tables = gated_tables(session.connection, servers)
-                    users = remote_users(session.connection, servers)
-                if servers:
-                    kept.enter_context(looked_at.pop_all())
-                    gate.append(GateSession(session, nodes, tables, users))
+                wiring = _read(session, nodes)
+                if wiring.is_wired:
+                    more = _how_many_sessions(session, wiring) - 1
+                    others = [opened.enter_context(bounded(coordinator, database)) for _ in range(more)]
+                    kept.enter_context(opened.pop_all())
+                    gate.append(_shared_out(nodes, wiring, [session, *others]))
         yield tuple(gate)
 
 
+def _how_many_sessions(session: Bounded, wiring: Wiring) -> int:
+    """Where event triggers have to be disabled for our DDL, that is one session's: others would wait for it."""
+    if any(table.foreign for table in wiring.tables):
+        with answering(session.node):
+            if has_event_triggers(session.connection):
+                return 1
+    return sessions_for(wiring.tables)
+
+
+def _read(session: Bounded, nodes: Sequence[Node]) -> Wiring:
+    with answering(session.node):
+        return read_wiring(session.connection, nodes)
+
+
+def _shared_out(nodes: tuple[Node, ...], wiring: Wiring, sessions: Sequence[Bounded]) -> GatedDatabase:
+    runs = shares(wiring.tables, len(sessions))
+    return GatedDatabase(nodes, wiring, tuple(map(Share, sessions, runs)))
+
+
 def look_ahead(
-    gate: Sequence[GateSession], data_nodes: Sequence[Bounded], mode: Mode, threads: ThreadPoolExecutor
+    gate: Sequence[GatedDatabase],
+    data_nodes: Sequence[Bounded],
+    mode: Mode,
+    threads: ThreadPoolExecutor,
+    clock: Clock,
+) -> Expected:
+    """Refuse to shut the gate where that would hold writers up for long; tell how long it will hold them up.
+
+    An old transaction would be waited for with every writer queued up behind. StateForbids: it cannot ever be shut.
+    """
+    _wait_for_old(gate, data_nodes, mode, threads)
+    expected = foresee(gate, data_nodes, threads, clock)
+    check_time(expected)
+    _wait_for_old(gate, data_nodes, mode, threads)
+    return expected
+
+
+def foresee(
+    gate: Sequence[GatedDatabase], data_nodes: Sequence[Bounded], threads: ThreadPoolExecutor, clock: Clock
+) -> Expected:
+    """What a cut will cost, rehearsed until it fits, for a moment of load tells nothing, or some times.
+
+    Raises StateForbids where the server can never bear it, and CutFailed where it cannot be rehearsed now.
+    """
+    for _ in range(_REHEARSALS):
+        expected = _rehearse(gate, data_nodes, threads, clock)
+        if expected.fits:
+            break
+    return expected
+
+
+def _wait_for_old(
+    gate: Sequence[GatedDatabase], data_nodes: Sequence[Bounded], mode: Mode, threads: ThreadPoolExecutor
 ) -> None:
-    """Refuse to shut the gate on an old transaction: every writer would queue up behind the wait for it."""
     if found := _in_the_way(gate, mode, age=_OLD_SECONDS):
         raise CutFailed(f"waiting {found}")
     check_data_nodes(gate, data_nodes, threads, age=_OLD_SECONDS)
 
 
-def shut(gate: Sequence[GateSession], mode: Mode, clock: Clock) -> None:
+def _rehearse(
+    gate: Sequence[GatedDatabase], data_nodes: Sequence[Bounded], threads: ThreadPoolExecutor, clock: Clock
+) -> Expected:
+    """Do all that a shut gate does, in a mode that keeps no writer out, and measure it."""
+    tables = [table for part in gate for table in part.wiring.tables]
+    locks = sum(table.locks for table in tables)
+    if not gate:
+        return Expected(0, 0, 0.0, 0.0, 0.0)
+    first = gate[0].session
+    with answering(first.node):
+        check_room(locks, lock_table(first.connection))
+        more = strong_lock_seconds(first.connection, clock)
+    seconds = _rehearse_locks(gate, threads, clock)
+    begun = clock.monotonic()
+    for _ in ("before the points", "after them"):
+        caught_up(gate, threads)
+        check_data_nodes(gate, data_nodes, threads, age=_NOBODYS_AGE)
+    for _ in (
+        "the points",
+        "their witnesses",
+    ):  # neither is rehearsed; another question to every node takes as long
+        check_data_nodes(gate, data_nodes, threads, age=_NOBODYS_AGE)
+    return Expected(
+        tables=len(tables),
+        locks=locks,
+        lock_seconds=lock_seconds(tables, seconds, more),
+        hold_seconds=clock.monotonic() - begun,
+        longest_lock_seconds=_longest(gate),
+    )
+
+
+def _rehearse_locks(gate: Sequence[GatedDatabase], threads: ThreadPoolExecutor, clock: Clock) -> float:
+    """Seconds. The first turn fills the sessions' caches: cold, the same locks take three times as long."""
+    for _ in ("warm", "timed"):
+        begun = clock.monotonic()
+        try:
+            shut(gate, Mode.REHEARSAL, clock, threads)
+        except CutFailed:
+            if (seconds := clock.monotonic() - begun) < LONGEST_LOCK_SECONDS:
+                raise
+            return seconds
+        seconds = clock.monotonic() - begun
+        reopen(gate, threads)
+    return seconds
+
+
+def shut(gate: Sequence[GatedDatabase], mode: Mode, clock: Clock, threads: ThreadPoolExecutor) -> None:
     """Lock everything; if that cannot be done at once, open the gate again and only then see why."""
     asked = clock.monotonic()
     try:
-        _lock_all(gate, mode, clock)
+        _lock_all(gate, mode, clock, threads)
     except (CutFailed, NodeUnreachable) as failure:
-        reopen(gate)
+        reopen(gate, threads)
         found = _in_the_way(gate, mode, age=clock.monotonic() - asked)
         raise CutFailed(f"{failure.message}, {found}" if found else failure.message) from failure
 
 
-def _lock_all(gate: Sequence[GateSession], mode: Mode, clock: Clock) -> None:
-    """Root by root, in the one order that all services follow.
+def _lock_all(gate: Sequence[GatedDatabase], mode: Mode, clock: Clock, threads: ThreadPoolExecutor) -> None:
+    """All sessions at once, within a time that the server keeps.
 
-    A writer may wait for an early lock of ours while we wait for a late one. Together the waits stay below
-    deadlock_timeout (half of it, and one lock_timeout of a quarter), so no such writer is ever killed for us.
+    A writer may wait for an early lock of ours while we wait for a late one. All our waits together end before half
+    of deadlock_timeout has passed, and each before a quarter, so no such writer is ever killed for us.
+
+    Gates of several services do not wait for one another in a circle: the first root and the first lone table are
+    locked alone, and who has them has all others of their kind before him. Where two gates differ in what they
+    think is first, lock_timeout ends it.
     """
-    latest = clock.monotonic() + min((part.session.deadlock_seconds for part in gate), default=0.0) / 2
-    for part in gate:
-        with answering(part.session.node):
-            part.session.connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
-            if any(table.foreign for table in part.tables):
-                # DISABLE TRIGGER is DDL: an operator's event trigger must neither see nor forbid it.
-                disable_event_triggers(part.session.connection)
-            for table in part.tables:
-                if clock.monotonic() > latest:
-                    raise CutFailed(f"locking the distributed tables took too long, at {table.name}")
-                part.session.connection.execute(sql.SQL(_lock(table, mode)))
+    latest = clock.monotonic() + (LONGEST_LOCK_SECONDS if mode is Mode.REHEARSAL else _longest(gate))
+
+    def lock(share: Share) -> None:
+        _lock(share, mode, latest - clock.monotonic())
+
+    every = _shares(gate)
+    _at_once(threads, lambda share: _execute(share.session, _BEGIN), every)
+    for first in _firsts(every):
+        lock(first)
+    _at_once(threads, lock, every)
 
 
-def confirm(gate: Sequence[GateSession]) -> None:
-    """Every session lives, so its locks were never gone, and no table has appeared that it does not hold."""
-    for part in gate:
-        with answering(part.session.node):
-            servers = leading_to(part.nodes, fdw_servers(part.session.connection))
-            tables = gated_tables(part.session.connection, servers)
-        if new := {*tables} - {*part.tables}:
+def _firsts(every: Sequence[Share]) -> Iterator[Share]:
+    for foreign in (False, True):
+        found = ((share, table) for share in every for table in share.tables if table.foreign is foreign)
+        if first := next(found, None):
+            yield Share(first[0].session, (first[1],))
+
+
+def _lock(share: Share, mode: Mode, seconds: float) -> None:
+    """Locks are asked for by name. A table that is locked keeps its name: so, now, the names are compared."""
+    session = share.session
+    if seconds <= 0:
+        raise CutFailed(f"locking the distributed tables took too long, in database {session.database}")
+    if mode is not Mode.REHEARSAL and any(table.foreign for table in share.tables):
+        # DISABLE TRIGGER is DDL: an operator's event trigger must neither see nor forbid it.
+        with answering(session.node):
+            disable_event_triggers(session.connection)
+    if statement := lock_statement(session.connection, share.tables, mode):
+        _execute(session, f"SET LOCAL statement_timeout = '{max(1, round(seconds * 1000))}ms'; {statement}")
+    with answering(session.node):
+        renamed = other_tables(session.connection, share.tables)
+    if renamed:
+        raise CutFailed(f"in database {session.database} there changed their names meanwhile: {renamed}")
+
+
+def _execute(session: Bounded, statement: str) -> None:
+    with answering(session.node):
+        session.connection.execute(statement.encode())
+
+
+def _shares(gate: Sequence[GatedDatabase]) -> list[Share]:
+    return [share for part in gate for share in part.shares]
+
+
+def _at_once(
+    threads: ThreadPoolExecutor, ask: Callable[[_Asked], _Answer], asked: Sequence[_Asked]
+) -> tuple[_Answer, ...]:
+    """Raises what the first that failed has raised, when all have ended: no session is left at work."""
+    futures = [threads.submit(ask, one) for one in asked]
+    wait(futures)
+    return tuple(future.result() for future in futures)
+
+
+def _longest(gate: Sequence[GatedDatabase]) -> float:
+    """Seconds that all locks may take together."""
+    deadlock = min((part.session.deadlock_seconds for part in gate), default=0.0)
+    return min(deadlock / 2, LONGEST_LOCK_SECONDS)
+
+
+def caught_up(gate: Sequence[GatedDatabase], threads: ThreadPoolExecutor) -> tuple[GatedDatabase, ...]:
+    """The gate as the catalog is now, still open."""
+
+    def catch_up(part: GatedDatabase) -> GatedDatabase:
+        if (wiring := _changed(part)) is None:
+            return part
+        return _shared_out(part.nodes, wiring, [share.session for share in part.shares])
+
+    return _at_once(threads, catch_up, gate)
+
+
+def confirm(gate: Sequence[GatedDatabase], threads: ThreadPoolExecutor) -> tuple[GatedDatabase, ...]:
+    """Nothing has appeared that the gate, now shut, does not hold. Returns the gate with what was seen meanwhile."""
+
+    def confirm_one(part: GatedDatabase) -> GatedDatabase:
+        if (wiring := _changed(part)) is None:
+            return part
+        if new := {*wiring.tables} - {*part.wiring.tables}:
             names = ", ".join(sorted(table.name for table in new))
-            raise CutFailed(f"in database {part.session.database} there appeared meanwhile: {names}")
+            raise CutFailed(
+                f"in database {part.session.database} there appeared or changed meanwhile: {names}"
+            )
+        held = replace(wiring, tables=part.wiring.tables, users=wiring.users | part.wiring.users)
+        return replace(part, wiring=held)
+
+    return _at_once(threads, confirm_one, gate)
+
+
+def _changed(part: GatedDatabase) -> Wiring | None:
+    """The catalog is read only where its digest differs."""
+    with answering(part.session.node):
+        if digest(part.session.connection) == part.wiring.digest:
+            return None
+    return _read(part.session, part.nodes)
 
 
 def check_data_nodes(
-    gate: Sequence[GateSession],
+    gate: Sequence[GatedDatabase],
     data_nodes: Sequence[Bounded],
     threads: ThreadPoolExecutor,
     *,
     age: float = 0.0,
 ) -> None:
     """No data node runs a writing transaction that came from the coordinator."""
-    users = frozenset[str | None]().union(*(part.users for part in gate))
+    users = frozenset[str | None]().union(*(part.wiring.users for part in gate))
 
     def writers_on(data_node: Bounded) -> list[Holder]:
         with answering(data_node.node):
@@ -177,26 +378,19 @@ def check_data_nodes(
             raise WritersRemain(f"waiting on node {data_node.node.name} for {_named(writers)}")
 
 
-def reopen(gate: Sequence[GateSession]) -> None:
-    """Let writers in again. Nothing was changed: the locks were all there was."""
-    for part in gate:
-        with answering(part.session.node):
-            part.session.connection.execute("ROLLBACK")
+def reopen(gate: Sequence[GatedDatabase], threads: ThreadPoolExecutor) -> None:
+    """Let writers in again. Nothing was changed: the locks were all there was.
+
+    Every session answers, or this raises: one that does not may have lost its locks at any time before.
+    """
+    _at_once(threads, lambda share: _execute(share.session, "ROLLBACK"), _shares(gate))
 
 
-def _lock(table: Gated, mode: Mode) -> str:
-    """LOCK takes a root's foreign partitions with it but refuses a foreign table by name, whereas this ALTER
-    takes SHARE ROW EXCLUSIVE on it (tablecmds.c, AlterTableGetLockLevel) and is undone by the roll-back."""
-    if table.foreign:
-        return f"ALTER FOREIGN TABLE ONLY {table.name} DISABLE TRIGGER USER"
-    return f"LOCK TABLE {table.name} IN {mode} MODE"
-
-
-def _in_the_way(gate: Sequence[GateSession], mode: Mode, *, age: float) -> str:
+def _in_the_way(gate: Sequence[GatedDatabase], mode: Mode, *, age: float) -> str:
     found = []
     for part in gate:
         with answering(part.session.node):
-            holders = lock_holders(part.session.connection, part.tables, mode, age=age)
+            holders = lock_holders(part.session.connection, part.wiring.tables, mode, age=age)
         if holders:
             found.append(f"in database {part.session.database} for {_named(holders)}")
     return ", ".join(found)

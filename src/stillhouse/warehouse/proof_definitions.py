@@ -133,7 +133,9 @@ def _dump(node: Node, database: str, binaries: Binaries, program: str, *options:
             "options": session.program_options(node, database),
         }
     )
-    done = binaries.run(program, f"--dbname={where}", "--no-password", *options, timeout=_LONGEST_SECONDS)
+    done = binaries.run_at(
+        node, program, f"--dbname={where}", "--no-password", *options, timeout=_LONGEST_SECONDS
+    )
     if done.returncode:
         raise ProofFailed(f"{program} of node {node.name} failed: {done.stderr.strip()[-500:]}")
     return done.stdout

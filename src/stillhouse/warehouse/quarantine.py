@@ -7,8 +7,9 @@ from pathlib import Path
 from stillhouse.domain.cluster import Node
 from stillhouse.domain.snapshot import RestorePoint
 from stillhouse.errors import CutMissed, NodeUnreachable, RestoreFailed
-from stillhouse.postgres import server
+from stillhouse.postgres import server, session
 from stillhouse.postgres.binaries import Binaries
+from stillhouse.postgres.roles import furnish
 from stillhouse.postgres.tree import Tree
 from stillhouse.postgres.wal import format_lsn, parse_lsn
 from stillhouse.warehouse.replay import Show, watching
@@ -72,6 +73,7 @@ def recover(
 ) -> None:
     """Start the clone in quarantine and let it recover to the cut; it answers on its private socket afterwards.
 
+    It knows the passwords of its source, so it lets in this service alone until it has fresh ones.
     `capacity` are the settings that recovery wants no smaller than they were; `show` is told how far replay has come,
     from another thread, and what it raises is raised here in the end. Raises RestoreFailed when it cannot, or when
     replay stopped anywhere else than at the recorded LSN: then it is not the snapshot.
@@ -89,7 +91,7 @@ def recover(
     settings = {**_SHUT_OFF, **_TOLD, **capacity, **recovery}
     try:
         with watching(Path(node.directory) / "server.log", point.lsn, show):
-            server.start(binaries, node, settings, timeout_seconds=_RECOVERY_SECONDS)
+            server.start(binaries, node, settings, locked=True, timeout_seconds=_RECOVERY_SECONDS)
     except NodeUnreachable as error:
         told = CutMissed if _WAL_ENDED in error.message else RestoreFailed
         raise told(f"recovery failed: {error.message}", hint=error.hint) from error
@@ -98,6 +100,9 @@ def recover(
         server.stop(binaries, node, "immediate")
         found = "nowhere" if stopped is None else f"at {format_lsn(stopped)}"
         raise CutMissed(f"node {node.name} recovered to {found}, its cut is at {format_lsn(point.lsn)}")
+    with session.refusing_as(RestoreFailed, node):
+        furnish(node)
+    server.reload(binaries, node)
 
 
 def release(binaries: Binaries, node: Node) -> None:

@@ -12,6 +12,7 @@ from stillhouse.errors import DatabaseClosed, RestoreFailed
 from stillhouse.postgres import session
 from stillhouse.postgres.databases import MAINTENANCE, Database, databases_of, enter, reopened, shut
 from stillhouse.postgres.event_triggers import without_event_triggers
+from stillhouse.postgres.roles import UNLOGGED
 from stillhouse.postgres.session import Connection, sql
 from stillhouse.postgres.text import Codec, decode
 from stillhouse.warehouse import fdw
@@ -90,6 +91,7 @@ def rewire(nodes: Sequence[Node], user_name: str, source: Sequence[Node]) -> Rew
                 with _transaction_in(node, database) as connection:
                     _rewire_servers(connection, node, str(database), targets, passwords, rewired)
                     _part_subscriptions(connection, node, str(database), rewired)
+                    fdw.renew(connection, user_name)
             except DatabaseClosed:
                 if database.is_open:
                     shut(node, database)
@@ -220,7 +222,7 @@ def _transaction(node: Node, database: Database) -> Iterator[Connection]:
                 database,
                 autocommit=False,
                 application_name="stillhouse rewire",
-                settings=fdw.UNLOGGED,
+                settings=UNLOGGED,
             )
         ) as connection,
         connection.transaction(),

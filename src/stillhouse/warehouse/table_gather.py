@@ -12,17 +12,21 @@ from stillhouse.domain.table_restore import TableName
 from stillhouse.errors import RestoreFailed
 from stillhouse.postgres.session import Connection, sql
 from stillhouse.warehouse.foreign_tables import check_reach, foreign_tables, point
+from stillhouse.warehouse.table_carry import Carried, gather_carried
+from stillhouse.warehouse.table_likeness import Thing, read_definition
 from stillhouse.warehouse.table_rights import Rights, read_rights
+from stillhouse.warehouse.table_sizes import check_sizes
+from stillhouse.warehouse.table_state import end_detaches, left_out
 from stillhouse.warehouse.table_trees import trees
 
 _TABLE = """
-    SELECT c.oid, c.relkind::text, EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid
-                                                                   AND deptype = 'e'),
-           c.relpersistence = 'u'
+    SELECT c.oid, c.relkind::text, c.relpersistence = 'u'
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s
 """
 _PARTS = """
-    SELECT c.oid, n.nspname, c.relname, c.relpersistence = 'u',
+    SELECT c.oid, n.nspname, c.relname,
+           EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e'),
+           c.relpersistence = 'u',
            CASE WHEN c.relkind = 'r' THEN pg_total_relation_size(c.oid) ELSE 0 END
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE c.oid = ANY(%s::oid[]) ORDER BY c.oid
@@ -56,6 +60,12 @@ _POLICIES = """
            ARRAY(SELECT rolname::text FROM pg_roles WHERE oid = ANY(p.polroles) ORDER BY rolname)
       FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE p.polrelid = ANY(%s::oid[]) AND NOT 0 = ANY(p.polroles)
+"""
+_PUBLICATIONS = """
+    SELECT n.nspname, c.relname, p.pubname
+      FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
+      JOIN pg_class c ON c.oid = r.prrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE (n.nspname, c.relname) IN (SELECT * FROM unnest(%s::text[], %s::text[])) ORDER BY 1, 2, 3
 """
 _STATISTICS = """
     SELECT n.nspname, s.stxname FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace
@@ -111,6 +121,8 @@ class Gathered:
     remote: tuple[tuple[str, Wanted], ...]
     bytes: int
     notes: tuple[str, ...]
+    carried: Carried
+    definition: tuple[Thing, ...]
 
 
 @dataclass(frozen=True)
@@ -139,7 +151,11 @@ def gather(
     parts = _parts(connection, dict(zip(roots, wanted, strict=True)), wanted)
     relations = [one.relation for one in parts]
     notes = [f"{one.name} is unlogged: it has no rows" for one in parts if one.is_unlogged]
+    check_sizes(connection, relations)
     remote = _remote(connection, parts, clones)
+    notes += end_detaches(connection, relations)
+    notes += left_out(connection, relations)
+    notes += _published(connection, live, parts)
     notes += _part(connection, relations)
     notes += _drop_foreign_keys(connection, relations)
     notes += _drop_triggers(connection, live, relations)
@@ -153,6 +169,8 @@ def gather(
         _move(connection, "TABLE", one.name, hidden[one.name.schema])
     for thing in statistics:
         _move(connection, "STATISTICS", thing, hidden[thing.schema])
+    definition = read_definition(connection, [*hidden.values()])
+    carried = gather_carried(connection, [*hidden.values()])
     sequences = [oid for (oid,) in connection.execute(_SEQUENCES, [relations]).fetchall()]
     return Gathered(
         tuple(Hidden(name, schema) for schema, name in hidden.items()),
@@ -162,6 +180,8 @@ def gather(
         remote,
         sum(one.bytes for one in parts),
         tuple(notes),
+        carried,
+        definition,
     )
 
 
@@ -169,26 +189,27 @@ def _root(connection: Connection, name: TableName) -> int:
     found = connection.execute(_TABLE, [name.schema, name.table]).fetchone()
     if found is None:
         raise RestoreFailed(f"the snapshot has no table {name}", hint="names are compared letter by letter")
-    oid, kind, is_extensions, is_unlogged = found
+    oid, kind, is_unlogged = found
     if kind not in ("r", "p"):
         raise RestoreFailed(f"{name} is no table of its own: it is a view, a foreign table or the like")
-    if is_extensions:
-        raise RestoreFailed(f"table {name} belongs to an extension")
     if is_unlogged:  # an empty one would take the place of the live one's rows
         raise RestoreFailed(f"table {name} is unlogged: a snapshot has no rows of it")
     return int(oid)
 
 
 def _parts(connection: Connection, whole: Mapping[int, Wanted], wanted: Sequence[Wanted]) -> list[_Part]:
-    """All tables of the trees, of which none may be in two."""
+    """All tables of the trees, of which no root may be in another's."""
     below = trees(connection, [*whole])
     roots = dict(below)
-    parts = [
-        _Part(oid, TableName(schema, name), whole[roots[oid]], is_unlogged, size)
-        for oid, schema, name, is_unlogged, size in connection.execute(_PARTS, [[*roots]]).fetchall()
-    ]
+    parts = []
+    rows = connection.execute(_PARTS, [[*roots]]).fetchall()
+    for oid, schema, name, is_extensions, is_unlogged, size in rows:
+        if is_extensions:  # a dump would leave it out
+            raise RestoreFailed(f"table {schema}.{name} belongs to an extension")
+        parts.append(_Part(oid, TableName(schema, name), whole[roots[oid]], is_unlogged, size))
+    # A table that inherits from two of them comes back once, and is both's.
     times = Counter(relation for relation, _ in below)
-    twice = [one.name for one in parts if times[one.relation] > 1]
+    twice = [one.name for one in parts if times[one.relation] > 1 and one.relation in whole]
     asked = Counter(one.source for one in wanted)
     for name in (*twice, *(name for name, number in asked.items() if number > 1)):
         raise RestoreFailed(f"table {name} is asked for twice: by its name, or as a part of another")
@@ -213,6 +234,18 @@ def _remote(
         )
         found[foreign.node, remote] = Wanted(remote, target, exact=False, roles=foreign.roles)
     return tuple((node, one) for (node, _), one in found.items())
+
+
+def _published(connection: Connection, live: Connection, parts: Sequence[_Part]) -> list[str]:
+    """Publications that the copies are not in. The swap tells of those that the replaced tables are in now."""
+    names = [[one.name.schema for one in parts], [one.name.table for one in parts]]
+    now = live.execute(_PUBLICATIONS, names).fetchall()
+    replaced = {one.name for one in parts if one.root.source == one.root.target}
+    return [
+        f"{schema}.{table} was in publication {publication}, and what is restored is not"
+        for schema, table, publication in connection.execute(_PUBLICATIONS, names).fetchall()
+        if (schema, table, publication) not in now or TableName(schema, table) not in replaced
+    ]
 
 
 def _part(connection: Connection, relations: Sequence[int]) -> list[str]:

@@ -13,10 +13,14 @@ from stillhouse.domain.cluster import Node, Role
 from stillhouse.errors import NodeUnreachable, RestoreFailed
 from stillhouse.postgres import session
 from stillhouse.postgres.binaries import Binaries
+from stillhouse.postgres.roles import UNLOGGED
 from stillhouse.postgres.session import SUPERUSER, Connection, scram_verifier, sql
 from stillhouse.postgres.transfer import Login, transfer
-from stillhouse.warehouse.fdw import UNLOGGED, new_password
+from stillhouse.warehouse.fdw import new_password
+from stillhouse.warehouse.proof_tables import SETTINGS
+from stillhouse.warehouse.table_carry import set_carried
 from stillhouse.warehouse.table_gather import Gathered
+from stillhouse.warehouse.table_likeness import check_definition, check_rows
 from stillhouse.warehouse.table_marks import ROLES, SCHEMAS, SESSIONS, mark, unmarked
 from stillhouse.warehouse.table_rights import give_rights
 from stillhouse.warehouse.table_sessions import unseen, unseen_transaction
@@ -104,6 +108,14 @@ def load(
     transfer(binaries, clone, live, database, schemas, login, check=check, show=show)
     with session.refusing_as(RestoreFailed, live), unseen(live, database, role) as connection:
         _seal(connection, schemas, role)
+        with unseen_transaction(connection):
+            set_carried(connection, gathered.carried, schemas)
+        check_definition(connection, schemas, gathered.definition)
+        with (
+            unseen(clone, database, role, SETTINGS) as source,
+            unseen(live, database, role, SETTINGS) as copy,
+        ):
+            check_rows(source, copy, schemas, check)
         with unseen_transaction(connection):
             notes = give_rights(connection, gathered.rights, otherwise)
         # As the owners, and safe from what their functions might do, as autovacuum's (commands/analyze.c).
@@ -221,9 +233,8 @@ def _hire(
         connection.execute(
             sql.SQL("GRANT CONNECT, CREATE ON DATABASE {} TO {}").format(sql.Identifier(database), name)
         )
-        if (
-            connection.info.server_version >= 170000
-        ):  # nor do event triggers fire for it: postgres/transfer.py
+        if connection.info.server_version >= 170000:
+            # Nor do event triggers fire for it (postgres/transfer.py).
             connection.execute(sql.SQL("GRANT SET ON PARAMETER event_triggers TO {}").format(name))
         # It must not become its owners, only make use of what is theirs; before 16 there is no such difference.
         only = sql.SQL(" WITH INHERIT TRUE, SET FALSE" if connection.info.server_version >= 160000 else "")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from stillhouse.domain.cluster import Node, Role
 from stillhouse.domain.table_restore import TableRestore
@@ -9,8 +10,10 @@ from stillhouse.errors import RestoreFailed
 from stillhouse.postgres import session
 from stillhouse.postgres.databases import databases_of
 from stillhouse.postgres.session import Connection
+from stillhouse.warehouse.table_exchange import settle
 from stillhouse.warehouse.table_gather import Gathered, Wanted, gather
 from stillhouse.warehouse.table_sessions import unseen, unseen_transaction
+from stillhouse.warehouse.table_state import end_prepared
 
 
 def gather_cluster(
@@ -25,6 +28,8 @@ def gather_cluster(
         raise RestoreFailed(f"the cluster has no node {missing[0]}, the snapshot has")
     coordinator = next(node for node in clones if node.role is Role.CN)
     asked = {coordinator.name: [Wanted(source, target) for source, target in wanted.pairs]}
+    # If the snapshot was taken amid a swap, that ends as its coordinator says.
+    settle(clones)
     gathered: dict[str, Gathered] = {}
     for node in (coordinator, *(node for node in clones if node is not coordinator)):
         if node.name not in asked:
@@ -33,9 +38,11 @@ def gather_cluster(
             _database(node, wanted.database, "the snapshot") as connection,
             _database(standing[node.name], wanted.database, "the cluster") as present,
             session.refusing_as(RestoreFailed, node),
-            unseen_transaction(connection),
         ):
-            gathered[node.name] = gather(connection, present, prefix, asked[node.name], clones)
+            ended = end_prepared(connection, [one.source for one in asked[node.name]])
+            with unseen_transaction(connection):
+                found = gather(connection, present, prefix, asked[node.name], clones)
+            gathered[node.name] = replace(found, notes=(*ended, *found.notes))
         for name, one in gathered[node.name].remote:
             asked.setdefault(name, []).append(one)
     return gathered

@@ -22,15 +22,28 @@ _RELATION = """
     SELECT c.oid, c.relkind::text, c.relispartition
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s
 """
+# Foreign tables that inherit; those that are partitions go with their root.
 _NAMES = """
-    SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-     WHERE c.oid = ANY(%s::oid[]) AND c.relkind IN ('r', 'p') ORDER BY c.oid
+    SELECT c.relkind = 'f', n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.oid = ANY(%s::oid[]) AND (c.relkind IN ('r', 'p') OR NOT c.relispartition) ORDER BY c.oid
 """
-_PUBLICATIONS = """
-    SELECT DISTINCT n.nspname, c.relname, p.pubname
+# The database knows this of a table by its id, and forgets it with the table.
+_FORGOTTEN = """
+    SELECT n.nspname, c.relname, 'was in publication ' || p.pubname
       FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
       JOIN pg_class c ON c.oid = r.prrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-     WHERE r.prrelid = ANY(%s::oid[])
+     WHERE r.prrelid = ANY(%(tree)s::oid[])
+    UNION
+    SELECT n.nspname, c.relname, 'was filled by subscription ' || s.subname
+      FROM pg_subscription_rel r JOIN pg_subscription s ON s.oid = r.srsubid
+      JOIN pg_class c ON c.oid = r.srrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE r.srrelid = ANY(%(tree)s::oid[])
+     ORDER BY 1, 2, 3
+"""
+# A partition whose detach was interrupted is no part of the table, yet goes with it when the table is dropped.
+_DETACHED = """
+    SELECT i.inhparent::regclass::text, i.inhrelid::regclass::text
+      FROM pg_inherits i WHERE i.inhdetachpending AND i.inhparent = ANY(%s::oid[])
 """
 # A table, and what has a name of its own and goes where the table goes.
 _THINGS = """
@@ -109,13 +122,19 @@ def drop(connection: Connection, tables: Sequence[int]) -> list[str]:
     names = connection.execute(_NAMES, [tree]).fetchall()
     if not names:
         return []
+    for parent, child in connection.execute(_DETACHED, [tree]).fetchall():
+        raise RestoreFailed(
+            f"the detach of {child} from {parent} was interrupted, and it would be lost with it",
+            hint=f"ALTER TABLE {parent} DETACH PARTITION {child} FINALIZE",
+        )
     notes = [
-        f"{schema}.{table} was in publication {publication}, and is no more"
-        for schema, table, publication in connection.execute(_PUBLICATIONS, [tree]).fetchall()
+        f"{schema}.{table} {knew}, and is no more"
+        for schema, table, knew in connection.execute(_FORGOTTEN, {"tree": tree}).fetchall()
     ]
-    identifiers = [sql.Identifier(schema, table) for schema, table in names]
     try:
-        connection.execute(sql.SQL("DROP TABLE {}").format(sql.SQL(", ").join(identifiers)))
+        for kind, is_foreign in (("FOREIGN TABLE", True), ("TABLE", False)):
+            if these := [sql.Identifier(*name) for foreign, *name in names if foreign is is_foreign]:
+                connection.execute(sql.SQL("DROP {} {}").format(sql.SQL(kind), sql.SQL(", ").join(these)))
     except session.Error as error:
         if error.sqlstate != _DEPENDENTS_EXIST:
             raise

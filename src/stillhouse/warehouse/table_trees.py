@@ -1,4 +1,7 @@
-"""Tables with all that is below them: partitions, their partitions, and tables that inherit."""
+"""Tables with all that is below them: partitions, their partitions, and tables that inherit.
+
+A partition whose detach has begun is no part any more: no query of its parent sees it.
+"""
 
 from collections.abc import Sequence
 
@@ -8,7 +11,7 @@ _TREES = """
     WITH RECURSIVE tree (root, relation) AS (
         SELECT r, r FROM unnest(%s::oid[]) r
          UNION
-        SELECT t.root, i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.relation
+        SELECT t.root, i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.relation AND NOT i.inhdetachpending
     )
     SELECT relation, root FROM tree ORDER BY root, relation
 """

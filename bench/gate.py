@@ -1,0 +1,203 @@
+"""What cuts cost those who write, by the number of distributed tables: one warehouse of a coordinator and eight data
+nodes that grows, writers all over its tables, and cuts, with witnesses, as a snapshot takes them.
+
+Run by `make bench-gate`. The pause of a cut is the longest that any one write took which was on its way while the cut
+was taken, its rehearsal and all. Beside it stand what the cut had told beforehand, its own time with the gate shut,
+and the same look at writers for as long a while without a cut.
+"""
+
+import argparse
+import random
+import shutil
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+from measure import RESULTS, write_result
+from rows import hold_to, save
+
+from stillhouse.domain.cluster import Cluster
+from stillhouse.warehouse import embedded
+from stillhouse.warehouse.gate_plan import Expected
+from stillhouse.warehouse.witness import Witnesses
+from support import warehouses
+from support.captures import take_one
+from support.many_tables import distribute_many
+from support.writers import Bank, Connection, until
+
+DATA_NODES = 8
+HELD_TO, LARGEST = 1000, 10_000
+SIZES = (1, 100, 300, HELD_TO, 3000, LARGEST)
+CUTS = {HELD_TO: 150, LARGEST: 50}
+CUTS_ELSE = 30
+MOST_MS = 100.0
+WRITERS = 4
+TABLES_EACH = 250  # of all, drawn at random: a session remembers each that it has written to
+IDLE_SECONDS = 0.3
+
+Write = tuple[float, float]
+
+
+class Writers:
+    """Sessions that write to tables all over, two rows in each transaction, and note how long each write took."""
+
+    def __init__(self, bank: Bank, tables: int) -> None:
+        self._stop = threading.Event()
+        self._writes: list[list[Write]] = [[] for _ in range(WRITERS)]
+        self._threads = [
+            threading.Thread(target=self._work, args=(bank, tables, place)) for place in range(WRITERS)
+        ]
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        for thread in self._threads:
+            thread.start()
+        try:
+            self._all_wrote_since(time.monotonic())
+            yield
+        finally:
+            self._stop.set()
+            for thread in self._threads:
+                thread.join(60)
+
+    def longest(self, during: Callable[[], object]) -> float:
+        """Seconds that any one write took which was on its way meanwhile."""
+        begun = time.monotonic()
+        during()
+        ended = time.monotonic()
+        self._all_wrote_since(ended)
+        met = [end - begin for own in self._writes for begin, end in own if end >= begun and begin <= ended]
+        for own in self._writes:
+            own.clear()
+        return max(met)
+
+    def _all_wrote_since(self, moment: float) -> None:
+        until(lambda: all(own and own[-1][0] >= moment for own in self._writes), 60)
+
+    def _work(self, bank: Bank, tables: int, place: int) -> None:
+        draw = random.Random(place)
+        known = draw.sample(range(tables), min(tables, TABLES_EACH))
+        with bank.connect() as connection:
+            while not self._stop.is_set():
+                table = f"many_{draw.choice(known)}"
+                with connection.transaction():
+                    for row in draw.sample(range(64), 2):
+                        self._writes[place].append(timed(connection, table, row))
+
+
+def timed(connection: Connection, table: str, row: int) -> Write:
+    begun = time.monotonic()
+    connection.execute(f"INSERT INTO {table} VALUES (%s, 1)".encode(), [row])
+    return begun, time.monotonic()
+
+
+def measure(cluster: Cluster, writers: Writers, cuts: int) -> dict[str, list[float]]:
+    """Milliseconds, cut by cut, and how often each was tried."""
+    found: dict[str, list[float]] = {name: [] for name in ("told", "own", "writers", "no cut", "tries")}
+
+    def cut() -> None:
+        told: list[Expected] = []
+        with Witnesses() as witnesses:
+            taken = take_one(cluster, witnesses=witnesses, tell=told.append)
+        found["told"].append(told[-1].pause_seconds * 1000)
+        found["own"].append(taken.pause_seconds * 1000)
+        found["tries"].append(taken.tries)
+
+    for _ in range(cuts):
+        found["writers"].append(writers.longest(cut) * 1000)
+        found["no cut"].append(writers.longest(lambda: time.sleep(IDLE_SECONDS)) * 1000)
+    return found
+
+
+def summed_up(tables: int, found: dict[str, list[float]]) -> dict[str, Any]:
+    def figures(values: Sequence[float]) -> dict[str, float]:
+        p99 = statistics.quantiles(values, n=100, method="inclusive")[-1]
+        known = {"median": statistics.median(values), "p99": p99, "most": max(values)}
+        return {name: round(value, 1) for name, value in known.items()}
+
+    pauses = {name: figures(values) for name, values in found.items() if name != "tries"}
+    return {
+        "tables": tables,
+        "locks": tables * (DATA_NODES + 1),
+        "cuts": len(found["own"]),
+        "most_tries": max(found["tries"]),
+        "pause_ms": pauses,
+    }
+
+
+def draw_plot(sizes: Sequence[dict[str, Any]]) -> None:
+    mpl.use("Agg")
+    figure, axes = plt.subplots(figsize=(9, 5.5), layout="constrained")
+    tables = [size["tables"] for size in sizes]
+    lines = {
+        "longest write around a cut, p99": ("writers", "p99", "o-"),
+        "longest write around a cut, median": ("writers", "median", "o--"),
+        "gate shut, median": ("own", "median", "s-"),
+        "told beforehand, median": ("told", "median", "x:"),
+        "longest write, no cut, median": ("no cut", "median", ".-"),
+    }
+    for label, (name, figure_of, style) in lines.items():
+        axes.plot(tables, [size["pause_ms"][name][figure_of] for size in sizes], style, label=label)
+    axes.plot([HELD_TO], [MOST_MS], "_", color="tab:red", markersize=26, label="must, p99")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel(f"distributed tables on a coordinator and {DATA_NODES} data nodes")
+    axes.set_ylabel("ms")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(RESULTS / "gate.png", dpi=120)
+    plt.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--keep", action="store_true", help="write no results")
+    asked = parser.parse_args()
+    root = Path(tempfile.mkdtemp(prefix="shb-", dir="/var/tmp"))
+    root.chmod(0o755)
+    site = embedded.open_site(root)
+    cluster = warehouses.build(site, DATA_NODES)
+    bank, made, sizes, found = Bank(cluster, warehouses.PASSWORD), 0, [], {}
+    try:
+        for tables in asked.sizes:
+            distribute_many(bank, made, tables - made)
+            made = tables
+            writers = Writers(bank, tables)
+            with writers.at_work():
+                measure(cluster, writers, 2)
+                found[tables] = measure(cluster, writers, CUTS.get(tables, CUTS_ELSE))
+            sizes.append(summed_up(tables, found[tables]))
+            print(sizes[-1], flush=True)
+    finally:
+        embedded.destroy(site, cluster.id)
+        shutil.rmtree(root)
+    if asked.keep:
+        return
+    write_result("gate", {"data_nodes": DATA_NODES, "writers": WRITERS, "sizes": sizes})
+    draw_plot(sizes)
+    save(rows_of(found))
+
+
+def rows_of(found: dict[int, dict[str, list[float]]]) -> list[dict[str, Any]]:
+    held = found[HELD_TO]["writers"]
+    name = (
+        f"longest write around a cut of {HELD_TO} tables on {DATA_NODES} data nodes, p99 of {len(held)} cuts"
+    )
+    p99 = statistics.quantiles(held, n=100, method="inclusive")[-1]
+    tries = max(found[LARGEST]["tries"])
+    return [
+        hold_to(name, MOST_MS, "ms", [p99]),
+        hold_to(f"tries of a cut of {LARGEST} tables on {DATA_NODES} data nodes, most", 1, "tries", [tries]),
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+"""Numbers of accounts that were given to clusters; none is given twice, not even after its cluster is gone."""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+from sqlalchemy import insert, select
+
+from stillhouse.catalog.database import Transaction
+from stillhouse.catalog.tables import os_accounts
+
+
+def claim_uid(
+    transaction: Transaction, cluster_id: str, draw: Callable[[Iterable[int]], int], now: datetime
+) -> int:
+    """The cluster's number; if it has none yet, the one that `draw` chooses, told those that were ever given."""
+    known = transaction.execute(select(os_accounts.c.uid).where(os_accounts.c.cluster_id == cluster_id))
+    if (uid := known.scalar()) is not None:
+        return int(uid)
+    uid = draw(transaction.execute(select(os_accounts.c.uid)).scalars().all())
+    transaction.execute(insert(os_accounts), {"uid": uid, "cluster_id": cluster_id, "created": now})
+    return uid

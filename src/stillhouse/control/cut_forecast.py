@@ -1,0 +1,27 @@
+"""How long a cut will hold writers up, told before it: to the log, the metrics, and whoever asks for progress."""
+
+from stillhouse import log, metrics
+from stillhouse.catalog import captures
+from stillhouse.control.context import Control
+from stillhouse.domain.cluster import Cluster
+from stillhouse.warehouse.cut import foresee
+from stillhouse.warehouse.gate_plan import Expected
+
+
+def foretell(control: Control, snapshot_id: str, cluster: Cluster) -> None:
+    """Before anything is copied. Raises StateForbids or CutFailed where no cut can be expected to come."""
+    if (expected := foresee(cluster, control.clock)) is not None:
+        log.get("snapshot").info(
+            "cut foreseen",
+            snapshot=snapshot_id,
+            tables=expected.tables,
+            locks=expected.locks,
+            pause_seconds=round(expected.pause_seconds, 3),
+        )
+        expect(control, snapshot_id, cluster, expected)
+
+
+def expect(control: Control, snapshot_id: str, cluster: Cluster, expected: Expected) -> None:
+    metrics.expect_pause(cluster.id, expected.pause_seconds)
+    with control.database.transaction() as transaction:
+        captures.expect_pause(transaction, snapshot_id, expected.pause_seconds)

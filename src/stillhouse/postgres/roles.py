@@ -1,0 +1,123 @@
+"""Our two roles on a server: the superuser, and the reader of what tenants own; made, or put right."""
+
+from contextlib import closing
+
+from stillhouse.domain.cluster import Node
+from stillhouse.errors import StateForbids
+from stillhouse.postgres import session
+from stillhouse.postgres.session import READER, SUPERUSER, Connection, scram_verifier, sql
+
+# No statement of such a session is logged, not even one that fails: some hold passwords.
+UNLOGGED = {
+    "log_statement": "none",
+    "log_min_error_statement": "panic",
+    "log_min_duration_statement": "-1",
+    "log_min_duration_sample": "-1",
+    "log_transaction_sample_rate": "0",
+    "debug_print_parse": "off",
+    "debug_print_rewritten": "off",
+    "pg_stat_statements.track_utility": "off",
+}
+
+# Until a transaction's end no more than one service is at work on the roles of a server.
+_MAKING_ROLES = int.from_bytes(b"still rl")
+_OWNS_SOMETHING = f"""
+    SELECT EXISTS (SELECT FROM pg_shdepend WHERE refclassid = 'pg_authid'::regclass
+                    AND refobjid = '{READER}'::regrole AND deptype = 'o')
+"""
+# BYPASSRLS: without it rows are left out, and the tables' policies run. INHERIT: without it nothing may be read.
+_READS_ALL_AND_DOES_NOTHING = (
+    "LOGIN INHERIT BYPASSRLS NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION"
+    " CONNECTION LIMIT -1 VALID UNTIL 'infinity'"
+)
+_MEMBERSHIPS = f"""
+    SELECT of.rolname, member.rolname, grantor.rolname
+      FROM pg_auth_members m JOIN pg_roles of ON of.oid = m.roleid JOIN pg_roles member ON member.oid = m.member
+      LEFT JOIN pg_roles grantor ON grantor.oid = m.grantor
+     WHERE '{READER}'::regrole IN (m.roleid, m.member)
+"""
+# In the server, since a database may bear a name that no client can read. Names each database of its own accord: what
+# PUBLIC may do today, a database's owner takes from PUBLIC tomorrow.
+_LET_READER_ENTER = f"""
+    DO $$ DECLARE this name; BEGIN
+        FOR this IN SELECT datname FROM pg_catalog.pg_database d WHERE datconnlimit <> -2 AND NOT EXISTS (
+                        SELECT FROM pg_catalog.aclexplode(d.datacl)
+                         WHERE grantee = '{READER}'::pg_catalog.regrole AND privilege_type = 'CONNECT')
+        LOOP EXECUTE pg_catalog.format('GRANT CONNECT ON DATABASE %I TO {READER}', this); END LOOP;
+    END $$
+"""
+_FORGET_SETTINGS = f"""
+    DO $$ DECLARE this name; BEGIN
+        ALTER ROLE {READER} RESET ALL;
+        FOR this IN SELECT d.datname FROM pg_catalog.pg_db_role_setting s
+                      JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase
+                     WHERE s.setrole = '{READER}'::pg_catalog.regrole
+        LOOP EXECUTE pg_catalog.format('ALTER ROLE {READER} IN DATABASE %I RESET ALL', this); END LOOP;
+    END $$
+"""
+
+
+def ensure_roles(connection: Connection, node: Node) -> None:
+    """Both roles have the passwords of the node, if it has a secret; the reader is as it should be, whatever it was.
+
+    `connection` is a superuser's, in autocommit mode; none of its statements is logged from here on. The reader may
+    enter the databases that are there only after `grant_connect`. Raises StateForbids when somebody else's role
+    bears the reader's name.
+    """
+    for name, value in UNLOGGED.items():
+        connection.execute("SELECT pg_catalog.set_config(%s, %s, false)", [name, value])
+    with connection.transaction():
+        connection.execute("SELECT pg_catalog.pg_advisory_xact_lock(%s)", [_MAKING_ROLES])
+        _make_reader(connection)
+        _leave_one_membership(connection)
+        connection.execute(_FORGET_SETTINGS.encode())
+        if node.secret:
+            for role in (SUPERUSER, READER):
+                _set_password(connection, role, node.password(role))
+
+
+def furnish(node: Node) -> None:
+    """Both roles as they should be, on a server that lets this service in. Raises what the server says."""
+    with closing(session.connect(node, "postgres", settings=UNLOGGED)) as connection:
+        ensure_roles(connection, node)
+        grant_connect(connection)
+
+
+def grant_connect(connection: Connection) -> None:
+    """The reader may enter every database, whatever PUBLIC may. `connection` is a superuser's, to any database."""
+    connection.execute(_LET_READER_ENTER.encode())
+
+
+def _make_reader(connection: Connection) -> None:
+    reader = sql.Identifier(READER)
+    if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [READER]).fetchone() is None:
+        connection.execute(sql.SQL("CREATE ROLE {}").format(reader))
+    ((owns_something,),) = connection.execute(_OWNS_SOMETHING.encode()).fetchall()
+    if owns_something:
+        # A function of its owner's would read everything, and a table could be put to use in its name.
+        raise StateForbids(
+            f"the role {READER}, which is the service's own, is somebody's: it owns objects",
+            hint="rename that role; the service makes its own",
+        )
+    connection.execute(sql.SQL("ALTER ROLE {} {}").format(reader, sql.SQL(_READS_ALL_AND_DOES_NOTHING)))
+
+
+def _leave_one_membership(connection: Connection) -> None:
+    """It is a member of pg_read_all_data alone, and nobody is a member of it."""
+    # Since 16 a membership belongs to whoever granted it, and each grant has options of its own.
+    is_since_16 = connection.info.server_version >= 160000
+    for of, member, grantor in connection.execute(_MEMBERSHIPS.encode()).fetchall():
+        revoke = sql.SQL("REVOKE {} FROM {}").format(sql.Identifier(of), sql.Identifier(member))
+        if is_since_16:
+            revoke += sql.SQL(" GRANTED BY {}").format(sql.Identifier(grantor))
+        connection.execute(revoke + sql.SQL(" CASCADE"))
+    only = " WITH INHERIT TRUE, SET FALSE" if is_since_16 else ""
+    connection.execute(f"GRANT pg_read_all_data TO {READER}{only}".encode())
+
+
+def _set_password(connection: Connection, role: str, password: str) -> None:
+    """By what the server stores for it: the password itself is in no statement, and so in no log."""
+    verifier = scram_verifier(connection, role, password)
+    connection.execute(
+        sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(verifier))
+    )

@@ -1,0 +1,140 @@
+"""Clusters that were made before each had an account and passwords of its own, brought up to that, once.
+
+What is to be is written into the plan first, and what was stands there until all is done: killed anywhere and called
+again, it ends the same. The cluster's servers are stopped meanwhile, for seconds.
+"""
+
+import os
+import pwd
+import secrets
+import subprocess
+from contextlib import closing, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from stillhouse.domain.cluster import Node
+from stillhouse.errors import DatabaseClosed, InternalError, ProvisionFailed
+from stillhouse.postgres import server, session
+from stillhouse.postgres.account import Account
+from stillhouse.postgres.databases import Database, databases_of, enter
+from stillhouse.postgres.event_triggers import without_event_triggers
+from stillhouse.postgres.roles import UNLOGGED, furnish
+from stillhouse.postgres.tree import Directory, remove_tree
+from stillhouse.warehouse import fdw
+from stillhouse.warehouse.embedded import Site, cluster_directory
+from stillhouse.warehouse.plan import Plan, read_plan, write_plan
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def is_due(site: Site, cluster_id: str) -> bool:
+    """Whether the cluster's plan says that it is not done, or not begun."""
+    plan = read_plan(cluster_directory(site, cluster_id), site.sealer)
+    return plan is not None and (plan.moved_from is not None or any(not node.secret for node in plan.nodes))
+
+
+def hand_over(site: Site, cluster_id: str, user_name: str, *, is_whole: bool) -> tuple[Node, ...]:
+    """Give the cluster's files to an account of its own, and fresh passwords to our roles; its nodes as they are now.
+
+    Of a cluster that is not `is_whole`, because its making or its restore is under way, the files alone are given: the
+    flow that goes on sees to the rest. The servers are stopped afterwards. Raises what servers do.
+    """
+    directory = cluster_directory(site, cluster_id)
+    plan = read_plan(directory, site.sealer)
+    assert plan is not None, "a cluster that is handed over has a plan"
+    if plan.moved_from is None:
+        os_user = plan.nodes[0].os_user or site.claim(cluster_id)
+        nodes = tuple(
+            replace(node, os_user=os_user, secret=node.secret or secrets.token_hex(32)) for node in plan.nodes
+        )
+        plan = Plan(nodes, _owner(plan.nodes))
+        write_plan(directory, site.sealer, plan)
+    assert plan.moved_from is not None
+    for node in plan.nodes:
+        if Path(node.directory).exists():
+            _stop(site, node, plan.moved_from)
+            _give_files(node, plan.moved_from, site.binaries.of(node).account)
+            if is_whole and Path(node.directory, "pgdata").exists():
+                _renew(site, node, user_name)
+    write_plan(directory, site.sealer, replace(plan, moved_from=None))
+    return plan.nodes
+
+
+def _owner(nodes: tuple[Node, ...]) -> int:
+    present = [Path(node.directory) for node in nodes if Path(node.directory).exists()]
+    return present[0].lstat().st_uid if present else os.geteuid()
+
+
+def _stop(site: Site, node: Node, owner: int) -> None:
+    """As the account that it runs as. Its socket's directory is made anew when it starts."""
+    server.stop(site.binaries, replace(node, os_user=_name_of(owner)))
+    remove_tree(Path(node.socket))
+
+
+def _name_of(owner: int) -> str:
+    try:
+        return pwd.getpwuid(owner).pw_name if owner != os.geteuid() else ""
+    except KeyError as error:
+        raise ProvisionFailed(
+            f"uid {owner}, which owns a cluster's files, has no account", hint="make one with that uid"
+        ) from error
+
+
+def _give_files(node: Node, owner: int, account: Account | None) -> None:
+    if account is None or account.uid == owner:
+        return
+    places = Path(node.directory, "pgdata", "pg_tblspc")
+    links = [place for place in places.iterdir() if place.is_symlink()] if places.is_dir() else []
+    for tablespace in (place.readlink() for place in links):
+        if not tablespace.is_relative_to(node.directory):
+            _give_tree(tablespace, owner, account)
+    _give_tree(Path(node.directory), owner, account)
+
+
+def _give_tree(top: Path, owner: int, account: Account) -> None:
+    """Everything below `top` that is the owner's, and itself last; it is closed to all but root meanwhile.
+
+    A file of several names may be another cluster's too, as long as all share an account: it is left alone.
+    """
+    try:
+        opened = Directory(os.open(top, _DIRECTORY))
+    except FileNotFoundError:
+        return
+    if os.fstat(opened.descriptor).st_uid not in (owner, account.uid, 0):
+        raise ProvisionFailed(f"{top} is another account's", hint=f"give it to uid {account.uid} by hand")
+    os.fchown(opened.descriptor, 0, 0)
+    os.fchmod(opened.descriptor, 0o700)
+    # By find(1), which follows no links, and does not end at a thousand directories within one another.
+    wanted = ["-uid", str(owner), "(", "-type", "d", "-o", "-type", "l", "-o", "-links", "1", ")"]
+    give = ["-exec", "chown", "-h", f"{account.uid}:{account.gid}", "{}", "+"]
+    answer = subprocess.run(
+        ["/usr/bin/find", f"/proc/self/fd/{opened.descriptor}/", "-mindepth", "1", *wanted, *give],
+        pass_fds=[opened.descriptor],
+        capture_output=True,
+        check=False,
+    )
+    if answer.returncode:
+        raise InternalError(f"{top} cannot be given away: {answer.stderr.decode(errors='replace').strip()}")
+    os.fchown(opened.descriptor, account.uid, account.gid)
+
+
+def _renew(site: Site, node: Node, user_name: str) -> None:
+    """Fresh passwords, the reader, and what this version wires otherwise; by a server that nobody else reaches."""
+    server.start(site.binaries, node, {"listen_addresses": ""}, locked=True)
+    with session.refusing_as(ProvisionFailed, node):
+        furnish(node)
+        for database in databases_of(node):
+            # Functions of those that let nobody in are nobody's to call.
+            if database.is_open:
+                with suppress(DatabaseClosed):
+                    _renew_database(node, database, user_name)
+    server.stop(site.binaries, node)
+
+
+def _renew_database(node: Node, database: Database, user_name: str) -> None:
+    with (
+        closing(enter(node, database, settings=UNLOGGED)) as connection,
+        connection.transaction(),
+        without_event_triggers(connection),
+    ):
+        fdw.renew(connection, user_name)

@@ -1,0 +1,66 @@
+"""A cluster's plan on this host: its nodes as they are, or are to be; the file `nodes.json` in its directory."""
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from stillhouse.domain.cluster import Node, Role
+from stillhouse.errors import InternalError
+from stillhouse.sealing import Sealer
+
+_FILE = "nodes.json"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`moved_from` is the uid that the files are being taken from, while they are given to the nodes' account."""
+
+    nodes: tuple[Node, ...]
+    moved_from: int | None = None
+
+
+def read_plan(directory: Path, sealer: Sealer) -> Plan | None:
+    """None for a cluster that was never planned, or is destroyed.
+
+    A node whose secret cannot be unsealed, because the key of the data directory is another one, has none.
+    """
+    try:
+        plan = json.loads((directory / _FILE).read_text())
+    except FileNotFoundError:
+        return None
+    if isinstance(plan, list):  # as it was written before nodes had accounts and secrets
+        plan = {"nodes": plan}
+    return Plan(tuple(_node(entry, sealer) for entry in plan["nodes"]), plan.get("moved_from"))
+
+
+def write_plan(directory: Path, sealer: Sealer, plan: Plan) -> None:
+    """It is on the disk on return, whole or not at all."""
+    content = {"nodes": [_entry(node, sealer) for node in plan.nodes], "moved_from": plan.moved_from}
+    fresh = directory / f"{_FILE}.new"
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump(content, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.rename(directory / _FILE)
+
+
+def _entry(node: Node, sealer: Sealer) -> dict[str, Any]:
+    entry = asdict(node)
+    secret = entry.pop("secret")
+    return {**entry, "sealed_secret": sealer.seal(secret, _bound_to(node.id)) if secret else ""}
+
+
+def _node(entry: dict[str, Any], sealer: Sealer) -> Node:
+    sealed, secret = entry.pop("sealed_secret", ""), ""
+    if sealed:
+        with suppress(InternalError):
+            secret = sealer.unseal(sealed, _bound_to(entry["id"]))
+    return Node(**{**entry, "role": Role(entry["role"]), "secret": secret})
+
+
+def _bound_to(node_id: str) -> str:
+    return f"plan of node {node_id}"
