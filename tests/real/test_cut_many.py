@@ -12,6 +12,7 @@ import pytest
 from stillhouse.clock import SystemClock
 from stillhouse.domain.cluster import Cluster
 from stillhouse.errors import CutFailed, StateForbids
+from stillhouse.postgres.databases import databases_of
 from stillhouse.warehouse import gate, gate_plan
 from stillhouse.warehouse.cut import foresee
 from stillhouse.warehouse.fdw import DATABASES
@@ -44,7 +45,8 @@ def several_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def opened(bank: Bank) -> Iterator[tuple[tuple[gate.GatedDatabase, ...], ThreadPoolExecutor]]:
-    with gate.gate_sessions(bank.cluster) as parts, ThreadPoolExecutor() as threads:
+    databases = databases_of(bank.cluster.coordinator)
+    with gate.gate_sessions(bank.cluster, databases) as parts, ThreadPoolExecutor() as threads:
         yield parts, threads
 
 

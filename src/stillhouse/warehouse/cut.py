@@ -12,6 +12,7 @@ from stillhouse.clock import Clock
 from stillhouse.domain.cluster import Cluster, Engine, Role
 from stillhouse.domain.snapshot import Cut, RestorePoint
 from stillhouse.errors import Cancelled, CutFailed, NodeUnreachable
+from stillhouse.postgres.databases import Database, list_databases
 from stillhouse.warehouse import gate
 from stillhouse.warehouse.cut_sessions import Bounded, answering, bounded
 from stillhouse.warehouse.gate_catalog import Mode
@@ -109,7 +110,7 @@ def _foresee(cluster: Cluster, clock: Clock) -> Expected | None:
         with (
             _node_sessions(cluster) as nodes,
             ThreadPoolExecutor(_THREADS) as threads,
-            gate.gate_sessions(cluster) as parts,
+            gate.gate_sessions(cluster, _databases(nodes), []) as parts,
         ):
             data_nodes = [node for node in nodes if node.node.role is Role.DN]
             return gate.foresee(parts, data_nodes, threads, clock)
@@ -147,7 +148,14 @@ def _try(
         ThreadPoolExecutor(_THREADS) as threads,
         ExitStack() as gate_closing,
     ):
-        parts = gate_closing.enter_context(gate.gate_sessions(cluster)) if gated else ()
+        coordinator = _coordinator(nodes)
+        seen = gate.survey(coordinator) if gated else None
+        barred: list[int] = []
+        parts = (
+            gate_closing.enter_context(gate.gate_sessions(cluster, seen.databases, barred)) if seen else ()
+        )
+        if barred:
+            seen = gate.survey(coordinator, barred)
         data_nodes = [node for node in nodes if gated and node.node.role is Role.DN]
         if witnesses is not None:
             witnesses.open(cluster.nodes, threads)
@@ -164,6 +172,8 @@ def _try(
         points = _mark(nodes, prefix, number, spread_seconds, threads, clock, witnesses)
         gate.check_data_nodes(parts, data_nodes, threads)
         gate.confirm(parts, threads)
+        if seen is not None:
+            gate.confirm_survey(seen, coordinator)
         gate.reopen(parts, threads)
         pause = clock.monotonic() - asked if gated else 0.0
 
@@ -216,6 +226,16 @@ def _with_witnesses(
 def _node_sessions(cluster: Cluster) -> Iterator[tuple[Bounded, ...]]:
     with ExitStack() as stack:
         yield tuple(stack.enter_context(bounded(node, "postgres")) for node in cluster.nodes)
+
+
+def _coordinator(nodes: Sequence[Bounded]) -> Bounded:
+    return next(node for node in nodes if node.node.role is Role.CN)
+
+
+def _databases(nodes: Sequence[Bounded]) -> list[Database]:
+    coordinator = _coordinator(nodes)
+    with answering(coordinator.node):
+        return list_databases(coordinator.connection)
 
 
 def mark_nodes(

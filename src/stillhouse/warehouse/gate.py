@@ -9,13 +9,14 @@ from typing import TypeVar
 
 from stillhouse.clock import Clock
 from stillhouse.domain.cluster import Cluster, Node
-from stillhouse.errors import CutFailed, NodeUnreachable
+from stillhouse.errors import CutFailed, DatabaseClosed, NodeUnreachable
+from stillhouse.postgres.databases import Database, Kind, list_databases
+from stillhouse.postgres.event_triggers import disable_event_triggers, has_event_triggers
 from stillhouse.warehouse.cut_sessions import Bounded, answering, bounded
 from stillhouse.warehouse.gate_catalog import (
     Holder,
     Mode,
     Wiring,
-    databases,
     digest,
     lock_holders,
     lock_statement,
@@ -23,6 +24,7 @@ from stillhouse.warehouse.gate_catalog import (
     other_tables,
     read_wiring,
     remote_writers,
+    sessions_in,
     strong_lock_seconds,
 )
 from stillhouse.warehouse.gate_plan import (
@@ -76,24 +78,77 @@ class GatedDatabase:
         return self.shares[0].session
 
 
+@dataclass(frozen=True)
+class Survey:
+    """Which databases the coordinator has, and who is in those that are closed, or `barred` to us in another way.
+
+    These have no gate, for we cannot enter them either; but whoever was in one when it was closed may write yet.
+    """
+
+    databases: tuple[Database, ...]
+    inside: tuple[Holder, ...]
+    barred: tuple[int, ...]
+
+
+def survey(coordinator: Bounded, barred: Sequence[int] = ()) -> Survey:
+    """Raises CutFailed when somebody is at work in a database that is closed, or `barred` (oids)."""
+    with answering(coordinator.node):
+        databases = list_databases(coordinator.connection)
+        closed = [*barred, *(database.oid for database in databases if database.kind is Kind.CLOSED)]
+        at_rest, at_work = sessions_in(coordinator.connection, closed) if closed else ([], [])
+    if at_work:
+        raise CutFailed(f"waiting for {_named(at_work)} in a closed database, which has no gate")
+    return Survey(tuple(databases), tuple(at_rest), tuple(barred))
+
+
+def confirm_survey(before: Survey, coordinator: Bounded) -> None:
+    """No database was made, closed or opened since, and nobody in a closed one has done anything."""
+    now = survey(coordinator, before.barred)
+    if changed := {*now.databases} ^ {*before.databases}:
+        names = ", ".join(sorted({str(database) for database in changed}))
+        raise CutFailed(f"databases of the coordinator changed meanwhile: {names}")
+    if moved := [one for one in now.inside if one not in before.inside]:
+        raise CutFailed(f"waiting for {_named(moved)} in a closed database, which has no gate")
+
+
 @contextmanager
-def gate_sessions(cluster: Cluster) -> Iterator[tuple[GatedDatabase, ...]]:
-    """Warm sessions for every database of the coordinator with a server to a data node, in a fixed order."""
+def gate_sessions(
+    cluster: Cluster, databases: Sequence[Database], barred: list[int] | None = None
+) -> Iterator[tuple[GatedDatabase, ...]]:
+    """Warm sessions for every database with a server to a data node, in the order of `databases`, the coordinator's.
+
+    Those that ought to be open and cannot be entered are added to `barred` (oids): they have no gate.
+    """
     coordinator, nodes = cluster.coordinator, cluster.data_nodes
     with ExitStack() as kept:
-        with bounded(coordinator, "postgres") as first, answering(coordinator):
-            names = databases(first.connection)
         gate = []
-        for name in names:
+        for database in databases:
+            if not database.is_open:
+                continue
             with ExitStack() as opened:
-                session = opened.enter_context(bounded(coordinator, name))
+                try:
+                    session = opened.enter_context(bounded(coordinator, database))
+                except DatabaseClosed as error:
+                    if barred is None:
+                        raise CutFailed(error.message) from error
+                    barred.append(database.oid)
+                    continue
                 wiring = _read(session, nodes)
                 if wiring.is_wired:
-                    more = sessions_for(wiring.tables) - 1
-                    others = [opened.enter_context(bounded(coordinator, name)) for _ in range(more)]
+                    more = _how_many_sessions(session, wiring) - 1
+                    others = [opened.enter_context(bounded(coordinator, database)) for _ in range(more)]
                     kept.enter_context(opened.pop_all())
                     gate.append(_shared_out(nodes, wiring, [session, *others]))
         yield tuple(gate)
+
+
+def _how_many_sessions(session: Bounded, wiring: Wiring) -> int:
+    """Where event triggers have to be disabled for our DDL, that is one session's: others would wait for it."""
+    if any(table.foreign for table in wiring.tables):
+        with answering(session.node):
+            if has_event_triggers(session.connection):
+                return 1
+    return sessions_for(wiring.tables)
 
 
 def _read(session: Bounded, nodes: Sequence[Node]) -> Wiring:
@@ -253,6 +308,10 @@ def _lock(share: Share, mode: Mode, seconds: float) -> None:
     session = share.session
     if seconds <= 0:
         raise CutFailed(f"locking the distributed tables took too long, in database {session.database}")
+    if mode is not Mode.REHEARSAL and any(table.foreign for table in share.tables):
+        # DISABLE TRIGGER is DDL: an operator's event trigger must neither see nor forbid it.
+        with answering(session.node):
+            disable_event_triggers(session.connection)
     if statement := lock_statement(session.connection, share.tables, mode):
         _execute(session, f"SET LOCAL statement_timeout = '{math.ceil(seconds * 1000)}ms'; {statement}")
     with answering(session.node):

@@ -8,14 +8,16 @@ import os
 import pwd
 import secrets
 import subprocess
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from stillhouse.domain.cluster import Node
-from stillhouse.errors import InternalError, ProvisionFailed
+from stillhouse.errors import DatabaseClosed, InternalError, ProvisionFailed
 from stillhouse.postgres import server, session
 from stillhouse.postgres.account import Account
+from stillhouse.postgres.databases import Database, databases_of, enter
+from stillhouse.postgres.event_triggers import without_event_triggers
 from stillhouse.postgres.roles import UNLOGGED, furnish
 from stillhouse.postgres.tree import Directory, remove_tree
 from stillhouse.warehouse import fdw
@@ -23,8 +25,6 @@ from stillhouse.warehouse.embedded import Site, cluster_directory
 from stillhouse.warehouse.plan import Plan, read_plan, write_plan
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# Databases that let anyone in; the others' functions are nobody's to call.
-_DATABASES = "SELECT datname FROM pg_database WHERE datallowconn AND datconnlimit <> -2 ORDER BY oid"
 
 
 def is_due(site: Site, cluster_id: str) -> bool:
@@ -123,9 +123,18 @@ def _renew(site: Site, node: Node, user_name: str) -> None:
     server.start(site.binaries, node, {"listen_addresses": ""}, locked=True)
     with session.refusing_as(ProvisionFailed, node):
         furnish(node)
-        with closing(session.connect(node, "postgres")) as connection:
-            names = [name for (name,) in connection.execute(_DATABASES).fetchall()]
-        for name in names:
-            with closing(session.connect(node, name, settings=UNLOGGED)) as connection:
-                fdw.renew(connection, user_name)
+        for database in databases_of(node):
+            # Functions of those that let nobody in are nobody's to call.
+            if database.is_open:
+                with suppress(DatabaseClosed):
+                    _renew_database(node, database, user_name)
     server.stop(site.binaries, node)
+
+
+def _renew_database(node: Node, database: Database, user_name: str) -> None:
+    with (
+        closing(enter(node, database, settings=UNLOGGED)) as connection,
+        connection.transaction(),
+        without_event_triggers(connection),
+    ):
+        fdw.renew(connection, user_name)
