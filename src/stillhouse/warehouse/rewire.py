@@ -10,17 +10,20 @@ from dataclasses import dataclass, field
 from stillhouse.domain.cluster import Node, Role
 from stillhouse.errors import RestoreFailed
 from stillhouse.postgres import session
+from stillhouse.postgres.event_triggers import without_event_triggers
 from stillhouse.postgres.roles import UNLOGGED
 from stillhouse.postgres.session import Connection, sql
 from stillhouse.warehouse import fdw
+from stillhouse.warehouse.parking import OWN_OPTIONS, UNPARK_ONE
 
 _DATABASES = "SELECT datname, datallowconn FROM pg_database WHERE datname <> 'template0' ORDER BY oid"
 
 # By handler and validator, since a wrapper itself may be created under any name.
-_SERVERS = """
+_SERVERS = f"""
     SELECT s.oid, s.srvname,
            coalesce(h.proname = 'postgres_fdw_handler', false) OR coalesce(v.proname = 'dblink_fdw_validator', false),
-           coalesce((SELECT jsonb_object_agg(option_name, option_value) FROM pg_options_to_table(s.srvoptions)), '{}')
+           coalesce((SELECT jsonb_object_agg(option_name, option_value)
+                       FROM pg_options_to_table({OWN_OPTIONS})), '{{}}')
       FROM pg_foreign_server s
       JOIN pg_foreign_data_wrapper w ON w.oid = s.srvfdw
       LEFT JOIN pg_proc h ON h.oid = w.fdwhandler
@@ -141,6 +144,7 @@ def _rewire_servers(
         if target is None:
             rewired.strangers.append(Stranger(node.name, database, name, _address_text(options)))
             continue
+        connection.execute(UNPARK_ONE.encode(), [oid])
         changes = {key: target.host for key in ("host", "hostaddr") if key in options}
         changes["port"] = str(target.port)
         connection.execute(
@@ -208,5 +212,6 @@ def _transaction(node: Node, database: str) -> Iterator[Connection]:
             )
         ) as connection,
         connection.transaction(),
+        without_event_triggers(connection),
     ):
         yield connection

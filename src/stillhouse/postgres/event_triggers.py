@@ -1,0 +1,40 @@
+"""DDL of ours that no event trigger sees or forbids: whoever made one was a superuser, but its function is anyone's."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from stillhouse.postgres.session import Connection, sql
+
+# From then on all our sessions are deaf to them (options.py).
+_SWITCHED_OFF_SINCE = 170000
+_AWAKE = (
+    "SELECT evtname, evtenabled::text FROM pg_catalog.pg_event_trigger WHERE evtenabled <> 'D' ORDER BY oid"
+)
+_HOW = {"O": "ENABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
+
+
+@contextmanager
+def without_event_triggers(connection: Connection) -> Iterator[None]:
+    """Within a transaction of the caller's, which ends after this does.
+
+    Before 17 they are disabled and put back in that same transaction, so no other session ever finds one disabled;
+    `session_replication_role` would let those pass that are ENABLE ALWAYS. Where the body fails the caller rolls back.
+    """
+    awake = disable_event_triggers(connection)
+    yield
+    for name, how in awake:
+        _alter(connection, name, _HOW[how])
+
+
+def disable_event_triggers(connection: Connection) -> list[tuple[str, str]]:
+    """For a transaction that is rolled back in the end. Returns which were enabled, and in which way."""
+    if connection.info.server_version >= _SWITCHED_OFF_SINCE:
+        return []
+    awake = [(name, how) for name, how in connection.execute(_AWAKE).fetchall()]
+    for name, _ in awake:
+        _alter(connection, name, "DISABLE")
+    return awake
+
+
+def _alter(connection: Connection, name: str, how: str) -> None:
+    connection.execute(sql.SQL("ALTER EVENT TRIGGER {} {}").format(sql.Identifier(name), sql.SQL(how)))
