@@ -14,7 +14,7 @@ import pytest
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.ids import new_uuid
 from stillhouse.postgres.databases import Database, Kind, databases_of, enter, reopened
-from stillhouse.warehouse import contents, cut, embedded, quarantine
+from stillhouse.warehouse import contents, cut, embedded, parking, quarantine
 from stillhouse.warehouse.embedded import Site
 from stillhouse.warehouse.inspection import inspect
 from stillhouse.warehouse.proof_at_cut import Compared, compare_at_cut
@@ -35,6 +35,7 @@ from support.captures import (
     open_vault,
     planned_clone,
     recover,
+    release,
     restore_files,
 )
 from support.cuts import ask, superuser, tell
@@ -104,8 +105,7 @@ def passed(version_site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iter
         with planned_clone(version_site, source) as clone:
             restore_and_prove(version_site, seen, clone)
             bring_tables_back(version_site, seen)
-            for node in clone.cluster.nodes:
-                quarantine.release(version_site.binaries, node)
+            release(version_site, clone)
             yield seen
     finally:
         embedded.destroy(version_site, source.id)
@@ -134,9 +134,12 @@ def change_tables(cluster: Cluster) -> None:
 
 def restore_and_prove(site: Site, seen: Pass, clone: Clone) -> None:
     restore_files(site, clone, seen.shots[-1], seen.vault)
-    recover(site, seen.source, clone, seen.shots[-1], HASTY)
+    with quarantine.own_network(site, clone.cluster.nodes) as inside:
+        recover(inside, seen.source, clone, seen.shots[-1], HASTY)
     seen.restored = clone.cluster
     seen.rewired = rewire(clone.cluster.nodes, seen.source.user_name, seen.source.nodes)
+    for node in clone.cluster.nodes:
+        parking.unpark(node)
 
     def look(node: Node) -> tuple[Compared, Structure, list[str]]:
         (witness,) = seen.lines(node.name, "witness")

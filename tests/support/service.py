@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -184,9 +184,9 @@ class Service:
         status: str = self.until(f"snapshot {snapshot_id} to end", look)
         return status
 
-    def restore(self, snapshot_id: str, name: str) -> str:
+    def restore(self, snapshot_id: str, name: str, settings: Mapping[str, str] | None = None) -> str:
         path = f"/v1.0/{{p}}/snapshots/{snapshot_id}/actions"
-        answer = self.call("POST", path, {"restore": {"name": name}})
+        answer = self.call("POST", path, {"restore": {"name": name, "server_settings": settings or {}}})
         assert answer.status == 200, answer.raw
         cluster_id: str = answer.json["cluster"]["id"]
         return cluster_id

