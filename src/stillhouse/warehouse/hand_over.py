@@ -5,7 +5,6 @@ again, it ends the same. The cluster's servers are stopped meanwhile, for second
 """
 
 import os
-import pwd
 import secrets
 import subprocess
 from contextlib import closing, suppress
@@ -56,7 +55,8 @@ def hand_over(site: Site, cluster_id: str, user_name: str, *, is_whole: bool) ->
     assert plan.moved_from is not None
     for node in plan.nodes:
         if Path(node.directory).exists():
-            _stop(site, node)
+            server.stop(site.binaries, node)
+            remove_tree(Path(node.socket))  # whoever starts it makes it anew
             _give_files(node, plan.moved_from, site.binaries.of(node).account)
             if _may_be_started(node):
                 _renew(site, node, user_name if is_whole else None)
@@ -77,30 +77,10 @@ def _owner(nodes: tuple[Node, ...]) -> int:
     return next(iter(owners - {os.geteuid()}), os.geteuid())
 
 
-def _stop(site: Site, node: Node) -> None:
-    """As the account that it runs as, which is the cluster's own where we were killed in between.
-
-    Its socket's directory is made anew when it starts.
-    """
-    if process := server.process_id(node):
-        runs_as = Path("/proc", str(process)).stat().st_uid
-        server.stop(site.binaries, replace(node, os_user=_name_of(runs_as)))
-    remove_tree(Path(node.socket))
-
-
 def _may_be_started(node: Node) -> bool:
     """Not before it is made, nor a clone before its flow has recovered it to the cut."""
     data = Path(node.directory, "pgdata")
     return data.exists() and not os.path.lexists(data / "recovery.signal")
-
-
-def _name_of(owner: int) -> str:
-    try:
-        return pwd.getpwuid(owner).pw_name if owner != os.geteuid() else ""
-    except KeyError as error:
-        raise ProvisionFailed(
-            f"uid {owner}, which owns a cluster's files, has no account", hint="make one with that uid"
-        ) from error
 
 
 def _give_files(node: Node, owner: int, account: Account | None) -> None:
