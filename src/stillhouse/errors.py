@@ -3,13 +3,13 @@
     StillhouseError
       InvalidInput 400          BodyMissing, NotOffered, WrongKind
       Unauthenticated 401       TokenExpired
-      Forbidden 403             NotPermitted, StateForbids
+      Forbidden 403             NotPermitted, StateForbids, DatabaseClosed
       NotFound 404              ClusterUnknown, SnapshotUnknown, DatabaseUnknown, OperationUnknown,
                                 ApiUnknown
       Conflict 409              NameTaken, ClusterBusy, DataDirectoryInUse
       InternalError 500         RepositoryDamaged (FormatUnknown), ObjectMissing, CaptureFailed,
-                                RestoreFailed (CutMissed), ProvisionFailed, ProofFailed,
-                                FileRefused, Cancelled
+                                RestoreFailed (CutMissed), ProvisionFailed,
+                                ProofFailed (TableReplaced), FileRefused, Cancelled
       Unavailable 503           ShuttingDown, CatalogUnavailable, StoreUnavailable, NodeUnreachable,
                                 CutFailed, CaptureInterrupted, AttemptDead, ServiceUnreachable,
                                 TablesHeld
@@ -18,7 +18,16 @@
 `code` is stable and our own; only `api` translates it into DWS's words.
 """
 
+import re
 from typing import ClassVar
+
+# Halves of UTF-16 pairs, as JSON may hold them, that stand for no byte.
+_NO_TEXT = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+
+
+def shown(text: str) -> str:
+    """For people, and for what takes valid UTF-8 alone: bytes of names that were none stand as \\xNN."""
+    return _NO_TEXT.sub("\ufffd", text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 class StillhouseError(Exception):
@@ -30,8 +39,8 @@ class StillhouseError(Exception):
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = shown(message)
+        self.hint = shown(hint)
 
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
@@ -88,6 +97,12 @@ class StateForbids(Forbidden):
     """The resource exists, but its present state rules the operation out."""
 
     code = "state.forbids"
+
+
+class DatabaseClosed(StateForbids):
+    """A database of a cluster that we cannot enter, or not as we would; the message says why."""
+
+    code = "database.closed"
 
 
 class NotFound(StillhouseError):
@@ -196,6 +211,12 @@ class ProofFailed(InternalError):
     """A cluster cannot be compared with its source: whether they are equal is not known."""
 
     code = "proof.failed"
+
+
+class TableReplaced(ProofFailed):
+    """Where a table was to be read a tenant has put something else, so nothing that was read counts."""
+
+    code = "proof.table-replaced"
 
 
 class FileRefused(InternalError):

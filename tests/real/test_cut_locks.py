@@ -13,6 +13,8 @@ from stillhouse.clock import SystemClock
 from stillhouse.domain.cluster import Node
 from stillhouse.errors import CutFailed
 from stillhouse.postgres import session
+from stillhouse.postgres.databases import databases_of
+from stillhouse.postgres.options import as_options
 from stillhouse.warehouse import gate
 from stillhouse.warehouse.cut_sessions import bounded
 from stillhouse.warehouse.gate_catalog import Mode
@@ -45,7 +47,7 @@ def test_1_over_tcp_a_lost_client_is_noticed_within_seconds(
             password=bank.password,
             dbname=database,
             autocommit=True,
-            options=" ".join(f"-c {name}={session._escape(value)}" for name, value in settings.items()),
+            options=as_options(settings),
         )
 
     with superuser(bank.cluster.coordinator) as admin:
@@ -143,7 +145,7 @@ def test_3_roots_and_lone_foreign_tables_are_locked_and_nothing_else(
 
 
 def test_3_the_gate_asks_in_oid_order(bank: Bank, lone_table: str) -> None:
-    with gate.gate_sessions(bank.cluster) as parts:
+    with gate.gate_sessions(bank.cluster, databases_of(bank.cluster.coordinator)) as parts:
         for part in parts:
             oids = [table.oid for table in part.wiring.tables]
             assert oids == sorted(oids)
@@ -178,7 +180,7 @@ def stranger(bank: Bank) -> Iterator[None]:
 
 
 def gated(bank: Bank) -> set[str]:
-    with gate.gate_sessions(bank.cluster) as parts:
+    with gate.gate_sessions(bank.cluster, databases_of(bank.cluster.coordinator)) as parts:
         return {table.name for part in parts for table in part.wiring.tables}
 
 
@@ -279,11 +281,11 @@ def test_3_the_locks_are_given_up_before_a_waiting_writer_looks_for_deadlocks(ba
         seconds = 0.0
 
         def monotonic(self) -> float:
-            self.seconds += 0.3
+            self.seconds += 0.6
             return self.seconds
 
     with (
-        gate.gate_sessions(bank.cluster) as parts,
+        gate.gate_sessions(bank.cluster, databases_of(bank.cluster.coordinator)) as parts,
         ThreadPoolExecutor() as threads,
         pytest.raises(CutFailed, match="took too long"),
     ):

@@ -14,7 +14,7 @@ from stillhouse.warehouse import embedded
 from stillhouse.warehouse.embedded import Site
 from stillhouse.warehouse.proof_structure import check_structure
 from support import incremental_bug, warehouses
-from support.captures import HASTY, Shot, Vault, capture_cluster, files, open_vault, restored_cluster
+from support.captures import HASTY, Shot, Vault, capture_cluster, files, lines, open_vault, restored_cluster
 from support.cuts import superuser, tell
 from support.fifteen import PG_BIN, needs_fifteen
 from support.warehouses import rows
@@ -111,6 +111,45 @@ def test_a_scan_stores_what_moved_on_and_misses_nothing(
         inside = rows(restored, "SELECT pg_relation_filepath('public.inside')")[0][0]
         assert Path(restored.directory, "pgdata", inside).resolve().is_relative_to(restored.directory)
         assert not Path(restored.directory, "pgdata", "pg_wal").is_symlink()
+
+
+def test_9_a_server_that_forbids_ddl_and_writes_is_captured(house: Cluster, vault: Vault, base: Shot) -> None:
+    """By event triggers, which 15 cannot be told to leave alone; nothing of ours is made at a capture."""
+    node = house.coordinator
+    told(
+        node,
+        "CREATE FUNCTION public.forbid() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " RAISE EXCEPTION 'no DDL here'; END $$",
+        "CREATE EVENT TRIGGER forbid ON ddl_command_start EXECUTE FUNCTION public.forbid()",
+        "ALTER EVENT TRIGGER forbid ENABLE ALWAYS",
+        "ALTER SYSTEM SET default_transaction_read_only = on",
+        "SELECT pg_reload_conf()",
+    )
+    try:
+        captured = capture_cluster(house, vault, base=base).captured["cn"]
+    finally:
+        told(
+            node,
+            "ALTER SYSTEM RESET default_transaction_read_only",
+            "SELECT pg_reload_conf()",
+            "DROP EVENT TRIGGER forbid",
+        )
+    assert captured.base == base.captured["cn"].manifest.id
+    assert "unmarked" not in lines(vault, captured)[0]
+
+
+def test_9_without_a_mark_the_next_capture_is_whole_and_says_so(
+    house: Cluster, vault: Vault, base: Shot
+) -> None:
+    """No summary can vouch for it."""
+    node = house.coordinator
+    told(node, "ALTER TABLE stillhouse.lineage ADD CONSTRAINT never CHECK (false) NOT VALID")
+    unmarked = capture_cluster(house, vault, base=base)
+    captured = capture_cluster(house, vault, base=unmarked).captured["cn"]
+    told(node, "ALTER TABLE stillhouse.lineage DROP CONSTRAINT never")
+    assert unmarked.captured["cn"].base
+    assert captured.base is None and "could not be marked" in captured.whole_because
+    assert "before version 17" in captured.whole_because
 
 
 def test_after_a_restart_all_is_stored_anew(fifteen: Site, house: Cluster, vault: Vault, base: Shot) -> None:

@@ -109,12 +109,21 @@ def test_an_index_in_another_order_of_collation_is_passed_over(odd: Node) -> Non
     assert "public.words_pkey" in note and (seen.findings, seen.unchecked) == ([], [])
 
 
-def test_a_closed_database_is_named_and_counts_as_not_seen(odd: Node) -> None:
+def test_7_a_closed_database_is_looked_into_and_a_half_dropped_one_is_named(odd: Node) -> None:
     with closing(session.connect(odd, "template1")) as connection:
+        before = check_structure(odd)
         connection.execute("CREATE DATABASE shut ALLOW_CONNECTIONS false")
+        with_shut = check_structure(odd)
+        connection.execute("CREATE DATABASE half")
+        connection.execute("UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'half'")
         seen = check_structure(odd)
+        connection.execute("UPDATE pg_database SET datconnlimit = -1 WHERE datname = 'half'")
+        connection.execute("DROP DATABASE half")
         connection.execute("DROP DATABASE shut")
-    assert seen.notes == [f"{odd.name}: shut cannot be entered: its pages are not looked at"]
+    assert with_shut.pages == with_shut.pages_total > before.pages and with_shut.notes == []
+    assert seen.notes == [
+        f"{odd.name}: half is half dropped, nobody can enter it: its pages are not looked at"
+    ]
     assert seen.pages < seen.pages_total and seen.unchecked == []
 
 

@@ -14,7 +14,7 @@ from stillhouse.postgres import server, session, summaries
 from stillhouse.postgres.summaries import Changes
 from stillhouse.warehouse.embedded import Site
 from support import incremental_bug
-from support.captures import HASTY, Shot, Vault, capture_cluster, files, restored_cluster
+from support.captures import HASTY, Shot, Vault, capture_cluster, files, lines, restored_cluster
 from support.cuts import ask, superuser, tell
 from support.warehouses import rows
 from support.writers import until
@@ -235,6 +235,47 @@ def test_storage_that_was_set_back_makes_the_capture_whole(
     told(node, f"UPDATE stillhouse.lineage SET lineage = '{node.lineage}'")
     _, captured = captured_on(house, vault, before)
     assert captured.base == before.captured["cn"].manifest.id, "what both histories share still serves"
+
+
+@pytest.fixture
+def unmarkable(node: Node) -> Iterator[None]:
+    """The mark can be read, and nobody can write it."""
+    told(node, "ALTER TABLE stillhouse.lineage ADD CONSTRAINT never CHECK (false) NOT VALID")
+    yield
+    told(node, "ALTER TABLE stillhouse.lineage DROP CONSTRAINT never")
+
+
+@pytest.mark.usefixtures("unmarkable")
+def test_9_where_no_mark_can_be_left_the_summaries_vouch(house: Cluster, node: Node, vault: Vault) -> None:
+    base = capture_cluster(house, vault)
+    told(node, "CREATE TABLE public.more AS SELECT generate_series(1, 1000) i")
+    second, captured = captured_on(house, vault, base)
+    assert captured.base == base.captured["cn"].manifest.id
+    assert "never" in next(iter(lines(vault, captured)))["unmarked"]
+    told(node, "DROP TABLE public.more")
+    third, captured = captured_on(house, vault, second)
+    assert captured.base == second.captured["cn"].manifest.id and captured.lineage == node.lineage
+    told(node, "ALTER TABLE stillhouse.lineage RENAME TO away")
+    _, captured = captured_on(house, vault, third)
+    told(node, "ALTER TABLE stillhouse.away RENAME TO lineage")
+    assert captured.base == third.captured["cn"].manifest.id, "nor need it be there to be read"
+
+
+@pytest.mark.usefixtures("unmarkable")
+def test_9_storage_that_was_set_back_is_found_out_without_a_mark(
+    site: Site, house: Cluster, node: Node, vault: Vault, tmp_path: Path
+) -> None:
+    """The same server, idle as before, begins its backup at the very place where the base did, with a summary."""
+    bases: list[Shot] = []
+    set_back(site, node, tmp_path / "aside", lambda: bases.append(capture_cluster(house, vault)))
+    (point,) = bases[0].cut.points
+    with superuser(node) as connection:
+        tell(connection, "CHECKPOINT")
+        while ask(connection, f"SELECT pg_current_wal_lsn() - '0/0'::pg_lsn <= {point.lsn}") == [(True,)]:
+            tell(connection, "SELECT pg_logical_emit_message(false, 'test', 'x', true)")
+            tell(connection, "SELECT pg_switch_wal()")
+    _, captured = captured_on(house, vault, bases[0])
+    is_of_a_new_lineage(captured, node, "could not be marked")
 
 
 def test_recovery_in_place_makes_the_capture_whole(

@@ -24,8 +24,9 @@ from support.captures import (
     restored_cluster,
     restored_files,
 )
-from support.cuts import superuser, tell
+from support.cuts import ask, superuser, tell
 from support.warehouses import rows
+from support.writers import until
 
 pytest_plugins = ["support.capture_fixtures"]
 pytestmark = pytest.mark.usefixtures("captures_leave_nothing")
@@ -80,6 +81,22 @@ def test_a_standby_is_refused(site: Site, house: Cluster, vault: Vault) -> None:
         with pytest.raises(CaptureFailed, match="is a standby"):
             capture_cluster(clone.cluster, vault)
         assert rows(standby, SLOTS) == []
+
+
+def test_10_a_setting_that_no_attempt_gets_around_is_refused_by_name(
+    house: Cluster, node: Node, vault: Vault
+) -> None:
+    with superuser(node) as connection:
+        tell(connection, "ALTER SYSTEM SET max_slot_wal_keep_size = 0")
+        tell(connection, "SELECT pg_reload_conf()")
+        until(lambda: ask(connection, "SHOW max_slot_wal_keep_size") == [("0",)], 10)
+        try:
+            with pytest.raises(CaptureFailed, match="max_slot_wal_keep_size is 0") as refused:
+                capture_cluster(house, vault)
+        finally:
+            tell(connection, "ALTER SYSTEM RESET max_slot_wal_keep_size")
+            tell(connection, "SELECT pg_reload_conf()")
+    assert "set max_slot_wal_keep_size = -1" in refused.value.hint and not refused.value.retryable
 
 
 def test_the_backup_label_is_stored_byte_for_byte(site: Site, house: Cluster, vault: Vault) -> None:

@@ -92,9 +92,13 @@ def _outcome(run: StepRunner, child: str) -> dict[str, Any]:
 
 
 def _first_cause(no_cut: dict[str, Any] | None, results: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Why the attempt failed, if it did. A capture given up for another's sake says no more than that."""
+    """Why the attempt failed, if it did: first of all, what will be so at the next as well.
+
+    A capture given up for another's sake says no more than that.
+    """
     failed = [result["failed"] for result in results if "failed" in result]
     own = [failure for failure in failed if failure["code"] != AttemptDead.code]
+    own.sort(key=lambda failure: bool(failure["retryable"]))
     return next(iter([*own, *([no_cut] if no_cut else []), *failed]), None)
 
 
@@ -295,6 +299,8 @@ def _root(
                 # A flow that an older service began has results without these.
                 "skipped": result.get("skipped", 0),
                 "skipped_first": next(map(": ".join, result.get("skipped_first", {}).items()), ""),
+                "replaced": result.get("replaced", 0),
+                "replaced_first": result.get("replaced_first", ""),
                 "start_lsn": result["start_lsn"],
                 "cut_name": point.name,
                 "cut_lsn": point.lsn,
@@ -334,7 +340,7 @@ def _mark_available(place: Workplace, snapshot_id: str, cluster_id: str, root: R
             transaction, snapshot_id, now, plain_bytes=root["plain_bytes"], stored_bytes=root["stored_bytes"]
         )
         if is_first:
-            _record_skipped(place, transaction, cluster_id, root)
+            _record_warnings(place, transaction, cluster_id, root)
         clusters.note_failure(transaction, cluster_id, now, code="", reason="")
         for node in root["nodes"]:
             clusters.set_lineage(transaction, node["node_id"], node["lineage"])
@@ -347,13 +353,18 @@ def _mark_available(place: Workplace, snapshot_id: str, cluster_id: str, root: R
     )
 
 
-def _record_skipped(place: Workplace, transaction: Transaction, cluster_id: str, root: Root) -> None:
-    """Somebody should know what is not in the snapshot, though it succeeded."""
+def _record_warnings(place: Workplace, transaction: Transaction, cluster_id: str, root: Root) -> None:
+    """Somebody should know what is not in the snapshot, and what was done while it was taken, though it succeeded."""
     resource = f"cluster/{cluster_id}/snapshot/{root['snapshot']}"
     for node in root["nodes"]:
+        warnings = {}
         if count := node.get("skipped"):
-            detail = f"node {node['name']}: {count} not the account's own, as {node['skipped_first']}"
-            record(place.control, transaction, root["project"], "CreateSnapshot", resource, "skipped", detail)
+            warnings["skipped"] = f"{count} not the account's own, as {node['skipped_first']}"
+        if count := node.get("replaced"):
+            warnings["replaced"] = f"{count} without a fingerprint, as {node['replaced_first']}"
+        for outcome, what in warnings.items():
+            detail = f"node {node['name']}: {what}"
+            record(place.control, transaction, root["project"], "CreateSnapshot", resource, outcome, detail)
 
 
 def _fail(place: Workplace, snapshot_id: str, reason: str) -> None:

@@ -45,7 +45,7 @@ def told_by(lines: Iterable[Line], restore: TableRestore) -> Listed:
             if not line["databases"]:
                 return Listed()
             if restore.database not in line["databases"]:
-                return Listed(has_database=False)
+                return Listed(has_database=restore.database in line.get("left_out", {}))
             # Earlier versions listed no partitioned tables: what is not found may have been one.
             is_complete = line.get("partitioned", False)
         elif _is_table(line) and line["database"] == restore.database:

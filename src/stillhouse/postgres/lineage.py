@@ -6,7 +6,7 @@ The row goes where the data go: a clone carries its source's, a server whose sto
 
 from dataclasses import dataclass, field
 
-from stillhouse.postgres.session import Connection
+from stillhouse.postgres.session import Connection, Error
 from stillhouse.postgres.wal import format_lsn, parse_lsn
 
 
@@ -31,20 +31,26 @@ _OWNED = """
 """
 
 
+# A session that reads or writes the mark waits for nobody who holds the table.
+PATIENCE = {"lock_timeout": "5s"}
+
+
 def read_mark(connection: Connection) -> Mark | None:
     """None when the node was never captured, or when its schema `stillhouse` is not ours.
 
     A schema that a user made could hold a table with triggers, which would run with our rights.
     """
-    owned = connection.execute(_OWNED).fetchone()
-    if owned is None or not owned[0]:
+    if not _has_place(connection):
         return None
     row = connection.execute("SELECT lineage, lsn::text, tokens FROM stillhouse.lineage").fetchone()
     return None if row is None else Mark(row[0], parse_lsn(row[1]), frozenset(row[2]))
 
 
 def prepare(connection: Connection) -> bool:
-    """Make the place for the mark; False where the schema is somebody else's. The connection is in autocommit mode."""
+    """Make the place for the mark, once, when the server is made: captures have no need of DDL.
+
+    False where the schema is somebody else's. The connection is in autocommit mode.
+    """
     if connection.execute(_OWNED).fetchone() is None:
         if connection.execute("SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'stillhouse'").fetchone():
             return False
@@ -57,13 +63,28 @@ def prepare(connection: Connection) -> bool:
     return True
 
 
-def write_mark(connection: Connection, lineage: str, lsn: int, token: str = "") -> None:
+def write_mark(connection: Connection, lineage: str, lsn: int, token: str = "") -> str:
     """Durable on return, whatever the server's `synchronous_commit` says. `token` is added to those that are there.
 
-    Does nothing where there is no place for it: then no base is ever used.
+    Returns why it could not be written, in words; empty when it was. Raises only when the session is gone.
     """
-    if not prepare(connection):
-        return
+    try:
+        if not _has_place(connection):
+            return "there is no table stillhouse.lineage of ours in database postgres"
+        _write(connection, lineage, lsn, token)
+    except Error as error:
+        if connection.broken:
+            raise
+        return str(error).partition("\n")[0]
+    return ""
+
+
+def _has_place(connection: Connection) -> bool:
+    owned = connection.execute(_OWNED).fetchone()
+    return owned is not None and bool(owned[0])
+
+
+def _write(connection: Connection, lineage: str, lsn: int, token: str) -> None:
     with connection.transaction():
         # Local: a standby that is slow or gone must not keep a snapshot waiting.
         connection.execute("SET LOCAL synchronous_commit = local")

@@ -1,22 +1,34 @@
-"""Sessions of the service on one server, through its private socket, with no search path."""
+"""Sessions of the service on a server: the one door, through its private socket.
 
+A session takes nothing from the server, its role or its database that we did not ask for: options.py says what it
+begins with; what a database or a role imposes beside that is found, and overruled, before anybody makes use of it.
+"""
+
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
 
 import psycopg
-from psycopg import sql as sql
+from psycopg import pq, waiting
+from psycopg.abc import PQGenConn
 
 from stillhouse.domain.cluster import Node
-from stillhouse.errors import NodeUnreachable, StillhouseError
+from stillhouse.errors import DatabaseClosed, NodeUnreachable, StillhouseError
+from stillhouse.postgres import sql as sql
+from stillhouse.postgres.options import as_options, session_settings
+from stillhouse.postgres.text import Codec, encode, speak_as_bytes
+from stillhouse.postgres.text import Connection as Connection
 
 SUPERUSER = "stillhouse"
 # Reads what tenants own: no superuser, so no function of theirs ever runs with a superuser's rights.
 READER = "stillhouse_reader"
 CONNECT_SECONDS = 10
+_POLL_SECONDS = 0.1
 
-Connection = psycopg.Connection[tuple[Any, ...]]
 Error = psycopg.Error
+# Names and the default values of settings that a database or a role imposes, and whether any user may set them.
+Imposed = list[tuple[str, str, bool]]
 Rows = list[tuple[str | None, ...]]
 # What may be otherwise at the next try: a broken connection, a time-out, a lock not had, an object that
 # somebody dropped or replaced between two looks at the catalog.
@@ -27,6 +39,14 @@ PASSING_ERRORS = (
     psycopg.errors.UndefinedObject,
     psycopg.errors.WrongObjectType,
 )
+# read_only_sql_transaction, what somebody's PL/pgSQL raises, program_limit_exceeded: these stay as they are.
+_LASTING = ("25006", "P0", "54")
+# How soon writers look for a deadlock is for the gate to know; it does nothing to a session that waits for less.
+_WANTED = ("deadlock_timeout",)
+_IMPOSED = """
+    SELECT name, boot_val, context = 'user' FROM pg_catalog.pg_settings
+     WHERE source IN ('global', 'database', 'user', 'database user') AND name <> ALL(%s)
+"""
 
 
 def connect(
@@ -41,30 +61,129 @@ def connect(
     """Log in as one of our roles. Names that are not pg_catalog's must be qualified.
 
     The password is the node's; a server in quarantine asks for none and looks at the account of the caller instead.
-    `settings` are the session's own, such as {"statement_timeout": "2s"}. Raises NodeUnreachable.
+    `settings` are the session's own, such as {"statement_timeout": "2s"}. Raises NodeUnreachable, and DatabaseClosed
+    where the database imposes what cannot be overruled.
     """
-    session_settings = {"search_path": "", **(settings or {})}
+    connection, _ = _enter(node, database, application_name, settings, role)
+    connection.autocommit = autocommit
+    return connection
+
+
+def program_options(
+    node: Node, database: str, settings: Mapping[str, str] | None = None, *, may_set_all: bool = True
+) -> str:
+    """`options` for the connection string of one of PostgreSQL's programs: its session begins as ours do.
+
+    What the database imposes at this moment is overruled by name. `may_set_all` is false for a role that is no
+    superuser. Raises as `connect` does.
+    """
+    connection, imposed = _enter(node, database, "stillhouse", None, SUPERUSER)
+    connection.close()
+    overruled = {name: value for name, value, is_users in imposed if may_set_all or is_users}
+    own = {**overruled, **(settings or {})}
+    return as_options(session_settings(major_version(node), own, may_set_all=may_set_all))
+
+
+def as_conninfo(parameters: Mapping[str, str]) -> str:
+    """A connection string. Names are quoted: a database may be called anything, and bear a '=' in its name."""
+    quoted = {name: value.replace("\\", "\\\\").replace("'", "\\'") for name, value in parameters.items()}
+    return " ".join(f"{name}='{value}'" for name, value in quoted.items())
+
+
+def major_version(node: Node) -> int:
+    """Of the node's server, by its data directory: what it may be told has to be known before it is asked.
+
+    Raises NodeUnreachable where there is none.
+    """
+    path = Path(node.directory, "pgdata", "PG_VERSION")
     try:
-        return psycopg.connect(
-            host=node.socket,
-            port=node.port,
-            user=role,
-            password=node.password(role),
-            dbname=database,
-            autocommit=autocommit,
-            application_name=application_name,
-            connect_timeout=CONNECT_SECONDS,
-            client_encoding="UTF8",
-            options=" ".join(f"-c {name}={_escape(value)}" for name, value in session_settings.items()),
-        )
-    except psycopg.OperationalError as error:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            return int(file.read(8))
+    except (OSError, ValueError) as error:
+        raise NodeUnreachable(
+            f"node {node.name} does not answer: its data directory has no version"
+        ) from error
+
+
+def _enter(
+    node: Node, database: str, application_name: str, settings: Mapping[str, str] | None, role: str
+) -> tuple[Connection, Imposed]:
+    """A session in autocommit mode, and what was overruled in it."""
+    parameters = {
+        "host": node.socket,
+        "port": str(node.port),
+        "user": role,
+        "password": node.password(role),
+        "dbname": database,
+        "application_name": application_name,
+        # Nothing is converted before it is known what the database speaks.
+        "client_encoding": "SQL_ASCII",
+        "options": as_options(session_settings(major_version(node), settings)),
+        # Whatever the service's own environment says.
+        "sslmode": "disable",
+        "gssencmode": "disable",
+        "target_session_attrs": "any",
+    }
+    try:
+        connection = _log_in(encode(as_conninfo(parameters)))
+        try:
+            connection.autocommit = True
+            speak_as_bytes(connection)
+            return connection, _overrule(connection, database)
+        except BaseException:
+            connection.close()
+            raise
+    except Error as error:
         reason = str(error).strip().replace("\n", " ")
         raise NodeUnreachable(f"node {node.name} does not answer: {reason}") from error
 
 
 def password_file(node: Node) -> str:
-    """What libpq's programs find the superuser's password in (PGPASSFILE): host, port, database, role, password."""
-    return f"*:*:*:{SUPERUSER}:{node.password(SUPERUSER)}\n"
+    """What libpq's programs find our roles' passwords in (PGPASSFILE): host, port, database, role, password."""
+    return "".join(f"*:*:*:{role}:{node.password(role)}\n" for role in (SUPERUSER, READER))
+
+
+def _log_in(conninfo: bytes) -> Connection:
+    """As psycopg.connect does, which takes no database whose name is not valid UTF-8."""
+    pgconn = waiting.wait_conn(_connecting(conninfo), interval=_POLL_SECONDS, timeout=CONNECT_SECONDS)
+    return psycopg.Connection(pgconn)
+
+
+def _connecting(conninfo: bytes) -> PQGenConn["pq.abc.PGconn"]:
+    pgconn = pq.PGconn.connect_start(conninfo)
+    while pgconn.status != pq.ConnStatus.BAD:
+        status = pgconn.connect_poll()
+        if status == pq.PollingStatus.OK:
+            pgconn.nonblocking = 1
+            return pgconn
+        if status == pq.PollingStatus.FAILED:
+            break
+        wait = waiting.Wait.R if status == pq.PollingStatus.READING else waiting.Wait.W
+        while not (yield pgconn.socket, wait):
+            pass
+    reason = pgconn.get_error_message("utf-8")
+    pgconn.finish()
+    raise psycopg.OperationalError(reason)
+
+
+def _overrule(connection: Connection, database: str) -> Imposed:
+    """Set to PostgreSQL's own default what server, role or database would impose. RESET goes back to what they say."""
+    imposed = connection.execute(_IMPOSED, [list(_WANTED)]).fetchall()
+    stubborn = []
+    for name, value, _ in imposed:
+        try:
+            connection.execute("SELECT pg_catalog.set_config(%s, %s, false)", [name, value])
+        except Error as error:
+            stubborn.append(f"{name} ({str(error).partition(chr(10))[0]})")
+    if stubborn:
+        raise DatabaseClosed(f"database {database} imposes what cannot be overruled: {', '.join(stubborn)}")
+    return [(name, value or "", is_users) for name, value, is_users in imposed]
+
+
+def may_pass(error: Error) -> bool:
+    """Whether it may be otherwise at the next try."""
+    return isinstance(error, PASSING_ERRORS) and not (error.sqlstate or "").startswith(_LASTING)
 
 
 @contextmanager
@@ -73,7 +192,7 @@ def refusing_as(failure: type[StillhouseError], node: Node) -> Iterator[None]:
     try:
         yield
     except Error as error:
-        told = NodeUnreachable if isinstance(error, PASSING_ERRORS) else failure
+        told = NodeUnreachable if may_pass(error) else failure
         reason = str(error).partition("\n")[0]
         raise told(f"node {node.name}: {reason}") from error
 
@@ -86,7 +205,7 @@ def ask_at_once(connections: Sequence[Connection], query: str) -> list[list[Rows
     unsent: dict[int, Error] = {}
     for place, connection in enumerate(connections):
         try:
-            connection.pgconn.send_query(query.encode())
+            connection.pgconn.send_query(Codec(connection).encode(query))
         except Error as error:
             unsent[place] = error
     return [unsent[place] if place in unsent else _replies(one) for place, one in enumerate(connections)]
@@ -94,6 +213,7 @@ def ask_at_once(connections: Sequence[Connection], query: str) -> list[list[Rows
 
 def _replies(connection: Connection) -> list[Rows] | Error:
     replies: list[Rows] = []
+    codec = Codec(connection)
     failure: Error | None = None
     try:
         while (result := connection.pgconn.get_result()) is not None:
@@ -102,7 +222,7 @@ def _replies(connection: Connection) -> list[Rows] | Error:
             replies.append(
                 [
                     tuple(
-                        None if (value := result.get_value(row, column)) is None else value.decode()
+                        None if (value := result.get_value(row, column)) is None else codec.decode(value)
                         for column in range(result.nfields)
                     )
                     for row in range(result.ntuples)
@@ -115,10 +235,5 @@ def _replies(connection: Connection) -> list[Rows] | Error:
 
 def scram_verifier(connection: Connection, role: str, password: str) -> str:
     """What the server stores for `password`; sent in its place, the password is in no statement and no log."""
-    verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
+    verifier = connection.pgconn.encrypt_password(password.encode(), encode(role), b"scram-sha-256")
     return verifier.decode()
-
-
-def _escape(value: str) -> str:
-    """Options are split at white space unless escaped (src/backend/utils/init/postinit.c, pg_split_opts)."""
-    return "".join(f"\\{char}" if char.isspace() or char == "\\" else char for char in value)

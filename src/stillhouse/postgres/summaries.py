@@ -95,6 +95,17 @@ def _wait(connection: Connection, until: int) -> str:
         time.sleep(_POLL_SECONDS)
 
 
+def is_boundary(connection: Connection, timeline: int, lsn: int) -> bool:
+    """Whether one of the summaries begins or ends exactly there: this history has had a checkpoint at that place."""
+    return bool(
+        connection.execute(
+            "SELECT FROM pg_catalog.pg_available_wal_summaries()"
+            " WHERE tli = %s AND %s::pg_lsn IN (start_lsn, end_lsn) LIMIT 1",
+            (timeline, format_lsn(lsn)),
+        ).fetchall()
+    )
+
+
 def find_chain(connection: Connection, timeline: int, since: int, until: int) -> list[Range] | str:
     """The summaries that follow one another without a gap from `since` to `until`; or where the gap is, in words."""
     rows = connection.execute(

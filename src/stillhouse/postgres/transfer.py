@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from psycopg.conninfo import make_conninfo
-
 from stillhouse.domain.cluster import Node
 from stillhouse.errors import RestoreFailed
 from stillhouse.postgres import account as accounts
 from stillhouse.postgres.binaries import Binaries
-from stillhouse.postgres.session import SUPERUSER, password_file
+from stillhouse.postgres.session import READER, as_conninfo, major_version, password_file, program_options
 
 _CHUNK = 1 << 20
 _POLL_SECONDS = 0.2
+# The role that loads is allowed to say so (table_load.py).
+_DEAF = {"event_triggers": "off"}
 # Who owns and who may do what is not the archive's affair: rights are granted by other roles than the one that loads.
 # Publications and labels belong to the database.
 _LEFT_OUT = (
@@ -57,7 +57,7 @@ def transfer(
     """
     dump: list[str | Path] = [binaries.directory / "pg_dump", "--format=custom", "--compress=0", *_LEFT_OUT]
     dump += [f"--schema={schema}" for schema in schemas]
-    dump += [f"--dbname={_superuser_at(source, database)}"]
+    dump += [f"--dbname={_reader_at(source, database)}"]
     restore: list[str | Path] = [binaries.directory / "pg_restore", "--format=custom", "--single-transaction"]
     restore += ["--exit-on-error", *_LEFT_OUT, f"--dbname={_login_at(target, database, login.role)}"]
     with ExitStack() as stack:
@@ -147,18 +147,30 @@ def _reason(told: IO[bytes]) -> str:
     return " / ".join(line.partition("ERROR:  ")[2] or line for line in (wanted or lines)[:3]) or "no word"
 
 
-def _superuser_at(node: Node, database: str) -> str:
-    return make_conninfo(host=node.socket, port=node.port, user=SUPERUSER, dbname=database)
+def _reader_at(node: Node, database: str) -> str:
+    return as_conninfo(
+        {
+            "host": node.socket,
+            "port": str(node.port),
+            "user": READER,
+            "dbname": database,
+            "options": program_options(node, database),
+        }
+    )
 
 
 def _login_at(node: Node, database: str, role: str) -> str:
-    return make_conninfo(
-        host=node.host,
-        port=node.port,
-        user=role,
-        dbname=database,
-        application_name=role,
-        gssencmode="disable",
-        connect_timeout=10,
-        options="-c default_transaction_read_only=off -c lock_timeout=0",
+    return as_conninfo(
+        {
+            "host": node.host,
+            "port": str(node.port),
+            "user": role,
+            "dbname": database,
+            "application_name": role,
+            "gssencmode": "disable",
+            "connect_timeout": "10",
+            "options": program_options(
+                node, database, _DEAF if major_version(node) >= 17 else {}, may_set_all=False
+            ),
+        }
     )

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from stillhouse.errors import CaptureFailed
 
+# XLOG_BLCKSZ; servers that were built with another are refused (first_look.py).
+BLOCK_SIZE = 8192
 _SHORT, _LONG = 24, 40  # page headers: every page, first page of a segment
 _RECORD = struct.Struct("<IIQBBHI")  # tot_len, xid, prev, info, rmid, padding, crc
 
@@ -32,7 +34,7 @@ class WalSource:
     system_identifier: int
     timeline: int
     segment_size: int
-    page_size: int = 8192
+    page_size: int = BLOCK_SIZE
 
 
 def check_segment(image: NDArray[np.uint8], start: int, end: int, source: WalSource) -> None:

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from stillhouse.domain.cluster import Cluster, Node, Role
-from stillhouse.errors import DatabaseUnknown, InternalError
-from stillhouse.postgres import session
-from stillhouse.postgres.session import Connection, sql
+from stillhouse.errors import DatabaseUnknown, InternalError, shown
+from stillhouse.postgres import databases, session
+from stillhouse.postgres.reading import enter_as_reader
+from stillhouse.postgres.session import Connection, ask_at_once, sql
+from stillhouse.postgres.text import Codec
 
 # An answer is waited for by a person; a lock in the way must not hold up the service.
 _LIMITS = {"statement_timeout": "10s", "lock_timeout": "2s", "default_transaction_read_only": "on"}
 
-_DATABASES = "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname"
 # Tables that are being restored are in schemas of the last prefix until all are there.
 _IS_USERS = (
     "n.nspname !~ '^(pg_|stillhouse_tables_)' AND n.nspname NOT IN ('information_schema', 'stillhouse')"
@@ -40,10 +41,20 @@ _SIZES = f"""
       FROM pg_namespace n LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'm')
      WHERE {_IS_USERS} GROUP BY n.nspname
 """
+# What this session was opened with is not the server's: those go back to what its files say. In one message with
+# what follows, whose time is that of the message's beginning.
+_AS_SERVED = """
+    SELECT count(set_config(s.name, coalesce(f.setting, s.boot_val), false))
+      FROM pg_settings s
+      LEFT JOIN LATERAL (SELECT setting FROM pg_file_settings
+                          WHERE lower(name) = lower(s.name) AND applied ORDER BY seqno DESC LIMIT 1) f ON true
+     WHERE s.source IN ('client', 'session') AND s.context IN ('user', 'superuser')
+       AND s.name NOT IN ('role', 'session_authorization', 'client_encoding')
+"""
 _SETTINGS = """
-    SELECT name, setting, boot_val, coalesce(unit, ''), vartype, context, min_val, max_val,
-           array_to_string(enumvals, ','), short_desc
-      FROM pg_settings ORDER BY name
+    SELECT name, setting, boot_val, unit, vartype, context, min_val, max_val,
+           pg_catalog.array_to_string(enumvals, ','), short_desc
+      FROM pg_catalog.pg_settings ORDER BY name
 """
 
 
@@ -82,8 +93,9 @@ class Setting:
 
 
 def list_databases(node: Node) -> list[str]:
-    with _asking(node, "postgres") as connection:
-        return _databases(connection)
+    """Those that are people's: not the templates, and none that nobody can enter."""
+    with session.refusing_as(InternalError, node):
+        return sorted(str(database) for database in _open_to_people(node))
 
 
 def list_names(node: Node, kind: Kind, database: str, schema: str | None) -> list[str]:
@@ -92,12 +104,12 @@ def list_names(node: Node, kind: Kind, database: str, schema: str | None) -> lis
         return list_databases(node)
     with _asking_in(node, database) as connection:
         if kind is Kind.SCHEMA:
-            return [name for (name,) in connection.execute(_SCHEMAS).fetchall()]
+            return [shown(name) for (name,) in connection.execute(_SCHEMAS).fetchall()]
         if kind is Kind.FUNCTION:
             found = connection.execute(_FUNCTIONS).fetchall()
         else:
             found = connection.execute(_RELATIONS, [_RELKINDS[kind]]).fetchall()
-    return [name for in_schema, name in found if schema in (None, in_schema)]
+    return [shown(name) for in_schema, name in found if schema in (None, shown(in_schema))]
 
 
 def existing_schemas(node: Node, database: str, asked: Sequence[str]) -> list[str]:
@@ -123,7 +135,7 @@ def schema_sizes(cluster: Cluster, database: str) -> list[SchemaSize]:
     }
     for node in cluster.data_nodes or cluster.nodes:
         with _asking_in(node, database) as connection:
-            on_node = dict(connection.execute(_SIZES).fetchall())
+            on_node = {shown(name): size for name, size in connection.execute(_SIZES).fetchall()}
         for name, on_nodes in sizes.items():
             on_nodes[node.name] = on_node.get(name, 0)
     return [SchemaSize(name, on_nodes) for name, on_nodes in sizes.items()]
@@ -131,22 +143,15 @@ def schema_sizes(cluster: Cluster, database: str) -> list[SchemaSize]:
 
 def settings_of(node: Node, user_name: str) -> list[Setting]:
     """What the cluster's own user may see: a superuser's settings tell of the host."""
-    with _asking(node, "postgres") as connection:
-        connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(user_name)))
-        rows = connection.execute(_SETTINGS).fetchall()
+    with _asking(session.connect(node, databases.MAINTENANCE, settings=_LIMITS), node) as connection:
+        become = sql.SQL("SET ROLE {}").format(sql.Identifier(user_name)).as_string(connection)
+        (replies,) = ask_at_once([connection], f"{_AS_SERVED}; {become}; {_SETTINGS}")
+        if isinstance(replies, session.Error):
+            raise replies
+    found = [[shown(field or "") for field in row] for row in replies[-1]]
     return [
-        Setting(
-            name=name,
-            value=value or "",
-            default=default or "",
-            unit=unit,
-            kind=kind,
-            context=context,
-            bounds=(low or "", high or ""),
-            choices=choices or "",
-            description=description or "",
-        )
-        for name, value, default, unit, kind, context, low, high, choices, description in rows
+        Setting(name, value, default, unit, kind, context, (low, high), choices, description)
+        for name, value, default, unit, kind, context, low, high, choices, description in found
     ]
 
 
@@ -157,29 +162,30 @@ def roles_of(cluster: Cluster) -> list[Node]:
 
 
 def _named(node: Node, database: str, query: str, asked: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
-    schemas, names = [schema for schema, _ in asked], [name for _, name in asked]
     with _asking_in(node, database) as connection:
-        return {(schema, name) for schema, name in connection.execute(query.encode(), [schemas, names])}
+        codec = Codec(connection)
+        sayable = [pair for pair in asked if all(map(codec.can_say, pair))]
+        names = [schema for schema, _ in sayable], [name for _, name in sayable]
+        return {(schema, name) for schema, name in connection.execute(query.encode(), names)}
 
 
-def _databases(connection: Connection) -> list[str]:
-    return [name for (name,) in connection.execute(_DATABASES).fetchall()]
+def _open_to_people(node: Node) -> list[databases.Database]:
+    return [one for one in databases.databases_of(node) if one.kind is databases.Kind.OPEN]
 
 
 @contextmanager
 def _asking_in(node: Node, database: str) -> Iterator[Connection]:
-    """A session in a database that is known to be there: what a failing login says is not for callers."""
-    with _asking(node, "postgres") as connection:
-        if database not in _databases(connection):
+    """A session in a database that people see, by the name under which they see it."""
+    with session.refusing_as(InternalError, node):
+        found = [one for one in _open_to_people(node) if str(one) == database]
+        if not found:
             raise DatabaseUnknown("the database does not exist")
-    with _asking(node, database) as connection:
+        entered = enter_as_reader(node, found[0], settings=_LIMITS)
+    with _asking(entered, node) as connection:
         yield connection
 
 
 @contextmanager
-def _asking(node: Node, database: str) -> Iterator[Connection]:
-    with (
-        session.refusing_as(InternalError, node),
-        closing(session.connect(node, database, settings=_LIMITS)) as connection,
-    ):
+def _asking(connection: Connection, node: Node) -> Iterator[Connection]:
+    with session.refusing_as(InternalError, node), closing(connection):
         yield connection

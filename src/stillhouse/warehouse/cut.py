@@ -12,6 +12,7 @@ from stillhouse.clock import Clock
 from stillhouse.domain.cluster import Cluster, Engine, Role
 from stillhouse.domain.snapshot import Cut, RestorePoint
 from stillhouse.errors import Cancelled, CutFailed, NodeUnreachable
+from stillhouse.postgres.databases import Database, list_databases
 from stillhouse.warehouse import gate
 from stillhouse.warehouse.cut_sessions import Bounded, answering, bounded
 from stillhouse.warehouse.gate_catalog import Mode
@@ -61,13 +62,13 @@ def take_cut(
     """
     latest = clock.monotonic() + deadline_seconds - waited_seconds
     gated = gate_enabled and cluster.engine is Engine.FDW
-    mode = Mode.SHARE
+    mode, slack = Mode.SHARE, 1.0
     for number in count(1):
         if should_stop():
             raise Cancelled(f"the cut of cluster {cluster.name} was called off")
         try:
             points, pause = _try(
-                cluster, name_prefix, number, gated, mode, spread_seconds, clock, witnesses, tell
+                cluster, name_prefix, number, gated, mode, slack, spread_seconds, clock, witnesses, tell
             )
             return Cut(points, pause, number)
         except (CutFailed, NodeUnreachable) as failure:
@@ -80,6 +81,8 @@ def take_cut(
                 ) from failure
             if isinstance(failure, gate.WritersRemain):
                 mode = Mode.EXCLUSIVE
+            if isinstance(failure, gate.LocksTooSlow):  # or writers would be held up in vain, time after time
+                slack *= 2
         clock.sleep(rest)
     raise AssertionError("count() does not end")
 
@@ -107,7 +110,7 @@ def _foresee(cluster: Cluster, clock: Clock) -> Expected | None:
         with (
             _node_sessions(cluster) as nodes,
             ThreadPoolExecutor(_THREADS) as threads,
-            gate.gate_sessions(cluster) as parts,
+            gate.gate_sessions(cluster, _databases(nodes), []) as parts,
         ):
             data_nodes = [node for node in nodes if node.node.role is Role.DN]
             return gate.foresee(parts, data_nodes, threads, clock)
@@ -133,6 +136,7 @@ def _try(
     number: int,
     gated: bool,
     mode: Mode,
+    slack: float,
     spread_seconds: float,
     clock: Clock,
     witnesses: Witnesses | None,
@@ -144,12 +148,19 @@ def _try(
         ThreadPoolExecutor(_THREADS) as threads,
         ExitStack() as gate_closing,
     ):
-        parts = gate_closing.enter_context(gate.gate_sessions(cluster)) if gated else ()
+        coordinator = _coordinator(nodes)
+        seen = gate.survey(coordinator) if gated else None
+        barred: list[int] = []
+        parts = (
+            gate_closing.enter_context(gate.gate_sessions(cluster, seen.databases, barred)) if seen else ()
+        )
+        if barred:
+            seen = gate.survey(coordinator, barred)
         data_nodes = [node for node in nodes if gated and node.node.role is Role.DN]
         if witnesses is not None:
             witnesses.open(cluster.nodes, threads)
         if gated:
-            tell(gate.look_ahead(parts, data_nodes, mode, threads, clock))
+            tell(gate.look_ahead(parts, data_nodes, mode, threads, clock, slack))
 
         parts = gate.caught_up(parts, threads)
         asked = clock.monotonic()
@@ -161,6 +172,8 @@ def _try(
         points = _mark(nodes, prefix, number, spread_seconds, threads, clock, witnesses)
         gate.check_data_nodes(parts, data_nodes, threads)
         gate.confirm(parts, threads)
+        if seen is not None:
+            gate.confirm_survey(seen, coordinator)
         gate.reopen(parts, threads)
         pause = clock.monotonic() - asked if gated else 0.0
 
@@ -213,6 +226,16 @@ def _with_witnesses(
 def _node_sessions(cluster: Cluster) -> Iterator[tuple[Bounded, ...]]:
     with ExitStack() as stack:
         yield tuple(stack.enter_context(bounded(node, "postgres")) for node in cluster.nodes)
+
+
+def _coordinator(nodes: Sequence[Bounded]) -> Bounded:
+    return next(node for node in nodes if node.node.role is Role.CN)
+
+
+def _databases(nodes: Sequence[Bounded]) -> list[Database]:
+    coordinator = _coordinator(nodes)
+    with answering(coordinator.node):
+        return list_databases(coordinator.connection)
 
 
 def mark_nodes(

@@ -7,21 +7,19 @@ from dataclasses import dataclass
 from stillhouse.domain.cluster import Node
 from stillhouse.errors import CaptureFailed, StateForbids
 from stillhouse.postgres import session
+from stillhouse.postgres.databases import Database, enter
 from stillhouse.postgres.session import Connection
 
 # The server frees a vanished client's locks within seconds; left alone it waits two hours of TCP keepalive.
 BOUNDS = {
     "statement_timeout": "2s",
     "idle_in_transaction_session_timeout": "5s",
-    "default_transaction_isolation": "read committed",
+    "transaction_timeout": "5s",
     "tcp_user_timeout": "5s",
     "tcp_keepalives_idle": "1",
     "tcp_keepalives_interval": "1",
     "tcp_keepalives_count": "5",
 }
-# DISABLE TRIGGER is DDL: an operator's event trigger must neither see nor forbid it.
-_BOUNDS_SINCE_17 = "SET transaction_timeout = '5s'; SET event_triggers = off"
-
 # Below deadlock_timeout, so that in a deadlock with a writer it is the gate that gives up: whoever has waited
 # for deadlock_timeout looks for a cycle and is the one that is killed (storage/lmgr/proc.c, ProcSleep).
 _BOUND_LOCKS = """
@@ -43,18 +41,22 @@ class Bounded:
 
 
 @contextmanager
-def bounded(node: Node, database: str) -> Iterator[Bounded]:
-    """A session on a primary, closed in any case: closing it ends whatever it holds."""
+def bounded(node: Node, database: Database | str) -> Iterator[Bounded]:
+    """A session on a primary, closed in any case: closing it ends whatever it holds.
+
+    Raises DatabaseClosed for a database that cannot be entered.
+    """
+    name = str(database)
     with closing(
         session.connect(node, database, application_name="stillhouse cut", settings=BOUNDS)
+        if isinstance(database, str)
+        else enter(node, database, application_name="stillhouse cut", settings=BOUNDS)
     ) as opened:
         with answering(node):
-            if opened.info.server_version >= 170000:
-                opened.execute(_BOUNDS_SINCE_17)
             deadlock, standby, _ = opened.execute(_BOUND_LOCKS).fetchall()[0]
         if standby:
             raise StateForbids(f"node {node.name} is a standby; a cut is taken on primaries only")
-        yield Bounded(node, database, opened, deadlock / 1000)
+        yield Bounded(node, name, opened, deadlock / 1000)
 
 
 def answering(node: Node) -> AbstractContextManager[None]:

@@ -10,8 +10,17 @@ from stillhouse.errors import ProvisionFailed
 from stillhouse.postgres import session
 from stillhouse.postgres.roles import UNLOGGED
 from stillhouse.postgres.session import Connection, scram_verifier, sql
+from stillhouse.postgres.text import encode
 
 DATABASES = ("postgres", "gaussdb")
+
+# Put together in the server: a role may have a name that can be in no statement.
+_RENEW_VERIFIER = """
+    DO $do$ BEGIN
+        EXECUTE (SELECT pg_catalog.format('ALTER ROLE %I PASSWORD %L', rolname, {password})
+                   FROM pg_catalog.pg_roles WHERE pg_catalog.namesend(rolname) = {role});
+    END $do$
+"""
 
 _SCHEMA = sql.Identifier("stillhouse")
 _IS_OURS = "SELECT FROM pg_namespace WHERE nspname = 'stillhouse' AND nspowner = current_user::regrole"
@@ -66,7 +75,7 @@ def set_password(node: Node, role: str, password: str) -> None:
     ):
         verifier = scram_verifier(connection, role, password)
         connection.execute(
-            sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(verifier))
+            sql.SQL(_RENEW_VERIFIER).format(password=sql.Literal(verifier), role=sql.Literal(encode(role)))
         )
 
 

@@ -1,5 +1,6 @@
 """The gate: for an instant, no transaction writes through the coordinator to a data node."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
@@ -8,13 +9,14 @@ from typing import TypeVar
 
 from stillhouse.clock import Clock
 from stillhouse.domain.cluster import Cluster, Node
-from stillhouse.errors import CutFailed, NodeUnreachable
+from stillhouse.errors import CutFailed, DatabaseClosed, NodeUnreachable
+from stillhouse.postgres.databases import Database, Kind, list_databases
+from stillhouse.postgres.event_triggers import disable_event_triggers, has_event_triggers
 from stillhouse.warehouse.cut_sessions import Bounded, answering, bounded
 from stillhouse.warehouse.gate_catalog import (
     Holder,
     Mode,
     Wiring,
-    databases,
     digest,
     lock_holders,
     lock_statement,
@@ -22,6 +24,7 @@ from stillhouse.warehouse.gate_catalog import (
     other_tables,
     read_wiring,
     remote_writers,
+    sessions_in,
     strong_lock_seconds,
 )
 from stillhouse.warehouse.gate_plan import (
@@ -49,6 +52,10 @@ class WritersRemain(CutFailed):
     """The gate was shut, yet a data node still has a transaction that came through it."""
 
 
+class LocksTooSlow(CutFailed):
+    """The locks were not had within their time, though nobody was in the way: the rehearsal had told too little."""
+
+
 @dataclass(frozen=True)
 class Share:
     """A session, and what it locks."""
@@ -71,24 +78,77 @@ class GatedDatabase:
         return self.shares[0].session
 
 
+@dataclass(frozen=True)
+class Survey:
+    """Which databases the coordinator has, and who is in those that are closed, or `barred` to us in another way.
+
+    These have no gate, for we cannot enter them either; but whoever was in one when it was closed may write yet.
+    """
+
+    databases: tuple[Database, ...]
+    inside: tuple[Holder, ...]
+    barred: tuple[int, ...]
+
+
+def survey(coordinator: Bounded, barred: Sequence[int] = ()) -> Survey:
+    """Raises CutFailed when somebody is at work in a database that is closed, or `barred` (oids)."""
+    with answering(coordinator.node):
+        databases = list_databases(coordinator.connection)
+        closed = [*barred, *(database.oid for database in databases if database.kind is Kind.CLOSED)]
+        at_rest, at_work = sessions_in(coordinator.connection, closed) if closed else ([], [])
+    if at_work:
+        raise CutFailed(f"waiting for {_named(at_work)} in a closed database, which has no gate")
+    return Survey(tuple(databases), tuple(at_rest), tuple(barred))
+
+
+def confirm_survey(before: Survey, coordinator: Bounded) -> None:
+    """No database was made, closed or opened since, and nobody in a closed one has done anything."""
+    now = survey(coordinator, before.barred)
+    if changed := {*now.databases} ^ {*before.databases}:
+        names = ", ".join(sorted({str(database) for database in changed}))
+        raise CutFailed(f"databases of the coordinator changed meanwhile: {names}")
+    if moved := [one for one in now.inside if one not in before.inside]:
+        raise CutFailed(f"waiting for {_named(moved)} in a closed database, which has no gate")
+
+
 @contextmanager
-def gate_sessions(cluster: Cluster) -> Iterator[tuple[GatedDatabase, ...]]:
-    """Warm sessions for every database of the coordinator with a server to a data node, in a fixed order."""
+def gate_sessions(
+    cluster: Cluster, databases: Sequence[Database], barred: list[int] | None = None
+) -> Iterator[tuple[GatedDatabase, ...]]:
+    """Warm sessions for every database with a server to a data node, in the order of `databases`, the coordinator's.
+
+    Those that ought to be open and cannot be entered are added to `barred` (oids): they have no gate.
+    """
     coordinator, nodes = cluster.coordinator, cluster.data_nodes
     with ExitStack() as kept:
-        with bounded(coordinator, "postgres") as first, answering(coordinator):
-            names = databases(first.connection)
         gate = []
-        for name in names:
+        for database in databases:
+            if not database.is_open:
+                continue
             with ExitStack() as opened:
-                session = opened.enter_context(bounded(coordinator, name))
+                try:
+                    session = opened.enter_context(bounded(coordinator, database))
+                except DatabaseClosed as error:
+                    if barred is None:
+                        raise CutFailed(error.message) from error
+                    barred.append(database.oid)
+                    continue
                 wiring = _read(session, nodes)
                 if wiring.is_wired:
-                    more = sessions_for(wiring.tables) - 1
-                    others = [opened.enter_context(bounded(coordinator, name)) for _ in range(more)]
+                    more = _how_many_sessions(session, wiring) - 1
+                    others = [opened.enter_context(bounded(coordinator, database)) for _ in range(more)]
                     kept.enter_context(opened.pop_all())
                     gate.append(_shared_out(nodes, wiring, [session, *others]))
         yield tuple(gate)
+
+
+def _how_many_sessions(session: Bounded, wiring: Wiring) -> int:
+    """Where event triggers have to be disabled for our DDL, that is one session's: others would wait for it."""
+    if any(table.foreign for table in wiring.tables):
+        with answering(session.node):
+            if has_event_triggers(session.connection):
+                return 1
+    return sessions_for(wiring.tables)
 
 
 def _read(session: Bounded, nodes: Sequence[Node]) -> Wiring:
@@ -107,20 +167,26 @@ def look_ahead(
     mode: Mode,
     threads: ThreadPoolExecutor,
     clock: Clock,
+    slack: float = 1.0,
 ) -> Expected:
     """Refuse to shut the gate where that would hold writers up for long; tell how long it will hold them up.
 
     An old transaction would be waited for with every writer queued up behind. StateForbids: it cannot ever be shut.
+    `slack`: how many times longer the locks are reckoned to take than they are rehearsed.
     """
     _wait_for_old(gate, data_nodes, mode, threads)
-    expected = foresee(gate, data_nodes, threads, clock)
+    expected = foresee(gate, data_nodes, threads, clock, slack)
     check_time(expected)
     _wait_for_old(gate, data_nodes, mode, threads)
     return expected
 
 
 def foresee(
-    gate: Sequence[GatedDatabase], data_nodes: Sequence[Bounded], threads: ThreadPoolExecutor, clock: Clock
+    gate: Sequence[GatedDatabase],
+    data_nodes: Sequence[Bounded],
+    threads: ThreadPoolExecutor,
+    clock: Clock,
+    slack: float = 1.0,
 ) -> Expected:
     """What a cut will cost, rehearsed until it fits, for a moment of load tells nothing, or some times.
 
@@ -128,6 +194,7 @@ def foresee(
     """
     for _ in range(_REHEARSALS):
         expected = _rehearse(gate, data_nodes, threads, clock)
+        expected = replace(expected, lock_seconds=expected.lock_seconds * slack)
         if expected.fits:
             break
     return expected
@@ -193,9 +260,18 @@ def shut(gate: Sequence[GatedDatabase], mode: Mode, clock: Clock, threads: Threa
     try:
         _lock_all(gate, mode, clock, threads)
     except (CutFailed, NodeUnreachable) as failure:
+        seconds = clock.monotonic() - asked
         reopen(gate, threads)
-        found = _in_the_way(gate, mode, age=clock.monotonic() - asked)
-        raise CutFailed(f"{failure.message}, {found}" if found else failure.message) from failure
+        if found := _in_the_way(gate, mode, age=clock.monotonic() - asked):
+            raise CutFailed(f"{failure.message}, {found}") from failure
+        if mode is not Mode.REHEARSAL and seconds >= _longest(gate):
+            tables = [table for part in gate for table in part.wiring.tables]
+            locks = sum(table.locks for table in tables)
+            raise LocksTooSlow(
+                f"locking {len(tables)} distributed tables ({locks} locks) took too long:"
+                f" more than {_longest(gate):g} s"
+            ) from failure
+        raise CutFailed(failure.message) from failure
 
 
 def _lock_all(gate: Sequence[GatedDatabase], mode: Mode, clock: Clock, threads: ThreadPoolExecutor) -> None:
@@ -232,8 +308,12 @@ def _lock(share: Share, mode: Mode, seconds: float) -> None:
     session = share.session
     if seconds <= 0:
         raise CutFailed(f"locking the distributed tables took too long, in database {session.database}")
+    if mode is not Mode.REHEARSAL and any(table.foreign for table in share.tables):
+        # DISABLE TRIGGER is DDL: an operator's event trigger must neither see nor forbid it.
+        with answering(session.node):
+            disable_event_triggers(session.connection)
     if statement := lock_statement(session.connection, share.tables, mode):
-        _execute(session, f"SET LOCAL statement_timeout = '{max(1, round(seconds * 1000))}ms'; {statement}")
+        _execute(session, f"SET LOCAL statement_timeout = '{math.ceil(seconds * 1000)}ms'; {statement}")
     with answering(session.node):
         renamed = other_tables(session.connection, share.tables)
     if renamed:

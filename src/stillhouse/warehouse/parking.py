@@ -7,8 +7,9 @@ changed as rows: so no wrapper's validator and no event trigger has a say.
 from contextlib import closing
 
 from stillhouse.domain.cluster import Node
-from stillhouse.errors import RestoreFailed
+from stillhouse.errors import DatabaseClosed, RestoreFailed
 from stillhouse.postgres import session
+from stillhouse.postgres.databases import databases_of, enter
 
 # libpq takes a host that begins with a slash for the directory of a socket, and there can be none in a device.
 _NOWHERE = "ARRAY['host=/dev/null/stillhouse', 'port=1']"
@@ -35,9 +36,6 @@ _PARK = f"""
 _UNPARK = f"UPDATE pg_catalog.pg_foreign_server s SET srvoptions = {OWN_OPTIONS} WHERE {_IS_PARKED}"
 UNPARK_ONE = f"{_UNPARK} AND s.oid = %s"
 _SILENCE = "UPDATE pg_catalog.pg_event_trigger SET evtenabled = 'D' WHERE evtenabled <> 'D'"
-_DATABASES = (
-    "SELECT datname FROM pg_catalog.pg_database WHERE datallowconn AND datconnlimit <> -2 ORDER BY oid"
-)
 
 
 def park(node: Node) -> None:
@@ -56,11 +54,12 @@ def silence(node: Node) -> None:
 
 
 def _everywhere(node: Node, command: str) -> None:
+    """Nothing runs in a database that nobody can enter; rewiring, which opens closed ones, sees to those."""
     with session.refusing_as(RestoreFailed, node):
-        with closing(session.connect(node, "postgres")) as connection:
-            databases = [name for (name,) in connection.execute(_DATABASES).fetchall()]
-        for database in databases:
-            with closing(
-                session.connect(node, database, application_name="stillhouse parking")
-            ) as connection:
+        for database in filter(lambda each: each.is_open, databases_of(node)):
+            try:
+                connection = enter(node, database, application_name="stillhouse parking")
+            except DatabaseClosed:  # such as one whose locale this host does not have
+                continue
+            with closing(connection):
                 connection.execute(command.encode())

@@ -1,8 +1,8 @@
 """The proof that a clone equals its source: every row, every sequence, every definition.
 
 Not read: foreign tables, whose rows are proved on the data node where they lie; unlogged tables, which recovery
-empties by definition (their definitions are compared); databases that allow no connections, of which only the
-names are compared. Fingerprints are taken while nobody writes, or they show different moments.
+empties by definition (their definitions are compared); databases that nobody can enter, of which only the names are
+compared. Fingerprints are taken while nobody writes, or they show different moments.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,12 +13,12 @@ from stillhouse.domain.cluster import Node
 from stillhouse.errors import ProofFailed
 from stillhouse.postgres import session
 from stillhouse.postgres.binaries import Binaries
+from stillhouse.postgres.databases import Database, databases_of
+from stillhouse.postgres.reading import enter_as_reader, only
 from stillhouse.postgres.session import Connection, sql
 from stillhouse.warehouse import proof_definitions
 from stillhouse.warehouse.proof_definitions import Definitions
-from stillhouse.warehouse.proof_tables import SETTINGS, Rows, list_relations, read_rows
-
-_DATABASES = "SELECT datname, datallowconn FROM pg_database ORDER BY datname"
+from stillhouse.warehouse.proof_tables import SETTINGS, Relation, Rows, list_relations, read_rows
 
 _SEQUENCE = """
     SELECT s.last_value, s.is_called, s.log_cnt, p.seqincrement
@@ -53,7 +53,7 @@ class DatabaseFingerprint:
 
 @dataclass(frozen=True)
 class NodeFingerprint:
-    """`definitions` are those of roles and tablespaces, `closed` the databases that allow no connections."""
+    """`definitions` are those of roles and tablespaces, `closed` the databases that nobody can enter."""
 
     node: str
     databases: Mapping[str, DatabaseFingerprint]
@@ -73,12 +73,9 @@ class Difference:
 def fingerprint(node: Node, binaries: Binaries, cluster: Sequence[Node]) -> NodeFingerprint:
     """Read all of a node, each database in one snapshot. `cluster` are all nodes it may be wired to."""
     with session.refusing_as(ProofFailed, node):
-        with closing(session.connect(node, "postgres")) as connection:
-            found = connection.execute(_DATABASES).fetchall()
-        databases = {
-            name: _read_database(node, name, binaries, cluster) for name, is_open in found if is_open
-        }
-    closed = frozenset(name for name, is_open in found if not is_open)
+        found = databases_of(node)
+        databases = {one.name: _read_database(node, one, binaries, cluster) for one in found if one.is_open}
+    closed = frozenset(one.name for one in found if not one.is_open)
     return NodeFingerprint(
         node.name, databases, closed, proof_definitions.of_roles_and_tablespaces(node, binaries)
     )
@@ -104,27 +101,30 @@ def compare(source: Sequence[NodeFingerprint], restored: Sequence[NodeFingerprin
 
 
 def _read_database(
-    node: Node, database: str, binaries: Binaries, cluster: Sequence[Node]
+    node: Node, database: Database, binaries: Binaries, cluster: Sequence[Node]
 ) -> DatabaseFingerprint:
     rows: dict[str, Rows] = {}
     sequences: dict[str, Position] = {}
     with closing(
-        session.connect(
+        enter_as_reader(
             node, database, autocommit=False, application_name="stillhouse proof", settings=SETTINGS
         )
     ) as connection:
         ((snapshot,),) = connection.execute("SELECT pg_export_snapshot()").fetchall()
         for relation in list_relations(connection):
-            if relation.has_rows:
-                rows[str(relation)] = read_rows(connection, relation)
-            elif relation.kind == "S":
-                sequences[str(relation)] = _read_position(connection, relation.identifier)
-        definitions = proof_definitions.of_database(node, database, snapshot, binaries, cluster)
+            with connection.transaction(force_rollback=True):  # its lock goes, the snapshot stays
+                if relation.has_rows:
+                    rows[str(relation)] = read_rows(connection, relation)
+                elif relation.kind == "S":
+                    sequences[str(relation)] = _read_position(connection, relation)
+        definitions = proof_definitions.of_database(node, database.name, snapshot, binaries, cluster)
     return DatabaseFingerprint(rows, sequences, definitions)
 
 
-def _read_position(connection: Connection, sequence: sql.Identifier) -> Position:
-    ((value, called, logged, increment),) = connection.execute(sql.SQL(_SEQUENCE).format(sequence)).fetchall()
+def _read_position(connection: Connection, sequence: Relation) -> Position:
+    query = sql.SQL(_SEQUENCE).format(sequence.identifier)
+    with only(connection, sequence):
+        ((value, called, logged, increment),) = connection.execute(query).fetchall()
     return Position(value, called, logged, increment)
 
 

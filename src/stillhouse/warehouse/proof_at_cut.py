@@ -1,25 +1,25 @@
 """The comparison of a clone with the fingerprints that were taken of its source at the cut."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 from typing import Any, TypeVar
 
 from stillhouse.domain.cluster import Node
-from stillhouse.errors import NodeUnreachable, ProofFailed
+from stillhouse.errors import DatabaseClosed, NodeUnreachable, ProofFailed, TableReplaced, shown
 from stillhouse.postgres import session
 from stillhouse.postgres.corruption import first_line, tells_of_bad_data
-from stillhouse.postgres.session import Connection, sql
-from stillhouse.warehouse.proof_tables import SETTINGS, Relation, list_relations, read_rows
+from stillhouse.postgres.databases import Database, Kind, databases_of, reopened
+from stillhouse.postgres.reading import enter_as_reader
+from stillhouse.postgres.session import Connection
+from stillhouse.warehouse.proof_tables import SETTINGS, Relation, count_rows, list_relations, read_rows
 
 # Of a manifest: docs/format.md, section 5.
 TableLine = Mapping[str, Any]
 
 Read = TypeVar("Read")
-
-_DATABASES = "SELECT datname FROM pg_database WHERE datallowconn AND datconnlimit <> -2"
 
 
 @dataclass
@@ -51,48 +51,58 @@ def compare_at_cut(
     or ProofFailed when the server ends meanwhile.
     """
     compared = Compared()
-    expected = set(databases)
     with session.refusing_as(ProofFailed, node):
-        with closing(session.connect(node, "postgres")) as connection:
-            others = {name for (name,) in connection.execute(_DATABASES).fetchall()} - expected
-        for database, lines in groupby(tables, lambda line: str(line["database"])):
-            expected.discard(database)
-            _Database(node, database, compared, go_on).compare(lines)
-        for database in sorted(expected):  # one without any table
-            _Database(node, database, compared, go_on).compare(())
-        for database in sorted(others):
-            _Database(node, database, compared, go_on).count()
+        there = {database.name: database for database in databases_of(node) if not database.is_pristine}
+        without_table = dict.fromkeys(databases)
+        for name, lines in groupby(tables, lambda line: str(line["database"])):
+            without_table.pop(name, None)
+            _Database(node, name, there.pop(name, None), compared, go_on).compare(lines)
+        for name in without_table:
+            _Database(node, name, there.pop(name, None), compared, go_on).compare(())
+        for name, database in there.items():
+            _Database(node, name, database, compared, go_on).count()
     return compared
 
 
 class _Database:
     """One database of the clone. What cannot be read of it speaks against the snapshot, or leaves a gap."""
 
-    def __init__(self, node: Node, database: str, compared: Compared, go_on: Callable[[], None]) -> None:
-        self._node, self._name, self._compared, self._go_on = node, database, compared, go_on
-        self._where = f"{node.name}: {database}"
+    def __init__(
+        self,
+        node: Node,
+        name: str,
+        database: Database | None,
+        compared: Compared,
+        go_on: Callable[[], None],
+    ) -> None:
+        self._node, self._database, self._compared, self._go_on = node, database, compared, go_on
+        self._where = f"{node.name}: {shown(name)}"
 
     def compare(self, lines: Iterable[TableLine]) -> None:
         expected = {(line["schema"], line["name"]): line for line in lines}
-        if (connection := self._entered()) is None:
+        if self._database is None:
+            self._compared.findings.append(f"{self._where} is missing")
             return
-        with closing(connection):
-            if (relations := self._relations(connection)) is None:
+        with self._entered(self._database) as connection:
+            if connection is None or (relations := self._relations(connection)) is None:
                 return
             for relation in relations:
                 self._go_on()
                 line = expected.pop((relation.schema, relation.name), None)
                 self._compare_table(connection, relation, line)
         for schema, name in sorted(expected):
-            self._compared.findings.append(f"{self._where}: {schema}.{name} is missing")
+            self._compared.findings.append(f"{self._where}: {shown(f'{schema}.{name}')} is missing")
 
     def count(self) -> None:
         """Of a database that has no fingerprints at all. Each has the two tables of large objects: where these are
         empty, nothing is left out."""
-        if (connection := self._entered()) is None:
+        assert self._database is not None, "it was found in the clone"
+        if self._database.kind is Kind.INVALID:
+            self._compared.left_out.append(f"{self._where} is half dropped: nobody can enter it")
             return
-        with closing(connection):
-            for relation in self._relations(connection) or ():
+        with self._entered(self._database) as connection:
+            for relation in (connection and self._relations(connection)) or ():
+                assert connection is not None
                 self._go_on()
                 if self._count(connection, relation) or relation.schema != "pg_catalog":
                     self._compared.tables_total += 1
@@ -117,18 +127,24 @@ class _Database:
                 compared.rows_total += rows.count
                 compared.findings += _differences(what, line, rows.count, rows.digest)
 
-    def _entered(self) -> Connection | None:
-        try:
-            return session.connect(
-                self._node,
-                self._name,
-                autocommit=False,
-                application_name="stillhouse proof",
-                settings=SETTINGS,
-            )
-        except NodeUnreachable as error:
-            self._compared.unchecked.append(f"{self._where}: {error.message}")
-            return None
+    @contextmanager
+    def _entered(self, database: Database) -> Iterator[Connection | None]:
+        """None where it cannot be entered. A closed one is open meanwhile: the clone is in quarantine."""
+        with ExitStack() as stack:
+            try:
+                opened = stack.enter_context(reopened(self._node, database))
+                connection = enter_as_reader(
+                    self._node,
+                    opened,
+                    autocommit=False,
+                    application_name="stillhouse proof",
+                    settings=SETTINGS,
+                )
+            except (NodeUnreachable, DatabaseClosed) as error:
+                self._compared.unchecked.append(f"{self._where}: {error.message}")
+                yield None
+                return
+            yield stack.enter_context(closing(connection))
 
     def _relations(self, connection: Connection) -> list[Relation] | None:
         found = self._read(connection, f"{self._where}: its catalog", partial(list_relations, connection))
@@ -138,10 +154,8 @@ class _Database:
         """Rows that no fingerprint tells of."""
         if not relation.is_populated:
             return 0
-        query = sql.SQL("SELECT pg_catalog.count(*) FROM ONLY {}").format(relation.identifier)
         what = f"{self._where}: {relation}"
-        found = self._read(connection, what, lambda: connection.execute(query).fetchall())
-        count = int(found[0][0]) if found else 0
+        count = self._read(connection, what, partial(count_rows, connection, relation)) or 0
         self._compared.rows_total += count
         return count
 
@@ -149,6 +163,9 @@ class _Database:
         try:
             with connection.transaction():
                 return read()
+        except TableReplaced as error:
+            self._compared.unchecked.append(f"{what} cannot be read: {error.message}")
+            return None
         except session.Error as error:
             if connection.closed:
                 raise

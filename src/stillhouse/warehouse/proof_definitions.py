@@ -124,22 +124,18 @@ def _without(text: str, *names: str) -> str:
 
 
 def _dump(node: Node, database: str, binaries: Binaries, program: str, *options: str) -> str:
-    # A connection string, since a bare name with '=' in it would be read as one: a user may name his databases.
-    settings = {
-        "host": node.socket,
-        "port": str(node.port),
-        "user": session.SUPERUSER,
-        "dbname": database,
-    }
-    where = " ".join(f"{key}={_quoted(value)}" for key, value in settings.items())
+    where = session.as_conninfo(
+        {
+            "host": node.socket,
+            "port": str(node.port),
+            "user": session.SUPERUSER,
+            "dbname": database,
+            "options": session.program_options(node, database),
+        }
+    )
     done = binaries.run_at(
         node, program, f"--dbname={where}", "--no-password", *options, timeout=_LONGEST_SECONDS
     )
     if done.returncode:
         raise ProofFailed(f"{program} of node {node.name} failed: {done.stderr.strip()[-500:]}")
     return done.stdout
-
-
-def _quoted(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"

@@ -5,24 +5,24 @@ passes on the server's messages alone: a time-out, a right that is missing and a
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
+from typing import LiteralString
 
 from stillhouse.domain.cluster import Node
-from stillhouse.errors import NodeUnreachable, ProofFailed
+from stillhouse.errors import DatabaseClosed, NodeUnreachable, ProofFailed, shown
 from stillhouse.postgres import session
 from stillhouse.postgres.corruption import first_line, tells_of_bad_data
+from stillhouse.postgres.databases import MAINTENANCE, Kind, enter, list_databases, reopened
+from stillhouse.postgres.event_triggers import without_event_triggers
 from stillhouse.postgres.session import Connection, sql
 
 _LONGEST_SECONDS = 24 * 3600.0
 _MOST_OF_A_TABLE = 20  # broken rows that are named
 
-# Without template0 (catalog/pg_database.dat), which is initdb's work and nobody's data.
-_DATABASES = """
-    SELECT datname, datallowconn AND datconnlimit <> -2,
-           pg_database_size(oid) / current_setting('block_size')::bigint
-      FROM pg_database WHERE oid <> 4 ORDER BY oid
+_SIZES = """
+    SELECT oid::bigint, pg_database_size(oid) / current_setting('block_size')::bigint FROM pg_database
 """
 # What has pages, as bin/pg_amcheck/pg_amcheck.c asks for it: heaps (access method 2, sequences among them) and whole
 # B-trees (403) can be looked into, other kinds of index are only counted. What all databases share, one tells.
@@ -53,8 +53,6 @@ _CHECK_TABLE = sql.SQL(
     " 'none'::text, NULL::bigint, NULL::bigint)"
 )
 _CHECK_INDEX = sql.SQL("SELECT {}.bt_index_parent_check({}::oid::pg_catalog.regclass, {})")
-# Whatever a database has set: no bound but ours.
-_SETTINGS = {"lock_timeout": "0", "idle_session_timeout": "0"}
 
 
 @dataclass
@@ -81,7 +79,7 @@ class _Relation:
     is_ordered_otherwise: bool
 
     def __str__(self) -> str:
-        return f"{self.schema}.{self.name}"
+        return shown(f"{self.schema}.{self.name}")
 
 
 @dataclass(frozen=True)
@@ -100,21 +98,28 @@ def check_structure(node: Node, go_on: Callable[[], None] = lambda: None) -> Str
     """
     seen, latest = Structure(), monotonic() + _LONGEST_SECONDS
     with session.refusing_as(ProofFailed, node):
-        with closing(session.connect(node, "postgres")) as connection:
-            databases = connection.execute(_DATABASES).fetchall()
-        for database, can_be_entered, pages in databases:
+        with closing(session.connect(node, MAINTENANCE)) as connection:
+            databases = list_databases(connection)
+            pages: dict[int, int] = dict(connection.execute(_SIZES).fetchall())
+        for database in databases:
             where = f"{node.name}: {database}"
-            if not can_be_entered:
-                seen.notes.append(f"{where} cannot be entered: its pages are not looked at")
-                seen.pages_total += pages
+            if database.is_pristine:
                 continue
-            try:
-                connection = session.connect(node, database, settings=_SETTINGS)
-            except NodeUnreachable as error:
-                seen.unchecked.append(f"{where}: {error.message}")
-                seen.pages_total += pages
+            if database.kind is Kind.INVALID:
+                seen.notes.append(
+                    f"{where} is half dropped, nobody can enter it: its pages are not looked at"
+                )
+                seen.pages_total += pages.get(database.oid, 0)
                 continue
-            with closing(connection):
+            with ExitStack() as stack:
+                try:
+                    # A closed one is open meanwhile: the clone is in quarantine.
+                    opened = stack.enter_context(reopened(node, database))
+                    connection = stack.enter_context(closing(enter(node, opened)))
+                except (NodeUnreachable, DatabaseClosed) as error:
+                    seen.unchecked.append(f"{where}: {error.message}")
+                    seen.pages_total += pages.get(database.oid, 0)
+                    continue
                 _check_database(connection, where, seen, latest, go_on)
     return seen
 
@@ -189,11 +194,16 @@ def _amcheck(connection: Connection) -> Iterator[_Amcheck]:
     """A clone that was checked equals its source still: what was not there goes again."""
     was_there = connection.execute(_EXTENSION).fetchall()
     if not was_there:
-        connection.execute("CREATE EXTENSION amcheck WITH SCHEMA pg_catalog")
+        _alter(connection, "CREATE EXTENSION amcheck WITH SCHEMA pg_catalog")
     ((schema, arguments),) = connection.execute(_EXTENSION).fetchall()
     try:
         yield _Amcheck(schema, arguments)
     finally:
         if not was_there and not connection.closed:
             connection.execute("SET statement_timeout = 0")
-            connection.execute("DROP EXTENSION amcheck")
+            _alter(connection, "DROP EXTENSION amcheck")
+
+
+def _alter(connection: Connection, command: LiteralString) -> None:
+    with connection.transaction(), without_event_triggers(connection):
+        connection.execute(command)

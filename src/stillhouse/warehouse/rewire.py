@@ -4,19 +4,19 @@ Runs while the clone is in quarantine: reached by sockets only, with no logical 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 
 from stillhouse.domain.cluster import Node, Role
-from stillhouse.errors import RestoreFailed
+from stillhouse.errors import DatabaseClosed, RestoreFailed
 from stillhouse.postgres import session
+from stillhouse.postgres.databases import MAINTENANCE, Database, databases_of, enter, reopened, shut
 from stillhouse.postgres.event_triggers import without_event_triggers
 from stillhouse.postgres.roles import UNLOGGED
 from stillhouse.postgres.session import Connection, sql
+from stillhouse.postgres.text import Codec, decode
 from stillhouse.warehouse import fdw
 from stillhouse.warehouse.parking import OWN_OPTIONS, UNPARK_ONE
-
-_DATABASES = "SELECT datname, datallowconn FROM pg_database WHERE datname <> 'template0' ORDER BY oid"
 
 # By handler and validator, since a wrapper itself may be created under any name.
 _SERVERS = f"""
@@ -33,11 +33,20 @@ _SERVERS = f"""
 
 # The role a mapping logs in as: as it says, else the local user's own name; a PUBLIC one names nobody.
 _MAPPINGS = """
-    SELECT r.rolname,
+    SELECT m.oid,
            coalesce((SELECT option_value FROM pg_options_to_table(m.umoptions) WHERE option_name = 'user'), r.rolname),
            EXISTS (SELECT FROM pg_options_to_table(m.umoptions) WHERE option_name = 'password')
       FROM pg_user_mapping m LEFT JOIN pg_roles r ON r.oid = m.umuser
      WHERE m.umserver = %s
+"""
+# Put together in the server: a role may have a name that can be in no statement in this database.
+_RENEW = """
+    DO $do$ BEGIN
+        EXECUTE (SELECT pg_catalog.format('ALTER USER MAPPING FOR %s SERVER %I OPTIONS (%s password %L)',
+                            CASE umuser WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(usename) END,
+                            srvname, {verb}, {password})
+                   FROM pg_catalog.pg_user_mappings WHERE umid = {mapping});
+    END $do$
 """
 
 _SUBSCRIPTIONS = """
@@ -60,7 +69,9 @@ class Stranger:
 
 @dataclass
 class Rewired:
-    """What was changed, and what was not. `closed` are databases that refuse connections and were not seen into."""
+    """What was changed, and what was not. `closed` are databases that we could not see into: nobody enters them in the
+    clone.
+    """
 
     servers: int = 0
     strangers: list[Stranger] = field(default_factory=list)
@@ -77,14 +88,16 @@ def rewire(nodes: Sequence[Node], user_name: str, source: Sequence[Node]) -> Rew
     passwords = _renew_passwords(nodes, user_name, targets)
     rewired = Rewired()
     for node in nodes:
-        for database, open_to_us in _databases(node):
-            if not open_to_us:
-                rewired.closed.append((node.name, database))
-                continue
-            with _transaction(node, database) as connection:
-                _rewire_servers(connection, node, database, targets, passwords, rewired)
-                _part_subscriptions(connection, node, database, rewired)
-                fdw.renew(connection, user_name)
+        for database in databases_of(node):
+            try:
+                with _transaction_in(node, database) as connection:
+                    _rewire_servers(connection, node, str(database), targets, passwords, rewired)
+                    _part_subscriptions(connection, node, str(database), rewired)
+                    fdw.renew(connection, user_name)
+            except DatabaseClosed:
+                if database.is_open:
+                    shut(node, database)
+                rewired.closed.append((node.name, str(database)))
     return rewired
 
 
@@ -107,14 +120,14 @@ def _renew_passwords(
     data_nodes = [node for node in nodes if node.role is Role.DN]
     wanted = {(node.name, user_name) for node in data_nodes}
     for node in nodes:
-        for database, open_to_us in _databases(node):
-            if open_to_us:
-                with _transaction(node, database) as connection:
-                    wanted |= _mapped_roles(connection, targets)
+        for database in databases_of(node):
+            with suppress(DatabaseClosed), _transaction_in(node, database) as connection:
+                wanted |= _mapped_roles(connection, targets)
     passwords = {}
     for node in data_nodes:
-        with _transaction(node, "postgres") as connection:
-            known = {name for (name,) in connection.execute("SELECT rolname FROM pg_roles").fetchall()}
+        with closing(session.connect(node, MAINTENANCE)) as connection:
+            roles = connection.execute("SELECT namesend(rolname) FROM pg_roles").fetchall()
+        known = {decode(name) for (name,) in roles}
         for role in sorted(role for name, role in wanted if name == node.name and role in known):
             password = passwords[node.name, role] = fdw.new_password()
             fdw.set_password(node, role, password)
@@ -122,8 +135,9 @@ def _renew_passwords(
 
 
 def _mapped_roles(connection: Connection, targets: Mapping[Address, Node]) -> set[tuple[str, str]]:
+    codec = Codec(connection)
     return {
-        (target.name, remote)
+        (target.name, codec.shared(remote))
         for oid, _, speaks_libpq, options in connection.execute(_SERVERS).fetchall()
         if speaks_libpq and (target := _target(options, targets)) is not None and target.role is Role.DN
         for _, remote, _ in connection.execute(_MAPPINGS, [oid]).fetchall()
@@ -156,13 +170,14 @@ def _rewire_servers(
             )
         )
         rewired.servers += 1
-        for local, remote, has_password in connection.execute(_MAPPINGS, [oid]).fetchall():
-            if (target.name, remote) in passwords:
+        for mapping, remote, has_password in connection.execute(_MAPPINGS, [oid]).fetchall():
+            role = "" if remote is None else Codec(connection).shared(remote)
+            if (target.name, role) in passwords:
                 connection.execute(
-                    sql.SQL("ALTER USER MAPPING FOR {} SERVER {} OPTIONS ({})").format(
-                        sql.SQL("PUBLIC") if local is None else sql.Identifier(local),
-                        sql.Identifier(name),
-                        _option("password", passwords[target.name, remote], present=has_password),
+                    sql.SQL(_RENEW).format(
+                        verb=sql.Literal("SET" if has_password else "ADD"),
+                        password=sql.Literal(passwords[target.name, role]),
+                        mapping=sql.Literal(mapping),
                     )
                 )
 
@@ -193,17 +208,19 @@ def _address_text(options: Mapping[str, str]) -> str:
     return f"{host}:{options['port']}" if "port" in options else host
 
 
-def _databases(node: Node) -> list[tuple[str, bool]]:
-    with _transaction(node, "postgres") as connection:
-        return [(name, allowed) for name, allowed in connection.execute(_DATABASES).fetchall()]
+@contextmanager
+def _transaction_in(node: Node, database: Database) -> Iterator[Connection]:
+    """In any database, a closed one as well: nobody but us is there. Raises DatabaseClosed for one beyond entering."""
+    with reopened(node, database) as entered, _transaction(node, entered) as connection:
+        yield connection
 
 
 @contextmanager
-def _transaction(node: Node, database: str) -> Iterator[Connection]:
+def _transaction(node: Node, database: Database) -> Iterator[Connection]:
     with (
         session.refusing_as(RestoreFailed, node),
         closing(
-            session.connect(
+            enter(
                 node,
                 database,
                 autocommit=False,

@@ -13,6 +13,7 @@ from stillhouse.domain.cluster import Node, Role
 from stillhouse.domain.table_restore import TableName
 from stillhouse.errors import NodeUnreachable, RestoreFailed, TablesHeld
 from stillhouse.postgres import session
+from stillhouse.postgres.event_triggers import disable_event_triggers, enable_event_triggers
 from stillhouse.postgres.session import Connection, sql
 from stillhouse.warehouse.foreign_tables import ForeignTable, check_reach, foreign_tables, point
 from stillhouse.warehouse.table_gather import Hidden, Placed
@@ -84,11 +85,13 @@ def exchange(nodes: Sequence[Node], database: str, prefix: str, shares: Shares) 
     """
     coordinator = next(node for node in nodes if node.role is Role.CN)
     with ExitStack() as stack:
+        awake: dict[Connection, list[tuple[str, str]]] = {}
 
         def begin(node: Node) -> Connection:
             connection = stack.enter_context(unseen(node, database, prefix, _LIMITS))
             connection.execute(_BOUND_LOCKS)
             connection.execute("BEGIN")
+            awake[connection] = disable_event_triggers(connection)
             return connection
 
         # The coordinator first: who writes through it has ended then, on the data nodes too.
@@ -117,8 +120,10 @@ def exchange(nodes: Sequence[Node], database: str, prefix: str, shares: Shares) 
             _place(main, coordinator, shares[coordinator.name])
         for node, connection in prepared:
             with _in_words(node, database, []):
+                enable_event_triggers(connection, awake[connection])
                 connection.execute(sql.SQL("PREPARE TRANSACTION {}").format(sql.Literal(_gid(prefix, node))))
         with _in_words(coordinator, database, []):
+            enable_event_triggers(main, awake[main])
             main.execute("COMMIT")
     return notes
 

@@ -23,7 +23,7 @@ from stillhouse.warehouse.table_gather import Gathered
 from stillhouse.warehouse.table_likeness import check_definition, check_rows
 from stillhouse.warehouse.table_marks import ROLES, SCHEMAS, SESSIONS, mark, unmarked
 from stillhouse.warehouse.table_rights import give_rights
-from stillhouse.warehouse.table_sessions import unseen
+from stillhouse.warehouse.table_sessions import reading, unseen, unseen_transaction
 
 _SESSIONS_END_SECONDS = 30.0
 _POLL_SECONDS = 0.05
@@ -108,15 +108,15 @@ def load(
     transfer(binaries, clone, live, database, schemas, login, check=check, show=show)
     with session.refusing_as(RestoreFailed, live), unseen(live, database, role) as connection:
         _seal(connection, schemas, role)
-        with connection.transaction():
+        with unseen_transaction(connection):
             set_carried(connection, gathered.carried, schemas)
         check_definition(connection, schemas, gathered.definition)
         with (
-            unseen(clone, database, role, SETTINGS) as source,
-            unseen(live, database, role, SETTINGS) as copy,
+            reading(clone, database, role, SETTINGS) as source,
+            reading(live, database, role, SETTINGS) as copy,
         ):
             check_rows(source, copy, schemas, check)
-        with connection.transaction():
+        with unseen_transaction(connection):
             notes = give_rights(connection, gathered.rights, otherwise)
         # As the owners, and safe from what their functions might do, as autovacuum's (commands/analyze.c).
         for schema, table in connection.execute(_ANALYSED, [schemas]).fetchall():
@@ -129,7 +129,7 @@ def _seal(connection: Connection, schemas: Sequence[str], role: str) -> None:
 
     Functions of users ran with the role's rights, and may have given them away.
     """
-    with connection.transaction():
+    with unseen_transaction(connection):
         connection.execute(sql.SQL("ALTER ROLE {} NOLOGIN").format(sql.Identifier(role)))
         for owner, member in connection.execute(_MEMBERSHIPS, {"role": role}).fetchall():
             connection.execute(
@@ -162,10 +162,14 @@ def clear(node: Node) -> None:
             databases = _names(connection, _DATABASES)
         for database in databases:
             with unseen(node, database, "stillhouse") as connection:
-                for schema in _names(connection, _SCHEMAS):
-                    connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema)))
-                for role in roles:
-                    connection.execute(sql.SQL("DROP OWNED BY {} CASCADE").format(sql.Identifier(role)))
+                gone = [
+                    sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name))
+                    for name in _names(connection, _SCHEMAS)
+                ]
+                gone += [sql.SQL("DROP OWNED BY {} CASCADE").format(sql.Identifier(role)) for role in roles]
+                for statement in gone:
+                    with unseen_transaction(connection):
+                        connection.execute(statement)
         with unseen(node, "postgres", "stillhouse") as connection:
             for role in roles:
                 connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(role)))
@@ -219,7 +223,7 @@ def _hire(
             )
     password, name = new_password(), sql.Identifier(role)
     until = connection.execute("SELECT (now() + interval '1 hour')::text").fetchall()[0][0]
-    with connection.transaction():
+    with unseen_transaction(connection):
         connection.execute(
             sql.SQL("CREATE ROLE {} LOGIN NOSUPERUSER CONNECTION LIMIT 1 PASSWORD {} VALID UNTIL {}").format(
                 name, sql.Literal(scram_verifier(connection, role, password)), sql.Literal(until)
@@ -229,6 +233,9 @@ def _hire(
         connection.execute(
             sql.SQL("GRANT CONNECT, CREATE ON DATABASE {} TO {}").format(sql.Identifier(database), name)
         )
+        if connection.info.server_version >= 170000:
+            # Nor do event triggers fire for it (postgres/transfer.py).
+            connection.execute(sql.SQL("GRANT SET ON PARAMETER event_triggers TO {}").format(name))
         # It must not become its owners, only make use of what is theirs; before 16 there is no such difference.
         only = sql.SQL(" WITH INHERIT TRUE, SET FALSE" if connection.info.server_version >= 160000 else "")
         for owner in _names(connection, _OWNERS, [[*owners]]):

@@ -1,25 +1,37 @@
-"""The sessions of table restores: a superuser's, in which no function of a user runs."""
+"""The sessions of table restores: a superuser's, in which no function of a user runs, and those that read rows."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 
 from stillhouse.domain.cluster import Node
+from stillhouse.errors import RestoreFailed
 from stillhouse.postgres import session
+from stillhouse.postgres.databases import databases_of
+from stillhouse.postgres.event_triggers import without_event_triggers
+from stillhouse.postgres.reading import enter_as_reader
 from stillhouse.postgres.session import Connection
-
-# A database may have time-outs of its own for everyone; large trees of partitions take longer.
-_UNHURRIED = {"statement_timeout": "0", "default_transaction_read_only": "off"}
 
 
 @contextmanager
 def unseen(
     node: Node, database: str, name: str, settings: Mapping[str, str] | None = None
 ) -> Iterator[Connection]:
-    """Event triggers do not fire: whoever made one was a superuser, but its function may be anyone's."""
-    opened = session.connect(
-        node, database, application_name=name, settings={**_UNHURRIED, **(settings or {})}
-    )
-    with closing(opened) as connection:
-        if connection.info.server_version >= 170000:  # before, they cannot be switched off
-            connection.execute("SET event_triggers = off")
+    """Event triggers do not fire from 17 on; before, DDL belongs into `unseen_transaction`."""
+    with closing(session.connect(node, database, application_name=name, settings=settings)) as connection:
         yield connection
+
+
+@contextmanager
+def reading(node: Node, database: str, name: str, settings: Mapping[str, str]) -> Iterator[Connection]:
+    """The reader's: to plan a query of a table may call functions of a user's."""
+    there = next((one for one in databases_of(node) if one.name == database), None)
+    if there is None:
+        raise RestoreFailed(f"node {node.name} has no database {database}")
+    with closing(enter_as_reader(node, there, application_name=name, settings=settings)) as connection:
+        yield connection
+
+
+@contextmanager
+def unseen_transaction(connection: Connection) -> Iterator[None]:
+    with connection.transaction(), without_event_triggers(connection):
+        yield

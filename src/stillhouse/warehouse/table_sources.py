@@ -1,17 +1,18 @@
 """A clone's tables gathered on every node that has a part of them."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 
 from stillhouse.domain.cluster import Node, Role
 from stillhouse.domain.table_restore import TableRestore
 from stillhouse.errors import RestoreFailed
 from stillhouse.postgres import session
+from stillhouse.postgres.databases import databases_of
 from stillhouse.postgres.session import Connection
 from stillhouse.warehouse.table_exchange import settle
 from stillhouse.warehouse.table_gather import Gathered, Wanted, gather
-from stillhouse.warehouse.table_sessions import unseen
+from stillhouse.warehouse.table_sessions import unseen, unseen_transaction
 from stillhouse.warehouse.table_state import end_prepared
 
 
@@ -39,7 +40,7 @@ def gather_cluster(
             session.refusing_as(RestoreFailed, node),
         ):
             ended = end_prepared(connection, [one.source for one in asked[node.name]])
-            with connection.transaction():
+            with unseen_transaction(connection):
                 found = gather(connection, present, prefix, asked[node.name], clones)
             gathered[node.name] = replace(found, notes=(*ended, *found.notes))
         for name, one in gathered[node.name].remote:
@@ -49,10 +50,11 @@ def gather_cluster(
 
 @contextmanager
 def _database(node: Node, database: str, what: str) -> Iterator[Connection]:
-    """A session in a database that is known to be there."""
-    with closing(session.connect(node, "postgres")) as connection:
-        there = connection.execute("SELECT FROM pg_database WHERE datname = %s", [database]).fetchall()
+    """A session in a database that is known to be there, and to be open."""
+    there = [one for one in databases_of(node) if one.name == database]
     if not there:
         raise RestoreFailed(f"{what} has no database {database}")
+    if not there[0].is_open:
+        raise RestoreFailed(f"in {what}, database {database} is {there[0].kind}: nobody can enter it")
     with unseen(node, database, "stillhouse") as connection:
         yield connection

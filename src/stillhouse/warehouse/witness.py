@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from stillhouse.clock import Clock
 from stillhouse.domain.cluster import Node
 from stillhouse.domain.snapshot import Witness
-from stillhouse.errors import NodeUnreachable
+from stillhouse.errors import DatabaseClosed, NodeUnreachable
 from stillhouse.postgres import session
+from stillhouse.postgres.databases import Database, Kind, databases_of, enter
 from stillhouse.postgres.session import Connection, Rows, ask_at_once
 from stillhouse.warehouse.cut_sessions import BOUNDS, Bounded
 
@@ -29,10 +30,12 @@ _MOST_DATABASES = 16
 _LOOKS, _PAUSE_SECONDS = 20, 0.02
 
 # A witness that nobody takes over, or whose service is stopped, ends by itself: it holds vacuum back.
-_BOUNDS = {**BOUNDS, "idle_in_transaction_session_timeout": f"{HANDOVER_SECONDS + 10:.0f}s"}
-_BOUNDS_SINCE_17 = f"SET transaction_timeout = '{2 * HANDOVER_SECONDS + 20:.0f}s'"
+_BOUNDS = {
+    **BOUNDS,
+    "idle_in_transaction_session_timeout": f"{HANDOVER_SECONDS + 10:.0f}s",
+    "transaction_timeout": f"{2 * HANDOVER_SECONDS + 20:.0f}s",
+}
 
-_DATABASES = "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY oid"
 _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _SEE = "SELECT pg_current_snapshot()"
 # At rest is what waits for its client or for a lock: nobody does, from the commit record to the end of the commit
@@ -86,7 +89,9 @@ def judge(
 
 @dataclass
 class _Post:
-    """The witness of one node, one session per database."""
+    """The witness of one node, one session per database that is open. One in a template would keep CREATE DATABASE
+    waiting.
+    """
 
     node: Node
     sessions: dict[str, Connection] = field(default_factory=dict)
@@ -96,15 +101,13 @@ class _Post:
 
     def open(self) -> None:
         with self._excused():
-            first = self._connect("postgres")
-            self.sessions["postgres"] = first
-            databases = [name for (name,) in first.execute(_DATABASES).fetchall()]
+            databases = [one for one in databases_of(self.node) if one.kind is Kind.OPEN]
             if len(databases) > _MOST_DATABASES:
                 self._give_up(f"it has {len(databases)} databases, more than {_MOST_DATABASES}")
                 return
-            for name in databases:
-                if name not in self.sessions:
-                    self.sessions[name] = self._connect(name)
+            for database in databases:
+                with suppress(DatabaseClosed):  # it has no fingerprints; node/fingerprints.py names it
+                    self.sessions[database.name] = self._connect(database)
             for connection in self.sessions.values():
                 connection.execute(_BEGIN)
 
@@ -165,13 +168,8 @@ class _Post:
                 connection.close()
         self.sessions = {}
 
-    def _connect(self, database: str) -> Connection:
-        connection = session.connect(
-            self.node, database, application_name="stillhouse witness", settings=_BOUNDS
-        )
-        if connection.info.server_version >= 170000:
-            connection.execute(_BOUNDS_SINCE_17)
-        return connection
+    def _connect(self, database: Database) -> Connection:
+        return enter(self.node, database, application_name="stillhouse witness", settings=_BOUNDS)
 
     def _give_up(self, why: str) -> None:
         self.why = why

@@ -1,0 +1,181 @@
+"""The databases of a server, each of one kind, and the way into them: whatever goes through a server begins here.
+
+docs/warehouse.md says what a capture, a restore and a proof do with each kind. That a database exists, or cannot be
+entered, makes none of them fail.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+
+from stillhouse.domain.cluster import Node
+from stillhouse.errors import DatabaseClosed, NodeUnreachable, shown
+from stillhouse.postgres import session, text
+from stillhouse.postgres.session import READER, SUPERUSER, Connection
+
+_TIMES_RENAMED = 5
+# Every server of ours has it from the beginning, and no tenant owns it.
+MAINTENANCE = "postgres"
+
+# A database that we opened ourselves, in a clone, counts as closed until it is closed again.
+_OPENED = "stillhouse.opened=on"
+_DATABASES = """
+    SELECT d.oid::bigint, namesend(d.datname),
+           CASE WHEN d.datconnlimit = -2 THEN 'invalid'
+                WHEN NOT d.datallowconn OR %(opened)s = ANY(s.setconfig) THEN 'closed'
+                WHEN d.datistemplate THEN 'template' ELSE 'open' END,
+           CASE WHEN NOT coalesce(has_database_privilege(r.oid, d.oid, 'CONNECT'), true)
+                THEN 'its owner has taken the right to connect from ' || r.rolname
+                WHEN d.datconnlimit = 0 THEN 'its connection limit is 0' ELSE '' END
+      FROM pg_catalog.pg_database d
+      LEFT JOIN pg_catalog.pg_db_role_setting s ON s.setdatabase = d.oid AND s.setrole = 0
+      LEFT JOIN pg_catalog.pg_roles r ON r.rolname = %(reader)s
+     ORDER BY d.oid
+"""
+_THIS_ONE = "SELECT oid::bigint FROM pg_catalog.pg_database WHERE datname = current_database()"
+# By number, and in the server: a name that is not valid here can be in no statement of ours.
+_OPEN = """
+    DO $$ BEGIN
+        UPDATE pg_catalog.pg_database SET datallowconn = true WHERE oid = {oid};
+        EXECUTE (SELECT pg_catalog.format('ALTER DATABASE %I SET stillhouse.opened = on', datname)
+                   FROM pg_catalog.pg_database WHERE oid = {oid});
+    END $$
+"""
+_SHUT = "UPDATE pg_catalog.pg_database SET datallowconn = false WHERE oid = {oid}"
+_CLOSE = """
+    DO $$ BEGIN
+        UPDATE pg_catalog.pg_database SET datallowconn = false WHERE oid = {oid};
+        EXECUTE (SELECT pg_catalog.format('ALTER DATABASE %I RESET stillhouse.opened', datname)
+                   FROM pg_catalog.pg_database WHERE oid = {oid});
+    END $$
+"""
+
+
+class Kind(StrEnum):
+    OPEN = "open"
+    TEMPLATE = "template"  # open too, and new databases are copied from it, which waits until nobody is in it
+    CLOSED = "closed"  # nobody may enter it; who is in it may stay
+    INVALID = "invalid"  # half dropped (datconnlimit -2): nobody can enter it, and it can only be dropped
+
+
+@dataclass(frozen=True)
+class Database:
+    """`name` may hold bytes that are not UTF-8, as lone surrogates. `reader_barred` is why our reader, who is no
+    superuser, may not enter it though it is open; empty when nothing is known to bar him.
+    """
+
+    oid: int
+    name: str
+    kind: Kind
+    reader_barred: str = ""
+
+    def __str__(self) -> str:
+        return shown(self.name)
+
+    @property
+    def is_pristine(self) -> bool:
+        """template0 (catalog/pg_database.dat): initdb's work, in which nobody has anything."""
+        return self.oid == 4
+
+    @property
+    def is_open(self) -> bool:
+        return self.kind in (Kind.OPEN, Kind.TEMPLATE)
+
+
+def list_databases(connection: Connection) -> list[Database]:
+    """All of them, oldest first: one order for all services. `connection` is to any database of the server."""
+    rows = connection.execute(_DATABASES, {"opened": _OPENED, "reader": READER}).fetchall()
+    return [Database(oid, text.decode(name), Kind(kind), barred) for oid, name, kind, barred in rows]
+
+
+def databases_of(node: Node) -> list[Database]:
+    with closing(session.connect(node, MAINTENANCE)) as connection:
+        return list_databases(connection)
+
+
+def enter(
+    node: Node,
+    database: Database,
+    *,
+    autocommit: bool = True,
+    application_name: str = "stillhouse",
+    settings: Mapping[str, str] | None = None,
+    role: str = SUPERUSER,
+) -> Connection:
+    """A session in that very database, whatever it is called by now.
+
+    Raises DatabaseClosed, which says why, where this database lets us not in, and NodeUnreachable where none does.
+    """
+    refused = ""
+    for _ in range(_TIMES_RENAMED):
+        if not database.is_open:
+            raise DatabaseClosed(f"node {node.name}: database {database} is {database.kind}{refused}")
+        if role == READER and database.reader_barred:
+            raise DatabaseClosed(
+                f"node {node.name}: {READER} cannot enter database {database}: {database.reader_barred}"
+            )
+        try:
+            connection = session.connect(
+                node,
+                database.name,
+                autocommit=True,
+                application_name=application_name,
+                settings=settings,
+                role=role,
+            )
+        except NodeUnreachable as error:
+            refused = f": {error.message}"
+            database, before = _look_again(node, database, error), database
+            if database == before:
+                raise DatabaseClosed(
+                    f"node {node.name}: database {database} cannot be entered: {error}"
+                ) from error
+            continue
+        if _is_in(connection, database):
+            connection.autocommit = autocommit
+            return connection
+        connection.close()
+        database = _look_again(node, database, None)
+    raise DatabaseClosed(f"node {node.name}: database {database} is renamed again and again")
+
+
+@contextmanager
+def reopened(node: Node, database: Database) -> Iterator[Database]:
+    """A closed database of a clone, open meanwhile: for nobody but us, since the clone is in quarantine. Others are as
+    they are.
+
+    A service that dies meanwhile leaves it open, and known as closed: whoever calls again closes it.
+    """
+    if database.kind is not Kind.CLOSED:
+        yield database
+        return
+    _alter(node, _OPEN, database)
+    try:
+        yield Database(database.oid, database.name, Kind.OPEN)
+    finally:
+        _alter(node, _CLOSE, database)
+
+
+def shut(node: Node, database: Database) -> None:
+    """Let nobody into it from now on; for a database of a clone that we could not see into."""
+    _alter(node, _SHUT, database)
+
+
+def _alter(node: Node, command: str, database: Database) -> None:
+    with closing(session.connect(node, MAINTENANCE)) as connection:
+        connection.execute(command.format(oid=database.oid).encode())
+
+
+def _look_again(node: Node, database: Database, error: NodeUnreachable | None) -> Database:
+    """What has become of it. Raises `error` when the node does not answer elsewhere either."""
+    if database.name == MAINTENANCE and error is not None:
+        raise error
+    for now in databases_of(node):
+        if now.oid == database.oid:
+            return now
+    raise DatabaseClosed(f"node {node.name}: database {database} was dropped meanwhile") from error
+
+
+def _is_in(connection: Connection, database: Database) -> bool:
+    return connection.execute(_THIS_ONE).fetchall() == [(database.oid,)]

@@ -1,0 +1,51 @@
+"""Single servers of the newest and of the oldest version that we know, for rules that hold on both."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stillhouse.domain.cluster import Cluster, Node
+from stillhouse.postgres import session
+from stillhouse.postgres.binaries import find_binaries
+from stillhouse.postgres.options import LET_SET
+from stillhouse.warehouse import embedded
+from stillhouse.warehouse.embedded import Site
+from support import warehouses
+from support.cuts import superuser, tell
+from support.fifteen import PG_BIN, needs_fifteen
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param(None, id="18"), pytest.param(PG_BIN, id="15", marks=needs_fifteen)]
+)
+def version_site(site: Site, request: pytest.FixtureRequest) -> Site:
+    binaries = find_binaries(site.data, site.binaries.account, pg_bin=request.param)
+    return replace(site, binaries=binaries)
+
+
+@pytest.fixture(scope="module")
+def lone(version_site: Site) -> Iterator[Cluster]:
+    """A server that the reader may enter."""
+    cluster = warehouses.build(version_site, 1)
+    node = cluster.coordinator
+    let_reader_in(version_site, node)
+    yield cluster
+    embedded.destroy(version_site, cluster.id)
+
+
+def let_reader_in(site: Site, node: Node) -> None:
+    with superuser(node) as connection:
+        if not connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [session.READER]).fetchall():
+            tell(connection, f"CREATE ROLE {session.READER} LOGIN BYPASSRLS")
+            tell(connection, f"GRANT pg_read_all_data TO {session.READER}")
+        tell(connection, LET_SET.format(role=session.READER))
+    rules = Path(node.directory, "pgdata", "pg_hba.conf")
+    rules.write_text(f"local all {session.READER} trust\n{rules.read_text()}")
+    tell_reload(node)
+
+
+def tell_reload(node: Node) -> None:
+    with superuser(node) as connection:
+        tell(connection, "SELECT pg_reload_conf()")
