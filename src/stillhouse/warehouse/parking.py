@@ -4,7 +4,7 @@ A parked server still has its own options, under names that no wrapper knows: no
 changed as rows: so no wrapper's validator and no event trigger has a say.
 """
 
-from contextlib import closing
+from contextlib import closing, suppress
 
 from stillhouse.domain.cluster import Node
 from stillhouse.errors import DatabaseClosed, RestoreFailed
@@ -54,12 +54,10 @@ def silence(node: Node) -> None:
 
 
 def _everywhere(node: Node, command: str) -> None:
-    """Nothing runs in a database that nobody can enter; rewiring, which opens closed ones, sees to those."""
     with session.refusing_as(RestoreFailed, node):
-        for database in filter(lambda each: each.is_open, databases_of(node)):
-            try:
-                connection = enter(node, database, application_name="stillhouse parking")
-            except DatabaseClosed:  # such as one whose locale this host does not have
-                continue
-            with closing(connection):
+        for database in databases_of(node):
+            with (
+                suppress(DatabaseClosed),
+                closing(enter(node, database, application_name="stillhouse parking")) as connection,
+            ):
                 connection.execute(command.encode())
