@@ -17,6 +17,7 @@ from stillhouse.warehouse import gate
 from stillhouse.warehouse.cut_sessions import Bounded, answering, bounded
 from stillhouse.warehouse.gate_catalog import Mode
 from stillhouse.warehouse.gate_plan import Expected, check_time
+from stillhouse.warehouse.gate_survey import confirm_survey, survey
 from stillhouse.warehouse.witness import Witnesses
 
 _jitter = random.SystemRandom()
@@ -53,7 +54,7 @@ def take_cut(
 ) -> Cut:
     """Try until a cut holds; after the deadline CutFailed names who was in the way.
 
-    Of `deadline_seconds`, earlier attempts have `waited_seconds`. At least one try is made.
+    Earlier attempts have used `waited_seconds` of `deadline_seconds`. At least one try is made.
     `tell` is told before each try how long writers are expected to wait.
     `witnesses` are filled, and what they export is in the points; the caller closes them when they are taken over.
 
@@ -149,13 +150,13 @@ def _try(
         ExitStack() as gate_closing,
     ):
         coordinator = _coordinator(nodes)
-        seen = gate.survey(coordinator) if gated else None
+        seen = survey(coordinator) if gated else None
         barred: list[int] = []
         parts = (
             gate_closing.enter_context(gate.gate_sessions(cluster, seen.databases, barred)) if seen else ()
         )
         if barred:
-            seen = gate.survey(coordinator, barred)
+            seen = survey(coordinator, barred)
         data_nodes = [node for node in nodes if gated and node.node.role is Role.DN]
         if witnesses is not None:
             witnesses.open(cluster.nodes, threads)
@@ -173,7 +174,7 @@ def _try(
         gate.check_data_nodes(parts, data_nodes, threads)
         gate.confirm(parts, threads)
         if seen is not None:
-            gate.confirm_survey(seen, coordinator)
+            confirm_survey(seen, coordinator)
         gate.reopen(parts, threads)
         pause = clock.monotonic() - asked if gated else 0.0
 

@@ -115,7 +115,8 @@ _REMOTE_USERS = """
 
 # A prepared transaction has no process. Its locks bear the virtual transaction that it was prepared as, or -1/<xid>
 # after a restart (twophase.c, MarkAsPreparingGuts); the lock on its own id is among them, and tells which it is.
-# Who still waits for a lock is in the way like its holder: requests are granted in turn (lock.c, LockAcquireExtended).
+# A session that waits for a lock is in the way like its holder: requests are granted in turn (lock.c,
+# LockAcquireExtended).
 # From what is held up to the roots, for that is little: pg_partition_tree() of each root would lock all that there is.
 _HOLDERS = """
     WITH RECURSIVE held AS MATERIALIZED (
@@ -160,7 +161,7 @@ Address = tuple[str, int]
 
 @dataclass(frozen=True)
 class Wiring:
-    """What one database's catalog says: what must be locked, in OID order, and under whose names it writes.
+    """One database's catalog: the tables that must be locked, in OID order, and the users under whom it writes.
 
     `digest` differs when anything of this may have changed.
     """
@@ -192,6 +193,11 @@ class Holder:
         if self.prepared is not None:
             return f"prepared transaction {self.prepared!r} of user {self.user} since {self.query_start}"
         return f"pid {self.pid}, user {self.user}, query started {self.query_start}"
+
+
+def named(holders: Sequence[Holder]) -> str:
+    """All of them, for a message."""
+    return "; ".join(str(holder) for holder in holders)
 
 
 def fdw_servers(connection: Connection) -> list[Server]:
@@ -264,7 +270,7 @@ def lock_statement(connection: Connection, tables: Sequence[Gated], mode: Mode) 
 
 
 def other_tables(connection: Connection, tables: Sequence[Gated]) -> str:
-    """Those of `tables` whose names no longer mean them."""
+    """The `tables` whose names no longer mean them."""
     asked = [[table.name for table in tables], [table.oid for table in tables]]
     return ", ".join(name for (name,) in connection.execute(_OTHER_TABLES, asked).fetchall())
 
@@ -297,7 +303,7 @@ def remote_users(connection: Connection, servers: Sequence[int]) -> frozenset[st
 
 
 def sessions_in(connection: Connection, databases: Sequence[int]) -> tuple[list[Holder], list[Holder]]:
-    """Who is in these databases (oids): those at rest, with the moment since when they are, and those at work."""
+    """The sessions in these databases (oids): first those at rest, with the time since when, then those at work."""
     rows = connection.execute(_INSIDE, [list(databases)]).fetchall()
     at_rest = [Holder(*row) for *row, is_at_rest in rows if is_at_rest]
     return at_rest, [Holder(*row) for *row, is_at_rest in rows if not is_at_rest]
