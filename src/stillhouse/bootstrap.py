@@ -234,7 +234,7 @@ def _standing_nodes(settings: Settings) -> Callable[[str], tuple[Node, ...]]:
 
 
 def _close_to_others(data: Path) -> None:
-    """What an earlier version has left open to the host's other accounts."""
+    """Close the files that an earlier version left open to the host's other accounts."""
     for path in (*data.iterdir(), *data.glob("clusters/*/nodes.json")):
         if path.is_file() and not path.is_symlink():
             path.chmod(0o600)

@@ -1,4 +1,4 @@
-"""What this process has done, and what it knows to be damaged, in Prometheus' text format; gone with the process."""
+"""Counts of this process's work and of known damage, in Prometheus' text format; they end with the process."""
 
 from collections.abc import Mapping
 
@@ -52,7 +52,7 @@ _damaged = Gauge(
 )
 _lost = Gauge(
     "stillhouse_snapshot_lost",
-    "What is known to be lost of a snapshot: all of it, whole nodes, files in part, blocks and bytes of these",
+    "Known losses of a snapshot: all of it, whole nodes, files in part, blocks and bytes of these",
     ["cluster", "snapshot", "what"],
     registry=_registry,
 )

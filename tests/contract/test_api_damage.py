@@ -1,4 +1,4 @@
-"""What is known to be lost: in DWS's status, by our own operations, on the terminal and in the metrics."""
+"""Known losses are told: in DWS's status, by our own operations, on the terminal and in the metrics."""
 
 import json
 from collections.abc import Iterator

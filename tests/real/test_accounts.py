@@ -47,7 +47,7 @@ def victim(service: Service, victims_id: str) -> Node:
 
 
 def run(node: Node, command: str) -> str:
-    """What a program tells that the node's own server runs."""
+    """The output of a program that the node's own server runs."""
     with closing(session.connect(node, "postgres")) as connection:
         connection.execute("CREATE TEMPORARY TABLE told (line text)")
         with connection.cursor() as cursor:
@@ -165,7 +165,7 @@ def test_an_account_goes_with_its_cluster_and_is_given_to_no_other(service: Serv
 
 
 def processes_of(uid: int, name: str) -> list[Any]:
-    """Those that run: one that has ended, and is not asked after yet, has no command line any more."""
+    """The processes that run. One that has ended, and was not waited for yet, has no command line any more."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():

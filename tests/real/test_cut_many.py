@@ -51,7 +51,7 @@ def opened(bank: Bank) -> Iterator[tuple[tuple[gate.GatedDatabase, ...], ThreadP
 
 
 def statements_of_ours(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the gate's sessions are told from now on."""
+    """Record the statements that the gate's sessions get from now on."""
     said: list[str] = []
     really = gate._execute
 

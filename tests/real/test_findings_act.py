@@ -61,7 +61,7 @@ class Bucket:
         return list(manifest.read(self.store, self.keys, stored))
 
     def place_of(self, snapshot: str, path: str) -> tuple[str, str, int]:
-        """Of a relation's first page: keys of its map and pack, and an offset within its frame there."""
+        """The keys of the map and the pack of a relation's first page, and an offset within its frame there."""
         lines = self.lines(snapshot)
         line = next(one for one in lines if one["t"] == "file" and one["path"] == path)
         named = next(one for one in lines if one["t"] == "map" and one["id"] == line["map"])

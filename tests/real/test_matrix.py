@@ -72,7 +72,7 @@ _OPTIONS = """
 
 @dataclass
 class Pass:
-    """What one pass has seen. `locked` are the databases in which the gate held locks when a point was made."""
+    """The results of one pass. `locked` are the databases in which the gate held locks when a point was made."""
 
     source: Cluster
     vault: Vault

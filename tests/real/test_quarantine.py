@@ -52,7 +52,7 @@ REACH = """
     CREATE FUNCTION public.of_index(id int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS
         $$ BEGIN PERFORM public.reach('index'); RETURN id; END $$
 """
-# What an ordinary user may do where the host gives no network: a function of his own, in an index of his own, that
+# An ordinary user can still do this where the host gives no network: a function of his own, in an index of his own,
 # dials by itself while a proof looks its rows up.
 STILL_OPEN_WITHOUT_NETWORK = {"index dblink"}
 
@@ -136,7 +136,7 @@ def test_no_code_of_a_clone_s_reaches_its_source(data_root: Path) -> None:
         assert attacker.prove()["state"] == "PROVED"
         assert loot(attacker.home) == set()
         assert rows(clone, "SHOW work_mem") == [("6MB",)]
-        # What was its own affair is so again: triggers fire, and the server leads to the clone itself.
+        # The clone works by itself again: triggers fire, and the server leads to the clone itself.
         triggers = "SELECT evtname, evtenabled FROM pg_event_trigger ORDER BY 1"
         assert rows(clone, triggers, "gaussdb") == [("at_ddl", "A"), ("at_login", "A")]
         options = dict(rows(clone, "SELECT srvname, srvoptions FROM pg_foreign_server", "gaussdb"))

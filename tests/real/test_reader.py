@@ -32,7 +32,7 @@ from support.warehouses import USER, log_in
 
 pytest_plugins = ["support.versions"]
 
-# Whoever runs it is in the server's log, whatever becomes of his transaction.
+# The server's log names the role that runs it, whatever becomes of the transaction.
 SPRUNG = "sprung by "
 SNARES = f"""
     CREATE SCHEMA snares;

@@ -1,4 +1,4 @@
-"""What older versions left on a server is removed beside attempts at work; what is meant to stay, stays."""
+"""Slots that older versions left on a server are removed beside attempts at work; those meant to stay, stay."""
 
 import socket
 from collections.abc import Iterator
@@ -56,7 +56,7 @@ def silent(tmp_path: Path, node: Node) -> Iterator[socket.socket]:
 
 @pytest.fixture
 def slots(node: Node) -> Iterator[list[str]]:
-    """What stands on the server before: slots of others, some that are meant to stay, and what is left of attempts."""
+    """The slots on the server before: slots of others, some that are meant to stay, and those left by attempts."""
     left = [attempt_slot(OURS, new_uuid(), number) for number in (1, 2)]
     with superuser(node) as connection:
         for name in [*KEPT, *left]:

@@ -22,7 +22,7 @@ from support.writers import until
 pytestmark = pytest.mark.xdist_group("table restores")
 
 PREFIX = operation_prefix(new_uuid())
-# What a dump cannot say, or would say otherwise than it is.
+# States that a dump cannot express, or would express wrongly.
 UNSAYABLE = """
 CREATE SCHEMA u;
 CREATE TABLE u.whole (id int, note text) PARTITION BY LIST (id);

@@ -1,4 +1,4 @@
-"""What the owner of a database, and a superuser, may impose on all who enter it."""
+"""Settings that the owner of a database, or a superuser, may impose on all who enter it."""
 
 from contextlib import suppress
 from typing import Any
@@ -9,7 +9,7 @@ from stillhouse.postgres.session import SUPERUSER
 from support.cuts import ask, tell
 from support.warehouses import USER
 
-# Whoever they may be set by, and to whatever: a value that is valid, and is not the default.
+# For each setting, whoever may set it: a value that is valid and is not the default.
 _CHOICES = """
     SELECT name, CASE vartype WHEN 'bool' THEN CASE boot_val WHEN 'on' THEN 'off' ELSE 'on' END
                   WHEN 'enum' THEN coalesce((SELECT min(one) FROM unnest(enumvals) one WHERE one <> boot_val), boot_val)

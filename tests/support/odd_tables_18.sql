@@ -1,4 +1,4 @@
--- What only PostgreSQL 18 has, beside odd_tables.sql.
+-- Tables with features that only PostgreSQL 18 has, beside odd_tables.sql.
 
 SET SESSION AUTHORIZATION kowner;
 CREATE TABLE k.eighteen (id int4range, v daterange, x int, w int GENERATED ALWAYS AS (x * 2) VIRTUAL, CONSTRAINT tpk

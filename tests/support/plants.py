@@ -1,4 +1,4 @@
-"""What a tenant who is superuser of his server may plant in its data directory, to be read by whoever captures it."""
+"""Files that a tenant, superuser of his server, may plant in its data directory for a capture to read."""
 
 import os
 import shutil

@@ -106,7 +106,7 @@ def install(service: Service) -> Installation:
 
 @contextmanager
 def _held_up(service: Service, cluster: str) -> Iterator[None]:
-    """Whoever reads the oldest of the cluster's packs waits meanwhile."""
+    """A reader of the oldest of the cluster's packs waits meanwhile."""
     packs = [
         path for path in (service.data / "repository" / "c" / cluster / "packs").rglob("*") if path.is_file()
     ]

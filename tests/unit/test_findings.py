@@ -109,7 +109,7 @@ def test_a_fault_keeps_the_time_at_which_it_was_found_first(store: DictStore, ke
 
 
 def test_a_listing_that_is_a_moment_old_still_shows_what_holds(store: DictStore, keys: ClusterKeys) -> None:
-    """Whoever lists while a record is replaced sees the old one or the new, never neither."""
+    """A listing taken while a record is replaced shows the old one or the new, never neither."""
     findings.note(store, keys, [fault(keys, ONE)], START)
     old = dict(store.objects)
     known = findings.read(store, keys)

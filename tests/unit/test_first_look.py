@@ -1,4 +1,4 @@
-"""What no attempt at a capture will get around is refused by name, with what to do."""
+"""A server that no attempt can capture is refused by name, and the message says what to do."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""What it takes to shut a gate: which tables, by whom, whether the server can bear it, how long."""
+"""The plan to shut a gate: which tables, by whom, whether the server can bear it, how long."""
 
 import pytest
 

@@ -206,7 +206,7 @@ def test_an_unmounted_repository_is_not_one_that_holds_nothing(data: Path, tmp_p
 
 
 def test_a_key_is_asked_to_open_what_the_catalog_knows(data: Path, tmp_path: Path) -> None:
-    """What it does not know of may be another service's; of deleted clusters only snapshots that are left count."""
+    """A cluster that it does not know may be another service's; a deleted one counts for snapshots that are left."""
     with workplace(serving(data)) as place:
         known = new_uuid()
         create_or_open(place.store, OTHER, known)

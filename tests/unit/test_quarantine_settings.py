@@ -1,4 +1,4 @@
-"""What a clone is started with in quarantine: as little as recovery needs."""
+"""A clone is started in quarantine with as few settings as recovery needs."""
 
 from stillhouse.warehouse import quarantine_settings
 

@@ -1,4 +1,4 @@
-"""What a host can honour of many settings is found by halves, and nothing else is given up."""
+"""The settings that a host can honour are found by halves, and nothing else is given up."""
 
 from collections.abc import Sequence
 

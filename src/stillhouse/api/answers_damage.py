@@ -1,4 +1,4 @@
-"""What is answered about damage; see `answers`."""
+"""The answers of the operations that tell of damage; see `answers`."""
 
 from stillhouse.api.answers import Answer, Int32, Int64
 

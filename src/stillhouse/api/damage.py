@@ -1,4 +1,4 @@
-"""What is known to be lost: operations of our own, beside the status that DWS's answers have for it."""
+"""Our own operations that tell what is known to be lost. DWS's answers have only a status for it."""
 
 from stillhouse.api import render_damage
 from stillhouse.api.answers_damage import Damages, SnapshotDamage
@@ -13,7 +13,7 @@ routes = router()
 @routes.get(
     "/stillhouse/v1/{project_id}/snapshots/{snapshot_id}/damage",
     operation_id="ShowSnapshotDamage",
-    **answers(SnapshotDamage, "What is lost of the snapshot"),
+    **answers(SnapshotDamage, "The known losses of the snapshot"),
 )
 def show_snapshot_damage(control: ControlOf, project_id: str, snapshot_id: SnapshotId) -> Json:
     """`null` for a snapshot of which nothing is known to be lost."""
@@ -24,7 +24,7 @@ def show_snapshot_damage(control: ControlOf, project_id: str, snapshot_id: Snaps
 @routes.get(
     "/stillhouse/v1/{project_id}/damage",
     operation_id="ListDamage",
-    **answers(Damages, "What is lost of the project's snapshots, and what of the repository is damaged"),
+    **answers(Damages, "The known losses of the project's snapshots, and the repository's damaged objects"),
 )
 def list_damage(control: ControlOf, project_id: str) -> Json:
     touched, known = findings.list_damage(control, project_id)

@@ -379,7 +379,7 @@ GLOSSARY: dict[str, tuple[str, str]] = {
         "0.9777",
     ),
     "findings": ("What speaks against the snapshot", "[]"),
-    "unchecked": ("What should have been looked at and could not be", "[]"),
+    "unchecked": ("Things that should have been looked at and could not be", "[]"),
     "left_out": ("Tables of which nothing is known", "[]"),
     "notes": ("What else was seen", "[]"),
     "reason": ("Why there is no verdict; empty when there is one", '""'),

@@ -1,7 +1,7 @@
 """The words of ShowSnapshotDamage and ListDamage; see `glossary`."""
 
 OF_DAMAGE: dict[str, tuple[str, str]] = {
-    "damage": ("What is known to be lost of the snapshot; null when nothing is", ""),
+    "damage": ("The known losses of the snapshot; null when there are none", ""),
     "Damages.snapshots": ("The snapshots of which something is lost, the newest first", ""),
     "Damages.objects": ("The damaged objects of the repository", ""),
     "is_worked_out": (
@@ -9,7 +9,7 @@ OF_DAMAGE: dict[str, tuple[str, str]] = {
         "true",
     ),
     "whole": ("Whether all of it is lost", "false"),
-    "LostOfNode.files": ("What is lost file by file; empty when the whole node is", ""),
+    "LostOfNode.files": ("The losses file by file; empty when the whole node is lost", ""),
     "more_files": ("Files that are not named; `stillhouse repo check --json` names all", "0"),
     "more_ranges": ("Ranges that are not named", "0"),
     "LostFile.path": (
@@ -31,7 +31,7 @@ OF_DAMAGE: dict[str, tuple[str, str]] = {
         '"c/6f1d9c52-7a8e-4c03-9b11-2f60d0a1e7c4/packs/0a1b"',
     ),
     "DamagedObject.kind": ("missing, size, altered or inconsistent", '"altered"'),
-    "DamagedObject.detail": ("What is wrong with it", '"1 of 64 frames do not open"'),
+    "DamagedObject.detail": ("The fault that was found", '"1 of 64 frames do not open"'),
     "costs": ("Whether something is lost that a restore needs", "true"),
     "found": ("Since when it is known: UTC", '"2026-11-20T08:14:51+00:00"'),
 }

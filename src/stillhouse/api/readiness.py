@@ -1,7 +1,7 @@
 """`/readyz`: whether the service can do its work. Open to all, who are told yes or no; this host itself is told why.
 
-Whoever asks, and however often: there is one look at a time, it is good for some seconds, and no request waits in a
-thread. So a stranger has no lever.
+Strangers may ask, as often as they like. So there is one look at a time, its result is kept for some seconds, and no
+request holds a thread while it waits.
 """
 
 import asyncio

@@ -130,8 +130,8 @@ def proof(proof: Proof) -> Json:
 
 
 def _share(report: dict[str, Any], what: str) -> float | None:
-    """Of all that there are, rounded down so that only all is 1; None of a proof that did not get so far, or of an
-    older service, which did not count.
+    """The share that was seen, rounded down: only all of it is 1. None where the proof did not get so far, or was made
+    by an older service, which did not count.
     """
     seen, total = report.get(what), report.get(f"{what}_total")
     if seen is None or total is None or not report.get("pages_total"):
@@ -267,7 +267,7 @@ def job_id(operation_id: str | None) -> str | None:
 
 
 def _snapshot_status(snapshot: Snapshot) -> str:
-    """DWS has one word for a snapshot that cannot be restored as a whole. What is lost, ShowSnapshotDamage says."""
+    """DWS has one word for a snapshot that cannot be restored as a whole. ShowSnapshotDamage says what is lost."""
     if snapshot.damaged and snapshot.status is SnapshotStatus.AVAILABLE:
         return SnapshotStatus.UNAVAILABLE.value
     return snapshot.status.value

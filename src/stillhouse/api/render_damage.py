@@ -1,4 +1,4 @@
-"""What is known to be lost of snapshots, as JSON."""
+"""The known losses of snapshots, as JSON."""
 
 import os
 from typing import Any
@@ -13,7 +13,7 @@ Json = dict[str, Any]
 
 
 def damage(snapshot: Snapshot, touched: SnapshotTouched) -> Json:
-    """Of one snapshot: `whole`, or by node and file which blocks (or bytes) cannot be read back."""
+    """The losses of one snapshot: `whole`, or by node and file which blocks (or bytes) cannot be read back."""
     return {
         "snapshot_id": snapshot.id,
         "name": snapshot.name,
@@ -25,7 +25,7 @@ def damage(snapshot: Snapshot, touched: SnapshotTouched) -> Json:
 
 
 def objects(known: dict[str, Known]) -> list[Json]:
-    """What of the repository is damaged, cluster by cluster."""
+    """The damaged objects of the repository, cluster by cluster."""
     return [
         {
             "cluster_id": cluster,

@@ -10,7 +10,7 @@ from stillhouse.catalog.tables import audit, clusters, snapshots
 
 # Outcomes of what happened; a refusal has its error's code instead.
 HAPPENED = ("accepted", "failed", "proved", "refuted", "restored", "skipped", "replaced")
-# Of a snapshot that succeeded: files that are not in it, tables that somebody replaced while they were read.
+# A snapshot succeeded without some files, or without the fingerprints of tables that were replaced while being read.
 _WARNINGS = ("skipped", "replaced")
 
 _TABLES = {"cluster": clusters, "snapshot": snapshots}

@@ -1,4 +1,4 @@
-"""What the repository's records of findings say of each cluster: kept here, so that requests wait for no store."""
+"""A copy of the repository's records of findings, by cluster: requests read it and need not wait for the store."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -75,7 +75,7 @@ def put(
 
 
 def loss_of(transaction: Transaction, snapshot_id: str) -> Lines | None:
-    """What is lost of a snapshot; None when nothing is known to be."""
+    """The known losses of a snapshot; None when there are none."""
     query = select(losses.c.nodes).where(losses.c.snapshot_id == snapshot_id)
     found: Lines | None = transaction.execute(query).scalar_one_or_none()
     return found

@@ -229,7 +229,7 @@ scrubs = Table(
     required("damages", Document),
 )
 
-# What the repository's records of findings said when they were looked at last, and which records these were.
+# The repository's records of findings as they were at the last look: their ids and what they said.
 findings = Table(
     "sh_findings",
     metadata,
@@ -240,7 +240,7 @@ findings = Table(
     required("objects", Document),
 )
 
-# What that costs each snapshot, as lines of such a record.
+# The losses of each snapshot by these findings, as lines of such a record.
 losses = Table(
     "sh_losses",
     metadata,

@@ -1,4 +1,4 @@
-"""What is lost of a snapshot, in words for a terminal; as ShowSnapshotDamage and ListDamage tell it."""
+"""The losses of a snapshot, in words for a terminal; as ShowSnapshotDamage and ListDamage tell them."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -24,7 +24,7 @@ class CutWait:
         self._noted = now
 
     def use_up(self) -> None:
-        """The deadline has passed. What is left of it, less than a pause between two tries, serves nobody else."""
+        """Count the whole deadline as used: less of it is left than a pause between two tries takes."""
         self._add(self._control.settings.cut_deadline_seconds)
 
     def _add(self, seconds: float) -> None:

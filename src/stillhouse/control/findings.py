@@ -1,4 +1,4 @@
-"""What is known to be damaged in the repository, brought to where it is asked for: requests, metrics, the next scrub.
+"""The repository's known damage, copied to where it is asked for: requests, metrics, the next scrub.
 
 The records in the repository are the truth, and others write them too: `stillhouse repo`, another service's restore.
 """
@@ -48,7 +48,7 @@ def _look(place: Workplace, cluster_id: str, news: list[str]) -> None:
 def refresh(place: Workplace, cluster_id: str) -> bool:
     """Have the catalog say what the repository's records do; True when that is something else than before.
 
-    What nobody has worked out the cost of is read by a scrub at once.
+    A scrub reads at once those findings whose cost nobody has worked out yet.
     """
     control = place.control
     listed = sorted(one.key.rpartition("/")[2] for one in place.store.list(layout.findings_of(cluster_id)))
@@ -86,7 +86,7 @@ def show(control: Control) -> None:
 
 
 def damage_of(control: Control, project: str, snapshot_id: str) -> tuple[Snapshot, SnapshotTouched | None]:
-    """What is known to be lost of a snapshot; None when nothing is."""
+    """The known losses of a snapshot; None when there are none."""
     with control.database.reading() as reading:
         snapshot = known_snapshot(reading, project, snapshot_id)
         lines = rows.loss_of(reading, snapshot.id)

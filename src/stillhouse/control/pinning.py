@@ -59,7 +59,7 @@ def is_pinned(place: Workplace, keys: ClusterKeys, snapshot_id: str, attempt: in
 
 
 def newest_root(place: Workplace, keys: ClusterKeys, cluster_id: str) -> Root | None:
-    """Of the cluster's newest snapshot. None when there is none, or none that can be read: that becomes known."""
+    """The root of the cluster's newest snapshot. None when there is none, or it is damaged, which is recorded then."""
     with place.control.database.reading() as reading:
         newest = snapshots.newest_available(reading, cluster_id)
     try:

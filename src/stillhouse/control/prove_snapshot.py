@@ -95,7 +95,7 @@ def _judge(place: Workplace, proof_id: str, root: Root) -> dict[str, Any]:
 
 @dataclass
 class _Seen:
-    """What a proof has seen of one node. `uncompared`: why nothing of it was compared, if so."""
+    """A proof's results for one node. `uncompared` says why nothing of it was compared, if nothing was."""
 
     findings: list[str] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)

@@ -1,7 +1,7 @@
 """Whether the service can do its work now: key, store, catalog, disk and nodes, with the reasons where it cannot.
 
-Whoever is told the reasons has not signed for them: no cluster, name or address of a tenant stands in them. Which
-nodes do not answer, and why, is in the log.
+Callers get the reasons without signing in, so the reasons hold no cluster, name or address of a tenant. The log names
+the nodes that do not answer, and says why.
 """
 
 import os
@@ -41,7 +41,7 @@ class Readiness:
 
 
 def look(control: Control) -> Readiness:
-    """Costs a few reads of the store and a session on each node. What is not known to be well is not well."""
+    """Costs a few reads of the store and a session on each node. Anything not known to be well counts as not well."""
     looks: dict[str, Callable[[Control], list[str]]] = {
         "key": _key,
         "store": _store,
@@ -107,7 +107,7 @@ def _lacking(place: Path) -> list[str]:
 
 
 def _nodes(control: Control) -> list[str]:
-    """Of clusters that should be at work."""
+    """Whether all nodes answer of the clusters that should be at work; if not, how many do not."""
     with control.database.reading() as reading:
         found = clusters.all_clusters(reading)
     nodes = [

@@ -1,7 +1,7 @@
 """Slots of dead attempts, which keep WAL on the nodes: found and removed, whoever left them.
 
-An attempt's own slot goes with its session. What is found all the same was left by an earlier version, whose slots
-were permanent, or is held by a process that was stopped and does not know that its attempt is dead.
+An attempt's own slot goes with its session. A slot that is found all the same was left by an earlier version, whose
+slots were permanent, or is held by a process that was stopped and does not know that its attempt is dead.
 """
 
 import threading

@@ -218,7 +218,7 @@ def _clean(place: Workplace, cluster: Cluster) -> None:
 
 
 def _take_over(place: Workplace, operation: Operation, cluster: Cluster, wanted: TableRestore) -> None:
-    """What an earlier version began goes on, and what it has made is marked as ours."""
+    """Go on with a restore that an earlier version began, and mark as ours the things that it has made."""
     if not operation.detail.get("marked"):
         work = partial(adopt, cluster.nodes, wanted.database, operation_prefix(operation.id))
         _patiently(place, cluster, work)

@@ -50,8 +50,8 @@ CALLERS = frozenset(
         "work_mem",
     }
 )
-"""What a caller of the API may choose: the host's strength and its locales. No setting among them names a program, a
-library or a file, which a server's owner may and its users may not.
+"""The settings that a caller of the API may choose: for the host's capacity and its locales. None of them names a
+program, a library or a file: only a server's owner may choose those.
 """
 
 

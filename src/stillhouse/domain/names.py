@@ -38,8 +38,8 @@ _RESERVED_WORDS = """
     similar some symmetric system_user table tablesample then to trailing true union unique user using
     variadic verbose when where window with public none
 """
-# What PostgreSQL keeps for itself (catalog/catalog.c, IsReservedName), and what this service calls its own by:
-# its superuser and schema, and all roles, schemas, slots and transactions that it makes.
+# PostgreSQL keeps the first for itself (catalog/catalog.c, IsReservedName). The second is this service's: for its
+# superuser, its schema, and all roles, schemas, slots and transactions that it makes.
 _RESERVED_PREFIXES = ("pg_", "stillhouse_")
 _SERVICE = "stillhouse"
 

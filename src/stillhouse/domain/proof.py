@@ -41,7 +41,7 @@ def judge(
     """The word for what a proof has seen, and why there is no verdict where there is none.
 
     `findings` speak against the snapshot; `unchecked` could not be looked at; of the nodes `uncompared` nothing was
-    compared with the cut. What is bad is so whatever else could not be seen.
+    compared with the cut. Bad data refute the snapshot, even where other things could not be looked at.
     """
     if findings:
         return ProofState.REFUTED, ""

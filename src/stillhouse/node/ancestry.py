@@ -191,8 +191,8 @@ def why_another_history(head: Line, mark: Mark | None, lineage: str, start_lsn: 
     """What shows that a manifest, by its `node` line, is not of this node's history, in words; empty when nothing does.
 
     A published one holds pages as young as its cut, a part pages as young as what it says it had reached: one that does
-    not say may hold any. A part has no token: it serves the very next attempt or none, so the LSN tells. Of a base at
-    whose end no mark could be left, the mark says nothing.
+    not say may hold any. A part has no token: it serves the very next attempt or none, so the LSN tells. Where no mark
+    could be left at a base's end, the mark says nothing about that base.
     """
     reached = head["cut"]["lsn"] if head["cut"] else head.get("reached", start_lsn)
     if head["lineage"] != lineage:

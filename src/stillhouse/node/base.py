@@ -94,8 +94,8 @@ class KeptMap:
 class Base:
     """Files of earlier manifests, the later over the earlier, indexed on disk: memory does not grow with them.
 
-    Made, asked and ended by one thread; `pages_of`, `fingerprints_of` and `extents_of` may be called from any. What
-    lies in packs and maps that are `damaged` (by their keys) is as if it were not there.
+    Made, asked and ended by one thread; `pages_of`, `fingerprints_of` and `extents_of` may be called from any. The
+    content of packs and maps that are `damaged` (their keys) is treated as absent.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class Base:
         return not self._bad_packs.isdisjoint(packs)
 
     def _less_damaged(self, file: BaseFile) -> BaseFile | None:
-        """What is left of it: of a file of bytes all or nothing."""
+        """The part that is left undamaged. A file of bytes is kept whole or not at all."""
         loaded, entry = self.entry_of(file.map, file.line)
         bad = loaded.in_packs(self._bad_packs)
         frames = entry.frame if isinstance(entry, PagesEntry) else entry.extents[:, 0]

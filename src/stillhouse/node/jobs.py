@@ -69,7 +69,7 @@ class RestoreJob:
 class ScrubJob:
     """Read packs that nobody has read since `before`: `at_most` so many bytes, and `rate` of them in a second.
 
-    `snapshots` are those whose roots must be there. What is suspected to be damaged comes first, or is all.
+    `snapshots` are those whose roots must be there. Suspected objects are read first, or alone.
     """
 
     repository: Repository
@@ -183,7 +183,7 @@ def restore_job(job: RestoreJob, line: Line) -> Restored:
 def _seen_twice(
     store: ObjectStore, keys: ClusterKeys, stored: Stored, met: RepositoryDamaged | ObjectMissing
 ) -> StillhouseError:
-    """What a restore ends with: damage, which is known from now on, or what was none at the second look."""
+    """The error that a restore ends with: damage, which is recorded, or that a second look found no damage."""
     if not met.key:
         return met
     try:

@@ -20,7 +20,7 @@ _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 # Far from people's accounts, and from those that systemd and containers draw (systemd's UIDS-GIDS.md).
 DEFAULT_UIDS = range(1_900_000_000, 1_901_000_000)
 _LEAST_UID = 1000
-# What the names of clusters' accounts begin with; the uid follows.
+# The names of clusters' accounts begin with this; the uid follows.
 _CLUSTER_ACCOUNT = "stillhouse-"
 _UIDS_TRIED = 10_000
 _ENDING_SECONDS, _POLL_SECONDS = 30.0, 0.02

@@ -168,7 +168,7 @@ def _alter(node: Node, command: str, database: Database) -> None:
 
 
 def _look_again(node: Node, database: Database, error: NodeUnreachable | None) -> Database:
-    """What has become of it. Raises `error` when the node does not answer elsewhere either."""
+    """Find out what has become of it. Raises `error` when the node does not answer elsewhere either."""
     if database.name == MAINTENANCE and error is not None:
         raise error
     for now in databases_of(node):

@@ -22,7 +22,7 @@ def _is_positive(value: str) -> bool:
     return value.isdecimal() and int(value) > 0
 
 
-# What each must be, and what to do where it is not.
+# Each setting, the value that it must have, and what to do where it has another.
 _WANTED: dict[str, tuple[Callable[[str], bool], str]] = {
     "wal_block_size": (
         lambda value: value == str(BLOCK_SIZE),
@@ -68,7 +68,7 @@ def check_fit(node: Node) -> None:
 
 
 def why_unfit(look: Look) -> tuple[str, str] | None:
-    """What is in the way, and what to do; None when nothing is."""
+    """The obstacle, and what to do about it; None when there is none."""
     if not OLDEST <= look.major <= NEWEST:
         return (
             f"PostgreSQL {look.major} is not known to this version of Stillhouse",

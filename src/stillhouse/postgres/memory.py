@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-# Of cgroups 2 and 1 (the kernel's Documentation/admin-guide), as a container sees its own.
+# The memory limits of cgroups 2 and 1 (the kernel's Documentation/admin-guide), as a container sees its own.
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 

@@ -40,7 +40,7 @@ class Network:
     user: int | None
 
     def entering(self, account: Account | None, command: Sequence[str | Path]) -> list[str | Path]:
-        """What runs `command` in this network as `account`, when we run it as ourselves."""
+        """The command line that runs `command` in this network as `account`, when we run it as ourselves."""
         opened = f"/proc/{os.getpid()}/fd"
         enter = [f"--net={opened}/{self.net}"]
         if self.user is not None:  # where we are who we are outside, without any right

@@ -1,8 +1,8 @@
-"""What a session of ours begins with, whatever the server, its role or its database would impose on it.
+"""The settings that each of our sessions begins with; they overrule those of the server, the role and the database.
 
 All this stands in the start-up packet, for it has to hold before our first statement: it prevails over files, ALTER
 SYSTEM, ALTER DATABASE and ALTER ROLE (utils/misc/guc.c, GucSource). A database's owner may set all that any user may,
-`role` among it. What is not named here is found out after the login (session.py).
+`role` among it. session.py looks after the login for imposed settings that are not named here.
 """
 
 from collections.abc import Mapping
@@ -19,12 +19,12 @@ _EVERYBODYS = {
     "client_connection_check_interval": "0",
     "exit_on_error": "off",
     "post_auth_delay": "0",
-    # Who we are, and what a name means to us.
+    # Our identity, and the meaning of names.
     "role": "none",
     "search_path": "",
     "row_security": "off",
     "local_preload_libraries": "",
-    # What a transaction is.
+    # The kind of transactions.
     "default_transaction_isolation": "read committed",
     "default_transaction_read_only": "off",
     "default_transaction_deferrable": "off",
@@ -49,14 +49,14 @@ _EVERYBODYS = {
     "transform_null_equals": "off",
     "check_function_bodies": "on",
     "ignore_system_indexes": "off",
-    # What is made, and where.
+    # The place and form of new objects.
     "default_table_access_method": "heap",
     "default_tablespace": "",
     "temp_tablespaces": "",
     "default_toast_compression": "pglz",
     "password_encryption": "scram-sha-256",
     "createrole_self_grant": "",
-    # What is said beside the answers: a program's output is taken for its findings.
+    # Messages beside the answers: programs that we run would take them for findings.
     "client_min_messages": "warning",
     "debug_print_parse": "off",
     "debug_print_rewritten": "off",
@@ -97,8 +97,8 @@ def session_settings(
 ) -> dict[str, str]:
     """By name, all that a session on a server of this major version begins with; `settings` are its own, and prevail.
 
-    `may_set_all` is true for a superuser, and for a role that was allowed to set what a superuser may. What the
-    version does not know is left out.
+    `may_set_all` is true for a superuser, and for a role that was allowed to set what a superuser may. Settings that
+    the version does not know are left out.
     """
     ours = _EVERYBODYS | (_SUPERUSERS if may_set_all else {}) | dict(settings or {})
     return {name: value for name, value in ours.items() if major >= _SINCE.get(name, 0)}

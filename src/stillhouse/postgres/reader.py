@@ -32,7 +32,7 @@ class Entry:
 
 
 class Skipped:
-    """What a capture left out because it is not the account's own: the first of it by name, with the reason."""
+    """Files that a capture left out because they are not the account's own: the first by name, with the reason."""
 
     def __init__(self) -> None:
         self.count = 0

@@ -40,7 +40,7 @@ _NAMESAKE = """
      WHERE now.oid IS NOT NULL AND (now.oid <> {oid} OR o.type <> {type})
 """
 _TYPES = {"r": "table", "m": "materialized view", "S": "sequence"}
-# What else a relation brings with it.
+# The other things that a relation brings with it.
 _BELONG_TO_IT = ("index", "toast table")
 
 

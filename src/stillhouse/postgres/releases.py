@@ -7,7 +7,7 @@ _FIRST_MAJOR = 15
 
 
 def why_too_old(version_num: int) -> str:
-    """Of a server or its programs, by `server_version_num`: why it is refused; empty when it is not."""
+    """Why a server or its programs are refused, by `server_version_num`; empty when they are not."""
     major, minor = divmod(version_num, 10_000)
     if major >= _FIRST_MAJOR and minor >= _FIRST_MINOR.get(major, 0):
         return ""

@@ -74,8 +74,8 @@ def program_options(
 ) -> str:
     """`options` for the connection string of one of PostgreSQL's programs: its session begins as ours do.
 
-    What the database imposes at this moment is overruled by name. `may_set_all` is false for a role that is no
-    superuser. Raises as `connect` does.
+    Settings that the database imposes at this moment are overruled by name. `may_set_all` is false for a role that is
+    no superuser. Raises as `connect` does.
     """
     connection, imposed = _enter(node, database, "stillhouse", None, SUPERUSER)
     connection.close()
@@ -91,7 +91,7 @@ def as_conninfo(parameters: Mapping[str, str]) -> str:
 
 
 def major_version(node: Node) -> int:
-    """Of the node's server, by its data directory: what it may be told has to be known before it is asked.
+    """The version of the node's server, by its data directory: which settings it takes must be known before the login.
 
     Raises NodeUnreachable where there is none.
     """
@@ -140,7 +140,7 @@ def _enter(
 
 
 def password_file(node: Node) -> str:
-    """What libpq's programs find our roles' passwords in (PGPASSFILE): host, port, database, role, password."""
+    """The password file of our roles for libpq's programs (PGPASSFILE): host, port, database, role, password."""
     return "".join(f"*:*:*:{role}:{node.password(role)}\n" for role in (SUPERUSER, READER))
 
 

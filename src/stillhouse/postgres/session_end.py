@@ -1,6 +1,6 @@
 """Why a server ended a backup's session: its slot is gone with it, so the reason is deduced from what is left.
 
-What is left: the server's last word, the WAL that the slot kept, and what another session sees afterwards.
+The evidence is the server's last message, the WAL that the slot kept, and what another session sees afterwards.
 """
 
 from collections.abc import Mapping

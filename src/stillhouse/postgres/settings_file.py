@@ -19,7 +19,7 @@ _DEEPEST = 10  # CONF_FILE_MAX_DEPTH in guc.h
 
 
 def read_settings(tree: Tree, path: str) -> dict[str, str]:
-    """What a file and those that it includes say, by the name in small letters; of several lines the last one counts.
+    """The settings in a file and those that it includes, by the name in small letters; the last line of a name counts.
 
     A file that is not there, or is not the tree's owner's, says nothing, and none outside the tree is read.
     """

@@ -119,8 +119,7 @@ def find_chain(connection: Connection, timeline: int, since: int, until: int) ->
 
 
 def follow(ranges: Iterable[Range], since: int, until: int) -> list[Range]:
-    """Those of the ranges that follow one another without a gap from `since`, as far as the first end at or behind
-    `until`.
+    """The ranges that follow one another without a gap from `since`, as far as the first end at or behind `until`.
 
     They are put in order here: `SELECT start_lsn::text ... ORDER BY start_lsn` orders by the text, 0/10000028 before
     0/F000028.
@@ -136,7 +135,7 @@ def follow(ranges: Iterable[Range], since: int, until: int) -> list[Range]:
 
 
 def read_chain(connection: Connection, timeline: int, chain: Sequence[Range]) -> Changes | str:
-    """What is in exactly these summaries; or which cannot be read, in words.
+    """The changes in exactly these summaries; or, in words, which of them cannot be read.
 
     The server removes old summaries whenever it likes. One that is gone since the chain was judged is an error here;
     if the summaries were listed again, it would be missed in silence, and old pages taken for today's.

@@ -142,7 +142,7 @@ class Tree:
         os.unlink(name, dir_fd=directory.descriptor)
 
     def names(self, path: str) -> list[str]:
-        """What lies in the directory at `path`, in no order."""
+        """The entries of the directory at `path`, in no order."""
         with os.scandir(self.directory(path).descriptor) as found:
             return [entry.name for entry in found]
 
@@ -224,7 +224,7 @@ def _again(root: Path, owner: int, links: re.Pattern[str] | None) -> Tree:
 
 
 def _kind(name: str, parent: Directory | None) -> str:
-    """What stands there, in words. Raises FileNotFoundError when nothing does."""
+    """The kind of file that is there, in words. Raises FileNotFoundError when there is none."""
     status = os.stat(name, dir_fd=parent.descriptor if parent else None, follow_symlinks=False)
     return _KINDS.get(stat.S_IFMT(status.st_mode), "of an unknown kind")
 

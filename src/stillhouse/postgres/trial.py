@@ -15,7 +15,7 @@ from stillhouse.errors import InvalidInput
 from stillhouse.postgres.binaries import Binaries
 
 _SECONDS = 60.0
-# What stands around the cause in a line of a server's log, and lines that only follow from it.
+# The words around the cause in a line of a server's log, and lines that only follow from it.
 _LINE = re.compile(r'^.*?\b[A-Z]+:\s+| in file ".*" line \d+$')
 _NO_CAUSE = re.compile("configuration file .* contains errors|skipping missing configuration file")
 

@@ -39,7 +39,7 @@ class Place:
     faults: Faults = field(default_factory=Faults)
     keys: ClusterKeys | None = None
     known: Findings = field(default_factory=lambda: Findings(""))
-    """What was known to be damaged before anything was read."""
+    """The damage that was known before anything was read."""
     roots: dict[str, Fields] = field(default_factory=dict)
     tombstones: set[str] = field(default_factory=set)
     trash: set[str] = field(default_factory=set)

@@ -48,7 +48,7 @@ def _fault(checked: Checked, damage: Damage) -> Fault:
 
 
 def _has_ended(checked: Checked, key: str, expected: Sequence[str] | None) -> bool:
-    """Of an object that this check found nothing wrong with: whether that says that nothing is."""
+    """Whether this check, which found no fault in an object, has read enough of it to say that it has none."""
     place, (folder, name) = checked.place, key.split("/", 3)[2:4]
     match folder:
         case "packs":
@@ -63,7 +63,7 @@ def _has_ended(checked: Checked, key: str, expected: Sequence[str] | None) -> bo
 
 
 def _is_gone(checked: Checked, key: str) -> bool:
-    """Nothing is there, and nothing needs it. What a lost root or manifest needs is not known."""
+    """The object is gone, and nothing needs it. A lost root or manifest does not tell which objects it needs."""
     place = checked.place
     is_all_known = not any(
         place.faults.is_lost(one)

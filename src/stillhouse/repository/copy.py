@@ -92,7 +92,7 @@ def copy_snapshots(
 
 
 def _note(source: End, found: Found, met: StillhouseError, clock: Clock) -> None:
-    """What is damaged in the source becomes known there, if it takes what is written."""
+    """Record damage of the source in the source, if it can be written to."""
     if isinstance(met, RepositoryDamaged | ObjectMissing) and met.key:
         with suppress(Unavailable):
             keys = open_keys(source.store, source.kek, found.cluster)
@@ -172,7 +172,7 @@ class _Copy:
         raise RepositoryDamaged(f"{self._key} is another root in the target")
 
     def _known_there(self, keys: ClusterKeys) -> frozenset[str]:
-        """What is known to be damaged in the target, whose keys are the source's."""
+        """The known damage of the target, whose keys are the source's."""
         return findings.read(self._target.store, keys).keys
 
     def _move_all(self, keys: ClusterKeys, named: Iterable[Stored], beat: Callable[[], None]) -> None:

@@ -1,7 +1,8 @@
-"""What is known to be damaged in a cluster's part of a repository: the records of it (docs/format.md, section 6).
+"""The records of known damage in a cluster's part of a repository (docs/format.md, section 6).
 
 Captures build on nothing that stands here, and nothing is published that reaches it. A record is written once, under
-a fresh id. Who has looked anew replaces those that held before, so nothing that two find at once is lost.
+a fresh id. A new look writes a new record, which replaces those that held when the look began. So two looks at once
+lose no finding.
 """
 
 import json
@@ -28,7 +29,7 @@ _LINES = frozenset({"findings", "fault", "loss"})
 
 @dataclass(frozen=True)
 class Findings:
-    """What all records say together. `records` are those that hold, `replaced` those that others have replaced.
+    """All records together. `records` are those that hold, `replaced` those that others have replaced.
 
     `found` says when each fault was found first. `is_worked_out`: `losses` are all that the faults cost.
     """
@@ -43,11 +44,11 @@ class Findings:
 
     @property
     def keys(self) -> frozenset[str]:
-        """Of all objects that a finding names, whatever it costs."""
+        """The keys of all objects that a finding names, whatever it costs."""
         return frozenset(self.faults)
 
     def costly(self, reached: Iterable[str]) -> list[Fault]:
-        """Of these objects, the faults by which something is lost that a restore needs."""
+        """The faults of these objects by which something is lost that a restore needs."""
         return [
             fault
             for key in reached

@@ -100,7 +100,7 @@ def _is_missing(kek_file: Path) -> bool:
 
 
 def _wrapped(store: ObjectStore, clusters: Iterable[str]) -> Wrapped:
-    """Of those that have keys."""
+    """The KEKs that wrap each cluster's keys. Clusters without keys are left out."""
     listed = list(clusters)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         found = zip(listed, pool.map(lambda cluster: wrappings(store, cluster), listed), strict=True)

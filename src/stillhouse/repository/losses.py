@@ -1,4 +1,4 @@
-"""What damage costs: the snapshots, nodes, files, and blocks or bytes that cannot be read back."""
+"""The cost of damage: the snapshots, nodes, files, and blocks or bytes that cannot be read back."""
 
 import base64
 import os
@@ -41,7 +41,7 @@ class SnapshotTouched:
 
 
 def together(touched: Iterable[SnapshotTouched]) -> list[SnapshotTouched]:
-    """What several faults cost, snapshot by snapshot: what two of them take is lost once."""
+    """The losses by several faults, snapshot by snapshot; a block that two of them take is counted once."""
     found: dict[str, SnapshotTouched] = {}
     for one in touched:
         known = found.get(one.snapshot)
@@ -67,7 +67,7 @@ def lines(touched: SnapshotTouched) -> Iterable[dict[str, Any]]:
 
 
 def of_line(line: Mapping[str, Any]) -> SnapshotTouched:
-    """What a `loss` line says. Raises KeyError, TypeError or ValueError for any other."""
+    """The content of a `loss` line. Raises KeyError, TypeError or ValueError for any other line."""
     snapshot, name = str(line["snapshot"]), str(line["name"])
     if line["node"] is None:
         return SnapshotTouched(snapshot, name, None)

@@ -178,7 +178,7 @@ class Map:
         return FrameRef(self.packs[pack], int(ordinal))
 
     def in_packs(self, packs: Collection[str]) -> NDArray[np.bool_]:
-        """Of each frame, whether one of these packs holds it."""
+        """For each frame, whether one of these packs holds it."""
         named = [number for number, pack in enumerate(self.packs) if pack in packs]
         found: NDArray[np.bool_] = np.isin(self.frames[:, 0], named)
         return found

@@ -33,7 +33,7 @@ def note_met(
     met: RepositoryDamaged | ObjectMissing,
     now: datetime,
 ) -> Fault | None:
-    """What is wrong with the object that an error names, if it still is; known from now on.
+    """The fault of the object that an error names, if it still has one; it is recorded.
 
     `manifests` are those that the work reads: they say what the object should be. Raises StoreUnavailable.
     """
@@ -80,7 +80,7 @@ def _looks(
 
 
 def _lines(store: ObjectStore, keys: ClusterKeys, stored: Stored) -> Iterator[Line]:
-    """Of packs and maps; none of a manifest that does not open, which is a finding of its own."""
+    """The manifest's lines about packs and maps. One that does not open has none; it is a finding of its own."""
     try:
         yield from [line for line in manifest.read(store, keys, stored) if line["t"] in ("pack", "map")]
     except RepositoryDamaged:

@@ -41,8 +41,8 @@ _SIZES = f"""
       FROM pg_namespace n LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'm')
      WHERE {_IS_USERS} GROUP BY n.nspname
 """
-# What this session was opened with is not the server's: those go back to what its files say. In one message with
-# what follows, whose time is that of the message's beginning.
+# The settings that this session was opened with are ours, not the server's: they go back to what its files say. This is
+# sent in one message with the query that follows, whose time is that of the message's beginning.
 _AS_SERVED = """
     SELECT count(set_config(s.name, coalesce(f.setting, s.boot_val), false))
       FROM pg_settings s
@@ -93,7 +93,7 @@ class Setting:
 
 
 def list_databases(node: Node) -> list[str]:
-    """Those that are people's: not the templates, and none that nobody can enter."""
+    """The databases that people use: not the templates, and none that nobody can enter."""
     with session.refusing_as(InternalError, node):
         return sorted(str(database) for database in _open_to_people(node))
 

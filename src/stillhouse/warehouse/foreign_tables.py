@@ -32,7 +32,7 @@ _FOREIGN_TABLES = """
 """
 
 
-# Whoever may use a server may lead a foreign table to any name there, but reaches only what his role there may.
+# A user of a server may lead a foreign table to any name there, but reaches only what his role there may.
 _BEYOND_REACH = """
     SELECT n.nspname, c.relname, o.rolname
       FROM unnest(%s::text[], %s::text[]) asked (schema, name)

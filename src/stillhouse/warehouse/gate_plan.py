@@ -1,4 +1,4 @@
-"""What it takes to shut a gate, judged before anything is locked: who locks what, can it be borne, how long."""
+"""The plan to shut a gate, made before anything is locked: who locks what, can the server bear it, how long."""
 
 import math
 from collections import defaultdict
@@ -51,7 +51,7 @@ class LockTable:
 
 @dataclass(frozen=True)
 class Expected:
-    """What a cut is expected to cost those who write: measured shortly before it.
+    """The expected cost of a cut to those who write, measured shortly before it.
 
     Transactions that are at work when the gate is shut are waited for besides, and nobody knows how long they take.
     """
@@ -102,7 +102,7 @@ def sessions_for(tables: Sequence[Gated]) -> int:
 
 
 def shares(tables: Sequence[Gated], sessions: int) -> list[tuple[Gated, ...]]:
-    """What each of the sessions locks: runs of the given order that take about as many locks."""
+    """The tables that each session locks: runs of the given order that take about as many locks."""
     every = sum(table.locks for table in tables)
     runs: list[list[Gated]] = [[] for _ in range(sessions)]
     before = 0

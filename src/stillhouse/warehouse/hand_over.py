@@ -1,7 +1,7 @@
 """Clusters that were made before each had an account and passwords of its own, brought up to that, once.
 
-What is to be is written into the plan first, and what was stands there until all is done: killed anywhere and called
-again, it ends the same. The cluster's servers are stopped meanwhile, for seconds.
+The new state is written into the plan first, and the old one stays there until all is done. So it ends the same when
+it is killed anywhere and called again. The cluster's servers are stopped meanwhile, for seconds.
 """
 
 import os
@@ -38,9 +38,9 @@ def is_due(site: Site, cluster_id: str) -> bool:
 def hand_over(site: Site, cluster_id: str, user_name: str, *, is_whole: bool) -> tuple[Node, ...]:
     """Give the cluster's files to an account of its own, and fresh passwords to our roles; its nodes as they are now.
 
-    It stays due until `settle`: whoever needs to know the nodes must know them by then. Of a cluster that is not
-    `is_whole`, because its making or its restore is under way, what is wired is left to the flow that goes on. The
-    servers are stopped afterwards. Raises what servers do.
+    It stays due until `settle`: the catalog and the flows must know the nodes by then. A cluster that is not `is_whole`
+    is still being made or restored: its wiring is left to the flow that goes on. The servers are stopped afterwards.
+    Raises what servers do.
     """
     directory = cluster_directory(site, cluster_id)
     plan = read_plan(directory, site.sealer)

@@ -25,7 +25,7 @@ OWN_OPTIONS = f"""
                  FROM unnest(s.srvoptions[3:]) WITH ORDINALITY AS own(o, place))
          ELSE s.srvoptions END
 """
-"""Of a row `s` of pg_foreign_server: the server's options (text[]) as they are when it is not parked."""
+"""SQL: the options (text[]) that a row `s` of pg_foreign_server has when the server is not parked."""
 
 _PARK = f"""
     UPDATE pg_catalog.pg_foreign_server s

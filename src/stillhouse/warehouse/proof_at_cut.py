@@ -65,7 +65,7 @@ def compare_at_cut(
 
 
 class _Database:
-    """One database of the clone. What cannot be read of it speaks against the snapshot, or leaves a gap."""
+    """One database of the clone. A table that cannot be read speaks against the snapshot, or leaves a gap."""
 
     def __init__(
         self,
@@ -94,8 +94,8 @@ class _Database:
             self._compared.findings.append(f"{self._where}: {shown(f'{schema}.{name}')} is missing")
 
     def count(self) -> None:
-        """Of a database that has no fingerprints at all. Each has the two tables of large objects: where these are
-        empty, nothing is left out."""
+        """Count the rows of a database that has no fingerprints at all. Each has the two tables of large objects: where
+        these are empty, nothing is left out."""
         assert self._database is not None, "it was found in the clone"
         if self._database.kind is Kind.INVALID:
             self._compared.left_out.append(f"{self._where} is half dropped: nobody can enter it")

@@ -24,8 +24,8 @@ _MOST_OF_A_TABLE = 20  # broken rows that are named
 _SIZES = """
     SELECT oid::bigint, pg_database_size(oid) / current_setting('block_size')::bigint FROM pg_database
 """
-# What has pages, as bin/pg_amcheck/pg_amcheck.c asks for it: heaps (access method 2, sequences among them) and whole
-# B-trees (403) can be looked into, other kinds of index are only counted. What all databases share, one tells.
+# Relations with pages, as bin/pg_amcheck/pg_amcheck.c asks for them: heaps (access method 2, sequences among them) and
+# whole B-trees (403) can be looked into, other kinds of index are only counted. One database tells of the shared ones.
 _RELATIONS = """
     SELECT c.oid, n.nspname, c.relname,
            CASE WHEN c.relam = 403 AND c.relkind = 'i' AND i.indisvalid AND i.indisready AND i.indislive THEN 'index'
@@ -139,7 +139,7 @@ def _check_database(
 
 
 def _tell(connection: Connection, error: session.Error, what: str, seen: Structure) -> None:
-    """What an error says of the data, or that something could not be looked at. Raises it where the session is gone."""
+    """Judge an error: the data are bad, or could not be looked at. Raises it where the session is gone."""
     if connection.closed:
         raise error
     told = seen.findings if tells_of_bad_data(error) else seen.unchecked

@@ -138,7 +138,7 @@ def _inherit(binaries: Binaries, node: Node, source: Mapping[str, str], effectiv
 
 
 def source_settings(node: Node) -> dict[str, str]:
-    """What the source's files say, while the node is in quarantine."""
+    """The settings in the source's files, while the node is in quarantine."""
     tree = Tree(Path(node.directory))
     return {**read_settings(tree, MAIN), **read_settings(tree, ASIDE)}
 
@@ -147,7 +147,7 @@ def _recovery(node: Node, point: RestorePoint) -> dict[str, str]:
     return {
         # Compulsory with recovery.signal. All WAL is in place, so a program that never finds any will do.
         "restore_command": "/bin/false",
-        # Of several targets none may be set.
+        # PostgreSQL refuses more than one recovery target.
         **dict.fromkeys(_OTHER_TARGETS, ""),
         "recovery_target_name": point.name,
         "recovery_target_timeline": "current",

@@ -1,4 +1,4 @@
-"""What a clone's server is started with in quarantine: settings of ours, and of its source's those that are named here.
+"""The settings of a clone's server in quarantine: our own, and those few of its source's that are named here.
 
 It reads none of its source's files there. So nothing that nobody thought of is inherited, and what this host cannot
 honour keeps nobody from recovering.
@@ -81,7 +81,7 @@ _STRENGTH = frozenset(
 )
 _CONNECTIONS = 100
 _LOCK_ROOM, _LOCKS = ("max_locks_per_transaction", "max_pred_locks_per_transaction"), 64
-# Of what a server counts into its lock table beside connections and workers (MaxBackends in postinit.c), at least.
+# A server reckons its lock table with at least so many beside connections and workers (MaxBackends in postinit.c).
 _OTHER_BACKENDS = 20
 # Sizes of shared_buffers: without a unit it counts blocks (guc.c, convert_to_base_unit).
 _SIZE = re.compile(r"\s*(\d+(?:\.\d*)?)\s*(B|kB|MB|GB|TB)?\s*")
@@ -91,8 +91,8 @@ _LEAST_BUFFERS, _MOST_BUFFERS, _SHARE_OF_MEMORY = 64 << 20, 1 << 30, 32
 
 
 def ours(major: int, source: Mapping[str, str], capacity: Mapping[str, str], memory: int) -> dict[str, str]:
-    """What prevails, for the command line. `source` is what the source's files say, `capacity` what it had besides;
-    `memory` is the host's, in bytes.
+    """Our settings, which prevail by the command line. `source` are the settings in the source's files, `capacity` the
+    capacities that it had besides; `memory` is the host's, in bytes.
     """
     return {
         **_SHUT_OFF,
@@ -118,7 +118,7 @@ def with_room(base: Mapping[str, str], settings: Mapping[str, str]) -> dict[str,
 
 
 def of_strength(chosen: Mapping[str, str]) -> dict[str, str]:
-    """What a person has chosen that prevails in quarantine as well: how much of the host it takes, and how."""
+    """The settings chosen by a person that hold in quarantine as well: how much of the host it takes, and how."""
     return {name: value for name, value in chosen.items() if name in _STRENGTH}
 
 
@@ -134,7 +134,7 @@ def exceeds(source: Mapping[str, str], memory: int) -> str:
 
 
 def inherited(source: Mapping[str, str]) -> dict[str, str]:
-    """What the clone needs of all that its source's files say, by the name in small letters."""
+    """The settings in its source's files that the clone needs, by the name in small letters."""
     return {name: value for name, value in source.items() if "." in name or name in _INHERITED}
 
 

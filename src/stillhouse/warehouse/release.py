@@ -17,7 +17,7 @@ from stillhouse.warehouse import quarantine_settings
 from stillhouse.warehouse.quarantine import ASIDE, MAIN, QUARANTINED, SETTINGS, source_settings, text_of
 from stillhouse.warehouse.sifting import LISTS, Item, items_of, settings_of, sift
 
-# What a clone must not keep of its source's own settings, and what stands there instead.
+# Settings of its source that a clone must not keep, and the values that replace them.
 _HOMEWARD = re.compile(
     r"\s*(archive_\w+|restore_command|recovery_\w+|primary_\w+|synchronous_standby_names|listen_addresses|port"
     r"|unix_socket_directories|data_directory|hba_file|ident_file|external_pid_file)\b",
@@ -83,7 +83,7 @@ def release(
 
 
 def _overruled(binaries: Binaries, node: Node, tree: Tree, source: Mapping[str, str]) -> dict[str, str]:
-    """What a server would start with here, and not live with."""
+    """Our values for those settings with which the server would start here, but could not work."""
     overruled, notes = {}, []
     if why := quarantine_settings.exceeds(source, memory_bytes()):
         modest = quarantine_settings.modest({}, {}, memory_bytes())

@@ -69,8 +69,8 @@ class Stranger:
 
 @dataclass
 class Rewired:
-    """What was changed, and what was not. `closed` are databases that we could not see into: nobody enters them in the
-    clone.
+    """The things that were changed, and those that were not. `closed` are databases that we could not see into: nobody
+    enters them in the clone.
     """
 
     servers: int = 0

@@ -1,4 +1,4 @@
-"""Of many settings those that a host can honour, found by trying: no list of what may be wrong is ever whole."""
+"""Find by trying which of many settings a host can honour. No list of what may be wrong would be complete."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -8,7 +8,7 @@ Item = tuple[str, str]
 WhyNot = Callable[[Sequence[Item]], str]
 """Why it cannot be these together; empty when it can."""
 
-# Of these each library counts for itself.
+# Each library in these lists counts for itself.
 LISTS = frozenset({"shared_preload_libraries", "session_preload_libraries", "local_preload_libraries"})
 
 

@@ -98,7 +98,7 @@ class Placed:
 class Wanted:
     """A table in the snapshot, and what it is to be called; `exact` as above.
 
-    What foreign tables stand for must be within reach of their `roles` (foreign_tables.py).
+    The `roles` must be allowed to read the tables that their foreign tables stand for (foreign_tables.py).
     """
 
     source: TableName

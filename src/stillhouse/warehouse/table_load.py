@@ -176,7 +176,7 @@ def clear(node: Node) -> None:
 
 
 def unmarked_things(node: Node) -> list[str]:
-    """What is called as ours is and bears no mark of ours, in words. Raises NodeUnreachable."""
+    """Name, in words, the things that have a name like ours but no mark of ours. Raises NodeUnreachable."""
     with session.refusing_as(NodeUnreachable, node), unseen(node, "postgres", "stillhouse") as connection:
         return [
             f"{name} is called as what restores of tables make, but is not marked so: it was left alone"

@@ -1,7 +1,7 @@
 """How restores of tables know what is theirs on a server: by the name, and by a mark that only a superuser can set.
 
 A name alone proves nothing: users choose the names of their roles, schemas, sessions and transactions. Ours are
-  a role         that has the service's superuser as a member, granted by that superuser. Whoever may create roles can
+  a role         that has the service's superuser as a member, granted by that superuser. A user with CREATEROLE can
                  make it a member too, but not in the superuser's name (commands/user.c: AddRoleMems before
                  PostgreSQL 16, check_role_grantor since);
   a schema       that belongs to the superuser or to such a role;
@@ -29,7 +29,7 @@ SCHEMAS = f"""
      WHERE n.nspname ~ {_SCHEMA_NAME}
        AND (n.nspowner = {_SUPERUSER} OR n.nspowner IN (SELECT oid FROM ({ROLES}) ours))
 """
-# Of the superuser's and the reader's, those that swap or compare.
+# The sessions of the superuser and the reader that swap or compare.
 SESSIONS = f"""
     SELECT a.pid FROM pg_stat_activity a
      WHERE a.pid <> pg_backend_pid()
@@ -49,7 +49,7 @@ _UNMARKED = f"""
 
 
 def operation_prefix(operation_id: str) -> str:
-    """What the names of all that one operation makes begin with."""
+    """The beginning of all names that one operation makes."""
     return f"{PREFIX}{operation_id.replace('-', '')[:12]}"
 
 

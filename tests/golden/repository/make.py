@@ -201,7 +201,7 @@ def collection(target: Path) -> None:
 
 
 def damaged(target: Path) -> None:
-    """What is known to be damaged: what somebody met, and then what a check has made of it."""
+    """Record damage twice: as somebody met it, and then as a check has judged it."""
     store = LocalStore(target / "objects", SystemClock())
     keys = repository_keys.create_or_open(store, Kek(KEK), CLUSTER)
     pack = Fault(layout.pack(CLUSTER, "0" * 32), "altered", "2 of 9 frames do not open", frozenset({3, 5}))
