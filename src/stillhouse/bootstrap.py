@@ -175,7 +175,7 @@ def _open_site(control: Control) -> Site:
 
 
 def _claim_account(control: Control, cluster_id: str) -> str:
-    """An account of the cluster's own where the service is root, and unless its settings say that all share one."""
+    """An account of the cluster's own, if the service is root and its settings do not say that all share one."""
     if is_account_shared(control.settings):
         return ""
     draw = partial(free_uid, uid_range(control.settings.os_uids))
@@ -252,7 +252,7 @@ def _remembered(path: Path, draw: Callable[[], str]) -> str:
 
 
 def _hand_over(place: Workplace) -> None:
-    """Bring clusters that an earlier version made up to what they would be today; once, before anything else."""
+    """Change clusters that an earlier version made to what today's version would make; once, before anything else."""
     with place.control.database.reading() as reading:
         found = clusters.all_clusters(reading)
     for cluster in found:

@@ -21,7 +21,7 @@
 import re
 from typing import ClassVar
 
-# Halves of UTF-16 pairs, as JSON may hold them, that stand for no byte.
+# Halves of UTF-16 pairs: JSON may hold them, and they stand for no byte.
 _NO_TEXT = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
@@ -198,7 +198,7 @@ class RestoreFailed(InternalError):
 
 
 class CutMissed(RestoreFailed):
-    """Recovery came to another place than the snapshot's cut: the WAL that was stored is not what it should be."""
+    """Recovery ended at another place than the snapshot's cut, so the stored WAL is wrong."""
 
     code = "restore.cut-missed"
 
@@ -214,7 +214,7 @@ class ProofFailed(InternalError):
 
 
 class TableReplaced(ProofFailed):
-    """Where a table was to be read a tenant has put something else, so nothing that was read counts."""
+    """A tenant put something else in the place of a table that was to be read, so the read does not count."""
 
     code = "proof.table-replaced"
 

@@ -85,7 +85,7 @@ def count_snapshot(outcome: str) -> None:
 
 
 def show_damage(objects: Mapping[str, int], lost: Mapping[tuple[str, str], Mapping[str, int]]) -> None:
-    """All there is of it: damaged objects by cluster; by cluster and snapshot how much is lost of what."""
+    """Show all known damage: the damaged objects by cluster, and the losses by cluster, snapshot and kind."""
     _damaged.clear()
     _lost.clear()
     for cluster, number in objects.items():

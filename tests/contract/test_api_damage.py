@@ -45,7 +45,7 @@ def become_known(service: Service, cluster: str, *lost: SnapshotTouched) -> None
 
 
 def statuses(service: Service, cluster: str, snapshot: str) -> set[str]:
-    """By each of DWS's three answers."""
+    """The snapshot's status in each of DWS's three answers."""
     ask = service.client.request
     rows = [
         *ask("GET", "/v1.0/{p}/snapshots").json["snapshots"],
@@ -95,7 +95,7 @@ def test_of_another_project_nothing_is_told(service: Service) -> None:
 
 
 def test_a_restore_of_it_is_tried_all_the_same(service: Service) -> None:
-    """It proves each frame that it reads; and what was put back since is not known yet."""
+    """A restore proves each frame that it reads, and the damage may have been mended since."""
     cluster, (bad,) = snapshots_of(service, "hurt")
     become_known(service, cluster, SnapshotTouched(bad, "hurt", (NodeTouched("cn", FILES),)))
     path = f"/v1.0/{{p}}/snapshots/{bad}/actions"

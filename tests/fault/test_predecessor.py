@@ -1,4 +1,4 @@
-"""An installation of the version before this one comes up under it, with all that was in flight.
+"""An installation of the version before this one comes up under this one, with all work that was in flight.
 
 That version's own program makes it: see tests/predecessor/README.md.
 """
@@ -48,7 +48,7 @@ def service(data_root: Path) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def installation(service: Service) -> Installation:
-    """Brought up by this version, which was killed in the midst of that wherever it could be."""
+    """The installation, brought up by this version, which was killed at many places on the way."""
     made = install(service)
     service.sources = None
     for moment in MOMENTS:
@@ -101,7 +101,7 @@ def _has_come(moment: str, service: Service, cluster: str) -> bool:
 
 
 def _hand_over_untold(service: Service, cluster: str) -> None:
-    """As a service leaves it that is killed after the last server was put right and before the catalog knows."""
+    """Leave it as a service does that is killed after the last server was put right and before the catalog knows."""
     hand_over(embedded.open_site(service.data), cluster, "dbadmin", is_whole=True)
 
 
@@ -204,7 +204,7 @@ def _proved(service: Service, snapshot: str) -> Any:
 
 
 def test_an_earlier_snapshot_is_proved(service: Service, installation: Installation) -> None:
-    """Its restore into a cluster is `clone`."""
+    """The cluster `clone`, in flight then, is its restore; see the tests of that."""
     assert (found := _proved(service, installation.usable))["state"] == "PROVED", found
 
 

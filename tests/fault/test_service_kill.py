@@ -280,7 +280,7 @@ def _refusal(service: Service) -> Answer | None:
 def test_it_does_not_come_back_without_the_key_of_its_snapshots(
     service: Service, cluster: str, usable: str, left: str
 ) -> None:
-    """As in a container whose key was not on a volume: all else stands, also servers that run."""
+    """A container whose key was not on a volume loses it so. Nothing else is lost, and the servers run on."""
     before = [postmaster(node) for node in service.nodes(cluster)]
     service.kill()
     kek_file = service.data / "kek"
@@ -324,7 +324,7 @@ def test_it_is_ready_while_its_nodes_answer(service: Service, cluster: str) -> N
 def test_a_cluster_whose_keys_are_gone_fails_its_snapshots_and_says_so(
     service: Service, cluster: str, usable: str, tmp_path: Path
 ) -> None:
-    """New ones would hide that: what is there would open with none of them."""
+    """New keys would hide the loss: they open none of the objects that are there."""
     keys = service.data / "repository" / "c" / cluster / "keys"
     keys.rename(tmp_path / "keys")
     snapshot = service.request_snapshot(cluster, "keyless")

@@ -85,7 +85,7 @@ def test_nothing_is_wrong_with_a_sound_repository(aged: Aged) -> None:
 def _is_known_until_it_is_mended(
     bed: Bed, store: DictStore, changes: dict[str, bytes | None], expected: Touched, what: str
 ) -> None:
-    """The record says what the report does, to a program that reads no pack; until the right bytes are back."""
+    """The record says the same as the report, even to a program that reads no pack, until the right bytes are back."""
     conclude(verified(store, bed.cluster), CLOCK.now())
     keys = check(store, KEK, bed.cluster, workers=1).place.keys
     if keys is None:

@@ -1,4 +1,4 @@
-"""Each cluster's servers run as an account of their own: whoever has one of them has no other, and nothing of ours.
+"""Each cluster's servers run as an account of their own: an intruder in one reaches no other, and nothing of ours.
 
 The attacker here is a superuser of his own server, who runs programs there as its account.
 """
@@ -87,7 +87,7 @@ def test_no_program_of_another_clusters_enters_the_sockets_directory(attacker: N
 def test_start_up_options_never_reach_a_server_behind_another_clusters_socket(
     attacker: Node, victim: Node
 ) -> None:
-    """They were applied before the refusal, as a superuser's: a library of his choice was loaded."""
+    """Before the fix, start-up options were applied before the refusal, as a superuser's: they loaded a library."""
     with closing(session.connect(attacker, "postgres")) as connection:
         connection.execute("CREATE EXTENSION IF NOT EXISTS dblink SCHEMA public")
         with pytest.raises(psycopg.Error, match="Permission denied"):

@@ -1,4 +1,4 @@
-"""A backup's session on PostgreSQL 18 and 15: whatever ends, nothing keeps WAL; and it ends of nothing but itself."""
+"""A backup's session on PostgreSQL 18 and 15: however it ends, nothing keeps WAL; and nothing ends it needlessly."""
 
 import multiprocessing
 import os

@@ -1,4 +1,4 @@
-"""The gate before hundreds of distributed tables: few statements, several sessions, all or nothing, told beforehand."""
+"""The gate with hundreds of distributed tables: few statements, several sessions, all or nothing, told beforehand."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -39,7 +39,7 @@ def bank(make_warehouse: Callable[[int], tuple[Cluster, str]]) -> Bank:
 
 @pytest.fixture(autouse=True)
 def several_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As thousands of tables have."""
+    """Share the locks out among several sessions, as those of thousands of tables are."""
     monkeypatch.setattr(gate_plan, "_LOCKS_EACH", LOCKS // SESSIONS)
 
 
@@ -121,7 +121,7 @@ def test_more_locks_than_the_server_bears_are_refused_before_the_first(
 def test_a_lock_phase_of_more_than_half_of_deadlock_timeout_is_refused_with_the_number(
     bank: Bank, during_hold: Any
 ) -> None:
-    """Also where the locks of the rehearsal alone would have run into that limit."""
+    """This holds even if the locks of the rehearsal alone would have run into that limit."""
     points = during_hold(lambda _: None)
     with superuser(bank.cluster.coordinator, bank.database) as admin:
         tell(admin, f"ALTER DATABASE {bank.database} SET deadlock_timeout = '1ms'")
@@ -155,7 +155,7 @@ def test_locks_may_not_take_longer_than_our_transactions_last(bank: Bank) -> Non
 def test_locks_slower_than_rehearsed_are_told_with_the_number_and_rehearsed_for_longer(
     bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Or writers would be held up in vain at each try, until the deadline."""
+    """Otherwise writers would be held up in vain at each try, until the deadline."""
     look_ahead = gate.look_ahead
     slack: list[float] = []
 
@@ -206,7 +206,7 @@ def test_a_rehearsal_holds_no_writer_up(bank: Bank) -> None:
 
 
 def test_of_hundreds_whoever_holds_one_partition_is_named(bank: Bank) -> None:
-    """Prepared, since such a one has no process; a partition, since writers may go there at once."""
+    """A prepared transaction, since it has no process; in a partition, since writers may write there directly."""
     with bank.connect() as writer:
         writer.execute("BEGIN")
         # It takes the lock, and asks no data node: then postgres_fdw would refuse to prepare.
@@ -220,7 +220,7 @@ def test_of_hundreds_whoever_holds_one_partition_is_named(bank: Bank) -> None:
 
 
 def test_of_hundreds_whoever_waits_for_a_lock_before_the_gate_is_named(bank: Bank) -> None:
-    """A plain reader is in nobody's way, but who waits for it to change the table is: locks are granted in turn."""
+    """A plain reader is not in the way, but a session that waits behind it is: locks are granted in turn."""
     with (
         superuser(bank.cluster.coordinator, bank.database) as admin,
         bank.connect() as reader,
@@ -278,7 +278,7 @@ def test_when_one_session_gets_no_lock_all_have_given_up_theirs(bank: Bank) -> N
 
 
 def test_a_writer_between_two_sessions_of_the_gate_is_let_through(bank: Bank) -> None:
-    """He holds what one of them waits for, and waits for what the other has: a deadlock that no server can see."""
+    """He holds a lock that one of them waits for, and waits for the other's lock: no server sees this deadlock."""
     first, last = "many_0", f"many_{TABLES - 1}"
     with (
         superuser(bank.cluster.coordinator, bank.database) as admin,
@@ -311,7 +311,7 @@ def test_a_session_of_several_that_dies_makes_the_try_invalid(bank: Bank, during
 def test_another_table_under_a_gated_ones_name_makes_it_start_again(
     bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Tables are locked by name: what took the name would be locked, and writes would pass."""
+    """Tables are locked by name: another table that took the name would be locked, and writes would pass."""
     really = gate.caught_up
     looks: list[Any] = []
 

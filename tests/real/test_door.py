@@ -28,7 +28,7 @@ def node(lone: Cluster) -> Node:
 
 @pytest.fixture(scope="module")
 def hostile(node: Node) -> str:
-    """A tenant's database in which everything is set that he, and then a superuser, can set."""
+    """A tenant's database with every setting that he can set, and after that every one that a superuser can set."""
     with superuser(node) as connection:
         tell(connection, f"CREATE DATABASE hostile OWNER {USER}")
         imposed = impose(connection, "hostile")

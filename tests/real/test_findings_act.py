@@ -1,4 +1,4 @@
-"""Damage acts: it is known to whoever comes next, the next snapshot heals it, and what it hurt says so."""
+"""Damage has effects: it is recorded, the next snapshot heals it, and the snapshots that it hurt say so."""
 
 import subprocess
 from collections.abc import Iterator
@@ -150,7 +150,7 @@ def shows(service: Service, snapshot: str, status: str) -> None:
 def test_damage_that_a_verification_found_is_healed_by_the_next_snapshot(
     service: Service, cluster: str, first: str, bucket: Bucket
 ) -> None:
-    """It was built upon: the next snapshot said AVAILABLE, and could not be restored."""
+    """Before, the next snapshot built on it, said AVAILABLE, and could not be restored."""
     path = path_of(service, cluster, "kept")
     _, pack, at = bucket.place_of(first, path)
     right = bucket.spoil(pack, at)
@@ -213,7 +213,7 @@ def test_damage_that_a_capture_meets_costs_an_attempt_and_no_snapshot(
 def test_a_pack_that_is_gone_costs_an_attempt_and_no_snapshot(
     service: Service, cluster: str, bucket: Bucket
 ) -> None:
-    """Nothing of it is read: that it is gone shows when the snapshot is published."""
+    """The capture reads nothing of it: only publishing notices that it is gone."""
     last = snapshot_of(service, cluster, "before-pack")
     _, pack, _ = bucket.place_of(last, path_of(service, cluster, "kept"))
     right = bucket.store.get(pack)

@@ -1,4 +1,4 @@
-"""A snapshot of another machine's server is not locked in by what this host cannot honour."""
+"""A snapshot of another machine's server can be restored, though this host cannot honour all its settings."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +26,7 @@ from support.warehouses import MakeWarehouse, rows
 
 pytestmark = pytest.mark.xdist_group("host_limits")
 
-# As another machine may have had them; the last two lines are well here.
+# Settings that another machine may have had; this host honours the last two lines.
 ELSEWHERE = """\
 shared_buffers = '1TB'
 huge_pages = on

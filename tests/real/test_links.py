@@ -210,7 +210,7 @@ def test_a_server_does_not_start_in_a_place_that_its_account_has_swapped_for_a_l
 def test_a_directory_where_a_file_should_be_stops_that_server_and_not_the_service(
     site: Site, made: Node, name: str
 ) -> None:
-    """At its start the service goes on where a cluster says what is wrong, and ends at what is none of our errors."""
+    """At its start the service goes on after an error of ours on a cluster, and ends at any other error."""
     path = Path(made.directory, "pgdata", name)
     path.unlink(missing_ok=True)
     path.mkdir()

@@ -1,4 +1,4 @@
-"""A proof tells bad data from what only could not be looked at, and goes on with all else."""
+"""A proof tells bad data from things that only could not be looked at, and goes on with all else."""
 
 import shutil
 from contextlib import closing
@@ -62,7 +62,7 @@ def odd(make_warehouse: MakeWarehouse) -> Node:
 def test_what_could_not_be_looked_at_is_no_finding(
     odd: Node, monkeypatch: pytest.MonkeyPatch, before: str, after: str, said: str
 ) -> None:
-    """A time-out, a right that is missing, and whatever a function of a user's makes of it."""
+    """A time-out, a missing right, and the errors that a user's function can raise."""
     with closing(session.connect(odd, "postgres")) as connection:
         connection.execute(before.encode())
         if "timeout" in said:
@@ -131,7 +131,7 @@ def test_7_a_closed_database_is_looked_into_and_a_half_dropped_one_is_named(odd:
 def test_bad_data_is_a_finding_wherever_it_is_met(
     odd: Node, binaries: Binaries, damage: str, tmp_path: Path
 ) -> None:
-    """And not that something could not be checked; all else is looked at all the same."""
+    """The word is not that something could not be checked; all else is looked at all the same."""
     ((path,),) = rows(odd, "SELECT pg_relation_filepath('public.sound')")
     file = Path(odd.directory, "pgdata", path)
     line = {

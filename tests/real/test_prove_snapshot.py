@@ -182,7 +182,7 @@ def test_what_does_not_hold_refutes_and_names_the_tables(
 def test_a_proof_that_compared_nothing_is_none(
     service: Service, snapshot: str, forger: Forger, left: list[str]
 ) -> None:
-    """Every page is in order, and so is every index: but whose they are, nobody knows."""
+    """Every page and every index is in order, but nothing tells which data they should hold."""
     lines = []
     for line in forger.lines():
         if line["t"] == "table" and line["name"] not in left:

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.xdist_group("quarantine")
 
 needs_network = pytest.mark.skipif(bool(network.why_none()), reason=network.why_none())
 
-# It knows a quarantine by this, and does nothing anywhere else: at home, or in a clone that is open.
+# The attack recognises a quarantine by this, and does nothing at home or in a clone that is open.
 REACH = """
     CREATE FUNCTION public.reach(way text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN
         IF pg_catalog.current_setting('listen_addresses') <> '' THEN RETURN; END IF;

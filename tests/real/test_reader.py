@@ -1,4 +1,4 @@
-"""Whatever a tenant puts in the place of what we read, and whenever he does, none of it runs as superuser."""
+"""Nothing that a tenant puts in the place of a table that we read runs as superuser, at whatever moment he does it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -178,7 +178,7 @@ def log_size(node: Node) -> int:
 
 @contextmanager
 def swapping(monkeypatch: pytest.MonkeyPatch, tenant: Any, swap: Swap) -> Iterator[None]:
-    """He is as quick as can be: at the one moment, and whatever he has to wait for is not done."""
+    """The tenant swaps at the one right moment; a statement that would have to wait is not done."""
     of, moment, statements = swap
     done: list[str] = []
 
@@ -261,7 +261,7 @@ def test_1_a_sequence_that_is_swapped_springs_nothing(
 def test_1_nothing_that_a_tenant_laid_runs_as_superuser(
     lone: Cluster, version_site: Site, node: Node, tenant: Any
 ) -> None:
-    """All that goes through a tenant's database, over all that he can lay there: of code it is the planner's alone."""
+    """Everything that we run in a tenant's database, over all his traps: only code that the planner calls runs."""
     with superuser(node) as connection:  # an operator made the trigger, but what it calls is the tenant's
         tell(connection, "CREATE EVENT TRIGGER snare ON ddl_command_end EXECUTE FUNCTION snares.notice()")
         tell(connection, "ALTER EVENT TRIGGER snare ENABLE ALWAYS")

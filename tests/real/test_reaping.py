@@ -47,7 +47,7 @@ def place(tmp_path: Path) -> Iterator[Workplace]:
 
 @pytest.fixture
 def silent(tmp_path: Path, node: Node) -> Iterator[socket.socket]:
-    """Where a server that hangs would listen: it takes connections, and says nothing."""
+    """A socket like that of a server that hangs: it takes connections, and answers nothing."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / f".s.PGSQL.{node.port}"))
         listener.listen()

@@ -1,4 +1,4 @@
-"""Our roles on a server are as they should be after each call, whatever they were before."""
+"""Each call puts our roles on a server right, whatever they were before."""
 
 from collections.abc import Iterator
 from contextlib import closing

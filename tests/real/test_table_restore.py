@@ -379,7 +379,7 @@ IMITATED = "stillhouse_tables_0123456789ab"
 
 @contextmanager
 def mallory_in(tables: Bench) -> Iterator[psycopg.Connection[Any]]:
-    """One of the server's users, who may make roles and databases, and calls all of it as ours are called."""
+    """A user who may make roles and databases gives all of them names like ours."""
     tables.sql(
         f"CREATE ROLE mallory LOGIN CREATEROLE PASSWORD '{PASSWORD}'; GRANT CREATE ON DATABASE {DATABASE} TO mallory"
     )
@@ -393,7 +393,7 @@ def mallory_in(tables: Bench) -> Iterator[psycopg.Connection[Any]]:
 
 
 def test_what_a_user_calls_as_ours_is_called_is_left_alone(tables: Bench) -> None:
-    """He makes our superuser a member of his role, too: the mark is whose gift that is."""
+    """He makes our superuser a member of his role, too: the mark depends on the grantor."""
     node, gid = tables.live.coordinator, f"{IMITATED}_cn"
     with mallory_in(tables) as mallory:
         mallory.execute(f"CREATE ROLE {IMITATED}; GRANT {IMITATED} TO stillhouse")
@@ -428,7 +428,7 @@ def test_what_a_user_calls_as_ours_is_called_is_left_alone(tables: Bench) -> Non
 
 
 def test_what_an_earlier_version_began_is_taken_over(tables: Bench) -> None:
-    """It marked nothing; which operation is still going on is told by the catalog."""
+    """An earlier version marked nothing; the catalog tells which operation is still going on."""
     prefix, shares, _ = tables.copy(pairs("plain.seen"))
     tables.sql(
         f"REVOKE {prefix} FROM stillhouse; ALTER SCHEMA {prefix}_0 OWNER TO {prefix}; ALTER ROLE {prefix} LOGIN"

@@ -154,7 +154,7 @@ def test_a_part_that_cannot_be_replaced_leaves_all_nodes_as_they_were(tables: Be
 
 
 def test_a_foreign_table_gets_nobody_at_tables_that_are_not_his(tables: Bench) -> None:
-    """Its options are its owner's to choose, and what they name is read and replaced by the superuser."""
+    """The owner of a foreign table chooses its options; the superuser reads and replaces the table that they name."""
     dn1 = tables.live.data_nodes[0]
     beyond = r"stands for public\.secret, which is stillhouse's"
     with pytest.raises(StillhouseError, match=beyond):

@@ -73,7 +73,7 @@ def odd(site: Site) -> Iterator[Bench]:
 
 
 def interrupt_detach(tables: Bench) -> None:
-    """A reader is waited for between the two transactions of a detach, and it is given up then."""
+    """A detach waits for a reader between its two transactions; it is interrupted there."""
     node = tables.live.coordinator
     detach = b"ALTER TABLE u.whole DETACH PARTITION u.going CONCURRENTLY"
     with (

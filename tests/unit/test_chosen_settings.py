@@ -1,4 +1,4 @@
-"""Which settings a person may choose for a restored cluster, and who which."""
+"""Settings that a person may choose for a restored cluster: some by the API, all on the host."""
 
 import pytest
 

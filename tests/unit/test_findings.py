@@ -1,4 +1,4 @@
-"""Records of what is known to be damaged: who says what, what holds, and what ends it."""
+"""Records of known damage: how they are written, which of them hold, and how a finding ends."""
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -240,7 +240,7 @@ def spoil(store: DictStore, key: str, at: int = 100) -> bytes:
 
 
 def a_pack(store: DictStore, keys: ClusterKeys) -> str:
-    """One that several snapshots share."""
+    """A pack that several snapshots share."""
     found = checked(store, keys)
     shared = [one for one in found.packs if sum(one in node.packs for node in found.nodes) > 2]
     return layout.pack(str(keys.cluster), min(shared))

@@ -79,13 +79,13 @@ class Bed:
         return [make(str(self.keys.cluster), line["id"]) for line in self.lines(stored) if line["t"] == kind]
 
     def lose(self, *keys: str) -> None:
-        """Damage becomes known; so that nobody reads it all the same, the object goes."""
+        """Record the damage, and remove the object so that any read of it would fail."""
         for key in keys:
             self.lost.add(key)
             self.store.delete(key)
 
     def comes_back(self, stored: Stored) -> bool:
-        """Names nothing that is lost, and a restore is what the directory is now."""
+        """Whether the capture names nothing that is lost, and restores to the directory as it is now."""
         assert self.lost.isdisjoint([*self.named(stored, "pack"), *self.named(stored, "map")])
         self.restored += 1
         clone = self.place / f"clone{self.restored}"

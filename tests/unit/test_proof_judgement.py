@@ -1,4 +1,4 @@
-"""The three words of a proof: which one what was seen comes to, and what share that was."""
+"""The three words of a proof: which one its results lead to, and what share was seen."""
 
 from datetime import UTC, datetime
 from typing import Any

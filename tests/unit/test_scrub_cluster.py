@@ -190,7 +190,7 @@ def test_a_snapshot_says_how_many_of_its_packs_wait_too_long(tmp_path: Path) -> 
 def test_no_root_is_made_that_reaches_damage_and_the_next_attempt_knows_of_it(
     tmp_path: Path, how: str
 ) -> None:
-    """As when a scrub finds it, or a disk loses it, while the snapshot is being taken."""
+    """The damage appears while the snapshot is being taken: a scrub finds it, or a disk loses it."""
     store = DictStore()
     with requests_bed("sqlite", tmp_path) as control:
         place = a_place(control, store)
@@ -213,7 +213,7 @@ def test_no_root_is_made_that_reaches_damage_and_the_next_attempt_knows_of_it(
 
 
 def test_a_root_that_was_published_stands_whatever_became_known_since(tmp_path: Path) -> None:
-    """The service died before it could say so: the snapshot did succeed, and what it lost is told of it."""
+    """The service died before it could say so: the snapshot did succeed, and its losses are told."""
     store = DictStore()
     with requests_bed("sqlite", tmp_path) as control:
         place = a_place(control, store)

@@ -102,7 +102,7 @@ def test_the_system_s_schemas_are_neither_read_nor_written(schema: str) -> None:
 
 
 def test_no_schema_is_made_under_a_name_of_the_service() -> None:
-    """A user may have made one, and gets his tables back into it."""
+    """A user may have made such a schema himself, and gets his tables back into it."""
     users = TableName("stillhouse_reports", "orders")
     assert pair(users, users) == (users, users)
     assert pair(users, ORDERS) == (users, ORDERS)

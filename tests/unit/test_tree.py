@@ -1,4 +1,4 @@
-"""Root follows nobody's links: what an account may put into its directory, and what becomes of it."""
+"""Root follows nobody's links: files that an account may put into its directory, and what becomes of them."""
 
 import os
 import pickle
@@ -178,7 +178,7 @@ def test_links_of_postgresql_are_followed_to_what_is_the_accounts_and_not_furthe
 def test_an_allowed_link_that_was_swapped_is_judged_by_where_it_leads_now(
     pgdata: Path, secret: Secret
 ) -> None:
-    """Also in the middle of its target, which no O_NOFOLLOW looks at."""
+    """A link in the middle of its target counts too: O_NOFOLLOW looks only at the last name of a path."""
     way = pgdata.parent / "way"
     (way / "place").mkdir(parents=True)
     (secret.place / "place").mkdir()
@@ -350,7 +350,7 @@ def test_a_removed_directory_takes_nothing_with_it_that_its_links_lead_to(
 
 @pytest.fixture
 def deepest(tmp_path: Path) -> Iterator[Path]:
-    """A directory that nothing which calls itself gets to the end of, pytest's own removal included."""
+    """A directory so deep that recursive programs fail in it, pytest's own removal included."""
     top = tmp_path / "top"
     top.mkdir()
     descriptor = os.open(top, os.O_RDONLY)
@@ -384,7 +384,7 @@ def test_what_cannot_be_removed_is_told(tmp_path: Path) -> None:
 def test_a_restore_gives_the_account_what_it_made_itself_and_nothing_that_was_planted(
     pgdata: Path, secret: Secret, store: ObjectStore, keys: ClusterKeys, tmp_path: Path
 ) -> None:
-    """And nobody but root can enter before all is there, though the account owned the place before."""
+    """Nobody but root can enter before all is there, even if the account owned the place before."""
     (pgdata / "base/5/30001").chmod(0o6755)
     stored, _, _ = fake_tree.capture(pgdata, store, keys)
     captured = {line["path"]: line for line in manifest.read(store, keys, stored) if line["t"] == "file"}

@@ -16,7 +16,7 @@ routes = router()
     **answers(SnapshotDamage, "The known losses of the snapshot"),
 )
 def show_snapshot_damage(control: ControlOf, project_id: str, snapshot_id: SnapshotId) -> Json:
-    """`null` for a snapshot of which nothing is known to be lost."""
+    """Its `damage` is null for a snapshot without known losses."""
     snapshot, touched = findings.damage_of(control, project_id, snapshot_id)
     return {"damage": None if touched is None else render_damage.damage(snapshot, touched)}
 

@@ -18,7 +18,7 @@ _STILL_LOOKING = Readiness({"look": [f"it has not ended within {_PATIENCE_SECOND
 
 
 class Readyz:
-    """The route; `look` may take its time, and is called in a thread."""
+    """The route. `look` may be slow, so it is called in a thread."""
 
     def __init__(self, look: Callable[[], Readiness]) -> None:
         self._look = look
@@ -40,7 +40,7 @@ class Readyz:
         if self._looking is None or self._looking.done():
             self._looking = asyncio.ensure_future(asyncio.to_thread(self._look))
         try:
-            # Shielded: that one caller goes away ends nobody else's look.
+            # Shielded: a caller who goes away must not end the look of the others.
             found = await asyncio.wait_for(asyncio.shield(self._looking), _PATIENCE_SECONDS)
         except TimeoutError:
             return _STILL_LOOKING

@@ -88,7 +88,7 @@ def with_snapshots(transaction: Transaction) -> set[str]:
 
 
 def in_need_of_keys(transaction: Transaction) -> list[str]:
-    """Clusters that are captured, and deleted ones of which there are snapshots that can be restored."""
+    """Clusters that are captured, and deleted clusters that still have restorable snapshots."""
     has_snapshots = exists().where(
         snapshots.c.cluster_id == clusters.c.id, snapshots.c.status == SnapshotStatus.AVAILABLE
     )
@@ -97,7 +97,7 @@ def in_need_of_keys(transaction: Transaction) -> list[str]:
 
 
 def last_captured(transaction: Transaction) -> str | None:
-    """The cluster, a deleted one as well, of the newest snapshot that can be restored."""
+    """The cluster of the newest restorable snapshot; it may be deleted."""
     query = select(snapshots.c.cluster_id).where(snapshots.c.status == SnapshotStatus.AVAILABLE)
     return transaction.execute(query.order_by(snapshots.c.started.desc()).limit(1)).scalar_one_or_none()
 

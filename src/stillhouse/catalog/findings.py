@@ -82,7 +82,7 @@ def loss_of(transaction: Transaction, snapshot_id: str) -> Lines | None:
 
 
 def of_project(transaction: Transaction, project: str) -> dict[str, Known]:
-    """By cluster, deleted ones too: those of which something is known to be damaged."""
+    """The findings of each cluster with known damage, deleted clusters included."""
     query = (
         select(findings)
         .join(clusters, clusters.c.id == findings.c.cluster_id)

@@ -12,7 +12,7 @@ from stillhouse.catalog.tables import os_accounts
 def claim_uid(
     transaction: Transaction, cluster_id: str, draw: Callable[[Iterable[int]], int], now: datetime
 ) -> int:
-    """The cluster's number; if it has none yet, the one that `draw` chooses, told those that were ever given."""
+    """The cluster's number. If it has none yet, `draw` chooses one; it is passed all numbers that were ever given."""
     known = transaction.execute(select(os_accounts.c.uid).where(os_accounts.c.cluster_id == cluster_id))
     if (uid := known.scalar()) is not None:
         return int(uid)

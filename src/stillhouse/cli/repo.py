@@ -28,8 +28,8 @@ class Bucket:
 
 
 def open_bucket(repository: str, kek_file: Path, cluster: str = "", *, any_kek: bool = False) -> Bucket:
-    """Raises InvalidInput where there is no repository or no key, for a command must not make either; and for a key
-    that opens nothing of what is there, unless `any_kek` will do."""
+    """Raises InvalidInput where there is no repository or no key, for a command must not make either. Also raises it
+    for a key that does not open the repository's keys, unless `any_kek` is set."""
     from stillhouse.domain.ids import is_uuid
     from stillhouse.errors import InvalidInput
     from stillhouse.repository import identity

@@ -137,7 +137,7 @@ def stats(
 
 
 def _clusters(bucket: Bucket) -> list[str]:
-    """Raises ClusterUnknown for one that has nothing there."""
+    """Raises ClusterUnknown for a cluster that has no object there."""
     from stillhouse.errors import ClusterUnknown
     from stillhouse.repository.collecting import is_empty
 

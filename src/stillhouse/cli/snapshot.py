@@ -85,7 +85,7 @@ def list_(*, cluster: str = "", access: Access = _ANYONE, json_: Json = False) -
 
 @snapshot.command
 def show(name: str, /, *, access: Access = _ANYONE, json_: Json = False) -> None:
-    """Show one snapshot; and what is lost of it, where something is."""
+    """Show one snapshot, with its losses if it has any."""
 
     def work(service: Client) -> None:
         snapshot_id = service.find("snapshot", name)

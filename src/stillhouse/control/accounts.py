@@ -36,7 +36,7 @@ def hand_over_cluster(place: Workplace, cluster: Cluster) -> None:
     is_whole = cluster.status is not ClusterStatus.CREATING
     nodes = hand_over(place.site, cluster.id, cluster.user_name, is_whole=is_whole)
     known = _with_lineages(nodes, cluster)
-    # Killed after this, it is all done again, and told once.
+    # If the service is killed after this, all of it is done again, and told once.
     if list(cluster.nodes) != known:
         with place.control.database.transaction() as transaction:
             if cluster.nodes:

@@ -163,7 +163,7 @@ def _start(place: Workplace, cluster_id: str) -> None:
 
 
 def _handed_over(place: Workplace, cluster_id: str) -> Cluster:
-    """The cluster. One that an earlier version made, and that could not be handed over at our start, is so now."""
+    """The cluster. An earlier version's one that could not be handed over at our start is handed over now."""
     if is_due(place.site, cluster_id):
         hand_over_cluster(place, _read(place, cluster_id))
     return _read(place, cluster_id)

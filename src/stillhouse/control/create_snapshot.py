@@ -92,9 +92,9 @@ def _outcome(run: StepRunner, child: str) -> dict[str, Any]:
 
 
 def _first_cause(no_cut: dict[str, Any] | None, results: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Why the attempt failed, if it did: first of all, what will be so at the next as well.
+    """Why the attempt failed, if it did. Reasons that the next attempt would meet as well come first.
 
-    A capture given up for another's sake says no more than that.
+    A capture that was given up because another failed tells no reason of its own.
     """
     failed = [result["failed"] for result in results if "failed" in result]
     own = [failure for failure in failed if failure["code"] != AttemptDead.code]
@@ -354,7 +354,7 @@ def _mark_available(place: Workplace, snapshot_id: str, cluster_id: str, root: R
 
 
 def _record_warnings(place: Workplace, transaction: Transaction, cluster_id: str, root: Root) -> None:
-    """Somebody should know what is not in the snapshot, and what was done while it was taken, though it succeeded."""
+    """Tell what is missing in a snapshot that succeeded, and what was done to the cluster while it was taken."""
     resource = f"cluster/{cluster_id}/snapshot/{root['snapshot']}"
     for node in root["nodes"]:
         warnings = {}

@@ -26,9 +26,9 @@ _WHOLE_SNAPSHOT, _WHOLE_NODE = "snapshots", "nodes"
 
 
 def look_for_findings(place: Workplace, now: datetime) -> list[str]:
-    """Look at the records of each cluster whose time has come; the clusters of which they say something new.
+    """Look at the records of each cluster that is due; returns the clusters whose records have changed.
 
-    For a timer of some seconds: where nothing has changed, it costs a listing of a folder of next to nothing.
+    A timer calls it every few seconds: where nothing has changed, it costs the listing of a small folder.
     """
     before = now - _ROUNDS * timedelta(seconds=place.control.settings.timer_seconds)
     with place.control.database.reading() as reading:
@@ -46,7 +46,7 @@ def _look(place: Workplace, cluster_id: str, news: list[str]) -> None:
 
 
 def refresh(place: Workplace, cluster_id: str) -> bool:
-    """Have the catalog say what the repository's records do; True when that is something else than before.
+    """Copy the repository's records into the catalog; True when they have changed.
 
     A scrub reads at once those findings whose cost nobody has worked out yet.
     """
@@ -79,7 +79,7 @@ def refresh(place: Workplace, cluster_id: str) -> bool:
 
 
 def show(control: Control) -> None:
-    """Have the metrics tell it."""
+    """Show the losses in the metrics."""
     with control.database.reading() as reading:
         objects, costs = rows.figures(reading)
     metrics.show_damage(objects, {whose: _sums(lines) for whose, lines in costs.items()})
@@ -96,7 +96,7 @@ def damage_of(control: Control, project: str, snapshot_id: str) -> tuple[Snapsho
 def list_damage(
     control: Control, project: str
 ) -> tuple[list[tuple[Snapshot, SnapshotTouched]], dict[str, Known]]:
-    """The project's snapshots of which something is lost, the newest first; what is damaged, by cluster."""
+    """The project's snapshots that lost something, the newest first; and the damaged objects by cluster."""
     with control.database.reading() as reading:
         touched = [
             (one, _touched(rows.loss_of(reading, one.id) or []))

@@ -21,7 +21,7 @@ FINISHING = "finishing"
 
 @dataclass(frozen=True)
 class Shown:
-    """`percent` is of the whole and only grows; the progress is of the phase.
+    """`percent` tells of the whole work and only grows; the progress tells of the phase.
 
     `expected_pause_seconds`: how long the snapshot's cut is expected to hold writers up; None while nobody knows.
     """

@@ -106,7 +106,7 @@ class _Seen:
 
 
 def _look_at(place: Workplace, root: Root, node: Node) -> _Seen:
-    """Both looks, whatever comes of the first: a server that ends meanwhile leaves a gap, and no verdict of its own."""
+    """Do both looks, even if the first fails: a server that ends meanwhile leaves a gap, and gives no verdict."""
     seen, go_on = _Seen(), place.control.flows.check_running
     for look in (_compare, _check_structure):
         go_on()

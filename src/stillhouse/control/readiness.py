@@ -31,7 +31,7 @@ _NODE_SETTINGS = {"statement_timeout": "2s"}
 
 @dataclass(frozen=True)
 class Readiness:
-    """`reasons` are by what was looked at, empty where nothing is wrong with it."""
+    """`reasons` has a list for each thing that was looked at; it is empty where nothing is wrong."""
 
     reasons: dict[str, list[str]]
 
@@ -64,7 +64,7 @@ def _reasons(one: Callable[[Control], list[str]], control: Control) -> list[str]
 
 
 def _key(control: Control) -> list[str]:
-    """It must be there at the next start too, and still open what was captured last."""
+    """The key must be there at the next start too, and must still open the newest snapshot."""
     vault, kek_file = _vault(control), control.settings.kek_file or control.settings.data / "kek"
     kek = vault.repository.kek
     if read_kek(kek_file) != kek:

@@ -1,4 +1,4 @@
-"""Slots of dead attempts, which keep WAL on the nodes: found and removed, whoever left them.
+"""Find and remove the slots of dead attempts, which keep WAL on the nodes, no matter which version left them.
 
 An attempt's own slot goes with its session. A slot that is found all the same was left by an earlier version, whose
 slots were permanent, or is held by a process that was stopped and does not know that its attempt is dead.
@@ -23,8 +23,8 @@ _PATIENCE_SECONDS = 2.0
 def reap(place: Workplace, cluster: Cluster) -> list[str]:
     """Remove all attempts' slots from the cluster's nodes; their names.
 
-    For whoever holds the cluster, so that none of them is of an attempt at work. A node that does not answer keeps its
-    slots for the next time: it writes no WAL meanwhile.
+    The caller holds the cluster, so no slot belongs to an attempt at work. A node that does not answer keeps its slots
+    for the next time: it writes no WAL meanwhile.
     """
     return [name for node in cluster.nodes for name in _reap_node(place, node, at_work=None)]
 

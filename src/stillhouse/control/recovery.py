@@ -119,7 +119,7 @@ def recover_to_cut(
     show: Show | None = None,
     chosen: Mapping[str, str] | None = None,
 ) -> None:
-    """One node to its cut, in quarantine. `settings` are of this start only, `chosen` a person's for the clone."""
+    """Recover one node to its cut, in quarantine. `settings` hold for this start only; a person chose `chosen`."""
     stored = _stored_node(root, node.name)
     point = RestorePoint(node.id, stored["cut_name"], stored["cut_lsn"], stored["timeline"])
     quarantine.recover(site.binaries, node, point, stored["capacity"], show, settings=settings, chosen=chosen)

@@ -40,7 +40,7 @@ def restore_cluster(place: Workplace, run: StepRunner, cluster_id: str) -> None:
         if failures:
             raise failures[0]
         notes = run.step("recover", _recover, place, cluster_id, plan)
-        # None where an earlier version has carried out the step.
+        # It is None if an earlier version carried out the step.
         run.step("finish", _finish, place, cluster_id, operation, notes or [])
     except StillhouseError as error:
         run.step("fail", _fail, place, cluster_id, operation, str(error))
@@ -127,7 +127,7 @@ def _recover(place: Workplace, cluster_id: str, plan: Plan) -> list[str]:
     root = read_root(place, plan["snapshot"])
     with place.control.database.reading() as reading:
         cluster = clusters.read_cluster(reading, cluster_id)
-        # An earlier version has written down none.
+        # An earlier version wrote none.
         chosen = operations.read(reading, plan["operation"]).detail.get("server_settings", {})
     reports = {node.name: _Report(place, plan["operation"], node, REPLAYING) for node in cluster.nodes}
     shows = {name: report.show for name, report in reports.items()}

@@ -27,7 +27,7 @@ _LONGEST = timedelta(days=1)  # of a flow that has vanished; others end, and say
 def start_due_scrubs(place: Workplace, now: datetime) -> list[str]:
     """Enqueue a flow for each cluster whose time has come; their ids. Cheap: for a timer of some seconds.
 
-    Where scrubs are switched off, only what somebody met damaged is looked into.
+    Where scrubs are switched off, only objects that somebody met damaged are read.
     """
     with place.control.database.reading() as reading:
         waiting = rows.due(reading, now)

@@ -50,7 +50,7 @@ def start_table_restore(control: Control, project: str, snapshot_id: str, wanted
 
 
 def operation_detail(snapshot_id: str, restore: TableRestore) -> dict[str, Any]:
-    """`marked`: what it makes on the nodes bears marks, as nothing did that earlier versions made."""
+    """`marked`: the things that it makes on the nodes bear marks; earlier versions set none."""
     return {"snapshot_id": snapshot_id, "marked": True, **restore.to_detail()}
 
 

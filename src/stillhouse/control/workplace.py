@@ -38,7 +38,7 @@ class Workplace:
 
 
 def read_root(place: Workplace, snapshot_id: str) -> Root:
-    """The snapshot as the repository has it; the catalog only says whose it is. Raises RepositoryDamaged."""
+    """The snapshot as the repository has it; the catalog only tells its cluster. Raises RepositoryDamaged."""
     with place.control.database.reading() as reading:
         source = snapshots.read_snapshot(reading, snapshot_id).cluster_id
     root = roots.read(place.store, open_keys(place.store, place.repository.kek, source), snapshot_id)

@@ -46,7 +46,7 @@ def no_blocks() -> Blocks:
 class InBase:
     """A relation file in the base: its length in pages, and `held`, the pages of it that its frames hold at most.
 
-    `lost` are pages, ascending, that lie where the repository is known to be damaged.
+    `lost` are pages, ascending, whose place in the repository is known to be damaged.
     """
 
     pages: int

@@ -7,7 +7,7 @@ from stillhouse.errors import InvalidInput
 
 _NAME = re.compile(r"[A-Za-z_][\w$]*(\.[A-Za-z_][\w$]*)*", re.ASCII)
 _LONGEST, _MOST = 1000, 50
-# Where a server is and listens, what it recovers to, and that nothing leads home, is decided by us.
+# We decide where a server is, where it listens and how far it recovers, and that nothing in it leads home.
 _OURS = re.compile(
     r"recovery_\w+|restore_command|primary_\w+|archive_\w+|synchronous_standby_names|hot_standby_feedback"
     r"|listen_addresses|port|unix_socket_directories|data_directory|config_file|hba_file|ident_file|external_pid_file"
@@ -67,9 +67,9 @@ def parse(assignments: Iterable[str]) -> dict[str, str]:
 
 
 def check(chosen: Mapping[str, str], allowed: frozenset[str] | None = None) -> dict[str, str]:
-    """The same, by the name in small letters. `allowed` are all that may be chosen, where not everything may.
+    """The same settings, by the name in small letters. `allowed` are those that may be chosen; without it all may.
 
-    Raises InvalidInput. Whether PostgreSQL knows such a setting, and takes the value, is asked of it.
+    Raises InvalidInput. PostgreSQL itself is asked whether it knows a setting and takes its value.
     """
     if len(chosen) > _MOST:
         raise InvalidInput(f"at most {_MOST} settings can be chosen")

@@ -89,7 +89,7 @@ def check_user_name(name: str) -> None:
 
 
 def is_reserved(name: str) -> bool:
-    """Whether nothing may be made under this name for a caller: no role, no schema."""
+    """Whether the name is reserved: no role and no schema may be made under it for a caller."""
     return name == _SERVICE or name.startswith(_RESERVED_PREFIXES)
 
 

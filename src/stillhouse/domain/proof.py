@@ -7,12 +7,12 @@ from enum import StrEnum
 from typing import Any
 
 SHARE = ("tables", "tables_total", "rows", "rows_total", "pages", "pages_total")
-"""In a proof's report: what was compared of tables and their rows, and looked into of pages; and how many there are."""
+"""In a proof's report: how many tables and rows were compared and pages looked into, and how many there are."""
 
 
 class ProofState(StrEnum):
-    """PROVED is said of what was compared, REFUTED of bad data alone; FAILED says nothing of the snapshot: something
-    that should have been looked at could not be, or nothing was compared.
+    """PROVED tells only of the data that were compared, REFUTED only of bad data. FAILED says nothing about the
+    snapshot: something that should have been looked at could not be, or nothing was compared.
     """
 
     RUNNING = "RUNNING"
@@ -38,7 +38,7 @@ class Proof:
 def judge(
     findings: Sequence[str], unchecked: Sequence[str], uncompared: Sequence[str]
 ) -> tuple[ProofState, str]:
-    """The word for what a proof has seen, and why there is no verdict where there is none.
+    """The word for a proof's results, and the reason if there is no verdict.
 
     `findings` speak against the snapshot; `unchecked` could not be looked at; of the nodes `uncompared` nothing was
     compared with the cut. Bad data refute the snapshot, even where other things could not be looked at.

@@ -1,4 +1,4 @@
-"""Names of our replication slots, by which one of a dead attempt is told from one that is meant to stay."""
+"""Names of our replication slots: they tell the slot of a dead attempt from one that is meant to stay."""
 
 import re
 
@@ -16,6 +16,6 @@ def attempt_slot(installation: str, snapshot_id: str, attempt: int) -> str:
 
 
 def is_attempt_slot(name: str, installation: str) -> bool:
-    """Whether it is of an attempt of this installation. All others are somebody else's, or meant to stay."""
+    """Whether the slot belongs to an attempt of this installation. All others are somebody else's, or meant to stay."""
     match = _ATTEMPT.fullmatch(name)
     return match is not None and match["installation"] == installation

@@ -124,8 +124,8 @@ def _check_tables(tables: Sequence[TableName], where: str) -> None:
 
 
 def _check_new_schemas(sources: Sequence[TableName], targets: Sequence[TableName]) -> None:
-    """A schema that a restore may have to make is called by no name of the service's; a user's own may be, and its
-    tables go back into it.
+    """A restore makes no schema under a name of the service's. A user may have such a schema of his own: its tables go
+    back into it.
     """
     there = {source.schema for source in sources}
     for number, target in enumerate(targets):

@@ -49,8 +49,8 @@ class Ground:
 
 @dataclass(frozen=True)
 class Passed:
-    """By what it will be known that the node's history came as far as `lsn`: the mark that was left in it, or, where
-    none could be (`unmarked` says why), a checkpoint behind it, at which a WAL summary begins.
+    """The evidence by which a later capture knows that the node's history came as far as `lsn`: the mark left in it.
+    Where none could be left (`unmarked` says why), it is a checkpoint behind `lsn`, at which a WAL summary begins.
     """
 
     lsn: int
@@ -73,9 +73,7 @@ def find_ground(
 
 
 def pass_mark(node: Node, lineage: str) -> Passed:
-    """The node's history is known to have come as far as its WAL has come by now: a server that shows less was rolled
-    back.
-    """
+    """Record how far the node's WAL has come by now. A server that later shows less was rolled back."""
     with _marking(node) as connection:
         ((flushed,),) = connection.execute("SELECT pg_catalog.pg_current_wal_flush_lsn()::text").fetchall()
         lsn = parse_lsn(flushed)
@@ -83,7 +81,7 @@ def pass_mark(node: Node, lineage: str) -> Passed:
 
 
 def pass_cut(node: Node, lineage: str, lsn: int, token: str) -> Passed:
-    """The same of a base that is complete and ends at `lsn`: by `token` the node knows it.
+    """The same for a base that is complete and ends at `lsn`. The node recognises it by `token`.
 
     Where no mark can be left, a checkpoint is made, if there are summaries that will tell of it.
     """
@@ -101,7 +99,7 @@ def _marking(node: Node) -> Iterator[session.Connection]:
 
 
 def _make_checkpoint(connection: session.Connection, lsn: int) -> int | None:
-    """The redo point of one behind `lsn`; None where no summary begins at it, or it could not be made."""
+    """The redo point of a checkpoint behind `lsn`; None where no summary begins at it, or none could be made."""
     if connection.info.server_version < summaries.SINCE_VERSION:
         return None
     try:
@@ -155,7 +153,7 @@ class _Judge:
         return Ground(tuple(sources), self._node.lineage, base, why)
 
     def _why_not_vouched_for(self, head: Line) -> str:
-        """A node that could not be marked when the base ended: that it came so far must be in the summaries."""
+        """Judge a base whose node could not be marked at its end: the summaries must show that history came so far."""
         if not head.get("unmarked"):
             return ""
         said = f"the node could not be marked at its last snapshot ({head['unmarked']})"

@@ -52,7 +52,7 @@ class Source:
 class BaseFile:
     """A file of the base, with where its bytes lie. `line` is its manifest line, `number` that of its source.
 
-    `lost` are its pages that cannot be had from there.
+    `lost` are the pages that cannot be read from there.
     """
 
     line: Line

@@ -154,7 +154,7 @@ def _capture(
 
 
 def _wal_directory(node: Node) -> Directory:
-    """Opened before all else is known, so that the slot is watched from its first moment."""
+    """It is opened before anything else is known, so that the slot is watched from its first moment."""
     tree = Tree(Path(node.directory, "pgdata"), owner=_account(node), links=re.compile("pg_wal"))
     return tree.directory("pg_wal")
 
@@ -169,8 +169,8 @@ def _reader(node: Node, facts: Facts) -> LocalReader:
 
 
 def _account(node: Node) -> int:
-    """The node's directory lies in one of the service's own, so its owner is the account; what lies in it may be
-    anybody's.
+    """The owner of the node's directory is the account, since the directory above it is the service's. The files in it
+    may be anybody's.
     """
     return Path(node.directory).lstat().st_uid
 
@@ -206,7 +206,7 @@ def _told(
 
 
 def _asked(node: Node, question: Callable[[session.Connection], Answer]) -> Answer:
-    """In a session of its own: whatever becomes of it, the backup's goes on."""
+    """It is asked in a session of its own: if that one breaks, the backup's goes on."""
     with closing(session.connect(node, "postgres", application_name="stillhouse facts")) as connection:
         return question(connection)
 

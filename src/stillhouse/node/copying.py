@@ -135,7 +135,7 @@ class Copy:
         """Make the last packs durable, then the last maps; then name the base's maps that are kept."""
         self._extra.finish()
         for kept in self._base.kept():
-            # A map that names a damaged pack is not named again, though what is kept of it lies elsewhere.
+            # A map that names a damaged pack is not named again, even if its kept pages lie in other packs.
             if kept.share < _SHARE_TO_KEEP or self._base.is_damaged(kept.packs):
                 for line in kept.lines:
                     self._move(kept, line)

@@ -70,7 +70,7 @@ class Fingerprints:
         self._relabelled: set[str] = set()
         self._left_out: dict[str, str] = {}
         self.replaced: list[str] = []
-        """Tables that were something else when they were to be read, in words; complete when it is done."""
+        """Tables that were replaced before they could be read, in words; the list is complete when the work is done."""
         self._stopping, self._done = threading.Event(), threading.Event()
         self._reading: Connection | None = None
         self._in_the_way = False

@@ -99,7 +99,7 @@ class WalFollower:
         name = segment_name(self._source.timeline, self._next, self._source.segment_size)
         try:
             with os.fdopen(self._reader.open_wal(name), "rb", buffering=0) as file:
-                # A byte more than there may be: one that is too long is refused, and never held.
+                # One byte more than is allowed: a file that is too long is refused, and never held in memory.
                 image = np.fromfile(file, np.uint8, self._source.segment_size + 1)
         except FileNotFoundError:
             self._backup.advance(0)  # the server ends the session first, and that has a reason

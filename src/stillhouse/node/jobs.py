@@ -159,7 +159,7 @@ def capture_job(job: CaptureJob, line: Line) -> Captured:
 
 
 def _without_damaged_bases(task: CaptureTask, damaged: frozenset[str]) -> CaptureTask:
-    """Less the manifests that are known to be damaged; what else is, the capture passes over page by page."""
+    """Leave out bases with damaged manifests. The capture leaves out other damage page by page."""
 
     def is_sound(stored: Stored) -> bool:
         return layout.manifest(task.cluster, stored.id) not in damaged

@@ -94,7 +94,8 @@ class PackedFile:
 
 @dataclass
 class Packed:
-    """A batch's outcome. `skipped` has what is not the account's any more since it was listed: its path, and why."""
+    """A batch's outcome. `skipped` are files that were swapped since they were listed and are no longer the account's:
+    each with its path, and why."""
 
     runs: list[PackedRun] = field(default_factory=list)
     files: list[PackedFile] = field(default_factory=list)

@@ -78,7 +78,7 @@ def _restore(
 ) -> Restored:
     home = Path(task.node.directory)
     home.parent.mkdir(parents=True, exist_ok=True)
-    # Until all is there nobody else may enter: what lies below is made by paths, and is the account's already.
+    # Until all is there nobody else may enter: the files below are made by path, and belong to the account already.
     have_directory(home, 0o700, (os.geteuid(), os.getegid()) if task.owner else None)
     final, building, tablespaces = home / "pgdata", home / "pgdata.restoring", home / "tablespaces"
     for leftover in (final, building, tablespaces):  # in this order: what `final` links to goes after it

@@ -166,7 +166,7 @@ def write_file(
 ) -> int:
     """Write one file of `owner` from its map entry; returns its size. Pages of zeros are left as holes.
 
-    A large file is on the disk when this returns; small ones are left to who syncs the whole tree at the end.
+    A large file is on the disk when this returns; the caller syncs the small ones with the whole tree at the end.
     """
     descriptor = _create(target, mode, owner)
     try:
@@ -251,7 +251,7 @@ def _create(target: Path, mode: int, owner: Owner | None) -> int:
 
 
 def _settle(descriptor: int, mode: int, owner: Owner | None) -> None:
-    """Mode and owner of what a descriptor is of: of a path we would not know whose it is by now.
+    """Set mode and owner by a descriptor: a path could lead to somebody else's file by now.
 
     A set-user-id bit from an account's directory would be root's, as long as the file is.
     """

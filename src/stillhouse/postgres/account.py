@@ -79,8 +79,8 @@ def uid_range(text: str) -> range:
 
 
 def fresh_account(_cluster_id: str, uids: range = DEFAULT_UIDS) -> str:
-    """An account for one cluster, where nobody keeps a record of those that there were: with a number drawn at random,
-    so that hardly ever anybody had it before. "" where we are not root, or `uids` is empty.
+    """Make an account for one cluster where no catalog records the numbers that were given. The number is drawn at
+    random, so it was hardly ever used before. "" where we are not root, or `uids` is empty.
     """
     return create_cluster_account(free_uid(uids, ())) if uids and os.geteuid() == 0 else ""
 
@@ -148,12 +148,12 @@ def _processes_of(uid: int) -> Iterator[int]:
 
 
 def _is_zombie(number: str) -> bool:
-    """Whether it has ended, and its parent has not asked after it (state Z in /proc/<pid>/stat, proc(5))."""
+    """Whether it has ended, and its parent has not waited for it (state Z in /proc/<pid>/stat, proc(5))."""
     return Path("/proc", number, "stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def peer_name() -> str:
-    """Whom a server in quarantine lets in through its socket: the account that this service runs as."""
+    """The account that this service runs as: a server in quarantine lets it in through its socket."""
     return _own_name()
 
 
@@ -239,7 +239,7 @@ def make_passable(directory: Path) -> None:
 
 
 def give(path: Path | int, account: Account | None) -> None:
-    """Make the account the owner of what we created for it; by a descriptor where somebody could swap it."""
+    """Make the account the owner of a file that we created for it; by a descriptor where somebody could swap it."""
     if account is not None:
         os.chown(path, account.uid, account.gid, follow_symlinks=isinstance(path, int))
 

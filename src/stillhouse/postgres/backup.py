@@ -100,15 +100,15 @@ class BackupSession:
     """One session from the slot to the last WAL: a temporary slot, and backup mode. Safe to use from several threads.
 
     When it ends, for whatever reason, the server drops the slot and leaves backup mode by itself, and the attempt is
-    dead. It runs nothing that may fail, for any error drops the slot too (src/backend/tcop/postgres.c, PostgresMain):
-    no time-out, no request backwards, no question that another session can ask.
+    dead. Any error drops the slot too (src/backend/tcop/postgres.c, PostgresMain). So the session runs nothing that may
+    fail: no time-out, no move of the slot backwards, no question that another session can ask.
     """
 
     def __init__(self, node: Node, name: str, *, beat_seconds: float = BEAT_SECONDS) -> None:
-        """Reserve WAL from now on. `name` carries installation, snapshot and attempt: it is nobody else's.
+        """Reserve WAL from now on. `name` contains installation, snapshot and attempt, so nobody else uses it.
 
-        Every `beat_seconds` the session is spoken to. Raises NodeUnreachable, CaptureFailed when the server is a
-        standby or can have no slots, and CaptureInterrupted when all its slots are in use.
+        The session is used every `beat_seconds`, so that it is never idle. Raises NodeUnreachable, CaptureFailed when
+        the server is a standby or can have no slots, and CaptureInterrupted when all its slots are in use.
         """
         self.name = name
         self._node, self._beat_seconds = node, beat_seconds
@@ -185,7 +185,7 @@ class BackupSession:
         if standby:
             raise CaptureFailed(f"node {self._node.name} is a standby", hint="capture its primary")
         self._server_started = str(started)
-        # Unknown to versions before 17, so no option of the connection.
+        # Versions before 17 do not know it, so it cannot be an option of the connection.
         self._connection.execute(
             "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings"
             " WHERE name = 'transaction_timeout'"
@@ -201,7 +201,7 @@ class BackupSession:
         return parse_lsn(lsn)
 
     def _keep_beating(self) -> None:
-        """So that a slot is never idle for long, and a session that has ended is known to have."""
+        """Touch the slot, so that it is never idle for long, and so that the end of the session is noticed."""
         with suppress(CaptureInterrupted):  # whoever needs the session hears it from there
             while not self._closing.wait(self._beat_seconds):
                 self.advance(0)
@@ -219,7 +219,7 @@ class BackupSession:
             return self._alone(query, *arguments)
 
     def _alone(self, query: str, *arguments: object) -> tuple[Any, ...]:
-        """For whoever has the lock. The first error is the end, of the slot at least."""
+        """Run it; the caller holds the lock. The first error ends the slot, if not the session."""
         self._raise_if_ended()
         try:
             row = self._connection.execute(query, arguments).fetchone()
@@ -246,7 +246,7 @@ class BackupSession:
             raise CaptureInterrupted(self._end.message, hint=self._end.hint) from error
 
     def _hear(self, said: Diagnostic) -> None:
-        """Told unasked why it ends, a session is told by a notice."""
+        """The server tells an idle session by a notice why it ends."""
         if (said.sqlstate or "").startswith("57P"):
             self._last_code, self._last_word = said.sqlstate, said.message_primary or ""
 

@@ -4,8 +4,8 @@ import psycopg
 
 # utils/errcodes.txt: data_corrupted, index_corrupted.
 _BAD_DATA = frozenset({"XX001", "XX002"})
-# undefined_file, which a missing library is as well: what counts is who looked for it. Files of relations are looked
-# for by storage/smgr/md.c, those of transactions' states by access/transam/slru.c.
+# undefined_file: a missing library raises it as well, so it counts only from these source files. storage/smgr/md.c
+# looks for files of relations, access/transam/slru.c for those of transactions' states.
 _NO_FILE = "58P01"
 _LOOKS_FOR_DATA = ("md.c", "slru.c")
 # A function of a user's may raise whatever it likes (pl/plpgsql/src/pl_exec.c, exec_stmt_raise).

@@ -1,7 +1,7 @@
-"""The databases of a server, each of one kind, and the way into them: whatever goes through a server begins here.
+"""The databases of a server, each of one kind, and sessions in them: all work on a whole server begins here.
 
-docs/warehouse.md says what a capture, a restore and a proof do with each kind. That a database exists, or cannot be
-entered, makes none of them fail.
+docs/warehouse.md says what a capture, a restore and a proof do with each kind. No kind of database makes them fail, not
+even one that cannot be entered.
 """
 
 from collections.abc import Iterator, Mapping
@@ -34,7 +34,7 @@ _DATABASES = """
      ORDER BY d.oid
 """
 _THIS_ONE = "SELECT oid::bigint FROM pg_catalog.pg_database WHERE datname = current_database()"
-# By number, and in the server: a name that is not valid here can be in no statement of ours.
+# By number, within the server: our statements cannot hold a name that is not valid in this database.
 _OPEN = """
     DO $$ BEGIN
         UPDATE pg_catalog.pg_database SET datallowconn = true WHERE oid = {oid};
@@ -61,8 +61,8 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Database:
-    """`name` may hold bytes that are not UTF-8, as lone surrogates. `reader_barred` is why our reader, who is no
-    superuser, may not enter it though it is open; empty when nothing is known to bar him.
+    """`name` may hold bytes that are not UTF-8, as lone surrogates. `reader_barred` says why our reader, who is no
+    superuser, may not enter although it is open; it is empty when no reason is known.
     """
 
     oid: int
@@ -103,9 +103,9 @@ def enter(
     settings: Mapping[str, str] | None = None,
     role: str = SUPERUSER,
 ) -> Connection:
-    """A session in that very database, whatever it is called by now.
+    """A session in that very database, even if it was renamed.
 
-    Raises DatabaseClosed, which says why, where this database lets us not in, and NodeUnreachable where none does.
+    Raises DatabaseClosed, with the reason, if this database does not let us in, and NodeUnreachable if none does.
     """
     refused = ""
     for _ in range(_TIMES_RENAMED):
@@ -142,10 +142,10 @@ def enter(
 
 @contextmanager
 def reopened(node: Node, database: Database) -> Iterator[Database]:
-    """A closed database of a clone, open meanwhile: for nobody but us, since the clone is in quarantine. Others are as
-    they are.
+    """Open a closed database of a clone meanwhile: only we can enter, since the clone is in quarantine. For any other
+    database it does nothing.
 
-    A service that dies meanwhile leaves it open, and known as closed: whoever calls again closes it.
+    A service that dies meanwhile leaves it open, but marked as closed: the next call closes it.
     """
     if database.kind is not Kind.CLOSED:
         yield database

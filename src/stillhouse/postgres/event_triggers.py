@@ -1,11 +1,11 @@
-"""DDL of ours that no event trigger sees or forbids: whoever made one was a superuser, but its function is anyone's."""
+"""Run our DDL unseen by event triggers: only a superuser can make one, but anybody may own the function it calls."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from stillhouse.postgres.session import Connection, sql
 
-# From then on all our sessions are deaf to them (options.py).
+# From this version on, event triggers are off in all our sessions (options.py).
 _SWITCHED_OFF_SINCE = 170000
 _AWAKE = (
     "SELECT evtname, evtenabled::text FROM pg_catalog.pg_event_trigger WHERE evtenabled <> 'D' ORDER BY oid"

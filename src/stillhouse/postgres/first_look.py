@@ -1,4 +1,4 @@
-"""Whether a server can be captured at all, judged before anything is done to it: what cannot be is refused by name."""
+"""Whether a server can be captured at all, judged before anything is done to it; if not, it is refused by name."""
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -54,7 +54,7 @@ class Look:
 
 
 def check_fit(node: Node) -> None:
-    """Raises CaptureFailed for what no attempt will get around, with what to do about it."""
+    """Raises CaptureFailed for an obstacle that no attempt can get around, and says what to do about it."""
     with (
         session.refusing_as(CaptureFailed, node),
         closing(session.connect(node, MAINTENANCE, application_name="stillhouse first look")) as connection,

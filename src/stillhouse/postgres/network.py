@@ -31,7 +31,7 @@ _SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Network:
-    """Open namespaces: they last as long as these descriptors, or a process that is in them.
+    """Open namespaces: they last as long as these descriptors are open, or a process is in them.
 
     `user` is the user namespace that owns the network, where it was not root who made it.
     """
@@ -61,7 +61,8 @@ class Network:
 def new_network() -> Iterator[Network]:
     """One that is there until the block ends, and for as long as somebody is in it then. Raises RestoreFailed.
 
-    Root needs no user namespace. Anybody else gets one in which he is who he was: so peers go on knowing him.
+    Root needs no user namespace. Any other account gets one in which it keeps its uid, so that peer authentication
+    still recognises it.
     """
     alone = [] if os.geteuid() == 0 else ["--map-current-user", "--keep-caps"]
     command = ["unshare", "--net", *alone, "--", sys.executable, "-I", "-S", "-c", _MAKE]

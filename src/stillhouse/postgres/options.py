@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 # Any user may set these.
 _EVERYBODYS = {
-    # Nothing of ours ends in the middle because of what somebody finds long.
+    # No time-out that somebody has set ends our work half-way.
     "statement_timeout": "0",
     "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
@@ -66,7 +66,7 @@ _EVERYBODYS = {
 }
 # Superusers may, and whoever was allowed to.
 _SUPERUSERS = {
-    # Login triggers fire before any SET: what stops them has to stand here.
+    # Login triggers fire before any SET, so they must be switched off here.
     "event_triggers": "off",
     "session_replication_role": "origin",
     "session_preload_libraries": "",
@@ -78,11 +78,11 @@ _SUPERUSERS = {
     "temp_file_limit": "-1",
     "track_activities": "on",
 }
-# The first major version that knows it, of those that 15 does not.
+# Settings that 15 does not know, with the first major version that does.
 _SINCE = {"createrole_self_grant": 16, "event_triggers": 17, "transaction_timeout": 17}
 
-# The reader may set what a superuser may, or a database could impose on it what it cannot overrule. Settings of
-# extensions that are loaded are among them. A role's own settings are nothing that lasts.
+# The reader may set all that a superuser may; else a database could impose settings on it that it cannot overrule.
+# Settings of loaded extensions are among them. A role's own settings do not last.
 LET_SET = """
     DO $$ DECLARE this text; BEGIN
         FOR this IN SELECT name FROM pg_catalog.pg_settings WHERE context IN ('superuser', 'superuser-backend')

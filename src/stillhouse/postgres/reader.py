@@ -39,7 +39,7 @@ class Skipped:
         self.reasons: dict[str, str] = {}
 
     def add(self, path: str, reason: str) -> None:
-        """Once for each path, as long as paths are named."""
+        """Count each path once, as long as paths are still named."""
         name = shown(path)
         if name in self.reasons:
             return
@@ -51,8 +51,8 @@ class Skipped:
 class LocalReader:
     """Reads a data directory in place. Files may grow, shrink or vanish meanwhile: replay repairs what that tears.
 
-    Links are followed at `pg_tblspc/<oid>`, `pg_wal` and the log directory alone. `skipped` tells what was listed and
-    is not the account's.
+    Links are followed at `pg_tblspc/<oid>`, `pg_wal` and the log directory alone. `skipped` tells which listed files
+    are not the account's.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class LocalReader:
         owner: int | None = None,
         log_directory: str = "log",
     ) -> None:
-        """`tablespace_directory` is `PG_<major>_<catalog version>`, all that is ours in a tablespace's place.
+        """`tablespace_directory` is `PG_<major>_<catalog version>`: nothing else in a tablespace's place is the node's.
 
         `owner` is the account's uid, the data directory's own if it is None.
         """

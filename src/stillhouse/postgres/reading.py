@@ -25,8 +25,8 @@ _IS_RESTRICTED = (
     "is restricted"  # rewrite/rewriteHandler.c and foreign/foreign.c; our sessions' lc_messages is C
 )
 
-# By number, and as of now, whatever the transaction's snapshot shows: these functions go by the system's caches. The
-# locks are all that a session holds, those that the planner took among them.
+# By number, and as of now even if the transaction's snapshot is older: these functions use the system's caches. The
+# locks are all that the session holds, also those that the planner took.
 _LOCKED = """
     SELECT DISTINCT l.relation = {oid}, o.type, o.identity
       FROM pg_catalog.pg_locks l
@@ -96,10 +96,10 @@ def enter_as_reader(
 
 @contextmanager
 def only(connection: Connection, relation: Named) -> Iterator[None]:
-    """Within it the relation's name stands for the relation, or nothing that was read counts.
+    """Within the block the relation's name means this relation; if it does not, the read does not count.
 
-    In a transaction, or a sub-transaction, of the caller's that has locked nothing else; the lock is there until its
-    end. Raises TableReplaced.
+    The caller's transaction, or sub-transaction, must have locked nothing else; it holds the lock until its end. Raises
+    TableReplaced.
     """
     try:
         # Materialised views and sequences cannot be locked by name: the read's own lock has to do.

@@ -20,7 +20,7 @@ UNLOGGED = {
     "pg_stat_statements.track_utility": "off",
 }
 
-# Until a transaction's end no more than one service is at work on the roles of a server.
+# Only one service at a time works on the roles of a server, until the end of its transaction.
 _MAKING_ROLES = int.from_bytes(b"still rl")
 _OWNS_SOMETHING = f"""
     SELECT EXISTS (SELECT FROM pg_shdepend WHERE refclassid = 'pg_authid'::regclass
@@ -37,8 +37,8 @@ _MEMBERSHIPS = f"""
       LEFT JOIN pg_roles grantor ON grantor.oid = m.grantor
      WHERE '{READER}'::regrole IN (m.roleid, m.member)
 """
-# In the server, since a database may bear a name that no client can read. Names each database of its own accord: what
-# PUBLIC may do today, a database's owner takes from PUBLIC tomorrow.
+# This loop runs in the server, since no client may be able to read a database's name. Each database is granted by name:
+# its owner may take from PUBLIC tomorrow what PUBLIC may do today.
 _LET_READER_ENTER = f"""
     DO $$ DECLARE this name; BEGIN
         FOR this IN SELECT datname FROM pg_catalog.pg_database d WHERE datconnlimit <> -2 AND NOT EXISTS (
@@ -59,7 +59,7 @@ _FORGET_SETTINGS = f"""
 
 
 def ensure_roles(connection: Connection, node: Node) -> None:
-    """Both roles have the passwords of the node, if it has a secret; the reader is as it should be, whatever it was.
+    """Give both roles the passwords of the node, if it has a secret, and put the reader right, however it was changed.
 
     `connection` is a superuser's, in autocommit mode; none of its statements is logged from here on. The reader may
     enter the databases that are there only after `grant_connect`. Raises StateForbids when somebody else's role
@@ -78,14 +78,14 @@ def ensure_roles(connection: Connection, node: Node) -> None:
 
 
 def furnish(node: Node) -> None:
-    """Both roles as they should be, on a server that lets this service in. Raises what the server says."""
+    """Put both roles right, on a server that lets this service in. Raises the server's errors."""
     with closing(session.connect(node, "postgres", settings=UNLOGGED)) as connection:
         ensure_roles(connection, node)
         grant_connect(connection)
 
 
 def grant_connect(connection: Connection) -> None:
-    """The reader may enter every database, whatever PUBLIC may, and overrule what one imposes.
+    """Let the reader enter every database, whatever PUBLIC may do, and overrule the settings that one imposes.
 
     `connection` is a superuser's, to any database.
     """
@@ -99,7 +99,7 @@ def _make_reader(connection: Connection) -> None:
         connection.execute(sql.SQL("CREATE ROLE {}").format(reader))
     ((owns_something,),) = connection.execute(_OWNS_SOMETHING.encode()).fetchall()
     if owns_something:
-        # A function of its owner's would read everything, and a table could be put to use in its name.
+        # A function owned by the reader would read everything, and a table of its could be used in its name.
         raise StateForbids(
             f"the role {READER}, which is the service's own, is somebody's: it owns objects",
             hint="rename that role; the service makes its own",
@@ -108,7 +108,7 @@ def _make_reader(connection: Connection) -> None:
 
 
 def _leave_one_membership(connection: Connection) -> None:
-    """It is a member of pg_read_all_data alone, and nobody is a member of it."""
+    """Make it a member of pg_read_all_data alone, and nobody a member of it."""
     # Since 16 a membership belongs to whoever granted it, and each grant has options of its own.
     is_since_16 = connection.info.server_version >= 160000
     for of, member, grantor in connection.execute(_MEMBERSHIPS.encode()).fetchall():
@@ -121,7 +121,7 @@ def _leave_one_membership(connection: Connection) -> None:
 
 
 def _set_password(connection: Connection, role: str, password: str) -> None:
-    """By what the server stores for it: the password itself is in no statement, and so in no log."""
+    """Set the verifier that the server stores: so the password itself is in no statement, and in no log."""
     verifier = scram_verifier(connection, role, password)
     connection.execute(
         sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(verifier))

@@ -52,8 +52,8 @@ _SETTINGS = {
 }
 _SETTINGS_SINCE_17 = {"summarize_wal": "on"}
 
-# A password even on the private socket: to reach it is to be root or the account of this one server, but a file
-# system's modes are not all that should stand between a tenant and a superuser.
+# A password is needed even on the private socket. Only root and this server's account can reach it, but a file system's
+# modes alone should not keep a tenant from being superuser.
 _ACCESS_RULES = f"""\
 # Written by Stillhouse at each start of the server.
 local all         {session.SUPERUSER},{session.READER} scram-sha-256
@@ -309,7 +309,7 @@ def _write_access_rules(node: Node, *, locked: bool = False) -> None:
 
 
 def _private_directory(path: Path, account: Account | None) -> None:
-    """By a descriptor: once it is given away, its own directory's owner may put something else in its place."""
+    """Give it away by a descriptor: the owner of its directory may put something else in its place."""
     with suppress(FileExistsError):
         path.mkdir(mode=0o700, parents=True)
     directory = Tree(path).directory("")
@@ -326,7 +326,7 @@ def _sync_directory(path: Path) -> None:
 
 
 def _tree(node: Node) -> Tree:
-    """All of the node's, which may be touched only so: its directory is the account's, and we may be root."""
+    """The node's files. Use nothing else to touch them: the directory is the account's, and we may be root."""
     return Tree(Path(node.directory))
 
 
@@ -347,7 +347,7 @@ def _log_size(node: Node) -> int:
 
 
 def _logged_since(node: Node, size: int) -> str:
-    """The end of what the log was told since it had that size, or why it is not read."""
+    """The end of what was written to the log since it had that size, or why it cannot be read."""
     try:
         with os.fdopen(_tree(node).open(_LOG), "rb") as log:
             log.seek(max(size, log.seek(0, os.SEEK_END) - _LOG_BYTES))

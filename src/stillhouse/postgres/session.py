@@ -1,7 +1,7 @@
 """Sessions of the service on a server: the one door, through its private socket.
 
-A session takes nothing from the server, its role or its database that we did not ask for: options.py says what it
-begins with; what a database or a role imposes beside that is found, and overruled, before anybody makes use of it.
+A session takes no setting from the server, its role or its database that we did not ask for. It begins with the
+settings of options.py. Other settings that a database or a role imposes are found and overruled before it is used.
 """
 
 import os
@@ -21,7 +21,7 @@ from stillhouse.postgres.text import Codec, encode, speak_as_bytes
 from stillhouse.postgres.text import Connection as Connection
 
 SUPERUSER = "stillhouse"
-# Reads what tenants own: no superuser, so no function of theirs ever runs with a superuser's rights.
+# Reads tenants' tables. It is no superuser, so no function of theirs ever runs with a superuser's rights.
 READER = "stillhouse_reader"
 CONNECT_SECONDS = 10
 _POLL_SECONDS = 0.1
@@ -41,7 +41,7 @@ PASSING_ERRORS = (
 )
 # read_only_sql_transaction, what somebody's PL/pgSQL raises, program_limit_exceeded: these stay as they are.
 _LASTING = ("25006", "P0", "54")
-# How soon writers look for a deadlock is for the gate to know; it does nothing to a session that waits for less.
+# deadlock_timeout: the gate needs to know the server's own; it does nothing to a session that waits less long.
 _WANTED = ("deadlock_timeout",)
 _IMPOSED = """
     SELECT name, boot_val, context = 'user' FROM pg_catalog.pg_settings
@@ -117,10 +117,10 @@ def _enter(
         "password": node.password(role),
         "dbname": database,
         "application_name": application_name,
-        # Nothing is converted before it is known what the database speaks.
+        # Nothing may be converted before the database's encoding is known.
         "client_encoding": "SQL_ASCII",
         "options": as_options(session_settings(major_version(node), settings)),
-        # Whatever the service's own environment says.
+        # Set here, so that the service's own environment does not count.
         "sslmode": "disable",
         "gssencmode": "disable",
         "target_session_attrs": "any",
@@ -182,7 +182,7 @@ def _overrule(connection: Connection, database: str) -> Imposed:
 
 
 def may_pass(error: Error) -> bool:
-    """Whether it may be otherwise at the next try."""
+    """Whether the next try may succeed."""
     return isinstance(error, PASSING_ERRORS) and not (error.sqlstate or "").startswith(_LASTING)
 
 

@@ -40,7 +40,7 @@ class End:
 
 @dataclass(frozen=True)
 class LastSeen:
-    """The session as we knew it. `code` is the SQLSTATE of the server's last word, None when it came to none.
+    """The session as we knew it. `code` is the SQLSTATE of the server's last message, None when there was none.
 
     `idle_seconds` have passed since the slot was touched. `server_started` tells one run of the server from another.
     """

@@ -1,4 +1,4 @@
-"""Text between us and a server, byte for byte: no name is refused for its encoding, and none comes back another.
+"""Text between us and a server, byte for byte: no name is refused for its encoding, and none comes back changed.
 
 Names in shared catalogs are bytes: one that was made in a SQL_ASCII database, or by a client of another encoding, need
 not be valid in the database that we ask. So the server converts nothing, each session speaks its database's own

@@ -55,8 +55,8 @@ class Directory:
 class Tree:
     """A directory and all below it that is its owner's. Safe to use from several threads; other processes get a copy.
 
-    Paths are relative to the root. All that is asked of one raises FileNotFoundError where nothing is there, and
-    FileRefused where something is that is not the owner's, or not of the kind that it must be.
+    Paths are relative to the root. All methods raise FileNotFoundError where nothing is there, and FileRefused where
+    the file is not the owner's, or not of the kind that it must be.
     """
 
     def __init__(self, root: Path, *, owner: int | None = None, links: re.Pattern[str] | None = None) -> None:
@@ -181,7 +181,7 @@ def why_foreign(status: os.stat_result, owner: int, kind: int) -> str:
 
 
 def read_outside(path: Path, owner: int) -> bytes:
-    """A file of the owner's that the account itself has named, links on the way being its own affair.
+    """A file of the owner's that the account itself has named. Links on the way are allowed: the account made them.
 
     It is looked at before it is opened, since to open a device may do something. Raises as `Tree.read` does.
     """
@@ -201,8 +201,8 @@ def read_outside(path: Path, owner: int) -> bytes:
 def remove_tree(path: Path) -> None:
     """Remove a directory of ours and all below it; a link is removed, and what it leads to is not.
 
-    By rm(1), which goes by descriptors as `shutil.rmtree` does, and does not end, as that does, at a thousand
-    directories within one another. Raises InternalError.
+    rm(1) does it: it goes by descriptors as `shutil.rmtree` does, but does not fail at a thousand nested directories.
+    Raises InternalError.
     """
     answer = subprocess.run(["/bin/rm", "-rf", "--", path], capture_output=True, check=False)
     if answer.returncode:
@@ -210,7 +210,7 @@ def remove_tree(path: Path) -> None:
 
 
 def shown(path: str) -> str:
-    """A path for messages and records: its names may hold any bytes, and be of any number."""
+    """A path for messages and records: escaped and cut, since it may hold any bytes and have any length."""
     text = os.fsencode(path).decode(errors="backslashreplace")
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 

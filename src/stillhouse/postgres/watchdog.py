@@ -15,7 +15,7 @@ _WATCH_SECONDS = 1.0
 
 
 class Watchdog:
-    """Watches from the slot's first moment until it is stopped; the session then tells its users why it ended."""
+    """Watches from the slot's first moment until it is stopped. A session that it ends tells its users why."""
 
     def __init__(
         self, backup: BackupSession, position: WalPosition, wal: Directory, limit_bytes: int

@@ -62,7 +62,7 @@ class Checked:
     sound: set[str] = field(default_factory=set)
     """Packs that were read whole and are as they were stored."""
     unrecorded: str = ""
-    """Why what was found could not be written down, where it could not."""
+    """Why the damage that was found could not be written down; empty when it was."""
 
     def key_of_manifest(self, node: NodeFacts) -> str:
         return layout.manifest(self.place.cluster, node.manifest.id)

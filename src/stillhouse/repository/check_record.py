@@ -1,4 +1,4 @@
-"""A check and what was known before it: what it has not disproved still holds; what it found is written down."""
+"""Join a check with earlier findings: those that it has not disproved still hold, and new ones are written down."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -22,7 +22,7 @@ def suspected(checked: Checked) -> list[PackFacts]:
 
 
 def conclude(checked: Checked, now: datetime, expected: Sequence[str] | None = None) -> list[Damage]:
-    """All that is damaged, found now or known before, with what it costs; written down for whoever comes after.
+    """Write down all damage, found now or known before, with what it costs.
 
     `expected` are the snapshots that a catalog knows, where there is one. Where nothing can be written,
     `checked.unrecorded` says why.

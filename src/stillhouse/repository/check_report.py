@@ -40,7 +40,7 @@ class ClusterReport:
 def sum_up(
     checked: Checked, *, now: datetime, max_age: timedelta, packs_read: int = 0, bytes_read: int = 0
 ) -> ClusterReport:
-    """Also has what is damaged written down in the repository, so that no capture builds on it."""
+    """It also writes the damage down in the repository, so that no capture builds on it."""
     look_for_lost_roots(checked)
     place = checked.place
     unreached = unreached_sizes(checked)

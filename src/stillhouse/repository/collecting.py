@@ -237,7 +237,7 @@ class Collector:
         self.store.delete(layout.all_of(self.cluster) + item.key)
 
     def _forget(self, found: Found, reached: Mapping[str, str], removed: AbstractSet[str]) -> None:
-        """Findings end with what they are of: with content that is gone and that nothing reaches."""
+        """End findings whose objects are gone, when nothing reaches those."""
         listed = {one.key for one in found.look.objects}
         if not any(collection.kind_of(key) == "findings" for key in listed):
             return

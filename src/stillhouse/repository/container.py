@@ -221,7 +221,7 @@ class Container:
         try:
             self._cipher = AESGCM(keys.unwrap(generation, wrapped, header[:_NAMED]))
         except RepositoryDamaged as error:
-            # Not this object is at fault, but the keys.
+            # The keys are at fault, not this object.
             raise RepositoryDamaged(f"{key} cannot be opened: {error.message}") from None
         start = len(tail) - (size - offset)
         stored = tail[start : start + length] if start >= 0 else read(offset, length)

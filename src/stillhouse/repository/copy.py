@@ -45,7 +45,7 @@ class End:
 
 @dataclass(frozen=True)
 class Outcome:
-    """`state`: `copied`, `there` (it was before), `mended` (it was, and of it what was known there to be damaged),
+    """`state`: `copied`, `there` (it was there before), `mended` (it was there, and its known damage was mended),
     `buried` (the target has a tombstone for it), `failed`."""
 
     snapshot: str

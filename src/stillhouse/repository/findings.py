@@ -74,7 +74,7 @@ def read(store: ObjectStore, keys: ClusterKeys) -> Findings:
 
 
 def note(store: ObjectStore, keys: ClusterKeys, faults: Sequence[Fault], now: datetime) -> bool:
-    """Have these known, whatever they cost; False when they were. For work that meets them; see `replace`."""
+    """Record these faults without working out their cost; False when they were known. For work that meets damage."""
     known = read(store, keys).faults
     fresh = [fault for fault in faults if not _covers(known.get(fault.key), fault)]
     if fresh:
@@ -92,7 +92,7 @@ def replace(
     *,
     is_worked_out: bool = True,
 ) -> None:
-    """Have these faults in the place of what was `known` when they began to be looked for."""
+    """Replace the findings that were `known` when the look began by these faults."""
     left = [(fault, known.found.get(fault.key, now)) for fault in faults]
     told = tuple(losses.bounded(one) for one in costs)
     if _says(known, left, told, is_worked_out):
@@ -113,7 +113,7 @@ def forget(
     closed: Collection[str],
     now: datetime,
 ) -> None:
-    """Let go of findings whose object is gone, and of what they cost snapshots that are `closed`."""
+    """Forget findings whose object is gone, and the losses of snapshots that are `closed`."""
     known = read(store, keys)
     left = [fault for key, fault in known.faults.items() if not is_gone(key)]
     costs = [one for one in known.losses if one.snapshot not in closed] if left else []
@@ -126,7 +126,7 @@ def _says(
     costs: Sequence[SnapshotTouched],
     is_worked_out: bool,
 ) -> bool:
-    """Whether one record says just that already, and nothing waits to be removed."""
+    """Whether a single record says exactly this already, and no replaced record waits to be removed."""
     return (
         len(known.records) == bool(known.faults)
         and not known.replaced
@@ -146,7 +146,7 @@ def _covers(known: Fault | None, fault: Fault) -> bool:
 
 
 def _read_all(store: ObjectStore, keys: ClusterKeys) -> list[Record]:
-    """All records of one moment. One that was listed and is gone was replaced meanwhile: then it is listed anew."""
+    """All records of one moment. If one that was listed is gone, it was replaced: then all are listed anew."""
     cluster = str(keys.cluster)
     for _ in range(_LOOKS):
         found: list[Record] = []

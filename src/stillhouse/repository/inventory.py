@@ -22,7 +22,7 @@ _READS_AT_ONCE = 16
 class Found:
     """One snapshot; `trashed` says since when it is in the trash, "" when it is not.
 
-    `lost` is what is known to be damaged of it.
+    `lost` are its known losses.
     """
 
     cluster: str

@@ -1,8 +1,8 @@
-"""Whether a key-encryption key is that of the repository: asked before anything is done with it.
+"""Whether a key-encryption key fits the repository: asked before anything is done with it.
 
-A key that opens nothing of what is there would seal snapshots that nobody can open with the copy of the right one; so
-it is refused, and none is made beside a repository that holds anything. An id tells which KEK wraps a cluster's keys
-(docs/format.md, section 2): a listing is enough, and no secret is read for it.
+Snapshots sealed by a wrong key could not be opened with the copy of the right one. So a wrong key is refused, and no
+key is made for a repository that holds anything. An id tells which KEK wraps a cluster's keys (docs/format.md, section
+2): a listing is enough, and no secret is read for it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,11 +24,11 @@ Wrapped = Mapping[str, Mapping[int, set[str]]]
 def kek_of_service(
     store: ObjectStore, location: str, kek_file: Path, known: Iterable[str]
 ) -> tuple[Kek, bool]:
-    """The KEK that opens what is there; True when it was made just now, for a repository that holds nothing.
+    """The KEK that fits the repository; True when it was made just now, for a repository that holds nothing.
 
-    `known` are the clusters that the service works with: their keys it must open, every generation. The others of a
-    repository are asked for only where none of these has keys there. Raises InvalidInput, naming the file, and which
-    KEK is wanted.
+    `known` are the clusters that the service works with: the KEK must open every generation of their keys. Other
+    clusters of the repository count only where none of these has keys there. Raises InvalidInput, which names the file
+    and the KEK that is wanted.
     """
     if _is_missing(kek_file):
         demand_nothing(store, location, kek_file, "STILLHOUSE_KEK_FILE")
@@ -54,7 +54,7 @@ def kek_for_copies(store: ObjectStore, location: str, kek_file: Path) -> tuple[K
 
 
 def kek_to_rotate_to(store: ObjectStore, location: str, old: Kek, kek_file: Path) -> tuple[Kek, bool]:
-    """The new KEK, made when its file is missing: but not in the place of one that a rotation has begun with."""
+    """The new KEK. It is made when its file is missing, but not if a rotation has already begun with another one."""
     if _is_missing(kek_file):
         for cluster, keks in _wrapped(store, clusters_in(store)).items():
             others = sorted(set().union(*keks.values()) - {old.id})
@@ -68,9 +68,9 @@ def kek_to_rotate_to(store: ObjectStore, location: str, old: Kek, kek_file: Path
 
 
 def demand_fit(store: ObjectStore, location: str, kek: Kek, kek_file: Path, clusters: Iterable[str]) -> None:
-    """Raises InvalidInput when there are keys, and none that this KEK wraps: that is no damage, but the wrong key.
+    """Raises InvalidInput when there are keys and this KEK wraps none of them: nothing is damaged, the key is wrong.
 
-    One that wraps some serves these: the others are another service's, or of a rotation that goes on.
+    A KEK that wraps some of them is taken: the others are another service's, or a rotation is under way.
     """
     found = _wrapped(store, clusters)
     if found and not any(kek.id in keks for of_cluster in found.values() for keks in of_cluster.values()):
@@ -92,7 +92,7 @@ def demand_nothing(store: ObjectStore, location: str, kek_file: Path, said_by: s
 
 
 def _is_missing(kek_file: Path) -> bool:
-    """Not merely out of reach: what is there must not be taken for nothing."""
+    """Whether there is no such file. Raises InvalidInput where it cannot be looked at: it may well be there."""
     try:
         return not kek_file.exists()
     except OSError as error:

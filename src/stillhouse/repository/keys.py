@@ -163,7 +163,7 @@ def create_or_open(store: ObjectStore, kek: Kek, cluster: str) -> ClusterKeys:
     open nothing of that, and take the place of those that are lost.
     """
     if not _has_keys(store, cluster):
-        # Keys come first of all, so who sees the rest and still no keys sees them gone.
+        # Keys are written before all else: if there are other objects but no keys, the keys are lost.
         if any(store.list(layout.all_of(cluster))) and not _has_keys(store, cluster):
             raise RepositoryDamaged(
                 f"cluster {cluster} has objects in the repository and no keys", hint="put its keys back"

@@ -50,7 +50,7 @@ def together(touched: Iterable[SnapshotTouched]) -> list[SnapshotTouched]:
 
 
 def bounded(touched: SnapshotTouched) -> SnapshotTouched:
-    """With no more files and ranges named than a record may."""
+    """The same losses, with no more files and ranges named than a record may name."""
     if touched.nodes is None:
         return touched
     return replace(touched, nodes=tuple(map(_bounded_node, touched.nodes)))

@@ -1,6 +1,6 @@
-"""Work that met a bad object looks again before it says so: what is bad twice becomes a finding.
+"""Work that met a bad object looks at it again: an object that is bad twice becomes a finding.
 
-Once may have been memory, a cable or a proxy. The look also finds out what exactly of the object is lost.
+The first time the fault may have been in memory, a cable or a proxy. The look also finds out which parts are lost.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -47,7 +47,7 @@ def note_met(
 def note_all(
     store: ObjectStore, keys: ClusterKeys, manifests: Iterable[Stored], met: str, now: datetime
 ) -> list[Fault]:
-    """All that is wrong with what a capture reads of its bases: so that the next attempt meets nothing new.
+    """All faults in the objects that a capture reads of its bases, so that the next attempt meets no new ones.
 
     That is manifests, maps, and of packs the indexes and fingerprints; `met` is read whole. Raises StoreUnavailable.
     """
@@ -61,7 +61,7 @@ def note_all(
 def _looks(
     store: ObjectStore, keys: ClusterKeys, manifests: Iterable[Stored], briefly_except: str | None = None
 ) -> Iterator[tuple[str, _Look]]:
-    """Each object that the manifests name, once, with what looks at it; at all packs but one it may be briefly."""
+    """Each object that the manifests name, once, with the function that looks at it; most packs get a brief look."""
     cluster = str(keys.cluster)
     seen: set[str] = set()
     for stored in manifests:

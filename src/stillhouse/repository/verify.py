@@ -104,7 +104,7 @@ def verify(
 
 
 def _record(checked: Checked, sound: dict[str, datetime]) -> None:
-    """A store that takes nothing does not keep what it holds from being read."""
+    """A store that cannot be written to is verified all the same."""
     assert checked.place.keys is not None
     if not checked.unrecorded:
         try:

@@ -24,7 +24,7 @@ _jitter = random.SystemRandom()
 
 _LONGEST_NAME = 63  # MAXFNAMELEN - 1 (access/xlog_internal.h)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.6
-# Some seconds in all, with the pauses between: a busy moment is no reason to take no snapshot.
+# These take some seconds in all, with the pauses between: one busy moment must not cost the snapshot.
 _LOOKS_AHEAD = 6
 _THREADS = 64  # made as they are needed: as many as there are nodes, or sessions that lock
 # Points that a single server is given, one after another, until its witness finds it quiet at one of them.

@@ -341,7 +341,7 @@ def cluster_directory(site: Site, cluster_id: str) -> Path:
 
 
 def _open_directory(path: Path) -> None:
-    """Closed neither by our umask nor by an earlier mode: the servers' accounts must pass through, and see no names."""
+    """Set the mode in spite of our umask or an earlier mode: the servers' accounts pass through, and see no names."""
     path.mkdir(exist_ok=True)
     path.chmod(0o711)
 

@@ -14,7 +14,7 @@ from stillhouse.postgres.text import encode
 
 DATABASES = ("postgres", "gaussdb")
 
-# Put together in the server: a role may have a name that can be in no statement.
+# The server puts it together: our statements cannot hold every role's name.
 _RENEW_VERIFIER = """
     DO $do$ BEGIN
         EXECUTE (SELECT pg_catalog.format('ALTER ROLE %I PASSWORD %L', rolname, {password})
@@ -81,7 +81,7 @@ def set_password(node: Node, role: str, password: str) -> None:
 
 def _make_schema(connection: Connection, user_name: str) -> None:
     connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(_SCHEMA))
-    # The user may log in already: scripts of extensions must not run among his functions, nor ours be his to replace.
+    # The user may log in already. Extensions' scripts must not call his functions, and he must not replace ours.
     if not connection.execute(_IS_OURS).fetchall():
         raise ProvisionFailed(
             "a user has made a schema named stillhouse", hint="drop it: the name is the service's"
@@ -105,7 +105,7 @@ def make_functions(connection: Connection, user_name: str) -> None:
 
 
 def renew(connection: Connection, user_name: str) -> None:
-    """Make of a database that an earlier version has wired what this one would."""
+    """Wire a database as this version does, where an earlier version has wired it."""
     if connection.execute(_HAS_FUNCTIONS).fetchall():
         make_functions(connection, user_name)
     close_extensions(connection)

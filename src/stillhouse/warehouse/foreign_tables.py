@@ -73,9 +73,9 @@ def foreign_tables(
 
 
 def check_reach(connection: Connection, tables: Sequence[TableName], roles: Iterable[str]) -> None:
-    """On the node where foreign tables lead: what they stand for must be owned by one of `roles`, or he has its rights.
+    """Check, on the node where foreign tables lead, that one of `roles` owns their tables or has the owner's rights.
 
-    A foreign table's options are its owner's to choose: they must not get him at tables that are not his. Raises
+    A foreign table's owner chooses its options: they must not give him access to tables that are not his. Raises
     RestoreFailed.
     """
     schemas, names = [one.schema for one in tables], [one.table for one in tables]

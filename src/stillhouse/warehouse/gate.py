@@ -74,7 +74,7 @@ class GatedDatabase:
 
     @property
     def session(self) -> Bounded:
-        """The one that also looks and reads."""
+        """The session that also looks at the catalog and reads it."""
         return self.shares[0].session
 
 
@@ -110,7 +110,7 @@ def gate_sessions(
 
 
 def _how_many_sessions(session: Bounded, wiring: Wiring) -> int:
-    """Where event triggers have to be disabled for our DDL, that is one session's: others would wait for it."""
+    """One where event triggers have to be disabled for our DDL: further sessions would wait for the first."""
     if any(table.foreign for table in wiring.tables):
         with answering(session.node):
             if has_event_triggers(session.connection):
@@ -138,8 +138,8 @@ def look_ahead(
 ) -> Expected:
     """Refuse to shut the gate where that would hold writers up for long; tell how long it will hold them up.
 
-    An old transaction would be waited for with every writer queued up behind. StateForbids: it cannot ever be shut.
-    `slack`: how many times longer the locks are reckoned to take than they are rehearsed.
+    The gate would wait for an old transaction with every writer queued up behind. Raises StateForbids where it can
+    never be shut. `slack`: the locks are reckoned to take so many times longer than rehearsed.
     """
     _wait_for_old(gate, data_nodes, mode, threads)
     expected = foresee(gate, data_nodes, threads, clock, slack)
@@ -207,7 +207,7 @@ def _rehearse(
 
 
 def _rehearse_locks(gate: Sequence[GatedDatabase], threads: ThreadPoolExecutor, clock: Clock) -> float:
-    """Seconds. The first turn fills the sessions' caches: cold, the same locks take three times as long."""
+    """The seconds that it takes. The first turn fills the sessions' caches: without, it takes three times as long."""
     for _ in ("warm", "timed"):
         begun = clock.monotonic()
         try:
@@ -247,9 +247,9 @@ def _lock_all(gate: Sequence[GatedDatabase], mode: Mode, clock: Clock, threads: 
     A writer may wait for an early lock of ours while we wait for a late one. All our waits together end before half
     of deadlock_timeout has passed, and each before a quarter, so no such writer is ever killed for us.
 
-    Gates of several services do not wait for one another in a circle: the first root and the first lone table are
-    locked alone, and who has them has all others of their kind before him. Where two gates differ in what they
-    think is first, lock_timeout ends it.
+    Gates of several services must not wait for one another in a circle. So the first root and the first lone table are
+    locked alone: the gate that has them gets all others of their kind first. Where two gates disagree which is the
+    first, lock_timeout ends the wait.
     """
     latest = clock.monotonic() + (LONGEST_LOCK_SECONDS if mode is Mode.REHEARSAL else _longest(gate))
 
@@ -271,7 +271,7 @@ def _firsts(every: Sequence[Share]) -> Iterator[Share]:
 
 
 def _lock(share: Share, mode: Mode, seconds: float) -> None:
-    """Locks are asked for by name. A table that is locked keeps its name: so, now, the names are compared."""
+    """Lock by name, then compare the names with the OIDs: a table that is locked keeps its name."""
     session = share.session
     if seconds <= 0:
         raise CutFailed(f"locking the distributed tables took too long, in database {session.database}")
@@ -299,7 +299,7 @@ def _shares(gate: Sequence[GatedDatabase]) -> list[Share]:
 def _at_once(
     threads: ThreadPoolExecutor, ask: Callable[[_Asked], _Answer], asked: Sequence[_Asked]
 ) -> tuple[_Answer, ...]:
-    """Raises what the first that failed has raised, when all have ended: no session is left at work."""
+    """Waits until all have ended, so that no session is left at work; then raises the first error."""
     futures = [threads.submit(ask, one) for one in asked]
     wait(futures)
     return tuple(future.result() for future in futures)

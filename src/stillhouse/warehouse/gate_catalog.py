@@ -50,9 +50,9 @@ _SERVERS = """
      WHERE h.proname = 'postgres_fdw_handler'
 """
 
-# A session says what it does when it begins to, and when it has done: one that is at rest, and has not said anything
-# since, has ended no transaction in between (utils/activity/backend_status.c). A look is a transaction of its own, or
-# it would show what an earlier one has seen.
+# A session reports its state when it begins to work and when it ends. One that is at rest, and has reported nothing
+# since, has ended no transaction in between (utils/activity/backend_status.c). Each look is a transaction of its own:
+# else it would show the state that an earlier look has seen.
 _INSIDE = """
     SELECT pid, coalesce(usename, backend_type), state_change, NULL, coalesce(state LIKE 'idle%%', false)
       FROM pg_stat_activity
@@ -60,8 +60,8 @@ _INSIDE = """
      ORDER BY pid
 """
 
-# Apart from one another, and put together here: as one recursive query they took from 0.1 s to many, as the planner
-# guessed, and it knows nothing of a catalog that nobody has analysed yet.
+# These are separate queries, put together in Python. One recursive query took from 0.1 s to many seconds, since the
+# planner can only guess about a catalog that nobody has analysed yet.
 _FOREIGN = "SELECT ftrelid FROM pg_foreign_table WHERE ftserver = ANY(%s)"
 _PARTITIONED = "SELECT partrelid FROM pg_partitioned_table"
 # As LOCK goes: pg_partition_root() stops at a partition that is being detached, LOCK does not.
@@ -78,8 +78,8 @@ _OTHER_TABLES = """
     SELECT name FROM unnest(%s::text[], %s::oid[]) AS known (name, oid) WHERE to_regclass(name) IS DISTINCT FROM oid
 """
 
-# All that decides what must be gated, in a few bytes: sums of hashes, whatever the order. 80,000 partitions take 8 ms.
-# Names of tables are not in it: they are compared when the tables are locked, and cannot change from then on.
+# A digest of all that decides what must be gated: sums of hashes, in any order. 80,000 partitions take 8 ms. It leaves
+# out names of tables: they are compared when the tables are locked, and cannot change from then on.
 _DIGEST = """
     SELECT concat_ws(' ',
         (SELECT count(*) || ' ' || sum(hashoidextended(ftrelid, ftserver::bigint)) FROM pg_foreign_table),
@@ -117,7 +117,7 @@ _REMOTE_USERS = """
 # after a restart (twophase.c, MarkAsPreparingGuts); the lock on its own id is among them, and tells which it is.
 # A session that waits for a lock is in the way like its holder: requests are granted in turn (lock.c,
 # LockAcquireExtended).
-# From what is held up to the roots, for that is little: pg_partition_tree() of each root would lock all that there is.
+# It goes from the locked partitions up to their roots, which are few: pg_partition_tree() of each root would lock all.
 _HOLDERS = """
     WITH RECURSIVE held AS MATERIALIZED (
         SELECT l.relation, l.pid, coalesce(a.usename, p.owner) AS owner,

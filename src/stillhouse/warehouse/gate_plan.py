@@ -45,7 +45,7 @@ class LockTable:
 
     @property
     def size(self) -> int:
-        """As PostgreSQL promises it; there is a little more (storage/lmgr/lock.c, NLOCKENTS)."""
+        """The locks that PostgreSQL promises room for; there is a little more (storage/lmgr/lock.c, NLOCKENTS)."""
         return self.per_transaction * (self.connections + self.prepared)
 
 
@@ -96,7 +96,7 @@ def roots(
 
 
 def sessions_for(tables: Sequence[Gated]) -> int:
-    """How many sessions of a database lock these. One does for a few; many wait for one another in the server."""
+    """How many sessions of a database lock these. One is enough for few; too many wait for one another."""
     locks = sum(table.locks for table in tables)
     return max(1, min(_MOST_SESSIONS, len(tables), math.ceil(locks / _LOCKS_EACH)))
 

@@ -1,4 +1,4 @@
-"""Clusters that were made before each had an account and passwords of its own, brought up to that, once.
+"""Give an account and passwords of its own, once, to each cluster of a version that had none.
 
 The new state is written into the plan first, and the old one stays there until all is done. So it ends the same when
 it is killed anywhere and called again. The cluster's servers are stopped meanwhile, for seconds.
@@ -64,7 +64,7 @@ def hand_over(site: Site, cluster_id: str, user_name: str, *, is_whole: bool) ->
 
 
 def settle(site: Site, cluster_id: str) -> None:
-    """The cluster is as it should be, and that is known."""
+    """End the hand-over: the catalog knows the new nodes."""
     directory = cluster_directory(site, cluster_id)
     plan = read_plan(directory, site.sealer)
     assert plan is not None, "a cluster that is handed over has a plan"
@@ -72,13 +72,13 @@ def settle(site: Site, cluster_id: str) -> None:
 
 
 def _owner(nodes: tuple[Node, ...]) -> int:
-    """A directory that was made a moment ago may be ours yet."""
+    """A directory that was made a moment ago may still belong to us."""
     owners = {Path(node.directory).lstat().st_uid for node in nodes if Path(node.directory).exists()}
     return next(iter(owners - {os.geteuid()}), os.geteuid())
 
 
 def _may_be_started(node: Node) -> bool:
-    """Not before it is made, nor a clone before its flow has recovered it to the cut."""
+    """Whether it may be started: it has been made, and if it is a clone, its flow has recovered it to the cut."""
     data = Path(node.directory, "pgdata")
     return data.exists() and not os.path.lexists(data / "recovery.signal")
 
@@ -95,9 +95,9 @@ def _give_files(node: Node, owner: int, account: Account | None) -> None:
 
 
 def _give_tree(top: Path, owner: int, account: Account) -> None:
-    """Everything below `top` that is the owner's, and itself last; it is closed to all but root meanwhile.
+    """Give away everything below `top` that is the owner's, and `top` last; it is closed to all but root meanwhile.
 
-    A file of several names may be another cluster's too, as long as all share an account: it is left alone.
+    A file with several names may belong to another cluster too, as long as all share an account: it is left alone.
     """
     try:
         opened = Directory(os.open(top, _DIRECTORY))
@@ -122,7 +122,7 @@ def _give_tree(top: Path, owner: int, account: Account) -> None:
 
 
 def _renew(site: Site, node: Node, user_name: str | None) -> None:
-    """Fresh passwords, the reader, and what this version wires otherwise; by a server that nobody else reaches.
+    """Set fresh passwords, the reader and this version's wiring, through a server that nobody else can reach.
 
     Without a `user_name` the wiring is left alone, and nothing may leave the server: it may be a clone that has its
     source's settings yet. One at work goes on archiving.
@@ -136,7 +136,7 @@ def _renew(site: Site, node: Node, user_name: str | None) -> None:
 
 
 def _renew_wiring(node: Node, user_name: str) -> None:
-    """In the databases that let anybody in: functions of the others are nobody's to call."""
+    """Do it in the databases that let anybody in: nobody can call functions of the others."""
     for database in databases_of(node):
         if database.is_open:
             with suppress(DatabaseClosed):

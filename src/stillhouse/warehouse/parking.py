@@ -1,7 +1,7 @@
 """The ways out of a clone: its foreign servers point nowhere before anything else happens in it.
 
 A parked server still has its own options, under names that no wrapper knows: nothing is lost with us. Catalog rows are
-changed as rows: so no wrapper's validator and no event trigger has a say.
+changed as rows, so no wrapper's validator and no event trigger interferes.
 """
 
 from contextlib import closing, suppress
@@ -49,7 +49,7 @@ def unpark(node: Node) -> None:
 
 
 def silence(node: Node) -> None:
-    """Disable all event triggers, of a clone that is thrown away: what we do in it is DDL too. Raises RestoreFailed."""
+    """Disable all event triggers of a clone that will be thrown away, since we do DDL in it. Raises RestoreFailed."""
     _everywhere(node, _SILENCE)
 
 

@@ -25,7 +25,7 @@ class Plan:
 def read_plan(directory: Path, sealer: Sealer) -> Plan | None:
     """None for a cluster that was never planned, or is destroyed.
 
-    A node whose secret cannot be unsealed, because the key of the data directory is another one, has none.
+    A node has no secret if it cannot be unsealed, because the data directory has another key now.
     """
     try:
         plan = json.loads((directory / _FILE).read_text())

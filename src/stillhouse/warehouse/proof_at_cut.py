@@ -24,8 +24,8 @@ Read = TypeVar("Read")
 
 @dataclass
 class Compared:
-    """`findings` are what is not alike, `left_out` the tables without a fingerprint and why, `unchecked` what should
-    have been compared and could not be. `tables` with `rows` were compared, of all that the clone has.
+    """`findings` are differences, `left_out` the tables without a fingerprint and why, `unchecked` the things that
+    should have been compared and could not be. `tables` with `rows` were compared, of all that the clone has.
     """
 
     findings: list[str] = field(default_factory=list)
@@ -151,7 +151,7 @@ class _Database:
         return None if found is None else [relation for relation in found if relation.kind != "S"]
 
     def _count(self, connection: Connection, relation: Relation) -> int:
-        """Rows that no fingerprint tells of."""
+        """Count the rows of a table that has no fingerprint."""
         if not relation.is_populated:
             return 0
         what = f"{self._where}: {relation}"

@@ -47,7 +47,7 @@ _EXTENSION = """
            (SELECT max(pronargs) FROM pg_proc WHERE pronamespace = n.oid AND proname = 'bt_index_parent_check')
       FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'amcheck'
 """
-# Every argument is given, in its own type: so no function of another's in that schema fits better.
+# Every argument is given, in its own type, so that no other function in that schema is a better match.
 _CHECK_TABLE = sql.SQL(
     "SELECT blkno, offnum, attnum, msg FROM {}.verify_heapam({}::oid::pg_catalog.regclass, false, true,"
     " 'none'::text, NULL::bigint, NULL::bigint)"
@@ -57,9 +57,9 @@ _CHECK_INDEX = sql.SQL("SELECT {}.bt_index_parent_check({}::oid::pg_catalog.regc
 
 @dataclass
 class Structure:
-    """`findings` are what is broken, `unchecked` what could not be looked at, `notes` what was passed over.
+    """`findings` are broken relations, `unchecked` those that could not be looked at, `notes` those passed over.
 
-    `pages` were looked at, of all the `pages_total` of relations' main forks.
+    `pages` of the `pages_total` of all relations' main forks were looked at.
     """
 
     findings: list[str] = field(default_factory=list)
@@ -191,7 +191,7 @@ def _broken_rows(connection: Connection, amcheck: _Amcheck, relation: _Relation,
 
 @contextmanager
 def _amcheck(connection: Connection) -> Iterator[_Amcheck]:
-    """A clone that was checked equals its source still: what was not there goes again."""
+    """Remove the extension if it was not there before: a clone that was checked still equals its source."""
     was_there = connection.execute(_EXTENSION).fetchall()
     if not was_there:
         _alter(connection, "CREATE EXTENSION amcheck WITH SCHEMA pg_catalog")

@@ -43,7 +43,7 @@ _ROWS = """
            coalesce(sum(hashtextextended(row_text, 7919)), 0)::text
       FROM (SELECT ROW({})::text AS row_text FROM ONLY {} AS t OFFSET 0) AS rows
 """
-# At one moment, waiting for nobody's DDL. Every value is in the same words, as in each of our sessions.
+# All is read as of one moment, and waits for nobody's DDL. Values are written alike in all our sessions.
 SETTINGS = {
     "default_transaction_isolation": "repeatable read",
     "default_transaction_read_only": "on",

@@ -103,7 +103,7 @@ def recover(
 
 
 def _enter(binaries: Binaries, node: Node) -> None:
-    """Have the node be in quarantine, or ready for it: whoever was killed at any point of its life begins here."""
+    """Put the node into quarantine, or make it ready for that. A restore that was killed at any point begins here."""
     tree = Tree(Path(node.directory))
     process = server.process_id(node)
     is_inside = QUARANTINED in tree.names("") and (
@@ -120,7 +120,7 @@ def _enter(binaries: Binaries, node: Node) -> None:
 
 
 def _inherit(binaries: Binaries, node: Node, source: Mapping[str, str], effective: Mapping[str, str]) -> str:
-    """Write what the server reads; for a message, what of it this host does not have."""
+    """Write the settings that the server reads; returns those that this host cannot honour, for a message."""
     if server.process_id(node) is not None:  # it has read it
         return ""
     tree = Tree(Path(node.directory))

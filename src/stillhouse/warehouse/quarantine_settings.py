@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping
 
 # Nothing comes in, nothing goes out, and nothing happens by itself. These are given on the command line, where they
-# prevail over every file: an archive_command pushes into production's archive, a walreceiver draws on it, Citus' daemon
-# settles its transactions, and whatever works in the background may call functions of the clone's users.
+# prevail over every file. Else an archive_command would push into production's archive, a walreceiver would draw on it,
+# Citus' daemon would settle its transactions, and background work could call functions of the clone's users.
 _SHUT_OFF = {
     "listen_addresses": "",
     "hot_standby": "off",
@@ -35,7 +35,7 @@ _SHUT_OFF = {
     "citus.distributed_deadlock_detection_factor": "-1",
 }
 _SHUT_OFF_SINCE_17 = {"event_triggers": "off", "sync_replication_slots": "off"}
-# Its log says where replay is, in words that we know, and where we look: while it recovers nobody can ask it.
+# Its log says how far the replay is, in a language and a place that we know: nobody can ask it while it recovers.
 _TOLD = {
     "log_startup_progress_interval": "500ms",
     "log_destination": "stderr",
@@ -103,7 +103,7 @@ def ours(major: int, source: Mapping[str, str], capacity: Mapping[str, str], mem
 
 
 def modest(source: Mapping[str, str], capacity: Mapping[str, str], memory: int) -> dict[str, str]:
-    """As little of a host as a server of this data can do with."""
+    """As little of the host as a server with these data needs."""
     return {
         **_room({**source, **capacity}),
         "huge_pages": "off",
@@ -123,7 +123,7 @@ def of_strength(chosen: Mapping[str, str]) -> dict[str, str]:
 
 
 def exceeds(source: Mapping[str, str], memory: int) -> str:
-    """Why the buffers that the source had are not for this host; empty when they are.
+    """Why the source's shared_buffers are too large for this host; empty when they are not.
 
     The kernel may well grant more than there is, and end processes later.
     """

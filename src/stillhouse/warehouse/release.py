@@ -23,7 +23,7 @@ _HOMEWARD = re.compile(
     r"|unix_socket_directories|data_directory|hba_file|ident_file|external_pid_file)\b",
     re.IGNORECASE,
 )
-# Recovery's own settings are its source's affair, and none of a server that has ended its recovery.
+# Settings for recovery concern the source only: this server has ended its recovery.
 _SETTLED = {
     "archive_mode": "off",
     "archive_command": "",
@@ -55,11 +55,11 @@ _NOT_THERE = re.compile(r"could not (access file|load library)")
 def release(
     binaries: Binaries, node: Node, capacity: Mapping[str, str], chosen: Mapping[str, str] | None = None
 ) -> list[str]:
-    """Start the clone as the new cluster's node, out of quarantine; what it has otherwise than its source, in words.
+    """Start the clone as the new cluster's node, out of quarantine; returns its differences from the source, in words.
 
-    It starts with what its source's files say and with `chosen`. Where this host does not let it, whatever cannot be
-    is left out or made smaller, one setting at a time. Killed anywhere and called again, it ends the same. Raises
-    NodeUnreachable when it does not start with anything.
+    It starts with the settings in its source's files and with `chosen`. Settings that this host cannot honour are left
+    out or made smaller, one at a time. Killed anywhere and called again, it ends the same. Raises NodeUnreachable when
+    it starts with no choice of settings.
     """
     server.stop(binaries, node)
     tree = Tree(Path(node.directory))
@@ -117,7 +117,7 @@ def _start_with_less(
     base: Mapping[str, str],
     first: NodeUnreachable,
 ) -> None:
-    """Find what cannot be, by starting the server again and again, and start it without."""
+    """Find the settings that this host cannot honour, by starting the server repeatedly; start it without them."""
     tree.replace(SETTINGS, text_of(as_lines(_SETTLED)))
 
     def text(items: Sequence[Item]) -> bytes:
@@ -158,7 +158,7 @@ def _note(node: Node, item: Item, now: str | None, why: str) -> str:
 
 
 def _keep_notes(tree: Tree, notes: Sequence[str]) -> None:
-    """They stay beside the data: a service that was killed after it has changed something tells it all the same."""
+    """The notes stay beside the data, so that a service that is killed after a change still tells of it."""
     known = _lines(tree, _CHANGED)
     if fresh := [note.replace("\n", " ") for note in notes if note not in known]:
         tree.replace(_CHANGED, text_of([*known, *fresh]))

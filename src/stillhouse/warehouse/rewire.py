@@ -39,7 +39,7 @@ _MAPPINGS = """
       FROM pg_user_mapping m LEFT JOIN pg_roles r ON r.oid = m.umuser
      WHERE m.umserver = %s
 """
-# Put together in the server: a role may have a name that can be in no statement in this database.
+# The server puts it together: a statement in this database cannot hold every role's name.
 _RENEW = """
     DO $do$ BEGIN
         EXECUTE (SELECT pg_catalog.format('ALTER USER MAPPING FOR %s SERVER %I OPTIONS (%s password %L)',
@@ -210,7 +210,7 @@ def _address_text(options: Mapping[str, str]) -> str:
 
 @contextmanager
 def _transaction_in(node: Node, database: Database) -> Iterator[Connection]:
-    """In any database, a closed one as well: nobody but us is there. Raises DatabaseClosed for one beyond entering."""
+    """A session in any database, even a closed one: nobody else is there. Raises DatabaseClosed if none is possible."""
     with reopened(node, database) as entered, _transaction(node, entered) as connection:
         yield connection
 

@@ -6,7 +6,7 @@ Item = tuple[str, str]
 """A setting's name and its value, or one of several libraries that make up the value."""
 
 WhyNot = Callable[[Sequence[Item]], str]
-"""Why it cannot be these together; empty when it can."""
+"""Why the host cannot honour these together; empty when it can."""
 
 # Each library in these lists counts for itself.
 LISTS = frozenset({"shared_preload_libraries", "session_preload_libraries", "local_preload_libraries"})
@@ -28,10 +28,10 @@ def settings_of(items: Sequence[Item]) -> dict[str, str]:
 
 
 def sift(items: Sequence[Item], why_not: WhyNot) -> tuple[list[Item], dict[Item, str]]:
-    """As many as can be had together, in the order given, and of each of the others why it cannot be.
+    """As many items as the host honours together, in the order given, and for each other item the reason against it.
 
-    By halves: of n items, k of which cannot be, in the order of k log n tries. That nothing at all can be is for the
-    caller to know.
+    It searches by halves: with n items, k of them bad, it needs about k log n tries. The caller must make sure that the
+    host can honour an empty list.
     """
     refused: dict[Item, str] = {}
 

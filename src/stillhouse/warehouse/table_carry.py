@@ -105,7 +105,7 @@ class Carried:
 
 
 def gather_carried(connection: Connection, schemas: Sequence[str]) -> Carried:
-    """In the clone, of all that was gathered in `schemas`; children whose columns a dump would reorder are parted."""
+    """Read it in the clone, for all tables in `schemas`; cut off children whose columns a dump would reorder."""
     where = {"schemas": [*schemas]}
     comments = [
         Comment(kind, name, TableName(schema, table), text)
@@ -115,7 +115,7 @@ def gather_carried(connection: Connection, schemas: Sequence[str]) -> Carried:
     for schema, table, trigger, switch, key in connection.execute(_SYSTEM_TRIGGERS, where).fetchall():
         if switch != "O":
             triggers.append(SystemTrigger(TableName(schema, table), (*key,), switch))
-            # A dump tells of some, on partitions, by names that the copy's do not have.
+            # Some of these on partitions are in the dump, under names that the copy's do not have.
             _alter(connection, TableName(schema, table), _switch("O", trigger))
     columns: dict[TableName, tuple[str, ...]] = {}
     found: list[Child] = []
@@ -140,7 +140,7 @@ def as_created(parents: Sequence[Sequence[str]], own: Sequence[str]) -> tuple[st
 
 
 def set_carried(connection: Connection, carried: Carried, schemas: Sequence[str]) -> None:
-    """On the copy, in the caller's transaction. Raises RestoreFailed where the copy lacks something."""
+    """Set it on the copy, in the caller's transaction. Raises RestoreFailed where the copy lacks something."""
     for child in carried.children:
         _let_inherit(connection, child)
     for comment in carried.comments:

@@ -17,7 +17,7 @@ _TOLD = 3
 _POLL_SECONDS = 0.5
 
 _DEFINITION = files(__package__).joinpath("table_definition.sql").read_bytes()
-# The copy is its maker's still: whoever else may do something with it was let in by somebody's function.
+# The copy still belongs to the role that made it: any right of another role was granted by a user's function.
 _LET_IN = """
     SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE n.nspname = ANY(%s)
@@ -46,12 +46,12 @@ Thing = tuple[str, str, str]
 
 
 def read_definition(connection: Connection, schemas: Sequence[str]) -> tuple[Thing, ...]:
-    """Everything in these schemas: each time a relation, a thing that it has, and how that is."""
+    """Everything in these schemas, one row a thing: its relation, its name and its definition."""
     return tuple(connection.execute(_DEFINITION, [[*schemas]]).fetchall())
 
 
 def check_definition(connection: Connection, schemas: Sequence[str], gathered: Sequence[Thing]) -> None:
-    """Before rights are given on the copy. Raises RestoreFailed, naming what is otherwise."""
+    """Call it before rights are given on the copy. Raises RestoreFailed, which names the difference."""
     then, now = Counter(gathered), Counter(read_definition(connection, schemas))
     lacking = [f"{what} of {name} was {how}" for name, what, how in (then - now)]
     strange = [f"{what} of {name} is {how}" for name, what, how in (now - then)]
@@ -115,7 +115,7 @@ def _otherwise(
     columns: Sequence[str],
     check: Callable[[], None],
 ) -> str:
-    """In which columns, by a look at each alone."""
+    """The columns that differ, by a look at each alone."""
     differing = []
     for column in columns:
         then, now = _both(source, copy, _reading(table, [column]), check)

@@ -41,7 +41,7 @@ _SCHEMAS = f"SELECT name FROM ({SCHEMAS}) ours ORDER BY name"
 _SESSIONS = f"SELECT pg_terminate_backend(pid) FROM ({SESSIONS}) ours"
 # Whom the role inherits from. Not from superusers: their objects are the whole server's.
 _OWNERS = "SELECT rolname FROM pg_roles WHERE rolname = ANY(%s) AND NOT rolsuper ORDER BY rolname"
-# The role's, and those of others in it, but for its mark.
+# The role's memberships, and those of others in it, without its mark.
 _MEMBERSHIPS = f"""
     SELECT o.rolname, m.rolname
       FROM pg_auth_members a JOIN pg_roles o ON o.oid = a.roleid JOIN pg_roles m ON m.oid = a.member

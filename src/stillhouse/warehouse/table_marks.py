@@ -39,7 +39,7 @@ SESSIONS = f"""
 PREPARED = f"""
     SELECT p.gid, p.database FROM pg_prepared_xacts p WHERE p.gid ~ {_GID} AND p.owner = '{SUPERUSER}'
 """
-# Called as ours are, and somebody else's.
+# Things with names like ours that belong to somebody else.
 _UNMARKED = f"""
     SELECT 'role ' || rolname FROM pg_roles WHERE rolname ~ {_NAME} AND oid NOT IN (SELECT oid FROM ({ROLES}) ours)
     UNION ALL
@@ -54,10 +54,10 @@ def operation_prefix(operation_id: str) -> str:
 
 
 def mark(connection: Connection, role: str) -> None:
-    """Make a role known as ours, for good; the session is the superuser's."""
+    """Mark a role as ours, for good; the session is the superuser's."""
     connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(role), sql.Identifier(SUPERUSER)))
 
 
 def unmarked(connection: Connection) -> list[str]:
-    """Roles and prepared transactions of a server that are called as ours are and are not: they are left alone."""
+    """Roles and prepared transactions that have names like ours but are not ours: they are left alone."""
     return [name for (name,) in connection.execute(_UNMARKED).fetchall()]

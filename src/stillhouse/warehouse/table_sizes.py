@@ -55,7 +55,7 @@ def check_sizes(connection: Connection, relations: Sequence[int]) -> None:
 def _suspects(
     connection: Connection, table: sql.Identifier, columns: Sequence[tuple[str, int]]
 ) -> list[tuple[str, str, int]]:
-    """Rows that might be too long a line: where they lie, their biggest column and its bytes."""
+    """Rows that may make too long a line: their place, their biggest column and its bytes."""
     sizes = [
         sql.SQL("({}, coalesce(pg_temp.raw_size(t.{}), 0)::bigint, {})").format(
             sql.Literal(column), sql.Identifier(column), sql.Literal(factor)

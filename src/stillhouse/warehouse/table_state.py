@@ -1,4 +1,4 @@
-"""States that tables can be in at the cut and a dump cannot say: ended in the clone, or told in words."""
+"""States of tables at the cut that a dump cannot express: they are ended in the clone, or told in words."""
 
 from collections.abc import Sequence
 
@@ -64,9 +64,9 @@ _LARGE_OBJECTS = """
 
 
 def end_prepared(connection: Connection, tables: Sequence[TableName]) -> list[str]:
-    """Roll back what was prepared in the clone's database and not committed: its locks would be waited for for ever.
+    """Roll back prepared transactions in the clone's database: we would wait for their locks for ever.
 
-    Notes on what has to do with `tables`. The connection is in autocommit mode.
+    Returns notes on those that concern `tables`. The connection is in autocommit mode.
     """
     names = [[one.schema for one in tables], [one.table for one in tables]]
     roots = [oid for (oid,) in connection.execute(_NAMED, names).fetchall()]

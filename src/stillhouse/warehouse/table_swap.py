@@ -27,7 +27,7 @@ _NAMES = """
     SELECT c.relkind = 'f', n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE c.oid = ANY(%s::oid[]) AND (c.relkind IN ('r', 'p') OR NOT c.relispartition) ORDER BY c.oid
 """
-# The database knows this of a table by its id, and forgets it with the table.
+# The database keeps this by the table's id, and loses it with the table.
 _FORGOTTEN = """
     SELECT n.nspname, c.relname, 'was in publication ' || p.pubname
       FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
