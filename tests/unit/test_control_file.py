@@ -19,7 +19,7 @@ def image(version: int, fill: int) -> bytes:
     return (body + struct.pack("<I", google_crc32c.value(body))).ljust(8192, b"\0")
 
 
-@pytest.mark.parametrize("version", [1300, 1800])
+@pytest.mark.parametrize("version", [1300, 1700, 1800])
 def test_a_whole_file_is_told_from_one_altered_anywhere(version: int) -> None:
     whole = image(version, 7)
     assert control_file.is_whole(whole)
