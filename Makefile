@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all torture check format lock api-docs fuzz-api fuzz-openapi test-clients soak-collection soak-damage bench bench-peers bench-files bench-gate bench-growth bench-limits bench-proportion bench-service bench-witness bench-postgres-incremental
+.PHONY: demo test test-all torture check format lock api-docs fuzz-api fuzz-openapi test-clients predecessor soak-collection soak-damage bench bench-peers bench-files bench-gate bench-growth bench-limits bench-proportion bench-service bench-witness bench-postgres-incremental
 
 # uv when present (fast), else the standard library's venv and pip: both install exactly the lock file.
 $(VENV)/.ready: requirements-dev.lock pyproject.toml
@@ -78,6 +78,11 @@ format: $(VENV)/.ready
 # The Java and Go SDKs against the API; where CI=true, `make test` does it too.
 test-clients: $(VENV)/.ready
 	@STILLHOUSE_CLIENTS=1 $(BIN)/pytest -n 0 tests/real/test_clients.py
+
+# The version that an installation may be of which today's code brings up: tests/predecessor/README.md. COMMIT=its last.
+predecessor:
+	@rm -f tests/predecessor/*.tar.xz
+	@git archive --format=tar $(COMMIT) src | xz -9e > tests/predecessor/stillhouse-$$(git rev-parse --short $(COMMIT)).tar.xz
 
 # Bad requests against the API in this process; SEED=n repeats a run.
 fuzz-api: $(VENV)/.ready

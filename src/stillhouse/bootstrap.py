@@ -142,6 +142,11 @@ def open_service(settings: Settings) -> Iterator[Service]:
 def _open_workplace(control: Control) -> Workplace:
     settings = control.settings
     site = _open_site(control)
+    if why := site.why_no_network():
+        log.get("service").warning(
+            "a clone in quarantine has no network of its own here: functions of its users might reach out of it",
+            reason=why,
+        )
     location = settings.repository or str(settings.data.resolve() / "repository")
     store = open_store(location)
     remembered = settings.data / "repository.id"
@@ -165,6 +170,7 @@ def _open_site(control: Control) -> Site:
         pg_bin=settings.pg_bin,
         os_user=settings.os_user,
         claim=partial(_claim_account, control),
+        clone_network=settings.clone_network,
     )
 
 

@@ -25,6 +25,8 @@ class Settings(BaseSettings):
     0 = none are. Short by default: it is work that follows the size of the tables, not that of the change.
     `trash_days`: so long can a deleted snapshot be brought back. `collect_every_hours`: how often a cluster's part of
     the repository is collected; what nothing needs goes when it was found so twice, `collect_grace_hours` apart.
+    `clone_network`: "own" gives a clone that is not open yet a network of its own, out of which nothing leads, where
+    the host can; "host" does not: then restore and prove no snapshot of users that you do not trust.
     `metrics`: answer `GET /metrics`, and the reasons of `GET /readyz`, to this host itself, without a signature; off
     where a proxy here lets others in.
     `os_uids`: the numbers of which each cluster's servers get an account of their own where the service is root; empty:
@@ -59,5 +61,6 @@ class Settings(BaseSettings):
     scrub_rate_bytes: int = 10 * 2**20
     collect_every_hours: float = 24
     collect_grace_hours: float = 24
+    clone_network: Literal["own", "host"] = "own"
     metrics: bool = True
     log_level: str = "INFO"

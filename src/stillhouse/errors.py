@@ -8,8 +8,8 @@
                                 ApiUnknown
       Conflict 409              NameTaken, ClusterBusy, DataDirectoryInUse
       InternalError 500         RepositoryDamaged (FormatUnknown), ObjectMissing, CaptureFailed,
-                                RestoreFailed (CutMissed), ProvisionFailed, ProofFailed,
-                                FileRefused, Cancelled
+                                RestoreFailed (CutMissed), ProvisionFailed,
+                                ProofFailed (TableReplaced), FileRefused, Cancelled
       Unavailable 503           ShuttingDown, CatalogUnavailable, StoreUnavailable, NodeUnreachable,
                                 CutFailed, CaptureInterrupted, AttemptDead, ServiceUnreachable,
                                 TablesHeld
@@ -211,6 +211,12 @@ class ProofFailed(InternalError):
     """A cluster cannot be compared with its source: whether they are equal is not known."""
 
     code = "proof.failed"
+
+
+class TableReplaced(ProofFailed):
+    """Where a table was to be read a tenant has put something else, so nothing that was read counts."""
+
+    code = "proof.table-replaced"
 
 
 class FileRefused(InternalError):

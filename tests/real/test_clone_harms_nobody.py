@@ -9,6 +9,7 @@ import pytest
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.postgres import server
 from stillhouse.postgres.account import give
+from stillhouse.postgres.session import SUPERUSER
 from stillhouse.warehouse.embedded import Site
 from support.captures import Clone, Vault, capture_cluster, open_vault, restored_cluster
 from support.cuts import ask, superuser, tell
@@ -76,7 +77,8 @@ def furnish(node: Node, outside: Path) -> None:
         tell(
             connection,
             f"CREATE SUBSCRIPTION news CONNECTION 'host={node.socket} port={node.port} user=stillhouse"
-            " dbname=gaussdb' PUBLICATION news WITH (create_slot = false, slot_name = 'news')",
+            f" password={node.password(SUPERUSER)} dbname=gaussdb' PUBLICATION news"
+            " WITH (create_slot = false, slot_name = 'news')",
         )
     until(lambda: rows(node, SUBSCRIBED) == [(1,)], 20)
 

@@ -281,7 +281,7 @@ def test_3_the_locks_are_given_up_before_a_waiting_writer_looks_for_deadlocks(ba
         seconds = 0.0
 
         def monotonic(self) -> float:
-            self.seconds += 0.3
+            self.seconds += 0.6
             return self.seconds
 
     with (

@@ -16,7 +16,7 @@ from stillhouse.postgres.databases import databases_of
 from stillhouse.warehouse import gate, gate_plan
 from stillhouse.warehouse.cut import foresee
 from stillhouse.warehouse.fdw import DATABASES
-from stillhouse.warehouse.gate_catalog import Mode
+from stillhouse.warehouse.gate_catalog import Mode, lock_statement
 from stillhouse.warehouse.gate_plan import Expected
 from support.cuts import OUR_LOCKS, OUR_SESSIONS, ask, grow_old, superuser, take, tell
 from support.many_tables import distribute_many
@@ -98,12 +98,13 @@ def test_the_sessions_together_hold_every_table_while_the_points_are_made(
     assert len(refused) == 3
 
 
-def test_the_coordinators_that_we_make_have_room_for_the_locks(bank: Bank) -> None:
+def test_the_coordinators_that_we_make_have_room_and_time_for_the_locks(bank: Bank) -> None:
+    names = "current_setting('max_locks_per_transaction'), current_setting('deadlock_timeout')"
     shown = {}
     for node in bank.cluster.nodes:
         with superuser(node) as admin:
-            shown[node.name] = ask(admin, "SHOW max_locks_per_transaction")[0][0]
-    assert shown == {"cn": "1024", "dn1": "64", "dn2": "64"}
+            (shown[node.name],) = ask(admin, f"SELECT {names}")
+    assert shown == {"cn": ("1024", "2s"), "dn1": ("64", "1s"), "dn2": ("64", "1s")}
 
 
 def test_more_locks_than_the_server_bears_are_refused_before_the_first(
@@ -149,6 +150,29 @@ def test_locks_may_not_take_longer_than_our_transactions_last(bank: Bank) -> Non
         expected = foresee(bank.cluster, SystemClock())
     assert expected is not None
     assert expected.longest_lock_seconds == 4.0
+
+
+def test_locks_slower_than_rehearsed_are_told_with_the_number_and_rehearsed_for_longer(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or writers would be held up in vain at each try, until the deadline."""
+    look_ahead = gate.look_ahead
+    slack: list[float] = []
+
+    def slow(connection: Any, tables: Any, mode: Mode) -> str:
+        return "SELECT pg_sleep(60)" if mode is Mode.SHARE else lock_statement(connection, tables, mode)
+
+    def look(*given: Any) -> Expected:
+        monkeypatch.setattr(gate, "lock_statement", slow if not slack else lock_statement)
+        slack.append(given[-1])
+        return look_ahead(*given)
+
+    monkeypatch.setattr(gate, "look_ahead", look)
+    assert take(bank).tries == 2
+    assert slack == [1.0, 2.0]
+    slack.clear()
+    with pytest.raises(CutFailed, match=rf"\({LOCKS} locks\) took too long: more than 1 s"):
+        take(bank, deadline=0)
 
 
 def test_what_a_cut_will_cost_is_told_before_it(bank: Bank) -> None:

@@ -42,7 +42,10 @@ HOMEWARD = {
     "synchronous_standby_names": "nobody",
     "recovery_target_time": "2001-01-01 00:00:00+00",
     "listen_addresses": "127.0.0.1",
+    "recovery_min_apply_delay": "1h",
+    "recovery_target_action": "shutdown",
     "hot_standby": "on",
+    "hot_standby_feedback": "on",
     "external_pid_file": "{trap}/pid",
     "log_directory": "{trap}",
 }
@@ -57,8 +60,16 @@ SHUT_OFF = {
     "recovery_end_command": "",
     "logging_collector": "off",
     "max_logical_replication_workers": "0",
+    "max_worker_processes": "0",
+    "autovacuum": "off",
+    "event_triggers": "off",
+    "recovery_min_apply_delay": "0",
+    "hot_standby_feedback": "off",
 }
 STRENGTH = {"max_connections": "123", "max_prepared_transactions": "77", "max_locks_per_transaction": "99"}
+# Recovery needs no room but for what is prepared, and no fewer locks than there may have been.
+ENOUGH = {"max_connections": 100, "max_prepared_transactions": 77}
+LOCKS = (123 + 8 + 10 + 77) * 99
 TOTAL = "SELECT count(*), sum(balance) FROM accounts"
 
 
@@ -132,7 +143,8 @@ def seen(site: Site, source: Source) -> Iterator[Seen]:
 def test_a_clone_is_shut_off_before_it_opens(seen: Seen, source: Source, name: str) -> None:
     settings = seen.settings[name]
     assert {key: settings[key] for key in SHUT_OFF} == SHUT_OFF
-    assert {key: settings[key] for key in STRENGTH} == STRENGTH
+    assert {key: int(settings[key]) for key in ENOUGH} == ENOUGH
+    assert sum(ENOUGH.values()) * int(settings["max_locks_per_transaction"]) >= LOCKS
     assert settings["external_pid_file"] != HOMEWARD["external_pid_file"].format(trap=source.trap)
     assert seen.answered == [] and [*source.trap.iterdir()] == []
 
@@ -210,9 +222,15 @@ def test_a_recovery_that_fails_late_is_told_and_not_waited_for(site: Site, sourc
     with planned_clone(site, source.cluster) as clone:
         node = clone.cluster.nodes[1]
         restored = build(site, source, node)
-        settings = {**restored.head["settings"], "recovery_end_command": "sleep 1; kill -KILL $$"}
+        settings = {"recovery_end_command": "sleep 1; kill -KILL $$"}
         with pytest.raises(RestoreFailed, match=r"recovery_end_command.*terminated by signal"):
-            quarantine.recover(site.binaries, node, source.shot.cut.points[1], settings)
+            quarantine.recover(
+                site.binaries,
+                node,
+                source.shot.cut.points[1],
+                restored.head["settings"],
+                settings=settings,
+            )
 
 
 def build(site: Site, source: Source, node: Node) -> Restored:

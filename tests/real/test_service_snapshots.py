@@ -280,6 +280,33 @@ def test_what_a_snapshot_skipped_is_an_event_and_stands_in_the_audit(service: Se
     ]
 
 
+def test_1_a_table_that_was_replaced_is_an_event_and_stands_in_the_audit(
+    service: Service, cluster: str
+) -> None:
+    """He has swapped it before the cut, and commits when the reader waits for the lock on what he meant to read."""
+    waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessShareLock' AND relation = %s"
+    with service.log_in(cluster) as tenant, service.log_in(cluster) as looking:
+        tenant.execute("CREATE TABLE public.kept (v int)")
+        ((kept,),) = tenant.execute("SELECT 'public.kept'::regclass::oid").fetchall()
+        tenant.execute(
+            "BEGIN; ALTER TABLE public.kept RENAME TO hidden; CREATE VIEW public.kept AS SELECT 1 AS v"
+        )
+        snapshot_id = service.request_snapshot(cluster, "with-a-swap")
+        service.until("the reader waits", lambda: looking.execute(waits, [kept]).fetchone() == (1,))
+        tenant.execute("COMMIT")
+        assert service.ended(snapshot_id) == "AVAILABLE"
+        tenant.execute("DROP VIEW public.kept; DROP TABLE public.hidden")
+    event = service.call("GET", "/v2/{p}/events").json["events"][0]
+    assert (event["source_id"], event["severity"], event["status"]) == (snapshot_id, "warning", 0)
+    assert event["subject"] == "CreateSnapshot met replaced tables"
+    told = "node cn: 1 without a fingerprint, as gaussdb: public.kept was replaced while it was read"
+    assert event["context"].startswith(told)
+    audited = "SELECT outcome, detail FROM sh_audit WHERE resource = ? ORDER BY id DESC LIMIT 1"
+    assert service.rows(audited, f"cluster/{cluster}/snapshot/{snapshot_id}") == [
+        ("replaced", event["context"])
+    ]
+
+
 def test_a_key_made_beside_the_running_service_works_at_once(service: Service) -> None:
     project = "e" * 32
     assert service.call("GET", "/v1.0/{p}/snapshots", project=project).json == {"snapshots": [], "count": 0}

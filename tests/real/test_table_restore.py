@@ -83,8 +83,15 @@ BEGIN
     THEN RAISE EXCEPTION 'this is %', current_user; END IF;
     RETURN true;
 END $$;
+CREATE FUNCTION shop.who_plans() RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$
+BEGIN
+    IF current_user = 'stillhouse' AND current_setting('application_name') ~ '^stillhouse_tables_'
+    THEN RAISE EXCEPTION 'this is %', current_user; END IF;
+    RETURN 1;
+END $$;
 CREATE TABLE shop.guarded (id int CHECK (shop.who()));
 INSERT INTO shop.guarded VALUES (1);
+CREATE INDEX ON shop.guarded ((id + shop.who_plans()));
 CREATE TABLE shop.lines (orders int REFERENCES @orders, "left" int);
 RESET SESSION AUTHORIZATION;
 ALTER TABLE shop.lines OWNER TO stillhouse;

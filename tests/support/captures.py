@@ -28,7 +28,8 @@ from stillhouse.repository.manifest import Line
 from stillhouse.repository.sealed import Stored
 from stillhouse.storage.open import open_store
 from stillhouse.storage.store import Chunk, ObjectStore, StoredObject
-from stillhouse.warehouse import embedded, quarantine, rewire
+from stillhouse.warehouse import embedded, parking, quarantine, rewire
+from stillhouse.warehouse import release as releasing
 from stillhouse.warehouse.cut import take_cut
 from stillhouse.warehouse.embedded import Site
 from stillhouse.warehouse.rewire import Rewired
@@ -287,10 +288,12 @@ def restored_cluster(
     """A clone beside its source, open for use; destroyed at the end. `settings` are of the quarantine only."""
     with planned_clone(site, source) as clone:
         restore_files(site, clone, shot, vault)
-        recover(site, source, clone, shot, settings or {})
-        in_quarantine(clone)
-        clone.rewired = rewire.rewire(clone.cluster.nodes, source.user_name, source.nodes)
-        _each(clone, lambda node: quarantine.release(site.binaries, node))
+        with quarantine.own_network(site, clone.cluster.nodes) as inside:
+            recover(inside, source, clone, shot, settings or {})
+            in_quarantine(clone)
+            clone.rewired = rewire.rewire(clone.cluster.nodes, source.user_name, source.nodes)
+            _each(clone, parking.unpark)
+        release(site, clone)
         yield clone
 
 
@@ -340,15 +343,37 @@ def restore_and_hang(task: RestoreTask, vault: Vault) -> None:
     restore(task, vault.store, vault.keys, hang)
 
 
-def recover(site: Site, source: Cluster, clone: Clone, shot: Shot, settings: Mapping[str, str]) -> None:
+def recover(
+    site: Site,
+    source: Cluster,
+    clone: Clone,
+    shot: Shot,
+    settings: Mapping[str, str],
+    chosen: Mapping[str, str] | None = None,
+) -> None:
     points = {point.node: point for point in shot.cut.points}
     homes = {node.name: node.id for node in source.nodes}
 
     def one(node: Node) -> None:
         capacity = clone.restored[node.name].head["settings"]
-        quarantine.recover(site.binaries, node, points[homes[node.name]], {**capacity, **settings})
+        quarantine.recover(
+            site.binaries, node, points[homes[node.name]], capacity, settings=settings, chosen=chosen
+        )
 
     _each(clone, one)
+
+
+def release(site: Site, clone: Clone, chosen: Mapping[str, str] | None = None) -> list[str]:
+    """Out of quarantine; what each node has otherwise than its source."""
+    told: list[str] = []
+
+    def one(node: Node) -> None:
+        told.extend(
+            releasing.release(site.binaries, node, clone.restored[node.name].head["settings"], chosen)
+        )
+
+    _each(clone, one)
+    return told
 
 
 def _each(clone: Clone, work: Callable[[Node], None]) -> None:

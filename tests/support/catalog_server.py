@@ -17,6 +17,7 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 
 from stillhouse.catalog.database import Database
+from stillhouse.sealing import Sealer
 
 
 def _binaries() -> Path:
@@ -65,7 +66,12 @@ def catalog_server() -> Iterator[str]:
 @contextmanager
 def fresh_database(kind: str, directory: Path) -> Iterator[Database]:
     """An empty database: a SQLite file, or one more of the test process's PostgreSQL server."""
-    database = Database.in_directory(directory) if kind == "sqlite" else Database(_fresh_postgres_database())
+    sealer = Sealer.in_directory(directory)
+    database = (
+        Database.in_directory(directory, sealer)
+        if kind == "sqlite"
+        else Database(_fresh_postgres_database(), sealer)
+    )
     try:
         yield database
     finally:

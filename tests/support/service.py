@@ -1,6 +1,7 @@
 """`stillhouse serve` as a process of its own, started, killed and started again over one data directory."""
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -8,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,10 @@ SECONDS = 90.0
 class Service:
     """One data directory and, most of the time, a service over it."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, sources: Path | None = None) -> None:
+        """`sources` are those of another version, which is run in place of ours."""
         self.data = data
+        self.sources = sources
         self.log = data.with_name(f"{data.name}.log")
         self._process: subprocess.Popen[bytes] | None = None
         with closing(socket.socket()) as probe:
@@ -46,12 +49,23 @@ class Service:
 
     def start(self, command: list[str] | None = None) -> None:
         """Start it, by our own command or by one that is under test, and wait until it is ready."""
+        self.launch(command)
+        self.until("the service to be ready", self._is_ready)
+
+    def launch(self, command: list[str] | None = None) -> None:
+        """Start it, and do not wait."""
         ours = [*COMMAND, "serve", "--data", str(self.data), "--listen", f"127.0.0.1:{self.port}"]
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                command or ours, stdout=output, stderr=output, start_new_session=True
+                command or ours,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                env=self._environment(),
             )
-        self.until("the service to be ready", self._is_ready)
+
+    def _environment(self) -> dict[str, str]:
+        return os.environ | ({"PYTHONPATH": str(self.sources)} if self.sources else {})
 
     def _is_ready(self) -> bool:
         assert self._process is not None
@@ -102,6 +116,7 @@ class Service:
                 check=True,
                 capture_output=True,
                 text=True,
+                env=self._environment(),
             )
             self._key[project] = done.stdout
         key = json.loads(self._key[project])
@@ -113,6 +128,11 @@ class Service:
         return self.client(project).request(method, path, body)
 
     def create_cluster(self, name: str, nodes: int) -> str:
+        cluster_id = self.request_cluster(name, nodes)
+        assert self.settled(cluster_id)["status"] == "AVAILABLE"
+        return cluster_id
+
+    def request_cluster(self, name: str, nodes: int) -> str:
         wanted = {
             "name": name,
             "node_type": "dws2.km1.xlarge",
@@ -126,7 +146,6 @@ class Service:
         answer = self.call("POST", "/v1.0/{p}/clusters", {"cluster": wanted})
         assert answer.status == 200, answer.raw
         cluster_id: str = answer.json["cluster"]["id"]
-        assert self.settled(cluster_id)["status"] == "AVAILABLE"
         return cluster_id
 
     def cluster(self, cluster_id: str) -> dict[str, Any]:
@@ -165,9 +184,9 @@ class Service:
         status: str = self.until(f"snapshot {snapshot_id} to end", look)
         return status
 
-    def restore(self, snapshot_id: str, name: str) -> str:
+    def restore(self, snapshot_id: str, name: str, settings: Mapping[str, str] | None = None) -> str:
         path = f"/v1.0/{{p}}/snapshots/{snapshot_id}/actions"
-        answer = self.call("POST", path, {"restore": {"name": name}})
+        answer = self.call("POST", path, {"restore": {"name": name, "server_settings": settings or {}}})
         assert answer.status == 200, answer.raw
         cluster_id: str = answer.json["cluster"]["id"]
         return cluster_id
@@ -259,10 +278,10 @@ def _children(pid: int) -> list[int]:
 
 
 @contextmanager
-def serving(data: Path) -> Iterator[Service]:
+def serving(data: Path, sources: Path | None = None) -> Iterator[Service]:
     """A service over a new data directory, until the end."""
     data.mkdir(mode=0o755)
-    running = Service(data)
+    running = Service(data, sources)
     try:
         running.start()
         yield running

@@ -77,6 +77,21 @@ def test_every_file_named_is_there(document: Path) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
+def test_every_test_named_is_there(document: Path) -> None:
+    for path, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", document.read_text()):
+        tree = ast.parse((ROOT / path).read_text())
+        assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, (
+            f"{path}::{name}"
+        )
+
+
+def test_every_promise_of_safety_names_its_test() -> None:
+    tables = (ROOT / "docs" / "security.md").read_text().split("\n| Promise | Test |\n|---|---|\n")[1:]
+    rows = [row for table in tables for row in table.split("\n\n")[0].splitlines()]
+    assert rows and [row for row in rows if "`tests/" not in row] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
 def test_every_make_target_named_is_there(document: Path) -> None:
     rules = re.findall(r"^([a-z -]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     targets = {target for rule in rules for target in rule.split()}

@@ -54,7 +54,9 @@ def restore_cluster(
     control: ControlOf, project_id: str, snapshot_id: SnapshotId, body: RestoreClusterRequest
 ) -> Json:
     wanted = body.restore
-    request = clusters.RestoreRequest(name=wanted.name, port=_port(wanted), facts=_facts(wanted))
+    request = clusters.RestoreRequest(
+        name=wanted.name, port=_port(wanted), facts=_facts(wanted), server_settings=wanted.server_settings
+    )
     cluster_id = clusters.request_restore(control, project_id, snapshot_id, request)
     return {
         "cluster": {"id": cluster_id},
@@ -118,5 +120,6 @@ def _port(wanted: ClusterToCreate | ClusterToRestore) -> int:
 def _facts(wanted: ClusterToCreate | ClusterToRestore) -> dict[str, object]:
     """What the service only gives back, as it was sent; what was not sent is left out."""
     return wanted.model_dump(
-        exclude={"name", "number_of_node", "port", "user_name", "user_pwd"}, exclude_none=True
+        exclude={"name", "number_of_node", "port", "user_name", "user_pwd", "server_settings"},
+        exclude_none=True,
     )

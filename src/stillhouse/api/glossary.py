@@ -200,6 +200,10 @@ GLOSSARY: dict[str, tuple[str, str]] = {
     "cluster_description_info": ("Always null", "null"),
     "cluster_timezone": ("Always null", "null"),
     "datastore_type": ("Kind of engine", '"dws"'),
+    "server_settings": (
+        "Stillhouse's own: settings of PostgreSQL for the new cluster, where this host cannot honour its source's",
+        '{"shared_buffers": "1GB"}',
+    ),
     "ipv6_enable": ("Refused when true", "false"),
     "keep_last_manual_snapshot": ("How many of the newest manual snapshots stay when the cluster goes", "0"),
     "keep_last_manual_backup": ("How many of the newest manual snapshots stay when the cluster goes", "0"),

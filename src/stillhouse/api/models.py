@@ -120,6 +120,7 @@ class ClusterToRestore(Request):
     number_of_cn: Annotated[int, Field(ge=1, le=20)] | None = None
     enterprise_project_id: Text | None = None
     ipv6_enable: bool | None = None
+    server_settings: dict[str, str] = {}
 
 
 class RestoreClusterRequest(Request):

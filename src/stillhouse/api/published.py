@@ -35,7 +35,7 @@ SNAPSHOTS = (
         "RestoreCluster",
         "POST",
         f"/v1.0{_SNAPSHOT}/actions",
-        note="what is not given of network and zone comes from the snapshot's cluster",
+        note="what is not given of network and zone comes from the snapshot's cluster; `server_settings` is our own",
     ),
     Published(
         "ListSnapshotFlavorInfo",

@@ -47,7 +47,7 @@ _CAPTURES = {
     CaptureState.FAILED: "FAILED",
     CaptureState.ABANDONED: "FAILED",
 }
-_VERBS = {"accepted": "was accepted", "skipped": "skipped files"}
+_VERBS = {"accepted": "was accepted", "skipped": "skipped files", "replaced": "met replaced tables"}
 _UNKNOWN_SECONDS = -1
 _UNLIMITED = -1
 # PostgreSQL's kinds of settings in DWS's words.

@@ -9,7 +9,9 @@ from stillhouse.catalog.database import Transaction
 from stillhouse.catalog.tables import audit, clusters, snapshots
 
 # Outcomes of what happened; a refusal has its error's code instead.
-HAPPENED = ("accepted", "failed", "proved", "refuted", "restored", "skipped")
+HAPPENED = ("accepted", "failed", "proved", "refuted", "restored", "skipped", "replaced")
+# Of a snapshot that succeeded: files that are not in it, tables that somebody replaced while they were read.
+_WARNINGS = ("skipped", "replaced")
 
 _TABLES = {"cluster": clusters, "snapshot": snapshots}
 _KINDS = {"cluster": "cluster", "snapshot": "snapshot", "copy": "snapshot"}
@@ -34,8 +36,8 @@ class Event:
 
     @property
     def is_warning(self) -> bool:
-        """Somebody should look at it; what was `skipped` may be wanted in the snapshot that succeeded without it."""
-        return self.failed or self.outcome == "skipped"
+        """Somebody should look at it."""
+        return self.failed or self.outcome in _WARNINGS
 
 
 def page_of_events(

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object.")]
 """Type of the parameter that asks for one JSON object in place of words."""
 
+ServerSettings = Annotated[tuple[str, ...], Parameter(name="--set", negative=())]
+"""Type of the parameter that chooses PostgreSQL's settings for a restored cluster."""
+
 Data = Annotated[Path, Parameter(help="The service's data directory; the service may be running.")]
 Project = Annotated[str, Parameter(help="Project id: 32 lower-case hexadecimal digits.")]
 OneProject = Annotated[str, Parameter(help="Only this project's.")]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from stillhouse.cli import command
-from stillhouse.cli.command import Json
+from stillhouse.cli.command import Json, ServerSettings
 from stillhouse.cli.repo import KekFile, Location, open_bucket
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def restore(
     workers: int = 2,
     pg_bin: Annotated[Path | None, Parameter(env_var="STILLHOUSE_PG_BIN")] = None,
     os_user: Annotated[str, Parameter(env_var="STILLHOUSE_OS_USER")] = "stillhouse",
+    set_: ServerSettings = (),
     json_: Json = False,
 ) -> None:
     """Restore a snapshot by the bucket and the KEK alone: no catalog, no service.
@@ -105,11 +106,15 @@ def restore(
         The bin directory of another PostgreSQL than the embedded one.
     os_user
         The account that runs the servers when root calls.
+    set_
+        A setting of PostgreSQL, as name=value, where this host cannot honour the snapshot's; may be given several
+        times.
     json_
         Print one JSON object.
     """
     from stillhouse.cli.progress import bars
     from stillhouse.control.restore_alone import Wanted, restore_alone
+    from stillhouse.domain import chosen_settings
     from stillhouse.errors import InvalidInput
     from stillhouse.node.jobs import Repository
     from stillhouse.repository import identity
@@ -118,11 +123,12 @@ def restore(
     def bring_back() -> None:
         if start and (node or files_only):
             raise InvalidInput("files alone cannot be started", hint="leave out --start")
+        settings = chosen_settings.parse(set_)
         bucket = open_bucket(repository, kek_file, cluster)
         inventory = inventory_of(bucket)
         chosen = choose(inventory.snapshots, snapshot)
         place = Repository(repository, identity.demand(bucket.store, repository), bucket.kek)
-        wanted = Wanted(node, port, files_only, start, workers, pg_bin, os_user)
+        wanted = Wanted(node, port, files_only, start, workers, pg_bin, os_user, settings)
         with bars() as new_bar:
             done = restore_alone(into, place, chosen.root, wanted, new_bar)
         _say_restored(chosen, done, json_=json_)

@@ -6,8 +6,9 @@ from cyclopts import App
 
 from stillhouse.cli import client, cluster, damage
 from stillhouse.cli.client import Access, Answer, Client
-from stillhouse.cli.command import Json
+from stillhouse.cli.command import Json, ServerSettings
 from stillhouse.cli.table_names import wanted_tables
+from stillhouse.domain import chosen_settings
 from stillhouse.errors import InvalidInput
 
 snapshot = App(name="snapshot", help="Snapshots of clusters. They are named by their name or their id.")
@@ -131,6 +132,7 @@ def restore(
     *,
     to: str,
     port: int | None = None,
+    set_: ServerSettings = (),
     wait: bool = False,
     access: Access = _ANYONE,
     json_: Json = False,
@@ -145,6 +147,9 @@ def restore(
         Name of the new cluster.
     port
         Port of the new cluster.
+    set_
+        A setting of PostgreSQL, as name=value, where this host cannot honour the snapshot's; may be given several
+        times.
     wait
         Until it is available, or has failed.
     json_
@@ -153,6 +158,8 @@ def restore(
 
     def work(service: Client) -> None:
         wanted: dict[str, Any] = {"name": to} | ({} if port is None else {"port": port})
+        if set_:
+            wanted["server_settings"] = chosen_settings.parse(set_)
         path = f"/v1.0/{{p}}/snapshots/{service.find('snapshot', name)}/actions"
         cluster_id = service.call("POST", path, {"restore": wanted})["cluster"]["id"]
         cluster.say_new(service, cluster_id, f"restoring to {to}", wait=wait, as_json=json_)

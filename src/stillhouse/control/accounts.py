@@ -11,7 +11,7 @@ from stillhouse.control.audit import ACCEPTED, record
 from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Node
 from stillhouse.errors import StateForbids
-from stillhouse.warehouse.hand_over import hand_over
+from stillhouse.warehouse.hand_over import hand_over, settle
 
 
 def is_account_shared(settings: Settings) -> bool:
@@ -35,18 +35,22 @@ def hand_over_cluster(place: Workplace, cluster: Cluster) -> None:
     """Give a cluster that an earlier version made an account and passwords of its own; its servers stop for that."""
     is_whole = cluster.status is not ClusterStatus.CREATING
     nodes = hand_over(place.site, cluster.id, cluster.user_name, is_whole=is_whole)
-    with place.control.database.transaction() as transaction:
-        if cluster.nodes:
-            clusters.save_nodes(transaction, cluster.id, _with_lineages(nodes, cluster))
-        record(
-            place.control,
-            transaction,
-            cluster.project,
-            "HandOverCluster",
-            f"cluster/{cluster.id}",
-            ACCEPTED,
-            f"its servers run as {nodes[0].os_user or 'the account that all share'}, with fresh passwords",
-        )
+    known = _with_lineages(nodes, cluster)
+    # Killed after this, it is all done again, and told once.
+    if list(cluster.nodes) != known:
+        with place.control.database.transaction() as transaction:
+            if cluster.nodes:
+                clusters.save_nodes(transaction, cluster.id, known)
+            record(
+                place.control,
+                transaction,
+                cluster.project,
+                "HandOverCluster",
+                f"cluster/{cluster.id}",
+                ACCEPTED,
+                f"its servers run as {nodes[0].os_user or 'the account that all share'}, with fresh passwords",
+            )
+    settle(place.site, cluster.id)
     log.get("service").warning(
         "the cluster has an account and passwords of its own now",
         cluster=cluster.id,

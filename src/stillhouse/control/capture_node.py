@@ -81,6 +81,14 @@ def _capture_node(place: Workplace, snapshot_id: str, attempt: int, node_id: str
             count=captured.skipped,
             skipped=captured.skipped_first,
         )
+    if captured.replaced:
+        log.get("capture").warning(
+            "tables were replaced while they were read, and have no fingerprint",
+            snapshot=snapshot_id,
+            node=node.name,
+            count=captured.replaced,
+            first=captured.replaced_first,
+        )
     return {**asdict(captured), "depth": offer.depth if captured.base else 0}
 
 

@@ -15,7 +15,7 @@ from stillhouse.control.lookup import (
     working_cluster,
 )
 from stillhouse.control.policies import add_default_policies
-from stillhouse.domain import names
+from stillhouse.domain import chosen_settings, names
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Engine, Task
 from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.snapshot import SnapshotStatus
@@ -60,11 +60,14 @@ class ClusterRequest:
 
 @dataclass(frozen=True)
 class RestoreRequest:
-    """`facts` holds only what the request gave: the rest comes from the snapshot's cluster."""
+    """`facts` holds only what the request gave: the rest comes from the snapshot's cluster. `server_settings` prevail
+    over the snapshot's.
+    """
 
     name: str
     port: int = names.DEFAULT_PORT
     facts: dict[str, object] = field(default_factory=dict)
+    server_settings: dict[str, str] = field(default_factory=dict)
 
 
 def request_cluster(control: Control, project: str, request: ClusterRequest) -> str:
@@ -131,7 +134,8 @@ def request_restore(control: Control, project: str, snapshot_id: str, request: R
         clusters.insert_cluster(transaction, cluster)
         if control.settings.default_policies:
             add_default_policies(transaction, cluster_id, now)
-        operations.begin(transaction, cluster_id, Task.RESTORING, snapshot.id, now)
+        detail = {"server_settings": chosen_settings.check(request.server_settings, chosen_settings.CALLERS)}
+        operations.begin(transaction, cluster_id, Task.RESTORING, snapshot.id, now, detail)
         control.flows.enqueue(transaction, "restore_cluster", cluster_id)
     return cluster_id
 

@@ -299,6 +299,8 @@ def _root(
                 # A flow that an older service began has results without these.
                 "skipped": result.get("skipped", 0),
                 "skipped_first": next(map(": ".join, result.get("skipped_first", {}).items()), ""),
+                "replaced": result.get("replaced", 0),
+                "replaced_first": result.get("replaced_first", ""),
                 "start_lsn": result["start_lsn"],
                 "cut_name": point.name,
                 "cut_lsn": point.lsn,
@@ -338,7 +340,7 @@ def _mark_available(place: Workplace, snapshot_id: str, cluster_id: str, root: R
             transaction, snapshot_id, now, plain_bytes=root["plain_bytes"], stored_bytes=root["stored_bytes"]
         )
         if is_first:
-            _record_skipped(place, transaction, cluster_id, root)
+            _record_warnings(place, transaction, cluster_id, root)
         clusters.note_failure(transaction, cluster_id, now, code="", reason="")
         for node in root["nodes"]:
             clusters.set_lineage(transaction, node["node_id"], node["lineage"])
@@ -351,13 +353,18 @@ def _mark_available(place: Workplace, snapshot_id: str, cluster_id: str, root: R
     )
 
 
-def _record_skipped(place: Workplace, transaction: Transaction, cluster_id: str, root: Root) -> None:
-    """Somebody should know what is not in the snapshot, though it succeeded."""
+def _record_warnings(place: Workplace, transaction: Transaction, cluster_id: str, root: Root) -> None:
+    """Somebody should know what is not in the snapshot, and what was done while it was taken, though it succeeded."""
     resource = f"cluster/{cluster_id}/snapshot/{root['snapshot']}"
     for node in root["nodes"]:
+        warnings = {}
         if count := node.get("skipped"):
-            detail = f"node {node['name']}: {count} not the account's own, as {node['skipped_first']}"
-            record(place.control, transaction, root["project"], "CreateSnapshot", resource, "skipped", detail)
+            warnings["skipped"] = f"{count} not the account's own, as {node['skipped_first']}"
+        if count := node.get("replaced"):
+            warnings["replaced"] = f"{count} without a fingerprint, as {node['replaced_first']}"
+        for outcome, what in warnings.items():
+            detail = f"node {node['name']}: {what}"
+            record(place.control, transaction, root["project"], "CreateSnapshot", resource, outcome, detail)
 
 
 def _fail(place: Workplace, snapshot_id: str, reason: str) -> None:

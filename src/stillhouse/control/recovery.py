@@ -10,11 +10,14 @@ from stillhouse.domain.snapshot import RestorePoint
 from stillhouse.node.jobs import Repository, RestoreJob, restore_job
 from stillhouse.node.process import Done, Progress, Worker
 from stillhouse.node.restore import Restored, RestoreTask
+from stillhouse.postgres.trial import check_settings
 from stillhouse.repository.roots import Root
 from stillhouse.repository.sealed import Stored
 from stillhouse.warehouse import quarantine
 from stillhouse.warehouse.embedded import Site
 from stillhouse.warehouse.inspection import inspect
+from stillhouse.warehouse.parking import unpark
+from stillhouse.warehouse.release import release
 from stillhouse.warehouse.replay import Show
 from stillhouse.warehouse.rewire import rewire
 
@@ -69,20 +72,42 @@ def rebuild_node(
 
 
 def recover(
-    site: Site, root: Root, nodes: Sequence[Node], shows: Mapping[str, Show] | None = None
+    site: Site,
+    root: Root,
+    nodes: Sequence[Node],
+    shows: Mapping[str, Show] | None = None,
+    chosen: Mapping[str, str] | None = None,
 ) -> list[str]:
     """All nodes to the cut, shut off; then the clone's own wires; only then the doors. The servers run afterwards.
 
-    `shows`, by the node's name, are told how far replay has come. Killed anywhere and called again, it ends the same.
-    Returns what a person should look at in the clone. Raises RestoreFailed.
+    `shows`, by the node's name, are told how far replay has come; `chosen` are settings that a person wants of all
+    nodes. Killed anywhere and called again, it ends the same. Returns what a person should look at in the clone. Raises
+    RestoreFailed, NodeUnreachable, and InvalidInput for what PostgreSQL does not take as a setting.
     """
+    told = shows or {}
+    check_settings(site.binaries, chosen or {})
     with ThreadPoolExecutor(NODES_AT_ONCE) as pool:
-        told = shows or {}
-        list(pool.map(lambda node: recover_to_cut(site, root, node, show=told.get(node.name)), nodes))
-        rewired = rewire(nodes, root["cluster"]["user_name"], source_nodes(root))
-        inspected = [finding for findings in pool.map(inspect, nodes) for finding in findings]
-        list(pool.map(lambda node: quarantine.release(site.binaries, node), nodes))
-    return [*map(str, rewired.strangers), *inspected]
+        with quarantine.own_network(site, nodes) as inside:
+            list(
+                pool.map(
+                    lambda node: recover_to_cut(inside, root, node, show=told.get(node.name), chosen=chosen),
+                    nodes,
+                )
+            )
+            rewired = rewire(nodes, root["cluster"]["user_name"], source_nodes(root))
+            inspected = [finding for findings in pool.map(inspect, nodes) for finding in findings]
+            list(pool.map(unpark, nodes))
+        released = pool.map(lambda node: release(site.binaries, node, _capacity(root, node), chosen), nodes)
+        changed = [note for notes in released for note in notes]
+    return [*changed, *_without_network(site), *map(str, rewired.strangers), *inspected]
+
+
+def _without_network(site: Site) -> list[str]:
+    why = site.why_no_network()
+    return [
+        "while it was recovered, the clone had no network of its own, since"
+        f" {why}: its foreign servers led nowhere, but a function of its users could have opened another way out"
+    ][: bool(why)]
 
 
 def recover_to_cut(
@@ -92,11 +117,17 @@ def recover_to_cut(
     settings: Mapping[str, str] | None = None,
     *,
     show: Show | None = None,
+    chosen: Mapping[str, str] | None = None,
 ) -> None:
-    """One node to its cut, in quarantine. `settings` are of this start only."""
+    """One node to its cut, in quarantine. `settings` are of this start only, `chosen` a person's for the clone."""
     stored = _stored_node(root, node.name)
     point = RestorePoint(node.id, stored["cut_name"], stored["cut_lsn"], stored["timeline"])
-    quarantine.recover(site.binaries, node, point, {**stored["capacity"], **(settings or {})}, show)
+    quarantine.recover(site.binaries, node, point, stored["capacity"], show, settings=settings, chosen=chosen)
+
+
+def _capacity(root: Root, node: Node) -> dict[str, str]:
+    capacity: dict[str, str] = _stored_node(root, node.name)["capacity"]
+    return capacity
 
 
 def stored_manifest(root: Root, node_name: str) -> Stored:

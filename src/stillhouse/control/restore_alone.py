@@ -7,9 +7,9 @@ says what it is for, so that a restore that was killed is gone on with, and nobo
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from threading import Event
 
@@ -20,6 +20,7 @@ from stillhouse.domain.ids import new_uuid
 from stillhouse.errors import Cancelled, InvalidInput, RestoreFailed
 from stillhouse.node.jobs import Repository
 from stillhouse.postgres.account import make_passable
+from stillhouse.postgres.trial import check_settings
 from stillhouse.repository.roots import Root
 from stillhouse.warehouse import embedded
 from stillhouse.warehouse.embedded import Site
@@ -41,6 +42,7 @@ class Wanted:
     """`node`: the only one to be rebuilt, "" for all. `port` 0: that of the source.
 
     A part of a cluster is never opened, since its wires still lead to the source: `node` implies `files_only`.
+    `settings` are PostgreSQL's, and prevail over the snapshot's when the cluster is opened; nothing afterwards.
     """
 
     node: str = ""
@@ -50,6 +52,7 @@ class Wanted:
     workers: int = 2
     pg_bin: Path | None = None
     os_user: str = "stillhouse"
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,7 @@ def restore_alone(
             state = replace(asked, cluster=new_uuid())
             _write_state(into, state)
         site = embedded.open_site(into, pg_bin=wanted.pg_bin, os_user=wanted.os_user)
+        check_settings(site.binaries, wanted.settings)
         planned = embedded.plan_nodes(site, state.cluster, root["cluster"]["number_of_node"], state.port)
         if state.opened and is_due(site, state.cluster):
             planned = hand_over(site, state.cluster, root["cluster"]["user_name"], is_whole=True)
@@ -104,7 +108,7 @@ def restore_alone(
             return RestoredAlone(state.cluster, nodes, opened=state.opened, running=False)
         findings: list[str] = []
         if not state.opened:
-            findings = recovery.recover(site, root, nodes)
+            findings = recovery.recover(site, root, nodes, chosen=wanted.settings)
             state = replace(state, opened=True)
             _write_state(into, state)
         (embedded.start_all if wanted.start else embedded.stop_all)(site, nodes)

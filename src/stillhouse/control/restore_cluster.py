@@ -3,7 +3,7 @@
 plan             the snapshot's root; the new nodes, their places and addresses
 restore_node     one child per node, in a process of its own
 recover          quarantine: replay to the cut, rewire, release
-finish           the row
+finish           what a person should know; the row
 fail             everything of the new cluster removed; the row, with the reason
 """
 
@@ -15,6 +15,7 @@ from typing import Any
 from stillhouse import log
 from stillhouse.catalog import clusters, operations, restores
 from stillhouse.catalog.restores import COPYING, REPLAYING
+from stillhouse.control.audit import record
 from stillhouse.control.cluster_flows import active_operation, finish_operation, open_cluster
 from stillhouse.control.recovery import bytes_of, is_rebuilt, rebuild_node, recover
 from stillhouse.control.workplace import Workplace, read_root
@@ -22,6 +23,7 @@ from stillhouse.domain.cluster import ClusterStatus, Node
 from stillhouse.domain.progress import Pace, Progress, together
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import RestoreFailed, StillhouseError
+from stillhouse.postgres.trial import check_settings
 from stillhouse.warehouse import embedded
 
 _SHARE_OF_COPY, _SHARE_OF_REPLAY = 85, 95
@@ -37,8 +39,9 @@ def restore_cluster(place: Workplace, run: StepRunner, cluster_id: str) -> None:
         failures = [failure for child in children if (failure := _failure(run, child)) is not None]
         if failures:
             raise failures[0]
-        run.step("recover", _recover, place, cluster_id, plan)
-        run.step("finish", open_cluster, place, cluster_id, operation)
+        notes = run.step("recover", _recover, place, cluster_id, plan)
+        # None where an earlier version has carried out the step.
+        run.step("finish", _finish, place, cluster_id, operation, notes or [])
     except StillhouseError as error:
         run.step("fail", _fail, place, cluster_id, operation, str(error))
 
@@ -61,6 +64,7 @@ def _plan(place: Workplace, cluster_id: str) -> Plan:
         operation = operations.active(reading, cluster_id)
         cluster = clusters.read_cluster(reading, cluster_id)
     assert operation is not None, "a cluster being restored is held by its operation"
+    check_settings(place.site.binaries, operation.detail.get("server_settings", {}))
     nodes = embedded.plan_nodes(place.site, cluster_id, cluster.number_of_node, cluster.port)
     root = read_root(place, operation.subject_id)
     with place.control.database.transaction() as transaction:
@@ -119,14 +123,31 @@ def _percent(nodes: Sequence[Progress]) -> int:
     return from_ + (to - from_) * whole.bytes_done // max(whole.bytes_total, 1)
 
 
-def _recover(place: Workplace, cluster_id: str, plan: Plan) -> None:
+def _recover(place: Workplace, cluster_id: str, plan: Plan) -> list[str]:
     root = read_root(place, plan["snapshot"])
     with place.control.database.reading() as reading:
         cluster = clusters.read_cluster(reading, cluster_id)
+        # An earlier version has written down none.
+        chosen = operations.read(reading, plan["operation"]).detail.get("server_settings", {})
     reports = {node.name: _Report(place, plan["operation"], node, REPLAYING) for node in cluster.nodes}
     shows = {name: report.show for name, report in reports.items()}
-    for finding in recover(place.site, root, cluster.nodes, shows):
-        log.get("restore").warning("to be looked at in the clone", cluster=cluster_id, finding=finding)
+    return recover(place.site, root, cluster.nodes, shows, chosen)
+
+
+def _finish(place: Workplace, cluster_id: str, operation_id: str, notes: list[str]) -> None:
+    """The notes stand with the operation, in the audit log and in the service's own."""
+    with place.control.database.transaction() as transaction:
+        if operations.is_active(transaction, operation_id):
+            cluster = clusters.read_cluster(transaction, cluster_id)
+            operations.add_detail(transaction, operation_id, {"notes": notes})
+            for note in notes or [""]:
+                resource = f"cluster/{cluster_id}"
+                record(
+                    place.control, transaction, cluster.project, "RestoreCluster", resource, "restored", note
+                )
+    for note in notes:
+        log.get("restore").warning("to be looked at in the clone", cluster=cluster_id, finding=note)
+    open_cluster(place, cluster_id, operation_id)
 
 
 def _fail(place: Workplace, cluster_id: str, operation_id: str, reason: str) -> None:

@@ -1,6 +1,6 @@
 """A clone of a snapshot in scratch space, to be looked into and thrown away: what proofs and table restores share.
 
-It is at its cut and in quarantine: reached by its private sockets only, and wired to nothing but itself.
+It is at its cut and never leaves its quarantine: reached by its private sockets only, and wired to nothing but itself.
 """
 
 import shutil
@@ -13,7 +13,9 @@ from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import Node
 from stillhouse.errors import RestoreFailed
 from stillhouse.repository.roots import Root
-from stillhouse.warehouse import embedded
+from stillhouse.warehouse import embedded, quarantine
+from stillhouse.warehouse.embedded import Site
+from stillhouse.warehouse.parking import silence
 from stillhouse.warehouse.rewire import rewire
 
 _SPARE_BYTES = 256 << 20
@@ -31,7 +33,10 @@ def scratch_clone(
     """
     embedded.destroy(place.scratch, clone_id)
     try:
-        yield _make(place, root, clone_id, show)
+        nodes = _plan(place, root, clone_id)
+        with quarantine.own_network(place.scratch, nodes) as inside:
+            _make(place, inside, root, nodes, show)
+            yield nodes
     finally:
         embedded.destroy(place.scratch, clone_id)
 
@@ -46,16 +51,25 @@ def check_room(place: Workplace, needed: int, what: str) -> None:
         )
 
 
-def _make(place: Workplace, root: Root, clone_id: str, show: Callable[[int, int], None]) -> tuple[Node, ...]:
-    total = sum(stored["plain_bytes"] + stored["wal_bytes"] for stored in root["nodes"])
-    check_room(place, total, "to restore the snapshot there")
-    nodes = embedded.plan_nodes(
+def _plan(place: Workplace, root: Root, clone_id: str) -> tuple[Node, ...]:
+    check_room(place, _bytes_of(root), "to restore the snapshot there")
+    return embedded.plan_nodes(
         place.scratch,
         clone_id,
         root["cluster"]["number_of_node"],
         root["cluster"]["port"],
         frozenset(embedded.planned_hosts(place.site)),
     )
+
+
+def _bytes_of(root: Root) -> int:
+    return sum(int(stored["plain_bytes"] + stored["wal_bytes"]) for stored in root["nodes"])
+
+
+def _make(
+    place: Workplace, inside: Site, root: Root, nodes: tuple[Node, ...], show: Callable[[int, int], None]
+) -> None:
+    total = _bytes_of(root)
     copied = dict.fromkeys((node.name for node in nodes), 0)
 
     def rebuild(node: Node) -> None:
@@ -64,12 +78,12 @@ def _make(place: Workplace, root: Root, clone_id: str, show: Callable[[int, int]
             show(sum(copied.values()), total)
 
         workers, check = place.control.settings.capture_workers, place.control.flows.check_running
-        rebuild_node(place.scratch, place.repository, root, node, workers, check=check, show=tell)
+        rebuild_node(inside, place.repository, root, node, workers, check=check, show=tell)
 
     with ThreadPoolExecutor(NODES_AT_ONCE) as pool:
         list(pool.map(rebuild, nodes))
-        list(pool.map(lambda node: recover_to_cut(place.scratch, root, node, _HASTY), nodes))
+        list(pool.map(lambda node: recover_to_cut(inside, root, node, _HASTY), nodes))
+        list(pool.map(silence, nodes))
     # Functions of the clone's users may run in it: it must not reach the source's data nodes.
     rewire(nodes, root["cluster"]["user_name"], source_nodes(root))
     show(total, total)
-    return nodes

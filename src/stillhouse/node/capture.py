@@ -4,7 +4,7 @@ import itertools
 import re
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -148,7 +148,9 @@ def _capture(
         drop = Dropped(follower.findings, point.lsn, facts.config_files)
         stored = manifest.store(store, keys, head(stopped, point, passed), drop)
         new_bytes = manifest.map_bytes + ledger.new_bytes
-        return _told(stored, start_lsn, ground, facts, copy, follower, reader.skipped, new_bytes)
+        told = _told(stored, start_lsn, ground, facts, copy, follower, reader.skipped, new_bytes)
+        replaced = fingerprints.replaced
+        return replace(told, replaced=len(replaced), replaced_first=next(iter(replaced), ""))
 
 
 def _wal_directory(node: Node) -> Directory:

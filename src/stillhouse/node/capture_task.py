@@ -57,6 +57,9 @@ class Captured:
     `capacity` are the settings that recovery wants no smaller than they were.
 
     `skipped` files were left out, since they are not the account's own: the first of them by path, with the reason.
+
+    `replaced` tables have no fingerprint because they were something else when they were to be read; the first in
+    words.
     """
 
     manifest: Stored
@@ -75,6 +78,8 @@ class Captured:
     files: dict[str, int]
     skipped: int = 0
     skipped_first: dict[str, str] = field(default_factory=dict)
+    replaced: int = 0
+    replaced_first: str = ""
 
 
 class Conductor(Protocol):

@@ -16,9 +16,10 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 
 from stillhouse.domain.cluster import Node
 from stillhouse.domain.snapshot import Witness
-from stillhouse.errors import DatabaseClosed, NodeUnreachable, shown
+from stillhouse.errors import DatabaseClosed, NodeUnreachable, TableReplaced, shown
 from stillhouse.postgres import session
-from stillhouse.postgres.databases import MAINTENANCE, Database, Kind, databases_of, enter
+from stillhouse.postgres.databases import MAINTENANCE, Database, Kind, databases_of
+from stillhouse.postgres.reading import check_name, enter_as_reader
 from stillhouse.postgres.session import Connection, sql
 from stillhouse.repository.manifest import Line
 from stillhouse.warehouse.proof_tables import (
@@ -68,6 +69,8 @@ class Fingerprints:
         self._why = witness.why or (_UNREAD if witness.snapshots else "fingerprints are switched off")
         self._relabelled: set[str] = set()
         self._left_out: dict[str, str] = {}
+        self.replaced: list[str] = []
+        """Tables that were something else when they were to be read, in words; complete when it is done."""
         self._stopping, self._done = threading.Event(), threading.Event()
         self._reading: Connection | None = None
         self._in_the_way = False
@@ -172,6 +175,9 @@ class Fingerprints:
                     line |= self._rows(then, now, relation)
                 except _LeftOut as reason:
                     line["left_out"] = str(reason)
+                except TableReplaced as reason:
+                    line["left_out"] = reason.message
+                    self.replaced.append(f"{database}: {reason.message}")
                 self._write(line)
             if {*then.execute(_LABELS).fetchall()} - {*now.execute(_LABELS).fetchall()}:
                 self._relabelled.add(database.name)
@@ -180,7 +186,7 @@ class Fingerprints:
         self._spool.write(json.dumps(line).encode() + b"\n")
 
     def _connect(self, database: Database, *, autocommit: bool) -> Connection:
-        return enter(
+        return enter_as_reader(
             self._node,
             database,
             autocommit=autocommit,
@@ -206,6 +212,7 @@ class Fingerprints:
         except session.Error as error:
             if then.closed:
                 raise
+            check_name(now, relation)
             raise _LeftOut(self._reason(error)) from error
         finally:
             self._reading = None

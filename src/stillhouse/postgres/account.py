@@ -58,6 +58,17 @@ def account_of(os_user: str) -> Account:
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
 
 
+def account_with(uid: int) -> Account:
+    """The account of that number. Raises InvalidInput when it is gone."""
+    try:
+        entry = pwd.getpwuid(uid)
+    except KeyError as error:
+        raise InvalidInput(
+            f"uid {uid}, which runs a server, has no account", hint="make one with that uid"
+        ) from error
+    return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
+
+
 def uid_range(text: str) -> range:
     """`first-last`, as STILLHOUSE_OS_UIDS has it; empty where it is. Raises InvalidInput."""
     first, _, last = text.partition("-")

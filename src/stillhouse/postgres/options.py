@@ -86,6 +86,7 @@ _SINCE = {"createrole_self_grant": 16, "event_triggers": 17, "transaction_timeou
 LET_SET = """
     DO $$ DECLARE this text; BEGIN
         FOR this IN SELECT name FROM pg_catalog.pg_settings WHERE context IN ('superuser', 'superuser-backend')
+                        AND NOT pg_catalog.has_parameter_privilege('{role}', name, 'SET')
         LOOP EXECUTE pg_catalog.format('GRANT SET ON PARAMETER %I TO {role}', this); END LOOP;
     END $$
 """

@@ -5,6 +5,7 @@ from contextlib import closing
 from stillhouse.domain.cluster import Node
 from stillhouse.errors import StateForbids
 from stillhouse.postgres import session
+from stillhouse.postgres.options import LET_SET
 from stillhouse.postgres.session import READER, SUPERUSER, Connection, scram_verifier, sql
 
 # No statement of such a session is logged, not even one that fails: some hold passwords.
@@ -84,8 +85,12 @@ def furnish(node: Node) -> None:
 
 
 def grant_connect(connection: Connection) -> None:
-    """The reader may enter every database, whatever PUBLIC may. `connection` is a superuser's, to any database."""
+    """The reader may enter every database, whatever PUBLIC may, and overrule what one imposes.
+
+    `connection` is a superuser's, to any database.
+    """
     connection.execute(_LET_READER_ENTER.encode())
+    connection.execute(LET_SET.format(role=READER))
 
 
 def _make_reader(connection: Connection) -> None:

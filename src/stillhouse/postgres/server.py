@@ -7,6 +7,7 @@ import shlex
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +15,7 @@ from stillhouse.clock import SystemClock
 from stillhouse.domain.cluster import Node
 from stillhouse.errors import FileRefused, InternalError, InvalidInput, NodeUnreachable, ProvisionFailed
 from stillhouse.postgres import session
-from stillhouse.postgres.account import Account, give, peer_name, private_file
+from stillhouse.postgres.account import Account, account_with, give, peer_name, private_file
 from stillhouse.postgres.binaries import Binaries
 from stillhouse.postgres.tree import Tree, remove_tree
 
@@ -159,9 +160,11 @@ def stop(
     binaries: Binaries, node: Node, mode: StopMode = "fast", *, timeout_seconds: float = STOP_SECONDS
 ) -> None:
     """Have the server not run. Raises NodeUnreachable when it does not end in time."""
-    if process_id(node) is None:
+    process = process_id(node)
+    if process is None:
         return
-    answer = _control(binaries.of(node), node, "stop", f"--mode={mode}", timeout_seconds=timeout_seconds)
+    as_server = _as_process(binaries, node, process)
+    answer = _control(as_server, node, "stop", f"--mode={mode}", timeout_seconds=timeout_seconds)
     if answer.returncode != 0 and process_id(node) is not None:
         raise NodeUnreachable(f"node {node.name} does not stop: {_tail(answer.stderr)}")
 
@@ -221,6 +224,15 @@ def _launch(
     # A launch by a service that was killed meanwhile may have been first; then its server is ours.
     if answer.returncode != 0 and process_id(node) is None:
         raise _not_started(node, logged, answer.stderr)
+
+
+def _as_process(binaries: Binaries, node: Node, process: int) -> Binaries:
+    """The programs, run as the account that the server runs as: its node's may have been given another since."""
+    try:
+        uid = Path("/proc", str(process)).stat().st_uid
+    except FileNotFoundError:  # it has just ended
+        return binaries.of(node)
+    return replace(binaries, account=account_with(uid)) if binaries.account else binaries
 
 
 def _control(

@@ -140,8 +140,8 @@ def _enter(
 
 
 def password_file(node: Node) -> str:
-    """What libpq's programs find the superuser's password in (PGPASSFILE): host, port, database, role, password."""
-    return f"*:*:*:{SUPERUSER}:{node.password(SUPERUSER)}\n"
+    """What libpq's programs find our roles' passwords in (PGPASSFILE): host, port, database, role, password."""
+    return "".join(f"*:*:*:{role}:{node.password(role)}\n" for role in (SUPERUSER, READER))
 
 
 def _log_in(conninfo: bytes) -> Connection:

@@ -14,7 +14,7 @@ from stillhouse.domain.cluster import Node
 from stillhouse.errors import RestoreFailed
 from stillhouse.postgres import account as accounts
 from stillhouse.postgres.binaries import Binaries
-from stillhouse.postgres.session import SUPERUSER, as_conninfo, major_version, password_file, program_options
+from stillhouse.postgres.session import READER, as_conninfo, major_version, password_file, program_options
 
 _CHUNK = 1 << 20
 _POLL_SECONDS = 0.2
@@ -57,7 +57,7 @@ def transfer(
     """
     dump: list[str | Path] = [binaries.directory / "pg_dump", "--format=custom", "--compress=0", *_LEFT_OUT]
     dump += [f"--schema={schema}" for schema in schemas]
-    dump += [f"--dbname={_superuser_at(source, database)}"]
+    dump += [f"--dbname={_reader_at(source, database)}"]
     restore: list[str | Path] = [binaries.directory / "pg_restore", "--format=custom", "--single-transaction"]
     restore += ["--exit-on-error", *_LEFT_OUT, f"--dbname={_login_at(target, database, login.role)}"]
     with ExitStack() as stack:
@@ -147,12 +147,12 @@ def _reason(told: IO[bytes]) -> str:
     return " / ".join(line.partition("ERROR:  ")[2] or line for line in (wanted or lines)[:3]) or "no word"
 
 
-def _superuser_at(node: Node, database: str) -> str:
+def _reader_at(node: Node, database: str) -> str:
     return as_conninfo(
         {
             "host": node.socket,
             "port": str(node.port),
-            "user": SUPERUSER,
+            "user": READER,
             "dbname": database,
             "options": program_options(node, database),
         }

@@ -141,6 +141,11 @@ class Tree:
         directory, name = self._place(path)
         os.unlink(name, dir_fd=directory.descriptor)
 
+    def names(self, path: str) -> list[str]:
+        """What lies in the directory at `path`, in no order."""
+        with os.scandir(self.directory(path).descriptor) as found:
+            return [entry.name for entry in found]
+
     def may_be_link(self, path: str) -> bool:
         return bool(path and self._links and self._links.fullmatch(path))
 

@@ -11,6 +11,7 @@ from enum import StrEnum
 from stillhouse.domain.cluster import Cluster, Node, Role
 from stillhouse.errors import DatabaseUnknown, InternalError, shown
 from stillhouse.postgres import databases, session
+from stillhouse.postgres.reading import enter_as_reader
 from stillhouse.postgres.session import Connection, ask_at_once, sql
 from stillhouse.postgres.text import Codec
 
@@ -179,7 +180,7 @@ def _asking_in(node: Node, database: str) -> Iterator[Connection]:
         found = [one for one in _open_to_people(node) if str(one) == database]
         if not found:
             raise DatabaseUnknown("the database does not exist")
-        entered = databases.enter(node, found[0], settings=_LIMITS)
+        entered = enter_as_reader(node, found[0], settings=_LIMITS)
     with _asking(entered, node) as connection:
         yield connection
 

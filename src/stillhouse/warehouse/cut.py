@@ -62,13 +62,13 @@ def take_cut(
     """
     latest = clock.monotonic() + deadline_seconds - waited_seconds
     gated = gate_enabled and cluster.engine is Engine.FDW
-    mode = Mode.SHARE
+    mode, slack = Mode.SHARE, 1.0
     for number in count(1):
         if should_stop():
             raise Cancelled(f"the cut of cluster {cluster.name} was called off")
         try:
             points, pause = _try(
-                cluster, name_prefix, number, gated, mode, spread_seconds, clock, witnesses, tell
+                cluster, name_prefix, number, gated, mode, slack, spread_seconds, clock, witnesses, tell
             )
             return Cut(points, pause, number)
         except (CutFailed, NodeUnreachable) as failure:
@@ -81,6 +81,8 @@ def take_cut(
                 ) from failure
             if isinstance(failure, gate.WritersRemain):
                 mode = Mode.EXCLUSIVE
+            if isinstance(failure, gate.LocksTooSlow):  # or writers would be held up in vain, time after time
+                slack *= 2
         clock.sleep(rest)
     raise AssertionError("count() does not end")
 
@@ -134,6 +136,7 @@ def _try(
     number: int,
     gated: bool,
     mode: Mode,
+    slack: float,
     spread_seconds: float,
     clock: Clock,
     witnesses: Witnesses | None,
@@ -157,7 +160,7 @@ def _try(
         if witnesses is not None:
             witnesses.open(cluster.nodes, threads)
         if gated:
-            tell(gate.look_ahead(parts, data_nodes, mode, threads, clock))
+            tell(gate.look_ahead(parts, data_nodes, mode, threads, clock, slack))
 
         parts = gate.caught_up(parts, threads)
         asked = clock.monotonic()

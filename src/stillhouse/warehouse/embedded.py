@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 from stillhouse.domain import names
 from stillhouse.domain.cluster import Node, Role
@@ -26,6 +27,7 @@ from stillhouse.postgres.account import (
     remove_cluster_account,
 )
 from stillhouse.postgres.binaries import Binaries, find_binaries
+from stillhouse.postgres.network import why_none
 from stillhouse.postgres.roles import ensure_roles, grant_connect
 from stillhouse.postgres.session import Connection, scram_verifier, sql
 from stillhouse.postgres.tree import remove_tree
@@ -41,6 +43,8 @@ _AT_ONCE = 4
 _MAKING_DATABASES = int.from_bytes(b"still db")
 
 
+CloneNetwork = Literal["own", "host"]
+
 Claim = Callable[[str], str]
 """Gives a cluster, by its id, the account that its servers run as, and makes it; "" for the one that all share.
 Asked again, it answers the same, or an account that nobody ever had.
@@ -51,13 +55,14 @@ Asked again, it answers the same, or an account that nobody ever had.
 class Site:
     """This host as a place for warehouses: clusters below `<data>/clusters`, their sockets below `<data>/run`.
 
-    `sealer` seals the secrets of nodes in their plans.
+    `sealer` seals the secrets of nodes in their plans; `clone_network` is the setting of that name (config.py).
     """
 
     data: Path
     binaries: Binaries
     sealer: Sealer
     claim: Claim
+    clone_network: CloneNetwork = "own"
 
     @property
     def clusters(self) -> Path:
@@ -66,6 +71,10 @@ class Site:
     @property
     def sockets(self) -> Path:
         return self.data / "run"
+
+    def why_no_network(self) -> str:
+        """Why a clone has no network of its own here while it is in quarantine; empty when it has."""
+        return "STILLHOUSE_CLONE_NETWORK is host" if self.clone_network == "host" else why_none()
 
 
 @dataclass(frozen=True)
@@ -80,14 +89,20 @@ class ClusterSpec:
 
 
 def open_site(
-    data: Path, *, pg_bin: Path | None = None, os_user: str = "stillhouse", claim: Claim = fresh_account
+    data: Path,
+    *,
+    pg_bin: Path | None = None,
+    os_user: str = "stillhouse",
+    claim: Claim = fresh_account,
+    clone_network: CloneNetwork = "own",
 ) -> Site:
     """Make `data` ready for warehouses, or say by InvalidInput what is in the way."""
     data = data.resolve()
     make_passable(data)
     account = database_account(os_user)
     check_traversable(data, account)
-    site = Site(data, find_binaries(data, account, pg_bin=pg_bin), Sealer.in_directory(data), claim)
+    binaries = find_binaries(data, account, pg_bin=pg_bin)
+    site = Site(data, binaries, Sealer.in_directory(data), claim, clone_network)
     for directory in (site.clusters, site.sockets):
         _open_directory(directory)
     return site

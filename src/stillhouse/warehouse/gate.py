@@ -1,5 +1,6 @@
 """The gate: for an instant, no transaction writes through the coordinator to a data node."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
@@ -49,6 +50,10 @@ _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 
 class WritersRemain(CutFailed):
     """The gate was shut, yet a data node still has a transaction that came through it."""
+
+
+class LocksTooSlow(CutFailed):
+    """The locks were not had within their time, though nobody was in the way: the rehearsal had told too little."""
 
 
 @dataclass(frozen=True)
@@ -162,20 +167,26 @@ def look_ahead(
     mode: Mode,
     threads: ThreadPoolExecutor,
     clock: Clock,
+    slack: float = 1.0,
 ) -> Expected:
     """Refuse to shut the gate where that would hold writers up for long; tell how long it will hold them up.
 
     An old transaction would be waited for with every writer queued up behind. StateForbids: it cannot ever be shut.
+    `slack`: how many times longer the locks are reckoned to take than they are rehearsed.
     """
     _wait_for_old(gate, data_nodes, mode, threads)
-    expected = foresee(gate, data_nodes, threads, clock)
+    expected = foresee(gate, data_nodes, threads, clock, slack)
     check_time(expected)
     _wait_for_old(gate, data_nodes, mode, threads)
     return expected
 
 
 def foresee(
-    gate: Sequence[GatedDatabase], data_nodes: Sequence[Bounded], threads: ThreadPoolExecutor, clock: Clock
+    gate: Sequence[GatedDatabase],
+    data_nodes: Sequence[Bounded],
+    threads: ThreadPoolExecutor,
+    clock: Clock,
+    slack: float = 1.0,
 ) -> Expected:
     """What a cut will cost, rehearsed until it fits, for a moment of load tells nothing, or some times.
 
@@ -183,6 +194,7 @@ def foresee(
     """
     for _ in range(_REHEARSALS):
         expected = _rehearse(gate, data_nodes, threads, clock)
+        expected = replace(expected, lock_seconds=expected.lock_seconds * slack)
         if expected.fits:
             break
     return expected
@@ -248,9 +260,18 @@ def shut(gate: Sequence[GatedDatabase], mode: Mode, clock: Clock, threads: Threa
     try:
         _lock_all(gate, mode, clock, threads)
     except (CutFailed, NodeUnreachable) as failure:
+        seconds = clock.monotonic() - asked
         reopen(gate, threads)
-        found = _in_the_way(gate, mode, age=clock.monotonic() - asked)
-        raise CutFailed(f"{failure.message}, {found}" if found else failure.message) from failure
+        if found := _in_the_way(gate, mode, age=clock.monotonic() - asked):
+            raise CutFailed(f"{failure.message}, {found}") from failure
+        if mode is not Mode.REHEARSAL and seconds >= _longest(gate):
+            tables = [table for part in gate for table in part.wiring.tables]
+            locks = sum(table.locks for table in tables)
+            raise LocksTooSlow(
+                f"locking {len(tables)} distributed tables ({locks} locks) took too long:"
+                f" more than {_longest(gate):g} s"
+            ) from failure
+        raise CutFailed(failure.message) from failure
 
 
 def _lock_all(gate: Sequence[GatedDatabase], mode: Mode, clock: Clock, threads: ThreadPoolExecutor) -> None:
@@ -292,7 +313,7 @@ def _lock(share: Share, mode: Mode, seconds: float) -> None:
         with answering(session.node):
             disable_event_triggers(session.connection)
     if statement := lock_statement(session.connection, share.tables, mode):
-        _execute(session, f"SET LOCAL statement_timeout = '{max(1, round(seconds * 1000))}ms'; {statement}")
+        _execute(session, f"SET LOCAL statement_timeout = '{math.ceil(seconds * 1000)}ms'; {statement}")
     with answering(session.node):
         renamed = other_tables(session.connection, share.tables)
     if renamed:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from stillhouse.errors import CutFailed, StateForbids
 
-COORDINATOR_SETTINGS = {"max_locks_per_transaction": "1024"}
-"""Room for the gate, in coordinators that we make: with their 100 connections, for 10,000 tables on 8 data nodes. It
-costs them some 50 MB of shared memory."""
+COORDINATOR_SETTINGS = {"max_locks_per_transaction": "1024", "deadlock_timeout": "2s"}
+"""Room and time for the gate, in coordinators that we make: with their 100 connections, for 10,000 tables on 8 data
+nodes. It costs them some 50 MB of shared memory, and whoever is in a deadlock a second more than by default."""
 
 LONGEST_LOCK_SECONDS = 4.0
 """For all locks, whatever deadlock_timeout is: of the 5 s that the server lets a transaction of ours last."""

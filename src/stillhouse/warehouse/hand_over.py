@@ -5,7 +5,6 @@ again, it ends the same. The cluster's servers are stopped meanwhile, for second
 """
 
 import os
-import pwd
 import secrets
 import subprocess
 from contextlib import closing, suppress
@@ -26,6 +25,9 @@ from stillhouse.warehouse.plan import Plan, read_plan, write_plan
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
+_ALONE = {"listen_addresses": ""}
+_SHUT_OFF = {"archive_mode": "off", "max_logical_replication_workers": "0", "autovacuum": "off"}
+
 
 def is_due(site: Site, cluster_id: str) -> bool:
     """Whether the cluster's plan says that it is not done, or not begun."""
@@ -36,8 +38,9 @@ def is_due(site: Site, cluster_id: str) -> bool:
 def hand_over(site: Site, cluster_id: str, user_name: str, *, is_whole: bool) -> tuple[Node, ...]:
     """Give the cluster's files to an account of its own, and fresh passwords to our roles; its nodes as they are now.
 
-    Of a cluster that is not `is_whole`, because its making or its restore is under way, the files alone are given: the
-    flow that goes on sees to the rest. The servers are stopped afterwards. Raises what servers do.
+    It stays due until `settle`: whoever needs to know the nodes must know them by then. Of a cluster that is not
+    `is_whole`, because its making or its restore is under way, what is wired is left to the flow that goes on. The
+    servers are stopped afterwards. Raises what servers do.
     """
     directory = cluster_directory(site, cluster_id)
     plan = read_plan(directory, site.sealer)
@@ -52,32 +55,32 @@ def hand_over(site: Site, cluster_id: str, user_name: str, *, is_whole: bool) ->
     assert plan.moved_from is not None
     for node in plan.nodes:
         if Path(node.directory).exists():
-            _stop(site, node, plan.moved_from)
+            server.stop(site.binaries, node)
+            remove_tree(Path(node.socket))  # whoever starts it makes it anew
             _give_files(node, plan.moved_from, site.binaries.of(node).account)
-            if is_whole and Path(node.directory, "pgdata").exists():
-                _renew(site, node, user_name)
-    write_plan(directory, site.sealer, replace(plan, moved_from=None))
+            if _may_be_started(node):
+                _renew(site, node, user_name if is_whole else None)
     return plan.nodes
 
 
+def settle(site: Site, cluster_id: str) -> None:
+    """The cluster is as it should be, and that is known."""
+    directory = cluster_directory(site, cluster_id)
+    plan = read_plan(directory, site.sealer)
+    assert plan is not None, "a cluster that is handed over has a plan"
+    write_plan(directory, site.sealer, replace(plan, moved_from=None))
+
+
 def _owner(nodes: tuple[Node, ...]) -> int:
-    present = [Path(node.directory) for node in nodes if Path(node.directory).exists()]
-    return present[0].lstat().st_uid if present else os.geteuid()
+    """A directory that was made a moment ago may be ours yet."""
+    owners = {Path(node.directory).lstat().st_uid for node in nodes if Path(node.directory).exists()}
+    return next(iter(owners - {os.geteuid()}), os.geteuid())
 
 
-def _stop(site: Site, node: Node, owner: int) -> None:
-    """As the account that it runs as. Its socket's directory is made anew when it starts."""
-    server.stop(site.binaries, replace(node, os_user=_name_of(owner)))
-    remove_tree(Path(node.socket))
-
-
-def _name_of(owner: int) -> str:
-    try:
-        return pwd.getpwuid(owner).pw_name if owner != os.geteuid() else ""
-    except KeyError as error:
-        raise ProvisionFailed(
-            f"uid {owner}, which owns a cluster's files, has no account", hint="make one with that uid"
-        ) from error
+def _may_be_started(node: Node) -> bool:
+    """Not before it is made, nor a clone before its flow has recovered it to the cut."""
+    data = Path(node.directory, "pgdata")
+    return data.exists() and not os.path.lexists(data / "recovery.signal")
 
 
 def _give_files(node: Node, owner: int, account: Account | None) -> None:
@@ -118,17 +121,26 @@ def _give_tree(top: Path, owner: int, account: Account) -> None:
     os.fchown(opened.descriptor, account.uid, account.gid)
 
 
-def _renew(site: Site, node: Node, user_name: str) -> None:
-    """Fresh passwords, the reader, and what this version wires otherwise; by a server that nobody else reaches."""
-    server.start(site.binaries, node, {"listen_addresses": ""}, locked=True)
+def _renew(site: Site, node: Node, user_name: str | None) -> None:
+    """Fresh passwords, the reader, and what this version wires otherwise; by a server that nobody else reaches.
+
+    Without a `user_name` the wiring is left alone, and nothing may leave the server: it may be a clone that has its
+    source's settings yet. One at work goes on archiving.
+    """
+    server.start(site.binaries, node, _ALONE if user_name else _ALONE | _SHUT_OFF, locked=True)
     with session.refusing_as(ProvisionFailed, node):
         furnish(node)
-        for database in databases_of(node):
-            # Functions of those that let nobody in are nobody's to call.
-            if database.is_open:
-                with suppress(DatabaseClosed):
-                    _renew_database(node, database, user_name)
+        if user_name:
+            _renew_wiring(node, user_name)
     server.stop(site.binaries, node)
+
+
+def _renew_wiring(node: Node, user_name: str) -> None:
+    """In the databases that let anybody in: functions of the others are nobody's to call."""
+    for database in databases_of(node):
+        if database.is_open:
+            with suppress(DatabaseClosed):
+                _renew_database(node, database, user_name)
 
 
 def _renew_database(node: Node, database: Database, user_name: str) -> None:

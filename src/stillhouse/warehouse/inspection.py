@@ -6,7 +6,8 @@ from contextlib import closing
 from stillhouse.domain.cluster import Node
 from stillhouse.errors import DatabaseClosed, shown
 from stillhouse.postgres import session
-from stillhouse.postgres.databases import MAINTENANCE, Database, Kind, enter, list_databases
+from stillhouse.postgres.databases import MAINTENANCE, Database, Kind, list_databases
+from stillhouse.postgres.reading import enter_as_reader
 from stillhouse.postgres.text import decode
 
 _PREPARED = "SELECT gid, owner, database FROM pg_prepared_xacts ORDER BY prepared"
@@ -47,7 +48,7 @@ def _inspect_database(node: Node, database: Database) -> Iterator[str]:
     if not database.is_open:
         return
     try:
-        with closing(enter(node, database)) as connection:
+        with closing(enter_as_reader(node, database)) as connection:
             for (extension,) in connection.execute(_MISSING_EXTENSIONS).fetchall():
                 yield f"database {database} uses extension {extension}, which this host lacks"
     except DatabaseClosed as error:

@@ -13,11 +13,12 @@ from stillhouse.domain.cluster import Node
 from stillhouse.errors import ProofFailed
 from stillhouse.postgres import session
 from stillhouse.postgres.binaries import Binaries
-from stillhouse.postgres.databases import Database, databases_of, enter
+from stillhouse.postgres.databases import Database, databases_of
+from stillhouse.postgres.reading import enter_as_reader, only
 from stillhouse.postgres.session import Connection, sql
 from stillhouse.warehouse import proof_definitions
 from stillhouse.warehouse.proof_definitions import Definitions
-from stillhouse.warehouse.proof_tables import SETTINGS, Rows, list_relations, read_rows
+from stillhouse.warehouse.proof_tables import SETTINGS, Relation, Rows, list_relations, read_rows
 
 _SEQUENCE = """
     SELECT s.last_value, s.is_called, s.log_cnt, p.seqincrement
@@ -105,20 +106,25 @@ def _read_database(
     rows: dict[str, Rows] = {}
     sequences: dict[str, Position] = {}
     with closing(
-        enter(node, database, autocommit=False, application_name="stillhouse proof", settings=SETTINGS)
+        enter_as_reader(
+            node, database, autocommit=False, application_name="stillhouse proof", settings=SETTINGS
+        )
     ) as connection:
         ((snapshot,),) = connection.execute("SELECT pg_export_snapshot()").fetchall()
         for relation in list_relations(connection):
-            if relation.has_rows:
-                rows[str(relation)] = read_rows(connection, relation)
-            elif relation.kind == "S":
-                sequences[str(relation)] = _read_position(connection, relation.identifier)
+            with connection.transaction(force_rollback=True):  # its lock goes, the snapshot stays
+                if relation.has_rows:
+                    rows[str(relation)] = read_rows(connection, relation)
+                elif relation.kind == "S":
+                    sequences[str(relation)] = _read_position(connection, relation)
         definitions = proof_definitions.of_database(node, database.name, snapshot, binaries, cluster)
     return DatabaseFingerprint(rows, sequences, definitions)
 
 
-def _read_position(connection: Connection, sequence: sql.Identifier) -> Position:
-    ((value, called, logged, increment),) = connection.execute(sql.SQL(_SEQUENCE).format(sequence)).fetchall()
+def _read_position(connection: Connection, sequence: Relation) -> Position:
+    query = sql.SQL(_SEQUENCE).format(sequence.identifier)
+    with only(connection, sequence):
+        ((value, called, logged, increment),) = connection.execute(query).fetchall()
     return Position(value, called, logged, increment)
 
 

@@ -8,12 +8,13 @@ from itertools import groupby
 from typing import Any, TypeVar
 
 from stillhouse.domain.cluster import Node
-from stillhouse.errors import DatabaseClosed, NodeUnreachable, ProofFailed, shown
+from stillhouse.errors import DatabaseClosed, NodeUnreachable, ProofFailed, TableReplaced, shown
 from stillhouse.postgres import session
 from stillhouse.postgres.corruption import first_line, tells_of_bad_data
-from stillhouse.postgres.databases import Database, Kind, databases_of, enter, reopened
-from stillhouse.postgres.session import Connection, sql
-from stillhouse.warehouse.proof_tables import SETTINGS, Relation, list_relations, read_rows
+from stillhouse.postgres.databases import Database, Kind, databases_of, reopened
+from stillhouse.postgres.reading import enter_as_reader
+from stillhouse.postgres.session import Connection
+from stillhouse.warehouse.proof_tables import SETTINGS, Relation, count_rows, list_relations, read_rows
 
 # Of a manifest: docs/format.md, section 5.
 TableLine = Mapping[str, Any]
@@ -132,7 +133,7 @@ class _Database:
         with ExitStack() as stack:
             try:
                 opened = stack.enter_context(reopened(self._node, database))
-                connection = enter(
+                connection = enter_as_reader(
                     self._node,
                     opened,
                     autocommit=False,
@@ -153,10 +154,8 @@ class _Database:
         """Rows that no fingerprint tells of."""
         if not relation.is_populated:
             return 0
-        query = sql.SQL("SELECT pg_catalog.count(*) FROM ONLY {}").format(relation.identifier)
         what = f"{self._where}: {relation}"
-        found = self._read(connection, what, lambda: connection.execute(query).fetchall())
-        count = int(found[0][0]) if found else 0
+        count = self._read(connection, what, partial(count_rows, connection, relation)) or 0
         self._compared.rows_total += count
         return count
 
@@ -164,6 +163,9 @@ class _Database:
         try:
             with connection.transaction():
                 return read()
+        except TableReplaced as error:
+            self._compared.unchecked.append(f"{what} cannot be read: {error.message}")
+            return None
         except session.Error as error:
             if connection.closed:
                 raise

@@ -1,12 +1,13 @@
 """A table's fingerprint: how many rows it has, and two sums over all of them, in whatever order they lie.
 
-No function of a user's runs: the rows are cast to text as anonymous records, by the types' own output functions, which
-only superusers can make.
+No function of a user's is called: the rows are cast to text as anonymous records, by the types' own output functions,
+which only superusers can make. The planner alone may call some, those in the expressions of a table's indexes and
+statistics (optimizer/util/plancat.c): so all this is for sessions of the reader's (postgres/reading.py).
 """
 
 from dataclasses import dataclass
 
-from stillhouse.errors import shown
+from stillhouse.postgres.reading import Named, only
 from stillhouse.postgres.session import Connection, sql
 
 # All that initdb did not make (access/transam.h, FirstNormalObjectId), extensions' tables among it, and large
@@ -36,7 +37,7 @@ _COLUMNS = """
       FROM pg_attribute WHERE attrelid = {} AND attnum > 0 AND NOT attisdropped
 """
 # Two independent sums over all rows: order does not matter, and a row too many counts. A row's cast is always the
-# built-in one: a cast of the table's own type may be a function that its owner wrote, and it would run as superuser.
+# built-in one: a cast of the table's own type may be a function that its owner wrote.
 _ROWS = """
     SELECT count(*), coalesce(sum(hashtextextended(row_text, 0)), 0)::text,
            coalesce(sum(hashtextextended(row_text, 7919)), 0)::text
@@ -51,25 +52,14 @@ SETTINGS = {
 
 
 @dataclass(frozen=True)
-class Relation:
-    """A table, a materialised view or a sequence; `kind` is pg_class's letter for it: r, m, S."""
+class Relation(Named):
+    """A table, a materialised view or a sequence."""
 
-    oid: int
-    schema: str
-    name: str
-    kind: str
     is_populated: bool
-
-    def __str__(self) -> str:
-        return shown(f"{self.schema}.{self.name}")
 
     @property
     def has_rows(self) -> bool:
         return self.kind != "S" and self.is_populated
-
-    @property
-    def identifier(self) -> sql.Identifier:
-        return sql.Identifier(self.schema, self.name)
 
 
 @dataclass(frozen=True)
@@ -89,9 +79,21 @@ def list_partitioned(connection: Connection) -> list[tuple[str, str]]:
 
 
 def read_rows(connection: Connection, relation: Relation) -> Rows:
-    """In a session with SETTINGS. The columns are those that its snapshot shows."""
+    """In a session of the reader's with SETTINGS. The columns are those that its snapshot shows.
+
+    The lock on the table stays until the end of the caller's transaction or sub-transaction, in which nothing else was
+    read. Raises TableReplaced.
+    """
     query = sql.SQL(_COLUMNS).format(sql.Literal(relation.oid))
     ((columns,),) = connection.execute(query).fetchall()
     read = sql.SQL(_ROWS).format(sql.SQL(columns), relation.identifier)
-    ((count, first, second),) = connection.execute(read).fetchall()
+    with only(connection, relation):
+        ((count, first, second),) = connection.execute(read).fetchall()
     return Rows(count, f"{first} {second}")
+
+
+def count_rows(connection: Connection, relation: Relation) -> int:
+    """As `read_rows`, without the sums."""
+    with only(connection, relation):
+        count = sql.SQL("SELECT pg_catalog.count(*) FROM ONLY {}").format(relation.identifier)
+        return int(connection.execute(count).fetchall()[0][0])

@@ -2,6 +2,9 @@
 
 import os
 import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from stillhouse.domain.cluster import Node
@@ -9,113 +12,153 @@ from stillhouse.domain.snapshot import RestorePoint
 from stillhouse.errors import CutMissed, NodeUnreachable, RestoreFailed
 from stillhouse.postgres import server, session
 from stillhouse.postgres.binaries import Binaries
+from stillhouse.postgres.memory import memory_bytes
+from stillhouse.postgres.network import network_of, new_network
 from stillhouse.postgres.roles import furnish
+from stillhouse.postgres.settings_file import as_lines, read_settings
 from stillhouse.postgres.tree import Tree
+from stillhouse.postgres.trial import why_not_taken
 from stillhouse.postgres.wal import format_lsn, parse_lsn
+from stillhouse.warehouse import quarantine_settings
+from stillhouse.warehouse.embedded import Site
+from stillhouse.warehouse.parking import park
 from stillhouse.warehouse.replay import Show, watching
+from stillhouse.warehouse.sifting import Item, items_of, settings_of, sift
 
-# Nothing comes in, nothing goes out. Given on the command line, these overrule whatever the clone inherited: an
-# archive_command pushes into production's archive, a walreceiver draws on it, Citus' daemon settles its transactions.
-_SHUT_OFF = {
-    "listen_addresses": "",
-    "hot_standby": "off",
-    "archive_mode": "off",
-    "primary_conninfo": "",
-    "primary_slot_name": "",
-    "synchronous_standby_names": "",
-    "archive_cleanup_command": "",
-    "recovery_end_command": "",
-    "logging_collector": "off",
-    "max_logical_replication_workers": "0",
-    "cron.launch_active_jobs": "off",
-    "citus.recover_2pc_interval": "-1",
-    "citus.distributed_deadlock_detection_factor": "-1",
-}
-# Its log says where replay is, in words that we know, and where we look: while it recovers nobody can ask it.
-_TOLD = {
-    "log_startup_progress_interval": "500ms",
-    "log_destination": "stderr",
-    "log_min_messages": "log",
-    "lc_messages": "C",
-}
-# What a clone must not keep of its source's own settings, and what stands there instead.
-_HOMEWARD = re.compile(
-    r"\s*(archive_\w+|restore_command|recovery_\w+|primary_\w+|synchronous_standby_names|listen_addresses|port"
-    r"|unix_socket_directories|data_directory|hba_file|ident_file|external_pid_file)\b",
-    re.IGNORECASE,
-)
-_SETTLED = """\
-archive_mode = 'off'
-archive_command = ''
-archive_library = ''
-archive_cleanup_command = ''
-recovery_end_command = ''
-log_directory = 'log'
-restore_command = ''
-primary_conninfo = ''
-primary_slot_name = ''
-synchronous_standby_names = ''
-"""
+# All that a server in quarantine reads, and what its source's ALTER SYSTEM has said, put aside meanwhile: a server
+# always reads the latter. Where the first is not, the node has never been in quarantine, or is out of it.
+QUARANTINED = "quarantine.conf"
+ASIDE = "source.auto.conf"
 _OTHER_TARGETS = ("recovery_target", "recovery_target_lsn", "recovery_target_time", "recovery_target_xid")
 _SWITCH = re.compile(r"([0-9]+)\t([0-9A-F]+/[0-9A-F]+)\t")
-_SETTINGS = "pgdata/postgresql.auto.conf"
+MAIN, SETTINGS = "pgdata/postgresql.conf", "pgdata/postgresql.auto.conf"
 # access/transam/xlogrecovery.c: there was no more WAL, and no restore point of that name in what there was.
 _WAL_ENDED = "recovery ended before configured recovery target was reached"
 _RECOVERY_SECONDS = 24 * 3600.0
+
+
+@contextmanager
+def own_network(site: Site, nodes: Sequence[Node]) -> Iterator[Site]:
+    """The same site, whose programs run in a network of these nodes' own until the block ends, with what they start.
+
+    Where nodes are at work in one already, for a service that was killed, it is theirs. Where the host gives none, it
+    is the host's: `Site.why_no_network` says so.
+    """
+    for node in nodes:
+        with network_of(server.process_id(node) or 0) as network:
+            if network is not None:
+                yield replace(site, binaries=replace(site.binaries, network=network))
+                return
+    if site.why_no_network():
+        yield site
+        return
+    with new_network() as network:
+        yield replace(site, binaries=replace(site.binaries, network=network))
 
 
 def recover(
     binaries: Binaries,
     node: Node,
     point: RestorePoint,
-    capacity: dict[str, str],
+    capacity: Mapping[str, str],
     show: Show | None = None,
+    *,
+    settings: Mapping[str, str] | None = None,
+    chosen: Mapping[str, str] | None = None,
 ) -> None:
     """Start the clone in quarantine and let it recover to the cut; it answers on its private socket afterwards.
 
-    It knows the passwords of its source, so it lets in this service alone until it has fresh ones.
-    `capacity` are the settings that recovery wants no smaller than they were; `show` is told how far replay has come,
-    from another thread, and what it raises is raised here in the end. Raises RestoreFailed when it cannot, or when
-    replay stopped anywhere else than at the recorded LSN: then it is not the snapshot.
+    It knows the passwords of its source, so it lets in this service alone until it has fresh ones; none of its foreign
+    servers leads anywhere then. `capacity` is what the source had of what recovery may need; `settings` are of this
+    start, and prevail; `chosen` are a person's for the clone, some of which count here already
+    (quarantine_settings.py). A library that this host does not have is done without. `show` is told how far replay has
+    come, from another thread, and what it raises is raised here in the end. Raises RestoreFailed when it cannot, or
+    when replay stopped anywhere else than at the recorded LSN: then it is not the snapshot.
     """
-    recovery = {
+    _enter(binaries, node)
+    source = {**source_settings(node), **(chosen or {})}
+    effective = {
+        **quarantine_settings.ours(binaries.major, source, capacity, memory_bytes()),
+        **quarantine_settings.of_strength(chosen or {}),
+        **_recovery(node, point),
+        **(settings or {}),
+        "config_file": QUARANTINED,
+    }
+    missing = _inherit(binaries, node, source, effective)
+    try:
+        with watching(Path(node.directory) / "server.log", point.lsn, show):
+            server.start(binaries, node, effective, locked=True, timeout_seconds=_RECOVERY_SECONDS)
+    except NodeUnreachable as error:
+        told = CutMissed if _WAL_ENDED in error.message else RestoreFailed
+        raise told(f"recovery failed: {error.message}{missing}", hint=error.hint) from error
+    stopped = _where_recovery_stopped(node, point.timeline)
+    if stopped != point.lsn:
+        server.stop(binaries, node, "immediate")
+        found = "nowhere" if stopped is None else f"at {format_lsn(stopped)}"
+        raise CutMissed(f"node {node.name} recovered to {found}, its cut is at {format_lsn(point.lsn)}")
+    park(node)
+    with session.refusing_as(RestoreFailed, node):
+        furnish(node)
+    server.reload(binaries, node)
+
+
+def _enter(binaries: Binaries, node: Node) -> None:
+    """Have the node be in quarantine, or ready for it: whoever was killed at any point of its life begins here."""
+    tree = Tree(Path(node.directory))
+    process = server.process_id(node)
+    is_inside = QUARANTINED in tree.names("") and (
+        binaries.network is None or process is None or binaries.network.holds(process)
+    )
+    if process is not None and not is_inside:  # released, or started by a service that knew no networks
+        server.stop(binaries, node)
+    names = tree.names("pgdata")
+    if Path(SETTINGS).name not in names:
+        return
+    if ASIDE not in tree.names(""):
+        tree.replace(ASIDE, tree.read(SETTINGS))
+    tree.remove(SETTINGS)
+
+
+def _inherit(binaries: Binaries, node: Node, source: Mapping[str, str], effective: Mapping[str, str]) -> str:
+    """Write what the server reads; for a message, what of it this host does not have."""
+    if server.process_id(node) is not None:  # it has read it
+        return ""
+    tree = Tree(Path(node.directory))
+
+    def why_not(items: Sequence[Item]) -> str:
+        tree.replace(QUARANTINED, text_of(as_lines(settings_of(items))))
+        return why_not_taken(binaries, node, effective)
+
+    items = items_of(quarantine_settings.inherited(source))
+    kept, refused = sift(items, why_not)
+    tree.replace(QUARANTINED, text_of(as_lines(settings_of(kept))))
+    return "".join(
+        f"; it was done without {name} = {value!r}: {why}" for (name, value), why in refused.items()
+    )
+
+
+def source_settings(node: Node) -> dict[str, str]:
+    """What the source's files say, while the node is in quarantine."""
+    tree = Tree(Path(node.directory))
+    return {**read_settings(tree, MAIN), **read_settings(tree, ASIDE)}
+
+
+def _recovery(node: Node, point: RestorePoint) -> dict[str, str]:
+    return {
         # Compulsory with recovery.signal. All WAL is in place, so a program that never finds any will do.
         "restore_command": "/bin/false",
-        # Of several targets none may be set: an inherited one is unset first.
+        # Of several targets none may be set.
         **dict.fromkeys(_OTHER_TARGETS, ""),
         "recovery_target_name": point.name,
         "recovery_target_timeline": "current",
         "recovery_target_action": "promote",
         **_for_tablespaces_in_place(node),
     }
-    settings = {**_SHUT_OFF, **_TOLD, **capacity, **recovery}
-    try:
-        with watching(Path(node.directory) / "server.log", point.lsn, show):
-            server.start(binaries, node, settings, locked=True, timeout_seconds=_RECOVERY_SECONDS)
-    except NodeUnreachable as error:
-        told = CutMissed if _WAL_ENDED in error.message else RestoreFailed
-        raise told(f"recovery failed: {error.message}", hint=error.hint) from error
-    stopped = _where_recovery_stopped(node, point.timeline)
-    if stopped != point.lsn:
-        server.stop(binaries, node, "immediate")
-        found = "nowhere" if stopped is None else f"at {format_lsn(stopped)}"
-        raise CutMissed(f"node {node.name} recovered to {found}, its cut is at {format_lsn(point.lsn)}")
-    with session.refusing_as(RestoreFailed, node):
-        furnish(node)
-    server.reload(binaries, node)
 
 
-def release(binaries: Binaries, node: Node) -> None:
-    """End the quarantine: settle the clone's settings and start it as the new cluster's node."""
-    server.stop(binaries, node)
-    tree = Tree(Path(node.directory))
-    try:
-        settings = tree.read(_SETTINGS).decode(errors="surrogateescape").split("\n")
-    except FileNotFoundError:  # it was left out of the snapshot
-        settings = []
-    kept = [line for line in settings if not _HOMEWARD.match(line)]
-    tree.replace(_SETTINGS, "\n".join([*kept, _SETTLED]).encode(errors="surrogateescape"))
-    server.start(binaries, node)
+def text_of(lines: Sequence[str]) -> bytes:
+    """A file of these lines."""
+    return "".join(f"{line}\n" for line in lines).encode(errors="surrogateescape")
 
 
 def _for_tablespaces_in_place(node: Node) -> dict[str, str]:
@@ -134,8 +177,7 @@ def _for_tablespaces_in_place(node: Node) -> dict[str, str]:
 def _where_recovery_stopped(node: Node, timeline: int) -> int | None:
     """The switch point that promotion wrote into the new timeline's history (xlogarchive.c, timeline.c)."""
     tree = Tree(Path(node.directory))
-    with os.scandir(tree.directory("pgdata/pg_wal").descriptor) as found:
-        histories = sorted(entry.name for entry in found if entry.name.endswith(".history"))
+    histories = sorted(name for name in tree.names("pgdata/pg_wal") if name.endswith(".history"))
     if not histories:
         return None
     lines = tree.read(f"pgdata/pg_wal/{histories[-1]}").decode(errors="replace").strip().splitlines()

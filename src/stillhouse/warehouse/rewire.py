@@ -16,12 +16,14 @@ from stillhouse.postgres.roles import UNLOGGED
 from stillhouse.postgres.session import Connection, sql
 from stillhouse.postgres.text import Codec, decode
 from stillhouse.warehouse import fdw
+from stillhouse.warehouse.parking import OWN_OPTIONS, UNPARK_ONE
 
 # By handler and validator, since a wrapper itself may be created under any name.
-_SERVERS = """
+_SERVERS = f"""
     SELECT s.oid, s.srvname,
            coalesce(h.proname = 'postgres_fdw_handler', false) OR coalesce(v.proname = 'dblink_fdw_validator', false),
-           coalesce((SELECT jsonb_object_agg(option_name, option_value) FROM pg_options_to_table(s.srvoptions)), '{}')
+           coalesce((SELECT jsonb_object_agg(option_name, option_value)
+                       FROM pg_options_to_table({OWN_OPTIONS})), '{{}}')
       FROM pg_foreign_server s
       JOIN pg_foreign_data_wrapper w ON w.oid = s.srvfdw
       LEFT JOIN pg_proc h ON h.oid = w.fdwhandler
@@ -156,6 +158,7 @@ def _rewire_servers(
         if target is None:
             rewired.strangers.append(Stranger(node.name, database, name, _address_text(options)))
             continue
+        connection.execute(UNPARK_ONE.encode(), [oid])
         changes = {key: target.host for key in ("host", "hostaddr") if key in options}
         changes["port"] = str(target.port)
         connection.execute(

@@ -23,7 +23,7 @@ from stillhouse.warehouse.table_gather import Gathered
 from stillhouse.warehouse.table_likeness import check_definition, check_rows
 from stillhouse.warehouse.table_marks import ROLES, SCHEMAS, SESSIONS, mark, unmarked
 from stillhouse.warehouse.table_rights import give_rights
-from stillhouse.warehouse.table_sessions import unseen, unseen_transaction
+from stillhouse.warehouse.table_sessions import reading, unseen, unseen_transaction
 
 _SESSIONS_END_SECONDS = 30.0
 _POLL_SECONDS = 0.05
@@ -112,8 +112,8 @@ def load(
             set_carried(connection, gathered.carried, schemas)
         check_definition(connection, schemas, gathered.definition)
         with (
-            unseen(clone, database, role, SETTINGS) as source,
-            unseen(live, database, role, SETTINGS) as copy,
+            reading(clone, database, role, SETTINGS) as source,
+            reading(live, database, role, SETTINGS) as copy,
         ):
             check_rows(source, copy, schemas, check)
         with unseen_transaction(connection):

@@ -5,11 +5,11 @@ A name alone proves nothing: users choose the names of their roles, schemas, ses
                  make it a member too, but not in the superuser's name (commands/user.c: AddRoleMems before
                  PostgreSQL 16, check_role_grantor since);
   a schema       that belongs to the superuser or to such a role;
-  a session      of the superuser or of such a role;
+  a session      of the superuser, of the reader or of such a role;
   a transaction  that the superuser has prepared.
 """
 
-from stillhouse.postgres.session import SUPERUSER, Connection, sql
+from stillhouse.postgres.session import READER, SUPERUSER, Connection, sql
 
 PREFIX = "stillhouse_tables_"
 _NAME = f"'^{PREFIX}[0-9a-f]{{12}}$'"
@@ -29,11 +29,11 @@ SCHEMAS = f"""
      WHERE n.nspname ~ {_SCHEMA_NAME}
        AND (n.nspowner = {_SUPERUSER} OR n.nspowner IN (SELECT oid FROM ({ROLES}) ours))
 """
-# Of the superuser's, those that swap.
+# Of the superuser's and the reader's, those that swap or compare.
 SESSIONS = f"""
     SELECT a.pid FROM pg_stat_activity a
      WHERE a.pid <> pg_backend_pid()
-       AND (a.usesysid = {_SUPERUSER} AND a.application_name ~ {_NAME}
+       AND (a.usename IN ('{SUPERUSER}', '{READER}') AND a.application_name ~ {_NAME}
             OR a.usesysid IN (SELECT oid FROM ({ROLES}) ours))
 """
 PREPARED = f"""

@@ -1,11 +1,14 @@
-"""The sessions of table restores: a superuser's, in which no function of a user runs."""
+"""The sessions of table restores: a superuser's, in which no function of a user runs, and those that read rows."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 
 from stillhouse.domain.cluster import Node
+from stillhouse.errors import RestoreFailed
 from stillhouse.postgres import session
+from stillhouse.postgres.databases import databases_of
 from stillhouse.postgres.event_triggers import without_event_triggers
+from stillhouse.postgres.reading import enter_as_reader
 from stillhouse.postgres.session import Connection
 
 
@@ -15,6 +18,16 @@ def unseen(
 ) -> Iterator[Connection]:
     """Event triggers do not fire from 17 on; before, DDL belongs into `unseen_transaction`."""
     with closing(session.connect(node, database, application_name=name, settings=settings)) as connection:
+        yield connection
+
+
+@contextmanager
+def reading(node: Node, database: str, name: str, settings: Mapping[str, str]) -> Iterator[Connection]:
+    """The reader's: to plan a query of a table may call functions of a user's."""
+    there = next((one for one in databases_of(node) if one.name == database), None)
+    if there is None:
+        raise RestoreFailed(f"node {node.name} has no database {database}")
+    with closing(enter_as_reader(node, there, application_name=name, settings=settings)) as connection:
         yield connection
 
 

@@ -1,0 +1,63 @@
+"""The ways out of a clone: its foreign servers point nowhere before anything else happens in it.
+
+A parked server still has its own options, under names that no wrapper knows: nothing is lost with us. Catalog rows are
+changed as rows: so no wrapper's validator and no event trigger has a say.
+"""
+
+from contextlib import closing, suppress
+
+from stillhouse.domain.cluster import Node
+from stillhouse.errors import DatabaseClosed, RestoreFailed
+from stillhouse.postgres import session
+from stillhouse.postgres.databases import databases_of, enter
+
+# libpq takes a host that begins with a slash for the directory of a socket, and there can be none in a device.
+_NOWHERE = "ARRAY['host=/dev/null/stillhouse', 'port=1']"
+_PREFIX = "stillhouse_parked_"
+
+_IS_PARKED = f"""
+    coalesce(s.srvoptions[1:2] = {_NOWHERE}
+             AND NOT EXISTS (SELECT FROM unnest(s.srvoptions[3:]) o WHERE NOT starts_with(o, '{_PREFIX}')), false)
+"""
+OWN_OPTIONS = f"""
+    CASE WHEN {_IS_PARKED}
+         THEN (SELECT array_agg(substr(o, {len(_PREFIX) + 1}) ORDER BY place)
+                 FROM unnest(s.srvoptions[3:]) WITH ORDINALITY AS own(o, place))
+         ELSE s.srvoptions END
+"""
+"""Of a row `s` of pg_foreign_server: the server's options (text[]) as they are when it is not parked."""
+
+_PARK = f"""
+    UPDATE pg_catalog.pg_foreign_server s
+       SET srvoptions = {_NOWHERE} || ARRAY(SELECT '{_PREFIX}' || o
+                                              FROM unnest(s.srvoptions) WITH ORDINALITY AS own(o, place) ORDER BY place)
+     WHERE NOT {_IS_PARKED}
+"""
+_UNPARK = f"UPDATE pg_catalog.pg_foreign_server s SET srvoptions = {OWN_OPTIONS} WHERE {_IS_PARKED}"
+UNPARK_ONE = f"{_UNPARK} AND s.oid = %s"
+_SILENCE = "UPDATE pg_catalog.pg_event_trigger SET evtenabled = 'D' WHERE evtenabled <> 'D'"
+
+
+def park(node: Node) -> None:
+    """Every server of every database that can be entered. Called again, it changes nothing. Raises RestoreFailed."""
+    _everywhere(node, _PARK)
+
+
+def unpark(node: Node) -> None:
+    """Give all that are still parked their own options back. Raises RestoreFailed."""
+    _everywhere(node, _UNPARK)
+
+
+def silence(node: Node) -> None:
+    """Disable all event triggers, of a clone that is thrown away: what we do in it is DDL too. Raises RestoreFailed."""
+    _everywhere(node, _SILENCE)
+
+
+def _everywhere(node: Node, command: str) -> None:
+    with session.refusing_as(RestoreFailed, node):
+        for database in databases_of(node):
+            with (
+                suppress(DatabaseClosed),
+                closing(enter(node, database, application_name="stillhouse parking")) as connection,
+            ):
+                connection.execute(command.encode())

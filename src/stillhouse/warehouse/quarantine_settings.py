@@ -1,0 +1,164 @@
+"""What a clone's server is started with in quarantine: settings of ours, and of its source's those that are named here.
+
+It reads none of its source's files there. So nothing that nobody thought of is inherited, and what this host cannot
+honour keeps nobody from recovering.
+"""
+
+import re
+from collections.abc import Mapping
+
+# Nothing comes in, nothing goes out, and nothing happens by itself. These are given on the command line, where they
+# prevail over every file: an archive_command pushes into production's archive, a walreceiver draws on it, Citus' daemon
+# settles its transactions, and whatever works in the background may call functions of the clone's users.
+_SHUT_OFF = {
+    "listen_addresses": "",
+    "hot_standby": "off",
+    "archive_mode": "off",
+    "primary_conninfo": "",
+    "primary_slot_name": "",
+    "synchronous_standby_names": "",
+    "archive_cleanup_command": "",
+    "recovery_end_command": "",
+    "recovery_min_apply_delay": "0",
+    "logging_collector": "off",
+    "ssl": "off",
+    "autovacuum": "off",
+    # It comes all the same where a table is older than that. The largest value there is.
+    "autovacuum_freeze_max_age": "2000000000",
+    "autovacuum_multixact_freeze_max_age": "2000000000",
+    # Libraries stay loaded, since their WAL must be replayed, but none of them gets a process.
+    "max_worker_processes": "0",
+    "max_logical_replication_workers": "0",
+    "max_wal_senders": "0",
+    "cron.launch_active_jobs": "off",
+    "citus.recover_2pc_interval": "-1",
+    "citus.distributed_deadlock_detection_factor": "-1",
+}
+_SHUT_OFF_SINCE_17 = {"event_triggers": "off", "sync_replication_slots": "off"}
+# Its log says where replay is, in words that we know, and where we look: while it recovers nobody can ask it.
+_TOLD = {
+    "log_startup_progress_interval": "500ms",
+    "log_destination": "stderr",
+    "log_min_messages": "log",
+    "lc_messages": "C",
+}
+# All that is taken from the source's files, beside what belongs to libraries (a name with a dot). Without them data
+# would be lost, or recovery could not go on:
+_INHERITED = frozenset(
+    {
+        # records of libraries' own kinds are in the WAL
+        "shared_preload_libraries",
+        "dynamic_library_path",
+        "extension_control_path",
+        # commit timestamps are removed at the end of a recovery without it
+        "track_commit_timestamp",
+        "wal_log_hints",
+        # how far what was replicated has come is read at the start, PANIC where there is no room
+        "max_replication_slots",
+        "max_active_replication_origins",
+    }
+)
+_STRENGTH = frozenset(
+    {
+        "dynamic_shared_memory_type",
+        "huge_page_size",
+        "huge_pages",
+        "io_max_concurrency",
+        "io_method",
+        "io_workers",
+        "maintenance_work_mem",
+        "max_connections",
+        "max_files_per_process",
+        "max_locks_per_transaction",
+        "max_pred_locks_per_transaction",
+        "max_prepared_transactions",
+        "min_dynamic_shared_memory",
+        "shared_buffers",
+        "shared_memory_type",
+        "wal_buffers",
+        "wal_decode_buffer_size",
+    }
+)
+_CONNECTIONS = 100
+_LOCK_ROOM, _LOCKS = ("max_locks_per_transaction", "max_pred_locks_per_transaction"), 64
+# Of what a server counts into its lock table beside connections and workers (MaxBackends in postinit.c), at least.
+_OTHER_BACKENDS = 20
+# Sizes of shared_buffers: without a unit it counts blocks (guc.c, convert_to_base_unit).
+_SIZE = re.compile(r"\s*(\d+(?:\.\d*)?)\s*(B|kB|MB|GB|TB)?\s*")
+_UNITS = {"": 8192, "B": 1, "kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
+_MOST_OF_MEMORY = 0.75
+_LEAST_BUFFERS, _MOST_BUFFERS, _SHARE_OF_MEMORY = 64 << 20, 1 << 30, 32
+
+
+def ours(major: int, source: Mapping[str, str], capacity: Mapping[str, str], memory: int) -> dict[str, str]:
+    """What prevails, for the command line. `source` is what the source's files say, `capacity` what it had besides;
+    `memory` is the host's, in bytes.
+    """
+    return {
+        **_SHUT_OFF,
+        **(_SHUT_OFF_SINCE_17 if major >= 17 else {}),
+        **_TOLD,
+        **modest(source, capacity, memory),
+    }
+
+
+def modest(source: Mapping[str, str], capacity: Mapping[str, str], memory: int) -> dict[str, str]:
+    """As little of a host as a server of this data can do with."""
+    return {
+        **_room({**source, **capacity}),
+        "huge_pages": "off",
+        "shared_buffers": f"{_buffers(memory) >> 10}kB",
+    }
+
+
+def with_room(base: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
+    """`settings` over modest ones. The locks of a source are counted for its connections: they go together."""
+    locks = {} if "max_connections" in settings else {name: base[name] for name in _LOCK_ROOM}
+    return {**base, **settings, **locks}
+
+
+def of_strength(chosen: Mapping[str, str]) -> dict[str, str]:
+    """What a person has chosen that prevails in quarantine as well: how much of the host it takes, and how."""
+    return {name: value for name, value in chosen.items() if name in _STRENGTH}
+
+
+def exceeds(source: Mapping[str, str], memory: int) -> str:
+    """Why the buffers that the source had are not for this host; empty when they are.
+
+    The kernel may well grant more than there is, and end processes later.
+    """
+    found = _SIZE.fullmatch(source.get("shared_buffers", ""))
+    if found is None or float(found[1]) * _UNITS[found[2] or ""] <= memory * _MOST_OF_MEMORY:
+        return ""
+    return f"this host has {memory >> 20} MB of memory"
+
+
+def inherited(source: Mapping[str, str]) -> dict[str, str]:
+    """What the clone needs of all that its source's files say, by the name in small letters."""
+    return {name: value for name, value in source.items() if "." in name or name in _INHERITED}
+
+
+def _room(capacity: Mapping[str, str]) -> dict[str, str]:
+    """Recovery without hot standby asks for no room but that of prepared transactions, and of their locks.
+
+    A server has so many locks for each connection, worker, WAL sender and prepared transaction (NLOCKENTS in
+    storage/lmgr/lock.c, NPREDICATELOCKTARGETENTS in predicate.c): where there are fewer of them, each gets the more.
+    """
+
+    def had(name: str, default: int = 0) -> int:
+        value = capacity.get(name, "")
+        return int(value) if value.isdecimal() else default
+
+    prepared = had("max_prepared_transactions")
+    then = sum(had(name) for name in ("max_connections", "max_worker_processes", "max_wal_senders"))
+    then, now = then + _OTHER_BACKENDS + prepared, _CONNECTIONS + prepared
+    return {
+        "max_connections": str(_CONNECTIONS),
+        "max_prepared_transactions": str(prepared),
+        **{name: str(max(_LOCKS, -(-had(name, _LOCKS) * then // now))) for name in _LOCK_ROOM},
+    }
+
+
+def _buffers(memory: int) -> int:
+    """For a few sessions and the replay; there may be many clones, beside warehouses at work."""
+    return min(max(memory // _SHARE_OF_MEMORY, _LEAST_BUFFERS), _MOST_BUFFERS)

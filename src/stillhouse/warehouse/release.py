@@ -1,0 +1,172 @@
+"""The end of a clone's quarantine: its source's settings made its own, as far as this host can honour them."""
+
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from stillhouse.domain.cluster import Node
+from stillhouse.errors import FileRefused, NodeUnreachable
+from stillhouse.postgres import server
+from stillhouse.postgres.binaries import Binaries
+from stillhouse.postgres.memory import memory_bytes
+from stillhouse.postgres.settings_file import as_lines
+from stillhouse.postgres.tree import Tree
+from stillhouse.postgres.trial import why_not_taken
+from stillhouse.warehouse import quarantine_settings
+from stillhouse.warehouse.quarantine import ASIDE, MAIN, QUARANTINED, SETTINGS, source_settings, text_of
+from stillhouse.warehouse.sifting import LISTS, Item, items_of, settings_of, sift
+
+# What a clone must not keep of its source's own settings, and what stands there instead.
+_HOMEWARD = re.compile(
+    r"\s*(archive_\w+|restore_command|recovery_\w+|primary_\w+|synchronous_standby_names|listen_addresses|port"
+    r"|unix_socket_directories|data_directory|hba_file|ident_file|external_pid_file)\b",
+    re.IGNORECASE,
+)
+# Recovery's own settings are its source's affair, and none of a server that has ended its recovery.
+_SETTLED = {
+    "archive_mode": "off",
+    "archive_command": "",
+    "archive_library": "",
+    "archive_cleanup_command": "",
+    "recovery_end_command": "",
+    "recovery_min_apply_delay": "0",
+    "recovery_target": "",
+    "recovery_target_action": "pause",
+    "recovery_target_lsn": "",
+    "recovery_target_name": "",
+    "recovery_target_time": "",
+    "recovery_target_timeline": "latest",
+    "recovery_target_xid": "",
+    "log_directory": "log",
+    "restore_command": "",
+    "hot_standby_feedback": "off",
+    "primary_conninfo": "",
+    "primary_slot_name": "",
+    "synchronous_standby_names": "",
+}
+_CANDIDATE = "candidate.conf"
+_CHANGED = "changed_settings.txt"
+_HEAD = f"# Written by Stillhouse: what this host can honour of the source's settings. ../{_CHANGED} says the rest."
+# A session that asks for a library which is not there ends, and a server that asks for one does not start.
+_NOT_THERE = re.compile(r"could not (access file|load library)")
+
+
+def release(
+    binaries: Binaries, node: Node, capacity: Mapping[str, str], chosen: Mapping[str, str] | None = None
+) -> list[str]:
+    """Start the clone as the new cluster's node, out of quarantine; what it has otherwise than its source, in words.
+
+    It starts with what its source's files say and with `chosen`. Where this host does not let it, whatever cannot be
+    is left out or made smaller, one setting at a time. Killed anywhere and called again, it ends the same. Raises
+    NodeUnreachable when it does not start with anything.
+    """
+    server.stop(binaries, node)
+    tree = Tree(Path(node.directory))
+    source = {**source_settings(node), **(chosen or {})}
+    kept = [line for line in _lines(tree, ASIDE) if not _HOMEWARD.match(line)]
+    overruled = {**_overruled(binaries, node, tree, source), **_SETTLED}
+    tree.replace(SETTINGS, text_of([*kept, *as_lines({**(chosen or {}), **overruled})]))
+    # In this order: a server that runs beside the first would pass for one in quarantine.
+    for file in (QUARANTINED, _CANDIDATE):
+        with suppress(FileNotFoundError):
+            tree.remove(file)
+    try:
+        server.start(binaries, node)
+    except NodeUnreachable as error:
+        server.stop(binaries, node, "immediate")
+        base = quarantine_settings.modest(source, capacity, memory_bytes())
+        _start_with_less(binaries, node, tree, {**source, **overruled}, base, error)
+    with suppress(FileNotFoundError):
+        tree.remove(ASIDE)
+    return _lines(tree, _CHANGED)
+
+
+def _overruled(binaries: Binaries, node: Node, tree: Tree, source: Mapping[str, str]) -> dict[str, str]:
+    """What a server would start with here, and not live with."""
+    overruled, notes = {}, []
+    if why := quarantine_settings.exceeds(source, memory_bytes()):
+        modest = quarantine_settings.modest({}, {}, memory_bytes())
+        overruled["shared_buffers"] = modest["shared_buffers"]
+        notes.append(_note(node, ("shared_buffers", source["shared_buffers"]), modest["shared_buffers"], why))
+    for name in sorted(LISTS - {"shared_preload_libraries"} & source.keys()):
+        libraries = items_of({name: source[name]})
+        missing = {item: why for item in libraries if (why := _why_not_there(binaries, node, item))}
+        if missing:
+            left = settings_of([item for item in libraries if item not in missing])
+            overruled[name] = left.get(name, "")
+            notes += [_note(node, item, overruled[name], why) for item, why in missing.items()]
+    _keep_notes(tree, notes)
+    return overruled
+
+
+def _why_not_there(binaries: Binaries, node: Node, library: Item) -> str:
+    name, value = library
+    if name == "local_preload_libraries" and "/" not in value:  # load_libraries in miscinit.c
+        value = f"$libdir/plugins/{value}"
+    tried = {"config_file": "/dev/null", "shared_preload_libraries": value}
+    why = why_not_taken(binaries, node, tried)
+    return why if _NOT_THERE.search(why) else ""
+
+
+def _start_with_less(
+    binaries: Binaries,
+    node: Node,
+    tree: Tree,
+    wanted: Mapping[str, str],
+    base: Mapping[str, str],
+    first: NodeUnreachable,
+) -> None:
+    """Find what cannot be, by starting the server again and again, and start it without."""
+    tree.replace(SETTINGS, text_of(as_lines(_SETTLED)))
+
+    def text(items: Sequence[Item]) -> bytes:
+        return text_of([_HEAD, *as_lines(quarantine_settings.with_room(base, settings_of(items)))])
+
+    def why_not(items: Sequence[Item]) -> str:
+        tree.replace(_CANDIDATE, text(items))
+        candidate = {"config_file": _CANDIDATE}
+        # It costs less than a start, and says more.
+        if why := why_not_taken(binaries, node, candidate):
+            return why
+        try:
+            server.start(binaries, node, candidate)
+        except NodeUnreachable as error:
+            server.stop(binaries, node, "immediate")
+            return error.message.rpartition("FATAL:")[2].strip()
+        server.stop(binaries, node)
+        return ""
+
+    if why := why_not([]):  # so it is not the settings
+        raise NodeUnreachable(f"{first.message}; with hardly any of its settings: {why}", hint=first.hint)
+    own = {
+        name: value for name, value in wanted.items() if not _HOMEWARD.match(name) and name not in _SETTLED
+    }
+    kept, refused = sift(items_of(own), why_not)
+    now = quarantine_settings.with_room(base, settings_of(kept))
+    _keep_notes(tree, [_note(node, item, now.get(item[0]), why) for item, why in refused.items()])
+    tree.replace(MAIN, text(kept))
+    with suppress(FileNotFoundError):
+        tree.remove(_CANDIDATE)
+    server.start(binaries, node)
+
+
+def _note(node: Node, item: Item, now: str | None, why: str) -> str:
+    name, value = item
+    left = "PostgreSQL's default" if now is None else repr(now)
+    return f"node {node.name}: {name} is {left} instead of {value!r}, which this host cannot honour: {why}"
+
+
+def _keep_notes(tree: Tree, notes: Sequence[str]) -> None:
+    """They stay beside the data: a service that was killed after it has changed something tells it all the same."""
+    known = _lines(tree, _CHANGED)
+    if fresh := [note.replace("\n", " ") for note in notes if note not in known]:
+        tree.replace(_CHANGED, text_of([*known, *fresh]))
+
+
+def _lines(tree: Tree, path: str) -> list[str]:
+    try:
+        text = tree.read(path).decode(errors="surrogateescape")
+    except (FileNotFoundError, FileRefused):
+        return []
+    return [line for line in text.split("\n") if line]
