@@ -5,10 +5,11 @@ from collections.abc import Callable
 from stillhouse import log
 from stillhouse.catalog import clusters, operations, snapshots
 from stillhouse.catalog.secrets import erase_secret, read_secret
+from stillhouse.control.accounts import hand_over_cluster
 from stillhouse.control.clusters import user_pwd_key
 from stillhouse.control.reaping import reap
 from stillhouse.control.workplace import Workplace
-from stillhouse.domain.cluster import ClusterStatus
+from stillhouse.domain.cluster import Cluster, ClusterStatus
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import ProvisionFailed, StillhouseError
@@ -16,6 +17,7 @@ from stillhouse.repository import roots
 from stillhouse.repository.keys import open_keys
 from stillhouse.warehouse import embedded
 from stillhouse.warehouse.embedded import ClusterSpec
+from stillhouse.warehouse.hand_over import is_due
 
 
 def provision_cluster(place: Workplace, run: StepRunner, cluster_id: str) -> None:
@@ -138,8 +140,7 @@ def _fail_provision(place: Workplace, cluster_id: str, operation_id: str, reason
 
 
 def _restart(place: Workplace, cluster_id: str) -> None:
-    with place.control.database.reading() as reading:
-        cluster = clusters.read_cluster(reading, cluster_id)
+    cluster = _handed_over(place, cluster_id)
     embedded.restart(place.site, cluster.nodes)
     reap(place, cluster)
 
@@ -156,9 +157,21 @@ def _start(place: Workplace, cluster_id: str) -> None:
     """The row first: a service that starts in between starts the servers too, as was asked for."""
     with place.control.database.transaction() as transaction:
         clusters.set_stopped(transaction, cluster_id, False, place.control.clock.now())
-        cluster = clusters.read_cluster(transaction, cluster_id)
+    cluster = _handed_over(place, cluster_id)
     embedded.start_all(place.site, cluster.nodes)
     reap(place, cluster)
+
+
+def _handed_over(place: Workplace, cluster_id: str) -> Cluster:
+    """The cluster. One that an earlier version made, and that could not be handed over at our start, is so now."""
+    if is_due(place.site, cluster_id):
+        hand_over_cluster(place, _read(place, cluster_id))
+    return _read(place, cluster_id)
+
+
+def _read(place: Workplace, cluster_id: str) -> Cluster:
+    with place.control.database.reading() as reading:
+        return clusters.read_cluster(reading, cluster_id)
 
 
 def _trash_snapshots(place: Workplace, cluster_id: str) -> None:
