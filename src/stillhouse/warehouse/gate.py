@@ -10,7 +10,7 @@ from typing import TypeVar
 from stillhouse.clock import Clock
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.errors import CutFailed, DatabaseClosed, NodeUnreachable
-from stillhouse.postgres.databases import Database, Kind, list_databases
+from stillhouse.postgres.databases import Database
 from stillhouse.postgres.event_triggers import disable_event_triggers, has_event_triggers
 from stillhouse.warehouse.cut_sessions import Bounded, answering, bounded
 from stillhouse.warehouse.gate_catalog import (
@@ -21,10 +21,10 @@ from stillhouse.warehouse.gate_catalog import (
     lock_holders,
     lock_statement,
     lock_table,
+    named,
     other_tables,
     read_wiring,
     remote_writers,
-    sessions_in,
     strong_lock_seconds,
 )
 from stillhouse.warehouse.gate_plan import (
@@ -76,39 +76,6 @@ class GatedDatabase:
     def session(self) -> Bounded:
         """The one that also looks and reads."""
         return self.shares[0].session
-
-
-@dataclass(frozen=True)
-class Survey:
-    """Which databases the coordinator has, and who is in those that are closed, or `barred` to us in another way.
-
-    These have no gate, for we cannot enter them either; but whoever was in one when it was closed may write yet.
-    """
-
-    databases: tuple[Database, ...]
-    inside: tuple[Holder, ...]
-    barred: tuple[int, ...]
-
-
-def survey(coordinator: Bounded, barred: Sequence[int] = ()) -> Survey:
-    """Raises CutFailed when somebody is at work in a database that is closed, or `barred` (oids)."""
-    with answering(coordinator.node):
-        databases = list_databases(coordinator.connection)
-        closed = [*barred, *(database.oid for database in databases if database.kind is Kind.CLOSED)]
-        at_rest, at_work = sessions_in(coordinator.connection, closed) if closed else ([], [])
-    if at_work:
-        raise CutFailed(f"waiting for {_named(at_work)} in a closed database, which has no gate")
-    return Survey(tuple(databases), tuple(at_rest), tuple(barred))
-
-
-def confirm_survey(before: Survey, coordinator: Bounded) -> None:
-    """No database was made, closed or opened since, and nobody in a closed one has done anything."""
-    now = survey(coordinator, before.barred)
-    if changed := {*now.databases} ^ {*before.databases}:
-        names = ", ".join(sorted({str(database) for database in changed}))
-        raise CutFailed(f"databases of the coordinator changed meanwhile: {names}")
-    if moved := [one for one in now.inside if one not in before.inside]:
-        raise CutFailed(f"waiting for {_named(moved)} in a closed database, which has no gate")
 
 
 @contextmanager
@@ -396,7 +363,7 @@ def check_data_nodes(
 
     for data_node, writers in zip(data_nodes, threads.map(writers_on, data_nodes), strict=True):
         if writers:
-            raise WritersRemain(f"waiting on node {data_node.node.name} for {_named(writers)}")
+            raise WritersRemain(f"waiting on node {data_node.node.name} for {named(writers)}")
 
 
 def reopen(gate: Sequence[GatedDatabase], threads: ThreadPoolExecutor) -> None:
@@ -413,9 +380,5 @@ def _in_the_way(gate: Sequence[GatedDatabase], mode: Mode, *, age: float) -> str
         with answering(part.session.node):
             holders = lock_holders(part.session.connection, part.wiring.tables, mode, age=age)
         if holders:
-            found.append(f"in database {part.session.database} for {_named(holders)}")
+            found.append(f"in database {part.session.database} for {named(holders)}")
     return ", ".join(found)
-
-
-def _named(holders: Sequence[Holder]) -> str:
-    return "; ".join(str(holder) for holder in holders)

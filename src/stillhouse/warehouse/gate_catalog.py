@@ -319,3 +319,7 @@ def remote_writers(connection: Connection, users: frozenset[str | None], *, age:
     """
     asked = {"anyone": None in users, "users": [name for name in users if name is not None], "age": age}
     return [Holder(*row) for row in connection.execute(_WRITERS, asked).fetchall()]
+
+
+def named(holders: Sequence[Holder]) -> str:
+    return "; ".join(str(holder) for holder in holders)
