@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test torture check format lock api-docs fuzz-api fuzz-openapi test-clients predecessor soak-collection soak-damage bench bench-peers bench-files bench-gate bench-growth bench-limits bench-proportion bench-service bench-witness bench-postgres-incremental
+.PHONY: demo test test-all torture check format lock api-docs fuzz-api fuzz-openapi test-clients predecessor soak-collection soak-damage bench bench-peers bench-files bench-gate bench-growth bench-limits bench-proportion bench-service bench-witness bench-postgres-incremental
 
 # uv when present (fast), else the standard library's venv and pip: both install exactly the lock file.
 $(VENV)/.ready: requirements-dev.lock pyproject.toml
@@ -22,6 +22,10 @@ demo: $(VENV)/.ready
 
 test: $(VENV)/.ready
 	@$(BIN)/pytest -n 2 --dist loadfile
+
+# And the long tier: PostgreSQL 16 and 17, by npm.
+test-all: $(VENV)/.ready
+	@$(BIN)/pytest -n 2 --dist loadfile -m "long or not long"
 
 # Of what `make test` tries a freshly seeded few: a thousand damages of repositories. SEED=... brings the same ones again.
 soak-damage: $(VENV)/.ready

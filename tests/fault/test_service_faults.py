@@ -89,6 +89,23 @@ def test_cancel_leaves_the_warehouse_clean(service: Service, cluster: str, momen
         assert service.call("DELETE", f"/v1.0/{{p}}/snapshots/{one}").status == 202
 
 
+def test_10_what_cannot_succeed_is_not_tried_again(service: Service, cluster: str) -> None:
+    node = service.nodes(cluster)[1]
+    with superuser(node) as connection:
+        tell(connection, "ALTER SYSTEM SET max_slot_wal_keep_size = 0")
+        tell(connection, "SELECT pg_reload_conf()")
+    try:
+        snapshot = service.request_snapshot(cluster, "in-vain")
+        assert service.ended(snapshot) == "UNAVAILABLE"
+    finally:
+        with superuser(node) as connection:
+            tell(connection, "ALTER SYSTEM RESET max_slot_wal_keep_size")
+            tell(connection, "SELECT pg_reload_conf()")
+    assert service.attempts(snapshot) == 1
+    assert f"node {node.name}: its max_slot_wal_keep_size is 0" in service.reason(snapshot)
+    assert "set max_slot_wal_keep_size = -1" in service.reason(snapshot)
+
+
 def test_an_unreachable_node_is_named(service: Service, cluster: str) -> None:
     node = service.nodes(cluster)[2]
     server.stop(embedded.open_site(service.data).binaries, node)

@@ -184,6 +184,22 @@ def gated(bank: Bank) -> set[str]:
         return {table.name for part in parts for table in part.wiring.tables}
 
 
+def test_7_whoever_is_at_work_in_a_closed_database_is_waited_for(bank: Bank) -> None:
+    """It has no gate: nobody enters it, but who was inside when it was closed may write through its servers."""
+    with superuser(bank.cluster.coordinator) as admin:
+        tell(admin, "CREATE DATABASE closing")
+        with superuser(bank.cluster.coordinator, "closing") as inside:
+            tell(admin, "ALTER DATABASE closing ALLOW_CONNECTIONS false")
+            tell(inside, "SELECT 1")
+            assert take(bank).tries == 1, "at rest he is in nobody's way"
+            inside.pgconn.send_query(b"SELECT pg_sleep(60)")
+            working = "SELECT FROM pg_stat_activity WHERE datname = 'closing' AND state = 'active'"
+            until(lambda: ask(admin, working), 10)
+            with pytest.raises(CutFailed, match=rf"pid {inside.info.backend_pid}, .* in a closed database"):
+                take(bank, deadline=0.5)
+        tell(admin, "DROP DATABASE closing WITH (FORCE)")
+
+
 def test_3_a_lone_foreign_table_keeps_its_triggers(bank: Bank, lone_table: str) -> None:
     with bank.connect() as owner:
         owner.execute("CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'")

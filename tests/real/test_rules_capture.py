@@ -77,7 +77,7 @@ def test_a_standby_is_refused(site: Site, house: Cluster, vault: Vault) -> None:
         standby = clone.cluster.coordinator
         data = Path(standby.directory, "pgdata")
         (data / "recovery.signal").rename(data / "standby.signal")
-        server.start(site.binaries, standby, {"listen_addresses": "", "hot_standby": "on"})
+        server.start(site.binaries, standby, {"listen_addresses": "", "hot_standby": "on"}, locked=True)
         with pytest.raises(CaptureFailed, match="is a standby"):
             capture_cluster(clone.cluster, vault)
         assert rows(standby, SLOTS) == []

@@ -1,4 +1,4 @@
-"""Single servers of the newest and of the oldest version that we know, for rules that hold on both."""
+"""Servers of the newest and the oldest version, for rules that hold on all; at length, also those between."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,17 +12,31 @@ from stillhouse.postgres.binaries import find_binaries
 from stillhouse.postgres.options import LET_SET
 from stillhouse.warehouse import embedded
 from stillhouse.warehouse.embedded import Site
-from support import warehouses
+from support import npm_postgres, warehouses
 from support.cuts import superuser, tell
 from support.fifteen import PG_BIN, needs_fifteen
+from support.npm_postgres import needs_npm
 
 
 @pytest.fixture(
-    scope="module", params=[pytest.param(None, id="18"), pytest.param(PG_BIN, id="15", marks=needs_fifteen)]
+    scope="module",
+    params=[
+        pytest.param(18, id="18"),
+        pytest.param(17, id="17", marks=[pytest.mark.long, needs_npm]),
+        pytest.param(16, id="16", marks=[pytest.mark.long, needs_npm]),
+        pytest.param(15, id="15", marks=needs_fifteen),
+    ],
 )
 def version_site(site: Site, request: pytest.FixtureRequest) -> Site:
-    binaries = find_binaries(site.data, site.binaries.account, pg_bin=request.param)
-    return replace(site, binaries=binaries)
+    return replace(
+        site, binaries=find_binaries(site.data, site.binaries.account, pg_bin=_programs(site, request.param))
+    )
+
+
+def _programs(site: Site, major: int) -> Path | None:
+    if major == 18:
+        return None
+    return PG_BIN if major == 15 else npm_postgres.programs(major, site.data, site.binaries.directory)
 
 
 @pytest.fixture(scope="module")

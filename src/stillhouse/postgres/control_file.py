@@ -11,8 +11,8 @@ from stillhouse.errors import CaptureFailed
 # Major versions whose files we know.
 OLDEST, NEWEST = 15, 18
 # Offset of ControlFileData.crc by pg_control_version (src/include/catalog/pg_control.h), checked by trying each
-# offset on files of PostgreSQL 15 and 18.
-CRC_OFFSET = {1300: 288, 1800: 292}
+# offset on files of PostgreSQL 15 (and so 16), 17 and 18.
+CRC_OFFSET = {1300: 288, 1700: 288, 1800: 292}
 
 
 def is_whole(image: bytes) -> bool:

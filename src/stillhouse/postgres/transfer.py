@@ -14,11 +14,10 @@ from stillhouse.domain.cluster import Node
 from stillhouse.errors import RestoreFailed
 from stillhouse.postgres import account as accounts
 from stillhouse.postgres.binaries import Binaries
-from stillhouse.postgres.session import READER, as_conninfo, major_version, password_file, program_options
+from stillhouse.postgres.session import READER, as_conninfo, password_file, program_options
 
 _CHUNK = 1 << 20
 _POLL_SECONDS = 0.2
-# The role that loads is allowed to say so (table_load.py).
 _DEAF = {"event_triggers": "off"}
 # Who owns and who may do what is not the archive's affair: rights are granted by other roles than the one that loads.
 # Publications and labels belong to the database.
@@ -33,10 +32,11 @@ _LEFT_OUT = (
 
 @dataclass(frozen=True)
 class Login:
-    """A role that may log in to a server over TCP."""
+    """A role that may log in to a server over TCP; `may_be_deaf` when it may switch event triggers off for itself."""
 
     role: str
     password: str = field(repr=False)
+    may_be_deaf: bool = False
 
 
 def transfer(
@@ -59,7 +59,7 @@ def transfer(
     dump += [f"--schema={schema}" for schema in schemas]
     dump += [f"--dbname={_reader_at(source, database)}"]
     restore: list[str | Path] = [binaries.directory / "pg_restore", "--format=custom", "--single-transaction"]
-    restore += ["--exit-on-error", *_LEFT_OUT, f"--dbname={_login_at(target, database, login.role)}"]
+    restore += ["--exit-on-error", *_LEFT_OUT, f"--dbname={_login_at(target, database, login)}"]
     with ExitStack() as stack:
         told_by_dump, told_by_restore = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))
         from_, to = binaries.of(source).account, binaries.of(target).account
@@ -159,18 +159,16 @@ def _reader_at(node: Node, database: str) -> str:
     )
 
 
-def _login_at(node: Node, database: str, role: str) -> str:
+def _login_at(node: Node, database: str, login: Login) -> str:
     return as_conninfo(
         {
             "host": node.host,
             "port": str(node.port),
-            "user": role,
+            "user": login.role,
             "dbname": database,
-            "application_name": role,
+            "application_name": login.role,
             "gssencmode": "disable",
             "connect_timeout": "10",
-            "options": program_options(
-                node, database, _DEAF if major_version(node) >= 17 else {}, may_set_all=False
-            ),
+            "options": program_options(node, database, _DEAF if login.may_be_deaf else {}, may_set_all=False),
         }
     )

@@ -13,11 +13,10 @@ from stillhouse.domain.cluster import Cluster, Engine, Role
 from stillhouse.domain.snapshot import Cut, RestorePoint
 from stillhouse.errors import Cancelled, CutFailed, NodeUnreachable
 from stillhouse.postgres.databases import Database, list_databases
-from stillhouse.warehouse import gate
+from stillhouse.warehouse import gate, gate_survey
 from stillhouse.warehouse.cut_sessions import Bounded, answering, bounded
 from stillhouse.warehouse.gate_catalog import Mode
 from stillhouse.warehouse.gate_plan import Expected, check_time
-from stillhouse.warehouse.gate_survey import confirm_survey, survey
 from stillhouse.warehouse.witness import Witnesses
 
 _jitter = random.SystemRandom()
@@ -150,13 +149,13 @@ def _try(
         ExitStack() as gate_closing,
     ):
         coordinator = _coordinator(nodes)
-        seen = survey(coordinator) if gated else None
+        seen = gate_survey.survey(coordinator) if gated else None
         barred: list[int] = []
         parts = (
             gate_closing.enter_context(gate.gate_sessions(cluster, seen.databases, barred)) if seen else ()
         )
         if barred:
-            seen = survey(coordinator, barred)
+            seen = gate_survey.survey(coordinator, barred)
         data_nodes = [node for node in nodes if gated and node.node.role is Role.DN]
         if witnesses is not None:
             witnesses.open(cluster.nodes, threads)
@@ -174,7 +173,7 @@ def _try(
         gate.check_data_nodes(parts, data_nodes, threads)
         gate.confirm(parts, threads)
         if seen is not None:
-            confirm_survey(seen, coordinator)
+            gate_survey.confirm_survey(seen, coordinator)
         gate.reopen(parts, threads)
         pause = clock.monotonic() - asked if gated else 0.0
 

@@ -195,11 +195,6 @@ class Holder:
         return f"pid {self.pid}, user {self.user}, query started {self.query_start}"
 
 
-def named(holders: Sequence[Holder]) -> str:
-    """All of them, for a message."""
-    return "; ".join(str(holder) for holder in holders)
-
-
 def fdw_servers(connection: Connection) -> list[Server]:
     """Every postgres_fdw server of this database."""
     return [
@@ -325,3 +320,7 @@ def remote_writers(connection: Connection, users: frozenset[str | None], *, age:
     """
     asked = {"anyone": None in users, "users": [name for name in users if name is not None], "age": age}
     return [Holder(*row) for row in connection.execute(_WRITERS, asked).fetchall()]
+
+
+def named(holders: Sequence[Holder]) -> str:
+    return "; ".join(str(holder) for holder in holders)

@@ -233,8 +233,8 @@ def _hire(
         connection.execute(
             sql.SQL("GRANT CONNECT, CREATE ON DATABASE {} TO {}").format(sql.Identifier(database), name)
         )
-        if connection.info.server_version >= 170000:
-            # Nor do event triggers fire for it (postgres/transfer.py).
+        may_be_deaf = connection.info.server_version >= 170000
+        if may_be_deaf:
             connection.execute(sql.SQL("GRANT SET ON PARAMETER event_triggers TO {}").format(name))
         # It must not become its owners, only make use of what is theirs; before 16 there is no such difference.
         only = sql.SQL(" WITH INHERIT TRUE, SET FALSE" if connection.info.server_version >= 160000 else "")
@@ -250,7 +250,7 @@ def _hire(
                         right, sql.SQL(kind), sql.Identifier(needed), name
                     )
                 )
-    return Login(role, password)
+    return Login(role, password, may_be_deaf)
 
 
 def _names(
