@@ -26,7 +26,7 @@ _NO_TEXT = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
 def shown(text: str) -> str:
-    """For people, and for what takes valid UTF-8 alone: bytes of names that were none stand as \\xNN."""
+    """The text for people, and for programs that take only valid UTF-8: other bytes of names are shown as \\xNN."""
     return _NO_TEXT.sub("\ufffd", text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
@@ -228,7 +228,7 @@ class FileRefused(InternalError):
     code = "file.refused"
 
     def __init__(self, message: str, *, hint: str = "", reason: str = "") -> None:
-        super().__init__(message, hint=hint or "what is not the account's own is not touched: remove it")
+        super().__init__(message, hint=hint or "the service touches only the account's own files: remove it")
         self.reason = reason
 
 

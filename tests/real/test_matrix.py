@@ -156,7 +156,7 @@ def restore_and_prove(site: Site, seen: Pass, clone: Clone) -> None:
 
 
 def bring_tables_back(site: Site, seen: Pass) -> None:
-    """As the flow of a table restore does; what the tables hold then, and what it left behind."""
+    """Restore tables as the flow does; returns the rows of the tables, and the things that it left behind."""
     live = {node.name: node for node in seen.source.nodes}
     wanted, prefix = pairs("public.kept", "public.spread"), operation_prefix(new_uuid())
     gathered = gather_cluster(seen.clone.nodes, seen.source.nodes, wanted, prefix)
@@ -186,7 +186,7 @@ def by_name(node: Node) -> dict[str, Database]:
 
 
 def test_6_the_second_capture_builds_on_the_first(passed: Pass) -> None:
-    """So the mark was written and found, and on 17 and later the summaries were read."""
+    """A base proves that the mark was written and found, and on 17 and later that the summaries were read."""
     first, second = passed.shots
     for name, captured in second.captured.items():
         assert captured.base == first.captured[name].manifest.id, captured.whole_because

@@ -114,7 +114,7 @@ def test_a_scan_stores_what_moved_on_and_misses_nothing(
 
 
 def test_9_a_server_that_forbids_ddl_and_writes_is_captured(house: Cluster, vault: Vault, base: Shot) -> None:
-    """By event triggers, which 15 cannot be told to leave alone; nothing of ours is made at a capture."""
+    """Event triggers forbid it, and 15 has no setting against them; but a capture makes nothing."""
     node = house.coordinator
     told(
         node,

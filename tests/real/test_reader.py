@@ -92,7 +92,7 @@ GONE = """
 """
 INSTEAD = "CREATE VIEW {0} AS SELECT * FROM snares.view"
 
-# By what it is called: what the tenant does while it is read, before the lock or behind the check.
+# For each table, by its name: the statements of the tenant while it is read, before the lock or behind the check.
 Swap = tuple[str, str, str]
 SWAPS: dict[str, Swap] = {
     "a view in the place of a table": (
@@ -141,7 +141,7 @@ SWAPS: dict[str, Swap] = {
         "ALTER MATERIALIZED VIEW shop.summary RENAME TO hidden; CREATE TABLE shop.summary (w int)",
     ),
 }
-# Until 15 a table became a view by this, and kept its number.
+# Up to 15 this rule turned a table into a view, which kept its number.
 RULED = (
     "shop.young",
     "before",

@@ -147,7 +147,7 @@ def test_a_slot_that_the_server_invalidates_ends_the_attempt(
 
 
 def checkpoint(node: Node) -> list[tuple[object, ...]]:
-    """By which the server looks at its slots; those that are left."""
+    """Run a checkpoint, at which the server looks at its slots; returns those that are left."""
     with superuser(node) as connection:
         tell(connection, "CHECKPOINT")
     return rows(node, SLOTS)

@@ -10,7 +10,7 @@ from support.table_restores import DATABASE, Bench
 
 _HERE = Path(__file__).parent
 _SHAPE = (_HERE / "table_shape.sql").read_bytes()
-# Whatever is not a part of something else that is asked for.
+# All catalogued things that are not part of another one that is asked for.
 _ROOTS = """
     SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE n.nspname IN ('k', 'k2', 'k "3.') AND c.relkind IN ('r', 'p')

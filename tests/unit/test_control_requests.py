@@ -148,7 +148,7 @@ def test_a_cluster_request_past_a_limit_is_refused(control: Control, request_: C
 
 
 def test_a_second_project_is_refused_where_all_clusters_share_an_account(control: Control) -> None:
-    """And the refusal is in the audit log, by `_refused`; a restore and a dry run are refused alike."""
+    """`_refused` also checks that the audit log has the refusal; a restore and a dry run are refused alike."""
     shared = replace(
         control, settings=control.settings.model_copy(update={"os_uids": "", "shared_account": ""})
     )

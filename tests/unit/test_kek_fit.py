@@ -57,7 +57,7 @@ def test_a_key_is_made_once_where_there_is_nothing(bucket: Bucket, kek_file: Pat
 
 @pytest.mark.parametrize("is_known", [True, False], ids=["known", "unknown"])
 def test_none_is_made_beside_what_is_sealed(bucket: Bucket, kek_file: Path, is_known: bool) -> None:
-    """Also where the catalog is lost: the repository itself says that there is something."""
+    """This holds even where the catalog is lost: the repository itself shows that it is not empty."""
     cluster = new_uuid()
     bucket.snapshot(cluster, "first")
     with pytest.raises(InvalidInput) as refused:
@@ -185,7 +185,7 @@ def test_a_start_without_the_key_or_with_another_is_refused_and_makes_none(
 
 
 def test_a_key_file_elsewhere_that_is_not_there_is_named(data: Path, tmp_path: Path) -> None:
-    """As in a container whose volume for the key was forgotten."""
+    """A container whose volume for the key was forgotten starts like this."""
     elsewhere = tmp_path / "volume" / "kek"
     elsewhere.parent.mkdir()
     settings = serving(data, kek_file=elsewhere)

@@ -52,7 +52,7 @@ def capture(
     conductor: Conductor,
     crew: Sequence[PackingProcess] = (),
 ) -> Captured:
-    """Capture one node. Whatever happens, kill -9 included, the node is left without slot and out of backup mode.
+    """Capture one node. However it ends, kill -9 included, the node is left without slot and out of backup mode.
 
     A whole capture is packed by the `crew`, if there is one.
 

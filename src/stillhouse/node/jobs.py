@@ -153,7 +153,7 @@ def capture_job(job: CaptureJob, line: Line) -> Captured:
             if isinstance(met, FormatUnknown) and not found:
                 raise
             raise CaptureInterrupted(
-                f"what the capture builds on cannot be read: {met}",
+                f"the base that the capture builds on cannot be read: {met}",
                 hint="another attempt reads it anew from the node",
             ) from met
 
@@ -223,7 +223,9 @@ def scrub_job(job: ScrubJob, line: Line) -> Scrubbed:
     look_for_lost_roots(checked, job.snapshots)
     found = tuple(conclude(checked, clock.now(), job.snapshots))
     if checked.unrecorded:
-        raise StoreUnavailable(f"what a scrub found could not be written down: {checked.unrecorded}")
+        raise StoreUnavailable(
+            f"the damage that a scrub found could not be written down: {checked.unrecorded}"
+        )
     return Scrubbed(len(chosen), count, len(chosen) < len(waiting), found)
 
 

@@ -34,7 +34,7 @@ def has_event_triggers(connection: Connection) -> bool:
 
 
 def disable_event_triggers(connection: Connection) -> list[tuple[str, str]]:
-    """For a transaction that is rolled back in the end, or enables them again. Returns which were enabled, and how."""
+    """Disable them; the caller rolls back or enables them again. Returns which were enabled, and how."""
     if connection.info.server_version >= _SWITCHED_OFF_SINCE:
         return []
     awake = [(name, how) for name, how in connection.execute(_AWAKE).fetchall()]

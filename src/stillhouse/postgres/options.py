@@ -95,7 +95,7 @@ LET_SET = """
 def session_settings(
     major: int, settings: Mapping[str, str] | None = None, *, may_set_all: bool = True
 ) -> dict[str, str]:
-    """By name, all that a session on a server of this major version begins with; `settings` are its own, and prevail.
+    """The settings that a session on a server of this version begins with; `settings` are its own, and prevail.
 
     `may_set_all` is true for a superuser, and for a role that was allowed to set what a superuser may. Settings that
     the version does not know are left out.
@@ -105,7 +105,7 @@ def session_settings(
 
 
 def as_options(settings: Mapping[str, str]) -> str:
-    """As libpq's `options` wants them."""
+    """Write the settings as libpq's `options` takes them."""
     return " ".join(f"-c {name}={_escape(value)}" for name, value in settings.items())
 
 

@@ -145,7 +145,7 @@ def password_file(node: Node) -> str:
 
 
 def _log_in(conninfo: bytes) -> Connection:
-    """As psycopg.connect does, which takes no database whose name is not valid UTF-8."""
+    """Does the work of psycopg.connect, which takes no database whose name is not valid UTF-8."""
     pgconn = waiting.wait_conn(_connecting(conninfo), interval=_POLL_SECONDS, timeout=CONNECT_SECONDS)
     return psycopg.Connection(pgconn)
 

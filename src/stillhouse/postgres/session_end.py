@@ -92,7 +92,7 @@ def why_ended(node: str, seen: LastSeen, after: Afterwards | None) -> End:
     if seen.code == _CANCELLED:
         return End(
             f"a statement of the backup's session on node {node} was cancelled: {seen.said}",
-            "whoever calls pg_cancel_backend() on it ends the snapshot",
+            "do not call pg_cancel_backend() on it: that ends the snapshot",
         )
     if seen.code == _DISK_FULL:
         return End(f"node {node} has no room: {seen.said}", "make room on the server's disk")
@@ -144,5 +144,5 @@ def _ended_by_somebody(node: str, seen: LastSeen) -> End:
         )
     return End(
         f"somebody ended the backup's session on node {node}: {seen.said}",
-        "whoever calls pg_terminate_backend() on it ends the snapshot",
+        "do not call pg_terminate_backend() on it: that ends the snapshot",
     )

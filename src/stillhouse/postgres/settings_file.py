@@ -73,7 +73,7 @@ def _included(tree: Tree, how: str, here: PurePosixPath, value: str) -> list[str
 
 
 def _configuration_files(tree: Tree, directory: str) -> list[str]:
-    """In the order and by the rule of GetConfFilesInDir (utils/misc/conffiles.c)."""
+    """List the files in the order and by the rule of GetConfFilesInDir (utils/misc/conffiles.c)."""
     try:
         names = tree.names(directory)
     except (FileNotFoundError, FileRefused):
@@ -82,7 +82,7 @@ def _configuration_files(tree: Tree, directory: str) -> list[str]:
 
 
 def _plain(escaped: re.Match[str]) -> str:
-    """As GUC_scanstr (utils/misc/guc-file.l) reads it."""
+    """Read a quoted value as GUC_scanstr (utils/misc/guc-file.l) does."""
     code = escaped[1]
     if code is None:
         return "'"

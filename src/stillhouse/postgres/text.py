@@ -13,7 +13,7 @@ from psycopg import abc, adapt
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
-# Without a codec in Python (psycopg/_encodings.py), or without any meaning: their bytes are taken for UTF-8.
+# Encodings without a codec in Python (psycopg/_encodings.py), or without meaning: their bytes are taken for UTF-8.
 _WITHOUT_CODEC = ("SQL_ASCII", "MULE_INTERNAL", "EUC_TW")
 _AS_TEXT = ("text", "varchar", "bpchar", "name", '"char"', 0)
 

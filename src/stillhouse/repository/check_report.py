@@ -104,7 +104,7 @@ def _snapshots(checked: Checked, now: datetime, max_age: timedelta) -> tuple[Sna
 def _oddities(checked: Checked) -> list[str]:
     place, found = checked.place, []
     if checked.unrecorded:
-        found.append(f"what was found could not be written down in the repository: {checked.unrecorded}")
+        found.append(f"the damage could not be written down in the repository: {checked.unrecorded}")
     if place.other_keks:
         found.append(f"{place.other_keks} objects hold keys wrapped by other KEKs than {place.kek.id}")
     if place.unknown:

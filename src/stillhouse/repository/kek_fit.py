@@ -18,7 +18,7 @@ from stillhouse.storage.store import ObjectStore
 _AT_ONCE = 16
 
 Wrapped = Mapping[str, Mapping[int, set[str]]]
-"""By cluster, and generation of its keys: the ids of the KEKs that wrap it."""
+"""The ids of the KEKs that wrap each generation of each cluster's keys."""
 
 
 def kek_of_service(

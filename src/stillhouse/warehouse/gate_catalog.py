@@ -64,7 +64,7 @@ _INSIDE = """
 # planner can only guess about a catalog that nobody has analysed yet.
 _FOREIGN = "SELECT ftrelid FROM pg_foreign_table WHERE ftserver = ANY(%s)"
 _PARTITIONED = "SELECT partrelid FROM pg_partitioned_table"
-# As LOCK goes: pg_partition_root() stops at a partition that is being detached, LOCK does not.
+# Partitions are followed as LOCK does: pg_partition_root() stops at one that is being detached, LOCK does not.
 _INHERITS = "SELECT inhrelid, inhparent FROM pg_inherits"
 # `xmin` of the schema: another after each change of it, be it to a new name and back.
 _NAMED = """

@@ -12,7 +12,7 @@ COORDINATOR_SETTINGS = {"max_locks_per_transaction": "1024", "deadlock_timeout":
 nodes. It costs them some 50 MB of shared memory, and whoever is in a deadlock a second more than by default."""
 
 LONGEST_LOCK_SECONDS = 4.0
-"""For all locks, whatever deadlock_timeout is: of the 5 s that the server lets a transaction of ours last."""
+"""The most that all locks may take, whatever deadlock_timeout is: the server ends our transactions after 5 s."""
 
 _MOST_SESSIONS, _LOCKS_EACH = 4, 2000
 _OUR_PART = 0.75  # of the lock table; what else runs needs locks meanwhile

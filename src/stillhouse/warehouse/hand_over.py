@@ -107,7 +107,7 @@ def _give_tree(top: Path, owner: int, account: Account) -> None:
         raise ProvisionFailed(f"{top} is another account's", hint=f"give it to uid {account.uid} by hand")
     os.fchown(opened.descriptor, 0, 0)
     os.fchmod(opened.descriptor, 0o700)
-    # By find(1), which follows no links, and does not end at a thousand directories within one another.
+    # find(1) does it: it follows no links, and does not fail at a thousand nested directories.
     wanted = ["-uid", str(owner), "(", "-type", "d", "-o", "-type", "l", "-o", "-links", "1", ")"]
     give = ["-exec", "chown", "-h", f"{account.uid}:{account.gid}", "{}", "+"]
     answer = subprocess.run(

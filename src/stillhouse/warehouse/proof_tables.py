@@ -79,7 +79,7 @@ def list_partitioned(connection: Connection) -> list[tuple[str, str]]:
 
 
 def read_rows(connection: Connection, relation: Relation) -> Rows:
-    """In a session of the reader's with SETTINGS. The columns are those that its snapshot shows.
+    """Call it in a session of the reader's with SETTINGS. It reads the columns that the session's snapshot shows.
 
     The lock on the table stays until the end of the caller's transaction or sub-transaction, in which nothing else was
     read. Raises TableReplaced.
@@ -93,7 +93,7 @@ def read_rows(connection: Connection, relation: Relation) -> Rows:
 
 
 def count_rows(connection: Connection, relation: Relation) -> int:
-    """As `read_rows`, without the sums."""
+    """Count the rows as `read_rows` does, without the sums."""
     with only(connection, relation):
         count = sql.SQL("SELECT pg_catalog.count(*) FROM ONLY {}").format(relation.identifier)
         return int(connection.execute(count).fetchall()[0][0])

@@ -160,5 +160,5 @@ def _room(capacity: Mapping[str, str]) -> dict[str, str]:
 
 
 def _buffers(memory: int) -> int:
-    """For a few sessions and the replay; there may be many clones, beside warehouses at work."""
+    """Bytes for a few sessions and the replay; there may be many clones, beside warehouses at work."""
     return min(max(memory // _SHARE_OF_MEMORY, _LEAST_BUFFERS), _MOST_BUFFERS)

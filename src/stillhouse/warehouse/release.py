@@ -67,7 +67,7 @@ def release(
     kept = [line for line in _lines(tree, ASIDE) if not _HOMEWARD.match(line)]
     overruled = {**_overruled(binaries, node, tree, source), **_SETTLED}
     tree.replace(SETTINGS, text_of([*kept, *as_lines({**(chosen or {}), **overruled})]))
-    # In this order: a server that runs beside the first would pass for one in quarantine.
+    # The order matters: a server that runs while the first file is there would pass for one in quarantine.
     for file in (QUARANTINED, _CANDIDATE):
         with suppress(FileNotFoundError):
             tree.remove(file)

@@ -135,7 +135,7 @@ def gather_carried(connection: Connection, schemas: Sequence[str]) -> Carried:
 
 
 def as_created(parents: Sequence[Sequence[str]], own: Sequence[str]) -> tuple[str, ...]:
-    """In which order CREATE TABLE ... INHERITS puts a child's columns: the parents' first, then the others."""
+    """The order in which CREATE TABLE ... INHERITS puts a child's columns: the parents' first, then the others."""
     return (*dict.fromkeys(column for columns in (*parents, own) for column in columns),)
 
 

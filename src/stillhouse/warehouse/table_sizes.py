@@ -32,7 +32,7 @@ _RAW_SIZE = """
 
 
 def check_sizes(connection: Connection, relations: Sequence[int]) -> None:
-    """In a clone, in the caller's transaction. Raises RestoreFailed for a row that is too big, naming it."""
+    """Check the rows in a clone, in the caller's transaction. Raises RestoreFailed, naming a row that is too big."""
     columns: dict[tuple[str, str], list[tuple[str, int]]] = {}
     for _, schema, table, column, factor in connection.execute(_COLUMNS, [[*relations]]).fetchall():
         columns.setdefault((schema, table), []).append((column, factor))

@@ -15,7 +15,7 @@ _PENDING = """
      WHERE i.inhdetachpending AND (i.inhparent = ANY(%(tree)s::oid[]) OR i.inhrelid = ANY(%(tree)s::oid[]))
      ORDER BY 1, 2, 3, 4
 """
-# With whether it has changed one of the tables, or was about to.
+# Prepared transactions, and whether each has changed one of the tables or was about to.
 _PREPARED = """
     SELECT p.gid, EXISTS (SELECT FROM pg_locks x JOIN pg_locks l ON l.virtualtransaction = x.virtualtransaction
                            WHERE x.locktype = 'transactionid' AND x.transactionid = p.transaction
