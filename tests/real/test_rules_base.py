@@ -98,7 +98,7 @@ def test_a_gap_in_the_summaries_is_closed_by_a_scan(house: Cluster, node: Node, 
 def test_the_summaries_that_were_judged_are_the_very_ones_that_are_read(
     site: Site, house: Cluster, node: Node, vault: Vault, monkeypatch: pytest.MonkeyPatch, harm: str
 ) -> None:
-    """One that is gone, or unreadable, by the time it is read was missed: its changed pages came back as they were."""
+    """Before, a summary that was gone or unreadable by then was missed: its changed pages came back as they had been."""
     directory = Path(node.directory, "pgdata", "pg_wal", "summaries")
     told(node, "DROP TABLE IF EXISTS public.summed")
     told(node, "CREATE TABLE public.summed AS SELECT i, 0 AS n FROM generate_series(1, 20000) i")
@@ -265,7 +265,7 @@ def test_9_where_no_mark_can_be_left_the_summaries_vouch(house: Cluster, node: N
 def test_9_storage_that_was_set_back_is_found_out_without_a_mark(
     site: Site, house: Cluster, node: Node, vault: Vault, tmp_path: Path
 ) -> None:
-    """The same server, idle as before, begins its backup at the very place where the base did, with a summary."""
+    """A server that was set back and is idle begins its backup exactly where the base did, and with a summary."""
     bases: list[Shot] = []
     set_back(site, node, tmp_path / "aside", lambda: bases.append(capture_cluster(house, vault)))
     (point,) = bases[0].cut.points

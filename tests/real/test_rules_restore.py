@@ -67,7 +67,7 @@ SHUT_OFF = {
     "hot_standby_feedback": "off",
 }
 STRENGTH = {"max_connections": "123", "max_prepared_transactions": "77", "max_locks_per_transaction": "99"}
-# Recovery needs no room but for what is prepared, and no fewer locks than there may have been.
+# Recovery needs room only for prepared transactions, and for as many locks as the source may have held.
 ENOUGH = {"max_connections": 100, "max_prepared_transactions": 77}
 LOCKS = (123 + 8 + 10 + 77) * 99
 TOTAL = "SELECT count(*), sum(balance) FROM accounts"

@@ -3,7 +3,7 @@
 from stillhouse.domain.cluster import Node
 from support.writers import Bank, server_of
 
-# As many to a transaction: each locks all that it makes, and lock tables have an end.
+# So many in one transaction, which locks all that it makes: the lock table has no room for more.
 _AT_ONCE = 250
 
 _ORDINARY = """

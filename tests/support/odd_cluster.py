@@ -9,7 +9,7 @@ from support.writers import until
 
 RAW = "caf\udce9"  # 'café' as a client that speaks LATIN1 says it
 WIRED = ("modelled", "shut")
-# In files, for everyone. Preloaded libraries, which nobody but a superuser gets around, are the databases' alone.
+# Set in files, for everyone. Only the databases set preloaded libraries, which nobody but a superuser gets around.
 ON_THE_SERVER = {
     "statement_timeout": "1ms",
     "lock_timeout": "1ms",

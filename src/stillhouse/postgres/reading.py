@@ -143,7 +143,7 @@ def _check(connection: Connection, relation: Named) -> None:
         raise _replaced(relation, f"it is now a {kinds[0]}" if kinds else "its name is another's")
     for is_meant, kind, identity in found:
         if not is_meant and kind not in _BELONG_TO_IT:
-            raise _replaced(relation, f"to read it was to read {kind} {identity}")
+            raise _replaced(relation, f"reading it also read {kind} {identity}")
 
 
 def _replaced(relation: Named, how: str) -> TableReplaced:

@@ -284,7 +284,7 @@ def _lock(share: Share, mode: Mode, seconds: float) -> None:
     with answering(session.node):
         renamed = other_tables(session.connection, share.tables)
     if renamed:
-        raise CutFailed(f"in database {session.database} there changed their names meanwhile: {renamed}")
+        raise CutFailed(f"in database {session.database} these tables were renamed meanwhile: {renamed}")
 
 
 def _execute(session: Bounded, statement: str) -> None:
@@ -331,7 +331,7 @@ def confirm(gate: Sequence[GatedDatabase], threads: ThreadPoolExecutor) -> tuple
         if new := {*wiring.tables} - {*part.wiring.tables}:
             names = ", ".join(sorted(table.name for table in new))
             raise CutFailed(
-                f"in database {part.session.database} there appeared or changed meanwhile: {names}"
+                f"in database {part.session.database} these tables appeared or changed meanwhile: {names}"
             )
         held = replace(wiring, tables=part.wiring.tables, users=wiring.users | part.wiring.users)
         return replace(part, wiring=held)
