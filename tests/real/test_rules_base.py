@@ -98,7 +98,7 @@ def test_a_gap_in_the_summaries_is_closed_by_a_scan(house: Cluster, node: Node, 
 def test_the_summaries_that_were_judged_are_the_very_ones_that_are_read(
     site: Site, house: Cluster, node: Node, vault: Vault, monkeypatch: pytest.MonkeyPatch, harm: str
 ) -> None:
-    """Before, a summary that was gone or unreadable by then was missed: its changed pages came back as they had been."""
+    """Before, a summary that was gone or unreadable was missed: its changed pages came back as they had been."""
     directory = Path(node.directory, "pgdata", "pg_wal", "summaries")
     told(node, "DROP TABLE IF EXISTS public.summed")
     told(node, "CREATE TABLE public.summed AS SELECT i, 0 AS n FROM generate_series(1, 20000) i")
