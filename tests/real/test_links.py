@@ -12,7 +12,7 @@ from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.errors import FileRefused, NodeUnreachable, StillhouseError
 from stillhouse.postgres import server
 from stillhouse.postgres.backup import facts
-from stillhouse.warehouse import embedded
+from stillhouse.warehouse import embedded, quarantine
 from stillhouse.warehouse.embedded import Site
 from support import warehouses
 from support.captures import (
@@ -157,16 +157,15 @@ def test_the_release_of_a_clone_neither_reads_nor_writes_through_a_link(
     cloned: list[Path] = []
 
     def swap(clone: Clone) -> None:
-        settings = Path(clone.cluster.coordinator.directory, "pgdata", "postgresql.auto.conf")
+        settings = Path(clone.cluster.coordinator.directory, quarantine.ASIDE)
         settings.unlink()
         settings.symlink_to(secret.file)
         cloned.append(settings)
 
-    with (
-        pytest.raises(FileRefused, match=r"postgresql\.auto\.conf is a symbolic link"),
-        restored_cluster(site, house, planted.shot, vault, in_quarantine=swap),
-    ):
-        pass
+    with restored_cluster(site, house, planted.shot, vault, in_quarantine=swap) as clone:
+        home = Path(clone.cluster.coordinator.directory)
+        told = [path for path in home.rglob("*.conf") if secret.content in path.read_bytes()]
+    assert told == []
     assert len(cloned) == 1
     assert (secret.file.read_bytes(), secret.file.stat().st_uid) == (secret.content, 0)
 

@@ -146,7 +146,7 @@ def test_a_node_that_hangs_holds_up_nobody_and_is_not_asked_twice(
 def beside(control: Control, cluster_id: str, node: Node, where: str) -> None:
     """A cluster whose one node has its socket in `where`."""
     with control.database.transaction() as transaction:
-        away = Node(new_uuid(), "away", node.role, node.host, node.port, where, where)
+        away = Node(new_uuid(), "away", node.role, node.host, node.port, node.directory, where)
         clusters.save_nodes(transaction, cluster_id, [away])
 
 

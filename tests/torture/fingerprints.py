@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from stillhouse.domain.cluster import Node
 from stillhouse.postgres import session
 from stillhouse.postgres.binaries import Binaries
-from stillhouse.postgres.session import Connection
+from stillhouse.postgres.session import READER, SUPERUSER, Connection
 from stillhouse.warehouse.proof import Position
 from support.cuts import ask, tell
 
@@ -24,8 +24,17 @@ _RELATIONS = """
 """
 _ROWS = (
     "SELECT '{0}', count(*), sum(hashtextextended(r, 0))::text, sum(hashtextextended(r, 7919))::text"
-    " FROM (SELECT ROW(t.*)::text AS r FROM ONLY {0} AS t OFFSET 0) AS rows"
+    " FROM (SELECT {1} AS r FROM ONLY {0} AS t WHERE {2} OFFSET 0) AS rows"
 )
+_WHOLE = ("ROW(t.*)::text", "true")
+_READER_ID = f"(SELECT oid FROM pg_roles WHERE rolname = '{READER}')"
+# Our roles get passwords, and the reader its rights, anew in a clone.
+_BUT_OURS = {
+    "pg_catalog.pg_authid": ("ROW(t.*)::text", f"rolname NOT IN ('{SUPERUSER}', '{READER}')"),
+    "pg_catalog.pg_auth_members": ("ROW(t.*)::text", f"member <> {_READER_ID}"),
+    "pg_catalog.pg_shdepend": ("ROW(t.*)::text", f"refobjid <> {_READER_ID}"),
+    "pg_catalog.pg_database": ("(to_jsonb(t) - 'datacl')::text", "true"),
+}
 _POSITION = """
     SELECT s.last_value, s.is_called, s.log_cnt, p.seqincrement FROM {} s, pg_sequence p WHERE p.seqrelid = s.tableoid
 """
@@ -63,7 +72,10 @@ def take(node: Node) -> Fingerprint:
                     tables.append(name)
                 if is_unlogged:
                     unlogged.add(f"{database}: {name}")
-            found = ask(connection, " UNION ALL ".join(_ROWS.format(name) for name in tables))
+            found = ask(
+                connection,
+                " UNION ALL ".join(_ROWS.format(name, *_BUT_OURS.get(name, _WHOLE)) for name in tables),
+            )
             rows |= {f"{database}: {name}": tuple(rest) for name, *rest in found}
     return Fingerprint(rows, frozenset(unlogged), sequences, frozenset(prepared))
 
