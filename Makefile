@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all torture check format lock api-docs fuzz-api fuzz-openapi test-clients predecessor soak-collection soak-damage bench bench-peers bench-files bench-gate bench-growth bench-limits bench-proportion bench-service bench-witness bench-postgres-incremental
+.PHONY: demo test test-long test-all torture check format lock api-docs fuzz-api fuzz-openapi test-clients predecessor soak-collection soak-damage bench bench-peers bench-files bench-gate bench-growth bench-limits bench-proportion bench-service bench-witness bench-postgres-incremental
 
 # uv when present (fast), else the standard library's venv and pip: both install exactly the lock file.
 $(VENV)/.ready: requirements-dev.lock pyproject.toml
@@ -23,9 +23,11 @@ demo: $(VENV)/.ready
 test: $(VENV)/.ready
 	@$(BIN)/pytest -n 2 --dist loadfile
 
-# And the long tier: PostgreSQL 16 and 17, by npm.
-test-all: $(VENV)/.ready
-	@$(BIN)/pytest -n 2 --dist loadfile -m "long or not long"
+# The long tier: services that are killed, installations of the version before, drills, PostgreSQL 16 and 17 by npm.
+test-long: $(VENV)/.ready
+	@$(BIN)/pytest -n 2 --dist loadfile -m long
+
+test-all: test test-long
 
 # Of what `make test` tries a freshly seeded few: a thousand damages of repositories. SEED=... brings the same ones again.
 soak-damage: $(VENV)/.ready

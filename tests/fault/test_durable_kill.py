@@ -9,9 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from stillhouse.catalog.database import Database
 from stillhouse.durable.flows import Flows
 from support import durable_process
+
+pytestmark = pytest.mark.long
 
 DEADLINE_SECONDS = 60
 

@@ -24,7 +24,7 @@ from support.predecessor import ROWS, Installation, contents, install, refusal, 
 from support.service import Service, postmaster, serving
 from support.warehouses import rows
 
-pytestmark = pytest.mark.xdist_group("predecessor")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("predecessor")]
 
 IS_ROOT = os.geteuid() == 0
 DATABASES = ("postgres", "gaussdb")

@@ -9,6 +9,8 @@ import pytest
 
 from support.service import Service, serving
 
+pytestmark = pytest.mark.long
+
 ROWS = 20_000
 
 

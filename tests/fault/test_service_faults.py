@@ -17,7 +17,7 @@ from support.cuts import superuser, tell
 from support.service import Service, fill, serving
 from support.warehouses import rows
 
-pytestmark = pytest.mark.xdist_group("service faults")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("service faults")]
 
 ROWS = 60_000
 MOMENTS: dict[str, Callable[[Service, str], object]] = {

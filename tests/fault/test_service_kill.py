@@ -20,7 +20,7 @@ from support.cuts import superuser, tell
 from support.service import COMMAND, Service, fill, postmaster, serving
 from support.warehouses import rows
 
-pytestmark = pytest.mark.xdist_group("service kills")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("service kills")]
 
 ROWS = 60_000
 Moment = Callable[[Service, str], object]

@@ -16,7 +16,7 @@ from support.service import Service, fill, serving
 from support.table_restores import DATABASE, TRACES, commits_wait, pairs
 from support.warehouses import rows, servers_below
 
-pytestmark = pytest.mark.xdist_group("service table restores")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("service table restores")]
 
 ROWS = 5000
 STATE = "SELECT count(*), sum(balance) FROM {}"

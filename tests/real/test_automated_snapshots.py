@@ -12,6 +12,8 @@ import pytest
 
 from support.service import Service, serving
 
+pytestmark = pytest.mark.long
+
 CONTENTS = "SELECT count(*), sum(balance), md5(string_agg(id || pad, ',' ORDER BY id)) FROM accounts"
 
 

@@ -16,6 +16,8 @@ from support.cuts import ask, superuser, tell
 from support.warehouses import MakeWarehouse, log_in, rows
 from support.writers import until
 
+pytestmark = pytest.mark.long
+
 SUBSCRIBED = "SELECT count(*) FROM pg_stat_subscription WHERE pid IS NOT NULL"
 WALSENDERS = "SELECT slot_name, active_pid FROM pg_replication_slots ORDER BY 1"
 

@@ -13,6 +13,8 @@ from stillhouse.warehouse.embedded import Site
 from support.captures import HASTY, Shot, Vault, capture_cluster, open_vault, restored_cluster, take_one
 from support.writers import Bank, writing
 
+pytestmark = pytest.mark.long
+
 pytest_plugins = ["support.cut_fixtures"]
 
 WRITERS = 8

@@ -18,6 +18,8 @@ from stillhouse.postgres.binaries import Binaries
 from support.cuts import ask, superuser, take
 from support.writers import Bank, until, writing
 
+pytestmark = pytest.mark.long
+
 pytest_plugins = ["support.cut_fixtures"]
 
 

@@ -19,7 +19,7 @@ from support.warehouses import servers_below
 _EXAMPLES = Path(__file__).parents[2] / "examples"
 _ROWS = 2000
 
-pytestmark = pytest.mark.xdist_group("demo")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("demo")]
 
 
 @pytest.fixture
@@ -98,4 +98,4 @@ def test_a_demo_that_is_kept_runs_on(place: Path) -> None:
         while servers_below(place):
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        subprocess.run(["rm", "-r", str(root)], check=True)
+        subprocess.run(["rm", "-rf", str(root)], check=True)  # the service may still close its catalog

@@ -24,7 +24,7 @@ from support.captures import (
 from support.cuts import superuser, tell
 from support.warehouses import MakeWarehouse, rows
 
-pytestmark = pytest.mark.xdist_group("host_limits")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("host_limits")]
 
 # Settings that another machine may have had; this host honours the last two lines.
 ELSEWHERE = """\

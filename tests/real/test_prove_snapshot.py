@@ -19,7 +19,7 @@ from stillhouse.storage.store import ObjectStore
 from support.service import Service, serving
 from support.warehouses import servers_below
 
-pytestmark = pytest.mark.xdist_group("service proofs")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("service proofs")]
 
 
 @pytest.fixture(scope="module")

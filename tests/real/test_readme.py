@@ -12,7 +12,7 @@ import pytest
 from support.api_client import SignedClient
 from support.reader import ROOT, Block, Reader, blocks_of, blocks_with, until
 
-pytestmark = pytest.mark.xdist_group("readme")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("readme")]
 
 BLOCKS = blocks_of(ROOT / "README.md")
 

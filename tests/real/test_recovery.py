@@ -20,7 +20,7 @@ from support.reader import ROOT, Reader, blocks_of, destroy_clusters, until
 from support.service import COMMAND, PASSWORD, PROJECT, Service, fill, serving
 from support.warehouses import servers_below
 
-pytestmark = pytest.mark.xdist_group("recovery")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("recovery")]
 
 (
     EXPORT,

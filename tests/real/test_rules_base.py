@@ -20,7 +20,7 @@ from support.warehouses import rows
 from support.writers import until
 
 pytest_plugins = ["support.capture_fixtures"]
-pytestmark = pytest.mark.usefixtures("captures_leave_nothing")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("captures_leave_nothing")]
 
 SUMMARISED = """
     SELECT summarized_lsn >= (SELECT redo_lsn FROM pg_control_checkpoint()) FROM pg_get_wal_summarizer_state()

@@ -31,6 +31,8 @@ from support.cuts import superuser, tell
 from support.warehouses import PASSWORD, MakeWarehouse, log_in, rows
 from support.writers import inner_password, until
 
+pytestmark = pytest.mark.long
+
 # What a source may have in postgresql.auto.conf and no clone may act upon.
 HOMEWARD = {
     "archive_mode": "on",

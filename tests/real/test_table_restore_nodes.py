@@ -16,7 +16,7 @@ from support.table_restores import DATABASE, Bench, bench, commits_wait, pairs
 from support.warehouses import MakeWarehouse, log_in
 from support.writers import until
 
-pytestmark = pytest.mark.xdist_group("table restores")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("table restores")]
 
 ROWS = 300
 SECONDS = 20

@@ -19,7 +19,7 @@ from support.table_restores import DATABASE, Bench, bench, pairs
 from support.warehouses import build
 from support.writers import until
 
-pytestmark = pytest.mark.xdist_group("table restores")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("table restores")]
 
 PREFIX = operation_prefix(new_uuid())
 # States that a dump cannot express, or would express wrongly.

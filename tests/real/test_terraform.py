@@ -11,6 +11,8 @@ import pytest
 from support.api_client import Answer
 from support.service import PASSWORD, Service, serving
 
+pytestmark = pytest.mark.long
+
 # As the provider's documentation and source have them.
 _DONE = ("AVAILABLE", "ACTIVE")
 _RESOURCE = "application/json;charset=UTF-8"

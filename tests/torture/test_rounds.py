@@ -10,6 +10,8 @@ from support.fifteen import PG_BIN, needs_fifteen
 from torture.__main__ import place
 from torture.rounds import torturing
 
+pytestmark = pytest.mark.long
+
 ROUNDS = 2
 
 
