@@ -215,7 +215,7 @@ def test_a_directory_where_a_file_should_be_stops_that_server_and_not_the_servic
     path.mkdir()
     with pytest.raises(StillhouseError, match=name):
         server.start(site.binaries, made)
-    assert [*path.parent.glob("*-new")] == []
+    assert [*path.parent.glob("*.new")] == []
 
 
 def test_what_an_account_planted_beforehand_is_not_given_to_it(site: Site, secret: Secret) -> None:

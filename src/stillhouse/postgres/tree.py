@@ -10,6 +10,7 @@ import ctypes
 import errno
 import os
 import re
+import secrets
 import stat
 import subprocess
 import threading
@@ -119,18 +120,9 @@ class Tree:
         return content
 
     def replace(self, path: str, content: bytes) -> None:
-        """Put a file of the owner's, mode 0600, in the place of whatever is there. It is on the disk on return.
-
-        One caller at a time for a path: the next one removes what a killed one has left.
-        """
+        """Put a file of the owner's, mode 0600, in the place of whatever is there. It is on the disk on return."""
         directory, name = self._place(path)
-        fresh = f"{name}.stillhouse-new"
-        try:
-            os.unlink(fresh, dir_fd=directory.descriptor)
-        except FileNotFoundError:
-            pass
-        except IsADirectoryError:
-            raise self._refused(fresh, _KINDS[stat.S_IFDIR]) from None
+        fresh = f"{name}.{secrets.token_hex(4)}.new"
         with os.fdopen(os.open(fresh, _NEW_FILE, 0o600, dir_fd=directory.descriptor), "wb") as file:
             if os.geteuid() == 0:
                 os.fchown(file.fileno(), self.owner, self._group)
