@@ -133,7 +133,8 @@ def test_a_file_cut_before_the_damage_needs_nothing_of_it(bed: Bed, mode: Mode) 
     base, changes = bed.capture(), Changes()
     os.truncate(bed.home / TABLE, 16 * PAGE)
     changes.add(1663, 5, 16384, Changed(16, np.empty(0, np.uint32)))
-    bed.lose(bed.named(base, "pack")[2])
+    # The last four pages have a pack to themselves, half as large; packs come in the order in which they are full.
+    bed.lose(min(bed.named(base, "pack"), key=lambda key: len(bed.store.objects[key][0])))
     again = bed.capture(mode(base, changes))
     assert bed.comes_back(again) and bed.file(again, TABLE)["how"] != "whole"
 
