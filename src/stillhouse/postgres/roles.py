@@ -10,7 +10,7 @@ from stillhouse.domain.cluster import Node
 from stillhouse.errors import StateForbids
 from stillhouse.postgres import session
 from stillhouse.postgres.options import LET_SET
-from stillhouse.postgres.session import READER, SUPERUSER, Connection, scram_verifier, sql
+from stillhouse.postgres.session import READER, SUPERUSER, Connection, sql
 
 # No statement of such a session is logged, not even one that fails: some hold passwords.
 UNLOGGED = {
@@ -126,7 +126,7 @@ def _leave_one_membership(connection: Connection) -> None:
 
 def _set_password(connection: Connection, role: str, password: str) -> None:
     """Set the verifier that the server stores: so the password itself is in no statement, and in no log."""
-    verifier = scram_verifier(connection, role, password)
+    verifier = _verifier(password)
     connection.execute(
         sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(verifier))
     )
