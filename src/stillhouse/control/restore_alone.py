@@ -24,7 +24,7 @@ from stillhouse.postgres.trial import check_settings
 from stillhouse.repository.roots import Root
 from stillhouse.warehouse import embedded
 from stillhouse.warehouse.embedded import Site
-from stillhouse.warehouse.hand_over import hand_over, is_due
+from stillhouse.warehouse.hand_over import hand_over, is_due, settle
 
 _STATE = "restore.json"
 _BEFORE_THE_STATE = frozenset(
@@ -102,6 +102,7 @@ def restore_alone(
         planned = embedded.plan_nodes(site, state.cluster, root["cluster"]["number_of_node"], state.port)
         if state.opened and is_due(site, state.cluster):
             planned = hand_over(site, state.cluster, root["cluster"]["user_name"], is_whole=True)
+            settle(site, state.cluster)
         nodes = _chosen(planned, root, wanted.node)
         _rebuild(site, repository, root, nodes, wanted.workers, watch)
         if wanted.files_only or wanted.node:
