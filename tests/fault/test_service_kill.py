@@ -113,7 +113,7 @@ def test_the_deadline_of_the_cut_is_the_snapshots_also_after_kill_9(
 ) -> None:
     """Each of three attempts had a deadline of its own: with the default, a night of copying and an hour and a half."""
     waited = "SELECT cut_waited_seconds FROM sh_snapshots WHERE id = ? AND cut_waited_seconds > 0"
-    monkeypatch.setenv("STILLHOUSE_CUT_DEADLINE_SECONDS", "2")
+    monkeypatch.setenv("STILLHOUSE_CUT_DEADLINE_SECONDS", "12")  # long enough that a busy machine kills in time
     service.kill()
     service.start()
     with service.log_in(cluster) as writer:
@@ -126,8 +126,8 @@ def test_the_deadline_of_the_cut_is_the_snapshots_also_after_kill_9(
         assert service.ended(snapshot) == "UNAVAILABLE"
         writer.execute("ROLLBACK")
     assert service.attempts(snapshot) == 2
-    assert "within 2 s" in service.reason(snapshot) and "pid" in service.reason(snapshot)
-    assert service.rows(waited, snapshot)[0][0] >= 2
+    assert "within 12 s" in service.reason(snapshot) and "pid" in service.reason(snapshot)
+    assert service.rows(waited, snapshot)[0][0] >= 12
     service.await_clean(cluster)
     monkeypatch.undo()
     service.kill()

