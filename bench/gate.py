@@ -7,14 +7,15 @@ and the same look at writers for as long a while without a cut.
 """
 
 import argparse
+import multiprocessing
 import random
 import shutil
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing.connection import Connection as Channel
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from stillhouse.warehouse.witness import Witnesses
 from support import warehouses
 from support.captures import take_one
 from support.many_tables import distribute_many
-from support.writers import Bank, Connection, until
+from support.writers import Bank, Connection
 
 DATA_NODES = 8
 HELD_TO, LARGEST = 1000, 10_000
@@ -39,57 +40,74 @@ CUTS = {HELD_TO: 150, LARGEST: 50}
 CUTS_ELSE = 30
 MOST_MS = 100.0
 WRITERS = 4
+REST_SECONDS = 0.01  # between the transactions of each: cores that are all taken would be what is measured
 TABLES_EACH = 250  # of all, drawn at random: a session remembers each that it has written to
 IDLE_SECONDS = 0.3
 
 Write = tuple[float, float]
+Span = tuple[float, float]
 
 
 class Writers:
-    """Sessions that write to tables all over, two rows in each transaction, and note how long each write took."""
+    """Processes that write to tables all over, two rows in each transaction, and note how long each write took.
+
+    As threads of this process they would wait for its interpreter while it takes a cut, and it for them.
+    """
 
     def __init__(self, bank: Bank, tables: int) -> None:
-        self._stop = threading.Event()
-        self._writes: list[list[Write]] = [[] for _ in range(WRITERS)]
-        self._threads = [
-            threading.Thread(target=self._work, args=(bank, tables, place)) for place in range(WRITERS)
-        ]
+        self._bank, self._tables = bank, tables
+        self._channels: list[Channel] = []
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        for thread in self._threads:
-            thread.start()
+        started = multiprocessing.get_context("spawn")
+        processes = []
+        for place in range(WRITERS):
+            own, theirs = started.Pipe()
+            self._channels.append(own)
+            processes.append(started.Process(target=write, args=(self._bank, self._tables, place, theirs)))
+            processes[-1].start()
         try:
-            self._all_wrote_since(time.monotonic())
+            self.longest(lambda: None)
             yield
         finally:
-            self._stop.set()
-            for thread in self._threads:
-                thread.join(60)
+            for channel in self._channels:
+                channel.send(None)
+            for process in processes:
+                process.join(60)
 
     def longest(self, during: Callable[[], object]) -> float:
         """Seconds that any one write took which was on its way meanwhile."""
         begun = time.monotonic()
         during()
-        ended = time.monotonic()
-        self._all_wrote_since(ended)
-        met = [end - begin for own in self._writes for begin, end in own if end >= begun and begin <= ended]
-        for own in self._writes:
-            own.clear()
-        return max(met)
+        for channel in self._channels:
+            channel.send((begun, time.monotonic()))
+        longest: list[float] = [channel.recv() for channel in self._channels]
+        return max(longest)
 
-    def _all_wrote_since(self, moment: float) -> None:
-        until(lambda: all(own and own[-1][0] >= moment for own in self._writes), 60)
 
-    def _work(self, bank: Bank, tables: int, place: int) -> None:
-        draw = random.Random(place)
-        known = draw.sample(range(tables), min(tables, TABLES_EACH))
-        with bank.connect() as connection:
-            while not self._stop.is_set():
-                table = f"many_{draw.choice(known)}"
-                with connection.transaction():
-                    for row in draw.sample(range(64), 2):
-                        self._writes[place].append(timed(connection, table, row))
+def write(bank: Bank, tables: int, place: int, channel: Channel) -> None:
+    """Write until told to stop; for each span of time asked for, tell the longest write that was on its way in it."""
+    draw = random.Random(place)
+    known = draw.sample(range(tables), min(tables, TABLES_EACH))
+    writes: list[Write] = []
+    span: Span | None = None
+    with bank.connect() as connection:
+        while True:
+            if span is None and channel.poll():
+                span = channel.recv()
+                if span is None:
+                    return
+            time.sleep(REST_SECONDS)
+            table = f"many_{draw.choice(known)}"
+            with connection.transaction():
+                for row in draw.sample(range(64), 2):
+                    writes.append(timed(connection, table, row))
+            if span is not None and writes[-1][0] >= span[1]:
+                met = [end - begin for begin, end in writes if end >= span[0] and begin <= span[1]]
+                channel.send(max(met, default=0.0))
+                writes.clear()
+                span = None
 
 
 def timed(connection: Connection, table: str, row: int) -> Write:
