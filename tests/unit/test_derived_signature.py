@@ -1,15 +1,11 @@
 """The signature's older form: recorded requests, an implementation of its own, and every way to alter them.
 
-The recorded ones were signed by gophertelekomcloud v0.9.4. `signed` is written after its `signer_helper.go`, and shares
-nothing with the code under test.
+The recorded ones were signed by gophertelekomcloud v0.9.4.
 """
 
 import hashlib
-import hmac
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
@@ -18,13 +14,9 @@ from hypothesis import strategies as st
 from stillhouse.api import signature
 from stillhouse.api.signature import RawRequest
 from stillhouse.errors import Unauthenticated
+from support.derived_signer import ACCESS_KEY, DATE, HOST, ROOT, SECRET_KEY, go_escape, request_of, signed
 
-ACCESS_KEY = "FAKEACCESSKEYID00001"
-SECRET_KEY = "FakeSecretKeyFakeSecretKeyFakeSecretKey1"
-DATE = "20261129T121734Z"
 NOW = datetime(2026, 11, 29, 12, 17, 34, tzinfo=UTC)
-HOST = "127.0.0.1:18099"
-ROOT = "/v1.0/89cd04f168b84af6be287f71730fdb4b"
 BODY = b'{"snapshot":{"cluster_id":"44b277eb-39be-4921-be31-3d61b43651d7","name":"by-gopher"}}'
 LIST = (
     f"{ROOT}/clusters/c%201~*+%C3%A9/snapshots"
@@ -37,18 +29,6 @@ HEADERS = {
     "x-sdk-date": DATE,
 }
 TYPED = HEADERS | {"content-type": "application/json"}
-
-
-def request_of(method: str, url: str, headers: dict[str, str], scope: str, signed_as: str) -> RawRequest:
-    parts = urlsplit(url)
-    authorization = (
-        f"SDK-HMAC-SHA256 Credential={ACCESS_KEY}/{scope}, "
-        f"SignedHeaders={';'.join(sorted(headers))}, Signature={signed_as}"
-    )
-    # Added after signing, as gophertelekomcloud does.
-    sent = headers | {"authorization": authorization, "x-project-id": ROOT[6:]}
-    wire = [(name.encode(), value.encode()) for name, value in sent.items()]
-    return RawRequest(method, parts.path.encode(), parts.query.encode(), wire)
 
 
 RECORDED = {
@@ -85,57 +65,6 @@ def refusal(request: RawRequest, body: bytes, now: datetime = NOW, secret_key: s
     except Unauthenticated as error:
         return str(error)
     return ""
-
-
-# --- an implementation of its own -----------------------------------------------------------------------
-
-
-def go_escape(text: bytes, kept: str = "") -> str:
-    plain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_~" + kept
-    return "".join(chr(byte) if chr(byte) in plain else f"%{byte:02X}" for byte in text)
-
-
-def mac(key: bytes, text: str) -> bytes:
-    return hmac.new(key, text.encode(), hashlib.sha256).digest()
-
-
-def signed(
-    method: str,
-    path: str,
-    query: Sequence[tuple[str, str]],
-    headers: dict[str, str],
-    body: bytes | None,
-    *,
-    date: str = DATE,
-    scope_date: str = "",
-    region: str = "",
-    service: str = "",
-    last: str = "sdk_request",
-    secret_key: str = SECRET_KEY,
-) -> RawRequest:
-    headers = {**headers, "x-sdk-date": date, "host": HOST}
-    escaped = {go_escape(name.encode()): go_escape(value.encode()) for name, value in query}
-    line = "&".join(f"{name}={escaped[name]}" for name in sorted(escaped, key=str.lower))
-    payload = body or b""
-    if method == "POST" and body is None:
-        by_name = sorted(query, key=lambda pair: pair[0].encode())
-        pairs = (
-            f"{go_escape(name.encode(), ' ')}={go_escape(value.encode(), ' ')}" for name, value in by_name
-        )
-        payload, line = "&".join(pairs).replace(" ", "+").encode(), ""
-    names = ";".join(sorted(headers))
-    texts = "".join(f"{name}:{' '.join(headers[name].split())}\n" for name in sorted(headers))
-    place = go_escape((path if path.endswith("/") else f"{path}/").encode(), "/")
-    canonical = "\n".join([method, place, line, texts, names, hashlib.sha256(payload).hexdigest()])
-    scope = f"{scope_date or date[:8]}/{region}/{service}/{last}"
-    lines = ["SDK-HMAC-SHA256", date, scope, hashlib.sha256(canonical.encode()).hexdigest()]
-    key = mac(mac(mac(mac(b"SDK" + secret_key.encode(), scope_date or date[:8]), region), service), last)
-    url = (
-        go_escape(path.encode(), "/")
-        + "?"
-        + "&".join(f"{go_escape(n.encode())}={go_escape(v.encode())}" for n, v in query)
-    )
-    return request_of(method, url, headers, scope, mac(key, "\n".join(lines)).hex())
 
 
 _text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import uvicorn
 
 from stillhouse import log
+from stillhouse.api import addresses
 from stillhouse.api.app import create_app
 from stillhouse.bootstrap import Service, open_service, stop_servers
 from stillhouse.config import Settings
@@ -27,8 +28,10 @@ _ADDRESS = re.compile(r"(?P<host>.+):(?P<port>[0-9]{1,5})", re.ASCII)
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; then drain, stop the servers and return.
 
-    Raises InvalidInput for an address that cannot be listened on, before anything else is touched.
+    Raises InvalidInput for an address that cannot be listened on, and for settings that no client can use, before
+    anything else is touched.
     """
+    addresses.check(settings)
     log.configure(settings.log_level)
     process.get_ready()
     with _bound(settings.listen) as listener, open_service(settings) as service:
