@@ -1,9 +1,10 @@
 """The operations of the DWS API that tell what there is to be had: node types, zones, quotas, statistics."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from stillhouse.api import render_host
 from stillhouse.api.answers_host import NodeTypes, Quotas, ResourceStatistics, Statistics, Zones
+from stillhouse.api.models import unless_empty
 from stillhouse.api.render import Json
 from stillhouse.api.routing import ControlOf, answers, router
 from stillhouse.control import host
@@ -54,5 +55,9 @@ def list_statistics(control: ControlOf, project_id: str) -> Json:
     operation_id="ShowResourceStatistics",
     **answers(ResourceStatistics, "Clusters and nodes of the project, and those at work"),
 )
-def show_resource_statistics(control: ControlOf, project_id: str, namespace: Literal["dws"] = "dws") -> Json:
+def show_resource_statistics(
+    control: ControlOf,
+    project_id: str,
+    namespace: Annotated[Literal["dws"], unless_empty("dws")] = "dws",
+) -> Json:
     return render_host.resource_statistics(host.holdings(control, project_id))

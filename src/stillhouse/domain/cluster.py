@@ -28,6 +28,7 @@ class Task(StrEnum):
     STARTING = "STARTING"
     STOPPING = "STOPPING"
     DELETING = "DELETING"
+    CHANGING = "CHANGING"  # of what the catalog alone knows of a cluster: has always ended, and holds nothing
     COLLECTING = "COLLECTING"  # shown to nobody: it gives way to every other
 
 
@@ -90,7 +91,8 @@ class Cluster:
     failed_code: str = ""
     failed_reason: str = ""
     # What the caller asked for and only echoes: node_type, vpc_id, subnet_id, security_group_id,
-    # availability_zone, number_of_cn, enterprise_project_id, tags, public_ip.
+    # availability_zone, number_of_cn, enterprise_project_id, tags, public_ip, description,
+    # logical_cluster_enable.
     facts: dict[str, object] = field(default_factory=dict)
 
     @property
