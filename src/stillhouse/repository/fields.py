@@ -13,9 +13,9 @@ def parse(name: str, text: bytes) -> Fields:
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError):
-        raise RepositoryDamaged(f"{name} holds what is not JSON") from None
+        raise RepositoryDamaged(f"{name} is not JSON") from None
     if not isinstance(fields, dict):
-        raise RepositoryDamaged(f"{name} holds what is not a JSON object")
+        raise RepositoryDamaged(f"{name} is not a JSON object")
     # An unknown field is ignored, unless its author forbade that by an initial capital.
     if critical := [field for field in fields if field[:1].isupper()]:
         raise FormatUnknown(f"{name} needs a newer program: it holds {critical[0]!r}")
