@@ -16,8 +16,11 @@ Lines = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Known:
-    """`records` are those that were read. `objects` are the damaged objects: key, kind, detail, and since when it is
-    known."""
+    """The known damage of one cluster.
+
+    `records` are those that were read. `objects` are the damaged objects: key, kind, detail, and since when it is
+    known.
+    """
 
     records: Sequence[str]
     is_worked_out: bool

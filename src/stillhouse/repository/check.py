@@ -126,7 +126,12 @@ def _check_manifest(checked: Checked, node: NodeFacts, opened: Container, only_m
             wrong = frozenset(_misplaced(checked, node, lines_of(key, opened)))
             if wrong:
                 checked.place.charge(
-                    Fault(key, INCONSISTENT, f"places {len(wrong)} files where they are not", wrong)
+                    Fault(
+                        key,
+                        INCONSISTENT,
+                        f"names {len(wrong)} files that do not agree with their maps",
+                        wrong,
+                    )
                 )
     except RepositoryDamaged as error:
         checked.place.charge(Fault(key, INCONSISTENT, error.message.removeprefix(f"{key} ")))
@@ -155,7 +160,7 @@ def _gather(node: NodeFacts, lines: Iterable[Line]) -> None:
                 node.live += line["size"]
                 node.held += line["size"]
             case "end" if any(line[name] != count for name, count in counts.items()):
-                raise RepositoryDamaged("does not hold as many files as its end says")
+                raise RepositoryDamaged("has another number of files than its end says")
 
 
 def _open_packs(checked: Checked, node: NodeFacts) -> None:
@@ -164,7 +169,7 @@ def _open_packs(checked: Checked, node: NodeFacts) -> None:
     for pack, named in node.packs.items():
         known = checked.packs.get(pack)
         if known is not None and (known.size, known.index, known.hash) != named:
-            raise RepositoryDamaged(f"{key} names pack {pack} otherwise than others do")
+            raise RepositoryDamaged(f"{key} names pack {pack} with other facts than another manifest")
     fresh = [pack for pack in node.packs if pack not in checked.packs]
 
     def open_one(pack: str) -> tuple[PackFacts, list[Fault]]:
@@ -246,7 +251,7 @@ def _open_maps(checked: Checked, node: NodeFacts) -> None:
     for map_id, stored in node.maps.items():
         known = checked.maps[map_id]
         if known is not None and known.stored != stored:
-            raise RepositoryDamaged(f"names map {map_id} otherwise than others do")
+            raise RepositoryDamaged(f"names map {map_id} with other facts than another manifest")
         if known is not None and not known.packs <= node.packs.keys():
             raise RepositoryDamaged(f"does not list every pack that map {map_id} names")
 

@@ -18,8 +18,11 @@ INCONSISTENT = "inconsistent"
 
 @dataclass(frozen=True)
 class Fault:
-    """`kind` is missing, size (shorter or longer than stored), altered (other bytes) or inconsistent (written by us,
-    but wrong)."""
+    """One fault of an object.
+
+    `kind` is missing, size (shorter or longer than stored), altered (other bytes) or inconsistent (written by us, but
+    wrong).
+    """
 
     key: str
     kind: str

@@ -23,7 +23,7 @@ class _Orphan:
 
 
 def look_for_lost_roots(checked: Checked, expected: Sequence[str] = ()) -> None:
-    """Report lost roots. A root is a fault if a later snapshot builds on its manifest, which proves that it existed.
+    """Report lost roots. A later snapshot that builds on an orphan proves that its root existed: a fault.
 
     Other orphans are notices. `expected` are the snapshots that a catalog knows to be published: this finds roots that
     the bucket alone cannot reveal.

@@ -45,7 +45,9 @@ class End:
 
 @dataclass(frozen=True)
 class Outcome:
-    """`state`: `copied`, `there` (it was there before), `mended` (it was there, and its known damage was mended),
+    """The outcome for one snapshot.
+
+    `state`: `copied`, `there` (it was there before), `mended` (it was there, and its known damage was mended),
     `buried` (the target has a tombstone for it), `failed`.
     """
 
@@ -159,7 +161,7 @@ class _Copy:
         stored = self._source.store.get(self._key)
         opened = open_bytes(self._key, keys, stored)
         if opened.type is not Type.ROOT or parse(self._key, b"".join(opened.plain())) != self._found.root:
-            raise RepositoryDamaged(f"{self._key} is not the root that it was")
+            raise RepositoryDamaged(f"{self._key} has changed since it was first read")
         return stored
 
     def _state_there(self, keys: ClusterKeys, root: bytes) -> str | None:

@@ -68,8 +68,7 @@ def read_kek(path: Path) -> Kek:
 
 
 def write_kek(kek: Kek, path: Path) -> bool:
-    """Write the KEK unless the file exists; False when it does. The file appears with the whole key in it, or not at
-    all.
+    """Write the KEK unless the file exists; False when it does. The file appears whole or not at all.
 
     Raises InvalidInput where the directory does not exist.
     """
@@ -165,7 +164,7 @@ def create_or_open(store: ObjectStore, kek: Kek, cluster: str) -> ClusterKeys:
     """The cluster's keys. Generation 1 is made on first use; the conditional create decides a race of two first users.
 
     Raises as `open_keys`, and RepositoryDamaged where the cluster has objects but no keys: new keys would not open
-    these objects and take the place of the lost keys.
+    these objects, but take the place of the lost keys.
     """
     if not _has_keys(store, cluster):
         # Keys are written before all else: if there are other objects but no keys, the keys are lost.
@@ -288,7 +287,7 @@ def _seal(kek: Kek, cluster: str, generation: int, secret: bytes) -> bytes:
 def open_object(kek: Kek, cluster: str, key: str, generation: int, stored: bytes) -> bytes:
     """Cluster key and fingerprint key of one generation, joined. Raises RepositoryDamaged for any other object."""
     if len(stored) > _MAX_OBJECT:
-        raise RepositoryDamaged(f"{key} is larger than any keys")
+        raise RepositoryDamaged(f"{key} is larger than an object of keys can be")
     fields = parse(key, stored)
     told = {
         "format": 1,

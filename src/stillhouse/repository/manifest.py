@@ -153,7 +153,7 @@ def split_lines(key: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
         *whole, rest = (rest + chunk).split(b"\n")
         yield from whole
         if len(rest) > container.MAX_FRAME:
-            raise RepositoryDamaged(f"{key} holds a line longer than any")
+            raise RepositoryDamaged(f"{key} holds a line that is too long")
     if rest:
         raise RepositoryDamaged(f"{key} ends within a line")
 

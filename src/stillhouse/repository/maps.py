@@ -210,7 +210,7 @@ def load(store: ObjectStore, keys: ClusterKeys, stored: Stored) -> Map:
 def decode(name: str, body: bytes) -> Map:
     """Decode a map. Raises RepositoryDamaged for a body that is cut short or points outside itself."""
     if len(body) > _MAX_BODY:
-        raise RepositoryDamaged(f"{name} is larger than any map")
+        raise RepositoryDamaged(f"{name} is larger than a map can be")
     try:
         return _decode(body)
     except (struct.error, ValueError, IndexError):

@@ -82,7 +82,7 @@ def find(store: ObjectStore, keys: ClusterKeys, pin_id: str) -> Pin | None:
     except (KeyError, TypeError, ValueError):
         raise RepositoryDamaged(f"{key} is not a pin") from None
     if started.tzinfo is None:
-        raise RepositoryDamaged(f"{key} holds a time of no zone")
+        raise RepositoryDamaged(f"{key} holds a time without a zone")
     return pin
 
 

@@ -127,11 +127,10 @@ def trashed_since(store: ObjectStore, keys: ClusterKeys, snapshot: str) -> str |
 
 
 def bring_back(store: ObjectStore, keys: ClusterKeys, snapshot: str, deleted: str, time: str) -> bool:
-    """End the deletion of that time and the one that the trash mark names, and remove the mark. False: it is being
-    purged.
+    """End the deletion of that time and the one that the trash mark names, and remove the mark.
 
-    The deletion in the mark ends first, because a purge acts on the mark. From then on a purge loses if it has read
-    this mark, or if it reads a mark that is put late.
+    Returns False if the snapshot is being purged. The deletion in the mark ends first, because a purge acts on the
+    mark. From then on a purge loses if it has read this mark, or if it reads a mark that is put late.
     """
     marked = trashed_since(store, keys, snapshot)
     for one in dict.fromkeys([deleted if marked is None else marked, deleted]):

@@ -11,9 +11,12 @@ from stillhouse.repository.check_report import ages, unreached_sizes
 
 @dataclass(frozen=True)
 class SnapshotFigures:
-    """Figures in bytes. `live`: its files and WAL; `stored`: all objects it reaches; `shared`: objects that others
-    reach too; `own`: the bytes that deleting it alone would free. `fragmentation` is the most bytes that its frames
-    can hold, divided by `live`."""
+    """The figures of one snapshot, in bytes.
+
+    `live`: its files and WAL; `stored`: all objects it reaches; `shared`: objects that others reach too; `own`: the
+    bytes that deleting it alone would free. `fragmentation` is the most bytes that its frames can hold, divided by
+    `live`.
+    """
 
     snapshot: str
     name: str
@@ -30,7 +33,9 @@ class SnapshotFigures:
 
 @dataclass(frozen=True)
 class ClusterFigures:
-    """`stored`: all objects; `trash`: the bytes that emptying the trash would free; `is_whole`: no object that these
+    """The figures of a cluster and its snapshots.
+
+    `stored`: all objects; `trash`: the bytes that emptying the trash would free; `is_whole`: no object that these
     figures rest on is damaged.
     """
 

@@ -1,6 +1,6 @@
 """The contents of a cluster's databases, for people who ask: names, sizes and settings, read by short queries.
 
-PostgreSQL's own schemas and ours are left out: they can neither be captured nor restored by name.
+PostgreSQL's own schemas and ours are left out: no one can take a snapshot of one, or restore it.
 """
 
 from collections.abc import Iterator, Sequence

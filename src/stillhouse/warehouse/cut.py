@@ -89,8 +89,7 @@ def take_cut(
 
 
 def foresee(cluster: Cluster, clock: Clock) -> Expected | None:
-    """How long a cut would hold writers up now; None where nothing is gated, or where it cannot be known at the
-    moment.
+    """How long a cut would hold writers up now; None where nothing is gated, or where it is unknown at the moment.
 
     Raises StateForbids where a cut is never possible, and CutFailed where it is not to be expected within some
     seconds.

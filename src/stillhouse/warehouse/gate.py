@@ -326,7 +326,7 @@ def caught_up(gate: Sequence[GatedDatabase], threads: ThreadPoolExecutor) -> tup
 
 
 def confirm(gate: Sequence[GatedDatabase], threads: ThreadPoolExecutor) -> tuple[GatedDatabase, ...]:
-    """Confirm that the shut gate holds every table that matters now. Returns the gate with newly seen tables."""
+    """Confirm that the shut gate holds every table that matters now. Returns the gate as seen now."""
 
     def confirm_one(part: GatedDatabase) -> GatedDatabase:
         if (wiring := _changed(part)) is None:

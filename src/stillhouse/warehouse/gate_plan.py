@@ -75,7 +75,7 @@ class Expected:
 def roots(
     foreign: Sequence[int], inherits: Sequence[tuple[int, int]], partitioned: Set[int]
 ) -> dict[int, int]:
-    """The partition roots of foreign tables, or the tables themselves if they are not partitions; with their locks.
+    """The partition roots of foreign tables, or the tables themselves, each with its number of locks.
 
     `inherits` is child and parent. Parents of a foreign table that are not partitioned tables are not followed to a
     root.

@@ -24,9 +24,11 @@ Read = TypeVar("Read")
 
 @dataclass
 class Compared:
-    """`findings` are differences, `left_out` the tables without a fingerprint and why, `unchecked` the things that
-    could not be compared though they should have been. `tables` with `rows` were compared, out of all that the clone
-    has."""
+    """The result of a comparison.
+
+    `findings` are differences, `left_out` the tables without a fingerprint and why, `unchecked` the things that could
+    not be compared though they should have been. `tables` with `rows` were compared, out of all that the clone has.
+    """
 
     findings: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
@@ -101,7 +103,7 @@ class _Database:
         """
         assert self._database is not None, "it was found in the clone"
         if self._database.kind is Kind.INVALID:
-            self._compared.left_out.append(f"{self._where} is half dropped: nobody can enter it")
+            self._compared.left_out.append(f"{self._where} is half dropped: it cannot be entered")
             return
         with self._entered(self._database) as connection:
             for relation in (connection and self._relations(connection)) or ():

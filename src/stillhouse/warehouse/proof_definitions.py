@@ -70,8 +70,11 @@ def split(dump: str) -> dict[str, str]:
 
 
 def as_after_rewiring(entries: Mapping[str, str], cluster: Sequence[Node]) -> dict[str, str]:
-    """The entries without the parts that rewiring may change: addresses of the cluster's own nodes, the passwords by
-    which it reaches its data nodes, slots of subscriptions. Everything else has to stay."""
+    """The entries without the parts that rewiring may change. Everything else has to stay.
+
+    These parts are addresses of the cluster's own nodes, the passwords by which it reaches its data nodes, and slots
+    of subscriptions.
+    """
     nodes = {(node.host, str(node.port)): node for node in cluster}
     pointed_at = {
         title.removeprefix("SERVER "): node

@@ -107,9 +107,7 @@ def check_structure(node: Node, go_on: Callable[[], None] = lambda: None) -> Str
             if database.is_pristine:
                 continue
             if database.kind is Kind.INVALID:
-                seen.notes.append(
-                    f"{where} is half dropped, nobody can enter it: its pages are not looked at"
-                )
+                seen.notes.append(f"{where} is half dropped and cannot be entered: its pages are not checked")
                 seen.pages_total += pages.get(database.oid, 0)
                 continue
             with ExitStack() as stack:

@@ -166,8 +166,8 @@ def text_of(lines: Sequence[str]) -> bytes:
 def _for_tablespaces_in_place(node: Node) -> dict[str, str]:
     """Allow directories in place of tablespace links: without this, recovery takes one for a mistake.
 
-    It stops with PANIC "unexpected directory entry" (CheckTablespaceDirectory in xlogrecovery.c). PostgreSQL 15 and
-    later know them.
+    It stops with PANIC "unexpected directory entry" (CheckTablespaceDirectory in xlogrecovery.c). PostgreSQL has these
+    directories from 15 on.
     """
     try:
         places = Tree(Path(node.directory)).directory("pgdata/pg_tblspc")

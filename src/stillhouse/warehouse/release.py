@@ -138,7 +138,9 @@ def _start_with_less(
         return ""
 
     if why := why_not([]):  # the settings are not the cause
-        raise NodeUnreachable(f"{first.message}; with hardly any of its settings: {why}", hint=first.hint)
+        raise NodeUnreachable(
+            f"{first.message}; it failed even with few of its settings: {why}", hint=first.hint
+        )
     own = {
         name: value for name, value in wanted.items() if not _HOMEWARD.match(name) and name not in _SETTLED
     }

@@ -191,7 +191,9 @@ def _root(connection: Connection, name: TableName) -> int:
         raise RestoreFailed(f"the snapshot has no table {name}", hint="names are compared letter by letter")
     oid, kind, is_unlogged = found
     if kind not in ("r", "p"):
-        raise RestoreFailed(f"{name} is no table of its own: it is a view, a foreign table or the like")
+        raise RestoreFailed(
+            f"{name} is no table of its own: it is a view, a foreign table or a similar relation"
+        )
     if is_unlogged:  # an empty one would take the place of the live one's rows
         raise RestoreFailed(f"table {name} is unlogged: a snapshot has no rows of it")
     return int(oid)

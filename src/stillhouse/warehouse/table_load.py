@@ -147,11 +147,11 @@ def _seal(connection: Connection, schemas: Sequence[str], role: str) -> None:
 
 
 def clear(node: Node) -> None:
-    """Remove everything that a copy has left on a node: sessions, hidden schemas, roles. The caller must hold the
-    cluster.
+    """Remove everything that a copy has left on a node: sessions, hidden schemas, roles.
 
-    The role goes last, since it leads to the rest. Prepared transactions must have been settled before. If it is
-    killed, the next call finishes it. Raises NodeUnreachable when anything is in the way.
+    The caller must hold the cluster. The role goes last, since it leads to the rest. Prepared transactions must have
+    been settled before. If it is killed, the next call finishes it. Raises NodeUnreachable when anything is in the
+    way.
     """
     with session.refusing_as(NodeUnreachable, node):
         with unseen(node, "postgres", "stillhouse") as connection:

@@ -50,11 +50,11 @@ def gather_cluster(
 
 @contextmanager
 def _database(node: Node, database: str, what: str) -> Iterator[Connection]:
-    """A session in the database. Raises if it does not exist or cannot be entered."""
+    """A session in the database. Raises RestoreFailed if it does not exist or cannot be entered."""
     there = [one for one in databases_of(node) if one.name == database]
     if not there:
         raise RestoreFailed(f"{what} has no database {database}")
     if not there[0].is_open:
-        raise RestoreFailed(f"in {what}, database {database} is {there[0].kind}: nobody can enter it")
+        raise RestoreFailed(f"in {what}, database {database} is {there[0].kind}: it cannot be entered")
     with unseen(node, database, "stillhouse") as connection:
         yield connection

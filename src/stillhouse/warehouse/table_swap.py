@@ -192,7 +192,10 @@ def hidden_tables(connection: Connection, tables: Sequence[Placed]) -> list[int]
 
 
 def _make_schema(connection: Connection, schema: str, owner: str) -> None:
-    """Make the schema if it is missing. It belongs to the table's owner, since the old owner may be of no use."""
+    """Make the schema if it is missing, for the table's owner.
+
+    The old owner may be a role of no use, as that of `public` is.
+    """
     if not connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", [schema]).fetchall():
         connection.execute(
             sql.SQL("CREATE SCHEMA {} AUTHORIZATION {}").format(sql.Identifier(schema), sql.Identifier(owner))
