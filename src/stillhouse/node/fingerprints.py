@@ -220,7 +220,7 @@ class Fingerprints:
 
     def _reason(self, error: session.Error) -> str:
         if self._in_the_way:
-            return "its reading was in somebody's way"
+            return "another session waited for its lock"
         if time.monotonic() >= self._latest or self._stopping.is_set():
             return _NO_TIME
         return str(error).partition("\n")[0]
