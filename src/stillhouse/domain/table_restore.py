@@ -27,7 +27,7 @@ class TableName:
 
 @dataclass(frozen=True)
 class TableRestore:
-    """The tables to restore: pairs of a source in the snapshot and a target in the cluster, as PostgreSQL names them."""
+    """The tables to restore: pairs of a source in the snapshot and a target in the cluster, by PostgreSQL name."""
 
     database: str
     pairs: tuple[tuple[TableName, TableName], ...]

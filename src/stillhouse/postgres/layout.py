@@ -113,8 +113,9 @@ def without_unlogged(names: Iterable[str]) -> Iterator[str]:
 
 
 def _packed(name: str) -> int | None:
-    """Pack the name of a relation's file into a number. Numbers sort by relation, fork and segment. Any other name gives
-    `None`.
+    """Pack the name of a relation's file into a number, or return `None` for any other name.
+
+    Numbers sort by relation, fork and segment.
     """
     match = RELATION.fullmatch(name)
     if match is None:
