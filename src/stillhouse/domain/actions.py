@@ -97,7 +97,7 @@ NEEDS: Mapping[str, Need] = {
     "ListClusterActions": _CLUSTER_DETAIL,
     "ListSchemas": _CLUSTER_DETAIL,
     "ListDatabaseObjects": _CLUSTER_DETAIL,
-    # The project as a whole.
+    # The whole project.
     "ListJobDetails": _CLUSTER_DETAIL,
     "ListNodeTypes": _need("dws:openAPIFlavors:get"),
     "ListAvailabilityZones": _LIST_CLUSTERS,

@@ -22,7 +22,7 @@ class Task(StrEnum):
 
     CREATING = "CREATING"
     RESTORING = "RESTORING"
-    FINE_GRAINED_RESTORING = "FINE_GRAINED_RESTORING"  # of tables, into the cluster itself
+    FINE_GRAINED_RESTORING = "FINE_GRAINED_RESTORING"  # restoring tables into the cluster itself
     SNAPSHOTTING = "SNAPSHOTTING"
     REBOOTING = "REBOOTING"
     STARTING = "STARTING"
@@ -65,7 +65,7 @@ class Node:
     secret: str = field(default="", repr=False)
 
     def password(self, role: str) -> str:
-        """The password of one of our roles on this server; "" before the node has a secret."""
+        """Return the password of one of our roles on this server, or "" before the node has a secret."""
         if not self.secret:
             return ""
         return hmac.new(self.secret.encode(), role.encode(), hashlib.sha256).hexdigest()

@@ -9,7 +9,7 @@ _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 
 
 def new_uuid() -> str:
-    """Return a new id of a cluster, snapshot or node: 36 characters, lower case (contract, section 0)."""
+    """Return a new id of a cluster, snapshot or node: 36 characters in lower case, as in DWS."""
     return str(uuid.uuid4())
 
 

@@ -8,7 +8,8 @@ from enum import StrEnum
 from stillhouse.domain.schedule import Cron, Schedule
 from stillhouse.errors import InvalidInput
 
-# The figures of DWS (contract, 1.13, 1.14 and 7.2). It gives two for the default retention: this is the later one.
+# The figures of DWS (its CreateSnapshotPolicy and ListSnapshotPolicy pages, and its guide to automated snapshots). It
+# gives two for the default retention: this is the later one.
 MOST_OF_CLUSTER, MOST_OF_SCHEMA = 10, 50
 LEAST_KEEP_DAY, MOST_KEEP_DAY, DEFAULT_KEEP_DAY = 1, 31, 7
 TOLERANCE = timedelta(hours=1)
@@ -22,7 +23,7 @@ class BackupType(StrEnum):
     INCREMENT = "increment"
 
 
-# The policies of a new cluster: name, schedule, type (contract, 1.14).
+# The policies of a new cluster: name, schedule, type (DWS's ListSnapshotPolicy page).
 DEFAULTS = (
     ("default-full", "0 0 2 ? * 1", BackupType.FULL),
     ("default-increment", "0 7 2/8 ? * 2,3,4,5,6,7", BackupType.INCREMENT),

@@ -205,7 +205,7 @@ def why_another_history(head: Line, mark: Mark | None, lineage: str, start_lsn: 
     if not head.get("unmarked") and (denied := _what_the_mark_denies(head, mark, lineage, reached)):
         return denied
     if reached > start_lsn:
-        return "the base is of a later place in the WAL"
+        return "the base ends later in the WAL than the node stands now"
     for field, here in (("system_identifier", facts.system_identifier), ("timeline", facts.timeline)):
         if head[field] != here:
             return f"the base's {field} is {head[field]}, the node's {here}"
@@ -214,7 +214,7 @@ def why_another_history(head: Line, mark: Mark | None, lineage: str, start_lsn: 
 
 def _what_the_mark_denies(head: Line, mark: Mark | None, lineage: str, reached: int) -> str:
     if mark is None:
-        return "the node does not bear the mark of its last snapshot"
+        return "the node lacks the mark of its last snapshot"
     if mark.lineage != lineage:
         return _FOREIGN
     if mark.lsn < reached:

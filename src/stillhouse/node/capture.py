@@ -134,7 +134,7 @@ def _capture(
         while not follower.done(_WAIT_SECONDS):
             go_on(copy.tally.bytes_read)
         watchdog.stop()
-        held.close()  # all WAL up to the cut is durable with us
+        held.close()  # all WAL up to the cut is durable in the store
         moved = _asked(task.node, backup.places).moved_since(places)
         check_still_true(facts, point, moved, follower.findings)
         passed = pass_cut(task.node, ground.lineage, point.lsn, token)

@@ -352,7 +352,7 @@ class Copy:
         line = self._line(file.entry, packed.size, How.SAME if file.base else How.WHOLE)
         line["pieces"] = list(packed.pieces)
         if layout.relation_file(file.entry.path) is not None:
-            line["bytes"] = True  # though by now its size may be that of whole pages
+            line["bytes"] = True  # marked, because its size may by now be a whole number of pages
         self._place(line, lambda builder: builder.add_bytes(extents))
 
     def _keep(self, entry: Entry, base: BaseFile, how: How) -> None:

@@ -194,13 +194,15 @@ def _seen_twice(
         return RepositoryDamaged(met.message, hint=f"it could not be written down: {error}", key=met.key)
     if fault is not None and fault.parts != NOTHING:
         return RepositoryDamaged(
-            f"{fault.key} {fault.detail}", hint="`stillhouse repo check` tells what it costs", key=fault.key
+            f"{fault.key} {fault.detail}",
+            hint="`stillhouse repo check` shows which data are lost",
+            key=fault.key,
         )
     if isinstance(met, FormatUnknown):
         return met
     return RestoreFailed(
-        f"{met.message}, but was right when it was read again",
-        hint="is it memory, a cable or a proxy? Try again",
+        f"{met.message}, but a second read found no fault",
+        hint="memory, a cable or a proxy may be faulty; try again",
     )
 
 

@@ -19,7 +19,7 @@ PACK_FRAMES = 256
 
 @dataclass(frozen=True)
 class StoredPack:
-    """A durable pack as a manifest names it; `index` is the offset of its index."""
+    """A durable pack as a manifest names it. `index` is the offset of its index."""
 
     id: str
     size: int

@@ -87,7 +87,7 @@ class _Alive:
 
 
 class Line:
-    """The child's end of the pipe: events go out, words come in, in a thread of their own."""
+    """The child's end of the pipe. It sends events, and a thread of its own receives words."""
 
     def __init__(self, pipe: Connection) -> None:
         self.pipe = pipe
@@ -192,7 +192,7 @@ class Worker(Generic[Result]):
     def end(self) -> None:
         """Stop the work if it still runs: first by a word, so that it cleans up, then by force."""
         if self._process.is_alive():
-            with suppress(OSError):  # it is ending by itself
+            with suppress(OSError):  # the process is ending by itself
                 self._pipe.send(None)
             self._process.join(_STOP_SECONDS)
             if self._process.is_alive():

@@ -228,7 +228,7 @@ class _Rebuild:
 
 
 def _escaped(path: str) -> str:
-    # src/backend/backup/basebackup.c, build_backup_content's counterpart read_tablespace_map: backslash escapes.
+    # Backslash escapes, as recovery reads them (src/backend/access/transam/xlogrecovery.c, read_tablespace_map).
     return path.replace("\\", "\\\\").replace("\n", "\\\n").replace("\r", "\\\r")
 
 

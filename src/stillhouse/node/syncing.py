@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-_KERNEL_THAT_TELLS = (5, 8)  # from there on syncfs(2) returns the errors of writing back
+_KERNEL_THAT_TELLS = (5, 8)  # since this kernel syncfs(2) returns the errors of writing back
 
 
 class SyncedTree:

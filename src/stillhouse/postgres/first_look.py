@@ -80,7 +80,7 @@ def why_unfit(look: Look) -> tuple[str, str] | None:
         known = ", ".join(map(str, CRC_OFFSET))
         return (
             f"its pg_control is of version {look.control_version}, which is not known (known are {known})",
-            "is this a PostgreSQL of somebody's own making? Its data directory is laid out in another way",
+            "it may be a modified PostgreSQL, with another layout of the data directory",
         )
     for name, (is_fit, remedy) in _WANTED.items():
         if not is_fit(look.settings.get(name, "")):

@@ -129,7 +129,7 @@ def _namespace(process: int, kind: str) -> Path:
 def _refused(reason: str) -> RestoreFailed:
     return RestoreFailed(
         f"this host gives a clone no network of its own: {_last_line(reason)}",
-        hint="it takes unshare(1) and nsenter(1), and root with CAP_SYS_ADMIN or user namespaces that anybody may make",
+        hint="this needs unshare(1) and nsenter(1), and either root with CAP_SYS_ADMIN or unprivileged user namespaces",
     )
 
 

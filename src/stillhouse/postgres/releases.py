@@ -14,5 +14,5 @@ def why_too_old(version_num: int) -> str:
     first = max(major, _FIRST_MAJOR)
     return (
         f"PostgreSQL {major}.{minor} is too old: without restrict_nonsystem_relation_kind, which"
-        f" {first}.{_FIRST_MINOR.get(first, 0)} has, a tenant's functions run as whoever reads his tables"
+        f" {first}.{_FIRST_MINOR.get(first, 0)} has, a tenant's functions get the rights of the reader of his tables"
     )

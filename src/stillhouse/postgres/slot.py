@@ -78,7 +78,7 @@ def _remove(connection: session.Connection, name: str) -> bool:
             (name,),
         ).fetchall()
     except (psycopg.errors.UndefinedObject, psycopg.errors.ObjectInUse):
-        dropped = []  # gone, or taken, between the look and the drop
+        dropped = []  # the slot was dropped or taken between the two statements
     return bool(held or dropped)
 
 

@@ -98,7 +98,7 @@ def transfer(
         if writer.wait() != 0:
             raise RestoreFailed(
                 f"the tables cannot be made on node {target.name}: {_reason(told_by_restore)}",
-                hint="what they need must be there as it was when the snapshot was taken",
+                hint="the types, functions and extensions that they need must be as they were at the snapshot",
             )
 
 

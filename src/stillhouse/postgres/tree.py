@@ -237,7 +237,7 @@ def _kind(name: str, parent: Directory | None) -> str:
 
 
 def _remove_abandoned(directory: Directory, name: str) -> None:
-    """Remove what a `replace` that was killed has left. A younger file may be one that is being written."""
+    """Remove old files left behind by a killed `replace`. Younger files stay, as they may be in use."""
     ours = re.compile(re.escape(name) + r"\.[0-9a-f]{8}\.new")
     with os.scandir(directory.descriptor) as entries:
         found = [entry for entry in entries if ours.fullmatch(entry.name)]

@@ -35,7 +35,7 @@ class Watchdog:
         try:
             self._watch_until_stopped()
         except (session.Error, NodeUnreachable, OSError) as error:
-            with suppress(CaptureInterrupted):  # it has ended by itself, and knows a better reason
+            with suppress(CaptureInterrupted):  # if the session has ended by itself, it knows a better reason
                 self._backup.check()
                 self._backup.end(End(f"the WAL kept for {self._backup.name} cannot be watched: {error}"))
 
