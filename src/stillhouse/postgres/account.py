@@ -107,9 +107,8 @@ def remove_cluster_account(name: str) -> None:
     answer = run(None, ["userdel", name], timeout=60)
     if _entry(name) is not None:
         raise InternalError(f"the account {name} cannot be removed: {answer.stderr.strip()}")
-    run(
-        None, ["groupdel", name], timeout=60
-    )  # fails harmlessly if userdel has removed the group of the same name
+    # This fails harmlessly if userdel has removed the group of the same name.
+    run(None, ["groupdel", name], timeout=60)
 
 
 def end_processes(uid: int) -> None:
