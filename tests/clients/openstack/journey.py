@@ -27,8 +27,6 @@ def main() -> None:
         port=8000,
         user_name="dbadmin",
         user_pwd=os.environ["ADMIN_PASSWORD"],
-        floating_ip={"public_bind_type": "not_use"},
-        num_cn=1,
     )
     dws.wait_for_cluster(cluster, wait=SECONDS)
     snapshot = dws.create_snapshot(
