@@ -5,11 +5,13 @@ That version's own program makes it: see tests/predecessor/README.md.
 
 import json
 import os
+import pwd
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from stillhouse.domain.cluster import Node
@@ -20,9 +22,10 @@ from stillhouse.repository.keys import open_keys, read_kek
 from stillhouse.storage.open import open_store
 from stillhouse.warehouse import embedded
 from stillhouse.warehouse.hand_over import hand_over
-from support.predecessor import ROWS, Installation, contents, install, refusal, unpack
-from support.service import Service, postmaster, serving
-from support.warehouses import rows
+from support.predecessor import ROWS, Installation, contents, install, refusal, restore_alone, unpack
+from support.reader import destroy_clusters
+from support.service import PASSWORD, Service, postmaster, serving
+from support.warehouses import rows, servers_below
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("predecessor")]
 
@@ -47,7 +50,7 @@ def service(data_root: Path) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="module")
-def installation(service: Service) -> Installation:
+def installation(service: Service) -> Iterator[Installation]:
     """The installation, brought up by this version, which was killed at many places on the way."""
     made = install(service)
     service.sources = None
@@ -62,7 +65,8 @@ def installation(service: Service) -> Installation:
     service.ended(made.waiting)
     for cluster in (made.sales, made.clone, made.begun):
         service.settled(cluster)
-    return made
+    yield made
+    destroy_clusters(made.alone)
 
 
 def _plan(service: Service, cluster: str) -> Any:
@@ -222,6 +226,29 @@ def test_a_new_snapshot_is_built_on_the_earlier_one_and_proved_and_restored(
     assert service.settled(restored)["status"] == "AVAILABLE"
     assert contents(service, restored) == installation.contents
     service.delete_cluster(restored)
+
+
+def test_a_directory_that_it_restored_alone_is_handed_over_once(
+    service: Service, installation: Installation
+) -> None:
+    (plan,) = installation.alone.glob("clusters/*/nodes.json")
+    seen = []
+    for _ in ("handed over", "as it is"):
+        restore_alone(service, installation.alone, "--start")
+        ours = json.loads(plan.read_text())
+        assert ours["moved_from"] is None
+        coordinator = ours["nodes"][0]
+        address = {"host": coordinator["host"], "port": coordinator["port"], "dbname": "gaussdb"}
+        with psycopg.connect(**address, user="dbadmin", password=PASSWORD) as connection:
+            assert connection.execute("SELECT count(*) FROM accounts").fetchone() == (ROWS,)
+        owners = {Path(node["directory"]).stat().st_uid for node in ours["nodes"]}
+        assert len(owners) == 1
+        seen.append((owners, ours))
+    assert seen[0] == seen[1]
+    if IS_ROOT:
+        assert seen[0][0] != {pwd.getpwnam("stillhouse").pw_uid}, "the account that all clusters shared"
+    restore_alone(service, installation.alone)
+    assert servers_below(installation.alone) == []
 
 
 def _state(service: Service, installation: Installation) -> Any:

@@ -24,7 +24,7 @@ from support.table_restores import DATABASE, TRACES, Bench, bench, pairs
 from support.warehouses import PASSWORD, USER, build, log_in
 from support.writers import until
 
-pytestmark = pytest.mark.xdist_group("table restores")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("table restores")]
 
 # Everything that a table may have of its own.
 SHOP = """

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from stillhouse.domain.cluster import Node, Role
 from stillhouse.postgres.account import database_account
 from stillhouse.postgres.binaries import find_binaries
 from stillhouse.postgres.session import SUPERUSER
-from support.service import Service, fill
+from support.service import COMMAND, Service, fill
 
 ARCHIVES = Path(__file__).parents[1] / "predecessor"
 ROWS = 20_000
@@ -25,7 +26,7 @@ class Installation:
     """`sales` is at work and has the snapshot `usable`; `asleep` is stopped.
 
     In flight are the snapshot `waiting` of `sales`, which has all its bases, `clone`, which is being restored from
-    `usable`, and `begun`, which is being made.
+    `usable`, and `begun`, which is being made. `alone` is a directory into which `repo restore` has restored `usable`.
     """
 
     sales: str
@@ -34,6 +35,7 @@ class Installation:
     waiting: str
     clone: str
     begun: str
+    alone: Path
     contents: Any
     let_in_without_password: bool
 
@@ -84,6 +86,8 @@ def install(service: Service) -> Installation:
     is_let_in = not refusal(service, planned(service, sales)[0])
     usable = service.request_snapshot(sales, "usable")
     assert service.ended(usable) == "AVAILABLE"
+    alone = service.data.with_name("alone")
+    restore_alone(service, alone, "--start")
     with service.log_in(sales) as writer:
         writer.execute("DELETE FROM accounts WHERE id % 7 = 0")
         before = writer.execute(CONTENTS).fetchone()
@@ -101,7 +105,25 @@ def install(service: Service) -> Installation:
         assert (states[clone], states[begun]) == ("CREATING", "CREATING")
         assert len(_present(service, clone, "pgdata")) < 3
         writer.close()
-    return Installation(sales, asleep, usable, waiting, clone, begun, before, is_let_in)
+    return Installation(sales, asleep, usable, waiting, clone, begun, alone, before, is_let_in)
+
+
+def restore_alone(service: Service, into: Path, *options: str) -> None:
+    """Restore the snapshot `usable` by `repo restore`; called again, it only starts or stops the servers."""
+    command = [*COMMAND, "repo", "restore", "--repository", str(service.data / "repository")]
+    command += [
+        "--kek-file",
+        str(service.data / "kek"),
+        "--snapshot",
+        "usable",
+        "--into",
+        str(into),
+        *options,
+    ]
+    answer = subprocess.run(
+        command, env=service.environment(), capture_output=True, text=True, check=False, timeout=120
+    )
+    assert answer.returncode == 0, answer.stderr
 
 
 @contextmanager

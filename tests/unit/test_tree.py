@@ -261,6 +261,16 @@ def test_what_is_written_replaces_a_link_and_belongs_to_the_account(pgdata: Path
     assert [path.name for path in pgdata.iterdir() if path.name.endswith(".new")] == []
 
 
+def test_what_a_killed_replace_has_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    old, young, other = (tmp_path / f"{name}.new" for name in ("x.0123abcd", "x.4567abcd", "x.conf.0123abcd"))
+    for path in (old, young, other):
+        path.write_bytes(b"half")
+    for path in (old, other):
+        os.utime(path, (1, 1))
+    Tree(tmp_path, owner=os.getuid()).replace("x", b"rules")
+    assert {path.name for path in tmp_path.iterdir()} == {"x", young.name, other.name}
+
+
 @needs_root
 @pytest.mark.parametrize(
     "act", [lambda tree: tree.replace("pgdata/x", b""), lambda tree: tree.remove("pgdata/x")]

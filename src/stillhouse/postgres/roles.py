@@ -83,7 +83,7 @@ def ensure_roles(connection: Connection, node: Node) -> None:
 
 def furnish(node: Node) -> None:
     """Put both roles right, on a server that lets this service in. Raises the server's errors."""
-    with closing(session.connect(node, "postgres", settings=UNLOGGED)) as connection:
+    with closing(session.connect(node, "postgres")) as connection:
         ensure_roles(connection, node)
         grant_connect(connection)
 

@@ -14,7 +14,9 @@ import secrets
 import stat
 import subprocess
 import threading
+import time
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ _OPEN_DIRECTORIES = 32
 _DEEPEST = 64  # levels; PostgreSQL's own files lie five deep
 _MOST = 16 << 20  # bytes of a file that is read at once
 _LONGEST = 500  # characters of a path that is shown
+_ABANDONED_SECONDS = 3600
 _PROC = 0x9FA0  # PROC_SUPER_MAGIC in include/uapi/linux/magic.h
 
 _LINK = "a symbolic link"
@@ -122,6 +125,7 @@ class Tree:
     def replace(self, path: str, content: bytes) -> None:
         """Put a file of the owner's, mode 0600, in the place of whatever is there. It is on the disk on return."""
         directory, name = self._place(path)
+        _remove_abandoned(directory, name)
         fresh = f"{name}.{secrets.token_hex(4)}.new"
         with os.fdopen(os.open(fresh, _NEW_FILE, 0o600, dir_fd=directory.descriptor), "wb") as file:
             if os.geteuid() == 0:
@@ -227,6 +231,17 @@ def _kind(name: str, parent: Directory | None) -> str:
     """The kind of file that is there, in words. Raises FileNotFoundError when there is none."""
     status = os.stat(name, dir_fd=parent.descriptor if parent else None, follow_symlinks=False)
     return _KINDS.get(stat.S_IFMT(status.st_mode), "of an unknown kind")
+
+
+def _remove_abandoned(directory: Directory, name: str) -> None:
+    """Remove what a `replace` that was killed has left. A younger file may be one that is being written."""
+    ours = re.compile(re.escape(name) + r"\.[0-9a-f]{8}\.new")
+    with os.scandir(directory.descriptor) as entries:
+        found = [entry for entry in entries if ours.fullmatch(entry.name)]
+    for entry in found:
+        with suppress(FileNotFoundError, IsADirectoryError):
+            if time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED_SECONDS:
+                os.unlink(entry.name, dir_fd=directory.descriptor)
 
 
 def _is_in_proc(descriptor: int) -> bool:

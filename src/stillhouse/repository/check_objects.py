@@ -9,7 +9,6 @@ from typing import TypeVar
 
 from blake3 import blake3
 
-from stillhouse.domain.ids import is_uuid
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.repository import findings, layout, marks
 from stillhouse.repository.check_faults import ALTERED, MISSING, SIZE, Fault, Faults
@@ -233,12 +232,6 @@ def _open_keys(place: Place, found: list[str]) -> None:
     if not place.faults.by_key and place.behind:
         lacking = f"are wrapped by another KEK than {place.kek.id}" if place.other_keks else "are gone"
         place.charge(Fault(place.key_object(1), MISSING, f"the cluster's keys {lacking}"))
-
-
-def clusters_of(store: ObjectStore) -> list[str]:
-    """Ids of the clusters that have anything in the repository."""
-    found = {stored.key.split("/")[1] for stored in store.list("c/") if stored.key.count("/") > 1}
-    return sorted(filter(is_uuid, found))
 
 
 def _without(key: str, error: RepositoryDamaged | ObjectMissing) -> str:
