@@ -333,6 +333,58 @@ def test_who_may_only_create_tags_takes_none_away(service: Service, cluster_id: 
     assert get(service, f"/v1.0/{{p}}/clusters/{cluster_id}/tags")["tags"] == tag
 
 
+# --- the newest Java SDK on Maven Central --------------------------------------------------------------
+
+OLD_JAVA = [
+    "huaweicloud-usdk-java/3.0",
+    "huaweicloud-usdk-java/3.0;ledger-app/7",
+    "huaweicloud-usdk-java/3.0; x",
+]
+OTHERS = [
+    "",
+    "huaweicloud-usdk-python/3.0",
+    "huaweicloud-usdk-go/3.0",
+    "Java/17.0.2",
+    "my-huaweicloud-usdk-java/3.0",
+    "huaweicloud-usdk-java/3.0 os/Linux#6.1#amd64 java/Debian#17.0.9 vm/OpenJDK#17 meta/en_US; app/1",
+    "huaweicloud-usdk-java/3.0; os/Linux#6.1#amd64 java/Debian#17.0.9",
+    "huaweicloud-usdk-java/4.0",
+]
+
+
+def numbers(service: Service, cluster_id: str, user_agent: str) -> list[Any]:
+    """What the three answers hold where the models of that SDK have text."""
+    found: list[Any] = []
+    for path in (
+        "/v2/{p}/node-types",
+        "/v1.0/{p}/quotas",
+        f"/v2/{{p}}/clusters/{cluster_id}/snapshot-policies",
+    ):
+        answer = service.client.request("GET", path, unsigned={"User-Agent": user_agent})
+        assert (answer.status, answer.headers["Vary"]) == (200, "User-Agent")
+        for kind in answer.json.get("node_types", ()):
+            found += [*kind["datastores"][0]["attachments"].values()]
+        for resource in answer.json.get("quotas", {}).get("resources", ()):
+            found.append(resource["used"])
+        found += [answer.json["keep_day"]] if "keep_day" in answer.json else []
+    return found
+
+
+@pytest.mark.parametrize("user_agent", OLD_JAVA)
+def test_the_java_sdk_that_has_text_for_numbers_gets_text(
+    service: Service, cluster_id: str, user_agent: str
+) -> None:
+    assert {type(one) for one in numbers(service, cluster_id, user_agent)} == {str}
+    quotas = service.client.request("GET", "/v1.0/{p}/quotas", unsigned={"User-Agent": user_agent}).json
+    # An Integer in its model, which takes neither "" nor "GB".
+    assert {one["unit"] for one in quotas["quotas"]["resources"]} == {None}
+
+
+@pytest.mark.parametrize("user_agent", OTHERS)
+def test_everyone_else_gets_numbers(service: Service, cluster_id: str, user_agent: str) -> None:
+    assert {type(one) for one in numbers(service, cluster_id, user_agent)} == {int}
+
+
 # --- known, and not built yet -------------------------------------------------------------------------
 
 
