@@ -79,13 +79,13 @@ def test_a_token_and_the_catalog_name_the_service_at_the_address_asked(service: 
     assert places(token["catalog"], "local-1") == here and "hint" not in token
     listed = service.client.request("GET", "/v3/auth/catalog").json
     assert places(listed["catalog"], "local-1") == here and listed["links"]["next"] is None
-    by_token = {"X-Auth-Token": a_token(service, a_user(service, new_uuid()[:8]))}
+    by_token = {"X-Auth-Token": a_token(service, a_user(service, f"user-{new_uuid()}"))}
     assert service.client.send("GET", "/v3/auth/catalog", by_token).json == listed
 
 
 def test_the_addresses_lead_to_the_service(service: Service) -> None:
     urls = places(service.client.request("GET", "/v3/auth/catalog").json["catalog"], "local-1")
-    by_token = {"X-Auth-Token": a_token(service, a_user(service, new_uuid()[:8]))}
+    by_token = {"X-Auth-Token": a_token(service, a_user(service, f"user-{new_uuid()}"))}
     for url in (f"{urls['dws']}/v1.0/{PROJECT}/clusters", f"{urls['dwsv1']}/clusters"):
         assert service.client.http.get(url, headers=by_token).status_code == 200
 

@@ -6,6 +6,7 @@ import pytest
 
 from stillhouse.api import addresses
 from stillhouse.api.addresses import Asked, choose
+from stillhouse.cli.serve import run
 from stillhouse.config import Settings
 from stillhouse.errors import InvalidInput
 
@@ -111,3 +112,9 @@ def test_another_public_address_is_refused_at_the_start(url: str, tmp_path: Path
 def test_a_region_that_no_client_could_name_is_refused_at_the_start(region: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="STILLHOUSE_REGION"):
         addresses.check(Settings(data=tmp_path, region=region))
+
+
+def test_the_service_looks_at_them_before_anything_else(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="STILLHOUSE_PUBLIC_URL"):
+        run(Settings(data=tmp_path / "data", public_url="warehouse.example"))
+    assert list(tmp_path.iterdir()) == []
