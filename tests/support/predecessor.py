@@ -1,4 +1,4 @@
-"""An installation of the version before this one, made by that version's own program, and left as kill -9 leaves it."""
+"""An installation of an earlier version, made by that version's own program, and left as kill -9 leaves it."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import subprocess
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ from stillhouse.postgres.binaries import find_binaries
 from stillhouse.postgres.session import SUPERUSER
 from support.service import COMMAND, Service, fill
 
-ARCHIVES = Path(__file__).parents[1] / "predecessor"
+ARCHIVES = sorted((Path(__file__).parents[1] / "predecessor").glob("*.tar.xz"))
+# The last version that gave clusters neither an account nor passwords of their own.
+BEFORE_ACCOUNTS = "stillhouse-7cf5f0a.tar.xz"
 ROWS = 20_000
 CONTENTS = "SELECT count(*), sum(balance), md5(string_agg(id || pad, ',' ORDER BY id)) FROM accounts"
 
@@ -40,18 +42,20 @@ class Installation:
     let_in_without_password: bool
 
 
-def unpack(directory: Path) -> Path:
-    """The sources of the version before this one, to be put on PYTHONPATH."""
-    (archive,) = ARCHIVES.glob("*.tar.xz")
+def unpack(archive: Path, directory: Path) -> Path:
+    """The sources of an earlier version, to be put on PYTHONPATH."""
     with tarfile.open(archive) as packed:
         packed.extractall(directory, filter="data")
     return directory / "src"
 
 
 def planned(service: Service, cluster_id: str) -> list[Node]:
-    """The cluster's nodes as the earlier version has written them down."""
+    """The cluster's nodes as the earlier version has written them down; without secrets."""
     plan = json.loads((service.data / "clusters" / cluster_id / "nodes.json").read_text())
-    return [Node(**{**entry, "role": Role(entry["role"])}) for entry in plan]
+    entries = plan["nodes"] if isinstance(plan, dict) else plan
+    known = {field.name for field in fields(Node)}
+    kept = [{name: value for name, value in entry.items() if name in known} for entry in entries]
+    return [Node(**{**entry, "role": Role(entry["role"])}) for entry in kept]
 
 
 def refusal(service: Service, node: Node, *, by: Node | None = None) -> str:
@@ -78,7 +82,7 @@ def contents(service: Service, cluster_id: str) -> Any:
 
 
 def install(service: Service) -> Installation:
-    """Have the service, which is the version before this one, do its work; then kill it in the midst of more."""
+    """Have the service, which is an earlier version, do its work; then kill it in the midst of more."""
     asleep = service.create_cluster("asleep", 1)
     assert service.call("POST", f"/v1/{{p}}/clusters/{asleep}/stop").status in (200, 202)
     sales = service.create_cluster("sales", 2)

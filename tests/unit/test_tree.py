@@ -199,8 +199,8 @@ def test_what_the_kernel_keeps_from_an_account_is_not_read_for_it(pgdata: Path) 
             (pgdata / "log").symlink_to(f"/proc/{process.pid}")
             reader = LocalReader(pgdata, TABLESPACE)
             assert [entry.path for entry in reader.list() if entry.path.startswith("log")] == []
-            assert reader.skipped.reasons == {"log": "a place of the kernel's"}
-            with pytest.raises(FileRefused, match="a place of the kernel's"):
+            assert reader.skipped.reasons == {"log": "in the kernel's procfs"}
+            with pytest.raises(FileRefused, match="in the kernel's procfs"):
                 read_outside(Path(f"/proc/{process.pid}/stack"), ACCOUNT)
         finally:
             process.kill()
