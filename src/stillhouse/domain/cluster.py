@@ -28,7 +28,7 @@ class Task(StrEnum):
     STARTING = "STARTING"
     STOPPING = "STOPPING"
     DELETING = "DELETING"
-    CHANGING = "CHANGING"  # of what the catalog alone knows of a cluster: has always ended, and holds nothing
+    CHANGING = "CHANGING"  # a change of the catalog's row alone: it has always ended, and it holds no cluster
     COLLECTING = "COLLECTING"  # never shown, because it gives way to every other task
 
 
