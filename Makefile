@@ -77,7 +77,7 @@ format: $(VENV)/.ready
 	@$(BIN)/ruff format src tests examples bench
 	@$(BIN)/ruff check --fix src tests examples bench
 
-# Other languages' SDKs and OpenStack's clients; where CI=true, `make test` and `make test-long` try them too.
+# Other languages' SDKs and OpenStack's clients; where CI=true, `make test-long` tries them too.
 test-clients: $(VENV)/.ready
 	@STILLHOUSE_CLIENTS=1 $(BIN)/pytest -n 0 -m '' tests/real/test_clients.py tests/real/test_openstack_clients.py
 
