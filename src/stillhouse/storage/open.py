@@ -10,6 +10,7 @@ from stillhouse.clock import Clock, SystemClock
 from stillhouse.errors import InvalidInput
 from stillhouse.storage.local import LocalStore
 from stillhouse.storage.objects import S3Access, memory_store, s3_store
+from stillhouse.storage.patience import PatientStore
 from stillhouse.storage.store import ObjectStore, check_key
 
 _CREATORS = 16
@@ -33,7 +34,9 @@ def open_store(
     prefix = url.path.strip("/")
     if not url.netloc or url.query or url.fragment:
         raise InvalidInput(f"not an S3 location: {text}", hint="give s3://bucket/prefix")
-    return s3_store(url.netloc, check_key(prefix) if prefix else "", s3 or S3Access())
+    access = s3 or S3Access()
+    bucket = s3_store(url.netloc, check_key(prefix) if prefix else "", access)
+    return PatientStore(bucket, access.retry_for, clock or SystemClock())
 
 
 def probe(store: ObjectStore) -> None:
