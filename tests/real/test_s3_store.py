@@ -9,7 +9,8 @@ import pytest
 
 from stillhouse.errors import InvalidInput, ObjectMissing, StoreUnavailable
 from stillhouse.storage.objects import S3Access
-from stillhouse.storage.open import open_store, probe
+from stillhouse.storage.open import open_store
+from stillhouse.storage.probe import probe
 from stillhouse.storage.store import ObjectStore
 from support.faulty_proxy import FaultyProxy, faulty_proxy
 from support.s3_server import S3Server, running, s3_server
@@ -43,10 +44,8 @@ def store(server: S3Server, bucket: str, proxy: FaultyProxy) -> ObjectStore:
 
 
 def open_at(endpoint: str, server: S3Server, bucket: str, secret_key: str = "") -> ObjectStore:
-    access = S3Access(
-        endpoint, server.region, server.access_key, secret_key or server.secret_key, retry_for=NO_PATIENCE
-    )
-    return open_store(f"s3://{bucket}/prefix", s3=access)
+    access = S3Access(endpoint, server.region, server.access_key, secret_key or server.secret_key)
+    return open_store(f"s3://{bucket}/prefix", s3=access, retry_for=NO_PATIENCE)
 
 
 def test_the_environment_says_how_to_reach_the_service(

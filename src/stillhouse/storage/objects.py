@@ -64,16 +64,12 @@ _AWAY_HINT = "check AWS_ENDPOINT_URL, and that a store answers at"
 
 @dataclass(frozen=True, slots=True)
 class S3Access:
-    """How to reach an S3 service; what is empty comes from the standard AWS_* environment variables.
-
-    `retry_for`: how long a call is tried again after its first failure.
-    """
+    """How to reach an S3 service; what is empty comes from the standard AWS_* environment variables."""
 
     endpoint: str = ""
     region: str = ""
     access_key: str = ""
     secret_key: str = field(default="", repr=False)
-    retry_for: timedelta = timedelta(seconds=120)
 
 
 class BucketStore:
@@ -218,7 +214,8 @@ def memory_store() -> BucketStore:
     return BucketStore(MemoryStore(), "memory")
 
 
-def s3_store(bucket: str, prefix: str, access: S3Access) -> BucketStore:
+def s3_store(bucket: str, prefix: str, access: S3Access, *, stalled: timedelta) -> BucketStore:
+    """`stalled`: a read that is silent for so long is given up, within bounds."""
     name = f"s3://{bucket}/{prefix}".rstrip("/")
     config: S3Config = {}
     if access.endpoint:
@@ -231,7 +228,7 @@ def s3_store(bucket: str, prefix: str, access: S3Access) -> BucketStore:
     # One DELETE a key: the bulk call is missing from some S3-compatible services.
     config["disable_bulk_delete"] = True
     endpoint = _endpoint(access)
-    stalled = min(max(access.retry_for, _STALLED[0]), _STALLED[1])
+    stalled = min(max(stalled, _STALLED[0]), _STALLED[1])
     # Plain HTTP only where the endpoint says so.
     options: ClientConfig = {
         "allow_http": endpoint.startswith("http://"),
