@@ -1,9 +1,15 @@
 """The S3 store against a real S3 server, directly and through a proxy that fails."""
 
+import os
 import re
 import secrets
+import subprocess
+import sys
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -194,3 +200,64 @@ def test_a_server_that_checks_and_writes_in_two_steps_is_refused(server: S3Serve
 def test_a_lost_object_is_missing(store: ObjectStore) -> None:
     with pytest.raises(ObjectMissing):
         store.get("never")
+
+
+def test_every_call_outlasts_a_restart_of_the_server(server: S3Server, bucket: str) -> None:
+    """As in an upgrade of the server: nobody listens, then somebody does, and knows what was stored before."""
+    access = S3Access(server.endpoint, server.region, server.access_key, server.secret_key)
+    store = open_store(f"s3://{bucket}", s3=access)
+    store.put("a", [b"x"])
+    with ThreadPoolExecutor(6) as pool:
+        server.front.kill()
+        try:
+            calls: list[Future[Any]] = [
+                pool.submit(store.put, "b", [b"y"]),
+                pool.submit(store.create, "c", [b"z"]),
+                pool.submit(store.get, "a"),
+                pool.submit(store.get_range, "a", 0, 1),
+                pool.submit(store.delete, "d"),
+                pool.submit(lambda: [found.key for found in store.list("")]),
+            ]
+        finally:
+            server.front.start()
+        answers = [call.result(60) for call in calls]
+    assert answers[1:5] == [True, b"x", b"x", None]
+    assert "a" in answers[5]
+    assert (store.get("b"), store.get("c")) == (b"y", b"z")
+
+
+@pytest.mark.parametrize("lacking", ["keys", "server"])
+def test_a_service_whose_store_cannot_be_reached_says_what_to_set(data_root: Path, lacking: str) -> None:
+    """Amazon's machines have keys to ask for, at an address that elsewhere leads to nobody: that took 41 s."""
+    nobody = "http://127.0.0.1:1"
+    settings = {
+        "AWS_ENDPOINT_URL": nobody,
+        "AWS_METADATA_ENDPOINT": nobody,
+        "STILLHOUSE_REPOSITORY": "s3://bucket/prefix",
+    }
+    if lacking == "server":
+        settings |= {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "s"}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "stillhouse",
+            "serve",
+            "--data",
+            str(data_root / "unreachable"),
+            "--listen",
+            "127.0.0.1:0",
+        ],
+        env=kept | settings,
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+    assert done.returncode == 1
+    told = done.stderr
+    if lacking == "keys":
+        assert "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in told
+    else:
+        assert f"check AWS_ENDPOINT_URL, and that a store answers at: {nobody}" in told

@@ -40,7 +40,9 @@ _PART = 8 * 2**20
 _PARTS_AT_ONCE = 4
 _NO_BUCKET = "NoSuchBucket"  # S3's error code; a HEAD's 404 has no body and so no code
 _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
-_METADATA_SERVICE = "169.254.169.254"  # where Amazon's machines, and only they, get keys when none are set
+_METADATA_SERVICE = re.compile(
+    "/latest/(api/token|meta-data)"
+)  # asked when no keys are set; only Amazon's machines have it
 
 _CONNECT = timedelta(seconds=5)
 _STALLED = (
@@ -135,7 +137,8 @@ class BucketStore:
         with self._telling(f"listing {folder or 'all'}"):
             for page in obstore.list(self._client, folder or None):
                 for found in page:
-                    if is_key(found["path"]):
+                    # A console's marker of the folder itself, "folder/", comes without its slash.
+                    if is_key(found["path"]) and found["path"] != folder:
                         yield StoredObject(found["path"], found["size"], found["last_modified"])
 
     def delete(self, key: str) -> None:
@@ -186,7 +189,7 @@ class BucketStore:
         text, what = str(error), f"{self._name}: {doing}"
         if isinstance(error, FileNotFoundError) or _NO_BUCKET in text:
             return StoreRefused(f"{what}: no such bucket", hint="create the bucket")
-        if _METADATA_SERVICE in text:
+        if _METADATA_SERVICE.search(text):
             return StoreRefused(f"{what}: no access key is set", hint=_KEYS_HINT)
         status = re.search(r"status code: (\d{3})", text)
         if isinstance(error, PermissionDeniedError | UnauthenticatedError) or (

@@ -34,6 +34,11 @@ def probe(store: ObjectStore) -> None:
     Some services ignore the condition of a conditional create, always or now and then, and some (OpenStack Swift's
     object server) check it before they write but not while they do: several writers are told that they have won.
     """
+    key = f"probe/{secrets.token_hex(16)}"
+    try:
+        _prove_reading(store, key)
+    finally:
+        store.delete(key)
     with ThreadPoolExecutor(_CREATORS) as creators:
         for one in _FEW_ROUNDS if isinstance(store, LocalStore) else _ROUNDS:
             keys = [f"probe/{secrets.token_hex(16)}" for _ in range(one.keys)]
@@ -41,11 +46,6 @@ def probe(store: ObjectStore) -> None:
                 _prove_one_winner(store, creators, keys, one.size)
             finally:
                 list(creators.map(store.delete, keys))
-    key = f"probe/{secrets.token_hex(16)}"
-    try:
-        _prove_reading(store, key)
-    finally:
-        store.delete(key)
 
 
 def _prove_one_winner(
