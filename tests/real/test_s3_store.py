@@ -23,7 +23,7 @@ from support.s3_server import S3Server, running, s3_server
 
 pytestmark = pytest.mark.xdist_group("s3")
 
-NO_PATIENCE = timedelta(seconds=1)
+NO_PATIENCE = timedelta(seconds=0.2)
 
 
 @pytest.fixture
@@ -226,6 +226,7 @@ def test_every_call_outlasts_a_restart_of_the_server(server: S3Server, bucket: s
     assert (store.get("b"), store.get("c")) == (b"y", b"z")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("lacking", ["keys", "server"])
 def test_a_service_whose_store_cannot_be_reached_says_what_to_set(data_root: Path, lacking: str) -> None:
     """Amazon's machines have keys to ask for, at an address that elsewhere leads to nobody: that took 41 s."""

@@ -2,13 +2,17 @@
 
 import secrets
 import threading
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from typing import TypeVar
 
 from stillhouse.errors import InvalidInput
 from stillhouse.storage.local import LocalStore
 from stillhouse.storage.store import ObjectStore
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 
 _CREATORS = 16
 
@@ -45,7 +49,7 @@ def probe(store: ObjectStore) -> None:
             try:
                 _prove_one_winner(store, creators, keys, one.size)
             finally:
-                list(creators.map(store.delete, keys))
+                _each(creators, store.delete, keys)
 
 
 def _prove_one_winner(
@@ -58,7 +62,7 @@ def _prove_one_winner(
         start.wait()
         return store.create(one[0], [one[1]])
 
-    answers = list(creators.map(create, tries))
+    answers = _each(creators, create, tries)
 
     def look(key: str) -> None:
         competing = [won for (tried, _), won in zip(tries, answers, strict=True) if tried == key]
@@ -72,7 +76,16 @@ def _prove_one_winner(
         if store.create(key, [b"too late"]):
             raise _unfit("a conditional create replaced an object")
 
-    list(creators.map(look, keys))
+    _each(creators, look, keys)
+
+
+def _each(
+    creators: ThreadPoolExecutor, call: Callable[[Item], Answer], items: Sequence[Item]
+) -> list[Answer]:
+    """The answers of all at once. When one fails the others have ended too, so that they store nothing later."""
+    running = [creators.submit(call, item) for item in items]
+    wait(running)
+    return [one.result() for one in running]
 
 
 def _prove_reading(store: ObjectStore, key: str) -> None:
