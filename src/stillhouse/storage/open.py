@@ -12,7 +12,9 @@ from stillhouse.storage.patience import PatientStore
 from stillhouse.storage.store import ObjectStore, check_key
 
 RETRY_FOR = timedelta(seconds=120)  # longer than the restart of a store takes
-SHORTLY = timedelta(seconds=5)  # where somebody waits for the answer
+SHORTLY = timedelta(
+    seconds=1
+)  # where somebody waits: `/readyz` tells reasons that are known within five seconds
 
 
 def open_store(
