@@ -193,7 +193,7 @@ def test_a_server_that_checks_and_writes_in_two_steps_is_refused(server: S3Serve
     """Swift as it comes: its object server lets several concurrent creators of one object win."""
     with running(object_requests_at_once=1024) as racy:
         racy.make_bucket("bucket")
-        with pytest.raises(InvalidInput, match=r"\d+ of 16 concurrent writers won"):
+        with pytest.raises(InvalidInput, match=r"\d+ of (16|4) concurrent writers won"):
             probe(open_at(racy.endpoint, racy, "bucket"))
 
 
