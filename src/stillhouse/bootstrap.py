@@ -28,6 +28,7 @@ from stillhouse.control import (
     restore_cluster,
     restore_tables,
     scrub_cluster,
+    snapshot_turns,
 )
 from stillhouse.control.accounts import is_account_shared
 from stillhouse.control.context import Control, Vault
@@ -71,6 +72,7 @@ _FLOWS = {
 
 # What the service's timer asks for, in this order.
 _DUTIES = {
+    "waiting snapshots": snapshot_turns.start_waiting,
     "automated snapshots": automated.start_due_snapshots,
     "retention": automated.start_due_retention,
     "collections": collect_cluster.start_due_collections,
@@ -132,6 +134,7 @@ def open_service(settings: Settings) -> Iterator[Service]:
         _adopt(place)
         embedded.clear_scratch(place.site)
         control.flows.launch()
+        snapshot_turns.start_waiting(place, control.clock.now())
         reaper = Reaper(_ROUNDS_BETWEEN_REAPINGS * settings.timer_seconds)
         timetable = Timetable(place, {**_DUTIES, "slots": reaper}, settings.timer_seconds)
         stack.callback(timetable.stop)

@@ -7,6 +7,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import httpx
@@ -91,6 +92,40 @@ def test_a_snapshot_goes_on_after_kill_9(service: Service, cluster: str, moment:
         assert service.settled(restored)["status"] == "AVAILABLE"
         _assert_complete(service, restored)
         service.delete_cluster(restored)
+
+
+def test_snapshots_that_wait_are_all_taken_in_order_after_kill_9(service: Service, cluster: str) -> None:
+    """Killed while the first is copied, while a cut is waited for, and right after an end: no turn is lost or doubled."""
+    with service.log_in(cluster) as writer:
+        writer.execute("BEGIN")
+        writer.execute("INSERT INTO accounts VALUES (-4, 0, 'not yet')")
+        queue = [service.request_snapshot(cluster, f"in-line-{number}") for number in range(5)]
+        service.kill()
+        service.start()
+        service.until("all bases", lambda: set(_states(service, queue[0])) >= {"ready"})
+        service.kill()
+        service.start()
+        assert [service.attempts(snapshot) for snapshot in queue[1:]] == [0] * 4
+        writer.execute("ROLLBACK")
+    for snapshot in queue[:3]:
+        service.until("its end", lambda snapshot=snapshot: service.snapshot_status(snapshot) == "AVAILABLE")
+        service.kill()
+        service.start()
+    assert [service.ended(snapshot) for snapshot in queue] == ["AVAILABLE"] * 5
+    held = service.rows(
+        "SELECT o.subject_id, o.started, o.ended FROM sh_operations o JOIN sh_snapshots s ON s.id = o.subject_id"
+        " WHERE o.kind = 'SNAPSHOTTING' AND s.name LIKE 'in-line-%' ORDER BY o.started"
+    )
+    assert [subject for subject, _, _ in held] == queue
+    assert all(before[2] <= after[1] for before, after in pairwise(held)), "never two at a time"
+    service.await_clean(cluster)
+
+
+def test_an_orderly_stop_keeps_the_line(service: Service, cluster: str) -> None:
+    queue = [service.request_snapshot(cluster, f"stopped-{number}") for number in range(3)]
+    assert service.stop() == 0
+    service.start()
+    assert [service.ended(snapshot) for snapshot in queue] == ["AVAILABLE"] * 3
 
 
 def test_kill_9_while_a_writer_holds_up_the_cut(service: Service, cluster: str) -> None:

@@ -27,7 +27,7 @@ from stillhouse.catalog.tables import (
 )
 from stillhouse.catalog.tables import operations as operation_rows
 from stillhouse.domain.cluster import ClusterStatus, Task
-from stillhouse.domain.snapshot import Snapshot, SnapshotStatus, SnapshotType
+from stillhouse.domain.snapshot import Snapshot, SnapshotStatus, SnapshotType, backup_key
 from stillhouse.errors import NameTaken, SnapshotUnknown
 
 # What a list may be sorted by. Size is that of the captured data, as the API reports it.
@@ -195,6 +195,15 @@ def set_progress(transaction: Transaction, snapshot_id: str, percent: int, now: 
     operation_id = _active_operation(transaction, snapshot_id)
     if operation_id is not None:
         operations.set_progress(transaction, operation_id, percent)
+
+
+def set_started(transaction: Transaction, snapshot_id: str, now: datetime) -> None:
+    """The time from which it is taken, and the key made of it, where these are not those of its acceptance."""
+    transaction.execute(
+        update(snapshots)
+        .where(snapshots.c.id == snapshot_id)
+        .values(started=now, updated=now, backup_key=backup_key(now))
+    )
 
 
 def request_cancel(transaction: Transaction, snapshot_id: str, now: datetime) -> None:

@@ -74,6 +74,10 @@ class Snapshot:
         return "being copied" if self.copying else ""
 
 
+def backup_key(started: datetime) -> str:
+    return started.strftime("%Y%m%d_%H%M%S")
+
+
 @dataclass(frozen=True)
 class Witness:
     """What still sees a node exactly as it was at its restore point: (database, exported snapshot) of each database.
