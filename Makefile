@@ -81,9 +81,9 @@ format: $(VENV)/.ready
 test-clients: $(VENV)/.ready
 	@STILLHOUSE_CLIENTS=1 $(BIN)/pytest -n 0 tests/real/test_clients.py
 
-# The version that an installation may be of which today's code brings up: tests/predecessor/README.md. COMMIT=its last.
+# An earlier version, whose installations today's code brings up: tests/predecessor/README.md. COMMIT=its last.
 predecessor:
-	@rm -f tests/predecessor/*.tar.xz
+	@find tests/predecessor -name '*.tar.xz' ! -name '*-7cf5f0a.*' -delete
 	@git archive --format=tar $(COMMIT) src | xz -9e > tests/predecessor/stillhouse-$$(git rev-parse --short $(COMMIT)).tar.xz
 
 # Bad requests against the API in this process; SEED=n repeats a run.

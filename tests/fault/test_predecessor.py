@@ -1,15 +1,17 @@
-"""An installation of the version before this one comes up under this one, with all work that was in flight.
+"""An installation of an earlier version comes up under this one, with all work that was in flight.
 
 That version's own program makes it: see tests/predecessor/README.md.
 """
 
 import json
 import os
+import pwd
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from stillhouse.domain.cluster import Node
@@ -20,9 +22,20 @@ from stillhouse.repository.keys import open_keys, read_kek
 from stillhouse.storage.open import open_store
 from stillhouse.warehouse import embedded
 from stillhouse.warehouse.hand_over import hand_over
-from support.predecessor import ROWS, Installation, contents, install, refusal, unpack
-from support.service import Service, postmaster, serving
-from support.warehouses import rows
+from support.predecessor import (
+    ARCHIVES,
+    BEFORE_ACCOUNTS,
+    ROWS,
+    Installation,
+    contents,
+    install,
+    refusal,
+    restore_alone,
+    unpack,
+)
+from support.reader import destroy_clusters
+from support.service import PASSWORD, Service, postmaster, serving
+from support.warehouses import rows, servers_below
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("predecessor")]
 
@@ -39,30 +52,49 @@ VERIFIERS = (
 )
 
 
+@pytest.fixture(scope="module", params=ARCHIVES, ids=lambda archive: archive.name.split(".")[0])
+def archive(request: pytest.FixtureRequest) -> Path:
+    found: Path = request.param
+    return found
+
+
 @pytest.fixture(scope="module")
-def service(data_root: Path) -> Iterator[Service]:
-    """It is the version before this one, until `installation` has been made."""
-    with serving(data_root / "predecessor", unpack(data_root / "earlier")) as running:
+def hands_over(archive: Path) -> bool:
+    """Whether this version gives that one's clusters accounts and passwords."""
+    return archive.name == BEFORE_ACCOUNTS
+
+
+@pytest.fixture(scope="module")
+def service(data_root: Path, archive: Path) -> Iterator[Service]:
+    """It is the earlier version, until `installation` has been made."""
+    place = data_root / archive.name.split(".")[0]
+    with serving(place, unpack(archive, place.with_suffix(".sources"))) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def installation(service: Service) -> Installation:
+def installation(service: Service, hands_over: bool) -> Iterator[Installation]:
     """The installation, brought up by this version, which was killed at many places on the way."""
     made = install(service)
     service.sources = None
-    for moment in MOMENTS:
-        service.launch()
-        service.until(moment, partial(_has_come, moment, service, made.sales))
-        service.kill()
-        assert _is_under_way(service, made.sales), f"{moment}: it was over before it was killed"
-    _hand_over_untold(service, made.sales)
-    assert _is_under_way(service, made.sales)
+    if hands_over:
+        _kill_while_it_hands_over(service, made.sales)
     service.start()
     service.ended(made.waiting)
     for cluster in (made.sales, made.clone, made.begun):
         service.settled(cluster)
-    return made
+    yield made
+    destroy_clusters(made.alone)
+
+
+def _kill_while_it_hands_over(service: Service, cluster: str) -> None:
+    for moment in MOMENTS:
+        service.launch()
+        service.until(moment, partial(_has_come, moment, service, cluster))
+        service.kill()
+        assert _is_under_way(service, cluster), f"{moment}: it was over before it was killed"
+    _hand_over_untold(service, cluster)
+    assert _is_under_way(service, cluster)
 
 
 def _plan(service: Service, cluster: str) -> Any:
@@ -144,8 +176,10 @@ def test_each_cluster_runs_as_an_account_of_its_own(service: Service, installati
             assert found == []
 
 
-def test_the_superusers_sockets_ask_for_a_password(service: Service, installation: Installation) -> None:
-    assert installation.let_in_without_password
+def test_the_superusers_sockets_ask_for_a_password(
+    service: Service, installation: Installation, hands_over: bool
+) -> None:
+    assert installation.let_in_without_password == hands_over
     for cluster in (installation.sales, installation.clone, installation.begun):
         for node in service.nodes(cluster):
             assert "no password supplied" in refusal(service, node, by=node)
@@ -178,9 +212,13 @@ def test_tables_are_distributed_as_before(service: Service, installation: Instal
         connection.execute("SELECT stillhouse.drop_distributed_table('public.later')")
 
 
-def test_it_was_told_once(service: Service, installation: Installation) -> None:
+def test_it_was_told_once(service: Service, installation: Installation, hands_over: bool) -> None:
     told = service.rows("SELECT resource, outcome FROM sh_audit WHERE action = 'HandOverCluster'")
-    every = (installation.sales, installation.asleep, installation.clone, installation.begun)
+    every = (
+        [installation.sales, installation.asleep, installation.clone, installation.begun]
+        if hands_over
+        else []
+    )
     assert sorted(told) == sorted((f"cluster/{cluster}", "accepted") for cluster in every)
     events = service.call("GET", "/v2/{p}/events").json["events"]
     assert len([event for event in events if "HandOverCluster" in json.dumps(event)]) == len(every)
@@ -222,6 +260,29 @@ def test_a_new_snapshot_is_built_on_the_earlier_one_and_proved_and_restored(
     assert service.settled(restored)["status"] == "AVAILABLE"
     assert contents(service, restored) == installation.contents
     service.delete_cluster(restored)
+
+
+def test_a_directory_that_it_restored_alone_is_handed_over_once(
+    service: Service, installation: Installation
+) -> None:
+    (plan,) = installation.alone.glob("clusters/*/nodes.json")
+    seen = []
+    for _ in ("handed over", "as it is"):
+        restore_alone(service, installation.alone, "--start")
+        ours = json.loads(plan.read_text())
+        assert ours["moved_from"] is None
+        coordinator = ours["nodes"][0]
+        address = {"host": coordinator["host"], "port": coordinator["port"], "dbname": "gaussdb"}
+        with psycopg.connect(**address, user="dbadmin", password=PASSWORD) as connection:
+            assert connection.execute("SELECT count(*) FROM accounts").fetchone() == (ROWS,)
+        owners = {Path(node["directory"]).stat().st_uid for node in ours["nodes"]}
+        assert len(owners) == 1
+        seen.append((owners, ours))
+    assert seen[0] == seen[1]
+    if IS_ROOT:
+        assert seen[0][0] != {pwd.getpwnam("stillhouse").pw_uid}, "the account that all clusters shared"
+    restore_alone(service, installation.alone)
+    assert servers_below(installation.alone) == []
 
 
 def _state(service: Service, installation: Installation) -> Any:

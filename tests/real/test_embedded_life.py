@@ -23,6 +23,8 @@ from stillhouse.warehouse.embedded import Site
 from support import warehouses
 from support.warehouses import log_in, rows
 
+pytestmark = pytest.mark.long
+
 TESTS = Path(__file__).parents[1]
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
 

@@ -17,6 +17,8 @@ from stillhouse.storage.open import open_store
 from stillhouse.storage.store import ObjectStore
 from support.service import COMMAND, Service, serving
 
+pytestmark = pytest.mark.long
+
 ROWS = 20_000
 SUM = "SELECT count(*), sum(hashtext(t::text)) FROM public.kept t"
 

@@ -462,7 +462,7 @@ def test_the_reading_gives_way_to_whoever_waits_for_it(
         assert reading.done(30)
         left_out = {line["name"]: line.get("left_out") for line in reading.lines() if line["t"] == "table"}
         reading.stop()
-    assert left_out["part_2"] == "its reading was in somebody's way"
+    assert left_out["part_2"] == "another session waited for its lock"
     assert left_out["named"] is None
 
 

@@ -122,7 +122,7 @@ def test_7_a_closed_database_is_looked_into_and_a_half_dropped_one_is_named(odd:
         connection.execute("DROP DATABASE shut")
     assert with_shut.pages == with_shut.pages_total > before.pages and with_shut.notes == []
     assert seen.notes == [
-        f"{odd.name}: half is half dropped, nobody can enter it: its pages are not looked at"
+        f"{odd.name}: half is half dropped and cannot be entered: its pages are not checked"
     ]
     assert seen.pages < seen.pages_total and seen.unchecked == []
 

@@ -33,7 +33,7 @@ from support.fifteen import PG_BIN, needs_fifteen
 from support.service import PASSWORD, Service, serving
 from support.warehouses import MakeWarehouse, rows
 
-pytestmark = pytest.mark.xdist_group("quarantine")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("quarantine")]
 
 needs_network = pytest.mark.skipif(bool(network.why_none()), reason=network.why_none())
 

@@ -175,6 +175,7 @@ def _is_gone(service: Service, cluster_id: str) -> bool:
     return service.call("GET", f"/v1.0/{{p}}/clusters/{cluster_id}").status == 404
 
 
+@pytest.mark.long
 def test_a_single_server_is_snapshot_and_restored_alike(service: Service) -> None:
     cluster_id = service.create_cluster("single", 1)
     with service.log_in(cluster_id) as connection:
@@ -241,6 +242,7 @@ def test_another_projects_cluster_is_as_unknown(service: Service, cluster: str) 
     assert service.snapshot(mine)["status"] == "AVAILABLE"
 
 
+@pytest.mark.long
 def test_a_clone_is_a_cluster_like_any_other(service: Service, cluster: str) -> None:
     """It outlives the service, is snapshot in its turn, and its snapshot restores."""
     before = contents(service, cluster)
@@ -385,6 +387,7 @@ def _free_port() -> int:
         return port
 
 
+@pytest.mark.long
 def test_tables_come_back_from_a_snapshot_into_their_cluster(service: Service, cluster: str) -> None:
     """By the check, by the job, and to the default name beside the table that is there."""
     before = contents(service, cluster)

@@ -24,7 +24,7 @@ from support.table_restores import DATABASE, TRACES, Bench, bench, pairs
 from support.warehouses import PASSWORD, USER, build, log_in
 from support.writers import until
 
-pytestmark = pytest.mark.xdist_group("table restores")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("table restores")]
 
 # Everything that a table may have of its own.
 SHOP = """
@@ -227,7 +227,7 @@ def test_under_another_name_it_stands_beside_the_old_one(tables: Bench) -> None:
     )
     changed = tables.dump(tables.live.coordinator, "plain.kept")
     assert tables.restore("plain.kept=public.kept then") == [
-        "plain.kept was in publication told, and what is restored is not"
+        "plain.kept was in publication told, and the restored table is not"
     ]
     assert tables.dump(tables.live.coordinator, "plain.kept") == changed
     restored = tables.dump(tables.live.coordinator, 'public."kept then"')
@@ -417,7 +417,7 @@ def test_what_a_user_calls_as_ours_is_called_is_left_alone(tables: Bench) -> Non
             assert mallory.execute(f"SELECT id FROM {IMITATED}_0.his").fetchall() == [(1,)]
             assert tables.sql("SELECT id FROM public.roles_own") == [(1,)]
             assert tables.sql("SELECT gid FROM pg_prepared_xacts") == [(gid,)]
-            assert [note.partition(" is called")[0] for note in unmarked_things(node)] == [
+            assert [note.partition(" is named like")[0] for note in unmarked_things(node)] == [
                 f"role {IMITATED}",
                 f"transaction {gid}",
             ]

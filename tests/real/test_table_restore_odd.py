@@ -132,7 +132,7 @@ def test_what_was_only_prepared_at_the_cut_is_told_and_holds_up_nobody(odd: Benc
             connection.execute(statement.encode())
     gathered = gather_cluster(odd.clone, odd.live.nodes, pairs("u.doubled"), PREFIX)
     assert gathered["cn"].notes == (
-        "transaction theirs was prepared at the cut, and what it did is not in the tables",
+        "transaction theirs was prepared at the cut, and its changes are not in the tables",
         "u.doubled comes without its index doubled_key, which was not valid:"
         " CREATE UNIQUE INDEX doubled_key ON u.doubled USING btree (id)",
     )

@@ -25,7 +25,7 @@ needs_npm = pytest.mark.skipif(
 
 
 def programs(major: int, below: Path, newest: Path) -> Path:
-    """The directory of the programs, made if need be. The dump programs are 18's, of `newest`: they read older servers."""
+    """The directory of the programs, made if need be. `newest` has 18's dump programs, which read older servers."""
     home = below / f"postgresql-{major}"
     if not home.exists():
         fresh = below / f".postgresql-{major}"

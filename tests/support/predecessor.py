@@ -1,11 +1,12 @@
-"""An installation of the version before this one, made by that version's own program, and left as kill -9 leaves it."""
+"""An installation of an earlier version, made by that version's own program, and left as kill -9 leaves it."""
 
 import json
 import os
+import subprocess
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from stillhouse.domain.cluster import Node, Role
 from stillhouse.postgres.account import database_account
 from stillhouse.postgres.binaries import find_binaries
 from stillhouse.postgres.session import SUPERUSER
-from support.service import Service, fill
+from support.service import COMMAND, Service, fill
 
-ARCHIVES = Path(__file__).parents[1] / "predecessor"
+ARCHIVES = sorted((Path(__file__).parents[1] / "predecessor").glob("*.tar.xz"))
+# The last version that gave clusters neither an account nor passwords of their own.
+BEFORE_ACCOUNTS = "stillhouse-7cf5f0a.tar.xz"
 ROWS = 20_000
 CONTENTS = "SELECT count(*), sum(balance), md5(string_agg(id || pad, ',' ORDER BY id)) FROM accounts"
 
@@ -25,7 +28,7 @@ class Installation:
     """`sales` is at work and has the snapshot `usable`; `asleep` is stopped.
 
     In flight are the snapshot `waiting` of `sales`, which has all its bases, `clone`, which is being restored from
-    `usable`, and `begun`, which is being made.
+    `usable`, and `begun`, which is being made. `alone` is a directory into which `repo restore` has restored `usable`.
     """
 
     sales: str
@@ -34,22 +37,25 @@ class Installation:
     waiting: str
     clone: str
     begun: str
+    alone: Path
     contents: Any
     let_in_without_password: bool
 
 
-def unpack(directory: Path) -> Path:
-    """The sources of the version before this one, to be put on PYTHONPATH."""
-    (archive,) = ARCHIVES.glob("*.tar.xz")
+def unpack(archive: Path, directory: Path) -> Path:
+    """The sources of an earlier version, to be put on PYTHONPATH."""
     with tarfile.open(archive) as packed:
         packed.extractall(directory, filter="data")
     return directory / "src"
 
 
 def planned(service: Service, cluster_id: str) -> list[Node]:
-    """The cluster's nodes as the earlier version has written them down."""
+    """The cluster's nodes as the earlier version has written them down; without secrets."""
     plan = json.loads((service.data / "clusters" / cluster_id / "nodes.json").read_text())
-    return [Node(**{**entry, "role": Role(entry["role"])}) for entry in plan]
+    entries = plan["nodes"] if isinstance(plan, dict) else plan
+    known = {field.name for field in fields(Node)}
+    kept = [{name: value for name, value in entry.items() if name in known} for entry in entries]
+    return [Node(**{**entry, "role": Role(entry["role"])}) for entry in kept]
 
 
 def refusal(service: Service, node: Node, *, by: Node | None = None) -> str:
@@ -76,7 +82,7 @@ def contents(service: Service, cluster_id: str) -> Any:
 
 
 def install(service: Service) -> Installation:
-    """Have the service, which is the version before this one, do its work; then kill it in the midst of more."""
+    """Have the service, which is an earlier version, do its work; then kill it in the midst of more."""
     asleep = service.create_cluster("asleep", 1)
     assert service.call("POST", f"/v1/{{p}}/clusters/{asleep}/stop").status in (200, 202)
     sales = service.create_cluster("sales", 2)
@@ -84,6 +90,8 @@ def install(service: Service) -> Installation:
     is_let_in = not refusal(service, planned(service, sales)[0])
     usable = service.request_snapshot(sales, "usable")
     assert service.ended(usable) == "AVAILABLE"
+    alone = service.data.with_name("alone")
+    restore_alone(service, alone, "--start")
     with service.log_in(sales) as writer:
         writer.execute("DELETE FROM accounts WHERE id % 7 = 0")
         before = writer.execute(CONTENTS).fetchone()
@@ -101,7 +109,25 @@ def install(service: Service) -> Installation:
         assert (states[clone], states[begun]) == ("CREATING", "CREATING")
         assert len(_present(service, clone, "pgdata")) < 3
         writer.close()
-    return Installation(sales, asleep, usable, waiting, clone, begun, before, is_let_in)
+    return Installation(sales, asleep, usable, waiting, clone, begun, alone, before, is_let_in)
+
+
+def restore_alone(service: Service, into: Path, *options: str) -> None:
+    """Restore the snapshot `usable` by `repo restore`; called again, it only starts or stops the servers."""
+    command = [*COMMAND, "repo", "restore", "--repository", str(service.data / "repository")]
+    command += [
+        "--kek-file",
+        str(service.data / "kek"),
+        "--snapshot",
+        "usable",
+        "--into",
+        str(into),
+        *options,
+    ]
+    answer = subprocess.run(
+        command, env=service.environment(), capture_output=True, text=True, check=False, timeout=120
+    )
+    assert answer.returncode == 0, answer.stderr
 
 
 @contextmanager

@@ -61,10 +61,10 @@ class Service:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                env=self._environment(),
+                env=self.environment(),
             )
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         return os.environ | ({"PYTHONPATH": str(self.sources)} if self.sources else {})
 
     def _is_ready(self) -> bool:
@@ -116,7 +116,7 @@ class Service:
                 check=True,
                 capture_output=True,
                 text=True,
-                env=self._environment(),
+                env=self.environment(),
             )
             self._key[project] = done.stdout
         key = json.loads(self._key[project])

@@ -41,11 +41,11 @@ def test_an_unbroken_history_is_one() -> None:
 
 
 DOUBTS: dict[str, tuple[dict[str, Any], str]] = {
-    "a node that was never captured, or whose mark is gone": ({"mark": None}, "does not bear the mark"),
+    "a node that was never captured, or whose mark is gone": ({"mark": None}, "lacks the mark"),
     "a clone, whose data bear its source's lineage": ({"lineage": "b"}, "another history"),
     "data of a clone in this node's place": ({"mark": Mark("b", CUT, TOKENS)}, "another history"),
     "storage that was set back to before the cut": ({"mark": Mark("a", CUT - 1, TOKENS)}, "set back"),
-    "WAL that was set back": ({"start": CUT - 1}, "later place"),
+    "WAL that was set back": ({"start": CUT - 1}, "ends later in the WAL"),
 }
 
 

@@ -13,9 +13,9 @@ from stillhouse.domain.ids import new_hex, new_uuid
 from stillhouse.errors import Cancelled
 from stillhouse.repository import layout, roots, scrubs
 from stillhouse.repository.check import Checked, check
-from stillhouse.repository.check_objects import clusters_of
 from stillhouse.repository.check_report import sum_up
 from stillhouse.repository.check_touch import Damage, damages, ranges
+from stillhouse.repository.inventory import clusters_in
 from stillhouse.repository.keys import Kek
 from stillhouse.repository.losses import FileTouched
 from stillhouse.repository.stats import figures
@@ -60,7 +60,7 @@ def report(found: Checked) -> list[Damage]:
 def test_golden_repositories_are_sound(name: str, tmp_path: Path) -> None:
     shutil.copytree(GOLDEN / name / "objects", tmp_path / "objects")
     store = LocalStore(tmp_path / "objects", CLOCK)
-    (there,) = clusters_of(store)
+    (there,) = clusters_in(store)
     found = check(store, Kek(bytes(range(32))), there, workers=3)
     verify(found, longest_unread(found, {}), rate=NO_RATE, clock=CLOCK)
     summed = sum_up(found, now=CLOCK.now(), max_age=DAY)

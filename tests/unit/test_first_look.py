@@ -31,7 +31,7 @@ def test_10_what_we_make_ourselves_is_fit() -> None:
         ({"major": 14}, "PostgreSQL 14", "PostgreSQL 15 to 18"),
         ({"major": 19}, "PostgreSQL 19", "PostgreSQL 15 to 18"),
         ({"is_standby": True}, "is a standby", "capture its primary"),
-        ({"control_version": 1900}, "pg_control is of version 1900", "own making"),
+        ({"control_version": 1900}, "pg_control is of version 1900", "modified PostgreSQL"),
     ],
 )
 def test_10_a_server_that_is_another_is_refused(change: dict[str, Any], named: str, remedy: str) -> None:

@@ -199,8 +199,8 @@ def test_what_the_kernel_keeps_from_an_account_is_not_read_for_it(pgdata: Path) 
             (pgdata / "log").symlink_to(f"/proc/{process.pid}")
             reader = LocalReader(pgdata, TABLESPACE)
             assert [entry.path for entry in reader.list() if entry.path.startswith("log")] == []
-            assert reader.skipped.reasons == {"log": "a place of the kernel's"}
-            with pytest.raises(FileRefused, match="a place of the kernel's"):
+            assert reader.skipped.reasons == {"log": "in the kernel's procfs"}
+            with pytest.raises(FileRefused, match="in the kernel's procfs"):
                 read_outside(Path(f"/proc/{process.pid}/stack"), ACCOUNT)
         finally:
             process.kill()
@@ -259,6 +259,16 @@ def test_what_is_written_replaces_a_link_and_belongs_to_the_account(pgdata: Path
     assert secret.file.read_bytes() == secret.content
     assert secret.file.stat().st_uid == 0
     assert [path.name for path in pgdata.iterdir() if path.name.endswith(".new")] == []
+
+
+def test_what_a_killed_replace_has_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    old, young, other = (tmp_path / f"{name}.new" for name in ("x.0123abcd", "x.4567abcd", "x.conf.0123abcd"))
+    for path in (old, young, other):
+        path.write_bytes(b"half")
+    for path in (old, other):
+        os.utime(path, (1, 1))
+    Tree(tmp_path, owner=os.getuid()).replace("x", b"rules")
+    assert {path.name for path in tmp_path.iterdir()} == {"x", young.name, other.name}
 
 
 @needs_root

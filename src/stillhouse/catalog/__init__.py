@@ -1,1 +1,1 @@
-"""Metadata in SQLite or PostgreSQL: functions over one open transaction that speak the domain's words."""
+"""Metadata in SQLite or PostgreSQL: functions that take an open transaction and use the domain's types."""

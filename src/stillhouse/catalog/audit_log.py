@@ -1,4 +1,4 @@
-"""Who asked for what, and what came of it: rows never change, and only those of refused callers ever go."""
+"""The log of requests and their outcomes. Rows never change; only old rows of refused callers are removed."""
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -28,7 +28,7 @@ def append(transaction: Transaction, record: AuditRecord) -> None:
 def list_records(
     transaction: Transaction, project: str = "", *, since: datetime | None = None, limit: int = 100
 ) -> list[AuditRecord]:
-    """The newest first; without a project those of all."""
+    """The newest first; without a project, the records of all projects."""
     query = select(audit).order_by(audit.c.id.desc()).limit(limit)
     if project:
         query = query.where(audit.c.project == project)
@@ -50,7 +50,7 @@ def list_records(
 
 
 def forget_oldest(transaction: Transaction, outcome: str, keep: int) -> None:
-    """Of the records with this outcome only the newest `keep` remain."""
+    """Remove all records with this outcome but the newest `keep`."""
     mine = audit.c.outcome == outcome
     oldest_kept = (
         select(audit.c.id).where(mine).order_by(audit.c.id.desc()).offset(keep - 1).limit(1).scalar_subquery()

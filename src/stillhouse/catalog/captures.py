@@ -1,4 +1,4 @@
-"""A snapshot's attempts: how far each node's capture has come, and the cut that was made."""
+"""A snapshot's attempts: the progress of each node's capture, and the cut that was made."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class Capture:
 
 
 def begin_attempt(transaction: Transaction, snapshot_id: str, nodes: Sequence[str], now: datetime) -> int:
-    """Give up what earlier attempts left unfinished and open a capture of each node; the new number."""
+    """Give up the unfinished work of earlier attempts and open a capture of each node. Returns the new number."""
     attempt = transaction.execute(
         update(snapshots)
         .where(snapshots.c.id == snapshot_id)
@@ -69,14 +69,14 @@ def begin_attempt(transaction: Transaction, snapshot_id: str, nodes: Sequence[st
 
 
 def latest_attempt(transaction: Transaction, snapshot_id: str) -> int:
-    """The number of the attempt begun last; 0 when there was none."""
+    """The number of the last attempt begun; 0 before the first."""
     return int(
         transaction.execute(select(snapshots.c.attempt).where(snapshots.c.id == snapshot_id)).scalar_one()
     )
 
 
 def abandon(transaction: Transaction, snapshot_id: str, now: datetime) -> None:
-    """From here on whoever still works for one of these captures gets AttemptDead."""
+    """Abandon the snapshot's captures. Work that still goes on for one of them gets AttemptDead from now on."""
     transaction.execute(
         update(captures)
         .where(
@@ -103,7 +103,7 @@ def set_state(
 def add_part(
     transaction: Transaction, snapshot_id: str, node: str, attempt: int, part: Part, now: datetime
 ) -> None:
-    """Something durable that the attempt has saved, for one that follows."""
+    """Record a durable part saved by the attempt, for use by a later one."""
     query = select(captures.c.parts).where(
         captures.c.snapshot_id == snapshot_id, captures.c.node == node, captures.c.attempt == attempt
     )
@@ -112,7 +112,7 @@ def add_part(
 
 
 def parts_of(transaction: Transaction, snapshot_id: str, node: str) -> list[Part]:
-    """What all attempts at this node have saved, in order."""
+    """The parts saved by all attempts at this node, in order."""
     query = (
         select(captures.c.parts)
         .where(captures.c.snapshot_id == snapshot_id, captures.c.node == node)
@@ -148,7 +148,7 @@ def list_captures(transaction: Transaction, snapshot_id: str, attempt: int) -> l
 
 
 def latest_captures(transaction: Transaction, snapshot_id: str) -> list[Capture]:
-    """Of the snapshot's last attempt; none before its first has begun."""
+    """The captures of the snapshot's last attempt; empty before its first has begun."""
     query = select(snapshots.c.attempt).where(snapshots.c.id == snapshot_id)
     return list_captures(transaction, snapshot_id, transaction.execute(query).scalar_one_or_none() or 0)
 
@@ -168,7 +168,7 @@ def add_cut_wait(transaction: Transaction, snapshot_id: str, seconds: float) -> 
 
 
 def expected_pause(transaction: Transaction, snapshot_id: str) -> float | None:
-    """Seconds that the snapshot's cut is expected to hold writers up; None while nobody knows."""
+    """Seconds that the snapshot's cut is expected to hold writers up; None while this is unknown."""
     query = select(snapshots.c.expected_pause_seconds).where(snapshots.c.id == snapshot_id)
     seconds = transaction.execute(query).scalar_one()
     return None if seconds is None else float(seconds)
@@ -181,7 +181,7 @@ def expect_pause(transaction: Transaction, snapshot_id: str, seconds: float) -> 
 
 
 def save_cut(transaction: Transaction, snapshot_id: str, attempt: int, cut: Cut) -> None:
-    """Record the cut; one made again, after a crash before this was recorded, takes its place."""
+    """Record the cut. A cut made again, after a crash before this was recorded, replaces the first."""
     key = {"snapshot_id": snapshot_id, "attempt": attempt}
     for table in (witnesses, restore_points, cuts):
         transaction.execute(
@@ -227,7 +227,7 @@ def read_cut(transaction: Transaction, snapshot_id: str, attempt: int) -> Cut | 
 
 
 def _witness(row: Row[Any]) -> Witness:
-    """A cut of a service that knew no witnesses has none."""
+    """The witness of a node. It is empty in a cut by a service that knew no witnesses."""
     return Witness(tuple((name, exported) for name, exported in row.snapshots or ()), row.why or "")
 
 

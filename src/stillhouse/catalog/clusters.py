@@ -18,7 +18,7 @@ from stillhouse.errors import ClusterUnknown, NameTaken
 
 
 def insert_cluster(transaction: Transaction, cluster: Cluster) -> None:
-    """Add the row; the task that holds the cluster is an operation of its own, and so are its nodes' rows."""
+    """Add the cluster's row. The operation that holds the cluster and its nodes have rows in other tables."""
     row = {
         "id": cluster.id,
         "project": cluster.project,
@@ -50,7 +50,7 @@ def find_cluster(transaction: Transaction, project: str, cluster_id: str) -> Clu
 
 
 def is_name_taken(transaction: Transaction, project: str, name: str) -> bool:
-    """For those who ask beforehand; who inserts is told by the index."""
+    """Whether the name is taken, for a check beforehand. An insert is checked by the unique index."""
     query = select(clusters.c.id).where(
         clusters.c.project == project,
         func.lower(clusters.c.name) == name.lower(),
@@ -60,7 +60,7 @@ def is_name_taken(transaction: Transaction, project: str, name: str) -> bool:
 
 
 def read_cluster(transaction: Transaction, cluster_id: str) -> Cluster:
-    """Any cluster, deleted ones as well: for flows, and for what a snapshot's cluster once was."""
+    """Any cluster, also a deleted one: for flows, and for the former cluster of a snapshot."""
     cluster = _one(transaction, _with_task().where(clusters.c.id == cluster_id))
     if cluster is None:
         raise ClusterUnknown(f"cluster {cluster_id} is not in the catalog")
@@ -72,18 +72,18 @@ def list_clusters(transaction: Transaction, project: str) -> list[Cluster]:
 
 
 def all_clusters(transaction: Transaction) -> list[Cluster]:
-    """Every cluster of every project that is not deleted: what a starting service has to look after."""
+    """Every cluster of every project that is not deleted. A starting service looks after these."""
     query = _with_task().where(clusters.c.deleted.is_(None))
     return _all(transaction, query.order_by(clusters.c.created, clusters.c.id))
 
 
 def known_ids(transaction: Transaction) -> set[str]:
-    """Of all there are, deleted ones as well."""
+    """Ids of all clusters, deleted ones as well."""
     return set(transaction.execute(select(clusters.c.id)).scalars())
 
 
 def with_snapshots(transaction: Transaction) -> set[str]:
-    """Ids of the clusters, deleted ones as well, that have snapshots in whatever state."""
+    """Ids of the clusters, deleted ones as well, that have snapshots in any state."""
     return set(transaction.execute(select(snapshots.c.cluster_id).distinct()).scalars())
 
 
@@ -103,9 +103,9 @@ def last_captured(transaction: Transaction) -> str | None:
 
 
 def lock_cluster(transaction: Transaction, cluster_id: str) -> None:
-    """Let no other transaction change the cluster or decide by its state before this one ends.
+    """Let no other transaction change the cluster, or decide by its state, before this one ends.
 
-    SQLite needs no row locks (and the dialect writes none): its writers run one at a time.
+    SQLite needs no row locks (and the dialect omits them): its writers run one at a time.
     """
     transaction.execute(select(clusters.c.id).where(clusters.c.id == cluster_id).with_for_update())
 
@@ -142,7 +142,7 @@ def set_facts(transaction: Transaction, cluster_id: str, facts: dict[str, object
 
 
 def note_failure(transaction: Transaction, cluster_id: str, now: datetime, *, code: str, reason: str) -> None:
-    """What went wrong last with the cluster, for its `failed_reasons`; empty once something went well again."""
+    """Record the cluster's last failure, for its `failed_reasons`. It is emptied by the next success."""
     transaction.execute(
         update(clusters)
         .where(clusters.c.id == cluster_id)
@@ -161,8 +161,8 @@ def end_operation(
 ) -> bool:
     """Release the cluster and give it its next state at once; DELETED also frees its name.
 
-    False, and nothing changed, if the operation had ended before: a step that runs again must not
-    touch what a later operation has made of the cluster.
+    Returns False, with nothing changed, if the operation had ended before. A step that runs again must not touch the
+    results of a later operation on the cluster.
     """
     outcome = operations.FAILED if failed_reason else operations.DONE
     if not operations.end(transaction, operation_id, now, outcome, failed_reason):
@@ -187,7 +187,7 @@ def _with_task() -> Select[Any]:
     held = (
         (operation_rows.c.cluster_id == clusters.c.id)
         & operation_rows.c.ended.is_(None)
-        # A collection gives way to whoever asks, so to nobody it is a task that holds the cluster.
+        # A collection gives way to every other operation, so it is shown to no one as a task that holds the cluster.
         & (operation_rows.c.kind != Task.COLLECTING)
     )
     return select(clusters, operation_rows.c.kind.label("task"), operation_rows.c.progress).select_from(

@@ -1,4 +1,4 @@
-"""Types of the catalog's columns that are the same on both databases."""
+"""Column types of the catalog that behave the same on both databases."""
 
 import json
 from datetime import UTC, datetime

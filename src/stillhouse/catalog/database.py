@@ -13,18 +13,18 @@ from stillhouse.catalog.sqlite_time import supply_to_all_connections
 from stillhouse.errors import CatalogUnavailable, InternalError
 from stillhouse.sealing import Sealer
 
-# What the functions of this package take; opaque to every other package.
+# The argument of all functions in this package; opaque to every other package.
 Transaction = Connection
 
 FILE_NAME = "catalog.sqlite"
-# Any constant will do; it only must not be another application's.
+# Any constant will do that no other application uses.
 _MIGRATION_LOCK = 0x5711_1005E
 
 
 class Database:
-    """The catalog's connection pool. SQLite: WAL mode, writers queue up at BEGIN for `busy_seconds`.
+    """The catalog's connection pool. On SQLite in WAL mode, writers queue up at BEGIN for `busy_seconds`.
 
-    `sealer` seals and unseals what rows of nodes hold; it is needed only where they have secrets.
+    `sealer` seals and unseals the secrets in rows of nodes; it is needed only where they have secrets.
     """
 
     def __init__(self, url: str, sealer: Sealer | None = None, *, busy_seconds: float = 30) -> None:
@@ -42,7 +42,7 @@ class Database:
 
     @property
     def url(self) -> str:
-        """For the workflow engine, which lives in the same database; holds the password, if there is one."""
+        """The URL for the workflow engine, which uses the same database. It contains the password, if there is one."""
         return self._engine.url.render_as_string(hide_password=False)
 
     @contextmanager
@@ -63,7 +63,7 @@ class Database:
                 yield reading
 
     def migrate(self) -> None:
-        """Bring the schema up to date. Of several that start at once, one works and the others wait."""
+        """Bring the schema up to date. If several services start at once, one works and the others wait."""
         config = Config()
         config.set_main_option("script_location", "stillhouse.catalog:migrations")
         if self._engine.dialect.name == "sqlite":
@@ -75,7 +75,7 @@ class Database:
             command.upgrade(config, "head")
 
     def _enter_wal_mode(self) -> None:
-        """Once and for all: the mode stays with the file, so the workflow engine gets it too."""
+        """Set WAL mode once: the mode stays with the file, so the workflow engine gets it too."""
         with _failures_translated(), self._engine.connect() as connection:
             outside = connection.execution_options(sh_begin=None)
             outside.exec_driver_sql("PRAGMA journal_mode = WAL")
@@ -93,7 +93,7 @@ def sealer_of(transaction: Transaction) -> Sealer:
 
 
 def violates(error: exc.IntegrityError, index: Index) -> bool:
-    """Whether it was this unique index that refused the row.
+    """Whether this unique index refused the row.
 
     PostgreSQL names the index. SQLite names it only when it is over an expression, else its columns.
     """
@@ -136,6 +136,6 @@ def _failures_translated() -> Iterator[None]:
 
 
 def _unavailable(error: exc.SQLAlchemyError) -> CatalogUnavailable:
-    # The driver's words only: SQLAlchemy's add the statement and its parameters.
+    # Only the driver's words: SQLAlchemy would add the statement and its parameters.
     reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
     return CatalogUnavailable(f"the catalog's database does not answer: {reason}")

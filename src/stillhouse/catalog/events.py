@@ -1,4 +1,4 @@
-"""The audit log as a project's events: what was done to its clusters and snapshots, without what was refused."""
+"""The audit log as a project's events: actions on its clusters and snapshots, without refused requests."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +8,7 @@ from sqlalchemy import Table, func, select
 from stillhouse.catalog.database import Transaction
 from stillhouse.catalog.tables import audit, clusters, snapshots
 
-# Outcomes of what happened; a refusal has its error's code instead.
+# Outcomes of actions that happened. The outcome of a refusal is its error's code.
 HAPPENED = ("accepted", "failed", "proved", "refuted", "restored", "skipped", "replaced")
 # A snapshot succeeded without some files, or without the fingerprints of tables that were replaced while being read.
 _WARNINGS = ("skipped", "replaced")
@@ -19,7 +19,7 @@ _KINDS = {"cluster": "cluster", "snapshot": "snapshot", "copy": "snapshot"}
 
 @dataclass(frozen=True)
 class Event:
-    """`kind` is `cluster` or `snapshot`; `name` is empty when nothing of `id` is left in the catalog."""
+    """`kind` is `cluster` or `snapshot`. `name` is empty when the object `id` has left the catalog."""
 
     number: int
     time: datetime
@@ -36,14 +36,14 @@ class Event:
 
     @property
     def is_warning(self) -> bool:
-        """Somebody should look at it."""
+        """Whether a person should look at it."""
         return self.failed or self.outcome in _WARNINGS
 
 
 def page_of_events(
     transaction: Transaction, project: str, *, limit: int, skip: int
 ) -> tuple[list[Event], int]:
-    """One page, the newest first, and how many there are in all."""
+    """One page, the newest first, and the number of events in all."""
     about_something = audit.c.resource.like("cluster/%") | audit.c.resource.like("snapshot/%")
     mine = (audit.c.project == project) & audit.c.outcome.in_(HAPPENED) & about_something
     total = transaction.execute(select(func.count()).select_from(audit).where(mine)).scalar_one()
@@ -71,7 +71,11 @@ def page_of_events(
 
 
 def _about(resource: str) -> tuple[str, str]:
-    """Of `cluster/ID/snapshot/ID` or `snapshot/ID/copy/ID` the last; of `cluster/ID/policy/ID` the cluster."""
+    """The kind and id that a resource's event is about.
+
+    For `cluster/ID/snapshot/ID` or `snapshot/ID/copy/ID` it is the last part; for `cluster/ID/policy/ID` it is the
+    cluster.
+    """
     parts = resource.split("/")
     pairs = zip(parts[::2], parts[1::2], strict=False)
     return [(_KINDS[kind], id_.lower()) for kind, id_ in pairs if kind in _KINDS][-1]

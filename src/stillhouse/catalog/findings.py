@@ -1,4 +1,4 @@
-"""A copy of the repository's records of findings, by cluster: requests read it and need not wait for the store."""
+"""A copy of the repository's records of findings, by cluster: requests read it without waiting for the store."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,11 @@ Lines = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Known:
-    """`records` are those that were read; `objects` what is damaged: key, kind, detail, and since when it is known."""
+    """The known damage of one cluster.
+
+    `records` are those that were read. `objects` are the damaged objects: key, kind, detail, and since when it is
+    known.
+    """
 
     records: Sequence[str]
     is_worked_out: bool
@@ -39,26 +43,26 @@ def due(transaction: Transaction, before: datetime) -> list[str]:
 
 
 def known(transaction: Transaction, cluster_id: str) -> Known | None:
-    """None for a cluster that was never looked at."""
+    """The findings of a cluster; None if it was never looked at."""
     row = transaction.execute(select(findings).where(findings.c.cluster_id == cluster_id)).one_or_none()
     return None if row is None else Known(row.records, row.is_worked_out, row.objects)
 
 
 def is_worked_out(transaction: Transaction, cluster_id: str) -> bool:
-    """False where something is damaged, and nobody knows yet what that costs."""
+    """Whether the cost of all damage is known."""
     query = select(findings.c.is_worked_out).where(findings.c.cluster_id == cluster_id)
     return transaction.execute(query).scalar_one_or_none() is not False
 
 
 def note_look(transaction: Transaction, cluster_id: str, now: datetime) -> None:
-    """Nothing has changed since the last look."""
+    """Record a look that found nothing new."""
     transaction.execute(update(findings).where(findings.c.cluster_id == cluster_id).values(looked=now))
 
 
 def put(
     transaction: Transaction, cluster_id: str, now: datetime, said: Known, costs: Mapping[str, Lines]
 ) -> None:
-    """`costs` are by snapshot; those that the catalog does not have are left out."""
+    """Replace the findings of a cluster. `costs` are by snapshot; snapshots missing from the catalog are left out."""
     transaction.execute(delete(findings).where(findings.c.cluster_id == cluster_id))
     transaction.execute(delete(losses).where(losses.c.cluster_id == cluster_id))
     row = {"cluster_id": cluster_id, "looked": now, "records": list(said.records)}
@@ -75,7 +79,7 @@ def put(
 
 
 def loss_of(transaction: Transaction, snapshot_id: str) -> Lines | None:
-    """The known losses of a snapshot; None when there are none."""
+    """The known losses of a snapshot; None when it has no losses."""
     query = select(losses.c.nodes).where(losses.c.snapshot_id == snapshot_id)
     found: Lines | None = transaction.execute(query).scalar_one_or_none()
     return found
@@ -97,7 +101,7 @@ def of_project(transaction: Transaction, project: str) -> dict[str, Known]:
 
 
 def figures(transaction: Transaction) -> tuple[dict[str, int], dict[tuple[str, str], Lines]]:
-    """Damaged objects by cluster; what is lost by cluster and snapshot."""
+    """The number of damaged objects by cluster, and the losses by cluster and snapshot."""
     objects = {
         cluster: len(found)
         for cluster, found in transaction.execute(select(findings.c.cluster_id, findings.c.objects))

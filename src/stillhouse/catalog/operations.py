@@ -1,4 +1,4 @@
-"""The operation that holds a cluster: at most one at a time, by a unique index and not by a check.
+"""The operation that holds a cluster. A unique index, not a check, allows at most one at a time.
 
 Its row stays when it has ended: the API shows it as a job.
 """
@@ -19,10 +19,10 @@ from stillhouse.errors import ClusterBusy
 DONE = "done"
 FAILED = "failed"
 YIELDED = "yielded"
-"""A collection's outcome: somebody else wanted the cluster."""
+"""A collection's outcome: another operation wanted the cluster."""
 
 EMPTIED = "emptied"
-"""A collection's outcome: nothing of the cluster is in the repository any more, its keys included."""
+"""A collection's outcome: the repository holds no object of the cluster any more, not even its keys."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def begin(
     now: datetime,
     detail: dict[str, Any] | None = None,
 ) -> str:
-    """Take the cluster, or raise ClusterBusy. A collection gives way to anything else, at once."""
+    """Take the cluster, or raise ClusterBusy. A collection gives way to any other operation, at once."""
     if kind is not Task.COLLECTING:
         transaction.execute(
             update(operations)
@@ -90,7 +90,7 @@ def active(transaction: Transaction, cluster_id: str) -> Operation | None:
 
 
 def find(transaction: Transaction, project: str, operation_id: str) -> Operation | None:
-    """An operation on one of the project's clusters, those that are deleted as well."""
+    """An operation on one of the project's clusters, deleted ones as well."""
     query = (
         select(operations)
         .join(clusters, clusters.c.id == operations.c.cluster_id)
@@ -103,7 +103,7 @@ def find(transaction: Transaction, project: str, operation_id: str) -> Operation
 def latest(
     transaction: Transaction, cluster_id: str, kind: Task, *, outcome: str | None = None
 ) -> Operation | None:
-    """The cluster's last operation of a kind, of those that ended with `outcome` if one is given."""
+    """The cluster's last operation of a kind; if `outcome` is given, the last that ended with it."""
     query = select(operations).where(operations.c.cluster_id == cluster_id, operations.c.kind == kind)
     if outcome is not None:
         query = query.where(operations.c.outcome == outcome)
@@ -112,7 +112,7 @@ def latest(
 
 
 def read(transaction: Transaction, operation_id: str) -> Operation:
-    """Any operation, one that has ended as well. It must be there."""
+    """Any operation, also one that has ended. It must exist."""
     row = transaction.execute(select(operations).where(operations.c.id == operation_id)).one()
     return _operation(row)
 
@@ -152,7 +152,7 @@ def set_progress(transaction: Transaction, operation_id: str, percent: int) -> N
 
 
 def add_detail(transaction: Transaction, operation_id: str, more: dict[str, Any]) -> None:
-    """What is to be remembered beside the request, without a secret."""
+    """Add facts to keep beside the request. They must hold no secret."""
     detail = {**read(transaction, operation_id).detail, **more}
     transaction.execute(update(operations).where(operations.c.id == operation_id).values(detail=detail))
 

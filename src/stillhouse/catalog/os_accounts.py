@@ -1,4 +1,4 @@
-"""Numbers of accounts that were given to clusters; none is given twice, not even after its cluster is gone."""
+"""Numbers of the accounts given to clusters. A number is never given twice, even after its cluster is gone."""
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -12,7 +12,7 @@ from stillhouse.catalog.tables import os_accounts
 def claim_uid(
     transaction: Transaction, cluster_id: str, draw: Callable[[Iterable[int]], int], now: datetime
 ) -> int:
-    """The cluster's number. If it has none yet, `draw` chooses one; it is passed all numbers that were ever given."""
+    """The cluster's number. If it has no number yet, `draw` chooses one; it is passed all numbers given so far."""
     known = transaction.execute(select(os_accounts.c.uid).where(os_accounts.c.cluster_id == cluster_id))
     if (uid := known.scalar()) is not None:
         return int(uid)

@@ -7,11 +7,11 @@ import threading
 from cryptography.exceptions import InvalidKey
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-# OWASP's password storage cheat sheet gives these among its equal choices for scrypt.
+# OWASP's password storage cheat sheet lists these among its equal choices for scrypt.
 _N, _R, _P = 2**15, 8, 3
 _SALT_BYTES, _HASH_BYTES = 16, 32
 
-# So that a flood of guesses takes neither all the memory nor all the cores.
+# A flood of guesses must take neither all the memory nor all the cores.
 _turn = threading.Semaphore(2)
 
 
@@ -24,7 +24,7 @@ def hash_password(password: str) -> str:
 
 
 def is_password(password: str, password_hash: str) -> bool:
-    """Compares in constant time, as the library's `verify` does."""
+    """Whether the password matches. Compares in constant time, as the library's `verify` does."""
     _, n, r, p, salt, hashed = password_hash.split("$")
     try:
         with _turn:

@@ -1,4 +1,4 @@
-"""Named policy documents, of all projects alike; made and removed, never changed."""
+"""Named policy documents, shared by all projects; made and removed, never changed."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -39,6 +39,6 @@ def list_policies(transaction: Transaction) -> list[NamedPolicy]:
 
 
 def delete_policy(transaction: Transaction, name: str) -> bool:
-    """False if there is none such."""
+    """Delete a policy. False if there is no policy of that name."""
     deleted = transaction.execute(delete(permission_policies).where(permission_policies.c.name == name))
     return deleted.rowcount == 1

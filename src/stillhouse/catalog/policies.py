@@ -1,4 +1,4 @@
-"""Policies of automated snapshots, and what became of each of their due times."""
+"""Policies of automated snapshots, and the outcome of each of their due times."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -24,7 +24,7 @@ def find_settings(transaction: Transaction, cluster_id: str) -> BackupSettings |
 
 
 def save_settings(transaction: Transaction, cluster_id: str, settings: BackupSettings, now: datetime) -> None:
-    """For whoever has locked the cluster."""
+    """Save the settings. The caller must have locked the cluster."""
     transaction.execute(delete(backup_settings).where(backup_settings.c.cluster_id == cluster_id))
     transaction.execute(
         insert(backup_settings), asdict(settings) | {"cluster_id": cluster_id, "updated": now}
@@ -32,7 +32,7 @@ def save_settings(transaction: Transaction, cluster_id: str, settings: BackupSet
 
 
 def kept_days(transaction: Transaction) -> dict[str, int]:
-    """Retention in days, by cluster, of all that are not deleted."""
+    """Retention in days of each cluster that is not deleted."""
     query = (
         select(backup_settings.c.cluster_id, backup_settings.c.keep_day)
         .join(clusters, clusters.c.id == backup_settings.c.cluster_id)
@@ -62,21 +62,21 @@ def update_policy(transaction: Transaction, policy: Policy) -> None:
 
 
 def delete_policy(transaction: Transaction, policy_id: str) -> None:
-    """Its runs stay: they say where snapshots come from."""
+    """Delete a policy. Its runs stay: they say where snapshots come from."""
     transaction.execute(delete(policies).where(policies.c.id == policy_id))
 
 
 def count_from(transaction: Transaction, policy_ids: Sequence[str], since: datetime) -> None:
-    """Let nothing be due that was so before `since`."""
+    """Count from `since`, so that earlier due times are not due."""
     transaction.execute(update(policies).where(policies.c.id.in_(policy_ids)).values(since=since))
 
 
 def scheduled(
     transaction: Transaction, now: datetime, cluster_id: str | None = None
 ) -> list[tuple[Policy, datetime | None]]:
-    """The policies at work, of one cluster or of all, each with its newest due time known that is not in the future.
+    """The active policies of one cluster or of all, each with its newest known due time that is not in the future.
 
-    One in the future was seen under a wrong clock, and must not stand for those before it.
+    A due time in the future was recorded under a wrong clock, and must not hide earlier ones.
     """
     query = _scheduled()
     if cluster_id is not None:
@@ -85,7 +85,7 @@ def scheduled(
 
 
 def automated_ended(transaction: Transaction, cluster_id: str, now: datetime) -> datetime | None:
-    """When the newest usable automated snapshot was done, that in the trash included, none from the future."""
+    """When the newest usable automated snapshot ended, including those in the trash, but not in the future."""
     query = select(func.max(snapshots.c.finished)).where(
         snapshots.c.cluster_id == cluster_id,
         snapshots.c.type == SnapshotType.AUTO,
@@ -125,7 +125,7 @@ def _scheduled() -> Select[Any]:
 
 
 def insert_run(transaction: Transaction, run: Run) -> None:
-    """The due time becomes known, once: the key refuses it a second time."""
+    """Record a due time, once: the key refuses it a second time."""
     row = asdict(run) | {"outcome": Outcome.WAITING, "reason": ""}
     transaction.execute(insert(policy_runs), row)
 
@@ -138,7 +138,7 @@ def waiting_runs(transaction: Transaction, cluster_id: str | None = None) -> lis
 
 
 def end_run(transaction: Transaction, decision: Decision, snapshot_id: str | None = None) -> bool:
-    """False if the run had ended before: it must not be taken again."""
+    """End a run. False if it had ended before: it must not be taken again."""
     ended = transaction.execute(
         update(policy_runs)
         .where(
@@ -160,7 +160,7 @@ def skip_waiting(transaction: Transaction, policy_ids: Sequence[str], reason: st
 
 
 def ended_runs(transaction: Transaction, cluster_id: str) -> list[Decision]:
-    """What was taken and what was skipped, and why, in order of time."""
+    """The runs taken and skipped, with reasons, in order of time."""
     query = (
         select(policy_runs)
         .where(policy_runs.c.cluster_id == cluster_id, policy_runs.c.outcome != Outcome.WAITING)

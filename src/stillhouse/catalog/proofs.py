@@ -1,4 +1,4 @@
-"""Proofs of snapshots, their results, and the schedules that ask for them."""
+"""Proofs of snapshots, their results, and the schedules that start them."""
 
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from stillhouse.errors import InternalError, StateForbids
 
 
 def begin(transaction: Transaction, proof: Proof) -> None:
-    """Raises StateForbids while another proof of the snapshot runs."""
+    """Begin a proof. Raises StateForbids while another proof of the snapshot runs."""
     row = {
         "id": proof.id,
         "snapshot_id": proof.snapshot_id,
@@ -71,7 +71,7 @@ def set_progress(transaction: Transaction, proof_id: str, percent: int) -> None:
 def end(
     transaction: Transaction, proof_id: str, now: datetime, state: ProofState, report: dict[str, Any]
 ) -> bool:
-    """False if it had ended before: the caller is a step that runs again."""
+    """End a proof. False if it had ended before: the caller is a step that runs again."""
     ended = transaction.execute(
         update(proofs)
         .where(proofs.c.id == proof_id, proofs.c.ended.is_(None))

@@ -1,4 +1,4 @@
-"""How far each node of a restore has come, in the phase that it is in."""
+"""The progress of each node of a restore, in its current phase."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ REPLAYING = "replaying"
 
 
 def put(transaction: Transaction, operation_id: str, node: str, progress: Progress) -> None:
-    """In place of what was there: a step that runs again begins anew."""
+    """Replace the node's progress: a step that runs again begins anew."""
     transaction.execute(
         delete(restores).where(restores.c.operation_id == operation_id, restores.c.node == node)
     )
@@ -27,7 +27,7 @@ def put(transaction: Transaction, operation_id: str, node: str, progress: Progre
 
 
 def of_operation(transaction: Transaction, operation_id: str) -> list[Progress]:
-    """Of the nodes that have begun."""
+    """The progress of the nodes that have begun."""
     query = select(restores).where(restores.c.operation_id == operation_id).order_by(restores.c.node)
     return [
         Progress(row.phase, row.bytes_done, row.bytes_total, row.bytes_per_second)
@@ -36,5 +36,5 @@ def of_operation(transaction: Transaction, operation_id: str) -> list[Progress]:
 
 
 def phase_of(nodes: Sequence[Progress]) -> str:
-    """Of the whole restore: all nodes are copied before any of them replays."""
+    """The phase of the whole restore: all nodes are copied before any of them replays."""
     return REPLAYING if any(node.phase == REPLAYING for node in nodes) else COPYING

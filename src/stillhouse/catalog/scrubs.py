@@ -1,4 +1,4 @@
-"""When a cluster's packs are read next in the background: one row per cluster, from its first snapshot on."""
+"""When each cluster's packs are read next in the background: one row per cluster, from its first snapshot on."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,7 +12,7 @@ from stillhouse.domain.snapshot import SnapshotStatus
 
 
 def due(transaction: Transaction, now: datetime) -> list[str]:
-    """Clusters, deleted ones too, that have a snapshot to lose and whose time has come."""
+    """Clusters, deleted ones too, that have a snapshot to lose and are due."""
     query = (
         select(snapshots.c.cluster_id)
         .distinct()
@@ -27,7 +27,7 @@ def due(transaction: Transaction, now: datetime) -> list[str]:
 
 
 def published(transaction: Transaction, cluster_id: str) -> list[str]:
-    """Snapshots of the cluster that must have a root, or the tombstone of a purge: those in the trash as well."""
+    """Snapshots of the cluster that must have a root or a purge's tombstone, including those in the trash."""
     query = select(snapshots.c.id).where(
         snapshots.c.cluster_id == cluster_id, snapshots.c.status == SnapshotStatus.AVAILABLE
     )
@@ -35,7 +35,7 @@ def published(transaction: Transaction, cluster_id: str) -> list[str]:
 
 
 def begin(transaction: Transaction, cluster_id: str, now: datetime, due_again: datetime) -> bool:
-    """Claim a cluster that is due; False when another was quicker. `due_again`: should nobody ever end this one."""
+    """Claim a cluster that is due; False when another was quicker. `due_again` counts if the scrub is never ended."""
     claimed = transaction.execute(
         update(scrubs)
         .where(scrubs.c.cluster_id == cluster_id, scrubs.c.due <= now)
@@ -60,7 +60,7 @@ def end(
     read: int,
     damages: Sequence[dict[str, Any]],
 ) -> None:
-    """What the last reading has shown: packs and bytes read, and each damage as far as a row needs to tell."""
+    """Record the result of the last scrub: packs and bytes read, and each damage in the detail that a row needs."""
     transaction.execute(
         update(scrubs)
         .where(scrubs.c.cluster_id == cluster_id)
@@ -69,7 +69,7 @@ def end(
 
 
 def hasten(transaction: Transaction, cluster_id: str, now: datetime) -> None:
-    """Have the cluster's packs read as soon as may be, unless they are being read."""
+    """Have the cluster's packs read as soon as possible, unless they are being read."""
     waiting = (scrubs.c.cluster_id == cluster_id) & (scrubs.c.due > now) & scrubs.c.ended.is_not(None)
     transaction.execute(update(scrubs).where(waiting).values(due=now))
 

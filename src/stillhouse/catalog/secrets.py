@@ -1,4 +1,7 @@
-"""What the database file alone must not give away: access keys, and passwords on their way to a cluster."""
+"""Secrets sealed in the database: access keys, and passwords on their way to a cluster.
+
+The database file alone must not reveal them.
+"""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,7 +20,7 @@ Attached = str | dict[str, Any]
 
 @dataclass(frozen=True)
 class AccessKey:
-    """Who signs requests with this pair acts for this project, until `expires` if that is set."""
+    """A pair that signs requests acts for this project, until `expires` if that is set."""
 
     access_key: str
     secret_key: str = field(repr=False)
@@ -28,7 +31,7 @@ class AccessKey:
 
 @dataclass(frozen=True)
 class KeyFacts:
-    """What may be told of an access key."""
+    """The facts about an access key that may be shown."""
 
     access_key: str
     project: str
@@ -40,7 +43,7 @@ class KeyFacts:
 
 @dataclass(frozen=True)
 class TemporaryKey:
-    """A pair that `parent`, an access key or a user's id, made; good with its token until it expires."""
+    """A pair made by `parent`, an access key or a user's id. It is valid with its token until it expires."""
 
     access_key: str
     secret_key: str = field(repr=False)
@@ -48,7 +51,7 @@ class TemporaryKey:
     project: str
     parent: str
     expires: datetime
-    # Of its parent's permissions only what this document allows; empty = all of them.
+    # The document limits the parent's permissions; empty means all of them.
     narrowed_to: dict[str, Any] = field(default_factory=dict)
 
 
@@ -67,7 +70,7 @@ def insert_access_key(transaction: Transaction, sealer: Sealer, key: AccessKey, 
 def find_access_key(
     transaction: Transaction, sealer: Sealer, access_key: str, now: datetime
 ) -> AccessKey | None:
-    """The pair, unless it is unknown, disabled or past its end."""
+    """The pair, unless it is unknown, disabled or expired."""
     query = select(access_keys).where(access_keys.c.access_key == access_key, _in_use(now))
     row = transaction.execute(query).one_or_none()
     if row is None:
@@ -77,7 +80,7 @@ def find_access_key(
 
 
 def list_access_keys(transaction: Transaction, project: str = "") -> list[KeyFacts]:
-    """The oldest first, those out of use too; without a project those of all."""
+    """The oldest first, expired and disabled ones too; without a project, the keys of all projects."""
     query = select(access_keys).order_by(access_keys.c.created, access_keys.c.access_key)
     if project:
         query = query.where(access_keys.c.project == project)
@@ -85,7 +88,7 @@ def list_access_keys(transaction: Transaction, project: str = "") -> list[KeyFac
 
 
 def let_access_key_end(transaction: Transaction, access_key: str, now: datetime, end: datetime) -> bool:
-    """False if there is none such in use, or its end was set before."""
+    """Set the key's end. False if there is no key in use by that name, or its end was set before."""
     ended = transaction.execute(
         update(access_keys)
         .where(access_keys.c.access_key == access_key, _in_use(now), access_keys.c.expires.is_(None))
@@ -95,7 +98,7 @@ def let_access_key_end(transaction: Transaction, access_key: str, now: datetime,
 
 
 def disable_access_key(transaction: Transaction, project: str, access_key: str, now: datetime) -> bool:
-    """False if the project has none such, or it was disabled before."""
+    """Disable a key. False if the project has no key by that name, or it was disabled before."""
     disabled = transaction.execute(
         update(access_keys)
         .where(
@@ -109,7 +112,7 @@ def disable_access_key(transaction: Transaction, project: str, access_key: str, 
 
 
 def insert_temporary_key(transaction: Transaction, sealer: Sealer, key: TemporaryKey, now: datetime) -> None:
-    """Those past their end go at this opportunity."""
+    """Add a temporary key. Expired ones are removed at the same time."""
     transaction.execute(delete(temporary_keys).where(temporary_keys.c.expires <= now))
     row = {
         "access_key": key.access_key,
@@ -127,7 +130,7 @@ def insert_temporary_key(transaction: Transaction, sealer: Sealer, key: Temporar
 def find_temporary_key(
     transaction: Transaction, sealer: Sealer, access_key: str, now: datetime
 ) -> TemporaryKey | None:
-    """The pair, unless it is unknown or past its end; whether its parent is still good is not looked at."""
+    """The pair, unless it is unknown or expired. The caller must check that its parent is still valid."""
     query = select(temporary_keys).where(
         temporary_keys.c.access_key == access_key, temporary_keys.c.expires > now
     )

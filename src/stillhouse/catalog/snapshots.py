@@ -30,7 +30,7 @@ from stillhouse.domain.cluster import ClusterStatus, Task
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus, SnapshotType, backup_key
 from stillhouse.errors import NameTaken, SnapshotUnknown
 
-# What a list may be sorted by. Size is that of the captured data, as the API reports it.
+# The keys by which a list may be sorted. Size is that of the captured data, as the API reports it.
 SORT_KEYS = {
     "name": func.lower(snapshots.c.name),
     "started": snapshots.c.started,
@@ -63,7 +63,7 @@ def find_snapshot(transaction: Transaction, project: str, snapshot_id: str) -> S
 
 
 def cluster_of(transaction: Transaction, project: str, snapshot_id: str) -> str | None:
-    """Whose snapshot it is, also of one in the trash; None if the project has none such."""
+    """The cluster of a snapshot, also of one in the trash; None if the project does not have it."""
     query = select(snapshots.c.cluster_id).where(
         snapshots.c.project == project, snapshots.c.id == snapshot_id
     )
@@ -71,13 +71,13 @@ def cluster_of(transaction: Transaction, project: str, snapshot_id: str) -> str 
 
 
 def is_name_taken(transaction: Transaction, project: str, name: str) -> bool:
-    """For those who ask beforehand; who inserts is told by the index."""
+    """Whether the name is taken, for a check beforehand. An insert is checked by the unique index."""
     same = (snapshots.c.project == project) & (func.lower(snapshots.c.name) == name.lower()) & _NOT_DELETED
     return transaction.execute(select(snapshots.c.id).where(same)).first() is not None
 
 
 def read_snapshot(transaction: Transaction, snapshot_id: str) -> Snapshot:
-    """Any snapshot, those in the trash as well: for flows."""
+    """Any snapshot, also one in the trash: for flows."""
     snapshot = find_any(transaction, snapshot_id)
     if snapshot is None:
         raise SnapshotUnknown(f"snapshot {snapshot_id} is not in the catalog")
@@ -90,7 +90,7 @@ def find_any(transaction: Transaction, snapshot_id: str) -> Snapshot | None:
 
 
 def lock_snapshot(transaction: Transaction, snapshot_id: str) -> None:
-    """Let no other transaction change the snapshot or decide by its state before this one ends."""
+    """Let no other transaction change the snapshot, or decide by its state, before this one ends."""
     transaction.execute(select(snapshots.c.id).where(snapshots.c.id == snapshot_id).with_for_update())
 
 
@@ -106,7 +106,7 @@ def list_snapshots(transaction: Transaction, project: str) -> list[Snapshot]:
 
 
 def known_ids(transaction: Transaction) -> set[str]:
-    """Of all there are, those in the trash as well."""
+    """Ids of all snapshots, including those in the trash."""
     return set(transaction.execute(select(snapshots.c.id)).scalars())
 
 
@@ -126,7 +126,7 @@ def newest_available(transaction: Transaction, cluster_id: str) -> str | None:
 
 
 def available_of_cluster(transaction: Transaction, cluster_id: str) -> list[Snapshot]:
-    """Those that can be restored and are not in the trash, the newest first."""
+    """The snapshots that can be restored and are not in the trash, the newest first."""
     query = _selected().where(
         snapshots.c.cluster_id == cluster_id, snapshots.c.status == SnapshotStatus.AVAILABLE, _NOT_DELETED
     )
@@ -142,7 +142,7 @@ def page_of_cluster(
     limit: int | None,
     skip: int,
 ) -> tuple[list[Snapshot], int]:
-    """One page of a cluster's snapshots, and how many there are in all."""
+    """One page of a cluster's snapshots, and their number in all."""
     mine = (snapshots.c.cluster_id == cluster_id) & _NOT_DELETED
     total = transaction.execute(select(func.count()).select_from(snapshots).where(mine)).scalar_one()
     column = SORT_KEYS[sort_key]
@@ -159,25 +159,25 @@ def of_cluster(transaction: Transaction, cluster_id: str) -> list[Snapshot]:
 
 
 def stored_in_all(transaction: Transaction, cluster_id: str) -> int:
-    """Bytes that a cluster's snapshots took in the repository, those in the trash included: they are still there."""
+    """Bytes that a cluster's snapshots take in the repository. The trash counts: its snapshots are still there."""
     query = select(func.sum(snapshots.c.stored_bytes)).where(snapshots.c.cluster_id == cluster_id)
     return int(transaction.execute(query).scalar_one() or 0)
 
 
 def insert_copy(transaction: Transaction, snapshot: Snapshot) -> None:
-    """A copy's row, and of what it is one."""
+    """Insert a copy's row, with its source."""
     insert_snapshot(transaction, snapshot)
     transaction.execute(insert(copies), {"snapshot_id": snapshot.id, "source_id": snapshot.copied_from})
 
 
 def has_copy(transaction: Transaction, snapshot_id: str) -> bool:
-    """Whether a copy of it is at hand or being made; one that failed or is in the trash does not count."""
+    """Whether a copy of it exists or is being made. A copy that failed or is in the trash does not count."""
     made = _copied(snapshot_id, SnapshotStatus.CREATING, SnapshotStatus.AVAILABLE)
     return bool(transaction.execute(select(made)).scalar_one())
 
 
 def mark_copied(transaction: Transaction, snapshot_id: str, now: datetime) -> None:
-    """A copy becomes AVAILABLE; when it was captured is its source's and stays."""
+    """Make a copy AVAILABLE. The time of its capture is its source's and stays."""
     transaction.execute(
         update(snapshots)
         .where(snapshots.c.id == snapshot_id, _creating())
@@ -220,7 +220,7 @@ def mark_available(
     plain_bytes: int,
     stored_bytes: int,
 ) -> bool:
-    """CREATING becomes AVAILABLE and the cluster is free, at once. False if it had ended before."""
+    """Make a CREATING snapshot AVAILABLE and free the cluster at once. False if it had ended before."""
     return _end(
         transaction,
         snapshot_id,
@@ -234,7 +234,7 @@ def mark_available(
 
 
 def mark_unavailable(transaction: Transaction, snapshot_id: str, now: datetime, reason: str) -> bool:
-    """CREATING becomes UNAVAILABLE and the cluster is free, at once. False if it had ended before."""
+    """Make a CREATING snapshot UNAVAILABLE and free the cluster at once. False if it had ended before."""
     return _end(
         transaction,
         snapshot_id,
@@ -252,7 +252,7 @@ def move_to_trash(transaction: Transaction, snapshot_id: str, now: datetime) -> 
 
 
 def given_up_with_cluster(transaction: Transaction, cluster_id: str, keep_last_manual: int) -> list[Snapshot]:
-    """What a cluster's deletion takes along: all but its newest usable manual snapshots."""
+    """The snapshots that a cluster's deletion takes along: all but its newest usable manual ones."""
     found = of_cluster(transaction, cluster_id)
     manual = [
         snapshot
@@ -264,15 +264,15 @@ def given_up_with_cluster(transaction: Transaction, cluster_id: str, keep_last_m
 
 
 def snapshots_where(transaction: Transaction, *conditions: ColumnElement[bool]) -> list[Snapshot]:
-    """Any snapshots, those in the trash as well."""
+    """Any snapshots, including those in the trash."""
     query = _selected().where(*conditions).order_by(*_NEWEST_FIRST)
     return [_snapshot(row) for row in transaction.execute(query)]
 
 
 def forget_snapshot(transaction: Transaction, snapshot_id: str) -> None:
-    """Remove all rows of a snapshot, once the repository has none of it; only from the trash.
+    """Remove all rows of a snapshot in the trash, once the repository holds no object of it.
 
-    What became of a policy's run stays, and which snapshot it was: the schedule is counted from there.
+    The outcome of a policy's run and the snapshot's id stay: the schedule is counted from there.
     """
     trashed = select(snapshots.c.id).where(snapshots.c.id == snapshot_id, snapshots.c.deleted.is_not(None))
     for table in (losses, purges, proofs, witnesses, restore_points, cuts, captures, copies):
@@ -321,7 +321,10 @@ def _copied(snapshot_id: Any, *states: SnapshotStatus) -> Any:
 
 @cache
 def _selected() -> Select[Any]:
-    """Snapshots with what other tables tell of them; built once, for building it costs more than running it."""
+    """Snapshots joined with the facts in other tables.
+
+    The query is built once: building it costs more than running it.
+    """
     restoring = exists().where(
         operation_rows.c.subject_id == snapshots.c.id,
         operation_rows.c.kind.in_((Task.RESTORING, Task.FINE_GRAINED_RESTORING)),

@@ -68,7 +68,7 @@ nodes = Table(
     Column("sealed_secret", Text, nullable=False, server_default=""),
 )
 
-# Accounts of the operating system that were given to clusters. Rows stay: no number is ever used again.
+# Accounts of the operating system given to clusters. Rows stay, so that a number is never used again.
 os_accounts = Table(
     "sh_os_accounts",
     metadata,
@@ -113,7 +113,7 @@ snapshot_queue = Table(
     Column("cluster_id", Text, ForeignKey(clusters.c.id), nullable=False, index=True),
 )
 
-# What holds a cluster: at most one row per cluster has no end (see `one_active_operation`).
+# The operations that hold a cluster: at most one row per cluster has no end (see `one_active_operation`).
 operations = Table(
     "sh_operations",
     metadata,
@@ -144,7 +144,7 @@ captures = Table(
     Column("bytes_per_second", BigInteger, nullable=False, server_default="0"),
 )
 
-# How far each node of a restore has come, in the phase that it is in.
+# The progress of each node of a restore, in its current phase.
 restores = Table(
     "sh_restores",
     metadata,
@@ -177,7 +177,7 @@ restore_points = Table(
     ForeignKeyConstraint(["snapshot_id", "attempt"], [cuts.c.snapshot_id, cuts.c.attempt]),
 )
 
-# A copy's data is its source's; the source may be forgotten before it.
+# A copy's data is its source's; the source may be forgotten before the copy.
 copies = Table(
     "sh_copies",
     metadata,
@@ -185,7 +185,7 @@ copies = Table(
     Column("source_id", Text, nullable=False, index=True),
 )
 
-# A cluster without a row here takes no automated snapshots, and loses none.
+# A cluster without a row here takes and loses no automated snapshots.
 backup_settings = Table(
     "sh_backup_settings",
     metadata,
@@ -208,7 +208,7 @@ policies = Table(
     required("updated", UtcTime),
 )
 
-# What became of each due time, once: the key is what keeps a run from being taken twice. Outlives its policy.
+# The outcome of each due time, once: the key keeps a run from being taken twice. It outlives its policy.
 policy_runs = Table(
     "sh_policy_runs",
     metadata,
@@ -225,7 +225,7 @@ policy_runs = Table(
     Column("snapshot_id", Text, unique=True),
 )
 
-# When a cluster's packs are read next in the background, and what reading them last has shown.
+# When a cluster's packs are read next in the background, and the result of the last reading.
 scrubs = Table(
     "sh_scrubs",
     metadata,
@@ -238,7 +238,7 @@ scrubs = Table(
     required("damages", Document),
 )
 
-# The repository's records of findings as they were at the last look: their ids and what they said.
+# The repository's records of findings at the last look: their ids and content.
 findings = Table(
     "sh_findings",
     metadata,
@@ -249,7 +249,7 @@ findings = Table(
     required("objects", Document),
 )
 
-# The losses of each snapshot by these findings, as lines of such a record.
+# The losses of each snapshot by these findings, as lines of a record of findings.
 losses = Table(
     "sh_losses",
     metadata,
@@ -292,7 +292,7 @@ proof_schedules = Table(
     required("updated", UtcTime),
 )
 
-# A snapshot in the trash whose purge has begun: it can no longer be brought back.
+# A snapshot in the trash, once its purge has begun: it can no longer be brought back.
 purges = Table(
     "sh_purges",
     metadata,
@@ -319,7 +319,7 @@ temporary_keys = Table(
     required("sealed_secret"),
     required("token_digest"),
     required("project"),
-    # An access key or a user's id: what was made by it ends with it.
+    # An access key or a user's id. Keys made by it end with it.
     required("parent"),
     required("narrowed_to", Document),
     required("created", UtcTime),

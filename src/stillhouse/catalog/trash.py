@@ -1,4 +1,4 @@
-"""Snapshots in the trash: until when, who may come back, who is being purged and who is forgotten."""
+"""Snapshots in the trash: when they are purged, and how they are brought back, purged or forgotten."""
 
 from datetime import datetime
 
@@ -13,7 +13,7 @@ from stillhouse.errors import NameTaken
 
 
 def list_trash(transaction: Transaction, project: str) -> list[Snapshot]:
-    """The project's deleted snapshots that can still come back, those deleted last first."""
+    """The project's deleted snapshots that can still come back, the last deleted first."""
     found = snapshots_where(
         transaction,
         snapshots.c.project == project,
@@ -24,14 +24,14 @@ def list_trash(transaction: Transaction, project: str) -> list[Snapshot]:
 
 
 def trash_of(transaction: Transaction, cluster_id: str) -> list[Snapshot]:
-    """All deleted snapshots of a cluster, those being purged as well."""
+    """All deleted snapshots of a cluster, including those being purged."""
     return snapshots_where(
         transaction, snapshots.c.cluster_id == cluster_id, snapshots.c.deleted.is_not(None)
     )
 
 
 def usable(transaction: Transaction, cluster_id: str) -> list[str]:
-    """Ids of the snapshots that have a root in the repository, those in the trash as well."""
+    """Ids of the snapshots that have a root in the repository, including those in the trash."""
     query = select(snapshots.c.id).where(
         snapshots.c.cluster_id == cluster_id, snapshots.c.status == SnapshotStatus.AVAILABLE
     )
@@ -39,7 +39,7 @@ def usable(transaction: Transaction, cluster_id: str) -> list[str]:
 
 
 def release(transaction: Transaction, cluster_id: str, before: datetime, now: datetime) -> None:
-    """Begin the purge of what was deleted before that moment: from now on nobody brings it back."""
+    """Begin the purge of snapshots deleted before that moment: from now on they cannot be brought back."""
     for snapshot in trash_of(transaction, cluster_id):
         if snapshot.deleted is None or snapshot.deleted > before or snapshot.use:
             continue
@@ -63,17 +63,17 @@ def is_being_purged(transaction: Transaction, snapshot_id: str) -> bool:
 
 
 def take_back(transaction: Transaction, snapshot_id: str) -> None:
-    """The repository did not purge it: it is in the trash as before."""
+    """Put a snapshot back into the trash, because the repository did not purge it."""
     transaction.execute(delete(purges).where(purges.c.snapshot_id == snapshot_id))
 
 
 def forget(transaction: Transaction, snapshot_id: str) -> None:
-    """The repository has nothing of it any more: nor has the catalog."""
+    """Remove a snapshot from the catalog, because the repository holds no object of it any more."""
     forget_snapshot(transaction, snapshot_id)
 
 
 def begin_anew(transaction: Transaction, snapshot: Snapshot, now: datetime) -> None:
-    """Count the snapshot as deleted from now, if it is still deleted since then: its purge is not begun any more."""
+    """Count the snapshot as deleted from now and end its purge, unless its deletion has changed meanwhile."""
     since = snapshots.c.deleted == snapshot.deleted
     changed = update(snapshots).where(snapshots.c.id == snapshot.id, since).values(deleted=now, updated=now)
     if transaction.execute(changed).rowcount:
@@ -81,7 +81,7 @@ def begin_anew(transaction: Transaction, snapshot: Snapshot, now: datetime) -> N
 
 
 def undelete(transaction: Transaction, snapshot_id: str, now: datetime) -> None:
-    """Raises NameTaken when another snapshot of the project has its name by now."""
+    """Bring a snapshot back. Raises NameTaken when another snapshot of the project has its name by now."""
     changed = update(snapshots).where(snapshots.c.id == snapshot_id).values(deleted=None, updated=now)
     try:
         transaction.execute(changed)

@@ -1,4 +1,4 @@
-"""Users, who log in by password, and the tokens they are given; of both only digests are kept."""
+"""Users, who log in by password, and their tokens. Only digests of passwords and tokens are kept."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -12,7 +12,7 @@ from stillhouse.catalog.secrets import Attached
 from stillhouse.catalog.tables import tokens, user_name, users
 from stillhouse.errors import NameTaken
 
-# So long an expired token is still told from one that never was.
+# For this time an expired token is still told from one that never existed.
 _REMEMBERED = timedelta(days=1)
 
 
@@ -66,7 +66,7 @@ def find_user_by_name(transaction: Transaction, project: str, name: str) -> User
 
 
 def list_users(transaction: Transaction, project: str = "") -> list[User]:
-    """The oldest first, the disabled too; without a project those of all."""
+    """The oldest first, disabled ones too; without a project, the users of all projects."""
     query = select(users).order_by(users.c.created, users.c.id)
     if project:
         query = query.where(users.c.project == project)
@@ -74,7 +74,7 @@ def list_users(transaction: Transaction, project: str = "") -> list[User]:
 
 
 def disable_user(transaction: Transaction, project: str, name: str, now: datetime) -> bool:
-    """False if the project has none such, or they were disabled before."""
+    """Disable a user. False if the project has no user of that name, or the user was disabled before."""
     disabled = transaction.execute(
         update(users)
         .where(users.c.project == project, users.c.name == name, users.c.disabled.is_(None))
@@ -84,7 +84,7 @@ def disable_user(transaction: Transaction, project: str, name: str, now: datetim
 
 
 def insert_token(transaction: Transaction, digest: str, token: Token) -> None:
-    """Those long past their end go at this opportunity."""
+    """Add a token. Tokens that expired long ago are removed at the same time."""
     transaction.execute(delete(tokens).where(tokens.c.expires <= token.issued - _REMEMBERED))
     row = {
         "digest": digest,
@@ -96,7 +96,7 @@ def insert_token(transaction: Transaction, digest: str, token: Token) -> None:
 
 
 def find_token(transaction: Transaction, digest: str) -> Token | None:
-    """The token, which may be past its end."""
+    """The token, which may have expired."""
     row = transaction.execute(select(tokens).where(tokens.c.digest == digest)).one_or_none()
     return None if row is None else Token(row.user_id, row.issued, row.expires)
 

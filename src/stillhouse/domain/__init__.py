@@ -1,1 +1,1 @@
-"""Pure vocabulary and decisions: no I/O, nothing imported but errors."""
+"""The domain: its types and pure decisions. This package does no I/O and imports only the errors."""

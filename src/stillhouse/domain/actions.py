@@ -1,8 +1,8 @@
-"""Which permission each operation asks for: the one table; an operation that is not in it cannot be published.
+"""The table of the permission that each operation needs. An operation that is not in it cannot be published.
 
-The first name of each is that of the identity policies, the others are its older aliases (DWS API
-reference, "Permissions and Supported Actions"). Where no name is published, that of the nearest
-operation serves; those of `dws:openAPITag` and of our own operations are ours.
+The first name is from the identity policies. The others are its older aliases (DWS API reference, "Permissions and
+Supported Actions"). An operation without a published name uses the name of the nearest operation. The names of
+`dws:openAPITag` and of our own operations are ours.
 """
 
 from collections.abc import Mapping
@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Need:
-    """The action's names; none = whoever is known may call it, and if it is `open_to_all`, strangers too.
+    """The permission that an operation needs, by its names. Without names every authenticated caller has it, and if it
+    is `open_to_all`, any caller.
 
-    `cluster_in_body`: which cluster is meant is known only when the body is read; the route asks again.
+    `cluster_in_body` says that the cluster is known only after the body is read. Then the route checks again.
     """
 
     names: tuple[str, ...] = ()
@@ -40,7 +41,7 @@ _DELETE_CLUSTER = _need("dws:cluster:delete", "dws:openAPICluster:delete")
 _RESIZE = _need("dws:cluster:scaleOutOrOpenAPIResize")
 _UPDATE = _need("dws:cluster:update")
 
-# Of operations that are not published (yet) as well: policies may name their actions.
+# Operations that are not published (yet) are included, because policies may name their actions.
 NEEDS: Mapping[str, Need] = {
     # Snapshots.
     "CreateSnapshot": Need(
@@ -96,7 +97,7 @@ NEEDS: Mapping[str, Need] = {
     "ListClusterActions": _CLUSTER_DETAIL,
     "ListSchemas": _CLUSTER_DETAIL,
     "ListDatabaseObjects": _CLUSTER_DETAIL,
-    # The project as a whole.
+    # The whole project.
     "ListJobDetails": _CLUSTER_DETAIL,
     "ListNodeTypes": _need("dws:openAPIFlavors:get"),
     "ListAvailabilityZones": _LIST_CLUSTERS,
@@ -121,7 +122,7 @@ NEEDS: Mapping[str, Need] = {
     "ShowProof": _SNAPSHOT_DETAIL,
     "SetProofSchedule": _need("dws:cluster:setProofSchedule"),
     "ShowProofSchedule": _CLUSTER_DETAIL,
-    # Of IAM: a caller asks who it is, or becomes one.
+    # IAM: a caller asks for its identity, or logs in.
     "KeystoneListProjects": Need(),
     "KeystoneListAuthDomains": Need(),
     "CreateTemporaryAccessKeyByToken": Need(),

@@ -1,4 +1,6 @@
-"""Which earlier capture of a node a new one may try to build on: pure. Whether it holds is judged at the node."""
+"""The choice of a base: offers a new capture an earlier capture of its node to build on. Pure. The node is asked later
+whether the offer holds.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +9,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Offer:
-    """`manifest` is the base's (id, size, hash), None for a whole capture; `depth` counts captures since one."""
+    """The base offered to a capture. `manifest` is its (id, size, hash), or `None` for a whole capture. `depth` counts
+    the captures since the last whole one.
+    """
 
     manifest: tuple[str, int, str] | None
     depth: int
@@ -17,9 +21,9 @@ class Offer:
 def offer_base(
     newest: Mapping[str, Any] | None, node_id: str, lineage: str, *, whole_every: int, is_full: bool
 ) -> Offer:
-    """`newest` is the root of the cluster's newest snapshot. Every `whole_every`-th capture of a node is whole.
+    """Offer a base from `newest`, the root of the cluster's newest snapshot. Every `whole_every`-th capture is whole.
 
-    Fresh reads and fresh frames now and then bound fragmentation, and cure a rotten frame that all would share.
+    A whole capture now and then bounds fragmentation, and replaces a rotten frame that all later captures would share.
     """
     if is_full:
         return Offer(None, 0, "a full snapshot was asked for")

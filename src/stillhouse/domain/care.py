@@ -1,11 +1,11 @@
-"""How gently a capture treats the warehouse it reads: pure."""
+"""The care of a capture for the warehouse that it reads: rate limit, I/O priority and kind of checkpoint. Pure."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class IoPriority(StrEnum):
-    """As ioprio_set(2) has it; it counts where the disk's scheduler looks at it (bfq, mq-deadline)."""
+    """The I/O priority as in ioprio_set(2). It has an effect only with the disk schedulers bfq and mq-deadline."""
 
     NORMAL = "normal"
     LOW = "low"
@@ -13,7 +13,7 @@ class IoPriority(StrEnum):
 
 
 class Checkpoint(StrEnum):
-    """How the server does the checkpoint that a backup begins with: at once, or spread as its own are."""
+    """The kind of the checkpoint that a backup begins with: at once, or spread like the server's own checkpoints."""
 
     FAST = "fast"
     SPREAD = "spread"
@@ -21,12 +21,12 @@ class Checkpoint(StrEnum):
 
 @dataclass(frozen=True)
 class Care:
-    """`bytes_per_second` bounds what one node's capture reads of it, on average; 0: no bound."""
+    """The limits of one node's capture. `bytes_per_second` bounds the average rate of its reads. 0 means no bound."""
 
     bytes_per_second: int = 0
     io_priority: IoPriority = IoPriority.NORMAL
     checkpoint: Checkpoint = Checkpoint.FAST
 
     def wait_seconds(self, done: int, elapsed: float) -> float:
-        """How long to rest after `done` bytes in `elapsed` seconds."""
+        """Return how many seconds to rest after `done` bytes in `elapsed` seconds."""
         return max(done / self.bytes_per_second - elapsed, 0.0) if self.bytes_per_second else 0.0

@@ -1,8 +1,8 @@
-"""Which pages of a relation file a capture reads, and which it takes from its base: pure, one decision per file.
+"""The choice of pages: which pages of a relation file a capture reads, and which it takes from its base. Pure.
 
-A page may come from the base only where nothing can have changed it unseen. After DELETE, vacuum's truncation and a
-bulk load, the zero pages that bulk extension adds are in no WAL record and in no summary: whatever lies at or above
-the smallest length that the fork had in between is read, listed or not.
+A page may come from the base only if nothing can have changed it unseen. After DELETE, vacuum's truncation and a bulk
+load, the zero pages that bulk extension adds are in no WAL record and in no summary. So every page at or above the
+smallest length that the fork had in between is read, listed or not.
 """
 
 from dataclasses import dataclass, field
@@ -17,21 +17,21 @@ MAX_FRAGMENTATION = 1.5
 
 
 class How(StrEnum):
-    """What a capture did with a file; stands in its manifest line."""
+    """How a capture treated a file. It stands in the file's manifest line."""
 
     WHOLE = "whole"  # all of it was read, nothing was taken from the base
-    PAGES = "pages"  # the pages named by WAL summaries were read
-    SCAN = "scan"  # all pages were read, those that moved on by their LSN were stored
-    SAME = "same"  # all of it was read, what the base has already was not stored again
+    PAGES = "pages"  # only the pages named by WAL summaries were read
+    SCAN = "scan"  # all pages were read, and pages with a newer LSN were stored
+    SAME = "same"  # all of it was read, but bytes already in the base were not stored again
     KEPT = "kept"  # nothing was read: the base's map is named again
 
 
 @dataclass(frozen=True)
 class Changed:
-    """What WAL summaries say of a relation's main fork since the base began.
+    """The changes to a relation's main fork since the base began, from WAL summaries.
 
-    `limit` is the smallest length, in blocks, that it was truncated or created with; None if it was not. `blocks` are
-    those listed, ascending, numbered within the whole relation.
+    `limit` is the smallest length, in blocks, that it was truncated to or created with. `None` if it was neither.
+    `blocks` are the listed blocks, ascending, numbered within the whole relation.
     """
 
     limit: int | None
@@ -44,9 +44,9 @@ def no_blocks() -> Blocks:
 
 @dataclass(frozen=True)
 class InBase:
-    """A relation file in the base: its length in pages, and `held`, the pages of it that its frames hold at most.
+    """A relation file in the base: its length in pages, and `held`, the most pages of it that its frames can hold.
 
-    `lost` are pages, ascending, whose place in the repository is known to be damaged.
+    `lost` are the pages, ascending, that are known to be damaged in the repository.
     """
 
     pages: int
@@ -56,7 +56,7 @@ class InBase:
 
 @dataclass(frozen=True)
 class Choice:
-    """`read` lists the pages of this file to read, ascending; the rest is the base's. `why` is for people."""
+    """The choice for one file. `read` lists the pages to read, ascending. `why` is for people."""
 
     how: How
     read: Blocks
@@ -68,9 +68,9 @@ def whole(pages: int, why: str) -> Choice:
 
 
 def by_summaries(pages: int, first_block: int, base: InBase | None, changed: Changed | None) -> Choice:
-    """For a file of `pages` whose first page is `first_block` of its relation.
+    """Choose by WAL summaries for a file of `pages` pages. Its first page is block `first_block` of its relation.
 
-    `changed` None: no summary mentions the relation.
+    If `changed` is `None`, no summary mentions the relation.
     """
     if base is None:
         return whole(pages, "not in the base")
@@ -91,7 +91,7 @@ def by_summaries(pages: int, first_block: int, base: InBase | None, changed: Cha
 
 
 def by_scan(pages: int, base: InBase | None) -> Choice:
-    """All pages are read; which of them are the base's, `is_unmoved` says of each."""
+    """Choose to read all pages. `is_unmoved` then tells which of them are the base's."""
     if base is None:
         return whole(pages, "not in the base")
     if base.held > MAX_FRAGMENTATION * pages:
@@ -102,6 +102,6 @@ def by_scan(pages: int, base: InBase | None) -> Choice:
 def is_unmoved(
     lsns: NDArray[np.uint64], pages: Blocks, base_pages: int, base_start: int, lost: Blocks
 ) -> NDArray[np.bool_]:
-    """Of pages read in a scan, those that the base holds as they are. LSN 0 proves nothing: bulk extension."""
+    """Tell which pages read in a scan are unchanged in the base. LSN 0 proves nothing, because of bulk extension."""
     found: NDArray[np.bool_] = (lsns != 0) & (lsns < np.uint64(base_start)) & (pages < base_pages)
     return found & ~np.isin(pages, lost) if len(lost) else found

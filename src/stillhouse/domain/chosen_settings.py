@@ -1,4 +1,4 @@
-"""Settings that a person chooses for a restored cluster, where the host cannot honour its source's."""
+"""PostgreSQL settings that a person chooses for a restored cluster, because the host cannot honour the source's."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -7,7 +7,7 @@ from stillhouse.errors import InvalidInput
 
 _NAME = re.compile(r"[A-Za-z_][\w$]*(\.[A-Za-z_][\w$]*)*", re.ASCII)
 _LONGEST, _MOST = 1000, 50
-# We decide where a server is, where it listens and how far it recovers, and that nothing in it leads home.
+# The service alone decides a server's directory, its address and the end of its recovery, and keeps it from its source.
 _OURS = re.compile(
     r"recovery_\w+|restore_command|primary_\w+|archive_\w+|synchronous_standby_names|hot_standby_feedback"
     r"|listen_addresses|port|unix_socket_directories|data_directory|config_file|hba_file|ident_file|external_pid_file"
@@ -50,33 +50,34 @@ CALLERS = frozenset(
         "work_mem",
     }
 )
-"""The settings that a caller of the API may choose: for the host's capacity and its locales. None of them names a
-program, a library or a file: only a server's owner may choose those.
+"""The settings that a caller of the API may choose: for the host's capacity and its locales. Settings that name a
+program, a library or a file are not among them: only a server's owner may choose these.
 """
 
 
 def parse(assignments: Iterable[str]) -> dict[str, str]:
-    """`name=value` each, by the name in small letters. Raises InvalidInput."""
+    """Parse assignments `name=value`. Return the values by their names in lower case. Raises InvalidInput."""
     chosen = {}
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         if not equals:
-            raise InvalidInput(f"{assignment!r} is no name=value")
+            raise InvalidInput(f"{assignment!r} is not of the form name=value")
         chosen[name.strip()] = value.strip()
     return check(chosen)
 
 
 def check(chosen: Mapping[str, str], allowed: frozenset[str] | None = None) -> dict[str, str]:
-    """The same settings, by the name in small letters. `allowed` are those that may be chosen; without it all may.
+    """Check the settings and return them by their names in lower case. If `allowed` is given, it lists the settings
+    that may be chosen.
 
-    Raises InvalidInput. PostgreSQL itself is asked whether it knows a setting and takes its value.
+    Raises InvalidInput. PostgreSQL itself checks later whether it knows a setting and accepts its value.
     """
     if len(chosen) > _MOST:
         raise InvalidInput(f"at most {_MOST} settings can be chosen")
     settings = {name.lower(): value for name, value in chosen.items()}
     for name, value in settings.items():
         if not _NAME.fullmatch(name):
-            raise InvalidInput(f"{name[:100]!r} is no name of a setting")
+            raise InvalidInput(f"{name[:100]!r} is not the name of a setting")
         if _OURS.fullmatch(name):
             raise InvalidInput(
                 f"{name} cannot be chosen for a restore", hint="change it when the cluster is open"

@@ -1,4 +1,4 @@
-"""A warehouse cluster as the control plane knows it: its nodes, its state, the task that holds it."""
+"""A warehouse cluster as the control plane knows it: its nodes, its status, and the task that holds it."""
 
 import hashlib
 import hmac
@@ -18,17 +18,17 @@ class ClusterStatus(StrEnum):
 
 
 class Task(StrEnum):
-    """The one operation that holds a cluster; DWS shows it as `task_status` and `action_progress`."""
+    """The one operation that holds a cluster. DWS shows it as `task_status` and `action_progress`."""
 
     CREATING = "CREATING"
     RESTORING = "RESTORING"
-    FINE_GRAINED_RESTORING = "FINE_GRAINED_RESTORING"  # of tables, into the cluster itself
+    FINE_GRAINED_RESTORING = "FINE_GRAINED_RESTORING"  # restoring tables into the cluster itself
     SNAPSHOTTING = "SNAPSHOTTING"
     REBOOTING = "REBOOTING"
     STARTING = "STARTING"
     STOPPING = "STOPPING"
     DELETING = "DELETING"
-    COLLECTING = "COLLECTING"  # shown to nobody: it gives way to every other
+    COLLECTING = "COLLECTING"  # never shown, because it gives way to every other task
 
 
 class Engine(StrEnum):
@@ -47,10 +47,10 @@ class Role(StrEnum):
 class Node:
     """One PostgreSQL server of a cluster, managed by this host.
 
-    `directory` holds everything of the node (`pgdata`, `tablespaces`, `server.log`); `socket` is the
-    directory of its private unix socket, through which the service logs in.
-    `os_user` is the account of the operating system that the server runs as, "" for the service's own.
-    The passwords of our roles on this server are derived from `secret` ("" before it has one).
+    `directory` holds all files of the node (`pgdata`, `tablespaces`, `server.log`). `socket` is the directory of its
+    private unix socket, through which the service logs in. `os_user` is the account of the operating system that the
+    server runs as, "" for the service's own. The passwords of our roles on this server are derived from `secret`, which
+    is "" until the node has one.
     """
 
     id: str
@@ -65,7 +65,7 @@ class Node:
     secret: str = field(default="", repr=False)
 
     def password(self, role: str) -> str:
-        """The password of one of our roles on this server; "" before the node has a secret."""
+        """Return the password of one of our roles on this server, or "" before the node has a secret."""
         if not self.secret:
             return ""
         return hmac.new(self.secret.encode(), role.encode(), hashlib.sha256).hexdigest()
@@ -89,8 +89,8 @@ class Cluster:
     stopped: bool = False
     failed_code: str = ""
     failed_reason: str = ""
-    # What the caller asked for and only echoes: node_type, vpc_id, subnet_id, security_group_id,
-    # availability_zone, number_of_cn, enterprise_project_id, tags, public_ip.
+    # Values of the request that are only echoed: node_type, vpc_id, subnet_id, security_group_id, availability_zone,
+    # number_of_cn, enterprise_project_id, tags, public_ip.
     facts: dict[str, object] = field(default_factory=dict)
 
     @property

@@ -1,6 +1,7 @@
-"""What of one cluster's repository goes, what stays, and why: pure. All times are the object store's own.
+"""Garbage collection of one cluster's repository: decides which objects go, which stay, and why. Pure.
 
-An object goes only if nothing reaches it now and nothing did at a mark one grace ago (docs/format.md, section 12).
+An object is deleted only if nothing reaches it now, and nothing reached it at a mark one grace period ago
+(docs/format.md, section 12). All times are the object store's own.
 """
 
 import re
@@ -12,15 +13,15 @@ from enum import StrEnum
 from functools import cached_property
 
 QUIET = timedelta(hours=1)
-"""A pin put longer ago than this is of work that has ended, or that somebody has to end."""
+"""A pin that is older than this belongs to work that has ended, or that must be ended."""
 
 SKEW = timedelta(hours=1)
-"""So much may the clocks of one store's servers differ."""
+"""The clocks of one store's servers may differ by this much."""
 
 LEAST_GRACE = timedelta(days=7)
-"""Without a catalog only listings tell of roots, and some stores list late."""
+"""The shortest grace without a catalog. Then only listings show the roots, and some stores list new objects late."""
 
-# Of work that reads or builds upon what it has pinned. Any other may need what it did not make.
+# This work needs only objects that it has pinned or made. Any other work may need more.
 _KNOWN_WORK = ("capture", "restore")
 
 _HEX = "[0-9a-f]{32}"
@@ -36,13 +37,13 @@ _CONTENT = frozenset({"packs", "maps", "manifests"})
 class Verdict(StrEnum):
     KEEP = "keep"
     MARK = "mark"  # unreachable, but not for long enough
-    PURGE = "purge"  # a root that a tombstone takes the place of
+    PURGE = "purge"  # a root that a tombstone replaces
     DELETE = "delete"
 
 
 @dataclass(frozen=True)
 class Listed:
-    """An object of the cluster; `key` is what stands behind `c/<cluster>/`."""
+    """An object of the cluster. `key` is its key without `c/<cluster>/`."""
 
     key: str
     size: int
@@ -51,7 +52,7 @@ class Listed:
 
 @dataclass(frozen=True)
 class SeenPin:
-    """`started` is the pin's own word, `put` the time that the store gives the pin."""
+    """A pin found in the store. `started` is the time written in the pin, `put` the store's time of the pin."""
 
     key: str
     work: str
@@ -68,8 +69,8 @@ class SeenPin:
 class Look:
     """The cluster as a collector found it.
 
-    `published` maps the snapshots that have a root to their names; `closed` are those that have a tombstone. `since`
-    is what the newest mark says: of each object found unreachable, since when.
+    `published` maps each snapshot with a root to its name. `closed` are the snapshots with a tombstone. `since` comes
+    from the newest mark: it maps each unreachable object to the time since when it is unreachable.
     """
 
     now: datetime
@@ -81,7 +82,7 @@ class Look:
 
     @cached_property
     def trashed(self) -> dict[str, datetime]:
-        """Snapshots with a trash mark, and its time."""
+        """The snapshots with a trash mark, and the time of the mark."""
         return {
             match["snapshot"]: one.modified
             for one in self.objects
@@ -91,9 +92,10 @@ class Look:
 
 @dataclass(frozen=True)
 class Rules:
-    """`released` are the snapshots that the catalog gives up for purging; None: there is no catalog, time decides.
+    """The rules of a collection. `grace` is how long an object must be unreachable, `trash` the time in the trash.
 
-    `given_up`: the cluster itself was deleted; when nothing of it is left its keys go.
+    `released` are the snapshots that the catalog releases for purging. If it is `None`, there is no catalog and time
+    decides. `given_up` says that the cluster itself was deleted: its keys go when nothing else of it is left.
     """
 
     grace: timedelta
@@ -104,7 +106,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class Item:
-    """What becomes of one object, and why, in words for people."""
+    """The verdict on one object, and the reason, in words for people."""
 
     key: str
     size: int
@@ -113,7 +115,9 @@ class Item:
 
 
 def is_stale(pin: SeenPin, look: Look, grace: timedelta) -> bool:
-    """Whether its work has ended. Where its snapshot's key is still free, that key must be closed first."""
+    """Whether the pin's work has ended. While its snapshot has neither root nor tombstone, a whole grace must pass:
+    then the root's key is closed first.
+    """
     age = look.now - pin.put
     is_taken = pin.snapshot in look.published or pin.snapshot in look.closed
     return age > QUIET if is_taken else age > max(grace, QUIET)
@@ -124,7 +128,7 @@ def live_pins(look: Look, rules: Rules) -> list[SeenPin]:
 
 
 def to_close(look: Look, rules: Rules) -> list[SeenPin]:
-    """Pins of captures that nobody goes on with: a tombstone keeps what is left of them from publishing."""
+    """Return the pins of abandoned captures. Their snapshots need a tombstone, so that a late writer cannot publish."""
     return [
         pin
         for pin in look.pins
@@ -136,7 +140,7 @@ def to_close(look: Look, rules: Rules) -> list[SeenPin]:
 
 
 def to_purge(look: Look, rules: Rules) -> list[str]:
-    """Published snapshots whose time in the trash is over."""
+    """Return the published snapshots that have been in the trash long enough."""
     return [
         snapshot
         for snapshot, marked in sorted(look.trashed.items())
@@ -146,10 +150,10 @@ def to_purge(look: Look, rules: Rules) -> list[str]:
 
 
 def plan(look: Look, rules: Rules, reached: Mapping[str, str]) -> Iterator[Item]:
-    """A verdict on every object, in the listing's order.
+    """Yield a verdict on every object, in the listing's order.
 
-    `reached` maps the keys of all packs, maps and manifests that something reaches to what does, in words: a published
-    snapshot that is not to be purged, or a live pin.
+    `reached` maps the key of every reachable pack, map and manifest to the reason in words: a published snapshot that
+    is not to be purged, or a live pin.
     """
     judge = _Judge(look, rules, reached)
     for one in look.objects:
@@ -158,18 +162,18 @@ def plan(look: Look, rules: Rules, reached: Mapping[str, str]) -> Iterator[Item]
 
 
 def kind_of(key: str) -> str:
-    """The folder of a key whose whole form is known; empty for any other."""
+    """Return the folder of a key if its whole form is known. Empty for any other key."""
     match = _KEY.fullmatch(key)
     return "" if match is None else match["kind"] or match["of"] or match["keys"]
 
 
 def is_content(key: str) -> bool:
-    """Whether it is of the objects that go when nothing reaches them."""
+    """Whether the key is of a pack, map or manifest: objects that are deleted when nothing reaches them."""
     return kind_of(key) in _CONTENT
 
 
 def removal_order(key: str) -> int:
-    """What speaks of other objects goes after them, and the keys of ciphers last of all."""
+    """Return the rank by which objects are deleted: objects that refer to others go after them, cipher keys last."""
     folder = key.partition("/")[0]
     return {
         "scrubs": 1,
@@ -217,13 +221,16 @@ class _Judge:
         if match["kind"] == "pins":
             return self._of_pin(one)
         if match["kind"] == "marks":
-            return Verdict.DELETE, "this collection's mark takes its place"
+            return Verdict.DELETE, "this collection's mark replaces it"
         if match["kind"] == "scrubs":
             return Verdict.KEEP, "record of a scrub"
         if match["kind"] == "findings":
-            return Verdict.KEEP, "says what is known to be damaged"
+            return Verdict.KEEP, "record of known damage"
         if match["kind"] == "endings":
-            return Verdict.KEEP, "says how a deletion ended: it keeps a late purge from what was brought back"
+            return (
+                Verdict.KEEP,
+                "record of how a deletion ended: it protects an undeleted snapshot from a late purge",
+            )
         return self._of_content(one)
 
     def _of_root(self, snapshot: str) -> _Judgement:
@@ -252,7 +259,7 @@ class _Judge:
             return Verdict.KEEP, str(live)
         stale = next((pin for pin in self._look.pins if pin.key == one.key), None)
         if stale is None:
-            return Verdict.KEEP, "was gone when it was looked at"
+            return Verdict.KEEP, "was gone when it was to be read"
         return Verdict.DELETE, f"left behind by the {stale}"
 
     def _of_content(self, one: Listed) -> _Judgement:
@@ -272,5 +279,5 @@ class _Judge:
 
 
 def at(moment: datetime) -> str:
-    """A time for people."""
+    """Return a time in a form for people."""
     return f"{moment:%Y-%m-%d %H:%M} UTC"

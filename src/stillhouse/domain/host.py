@@ -1,15 +1,15 @@
-"""This host as a place for clusters: the one kind of node there is."""
+"""This host as the place of all clusters: its size, and the one zone and node type that it offers."""
 
 from dataclasses import dataclass
 
-# The one availability zone, and the one node type. Both are names that clients hand back to us.
+# The one availability zone, and the one node type. Clients send both names back to us.
 ZONE = "local"
 NODE_TYPE = "stillhouse.host"
 
 
 @dataclass(frozen=True)
 class Host:
-    """`machine` is the processor's architecture as the kernel names it; disk sizes are those below the data."""
+    """The host's size. `machine` is the processor's architecture as the kernel names it. The disk holds our data."""
 
     machine: str
     cores: int

@@ -1,4 +1,4 @@
-"""Ids: how each kind looks and how a new one is made."""
+"""Ids: the form of each kind, and makers of new ids."""
 
 import re
 import secrets
@@ -9,12 +9,12 @@ _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 
 
 def new_uuid() -> str:
-    """Cluster, snapshot and node ids: 36 characters, lower case (contract, section 0)."""
+    """Return a new id of a cluster, snapshot or node: 36 characters in lower case, as in DWS."""
     return str(uuid.uuid4())
 
 
 def new_hex() -> str:
-    """A random 128-bit id in 32 hex digits: jobs, packs, maps, manifests, lineages."""
+    """Return a random 128-bit id in 32 hex digits, for jobs, packs, maps, manifests and lineages."""
     return secrets.token_hex(16)
 
 

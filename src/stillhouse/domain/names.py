@@ -1,7 +1,7 @@
-"""What a caller may name or choose: pure checks that raise InvalidInput saying which rule was broken.
+"""Checks of names and other values that a caller chooses. They raise InvalidInput with the broken rule. Pure.
 
-The rules are the DWS API's (its CreateCluster, CreateSnapshot and RestoreCluster pages). No message
-repeats the value: it may be a secret, and it may be megabytes long.
+The rules are from the DWS API (its CreateCluster, CreateSnapshot and RestoreCluster pages). No message repeats the
+value, because it may be a secret, or megabytes long.
 """
 
 import re
@@ -10,7 +10,7 @@ from stillhouse.errors import InvalidInput
 
 DEFAULT_PORT = 8000
 DEFAULT_USER = "dbadmin"
-# PostgreSQL's NAMEDATALEN, less the NUL at the end: in bytes; a longer name cannot exist.
+# PostgreSQL's NAMEDATALEN, in bytes, without the NUL at the end. A longer name cannot exist.
 LONGEST_IDENTIFIER = 63
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{3,63}")
@@ -26,8 +26,8 @@ _USER_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _PASSWORD_SPECIALS = frozenset("~!?,.:;_(){}[]/<>@#%^&*+|\\=-")
 _PASSWORD_CLASSES_NEEDED = 3
 
-# pg_get_keywords() of PostgreSQL 18: those reserved (R), or reserved but usable as function or type (T),
-# cannot be a role's name unquoted; `public` and `none` are refused by CREATE ROLE itself.
+# From pg_get_keywords() of PostgreSQL 18: reserved words (R), and reserved words usable as function or type (T). They
+# cannot be a role's name unquoted. CREATE ROLE itself refuses `public` and `none`.
 _RESERVED_WORDS = """
     all analyse analyze and any array as asc asymmetric authorization binary both case cast check collate
     collation column concurrently constraint create cross current_catalog current_date current_role
@@ -38,8 +38,8 @@ _RESERVED_WORDS = """
     similar some symmetric system_user table tablesample then to trailing true union unique user using
     variadic verbose when where window with public none
 """
-# PostgreSQL keeps the first for itself (catalog/catalog.c, IsReservedName). The second is this service's: for its
-# superuser, its schema, and all roles, schemas, slots and transactions that it makes.
+# PostgreSQL reserves the first (catalog/catalog.c, IsReservedName). This service uses the second, for its superuser,
+# its schema, and all roles, schemas, slots and transactions that it makes.
 _RESERVED_PREFIXES = ("pg_", "stillhouse_")
 _SERVICE = "stillhouse"
 
@@ -67,7 +67,7 @@ def check_description(description: str) -> None:
         _DESCRIPTION_FORBIDDEN.isdisjoint(description),
         "description must hold none of the characters ! < > ' = & \"",
     )
-    # Neither can be stored: PostgreSQL's text has no NUL, UTF-8 no lone half of a surrogate pair.
+    # These cannot be stored: PostgreSQL's text has no NUL, and UTF-8 has no lone surrogates.
     _check(
         not any(char == "\0" or "\ud800" <= char <= "\udfff" for char in description),
         "description must be valid Unicode text without the character NUL",
@@ -83,13 +83,13 @@ def check_user_name(name: str) -> None:
     _check(name not in _RESERVED_WORDS.split(), "user_name must not be an SQL keyword")
     _check(
         not is_reserved(name),
-        "user_name must not be 'stillhouse', nor begin with 'stillhouse_' or 'pg_', as what the service and PostgreSQL "
-        "make does",
+        "user_name must not be 'stillhouse', nor begin with 'stillhouse_' or 'pg_': such names are the service's and "
+        "PostgreSQL's",
     )
 
 
 def is_reserved(name: str) -> bool:
-    """Whether the name is reserved: no role and no schema may be made under it for a caller."""
+    """Whether the name is reserved, so that no role and no schema may be made with it for a caller."""
     return name == _SERVICE or name.startswith(_RESERVED_PREFIXES)
 
 

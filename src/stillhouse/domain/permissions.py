@@ -1,8 +1,8 @@
-"""Policies and what they permit. Pure: deny wins, and what nothing allows is refused.
+"""Access policies, and the decision whether they permit an operation. Pure. Deny wins, and the default is to refuse.
 
-An operation goes by several names (see `domain.actions`); a statement that means one of them means
-the operation, or a Deny written in the older words would not deny. Names are compared without regard
-to case, as IAM compares resource types and actions.
+An operation has several names (see `domain.actions`). A statement that means one of them means the operation:
+otherwise a Deny with an older name would have no effect. Names are compared without regard to case, as IAM compares
+resource types and actions.
 """
 
 from collections.abc import Collection, Iterable
@@ -13,7 +13,7 @@ EVERYTHING = "*"
 
 @dataclass(frozen=True)
 class Statement:
-    """`actions` and `clusters` are patterns in lower case, in which `*` stands for any text, or none."""
+    """One statement. `actions` and `clusters` are patterns in lower case. `*` matches any text, even an empty one."""
 
     allow: bool
     actions: tuple[str, ...]
@@ -27,7 +27,9 @@ class Statement:
         return EVERYTHING not in self.clusters
 
     def covers(self, cluster: str | None) -> bool:
-        """None stands for what concerns no single cluster: only a statement about all covers it."""
+        """Whether the statement covers a cluster. `None` means an operation on no single cluster: only a statement
+        about all clusters covers it.
+        """
         if cluster is None:
             return not self.is_narrow
         return any(matches(pattern, cluster.lower()) for pattern in self.clusters)
@@ -48,27 +50,27 @@ BUILT_IN = {
 
 @dataclass(frozen=True)
 class Permissions:
-    """What one caller may do: all of `grants` must allow it, each of them the union of its policies.
+    """The permissions of one caller. Every one of `grants` must allow an operation. A grant is the union of its
+    policies.
 
-    A temporary key has two: its parent's, and what it was narrowed down to. Without any grant
-    nothing is allowed.
+    A temporary key has two grants: its parent's, and the policy that narrows it. Without a grant nothing is allowed.
     """
 
     grants: tuple[tuple[Policy, ...], ...] = ()
 
     @property
     def are_narrow(self) -> bool:
-        """Whether it may matter which cluster is meant."""
+        """Whether some permission depends on the cluster."""
         return any(statement.is_narrow for grant in self.grants for statement in _statements(grant))
 
     def allow(self, names: Collection[str], cluster: str | None) -> bool:
-        """Whether the operation of these names may be done to this cluster; None = to no single one."""
+        """Whether the operation with these names is allowed on the cluster. `None` means on no single cluster."""
         return bool(self.grants) and all(_allows(grant, names, cluster) for grant in self.grants)
 
     def may_allow(self, names: Collection[str]) -> bool:
-        """Whether a cluster is thinkable for which the operation is allowed; for when it is not yet known which.
+        """Whether the operation may be allowed on some cluster. Use it while the cluster is not known yet.
 
-        May be true where no such cluster exists, and is never false where one does.
+        It may be true although no cluster qualifies. It is never false if one does.
         """
         return bool(self.grants) and all(_may_allow(grant, names) for grant in self.grants)
 
@@ -91,7 +93,7 @@ def _statements(grant: Iterable[Policy]) -> list[Statement]:
 
 
 def matches(pattern: str, text: str) -> bool:
-    """Whether `text` is `pattern` with something in the place of each `*`; in time linear in both."""
+    """Whether `text` matches `pattern`, in which `*` matches any text. Takes time linear in both lengths."""
     first, *rest = pattern.split("*")
     if not rest:
         return pattern == text
@@ -100,7 +102,7 @@ def matches(pattern: str, text: str) -> bool:
         return False
     place, end = len(first), len(text) - len(last)
     for part in middle:
-        # The earliest place leaves the most room for what follows.
+        # The earliest match leaves the most room for the following parts.
         found = text.find(part, place, end)
         if found < 0:
             return False

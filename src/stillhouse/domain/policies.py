@@ -1,4 +1,4 @@
-"""Automated snapshots of a cluster: its policies, and which of the runs that are due is taken, waits or is skipped."""
+"""Automated snapshots of a cluster: its policies, and the decision which due runs are taken, wait or are skipped."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,8 @@ from enum import StrEnum
 from stillhouse.domain.schedule import Cron, Schedule
 from stillhouse.errors import InvalidInput
 
-# DWS's figures (contract, 1.13, 1.14 and 7.2); of the two it gives for the retention that nobody chose, the later.
+# The figures of DWS (its CreateSnapshotPolicy and ListSnapshotPolicy pages, and its guide to automated snapshots). It
+# gives two for the default retention: this is the later one.
 MOST_OF_CLUSTER, MOST_OF_SCHEMA = 10, 50
 LEAST_KEEP_DAY, MOST_KEEP_DAY, DEFAULT_KEEP_DAY = 1, 31, 7
 TOLERANCE = timedelta(hours=1)
@@ -16,13 +17,13 @@ REST = timedelta(hours=4)
 
 
 class BackupType(StrEnum):
-    """What a run reads: everything anew, or what changed. Either way the snapshot stands alone."""
+    """Whether a run reads everything or only changes. Either way the snapshot needs no other snapshot."""
 
     FULL = "full"
     INCREMENT = "increment"
 
 
-# What a new cluster begins with: name, schedule, type (contract, 1.14).
+# The policies of a new cluster: name, schedule, type (DWS's ListSnapshotPolicy page).
 DEFAULTS = (
     ("default-full", "0 0 2 ? * 1", BackupType.FULL),
     ("default-increment", "0 7 2/8 ? * 2,3,4,5,6,7", BackupType.INCREMENT),
@@ -31,7 +32,7 @@ DEFAULTS = (
 
 @dataclass(frozen=True)
 class BackupSettings:
-    """What holds for all of a cluster's automated snapshots."""
+    """The settings for all automated snapshots of a cluster."""
 
     keep_day: int = DEFAULT_KEEP_DAY
     auto_backup: bool = True
@@ -39,7 +40,7 @@ class BackupSettings:
 
 @dataclass(frozen=True)
 class Policy:
-    """`schedule` is its text as it was given. Only what falls due after `since` is its."""
+    """A policy of automated snapshots. `schedule` is the text as it was given. Only runs due after `since` count."""
 
     id: str
     cluster_id: str
@@ -59,7 +60,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Run:
-    """One due time of one policy. `seen` is when the service found it due: later than `due` when it was down."""
+    """One due time of one policy. `seen` is when the service found it due: much later than `due` if it was down."""
 
     cluster_id: str
     policy_id: str
@@ -73,9 +74,9 @@ class Run:
 
 @dataclass(frozen=True)
 class Situation:
-    """What a run finds. `blocked` says why the cluster cannot be snapshot, and is empty when it can.
+    """The state of the cluster when a run is decided. `blocked` says why no snapshot can be taken, or is empty.
 
-    `automated_ended` is when the newest usable automated snapshot was done, `automated_runs` that one is being taken.
+    `automated_ended` is when the newest usable automated snapshot ended. `automated_runs` says that one is being taken.
     """
 
     blocked: str
@@ -91,7 +92,7 @@ class Decision:
 
 
 def check_schedule(schedule: Schedule, now: datetime) -> None:
-    """Raises InvalidInput for what will never run, or more often than periodic snapshots may."""
+    """Raise InvalidInput for a schedule that never runs, or that runs more often than periodic snapshots may."""
     if schedule.next_after(now) is None:
         raise InvalidInput(
             "backup_strategy: it would never run, for all of its times are past or no day has them"
@@ -101,10 +102,10 @@ def check_schedule(schedule: Schedule, now: datetime) -> None:
 
 
 def decide(runs: Sequence[Run], situation: Situation, now: datetime) -> list[Decision]:
-    """What becomes of each waiting run of one cluster; at most one is taken.
+    """Decide on each waiting run of one cluster. At most one is taken.
 
-    One-off runs come before periodic ones, full before incremental. A run is skipped only when it cannot be taken now
-    and an hour has passed since it was seen: so one that fell into a time when the service was down is made up for.
+    One-off runs come before periodic ones, full before incremental. A run is skipped only if it cannot be taken now
+    and an hour has passed since it was seen. So a run that fell due while the service was down is still taken.
     """
     decisions: list[Decision] = []
     taken = False
@@ -121,7 +122,7 @@ def decide(runs: Sequence[Run], situation: Situation, now: datetime) -> list[Dec
 
 
 def _obstacle(run: Run, situation: Situation, now: datetime, *, taken: bool) -> tuple[str, datetime]:
-    """Why the run cannot be taken now, and until when that will be so at least."""
+    """Return the obstacle to taking the run now, and until when it lasts at least. Empty if there is no obstacle."""
     if not run.is_once:
         if taken or situation.automated_runs:
             return (
@@ -129,7 +130,7 @@ def _obstacle(run: Run, situation: Situation, now: datetime, *, taken: bool) -> 
                 (now + REST),
             )
         ended = situation.automated_ended
-        # One that ended in the future was taken under a wrong clock.
+        # A snapshot that ended in the future was taken under a wrong clock.
         if ended is not None and ended <= now < ended + REST:
             return (
                 f"the automated snapshot before it ended less than 4 hours ago, at {ended:%Y-%m-%dT%H:%M:%SZ}",

@@ -1,10 +1,10 @@
-"""IAM policy documents, read strictly: what is not understood is refused, never ignored.
+"""IAM policy documents: a strict reader, which refuses every unknown part and ignores nothing, and a writer.
 
     {"Version": "1.1", "Statement": [{"Effect": "Allow", "Action": ["dws:cluster:list*"], "Resource": ["*"]}]}
 
-`Version` is 1.1 (custom policies) or 5.0 (identity policies). `Resource` may be left out, or name
-clusters, the only kind of resource that DWS's actions have: `dws:*:*:cluster:<id>`, with `*` for
-region and account, of which there is only one here. Conditions are not offered.
+`Version` is 1.1 (custom policies) or 5.0 (identity policies). `Resource` may be left out, or name clusters, the only
+kind of resource of DWS's actions: `dws:*:*:cluster:<id>`. Region and account must be `*`, because there is only one of
+each here. Conditions are not offered.
 """
 
 import json
@@ -15,7 +15,7 @@ from stillhouse.domain.actions import ACTIONS
 from stillhouse.domain.permissions import EVERYTHING, Policy, Statement, matches
 from stillhouse.errors import InvalidInput
 
-# IAM takes 6,144 characters.
+# IAM accepts 6,144 characters.
 MAX_LENGTH = 6144
 _VERSIONS = ("1.1", "5.0")
 _KEYS = {"Effect", "Action", "Resource"}
@@ -26,12 +26,12 @@ _ACTIONS = frozenset(name.lower() for name in ACTIONS)
 
 
 def parse(text: str) -> Policy:
-    """The policy that the JSON text says. Raises InvalidInput naming the part that is not understood."""
+    """Return the policy in a JSON text. Raises InvalidInput, naming the part that is not understood."""
     return read(decode(text))
 
 
 def decode(text: str) -> dict[str, Any]:
-    """The text's document, once it is known to be one that `read` understands."""
+    """Return the document in the text, after `read` has checked it."""
     if len(text) > MAX_LENGTH:
         raise _refused(f"the document is longer than {MAX_LENGTH} characters")
     try:
@@ -44,7 +44,7 @@ def decode(text: str) -> dict[str, Any]:
 
 
 def read(document: object) -> Policy:
-    """The policy that the decoded document says; refuses like `parse`."""
+    """Return the policy in a decoded document. Raises as `parse` does."""
     members = _members(document, "the document", {"Version", "Statement"})
     if members.get("Version") not in _VERSIONS:
         raise _refused(f"Version must be one of {', '.join(_VERSIONS)}")
@@ -55,7 +55,7 @@ def read(document: object) -> Policy:
 
 
 def write(policy: Policy) -> dict[str, Any]:
-    """The document that says the policy, as `read` understands it."""
+    """Return the document of a policy, in the form that `read` understands."""
     statements = [
         {
             "Effect": "Allow" if each.allow else "Deny",

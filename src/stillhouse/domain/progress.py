@@ -1,4 +1,4 @@
-"""How far work has come, how fast it goes, and how long what is left will take: pure."""
+"""The progress of work: bytes done, rate, and estimates of the time and bytes left. Pure."""
 
 import math
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ _MOST_SAMPLES = 64
 
 @dataclass(frozen=True)
 class Progress:
-    """`bytes_total` is what is expected by now; `bytes_per_second` is 0 while it is not known."""
+    """The progress of one phase. `bytes_total` is the present estimate. `bytes_per_second` is 0 while unknown."""
 
     phase: str
     bytes_done: int = 0
@@ -18,7 +18,7 @@ class Progress:
 
     @property
     def seconds_left(self) -> int | None:
-        """Of this phase, rounded up; None while nobody can know."""
+        """The seconds left in this phase, rounded up. `None` while the rate is unknown."""
         left = max(self.bytes_total - self.bytes_done, 0)
         if not left:
             return 0
@@ -26,7 +26,9 @@ class Progress:
 
 
 def together(phase: str, parts: Iterable[Progress]) -> Progress:
-    """Parts done side by side, on one host: what one of them leaves of it when it is done, the others take."""
+    """Sum up parts that run side by side on one host. Only unfinished parts count for the rate, because they take over
+    the share of a part that is done.
+    """
     found = list(parts)
     return Progress(
         phase,
@@ -37,10 +39,10 @@ def together(phase: str, parts: Iterable[Progress]) -> Progress:
 
 
 class Pace:
-    """The rate of one phase, from samples of what is done.
+    """The rate of one phase, from samples of the bytes done.
 
-    It is that of the later half of the time so far: a slow start is forgotten as soon as the work has gone on for as
-    long again, and the longer the work, the less a burst or a pause counts.
+    It is the rate over the later half of the time so far. A slow start is forgotten when the work has gone on for as
+    long again. The longer the work, the less a burst or a pause counts.
     """
 
     def __init__(self) -> None:
@@ -49,20 +51,20 @@ class Pace:
         self._gap = 0.0
 
     def add(self, seconds: float, done: int) -> None:
-        """`seconds` by any clock that does not go back. Where less is done than before, the work began anew."""
+        """Add a sample. `seconds` is of any clock that does not go back. If `done` shrinks, the work began again."""
         if done < self._now[1]:
             self._samples.clear()
         self._now = (seconds, done)
         if not self._samples or seconds - self._samples[-1][0] >= self._gap:
             self._samples.append(self._now)
         if len(self._samples) > _MOST_SAMPLES:
-            # They span the whole time, evenly, in a bounded space.
+            # The samples cover the whole time evenly, in bounded space.
             self._samples = self._samples[::2]
             self._gap = 2 * (seconds - self._samples[0][0]) / _MOST_SAMPLES
 
     @property
     def bytes_per_second(self) -> int:
-        """0 while it is not known: before the second sample, or when nothing was done lately."""
+        """The rate, or 0 while it is unknown: before the second sample, or if nothing was done lately."""
         now, done = self._now
         if not self._samples or now <= self._samples[0][0]:
             return 0
@@ -72,10 +74,11 @@ class Pace:
 
 
 def expected_bytes(planned: int, looked_at: int, all_bytes: int) -> int:
-    """What a copy will have read, when `planned` bytes are to be read of the files it has looked at.
+    """Estimate the bytes that a copy will read in all. So far it has seen files of `looked_at` bytes, and plans to read
+    `planned` bytes of them.
 
-    Of the rest, as large a share as of those: an incremental copy reads a part of each file, or nothing. Until it has
-    looked at some, all of them: a sixty-fourth counts as if it had been looked at, and was to be read whole.
+    The same share is expected of the rest, because an incremental copy reads a part of each file. At the start the
+    share is taken as one: a sixty-fourth of all bytes counts as already seen and read whole.
     """
     rest = max(all_bytes - looked_at, 0)
     grain = max(all_bytes // 64, 1)

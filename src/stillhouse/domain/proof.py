@@ -1,4 +1,4 @@
-"""Proofs of snapshots: how they end, and when a schedule asks for one."""
+"""Proofs of snapshots: the decision on their result, and the schedule that asks for them. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,12 +7,12 @@ from enum import StrEnum
 from typing import Any
 
 SHARE = ("tables", "tables_total", "rows", "rows_total", "pages", "pages_total")
-"""In a proof's report: how many tables and rows were compared and pages looked into, and how many there are."""
+"""Keys of a proof's report: how many tables and rows were compared and pages read, and how many there are."""
 
 
 class ProofState(StrEnum):
-    """PROVED tells only of the data that were compared, REFUTED only of bad data. FAILED says nothing about the
-    snapshot: something that should have been looked at could not be, or nothing was compared.
+    """The state of a proof. PROVED covers only the data that were compared, and REFUTED means bad data. FAILED says
+    nothing about the snapshot: a part could not be checked, or nothing was compared.
     """
 
     RUNNING = "RUNNING"
@@ -23,7 +23,9 @@ class ProofState(StrEnum):
 
 @dataclass(frozen=True)
 class Proof:
-    """`access_key` is who asked for it, empty for a schedule. `report` is there at the end."""
+    """A proof. `access_key` belongs to the caller who asked for it, and is empty for a schedule. `report` is filled at
+    the end.
+    """
 
     id: str
     snapshot_id: str
@@ -38,10 +40,10 @@ class Proof:
 def judge(
     findings: Sequence[str], unchecked: Sequence[str], uncompared: Sequence[str]
 ) -> tuple[ProofState, str]:
-    """The word for a proof's results, and the reason if there is no verdict.
+    """Return the state for a proof's results, and the reason if there is no verdict.
 
-    `findings` speak against the snapshot; `unchecked` could not be looked at; of the nodes `uncompared` nothing was
-    compared with the cut. Bad data refute the snapshot, even where other things could not be looked at.
+    `findings` refute the snapshot, even if other parts could not be checked. `unchecked` lists the parts that could not
+    be checked. `uncompared` lists the nodes without any data compared with the cut.
     """
     if findings:
         return ProofState.REFUTED, ""
@@ -55,7 +57,7 @@ def judge(
 
 @dataclass(frozen=True)
 class ProofSchedule:
-    """Every so many days (0 = never): the newest snapshot of a cluster alone, or each of them."""
+    """A schedule of proofs: every `every_days` days (0 = never), of the newest snapshot of a cluster or of each one."""
 
     every_days: int = 0
     newest_only: bool = True
@@ -64,9 +66,9 @@ class ProofSchedule:
 def due_for_proof(
     schedule: ProofSchedule, newest_first: Sequence[str], last: Mapping[str, datetime], now: datetime
 ) -> str | None:
-    """Which of a cluster's snapshots is to be proved now; the one that has waited longest.
+    """Return the snapshot of a cluster that is to be proved now, if any: the one that has waited longest.
 
-    `last` tells when a proof of a snapshot last began, however it ended.
+    `last` holds for each snapshot when its last proof began, however it ended.
     """
     if not schedule.every_days or not newest_first:
         return None

@@ -1,4 +1,4 @@
-"""Which automated snapshots have had their time, and in words why each one stays or goes. Pure."""
+"""Retention: decides which automated snapshots expire, and says in words why each one stays or goes. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,17 +15,19 @@ class Verdict:
 
 
 def plan(snapshots: Sequence[Snapshot], keep_day: int, now: datetime) -> list[Verdict]:
-    """A verdict on each of a cluster's snapshots, in their order.
+    """Return a verdict on each of a cluster's snapshots, in their order.
 
     No snapshot needs another one, so each is judged by its own age, counted from its start. One rule comes first: the
-    newest automated snapshot that can be restored stays however old it is, for then those after it have failed.
+    newest automated snapshot that can be restored stays, however old it is, because all later ones have failed.
     """
     last_good = _last_good(snapshots, now)
     return [_judge(snapshot, keep_day, now, is_last_good=snapshot.id == last_good) for snapshot in snapshots]
 
 
 def _last_good(snapshots: Sequence[Snapshot], now: datetime) -> str | None:
-    """Its id. One from the future, taken under a wrong clock, must not stand in for what is really the newest."""
+    """Return the id of the newest good automated snapshot. A snapshot from the future, taken under a wrong clock, must
+    not take the place of the real newest one.
+    """
     good = [
         snapshot
         for snapshot in snapshots

@@ -1,10 +1,11 @@
-"""When a policy runs: cron texts in Quartz's form and one-off times. Pure, and all in UTC.
+"""Schedules of policies: cron texts in the form of Quartz, and one-off times. Pure, and all in UTC.
 
 A cron text has six or seven fields: second, minute, hour, day of month, month, day of week (1 or SUN to 7 or SAT),
-year (1970 to 2099, may be left out). Each is `*`, or a list of values, ranges (which may wrap: `22-2`) and steps
-(`2/8`, `*/5`). One of the two days is `?`, the other decides. A day of month may also be `L` (the last), `L-3` (three
-before it), `15W` (the weekday nearest to the 15th within its month), `LW`, `L-3W`; a day of week `L` (Saturday), `6L`
-(the month's last Friday), `6#3` (its third). A month that lacks the day has no run. Source: Quartz 2.3, CronExpression.
+and optionally year (1970 to 2099). Each is `*`, or a list of values, ranges (which may wrap: `22-2`) and steps (`2/8`,
+`*/5`). Exactly one of the two day fields is `?`. A day of month may also be `L` (the last), `L-3` (three before it),
+`15W` (the weekday nearest to the 15th within its month), `LW` or `L-3W`. A day of week may also be `L` (Saturday), `6L`
+(the month's last Friday) or `6#3` (its third). A month that lacks the day has no run. Source: Quartz 2.3,
+CronExpression.
 """
 
 import calendar
@@ -50,7 +51,7 @@ class Once:
 
 @dataclass(frozen=True)
 class Cron:
-    """`times` are seconds since midnight, ascending."""
+    """A repeated run. `times` are seconds since midnight, ascending."""
 
     times: tuple[int, ...]
     days: Days = field(repr=False)
@@ -58,7 +59,7 @@ class Cron:
     years: frozenset[int]
 
     def next_after(self, moment: datetime) -> datetime | None:
-        """The first run later than `moment`; None when there is none any more."""
+        """Return the first run later than `moment`, or `None` if there are no more runs."""
         for day in self._days_from(moment.date()):
             midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
             index = bisect_right(self.times, (moment - midnight) // timedelta(seconds=1))
@@ -67,7 +68,7 @@ class Cron:
         return None
 
     def latest(self, after: datetime, until: datetime) -> datetime | None:
-        """The last run at or before `until`; None when it is not later than `after`."""
+        """Return the last run at or before `until`, or `None` if it is not later than `after`."""
         for day in self._days_back_from(until.date(), after.date()):
             midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
             index = bisect_right(self.times, (until - midnight) // timedelta(seconds=1))
@@ -77,7 +78,7 @@ class Cron:
         return None
 
     def least_gap(self) -> timedelta:
-        """The shortest time between two runs that follow one another; a day, where it is longer than that."""
+        """Return the shortest time between two successive runs, but at most a day."""
         within = min((later - earlier for earlier, later in pairwise(self.times)), default=None)
         over_midnight = self.times[0] + 24 * 3600 - self.times[-1]
         if within is not None and within <= over_midnight:
@@ -110,7 +111,7 @@ Schedule = Cron | Once
 
 @lru_cache(maxsize=4096)
 def parse(text: str) -> Schedule:
-    """The schedule that a policy's text means. Raises InvalidInput, which names the field and its rule."""
+    """Parse the schedule of a policy. Raises InvalidInput, which names the field and its rule."""
     _demand(
         len(text) <= LONGEST_TEXT and text.isascii(), f"at most {LONGEST_TEXT} ASCII characters are expected"
     )
@@ -157,7 +158,7 @@ def _values(rule: _Field, text: str) -> frozenset[int]:
 
 
 def _part(rule: _Field, part: str) -> list[int]:
-    """The values of one member of a list: `*`, a value, a range, each perhaps with a step."""
+    """Return the values of one member of a list: `*`, a value or a range, each with an optional step."""
     matched = _PART.fullmatch(part) if part else None
     _demand(matched is not None, f"the field {rule.name} is malformed")
     assert matched is not None
@@ -213,7 +214,7 @@ def _days_of_week(text: str) -> Days:
 
 
 def _weekdays(year: int, month: int, wanted: frozenset[int] | set[int]) -> list[int]:
-    """Days of the month that fall on these weekdays, in Quartz's numbers."""
+    """Return the days of the month that fall on these weekdays, which are numbered as in Quartz."""
     return [day for day in range(1, _length(year, month) + 1) if _weekday(year, month, day) in wanted]
 
 

@@ -1,4 +1,4 @@
-"""A snapshot as the control plane knows it, and the states it may pass through."""
+"""A snapshot as the control plane knows it: its states, its cut and the restore points of its nodes."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,13 +20,14 @@ class SnapshotType(StrEnum):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """`plain_bytes` is the size of the captured data, `stored_bytes` what it took in the repository.
+    """A snapshot. `plain_bytes` is the size of the captured data, `stored_bytes` its size in the repository.
 
-    `restoring`, `cluster_status` and `cluster_task` are told by other rows, at the moment of reading; so is `damaged`:
-    the repository is known to have lost some of it.
+    `restoring`, `cluster_status`, `cluster_task` and `damaged` come from other rows, at the moment of reading.
+    `damaged` says that the repository is known to have lost a part of the snapshot.
 
-    Of an automated one: whether everything was to be read anew, when it was due, its policy's schedule, and for how
-    many days it is kept. `copied_from` is the id of the one that it is a copy of; `copying`: it is being copied.
+    An automated snapshot has `is_full` (all data were to be read), `due`, the `schedule` of its policy, and `keep_day`,
+    the days that it is kept. `copied_from` is the id of the snapshot that it is a copy of. `copying` says that it is
+    being copied.
     """
 
     id: str
@@ -66,7 +67,7 @@ class Snapshot:
 
     @property
     def use(self) -> str:
-        """What reads it now, and so keeps it from being deleted; empty when nothing does."""
+        """The present use that keeps the snapshot from being deleted. Empty if it is not in use."""
         if self.restoring:
             return "being restored"
         if self.proving:
@@ -80,9 +81,9 @@ def backup_key(started: datetime) -> str:
 
 @dataclass(frozen=True)
 class Witness:
-    """What still sees a node exactly as it was at its restore point: (database, exported snapshot) of each database.
+    """Exported PostgreSQL snapshots that see a node exactly as it was at its restore point: (database, snapshot) pairs.
 
-    Without any, `why` says what was in the way.
+    If it is empty, `why` gives the reason.
     """
 
     snapshots: tuple[tuple[str, str], ...] = ()
@@ -91,7 +92,7 @@ class Witness:
 
 @dataclass(frozen=True)
 class RestorePoint:
-    """One node's share of a cut: the named point in its WAL at which recovery must stop."""
+    """The restore point of one node in a cut: the named point in its WAL at which recovery must stop."""
 
     node: str
     name: str
@@ -102,7 +103,7 @@ class RestorePoint:
 
 @dataclass(frozen=True)
 class Cut:
-    """The moment of a snapshot. `pause_seconds` is how long distributed writes were held off."""
+    """The cut of a snapshot: one restore point for each node. `pause_seconds` is how long distributed writes waited."""
 
     points: tuple[RestorePoint, ...]
     pause_seconds: float

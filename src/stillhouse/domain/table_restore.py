@@ -1,4 +1,4 @@
-"""Which tables of a snapshot go back into its cluster, and under which names: decided before anything is begun."""
+"""Table restore: checks which tables of a snapshot go back into its cluster, and settles their names. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from stillhouse.errors import InvalidInput
 
 MOST_TABLES = 100
 
-# PostgreSQL's own (catalog/catalog.c, IsReservedName), and this service's: tables on their way are in some of these.
+# The prefix of PostgreSQL (catalog/catalog.c, IsReservedName), and of this service's schemas for tables in transfer.
 _SYSTEM_PREFIXES = ("pg_", "stillhouse_tables_")
 _SYSTEM_SCHEMAS = frozenset({"information_schema", "stillhouse"})
 
@@ -27,7 +27,7 @@ class TableName:
 
 @dataclass(frozen=True)
 class TableRestore:
-    """Source in the snapshot and target in the cluster, of each table, by the names that PostgreSQL has for them."""
+    """The tables to restore: pairs of a source in the snapshot and a target in the cluster, by PostgreSQL name."""
 
     database: str
     pairs: tuple[tuple[TableName, TableName], ...]
@@ -41,7 +41,7 @@ class TableRestore:
         return tuple(target for _, target in self.pairs)
 
     def to_detail(self) -> dict[str, Any]:
-        """As its operation's `detail` holds it."""
+        """Return the form that the operation's `detail` holds."""
         tables = [
             {
                 "schema": source.schema,
@@ -67,9 +67,9 @@ class TableRestore:
 
 @dataclass(frozen=True)
 class TablesWanted:
-    """What was asked for, name by name as it was written. A target's schema or table may be empty.
+    """The request, with each name as it was written. A target's schema or table may be empty.
 
-    Not `case_sensitive`: names of schemas and tables are folded as PostgreSQL folds what is not quoted.
+    Unless `case_sensitive`, names of schemas and tables are folded as PostgreSQL folds unquoted names.
     """
 
     database: str
@@ -78,9 +78,9 @@ class TablesWanted:
     case_sensitive: bool = True
 
     def named(self, backup_key: str) -> TableRestore:
-        """The same with every name settled; `backup_key` is the snapshot's. Raises InvalidInput, naming the place.
+        """Settle every name. `backup_key` is the snapshot's. Raises InvalidInput, naming the place.
 
-        What a target lacks is named as the service's console does: `<schema>_dws_backup`, `<table>_<backup key>`.
+        Missing names of a target are made as in the service's console: `<schema>_dws_backup`, `<table>_<backup key>`.
         """
         _check(len(self.sources) > 0, "restore_table_list: there is no table to restore")
         _check(
@@ -102,7 +102,7 @@ class TablesWanted:
         return TableRestore(self.database, tuple(zip(sources, targets, strict=True)))
 
     def _folded(self, name: TableName) -> TableName:
-        """ASCII letters only: so the server does in every multibyte encoding (parser/scansup.c)."""
+        """Fold ASCII letters only, as the server does in every multibyte encoding (parser/scansup.c)."""
         if self.case_sensitive:
             return name
         return TableName(name.schema.translate(_TO_LOWER), name.table.translate(_TO_LOWER))
@@ -124,8 +124,8 @@ def _check_tables(tables: Sequence[TableName], where: str) -> None:
 
 
 def _check_new_schemas(sources: Sequence[TableName], targets: Sequence[TableName]) -> None:
-    """A restore makes no schema under a name of the service's. A user may have such a schema of his own: its tables go
-    back into it.
+    """Check that the restore makes no schema with a reserved name. If the user has a schema with a reserved name, its
+    tables may go back into it.
     """
     there = {source.schema for source in sources}
     for number, target in enumerate(targets):
@@ -136,7 +136,7 @@ def _check_new_schemas(sources: Sequence[TableName], targets: Sequence[TableName
 
 
 def _check_name(name: str, what: str) -> None:
-    """A message never repeats the name: it may be megabytes long."""
+    """Check one name. The message never repeats it, because it may be megabytes long."""
     _check(name != "", f"{what} must not be empty")
     _check(
         not any(char == "\0" or "\ud800" <= char <= "\udfff" for char in name),

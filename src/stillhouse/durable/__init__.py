@@ -1,1 +1,1 @@
-"""Flows that outlive the process: a small port over the workflow engine (DBOS), which nobody else imports."""
+"""Durable flows, which outlive the process: a small port over the workflow engine. Only this package imports DBOS."""

@@ -1,4 +1,4 @@
-"""The engine's log lines as ours; the tracebacks it prints for ordinary ends of a flow are left out."""
+"""The engine's log, forwarded to ours without the tracebacks that the engine prints for ordinary ends of a flow."""
 
 import logging
 
@@ -13,7 +13,7 @@ class _Forward(logging.Handler):
         error = record.exc_info[1] if record.exc_info else None
         lines = log.get("durable")
         if isinstance(error, StillhouseError):
-            # A flow that fails with an error of the tree says why in the catalog.
+            # The catalog holds the reason of a flow that failed with one of our errors.
             lines.info("flow failed", code=error.code, reason=str(error))
         elif record.levelno >= logging.ERROR:
             lines.error(record.getMessage(), exc_info=record.exc_info)
@@ -22,7 +22,7 @@ class _Forward(logging.Handler):
 
 
 def forward_engine_log() -> None:
-    """Take over the engine's logger, before the engine puts a handler of its own on it. Idempotent."""
+    """Take over the engine's logger, before the engine adds its own handler. Idempotent."""
     logger = logging.getLogger(_ENGINE_LOGGER)
     logger.propagate = False
     logger.setLevel(logging.WARNING)

@@ -1,7 +1,7 @@
 """Named flows over the workflow engine: enqueued with a row, carried on after kill -9, drained at shutdown.
 
-A flow is a plain function `flow(run, subject_id)`. It decides by nothing but what its steps returned:
-after a crash it runs again from the top, and finished steps answer from the record.
+A flow is a plain function `flow(run, subject_id)`. It decides only by the results of its steps: after a crash it runs
+again from the top, and finished steps return their recorded results.
 """
 
 import json
@@ -19,18 +19,18 @@ from stillhouse.durable.plain_json import PlainJson, dump
 from stillhouse.errors import InternalError, ShuttingDown, StillhouseError
 
 P = ParamSpec("P")
-# What a step or flow may return: ids and figures, stored in the clear. Never secrets, never page lists.
+# The results of steps and flows: ids and figures, stored in the clear. Never secrets, never page lists.
 JsonT = TypeVar("JsonT", bound=bool | int | float | str | list[Any] | dict[str, Any] | None)
 
 _APPLICATION = "stillhouse"
-# Flows in flight go on only under the version they began under. The engine's own choice, a hash of the
-# source, would strand them at every edit; change this only with steps that old flows cannot replay.
+# A flow in flight goes on only under the version under which it began. The engine's default, a hash of the source,
+# would strand flows at every edit. Change this only together with steps that old flows cannot replay.
 _VERSION = "stillhouse-1"
-# Only enqueued flows stand in this queue. Children start at once, beside it and without limit: queued
-# behind parents that wait for them, they would never start.
+# Only enqueued flows wait in this queue. Children start at once, outside the queue and without limit: behind parents
+# that wait for them, they would never start.
 _QUEUE = "flows"
 _AT_ONCE = 64
-# How soon an enqueued flow starts; each look costs some 3 ms of processor time.
+# How soon an enqueued flow starts. Each poll costs about 3 ms of processor time.
 _QUEUE_POLL_SECONDS = 0.1
 _FIRST_WAIT_SECONDS = 0.02
 _LONGEST_WAIT_SECONDS = 0.2
@@ -39,18 +39,17 @@ _LONGEST_WAIT_SECONDS = 0.2
 class FlowInterrupted(BaseException):
     """Ends a flow's thread but not the flow, which goes on at the next start.
 
-    Not an Exception: neither a flow's own handlers nor the engine may take it for the flow's failure.
+    It is no Exception, so that neither a flow's own handlers nor the engine take it for the flow's failure.
     """
 
 
 class Flows:
     """The flows of one process. The engine knows one application per process, so launch one at a time.
 
-    The database is the catalog's, and migrated: that also puts SQLite into WAL mode, which the engine
-    leaves as it finds it.
+    The database is the catalog's, already migrated. The migration puts SQLite into WAL mode, which the engine keeps.
 
-    `executor` names this process among several on one PostgreSQL database: what it left unfinished is
-    taken up when a process of the same name launches.
+    `executor` names this process among several on one PostgreSQL database. Its unfinished flows are carried on when a
+    process of the same name launches.
     """
 
     def __init__(self, database_url: str, *, executor: str = "local") -> None:
@@ -58,7 +57,7 @@ class Flows:
         self._executor = executor
         self._flows: dict[str, Callable[[StepRunner, str], Any]] = {}
         self._runnable: dict[str, Callable[[str], Any]] = {}
-        # Lazy: it connects only to look at results; enqueueing uses the caller's transaction.
+        # Lazy: the client connects only to read results. Enqueueing uses the caller's transaction.
         self._client = DBOSClient(
             system_database_url=database_url,
             serializer=PlainJson(),
@@ -70,7 +69,7 @@ class Flows:
         self._idle = threading.Condition()
 
     def register(self, name: str, flow: Callable[["StepRunner", str], Any]) -> None:
-        """Before `launch`, and under the same name for as long as one may be in flight."""
+        """Register a flow, before `launch`. Keep its name as long as a flow of this name may be in flight."""
         self._flows[name] = flow
 
     def prepare(self) -> None:
@@ -79,7 +78,7 @@ class Flows:
         DBOS.migrate(self._url)
 
     def launch(self) -> None:
-        """Carry on what a dead process of this name left unfinished, then take new work."""
+        """Carry on the unfinished flows of a dead process of this name, then take new work."""
         forward_engine_log()
         config: DBOSConfig = {
             "name": _APPLICATION,
@@ -92,7 +91,7 @@ class Flows:
         }
         DBOS(config=config)
         for name, flow in self._flows.items():
-            # Unlimited recoveries: a flow given up would hold its cluster for ever.
+            # Unlimited recoveries, because a flow that was given up would hold its cluster for ever.
             workflow = DBOS.workflow(name=name, max_recovery_attempts=None)
             self._runnable[name] = workflow(self._body(name, flow))
         DBOS.launch()
@@ -104,7 +103,7 @@ class Flows:
         )
 
     def enqueue(self, transaction: Any, flow_name: str, subject_id: str) -> str:
-        """Start a flow if, and when, the catalog's transaction commits; the flow's id."""
+        """Start a flow when the catalog's transaction commits, if it does. Return the flow's id."""
         if self._stopping.is_set():
             raise ShuttingDown("the service is shutting down", hint="ask again when it is back")
         if flow_name not in self._flows:
@@ -117,7 +116,7 @@ class Flows:
         return self._client.enqueue_in_transaction(transaction, options, subject_id).get_workflow_id()
 
     def result(self, flow_id: str, within_seconds: float) -> Any:
-        """Wait from outside for a flow's result, or raise its error, or TimeoutError."""
+        """Wait from outside for a flow's result and return it. Raises the flow's error, or TimeoutError."""
         deadline = time.monotonic() + within_seconds
         while not self._has_ended(flow_id):
             if time.monotonic() > deadline:
@@ -126,15 +125,15 @@ class Flows:
         return _result(self._client.retrieve_workflow(flow_id))
 
     def check_running(self) -> None:
-        """For long steps: raise FlowInterrupted once the service shuts down."""
+        """Raise FlowInterrupted if the service is shutting down. Long steps call it now and then."""
         if self._stopping.is_set():
             raise FlowInterrupted
 
     def drain(self, within_seconds: float) -> bool:
-        """Accept nothing more, let steps under way come to their end; flows stop between steps.
+        """Accept no more flows, and wait for running steps to end. Flows stop between steps.
 
-        False if some step is still running: its thread would keep the interpreter from exiting, so end
-        the process with os._exit. What it did is done again at the next start.
+        Return False if a step is still running. Its thread would keep the interpreter from exiting, so end the process
+        with os._exit. The step is repeated at the next start.
         """
         self._stopping.set()
         with self._idle:
@@ -175,7 +174,7 @@ class Flows:
         return DBOS.start_workflow(self._runnable[flow_name], subject_id)
 
     def _wait_for_child(self, child: str) -> None:
-        """Poll quickly at first, for a short child's sake; wake at once when the service shuts down."""
+        """Wait for a child. Poll quickly at first, for short children. Wake at once when the service shuts down."""
         pause = _FIRST_WAIT_SECONDS
         self.check_running()
         while not self._has_ended(child):
@@ -185,18 +184,18 @@ class Flows:
 
 
 class StepRunner:
-    """What a flow works with: everything it does to the world is a step or a child."""
+    """The interface of a flow to the world: every effect of a flow is a step or a child."""
 
     def __init__(self, flows: Flows) -> None:
         self._flows = flows
         self._children: dict[str, WorkflowHandle[Any]] = {}
 
     def step(self, name: str, fn: Callable[P, JsonT], *args: P.args, **kwargs: P.kwargs) -> JsonT:
-        """Run `fn` at least once, and not again once its result is recorded. It must bear repetition."""
+        """Run `fn`, and not again once its result is recorded. It may run more than once, so it must be idempotent."""
         self._flows.check_running()
 
         def once() -> JsonT:
-            # Through JSON also the first time, so that the flow sees what a replay would show it.
+            # Through JSON even the first time, so that the flow sees the same value as at a replay.
             result: JsonT = json.loads(dump(in_our_errors(name, fn, *args, **kwargs)))
             return result
 
@@ -204,19 +203,19 @@ class StepRunner:
         return DBOS.run_step(options, once)
 
     def start_child(self, flow_name: str, subject_id: str) -> str:
-        """Start a flow that runs beside this one; started again after a crash, it is the same one."""
+        """Start a child flow that runs beside this one. After a crash the same call returns the same child."""
         handle = self._flows._start_child(flow_name, subject_id)
         self._children[handle.get_workflow_id()] = handle
         return handle.get_workflow_id()
 
     def wait(self, child: str) -> Any:
-        """A child's result, or its error raised here."""
+        """Wait for a child's result and return it. Raises the child's error."""
         self._flows._wait_for_child(child)
         return _result(self._children[child])
 
 
 def in_our_errors(name: str, fn: Callable[P, JsonT], *args: P.args, **kwargs: P.kwargs) -> JsonT:
-    """An error from outside the tree becomes at once what the record would give back at a replay."""
+    """Run `fn`, and turn an error from outside our tree into the InternalError that a replay would raise."""
     try:
         return fn(*args, **kwargs)
     except StillhouseError:

@@ -1,6 +1,6 @@
-"""What the engine stores of a flow: JSON and our own errors, never pickles.
+"""Serializer for the engine's records of a flow: JSON and our own errors, never pickles.
 
-Whoever can write the engine's tables could otherwise run code in the control plane.
+With pickles, a program that can write the engine's tables could run code in the control plane.
 """
 
 import json
@@ -13,7 +13,7 @@ from stillhouse.errors import InternalError, StillhouseError
 
 
 class PlainJson(Serializer):
-    """Values as JSON; errors of our tree by name; any other error as the InternalError it amounts to."""
+    """Stores values as JSON, errors of our tree by name, and any other error as an InternalError."""
 
     def name(self) -> str:
         return "stillhouse_json"
@@ -41,7 +41,7 @@ def _described(error: BaseException) -> dict[str, str]:
 def _error(kind: str, message: str, hint: str) -> StillhouseError:
     known = {error.__name__: error for error in _tree(StillhouseError)}
     error = known.get(kind, InternalError)
-    # Past the class's own __init__: a subclass may ask for more than was stored.
+    # Bypass the class's own __init__, because a subclass may need arguments that were not stored.
     restored = error.__new__(error)
     StillhouseError.__init__(restored, message, hint=hint)
     return restored

@@ -1,1 +1,1 @@
-"""One node's work, where bytes and databases meet: capture and restore."""
+"""The work on one node, which joins PostgreSQL and the repository: capture, restore, and their worker processes."""

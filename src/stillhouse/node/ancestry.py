@@ -1,4 +1,4 @@
-"""Whether a capture may build on an earlier one: one unbroken history of one node, or everything is read anew."""
+"""Ancestry: decides whether a capture may build on an earlier one, which needs one unbroken history of the node."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -26,7 +26,9 @@ _FOREIGN = "the node's data come from another history than the base"
 
 @dataclass(frozen=True)
 class Offered:
-    """What the caller has to build on: a published manifest, or why there is none; parts of attempts that failed."""
+    """The manifests that the caller offers to build on: a published one, or why it is missing, and parts of attempts
+    that failed.
+    """
 
     base: Stored | None
     why_none: str = ""
@@ -35,10 +37,10 @@ class Offered:
 
 @dataclass(frozen=True)
 class Ground:
-    """What a capture may build on. `base` is the id of the published manifest among the sources; without one the
-    capture is whole, and `why` says why.
+    """The manifests that a capture may build on. `base` is the id of the published one among the sources. Without it
+    the capture is whole, and `why` says why.
 
-    `lineage` is the node's from now on: another than before when its history was found broken.
+    `lineage` is the node's lineage from now on. It is a new one if the node's history was found broken.
     """
 
     sources: tuple[Source, ...]
@@ -49,8 +51,10 @@ class Ground:
 
 @dataclass(frozen=True)
 class Passed:
-    """The evidence by which a later capture knows that the node's history came as far as `lsn`: the mark left in it.
-    Where none could be left (`unmarked` says why), it is a checkpoint behind `lsn`, at which a WAL summary begins.
+    """The evidence by which a later capture knows that the node's history came as far as `lsn`.
+
+    It is the mark left in the node. If no mark could be left, `unmarked` says why, and the evidence is a checkpoint
+    after `lsn` at which a WAL summary begins.
     """
 
     lsn: int
@@ -61,9 +65,9 @@ class Passed:
 def find_ground(
     node: Node, offered: Offered, facts: Facts, start_lsn: int, store: ObjectStore, keys: ClusterKeys
 ) -> Ground:
-    """Judge what is offered within the session that began at `start_lsn`, and leave a mark of this start in the node.
+    """Judge the offered manifests in the session that began at `start_lsn`, and leave a mark of this start in the node.
 
-    Any doubt makes the capture whole. A mark that cannot be left serves nobody, and fails nothing.
+    Any doubt makes the capture whole. The capture goes on if no mark can be left.
     """
     with _marking(node) as connection:
         judge = _Judge(connection, node, facts, start_lsn, store, keys)
@@ -73,7 +77,7 @@ def find_ground(
 
 
 def pass_mark(node: Node, lineage: str) -> Passed:
-    """Record how far the node's WAL has come by now. A server that later shows less was rolled back."""
+    """Record in the node how far its WAL has come. If the mark later shows less, the server was rolled back."""
     with _marking(node) as connection:
         ((flushed,),) = connection.execute("SELECT pg_catalog.pg_current_wal_flush_lsn()::text").fetchall()
         lsn = parse_lsn(flushed)
@@ -81,9 +85,9 @@ def pass_mark(node: Node, lineage: str) -> Passed:
 
 
 def pass_cut(node: Node, lineage: str, lsn: int, token: str) -> Passed:
-    """The same for a base that is complete and ends at `lsn`. The node recognises it by `token`.
+    """Record in the node that a complete base ends at `lsn`. The node recognises this base by `token`.
 
-    Where no mark can be left, a checkpoint is made, if there are summaries that will tell of it.
+    If no mark can be left, make a checkpoint instead, provided that WAL summaries will show it.
     """
     with _marking(node) as connection:
         unmarked = write_mark(connection, lineage, lsn, token)
@@ -99,7 +103,10 @@ def _marking(node: Node) -> Iterator[session.Connection]:
 
 
 def _make_checkpoint(connection: session.Connection, lsn: int) -> int | None:
-    """The redo point of a checkpoint behind `lsn`; None where no summary begins at it, or none could be made."""
+    """Make a checkpoint after `lsn` and return its redo point.
+
+    Return `None` if the server has no WAL summaries, or if the checkpoint failed.
+    """
     if connection.info.server_version < summaries.SINCE_VERSION:
         return None
     try:
@@ -153,7 +160,7 @@ class _Judge:
         return Ground(tuple(sources), self._node.lineage, base, why)
 
     def _why_not_vouched_for(self, head: Line) -> str:
-        """Judge a base whose node could not be marked at its end: the summaries must show that history came so far."""
+        """Say why a base is in doubt if no mark could be left at its end. WAL summaries must then vouch for it."""
         if not head.get("unmarked"):
             return ""
         said = f"the node could not be marked at its last snapshot ({head['unmarked']})"
@@ -165,7 +172,7 @@ class _Judge:
         return ""
 
     def _source(self, stored: Stored, head: Line) -> Source | str:
-        """The manifest with what changed since; why not where that cannot be known, though history is unbroken."""
+        """Return the manifest with the changes since, or the reason why the changes cannot be known."""
         if unlike := why_other_pages(head, self._facts):
             return unlike
         changes = self._changes_since(head["start_lsn"])
@@ -186,11 +193,11 @@ class _Judge:
 
 
 def why_another_history(head: Line, mark: Mark | None, lineage: str, start_lsn: int, facts: Facts) -> str:
-    """What shows that a manifest, by its `node` line, is not of this node's history, in words; empty when nothing does.
+    """Say in words why a manifest is not of this node's history. `head` is its `node` line. Empty if all fits.
 
-    A published one holds pages as young as its cut, a part pages as young as what it says it had reached: one that does
-    not say may hold any. A part has no token: it serves the very next attempt or none, so the LSN tells. Where no mark
-    could be left at a base's end, the mark says nothing about that base.
+    A published manifest holds pages up to its cut. A part holds pages up to the LSN that it says it had reached. A part
+    without that LSN may hold pages of any age. A part has no token: only the very next attempt uses it, so the LSN
+    suffices. If no mark could be left at a base's end, the mark says nothing about that base.
     """
     reached = head["cut"]["lsn"] if head["cut"] else head.get("reached", start_lsn)
     if head["lineage"] != lineage:
@@ -198,7 +205,7 @@ def why_another_history(head: Line, mark: Mark | None, lineage: str, start_lsn: 
     if not head.get("unmarked") and (denied := _what_the_mark_denies(head, mark, lineage, reached)):
         return denied
     if reached > start_lsn:
-        return "the base is of a later place in the WAL"
+        return "the base ends later in the WAL than the node stands now"
     for field, here in (("system_identifier", facts.system_identifier), ("timeline", facts.timeline)):
         if head[field] != here:
             return f"the base's {field} is {head[field]}, the node's {here}"
@@ -207,7 +214,7 @@ def why_another_history(head: Line, mark: Mark | None, lineage: str, start_lsn: 
 
 def _what_the_mark_denies(head: Line, mark: Mark | None, lineage: str, reached: int) -> str:
     if mark is None:
-        return "the node does not bear the mark of its last snapshot"
+        return "the node lacks the mark of its last snapshot"
     if mark.lineage != lineage:
         return _FOREIGN
     if mark.lsn < reached:
@@ -218,7 +225,7 @@ def _what_the_mark_denies(head: Line, mark: Mark | None, lineage: str, reached: 
 
 
 def why_other_pages(head: Line, facts: Facts) -> str:
-    """What makes pages of a manifest of this history unlike those of the node now, in words."""
+    """Say in words why the pages of a manifest are unlike the node's pages now, though its history is the same."""
     same: dict[str, Any] = {
         "block_size": facts.block_size,
         "segment_blocks": facts.segment_blocks,
@@ -233,7 +240,9 @@ def why_other_pages(head: Line, facts: Facts) -> str:
 
 
 def why_no_scan(head: Line, facts: Facts) -> str:
-    """A scan trusts that no page changes without its LSN; where hints do so, all-visible flags would be lost."""
+    """Say why a scan for newer LSNs is unsafe. A scan trusts that no page changes without a new LSN. If hint bits
+    change pages silently, all-visible flags would be lost.
+    """
     if not (facts.checksum_version or facts.wal_log_hints) or not head.get("hints_logged"):
         return "with neither data checksums nor wal_log_hints, pages change without a trace"
     if head.get("postmaster_started") != facts.postmaster_started:

@@ -1,4 +1,4 @@
-"""What a capture may take from earlier manifests of its node: the index of their files, and the choice per file."""
+"""The base of a capture: an index of the files in earlier manifests of the node, and the choice of pages per file."""
 
 import json
 import os
@@ -41,7 +41,7 @@ _SCHEMA = """
 
 @dataclass(frozen=True)
 class Source:
-    """An earlier manifest and what changed since it began. Without `changes` all pages are scanned for their LSN."""
+    """An earlier manifest and the changes since it began. Without `changes` all pages are scanned for their LSN."""
 
     manifest: Stored
     start_lsn: int
@@ -50,9 +50,9 @@ class Source:
 
 @dataclass(frozen=True)
 class BaseFile:
-    """A file of the base, with where its bytes lie. `line` is its manifest line, `number` that of its source.
+    """A file of the base, and the place of its bytes. `line` is its manifest line, `number` the number of its source.
 
-    `lost` are the pages that cannot be read from there.
+    `lost` are the pages that cannot be read from the base.
     """
 
     line: Line
@@ -68,12 +68,14 @@ class BaseFile:
 
     @property
     def is_paged(self) -> bool:
-        """A relation file whose size was no whole number of pages when it was listed was stored as bytes."""
+        """Whether the file is stored as pages. A relation file is stored as bytes if its size was no whole number of
+        pages when it was listed.
+        """
         return int(self.line["size"]) % self.page_size == 0 and not self.line.get("bytes")
 
     @property
     def held(self) -> int:
-        """Pages of this file that its frames hold at most, the dead ones among them."""
+        """The most pages of this file that its frames can hold, dead pages included."""
         return int(self.line.get("held", self.pages))
 
     @property
@@ -83,7 +85,7 @@ class BaseFile:
 
 @dataclass(frozen=True)
 class KeptMap:
-    """A map of the base that is named again, for `lines`. `share` of its files' bytes is still in use."""
+    """A map of the base that is to be named again, for `lines`. `share` of its files' bytes is still in use."""
 
     stored: Stored
     packs: list[str]
@@ -92,10 +94,11 @@ class KeptMap:
 
 
 class Base:
-    """Files of earlier manifests, the later over the earlier, indexed on disk: memory does not grow with them.
+    """The files of earlier manifests. A later manifest overrides an earlier one. The index is on disk, so that memory
+    does not grow with the number of files.
 
-    Made, asked and ended by one thread; `pages_of`, `fingerprints_of` and `extents_of` may be called from any. The
-    content of packs and maps that are `damaged` (their keys) is treated as absent.
+    One thread makes, uses and closes a base. Only `pages_of`, `fingerprints_of` and `extents_of` may be called from any
+    thread. `damaged` are keys of packs and maps: their content is treated as absent.
     """
 
     def __init__(
@@ -152,7 +155,7 @@ class Base:
                 self._index.execute("INSERT INTO rotten VALUES (?, ?, ?)", (path, line["block"], number))
 
     def find(self, path: str) -> BaseFile | None:
-        """The file's bytes in the base; None when it has none there."""
+        """Return the file of the base. `None` if the base lacks it, or if its bytes there are damaged."""
         row = self._index.execute(
             "SELECT f.line, f.source, m.packs, m.id, m.size, m.hash FROM files f JOIN maps m ON m.id = f.map"
             " WHERE f.path = ?",
@@ -170,7 +173,7 @@ class Base:
         return not self._bad_packs.isdisjoint(packs)
 
     def _less_damaged(self, file: BaseFile) -> BaseFile | None:
-        """The part that is left undamaged. A file of bytes is kept whole or not at all."""
+        """Return the file with its damaged pages as lost. A file stored as bytes is kept whole or not at all."""
         loaded, entry = self.entry_of(file.map, file.line)
         bad = loaded.in_packs(self._bad_packs)
         frames = entry.frame if isinstance(entry, PagesEntry) else entry.extents[:, 0]
@@ -181,8 +184,9 @@ class Base:
         return replace(file, lost=lost)
 
     def look_at_version(self, entry: Entry) -> None:
-        """Told of each PG_VERSION, before the relations beside it: another file than a source's means that the
-        database was copied there since, with pages whose LSNs are old.
+        """Compare a PG_VERSION file with the sources. Call it before the relations of its directory are chosen.
+
+        If the file is another one than in a source, the database was copied there since, and its pages have old LSNs.
         """
         (since,) = self._index.execute(
             "SELECT min(source) FROM versions WHERE (path, inode, mtime_ns) = (?, ?, ?)",
@@ -192,8 +196,10 @@ class Base:
             self._same_since[entry.path.rpartition("/")[0]] = since
 
     def _was_copied(self, file: BaseFile, path: str) -> bool:
-        """Whether its database may have been copied there since the file's own source: that one or an earlier must
-        have seen today's PG_VERSION. A part may have saved that file and not the relation.
+        """Whether the file's database may have been copied there since the file's source.
+
+        It was not if that source or an earlier one holds the present PG_VERSION. A later source does not count: a part
+        may have saved PG_VERSION and not the relation.
         """
         directory = path.rpartition("/")[0]
         if directory == "global":
@@ -203,7 +209,7 @@ class Base:
     def choose(
         self, file: BaseFile | None, entry: Entry, relation: RelationFile, pages: int, first: int
     ) -> Choice:
-        """For a segment of a main fork; `first` is its first block."""
+        """Choose the pages to read of a segment of a main fork. `first` is the segment's first block."""
         if file is None or not file.is_paged:
             return choice.whole(pages, "not in the base")
         inside = InBase(file.pages, file.held, file.lost)
@@ -221,7 +227,7 @@ class Base:
         return UnchangedByLsn(file.pages, file.source.start_lsn, file.lost)
 
     def rotten(self, path: str) -> list[int]:
-        """Pages of a file that the base took over rotten."""
+        """Return the pages of a file that are rotten in the base."""
         rows = self._index.execute(
             "SELECT r.page FROM rotten r JOIN files f ON (f.path, f.source) = (r.path, r.source) WHERE r.path = ?",
             (os.fsencode(path),),
@@ -229,12 +235,12 @@ class Base:
         return [page for (page,) in rows]
 
     def keep(self, line: Line) -> None:
-        """The file is to be named again as it is, with this line; `kept` lists it."""
+        """Keep a file as it is in the base, with this line. `kept` lists it."""
         row = (json.dumps(line), os.fsencode(line["path"]))
         self._index.execute("UPDATE files SET kept = ? WHERE path = ?", row)
 
     def kept(self) -> Iterator[KeptMap]:
-        """Every map of which files are kept."""
+        """Yield every map that holds kept files."""
         rows = self._index.execute(
             "SELECT m.id, m.size, m.hash, m.packs, sum(f.bytes * (f.kept IS NOT NULL)), sum(f.bytes)"
             " FROM maps m JOIN files f ON f.map = m.id GROUP BY m.id HAVING count(f.kept) > 0"
@@ -259,14 +265,14 @@ class Base:
         return loaded.placed(entry)
 
     def extents_of(self, file: BaseFile) -> tuple[Extent, ...]:
-        """One for each piece."""
+        """Return the extent of each piece."""
         loaded, entry = self.entry_of(file.map, file.line)
         if not isinstance(entry, BytesEntry) or len(entry.extents) != len(file.pieces):
             raise RepositoryDamaged(f"map {file.map.id} does not hold the pieces of {file.line['path']}")
         return loaded.extents(entry)
 
     def fingerprints_of(self, file: BaseFile) -> NDArray[np.uint64]:
-        """Each page's fingerprint, 0 for pages of zeros. Reads the indexes of the packs that hold them."""
+        """Return each page's fingerprint, 0 for pages of zeros. Reads the indexes of the packs that hold the pages."""
         placed = self.pages_of(file)
         found = np.zeros(len(placed.frame), np.uint64)
         for number, ref in enumerate(placed.frames):
@@ -285,7 +291,7 @@ class Base:
             return self._maps[stored.id]
 
     def _marks(self, ref: FrameRef) -> tuple[NDArray[np.uint64], NDArray[np.intp]]:
-        """A pack's fingerprints, and where those of each of its frames begin."""
+        """Return a pack's fingerprints, and the position of each frame's first fingerprint."""
         with self._lock:
             if ref.pack not in self._open:
                 pack = self._opened(self.packs[ref.pack])
@@ -308,7 +314,7 @@ class Base:
 
 @dataclass(frozen=True)
 class UnchangedByLsn:
-    """In a scan: pages that have not moved on since the base began."""
+    """Used in a scan: a page is unchanged if its LSN has not moved on since the base began."""
 
     base_pages: int
     base_start: int
@@ -320,7 +326,7 @@ class UnchangedByLsn:
 
 @dataclass(frozen=True)
 class UnchangedByFingerprint:
-    """Of a fork that is read whole: pages that are the same, byte for byte, at the same place in the base."""
+    """Used for a fork that is read whole: a page is unchanged if the base has the same bytes at the same place."""
 
     base: Base
     file: BaseFile

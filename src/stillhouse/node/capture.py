@@ -1,4 +1,7 @@
-"""A capture: one node's data and WAL, from the slot to its manifest. Reads like the session of docs/ARCHITECTURE.md."""
+"""A capture of one node's data and WAL, from the replication slot to the manifest.
+
+The steps are those of the session in docs/ARCHITECTURE.md.
+"""
 
 import itertools
 import re
@@ -42,7 +45,7 @@ Answer = TypeVar("Answer")
 
 _INIT_FORK = 3
 _WAIT_SECONDS = 0.1
-_SAVE_AFTER_TURNS = 50  # of waiting for the cut
+_SAVE_AFTER_TURNS = 50  # turns of waiting for the cut
 
 
 def capture(
@@ -52,12 +55,11 @@ def capture(
     conductor: Conductor,
     crew: Sequence[PackingProcess] = (),
 ) -> Captured:
-    """Capture one node. However it ends, kill -9 included, the node is left without slot and out of backup mode.
+    """Capture one node. However it ends, even by kill -9, the node is left without the slot and out of backup mode.
 
-    A whole capture is packed by the `crew`, if there is one.
+    The processes of `crew`, if any, pack a whole capture.
 
-    Raises CaptureInterrupted where a new attempt may succeed, CaptureFailed where it cannot, and what `conductor`
-    raises.
+    Raises CaptureInterrupted if a new attempt may succeed, CaptureFailed if it cannot, and the errors of `conductor`.
     """
     try:
         return _capture(task, store, keys, conductor, crew)
@@ -85,7 +87,7 @@ def _capture(
         undo.callback(watchdog.stop)
         places = _asked(task.node, backup.places)
         start_lsn = held.start(fast=task.care.checkpoint is Checkpoint.FAST)
-        # Only now: after a promotion the timeline stands in the first checkpoint.
+        # Only now, because after a promotion the first checkpoint sets the timeline.
         facts = _asked(task.node, backup.facts)
         reader = _reader(task.node, facts)
         manifest, ledger = ManifestWriter(), PackLedger()
@@ -132,7 +134,7 @@ def _capture(
         while not follower.done(_WAIT_SECONDS):
             go_on(copy.tally.bytes_read)
         watchdog.stop()
-        held.close()  # all WAL up to the cut is durable with us
+        held.close()  # all WAL up to the cut is durable in the store
         moved = _asked(task.node, backup.places).moved_since(places)
         check_still_true(facts, point, moved, follower.findings)
         passed = pass_cut(task.node, ground.lineage, point.lsn, token)
@@ -154,7 +156,7 @@ def _capture(
 
 
 def _wal_directory(node: Node) -> Directory:
-    """It is opened before anything else is known, so that the slot is watched from its first moment."""
+    """Open the WAL directory, before anything else is known, so that the slot is watched from its first moment."""
     tree = Tree(Path(node.directory, "pgdata"), owner=_account(node), links=re.compile("pg_wal"))
     return tree.directory("pg_wal")
 
@@ -169,8 +171,9 @@ def _reader(node: Node, facts: Facts) -> LocalReader:
 
 
 def _account(node: Node) -> int:
-    """The owner of the node's directory is the account, since the directory above it is the service's. The files in it
-    may be anybody's.
+    """Return the account that the server runs as: the owner of the node's directory.
+
+    The owner can be trusted, because the directory above belongs to the service. The files in it may have any owner.
     """
     return Path(node.directory).lstat().st_uid
 
@@ -206,13 +209,15 @@ def _told(
 
 
 def _asked(node: Node, question: Callable[[session.Connection], Answer]) -> Answer:
-    """It is asked in a session of its own: if that one breaks, the backup's goes on."""
+    """Ask a question in a session of its own: if it breaks, the backup's session goes on."""
     with closing(session.connect(node, "postgres", application_name="stillhouse facts")) as connection:
         return question(connection)
 
 
 def _copy_last(copy: Copy, reader: LocalReader, facts: Facts) -> None:
-    """pg_control goes last, so that it names no checkpoint younger than the files; then what lies outside."""
+    """Copy pg_control last, so that it names no checkpoint younger than the files. Then copy the configuration files
+    that lie outside the data directory.
+    """
     image = control_file.read_whole(lambda: reader.read(layout.CONTROL))
     if control_file.system_identifier(image) != facts.system_identifier:
         raise CaptureInterrupted("the data directory is not that of the server that answers")
@@ -227,7 +232,7 @@ def _copy_last(copy: Copy, reader: LocalReader, facts: Facts) -> None:
 
 
 def _await_cut(conductor: Conductor, go_on: Callable[[], None], save: Callable[[], None]) -> RestorePoint:
-    """When the cut is long in coming it may fail: what was copied for it is saved."""
+    """Wait for the cut. If it takes long it may fail, so the copy is saved for the next attempt."""
     for turn in itertools.count(1):
         go_on()
         if (point := conductor.cut(_WAIT_SECONDS)) is not None:
@@ -240,7 +245,7 @@ def _await_cut(conductor: Conductor, go_on: Callable[[], None], save: Callable[[
 def check_still_true(
     facts: Facts, point: RestorePoint, moved: str, findings: list[tuple[int, Finding]]
 ) -> None:
-    """Raises CaptureInterrupted for what would make recovery miss files, or touch places outside the clone."""
+    """Raise CaptureInterrupted for a change that makes recovery miss files, or touch places outside the clone."""
     if point.timeline != facts.timeline:
         raise CaptureInterrupted(f"the server went to timeline {point.timeline} meanwhile")
     copied = [
@@ -272,11 +277,11 @@ def _add_wal(
 
 
 class Dropped:
-    """Which files are in recovery's way, decided line by line of the manifest.
+    """Decides, line by line of the manifest, which files to drop because they would disturb recovery.
 
-    - An unlogged relation made during the copy: its main fork was copied, its init fork comes by WAL, and recovery
-      would end with "File exists".
-    - A transaction prepared during the copy: its file would be taken for one of the future, and its redo be skipped.
+    - The main fork of an unlogged relation made during the copy: its init fork comes by WAL, and recovery would end
+      with "File exists".
+    - The file of a transaction prepared during the copy: recovery would take it for a future one and skip its redo.
     - Configuration in the data directory that the server does not read, because it reads a file elsewhere.
     """
 
@@ -318,7 +323,7 @@ def _head(
     passed: Passed | None = None,
     reached: int | None = None,
 ) -> Iterator[Line]:
-    """A part has neither stop nor cut, but a place in the WAL that it had `reached`."""
+    """Yield the first lines of a manifest. A part has no stop and no cut. Instead it has the LSN that it `reached`."""
     yield {
         "t": "node",
         "cluster": task.cluster,

@@ -1,4 +1,4 @@
-"""What a capture is asked for, what it tells, and whom it tells it."""
+"""The task of a capture, its result, and the conductor that it reports to."""
 
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -11,15 +11,19 @@ from stillhouse.repository.sealed import Stored
 
 @dataclass(frozen=True)
 class CaptureTask:
-    """`slot` names the slot, the backup label and thereby the attempt: it is used once in all time.
+    """The task to capture one node.
 
-    `base` is the earlier manifest to build on; None makes the capture whole, and `whole_because` says why. `parts` are
-    what earlier attempts at this snapshot saved, in order; a part is saved whenever `part_bytes` more were read.
+    `slot` names the replication slot and the backup label, and so the attempt. A name is never used again.
 
-    `expected_bytes` is about what the node holds: a whole capture of more than `processes_above` packs in processes of
-    its own.
-    `damaged` are the keys of objects that nothing is taken from, for they are known to be so.
-    For so many seconds after the cut the tables' fingerprints are read.
+    `base` is the earlier manifest to build on. Without it the capture is whole, and `whole_because` says why. `parts`
+    were saved by earlier attempts at this snapshot, in order. A part is saved whenever `part_bytes` more were read.
+
+    `expected_bytes` is about how much the node holds. A whole capture of more than `processes_above` bytes packs in
+    processes of its own.
+
+    `damaged` are the keys of objects known to be damaged. The capture takes nothing from them.
+
+    `fingerprint_seconds` is how long after the cut the tables' fingerprints may be read.
     """
 
     node: Node
@@ -46,20 +50,24 @@ class CaptureTask:
 
 @dataclass(frozen=True)
 class Captured:
-    """`plain_bytes` counts the node's data, `wal_bytes` its WAL, `stored_bytes` what its capture stored of both.
+    """The result of a capture.
 
-    `base` is the manifest that unchanged pages were taken from; without one `whole_because` says why. `lineage` is the
-    node's from now on. `read_bytes` were read from the data directory, `packed_bytes` of them went into packs, before
-    compression, `pages_stored` relation pages among them; `files` counts the files by what was done with each.
+    `plain_bytes` counts the node's data, `wal_bytes` its WAL, and `stored_bytes` the bytes stored for both.
 
-    `rotten` is the number of pages that fail their checksum on the source; the manifest names them.
+    `base` is the manifest that unchanged pages were taken from. Without it `whole_because` says why. `lineage` is the
+    node's lineage from now on. `read_bytes` were read from the data directory, and `packed_bytes` of them went into
+    packs, before compression. `pages_stored` counts the relation pages among these. `files` counts the files by how
+    each was captured.
 
-    `capacity` are the settings that recovery wants no smaller than they were.
+    `rotten` is the number of pages that fail their checksum on the source. The manifest names them.
 
-    `skipped` files were left out, since they are not the account's own: the first of them by path, with the reason.
+    `capacity` holds the settings that recovery requires to be at least as large as here.
 
-    `replaced` tables have no fingerprint because they were something else when they were to be read; the first in
-    words.
+    `skipped` counts files that were left out, for example because the account does not own them. `skipped_first` holds
+    the first of them by path, each with the reason.
+
+    `replaced` counts tables without a fingerprint, because they had been replaced before they were read.
+    `replaced_first` describes the first of them.
     """
 
     manifest: Stored
@@ -83,20 +91,20 @@ class Captured:
 
 
 class Conductor(Protocol):
-    """Whoever directs the captures of all nodes: told of progress and readiness, asked for the cut."""
+    """Directs the captures of all nodes. Captures report progress and readiness to it, and ask it for the cut."""
 
     def progress(self, done: int, total: int) -> None:
-        """Bytes read so far, and to be read in all as it looks now; raises Cancelled when to be given up."""
+        """Report bytes read so far, and the present estimate of all bytes to read. Raises Cancelled to end the work."""
         ...
 
     def saved(self, part: Stored) -> None:
-        """Part of the capture is durable; the next attempt may build on it."""
+        """Report that part of the capture is durable. The next attempt may build on it."""
         ...
 
     def ready(self) -> None:
-        """The base is complete: the cut may be taken."""
+        """Report that the base is complete: the cut may be taken."""
         ...
 
     def cut(self, wait_seconds: float) -> RestorePoint | None:
-        """This node's restore point, once taken; raises Cancelled as above."""
+        """Return this node's restore point, or `None` if it is not taken yet. Raises Cancelled as `progress` does."""
         ...

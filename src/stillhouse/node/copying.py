@@ -1,4 +1,4 @@
-"""The copy of a data directory: batches handed to worker threads, their results joined into maps and manifest lines."""
+"""The copy of a data directory: worker threads pack batches, and the results become maps and manifest lines."""
 
 import threading
 import time
@@ -30,12 +30,12 @@ from stillhouse.storage.store import ObjectStore
 
 _FILES_PER_BATCH = 256
 _IN_FLIGHT_PER_THREAD = 2
-_SHARE_TO_KEEP = 0.5  # of its files' bytes that must still be in use for a base's map to be named again
+_SHARE_TO_KEEP = 0.5  # a base's map is named again if at least this share of its files' bytes is still in use
 
 
 @dataclass
 class _PageFile:
-    """A file of pages whose runs are not all back yet. `base` is given when pages may be taken from there."""
+    """A file of pages with runs that are still being packed. `base` is given if pages may be taken from it."""
 
     entry: Entry
     pages: int
@@ -69,7 +69,7 @@ class Copy:
         care: Care,
         crew: Iterable[PackingProcess] = (),
     ) -> None:
-        """The `crew` packs, or where there is none as many threads as `workers`."""
+        """The processes of `crew` pack. Without a crew as many threads as `workers` do."""
         self._reader, self._facts, self._manifest, self._ledger = reader, facts, manifest, ledger
         self._keys = keys
         self._base, self._page_size, self._care = base, facts.block_size, care
@@ -90,7 +90,7 @@ class Copy:
         ledger.offer(base.packs)
 
     def run(self, on_progress: Callable[[int], None]) -> None:
-        """Copy it all; `on_progress(bytes read so far)` is called after each batch and may raise to stop the copy."""
+        """Copy all files. `on_progress(bytes read so far)` is called after each batch, and may raise to stop."""
         flying: deque[Future[Packed]] = deque()
         self._started = time.monotonic()
         with ThreadPoolExecutor(self._threads, "copy") as pool:
@@ -109,20 +109,20 @@ class Copy:
         self._is_run = True
 
     def expected_bytes(self, all_bytes: int) -> int:
-        """What will have been read in the end, as it looks now, of about `all_bytes` that there are."""
+        """Estimate how many bytes will be read in all, from a node that holds about `all_bytes`."""
         if self._is_run:
             return self.tally.bytes_read
         return expected_bytes(self.tally.planned, self.tally.looked_at, all_bytes)
 
     def settle_what_can_be(self) -> None:
-        """Make durable what was copied so far, also after `run` was stopped; its lines are in the manifest then."""
+        """Make the files copied so far durable, and add their lines to the manifest. Works after `run` was stopped."""
         for packer in self._packers:
             packer.finish()
         self._extra.finish()
         self._shelf.close_map()
 
     def add(self, path: str, mode: int, content: bytes) -> None:
-        """Add one small file whose bytes are at hand; after `run`, before `finish`."""
+        """Add one small file from its bytes. Call it after `run` and before `finish`."""
         entry = Entry(path, mode, len(content))
         if not content:
             self._empty(entry)
@@ -132,7 +132,7 @@ class Copy:
         self._place(self._line(entry, len(content), How.WHOLE), lambda builder: builder.add_bytes(extents))
 
     def finish(self) -> None:
-        """Make the last packs durable, then the last maps; then name the base's maps that are kept."""
+        """Make the last packs durable, name the base's maps that are kept, and store the last maps."""
         self._extra.finish()
         for kept in self._base.kept():
             # A map that names a damaged pack is not named again, even if its kept pages lie in other packs.
@@ -151,7 +151,7 @@ class Copy:
             self._manifest.add({**line, "map": kept.stored.id})
 
     def _move(self, kept: KeptMap, line: Line) -> None:
-        """Give a kept file an entry in a map of ours: most of its old one's entries are dead."""
+        """Give a kept file an entry in a new map, because most entries of its old map are dead."""
         loaded, entry = self._base.entry_of(kept.stored, line)
         if isinstance(entry, PagesEntry):
             placed = loaded.placed(entry)
@@ -172,7 +172,7 @@ class Copy:
         return packer
 
     def _batches(self) -> Iterator[Batch]:
-        """The listing, cut into batches; directories and empty files become manifest lines at once."""
+        """Cut the listing into batches. Directories and empty files become manifest lines at once."""
         per_batch = BATCH_BYTES // self._page_size
         runs: list[PageRun] = []
         room = per_batch
@@ -220,9 +220,9 @@ class Copy:
         return Whole(number, entry.path, base.pieces if base else ())
 
     def _runs(self, number: int, entry: Entry, room: int, per_batch: int) -> list[PageRun]:
-        """What is to be read of a file of pages, as runs that fit into batches, the first of which has `room` left.
+        """Return the pages to read of a file, as runs that fit into batches. The first batch has `room` pages left.
 
-        A file of which nothing is to be read is settled here.
+        A file that needs no reading is settled here.
         """
         relation = layout.relation_file(entry.path)
         assert relation is not None
@@ -261,12 +261,12 @@ class Copy:
         room: int,
         per_batch: int,
     ) -> list[PageRun]:
-        """Forks other than the main one are read whole: not all their changes are in the WAL."""
+        """Return the runs of a fork other than the main one. It is read whole, as the WAL lacks some of its changes."""
         self.tally.planned += entry.size or 0
         paged = base if base is not None and base.is_paged and not len(base.lost) else None
         unchanged = UnchangedByFingerprint(self._base, paged, self._keys) if paged else None
         every = np.arange(pages, dtype=np.uint32)
-        if pages <= per_batch:  # in one run, so that its pieces can be told
+        if pages <= per_batch:  # in one run, so that its pieces can be computed
             runs = [PageRun(number, entry.path, every, first_block, unchanged, paged.pieces if paged else ())]
         else:
             parts = np.split(every, [*range(room or per_batch, pages, per_batch)])
@@ -289,12 +289,12 @@ class Copy:
         self.tally.bytes_read += packed.bytes_read
         self.tally.bytes_packed += packed.bytes_packed
         on_progress(self.tally.bytes_read)
-        # The batches in flight are few, so who joins them late holds up those who read.
+        # Few batches are in flight, so a delay here slows down the threads that read.
         if rest := self._care.wait_seconds(self.tally.bytes_read, time.monotonic() - self._started):
             time.sleep(rest)
 
     def _settle(self, file: _PageFile) -> None:
-        """All of a file's pages are known: give it an entry, or name its old one again."""
+        """Give a file an entry once all its runs are packed, or name its old entry again."""
         layers: list[Layer] = []
         pages, rotten, stored = file.pages, set[int](), 0
         for run in sorted(file.runs, key=lambda run: int(run.run.pages[0])):
@@ -306,7 +306,7 @@ class Copy:
             rotten |= set(run.rotten)
             stored += run.stored
             if got < len(run.run.pages):
-                pages = int(run.run.pages[got])  # cut short meanwhile: what lay behind is gone
+                pages = int(run.run.pages[got])  # the file was truncated here meanwhile
                 break
         if not pages:
             self._empty(file.entry)
@@ -335,7 +335,7 @@ class Copy:
 
     def _settle_bytes(self, file: _ByteFile, packed: PackedFile) -> None:
         if packed.extents is None:
-            return  # vanished between listing and open: replay knows of it, or it was temporary
+            return  # vanished between listing and open: replay of the WAL removes it, or it was temporary
         if not packed.size:
             self._empty(file.entry)
             return
@@ -352,7 +352,7 @@ class Copy:
         line = self._line(file.entry, packed.size, How.SAME if file.base else How.WHOLE)
         line["pieces"] = list(packed.pieces)
         if layout.relation_file(file.entry.path) is not None:
-            line["bytes"] = True  # though by now its size may be that of whole pages
+            line["bytes"] = True  # marked, because its size may by now be a whole number of pages
         self._place(line, lambda builder: builder.add_bytes(extents))
 
     def _keep(self, entry: Entry, base: BaseFile, how: How) -> None:

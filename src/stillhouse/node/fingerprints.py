@@ -1,10 +1,10 @@
-"""Fingerprints of a node's tables as they were at the cut, read beside the rest of a capture.
+"""Fingerprints of a node's tables as they were at the cut, read while the rest of a capture goes on.
 
-The reading has a transaction of its own in each database, in the snapshot that a witness of the cut has exported. A
-table is read under the lock of a sub-transaction, so that nobody's DDL waits longer than for the table at hand, and
-then no longer than until it is noticed. What a snapshot cannot hold fast shows in the table's shape, which is asked
-for twice while the lock is held, as of the cut and as of now: TRUNCATE and rewriting leave such a reader an empty
-table, and ALTER TABLE other columns.
+The reader has a transaction in each database, in the snapshot that a witness of the cut has exported. It locks each
+table in a sub-transaction, so that a waiting DDL statement waits for one table at most, and only until the wait is
+noticed. A snapshot does not protect against every change: TRUNCATE and rewriting leave the reader an empty table, and
+ALTER TABLE leaves it other columns. These changes show in the table's shape, which is read twice while the lock is
+held: as of the cut and as of now.
 """
 
 import json
@@ -32,14 +32,14 @@ from stillhouse.warehouse.proof_tables import (
 
 _SPOOL_BYTES = 4 << 20
 _WATCH_SECONDS, _STOP_SECONDS = 0.5, 0.1
-_SPARE_SECONDS = 30  # after which the server ends what we did not
+_SPARE_SECONDS = 30  # after that the server ends a transaction that we did not end
 _NO_TIME = "there was no time"
 _UNREAD = "its tables were not read to the end"
 
 _SETTINGS = {
     **SETTINGS,
     "lock_timeout": "1s",
-    "max_parallel_workers_per_gather": "0",  # one reader, whatever the machine has to offer
+    "max_parallel_workers_per_gather": "0",  # one reader, even on a large machine
     "tcp_user_timeout": "10s",
     "client_connection_check_interval": "5s",
 }
@@ -50,17 +50,17 @@ _SHAPE = """
                        FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0), '')
       FROM pg_class c WHERE c.oid = %s
 """
-# Printed by the present name, whatever the snapshot.
+# A value of an enum is printed by its present label, even in an older snapshot.
 _LABELS = "SELECT oid, enumlabel FROM pg_enum"
 _WAITED_FOR = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND %s = ANY(pg_blocking_pids(pid)))"
 
 
 class _LeftOut(Exception):
-    """This table has no fingerprint; why."""
+    """The table at hand has no fingerprint. The message says why."""
 
 
 class Fingerprints:
-    """Begins to read at once, in a thread; `lines` are there when it is done."""
+    """Starts to read at once, in a thread. `lines` may be called when it is done."""
 
     def __init__(self, node: Node, witness: Witness, seconds: float) -> None:
         self._node, self._witness, self._seconds = node, witness, seconds
@@ -70,7 +70,7 @@ class Fingerprints:
         self._relabelled: set[str] = set()
         self._left_out: dict[str, str] = {}
         self.replaced: list[str] = []
-        """Tables that were replaced before they could be read, in words; the list is complete when the work is done."""
+        """Tables that were replaced before they could be read, in words. Complete when the work is done."""
         self._stopping, self._done = threading.Event(), threading.Event()
         self._reading: Connection | None = None
         self._in_the_way = False
@@ -85,14 +85,14 @@ class Fingerprints:
         return self._done.wait(wait_seconds)
 
     def stop(self) -> None:
-        """However far it has come. The transactions end."""
+        """Stop reading, however far it has come, and end the transactions."""
         self._end()
         for thread in self._threads:
             thread.join()
         self._spool.close()
 
     def lines(self) -> Iterator[Line]:
-        """Lines of a manifest: one `witness`, then one for each table. Only once it is done."""
+        """Yield lines of a manifest: one `witness`, then one for each table. Call it only when the reading is done."""
         databases = [
             name for name, _ in self._witness.snapshots if not self._why and name not in self._left_out
         ]
@@ -113,7 +113,7 @@ class Fingerprints:
     def _run(self) -> None:
         try:
             with ExitStack() as sessions:
-                # All at once: the witness will not wait until it is the last database's turn.
+                # Enter all databases first: the witness does not wait until the last one is read.
                 entered = []
                 for database, snapshot in self._witnessed():
                     try:
@@ -126,7 +126,7 @@ class Fingerprints:
                     self._read_database(then, database)
                     then.close()
             if entered:
-                self._why = ""  # only now: half of the tables would look like all of them
+                self._why = ""  # only now: an incomplete list of tables would look complete
             elif self._left_out:
                 self._why = "; ".join(f"{shown(name)}: {why}" for name, why in self._left_out.items())
         except (session.Error, NodeUnreachable) as error:
@@ -135,7 +135,7 @@ class Fingerprints:
             self._done.set()
 
     def _witnessed(self) -> list[tuple[Database, str]]:
-        """Databases with the snapshot of each; all others are left out."""
+        """Return the databases that have a snapshot, each with it. Note the others as left out, with the reason."""
         snapshots = dict(self._witness.snapshots)
         if not snapshots:
             return []
@@ -220,13 +220,13 @@ class Fingerprints:
 
     def _reason(self, error: session.Error) -> str:
         if self._in_the_way:
-            return "its reading was in somebody's way"
+            return "another session waited for its lock"
         if time.monotonic() >= self._latest or self._stopping.is_set():
             return _NO_TIME
         return str(error).partition("\n")[0]
 
     def _watch(self) -> None:
-        """Give way to whoever waits for a lock that the reading holds; without this watch nothing is read."""
+        """Give way to any session that waits for a lock of the reader. Stop the reading if this watch fails."""
         try:
             if self._witness.snapshots:
                 with closing(session.connect(self._node, MAINTENANCE, settings=_SETTINGS)) as connection:
@@ -245,11 +245,11 @@ class Fingerprints:
             self._cancel()
 
     def _end(self) -> None:
-        """Return when nothing is read any more."""
+        """Stop the reading, and return when it has stopped."""
         self._stopping.set()
         self._cancel()
         while not self._done.wait(_STOP_SECONDS):
-            self._cancel()  # again: the first may have come just before the statement that it was for
+            self._cancel()  # again: the first cancel may have come just before its statement began
 
     def _cancel(self) -> None:
         reading = self._reading
@@ -260,7 +260,7 @@ class Fingerprints:
 
 @contextmanager
 def _locks_let_go(connection: Connection) -> Iterator[None]:
-    """A sub-transaction that is rolled back: its locks go, the snapshot stays."""
+    """Run the block in a sub-transaction and roll it back: its locks go, the snapshot stays."""
     connection.execute("SAVEPOINT before")
     try:
         yield
@@ -270,5 +270,5 @@ def _locks_let_go(connection: Connection) -> Iterator[None]:
 
 
 def _shape(connection: Connection, relation: Relation) -> list[tuple[object, ...]]:
-    """As of the session's snapshot. None of it can change while the relation is locked."""
+    """Return the relation's shape as of the session's snapshot. It cannot change while the relation is locked."""
     return connection.execute(_SHAPE, [relation.oid]).fetchall()

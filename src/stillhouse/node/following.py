@@ -1,4 +1,4 @@
-"""WAL beside the copy: each completed segment is checked, sealed and let go of, from the first minute to the cut."""
+"""The WAL follower: checks and seals each completed WAL segment during the copy, then lets the server remove it."""
 
 import os
 import threading
@@ -24,8 +24,8 @@ _POLL_SECONDS = 0.2
 class WalFollower:
     """Follows one node's WAL, in a thread of its own, from the segment of the start LSN to the cut.
 
-    When it is done, `map` holds an entry for each of `segments`, and `findings` what the one pass over the WAL
-    found, with LSNs.
+    When it is done, `map` holds an entry for each of `segments`. `findings` holds the findings of the pass over the
+    WAL, each with its LSN.
     """
 
     def __init__(
@@ -54,23 +54,23 @@ class WalFollower:
         self._running = self._pool.submit(self._follow)
 
     def check(self) -> None:
-        """Raise what the thread failed of, if it did."""
+        """Raise the thread's error, if it failed."""
         if self._running.done():
             self._running.result()
 
     def end_at(self, cut_lsn: int) -> None:
-        """End at `cut_lsn`, which is on the server's disk already. What follows it in its segment becomes zeros."""
+        """End at `cut_lsn`, which is on the server's disk already. The rest of its segment becomes zeros."""
         self._end = cut_lsn
         self._wake.set()
 
     def done(self, wait_seconds: float) -> bool:
-        """True when all WAL up to the cut is durable. Raises what the thread failed of."""
+        """Return True when all WAL up to the cut is durable. Raises the thread's error, if it failed."""
         wait([self._running], wait_seconds)
         self.check()
         return self._running.done()
 
     def stop(self) -> None:
-        """Stop wherever it is; for a capture that is given up, and harmless after the end."""
+        """Stop wherever it is, because the capture is given up. Harmless after the end."""
         self._end = 0
         self._wake.set()
         self._pool.shutdown()
@@ -84,12 +84,12 @@ class WalFollower:
                 continue
             while (until := self._until(flushed)) is not None:
                 self._take_segment(until)
-            # Durable first, then let go: the server may remove what we acknowledge at once.
+            # Make segments durable before acknowledging them: the server may then remove them at once.
             self._writer.finish()
             self._backup.advance(min(self._next, flushed))
 
     def _until(self, flushed: int) -> int | None:
-        """The LSN up to which the next segment is wanted; None as long as that is not on the server's disk."""
+        """Return the LSN up to which the next segment is needed. `None` if that is not on the server's disk yet."""
         until = self._next + self._source.segment_size
         if self._end is not None:
             until = min(until, self._end)
@@ -99,12 +99,12 @@ class WalFollower:
         name = segment_name(self._source.timeline, self._next, self._source.segment_size)
         try:
             with os.fdopen(self._reader.open_wal(name), "rb", buffering=0) as file:
-                # One byte more than is allowed: a file that is too long is refused, and never held in memory.
+                # Read one byte more than allowed: a file that is too long is refused, without holding it in memory.
                 image = np.fromfile(file, np.uint8, self._source.segment_size + 1)
         except FileNotFoundError:
-            self._backup.advance(0)  # the server ends the session first, and that has a reason
+            self._backup.advance(0)  # if the server has ended the session, this raises its reason
             raise CaptureInterrupted(f"WAL segment {name} is gone, though the slot should hold it") from None
-        # Behind the cut: later records, half a page that is being written, or what the file held in an earlier life.
+        # Behind the cut lie later records, half a page that is being written, or the recycled file's old bytes.
         image[until - self._next :] = 0
         check_segment(image, self._next, until, self._source)
         self.findings += self._pass.feed(image)
@@ -112,7 +112,7 @@ class WalFollower:
         extents = []
         for at in range(0, len(view), MAX_FRAME):
             part = view[at : at + MAX_FRAME]
-            # Behind a switch, and behind the cut, there are only zeros: they need no frame.
+            # After a WAL switch and after the cut there are only zeros, which need no frame.
             frame = self._writer.add(part, Kind.BYTES) if image[at : at + MAX_FRAME].any() else None
             extents.append(Extent(frame, 0, len(part)))
         self.map.add_bytes(extents)

@@ -1,4 +1,4 @@
-"""Work on bytes as whole jobs for a process of its own: each opens the repository for itself."""
+"""Jobs for worker processes: capture, restore, scrub and collection. Each job opens the repository itself."""
 
 from bisect import bisect_right
 from dataclasses import dataclass, field, replace
@@ -43,7 +43,7 @@ from stillhouse.storage.store import ObjectStore
 
 @dataclass(frozen=True)
 class Repository:
-    """Where the bytes rest, which repository it must be, and the key to it."""
+    """A repository to open: its location, the id that it must have, and its key."""
 
     location: str
     id: str
@@ -58,7 +58,7 @@ class CaptureJob:
 
 @dataclass(frozen=True)
 class RestoreJob:
-    """`cluster` is the snapshot's: its part of the repository is read."""
+    """Restore one node. `cluster` is the snapshot's cluster: the job reads its part of the repository."""
 
     repository: Repository
     cluster: str
@@ -67,9 +67,9 @@ class RestoreJob:
 
 @dataclass(frozen=True)
 class ScrubJob:
-    """Read packs that nobody has read since `before`: `at_most` so many bytes, and `rate` of them in a second.
+    """Verify packs that were last read before `before`: `at_most` bytes in all, and `rate` bytes in a second.
 
-    `snapshots` are those whose roots must be there. Suspected objects are read first, or alone.
+    The roots of `snapshots` must be there. Suspected objects are read first, and with `only_suspected` nothing else.
     """
 
     repository: Repository
@@ -83,7 +83,7 @@ class ScrubJob:
 
 @dataclass(frozen=True)
 class Scrubbed:
-    """`is_more`: some packs had to wait for another time."""
+    """The result of a scrub. `is_more` says that some packs are left for the next scrub."""
 
     packs: int
     bytes: int
@@ -93,7 +93,9 @@ class Scrubbed:
 
 @dataclass(frozen=True)
 class CollectJob:
-    """A cluster's part of the repository, and by what it is collected: see `Collector`. `dry_run` touches nothing."""
+    """Collect garbage in a cluster's part of the repository. `Collector` explains `rules` and `known`. With `dry_run`
+    nothing is changed.
+    """
 
     repository: Repository
     cluster: str
@@ -103,7 +105,7 @@ class CollectJob:
 
 
 class _ByLine:
-    """The parent conducts, over the pipe."""
+    """A conductor that passes every report on to the parent, over the pipe."""
 
     def __init__(self, line: Line) -> None:
         self._line = line.listen()
@@ -124,7 +126,7 @@ class _ByLine:
 
 
 def take_io_priority(priority: IoPriority) -> None:
-    """For this process, and for the threads and processes that it starts from here on."""
+    """Set the I/O priority of this process, and of the threads and processes that it starts from here on."""
     if priority is IoPriority.LOW:
         psutil.Process().ionice(psutil.IOPRIO_CLASS_BE, 7)
     elif priority is IoPriority.IDLE:
@@ -132,7 +134,7 @@ def take_io_priority(priority: IoPriority) -> None:
 
 
 def open_repository(repository: Repository) -> ObjectStore:
-    """Raises StoreUnavailable when another, or none, lies there now."""
+    """Open the store. Raises StoreUnavailable if the repository there is missing, or is not the one expected."""
     store = open_store(repository.location)
     identity.check(store, repository.id)
     return store
@@ -183,7 +185,7 @@ def restore_job(job: RestoreJob, line: Line) -> Restored:
 def _seen_twice(
     store: ObjectStore, keys: ClusterKeys, stored: Stored, met: RepositoryDamaged | ObjectMissing
 ) -> StillhouseError:
-    """The error that a restore ends with: damage, which is recorded, or that a second look found no damage."""
+    """Return the error that ends the restore: damage, which is recorded, or that a second look found no damage."""
     if not met.key:
         return met
     try:
@@ -192,18 +194,20 @@ def _seen_twice(
         return RepositoryDamaged(met.message, hint=f"it could not be written down: {error}", key=met.key)
     if fault is not None and fault.parts != NOTHING:
         return RepositoryDamaged(
-            f"{fault.key} {fault.detail}", hint="`stillhouse repo check` tells what it costs", key=fault.key
+            f"{fault.key} {fault.detail}",
+            hint="`stillhouse repo check` shows which data are lost",
+            key=fault.key,
         )
     if isinstance(met, FormatUnknown):
         return met
     return RestoreFailed(
-        f"{met.message}, but was right when it was read again",
-        hint="is it memory, a cable or a proxy? Try again",
+        f"{met.message}, but a second read found no fault",
+        hint="memory, a cable or a proxy may be faulty; try again",
     )
 
 
 def scrub_job(job: ScrubJob, line: Line) -> Scrubbed:
-    """One pack at a time: it must be told to stop between two of them, and be no burden."""
+    """Verify one pack at a time, so that the job can stop between two packs and burdens nothing else."""
     line.listen()
     store, clock = open_repository(job.repository), SystemClock()
     checked = check(store, job.repository.kek, job.cluster, workers=1)
@@ -230,7 +234,7 @@ def scrub_job(job: ScrubJob, line: Line) -> Scrubbed:
 
 
 def collect_job(job: CollectJob, line: Line) -> Collected:
-    """What was done, or would be. Where the cluster has no objects, its keys are gone."""
+    """Return the work that was done, or would be done. A cluster without objects has no keys any more."""
     line.listen()
     store = open_repository(job.repository)
     if is_empty(store, job.cluster):

@@ -1,4 +1,4 @@
-"""Frames into packs: one pack is filled while the one before is on its way to the store."""
+"""The pack writer: fills one pack with frames while the previous pack is being stored."""
 
 import uuid
 from collections.abc import Callable
@@ -13,13 +13,13 @@ from stillhouse.repository.maps import FrameRef
 from stillhouse.storage.store import ObjectStore
 
 PACK_BYTES = 32 << 20
-# What compresses to next to nothing would hardly ever fill a pack, and the lines of its files wait in memory till then.
+# Frames that compress to almost nothing would hardly ever fill a pack. Their files' lines wait in memory until then.
 PACK_FRAMES = 256
 
 
 @dataclass(frozen=True)
 class StoredPack:
-    """A durable pack as a manifest names it; `index` is the offset of its index."""
+    """A durable pack as a manifest names it. `index` is the offset of its index."""
 
     id: str
     size: int
@@ -28,9 +28,9 @@ class StoredPack:
 
 
 class PackWriter:
-    """Writes frames into one pack after another. Of each writer at most two packs are in memory.
+    """Writes frames into one pack after another. A writer has at most two packs in memory.
 
-    A pack is told of when it is durable. What its storing failed of is raised by a later `add` or by `finish`.
+    `on_pack` is called when a pack is durable. If storing a pack fails, a later `add` or `finish` raises the error.
     """
 
     def __init__(self, store: ObjectStore, keys: ClusterKeys, on_pack: Callable[[StoredPack], None]) -> None:
@@ -53,7 +53,7 @@ class PackWriter:
         return self._keys.digest(piece)
 
     def finish(self) -> None:
-        """Every frame so far is durable on return."""
+        """Make all frames so far durable."""
         self._send()
         self._await_stored()
         if self._pool is not None:
@@ -61,7 +61,7 @@ class PackWriter:
             self._pool = None
 
     def _send(self) -> None:
-        """Let the open pack, if any, be stored beside what comes next; a store that lags holds us up here."""
+        """Start to store the open pack, if any, in the background. Waits until the previous pack is stored."""
         self._await_stored()
         if self._open is not None:
             self._pool = self._pool or ThreadPoolExecutor(1, "store")

@@ -1,4 +1,4 @@
-"""From file bytes to sealed frames: page checks, zero pages, frames, packs. One packer per worker thread."""
+"""Packing: reads batches of file bytes, checks the pages, and seals them as frames in packs."""
 
 import errno
 import os
@@ -23,13 +23,12 @@ from stillhouse.repository.maps import HOLE, UNCHANGED, Extent, FrameRef, Placed
 BATCH_BYTES = 4 << 20  # page checksums run four times faster over 4 MiB than over 256 KiB
 _REREADS, _REREAD_AFTER = 5, 0.002
 _ONE_BYTE = memoryview(bytearray(1))
-_FETCH_BYTES = (
-    512 << 10
-)  # read from the disk at a time, and let go of: what is cached in between goes with it
+# Read from the disk at a time, then dropped from the page cache, with any bytes of the range that were cached before.
+_FETCH_BYTES = 512 << 10
 
 
 class Unchanged(Protocol):
-    """Tells which of some pages just read the base holds as they are, at the same place of the same file."""
+    """Tells which of the pages just read are the same in the base, at the same place of the same file."""
 
     def __call__(self, pages: page_rules.Pages, indexes: Blocks) -> NDArray[np.bool_]: ...
 
@@ -39,8 +38,8 @@ class PageRun:
     """Some pages of one file, by ascending index. `first_block` is the number of the file's first page within the
     whole relation.
 
-    `unchanged` judges what was read against the base; None: all of it is stored. `pieces` are given when the run is a
-    whole file whose pieces are to be told: those of the base, if it has any.
+    `unchanged` compares the pages read with the base. If it is `None`, every page is stored. `pieces` is given if the
+    run is a whole file and its pieces must be reported. It holds the pieces in the base, or is empty.
     """
 
     file: int
@@ -53,7 +52,7 @@ class PageRun:
 
 @dataclass(frozen=True)
 class WholeFile:
-    """A file that is not made of pages, read to its end; `pieces` are those of the base."""
+    """A file that is not made of pages, read to its end. `pieces` are its pieces in the base."""
 
     file: int
     path: str
@@ -62,7 +61,7 @@ class WholeFile:
 
 @dataclass(frozen=True)
 class Batch:
-    """What one worker does at a time: runs of pages of up to BATCH_BYTES together, or some whole files."""
+    """The unit of work of one worker: runs of pages of up to BATCH_BYTES together, or some whole files."""
 
     runs: tuple[PageRun, ...] = ()
     files: tuple[WholeFile, ...] = ()
@@ -70,9 +69,9 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class PackedRun:
-    """`placed` has fewer pages when the file was shorter by now; it is None when the file had vanished.
+    """The outcome of one run. `placed` has fewer pages if the file had become shorter, and is `None` if it was gone.
 
-    `rotten` lists pages that failed their checksum for good; `stored` counts those that went into frames.
+    `rotten` lists pages that fail their checksum for good. `stored` counts pages that went into frames.
     """
 
     run: PageRun
@@ -84,7 +83,9 @@ class PackedRun:
 
 @dataclass(frozen=True)
 class PackedFile:
-    """`extents` is None when the file had vanished; in it None stands for a piece that is the base's."""
+    """The outcome of one whole file. `extents` is `None` if the file was gone. An extent that is `None` stands for a
+    piece that the base already has.
+    """
 
     file: WholeFile
     size: int
@@ -94,8 +95,9 @@ class PackedFile:
 
 @dataclass
 class Packed:
-    """A batch's outcome. `skipped` are files that were swapped since they were listed and are no longer the account's:
-    each with its path, and why."""
+    """The outcome of a batch. `skipped` holds path and reason of each file that was replaced after it was listed, by
+    one that the account does not own.
+    """
 
     runs: list[PackedRun] = field(default_factory=list)
     files: list[PackedFile] = field(default_factory=list)
@@ -105,12 +107,12 @@ class Packed:
 
 
 class Packer:
-    """Does batches: reads, judges and packs. Not shared between threads."""
+    """Reads, checks and packs batches. Each worker thread has its own packer."""
 
     def __init__(
         self, reader: LocalReader, writer: PackWriter, page_size: int, start_lsn: int, *, checksums: bool
     ) -> None:
-        """Pages are judged by their checksum only when `checksums` is on at the source."""
+        """`checksums` says whether the source has page checksums. Without them no page is checked."""
         self.writer = writer
         self._reader, self._page_size, self._start_lsn, self._checksums = (
             reader,
@@ -121,19 +123,19 @@ class Packer:
         self._buffer = bytearray(BATCH_BYTES)
         self._is_cold = False  # whether the last run had to be read from the disk
         self._foreseen: dict[tuple[str, int], list[tuple[int, int]]] = {}
-        self._skipped: list[tuple[str, str]] = []  # in the batch at work
+        self._skipped: list[tuple[str, str]] = []  # in the current batch
 
     def finish(self) -> None:
-        """All frames so far are durable on return."""
+        """Make all frames so far durable."""
         self.writer.finish()
 
     def foresee(self, batch: Batch) -> None:
-        """Have the disk read what is not cached of the batch, which is packed after others: if it is at work at all."""
+        """Start reading the uncached pages of a batch that is packed later. Does nothing if the last run was cached."""
         for run in batch.runs if self._is_cold else ():
             with (
                 suppress(OSError, FileRefused),
                 self._opened(run) as descriptor,
-            ):  # told when the batch is packed
+            ):  # reported when the batch is packed
                 pieces = [
                     (offset + at, min(_FETCH_BYTES, length - at))
                     for _, offset, length in self._ranges(run)
@@ -182,7 +184,7 @@ class Packer:
             packed.runs.append(PackedRun(run, placed, tuple(rotten[number]), stored, pieces[number]))
 
     def _read_runs(self, runs: Sequence[PageRun]) -> list[int | None]:
-        """Fill the buffer; how many pages each run got: fewer at a file's end, None where the file is gone."""
+        """Fill the buffer. Return how many pages each run got: fewer at a file's end, `None` if the file is gone."""
         view = memoryview(self._buffer)
         counts: list[int | None] = []
         at = 0
@@ -204,7 +206,7 @@ class Packer:
                 for at, length in foreseen:
                     os.posix_fadvise(descriptor, at, length, os.POSIX_FADV_DONTNEED)
         except FileNotFoundError:
-            return None  # gone since the listing: replay of the WAL sees to that
+            return None  # gone since the listing: replay of the WAL deals with it
         except FileRefused as refusal:
             self._skipped.append((run.path, refusal.reason))
             return None
@@ -223,7 +225,10 @@ class Packer:
             os.close(descriptor)
 
     def _ranges(self, run: PageRun) -> list[tuple[int, int, int]]:
-        """Of adjoining pages: the ordinal of the first of them in the run, offset and length in the file."""
+        """Split a run into ranges of adjoining pages.
+
+        Each range has the ordinal of its first page in the run, and its offset and length in the file.
+        """
         size, breaks = self._page_size, (np.flatnonzero(np.diff(run.pages) != 1) + 1).tolist()
         return [
             (first, int(run.pages[first]) * size, (last - first) * size)
@@ -237,9 +242,9 @@ class Packer:
         pages: page_rules.Pages,
         wanted: NDArray[np.intp],
     ) -> list[list[int]]:
-        """Each run's rotten pages among those `wanted`, by their index in the file; torn ones are read again, in place.
+        """Return each run's rotten pages, by their index in the file. Torn pages are read again, in place.
 
-        Those that the base has are not wanted: what lies here of them goes nowhere.
+        Only the pages `wanted` are checked. Pages already in the base are skipped, because they are not stored.
         """
         rotten: list[list[int]] = [[] for _ in runs]
         if not self._checksums or not len(wanted):
@@ -257,13 +262,13 @@ class Packer:
         return rotten
 
     def _pieces(self, pages: page_rules.Pages) -> tuple[str, ...]:
-        plain = pages.reshape(-1).data  # of no pages at all, too: the file may have vanished
+        plain = pages.reshape(-1).data  # works for zero pages as well: the file may have vanished
         return tuple(self.writer.digest(plain[at : at + MAX_FRAME]) for at in range(0, len(plain), MAX_FRAME))
 
     def _heal(self, page: NDArray[np.uint8], run: PageRun, index: int) -> bool:
-        """Read a failing page anew, in place. True when it was merely torn: it moved on, or passes now.
+        """Read a failing page again, in place. Return True if it was only torn: its bytes change, or it passes now.
 
-        A page that keeps the very same wrong bytes is rotten on the source's disk.
+        A page that keeps the same wrong bytes is rotten on the source's disk.
         """
         block = np.array([run.first_block + index], np.uint32)
         again = replace(run, pages=np.array([index], np.uint32))
@@ -280,7 +285,7 @@ class Packer:
     def _frames(
         self, pages: NDArray[np.uint8], unchanged: NDArray[np.bool_]
     ) -> tuple[list[FrameRef], NDArray[np.uint32], NDArray[np.uint16]]:
-        """Pack all pages but the unchanged ones and those of zeros, in order; where each page went."""
+        """Pack all pages in order, except unchanged ones and pages of zeros. Return the place of each page."""
         frame = np.where(unchanged, np.uint32(UNCHANGED), np.uint32(HOLE))
         slot = np.zeros(len(pages), np.uint16)
         kept = np.flatnonzero(~unchanged & ~page_rules.is_zero(pages)) if len(pages) else np.empty(0, np.intp)
@@ -297,7 +302,7 @@ class Packer:
         return frames, frame, slot
 
     def _pack_files(self, files: Sequence[WholeFile], packed: Packed) -> None:
-        """Small files share frames; a frame is sealed when the next bytes would not fit."""
+        """Pack small files into shared frames. A frame is sealed when the next bytes would not fit."""
         staged = bytearray()
         waiting: list[tuple[list[Extent | None], int, int, int]] = []  # extents, index there, offset, length
 
@@ -345,10 +350,11 @@ class Packer:
 
 
 def _read(descriptor: int, ranges: Sequence[tuple[memoryview, int]]) -> tuple[list[int], bool]:
-    """Fill each range from its offset; the bytes that each got, fewer at the file's end, and whether any was missing.
+    """Fill each range from its offset. Return the bytes that each got, fewer at the file's end, and whether the disk
+    was read.
 
-    What was not in the page cache is asked for all at once, so that the disk is never waiting for the next request,
-    and is not left in the cache: a large capture must not push out what the warehouse works with.
+    All uncached bytes are requested at once, so that the disk never waits for the next request. They are dropped from
+    the page cache afterwards: a large capture must not push out the pages that the warehouse works with.
     """
     got = [len(into) for into, _ in ranges]
     gaps: list[tuple[int, memoryview, int, int]] = []
@@ -376,7 +382,7 @@ def _read_all(descriptor: int, into: memoryview, offset: int) -> int:
 
 
 def _read_cached(descriptor: int, into: memoryview, offset: int) -> int:
-    """Bytes read from the page cache alone, as far as they are there and the file system can tell."""
+    """Read from the page cache only. Return the bytes found there: 0 if the file system cannot tell."""
     try:
         return os.preadv(descriptor, [into], offset, os.RWF_NOWAIT)
     except OSError as error:

@@ -1,7 +1,7 @@
-"""A packer in a process of its own, for large captures.
+"""Packing processes: packers that each run in a process of their own, for large captures.
 
-Checksums and fingerprints are many short native calls, for which threads of one process take the interpreter's lock
-from one another: two processes pack a quarter more than two threads. While they pack a batch the disk reads the next.
+Checksums and fingerprints are many short native calls. Threads of one process compete for the interpreter's lock in
+them: two processes pack a quarter more than two threads. While a process packs a batch, the disk reads the next one.
 """
 
 import multiprocessing
@@ -22,14 +22,14 @@ from stillhouse.repository.keys import ClusterKeys
 from stillhouse.storage.store import ObjectStore
 
 SEATS = 2
-"""How many batches a process has at a time: one that it packs, and one that it need not wait for then."""
+"""How many batches a process has at a time: one that it packs, and the next, which is then already there."""
 
 _END_SECONDS = 10
 
 
 @dataclass(frozen=True)
 class PackerPlan:
-    """What it takes to make a packer, here or elsewhere; `Packer` says what each is."""
+    """The arguments of a `Packer`, which explains them. A plan can be sent to another process."""
 
     reader: LocalReader
     store: ObjectStore
@@ -45,7 +45,7 @@ class PackerPlan:
 
 @dataclass(frozen=True)
 class _Answer:
-    """`packs` became durable since the answer before."""
+    """The answer to one request. `packs` became durable since the previous answer."""
 
     packed: Packed | None
     packs: list[StoredPack]
@@ -53,16 +53,16 @@ class _Answer:
 
 
 class _Nothing:
-    """No batch waits."""
+    """No batch is waiting."""
 
 
 class PackingProcess:
-    """Does what a `Packer` does, once it has begun; kept busy by SEATS threads at once."""
+    """A `Packer` in another process, usable after `begin`. SEATS threads at once keep it busy."""
 
     def __init__(self, foreign: Iterable[Connection] = ()) -> None:
-        """Forked, and so without imports to do: of a process that has no threads yet, whose locks it would copy.
+        """Fork the process, which saves the imports. The parent must have no threads yet: a fork copies their locks.
 
-        `foreign` are pipes that it inherits, and whose ends others wait for.
+        `foreign` are other pipes that the process inherits. It closes them, because others wait for their end.
         """
         context = multiprocessing.get_context("fork")
         self._pipe, theirs = context.Pipe()
@@ -70,7 +70,7 @@ class PackingProcess:
         self._process.start()
         theirs.close()
         self._asking = threading.Lock()
-        self._turn = threading.Event()  # of whoever asks next to take the answer
+        self._turn = threading.Event()  # set when the next thread that asks may take its answer
         self._turn.set()
 
     def begin(self, plan: PackerPlan, on_pack: Callable[[StoredPack], None]) -> "PackingProcess":
@@ -84,11 +84,11 @@ class PackingProcess:
         return packed
 
     def finish(self) -> None:
-        """All frames so far are durable on return."""
+        """Make all frames so far durable."""
         self._ask(None)
 
     def end(self) -> None:
-        """End the process, whatever it does; frames that were not finished are lost."""
+        """End the process, even in the middle of a batch. Unfinished frames are lost."""
         self._pipe.close()
         self._process.terminate()
         self._process.join(_END_SECONDS)
@@ -97,7 +97,7 @@ class PackingProcess:
             self._process.join()
 
     def _ask(self, batch: Batch | None) -> Packed | None:
-        """Answers come in the order of what was asked, and are taken in that order."""
+        """Send a request and wait for its answer. Answers come in the order of the requests."""
         with self._asking:
             self._send(batch)
             mine, self._turn = self._turn, threading.Event()
@@ -130,7 +130,7 @@ class PackingProcess:
 
 @contextmanager
 def packing_crew(number: int, foreign: Iterable[Connection] = ()) -> Iterator[list[PackingProcess]]:
-    """So many packing processes, which end with the block, whatever they do then."""
+    """Start `number` packing processes. They end with the block, even in the middle of a batch."""
     crew: list[PackingProcess] = []
     try:
         for _ in range(number):
@@ -142,10 +142,10 @@ def packing_crew(number: int, foreign: Iterable[Connection] = ()) -> Iterator[li
 
 
 def _serve(pipe: Connection, foreign: Iterable[Connection]) -> None:
-    """Pack what comes until the pipe ends: when whoever asks is gone, nobody wants the frames."""
+    """Pack each batch that arrives, until the pipe ends: the frames are of no use once the parent is gone."""
     for inherited in foreign:
         inherited.close()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for those above to judge
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the parent to handle
     packs: deque[StoredPack] = deque()
     with suppress(EOFError, OSError):
         plan: PackerPlan = pipe.recv()
@@ -157,7 +157,7 @@ def _serve(pipe: Connection, foreign: Iterable[Connection]) -> None:
                 packer.foresee(following)
             pipe.send(_answer(packer, batch, packs))
             batch = pipe.recv() if isinstance(following, _Nothing) else following
-    os._exit(0)  # without waiting for what is being stored
+    os._exit(0)  # without waiting for packs that are being stored
 
 
 def _answer(packer: Packer, batch: Batch | None, packs: deque[StoredPack]) -> _Answer:

@@ -1,4 +1,4 @@
-"""Parts: what an attempt has done so far, saved as a base for the one that follows."""
+"""Parts: the work of an attempt so far, saved as a base for the next attempt."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -14,7 +14,7 @@ from stillhouse.storage.store import ObjectStore
 
 
 class Parts:
-    """Saves an attempt's work now and then, for the attempt that follows if this one comes to nothing."""
+    """Saves an attempt's work now and then, so that the next attempt can build on it if this one fails."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class Parts:
         self._last = 0
 
     def save_when_due(self, done: int) -> None:
-        """Only what is durable by itself: nothing is hurried."""
+        """Save a part when enough was read since the last one. It holds only the work that is durable already."""
         if done - self._last >= self._task.part_bytes:
             self._last = done
             self._save()
@@ -43,13 +43,13 @@ class Parts:
         self._save()
 
     def save_what_is_lost(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """At the end of an attempt that failed of what may pass. That it cannot be saved changes nothing."""
+        """Save a part when the attempt ends with an error that may pass. Errors of saving are ignored."""
         if isinstance(error, CaptureInterrupted | SessionError):
             with suppress(StillhouseError, SessionError):
                 self.save_all()
 
     def _save(self) -> None:
-        """The mark first: a part is of use only to a node that is known to have come as far as its pages."""
+        """Mark the node, then store the part: a part is only usable if the node is known to have come that far."""
         passed = pass_mark(self._task.node, self._lineage)
         if passed.unmarked:
             return

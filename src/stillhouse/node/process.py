@@ -1,8 +1,8 @@
-"""Node work in a process of its own; it ends when the pipe to its parent does.
+"""Worker processes: run node work in a process of its own, which ends when the pipe to its parent ends.
 
-So the API's process never moves bytes, and a parent that is killed leaves no worker behind. Workers are forked of a
-process that does nothing else (`multiprocessing.forkserver`): it has no threads whose locks a fork would copy, and it
-has imported already what would cost each of them a third of a second.
+So the API's process never moves bytes, and a parent that is killed leaves no worker behind. Workers are forked from a
+process that does nothing else (`multiprocessing.forkserver`). It has no threads, and so no locks that a fork would
+copy. It has done the imports, which would cost each worker a third of a second.
 """
 
 import multiprocessing
@@ -32,14 +32,16 @@ _PROCESSES.set_forkserver_preload(["stillhouse.node.jobs"])
 
 
 def get_ready() -> None:
-    """Start the process that workers are forked of, so that the first of them need not wait for it. Idempotent."""
+    """Start the process that workers are forked from, so that the first worker need not wait for it. Idempotent."""
     forkserver.ensure_running()
 
 
 @contextmanager
 def _without_main_script() -> Iterator[None]:
-    """Each child would first run the program's main script (multiprocessing/spawn.py, get_preparation_data), in case
-    that what it is to do stands there. Ours never does, and the script may import half a second's worth.
+    """Hide the program's main script while a child starts.
+
+    Each child would run the script first, in case its work is defined there (multiprocessing/spawn.py,
+    get_preparation_data). Our work never is, and the script's imports may take half a second.
     """
     script = vars(sys.modules["__main__"])
     path = script.pop("__file__", None)
@@ -52,7 +54,7 @@ def _without_main_script() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Progress:
-    """`total` is what is expected by now, where the work itself knows it best."""
+    """Bytes done so far. `total` is how many are expected in all, or 0 if the work cannot tell."""
 
     done: int
     total: int = 0
@@ -60,12 +62,12 @@ class Progress:
 
 @dataclass(frozen=True)
 class Ready:
-    """The first half is done; the second waits for a word of the parent."""
+    """The first half of the work is done. The second half waits for a word from the parent."""
 
 
 @dataclass(frozen=True)
 class Saved:
-    """Part of the work is durable under this name: whoever has to begin again may start from there."""
+    """Part of the work is durable under this name. Another attempt may start from there."""
 
     part: Any
 
@@ -81,11 +83,11 @@ class Failed:
 
 
 class _Alive:
-    """Sent when there is nothing to listen to: silence means that the process is stopped, or stuck as a whole."""
+    """Sent whenever the pipe was quiet for a while. Without it the process is stopped, or stuck as a whole."""
 
 
 class Line:
-    """The child's end of the pipe: events go out, words come in, in a thread of their own."""
+    """The child's end of the pipe. It sends events, and a thread of its own receives words."""
 
     def __init__(self, pipe: Connection) -> None:
         self.pipe = pipe
@@ -94,7 +96,7 @@ class Line:
         self._heard, self._stop = threading.Event(), threading.Event()
 
     def listen(self) -> "Line":
-        """The work does so first, or after it has forked: from here on there is a thread."""
+        """Start the listening thread. Work that forks must do so before, because a fork copies the thread's locks."""
         threading.Thread(target=self._listen, name="line", daemon=True).start()
         return self
 
@@ -122,13 +124,13 @@ class Line:
             self.pipe.send(event)
 
     def word(self, wait_seconds: float) -> Any:
-        """What the parent said besides stop; None when it said nothing so far."""
+        """Return the word that the parent sent, other than stop. `None` if nothing came within `wait_seconds`."""
         self.check()
         return self._word if self._heard.wait(wait_seconds) else None
 
 
 def _main(work: Callable[[Task, Line], Result], task: Task, pipe: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the parent's to judge
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the parent to handle
     log.configure()
     line = Line(pipe)
     try:
@@ -142,11 +144,11 @@ def _main(work: Callable[[Task, Line], Result], task: Task, pipe: Connection) ->
 
 
 class Worker(Generic[Result]):
-    """The parent's side of one process that does `work(task, line)`."""
+    """The parent's side of one process that runs `work(task, line)`."""
 
     def __init__(self, work: Callable[[Task, Line], Result], task: Task) -> None:
         self._pipe, theirs = _PROCESSES.Pipe()
-        # Not a daemon, which may have no processes of its own; the pipe's end is what ends it.
+        # Not a daemon, because a daemon may not start processes. The end of the pipe ends it.
         self._process = _PROCESSES.Process(target=_main, args=(work, task, theirs))
         with _without_main_script():
             self._process.start()
@@ -154,7 +156,7 @@ class Worker(Generic[Result]):
         self._heard = time.monotonic()
 
     def poll(self, seconds: float) -> Progress | Ready | Saved | Done[Result] | None:
-        """The next event, or None after `seconds`. Raises what the work raised; AttemptDead when it vanished."""
+        """Return the next event, or `None` after `seconds`. Raises the work's error, or AttemptDead if it vanished."""
         try:
             if not self._pipe.poll(seconds):
                 self._check_voice()
@@ -172,23 +174,25 @@ class Worker(Generic[Result]):
         return known
 
     def _check_voice(self) -> None:
-        """One that is stopped must not go on when it wakes: it is killed, and whatever it left is of a dead attempt."""
+        """Kill a process that was silent for too long: a stopped process must not go on when it wakes. All that it
+        stored belongs to a dead attempt.
+        """
         silent = time.monotonic() - self._heard
         if silent > _SILENT_SECONDS:
             self._process.kill()
             raise AttemptDead(f"the worker process was silent for {silent:.0f} seconds")
 
     def say(self, word: object) -> None:
-        """Raises AttemptDead when the process has just ended."""
+        """Send a word to the process. Raises AttemptDead if it has just ended."""
         try:
             self._pipe.send(word)
         except OSError:
             raise AttemptDead("the worker process ended before it could be told") from None
 
     def end(self) -> None:
-        """Stop the work if it still runs: politely, so that it cleans up, then by force."""
+        """Stop the work if it still runs: first by a word, so that it cleans up, then by force."""
         if self._process.is_alive():
-            with suppress(OSError):  # it is ending by itself
+            with suppress(OSError):  # the process is ending by itself
                 self._pipe.send(None)
             self._process.join(_STOP_SECONDS)
             if self._process.is_alive():

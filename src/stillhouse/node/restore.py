@@ -1,4 +1,4 @@
-"""A restore: rebuilds one node's directory from its manifest, with nothing in it that points home."""
+"""A restore: rebuilds one node's directory from its manifest, with no path in it that leads to the source."""
 
 import errno
 import os
@@ -22,16 +22,16 @@ from stillhouse.repository.manifest import Line
 from stillhouse.repository.sealed import Stored
 from stillhouse.storage.store import ObjectStore
 
-_SPARE = 64 << 20  # bytes that must stay free beside what is restored
+_SPARE = 64 << 20  # bytes that must stay free beside the restored files
 _IN_FLIGHT_PER_WORKER = 2
 _SHARE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
 class RestoreTask:
-    """`owner` is the account that servers run as, None when it is ourselves.
+    """The task to restore one node. `owner` is the account that servers run as, `None` if it is our own account.
 
-    `expected_bytes` must be free; `pg_major` is what the node will be run with.
+    `expected_bytes` must be free. `pg_major` is the major version of PostgreSQL that will run the node.
     """
 
     node: Node
@@ -44,7 +44,9 @@ class RestoreTask:
 
 @dataclass
 class Restored:
-    """`head` is the manifest's node line; `extensions` and `collations` are for the checks before opening."""
+    """The result of a restore. `head` is the manifest's node line. The checks before opening use `extensions` and
+    `collations`.
+    """
 
     head: Line = field(default_factory=dict)
     extensions: list[Line] = field(default_factory=list)
@@ -58,8 +60,8 @@ def restore(
 ) -> Restored:
     """Rebuild `<node directory>/pgdata`, ready for recovery. Idempotent: built aside, put in place by one rename.
 
-    Raises RestoreFailed for lack of space, when a server runs there, or when nothing can be written there;
-    RepositoryDamaged when stored bytes are not what they were.
+    Raises RestoreFailed for lack of space, if a server runs there, or if the directory cannot be written;
+    RepositoryDamaged if stored bytes are missing or have changed.
     """
     if server.process_id(task.node) is not None:
         raise RestoreFailed(
@@ -78,10 +80,10 @@ def _restore(
 ) -> Restored:
     home = Path(task.node.directory)
     home.parent.mkdir(parents=True, exist_ok=True)
-    # Until all is there nobody else may enter: the files below are made by path, and belong to the account already.
+    # No other account may enter until all is there: the files below are made by path, and are the account's already.
     have_directory(home, 0o700, (os.geteuid(), os.getegid()) if task.owner else None)
     final, building, tablespaces = home / "pgdata", home / "pgdata.restoring", home / "tablespaces"
-    for leftover in (final, building, tablespaces):  # in this order: what `final` links to goes after it
+    for leftover in (final, building, tablespaces):  # in this order: `final` has links into `tablespaces`
         remove_tree(leftover)
     _check_space(home, task.expected_bytes)
     have_directory(tablespaces, 0o700, task.owner)
@@ -139,7 +141,7 @@ class _Rebuild:
         on_progress(self._restored.bytes)
 
     def _placed(self, lines: Iterable[Line]) -> Iterator[Line]:
-        """Do what needs no packs; pass on the lines of maps and of files that have bytes."""
+        """Handle the lines that need no packs. Pass on the lines of maps and of files that have bytes."""
         for line in lines:
             kind = line["t"]
             if kind == "node":
@@ -180,7 +182,7 @@ class _Rebuild:
             raise RepositoryDamaged(f"a manifest names no directory for {target}") from None
 
     def _make_tablespace(self, oid: int) -> None:
-        """A tablespace lies below the new node, wherever it lay at home: the old place is somebody's live data."""
+        """Put a tablespace below the new node, wherever it was at the source: the old place holds live data."""
         place = self._tablespaces / str(oid)
         have_directory(place, 0o700, self._task.owner)
         (self._root / "pg_tblspc" / str(oid)).symlink_to(place)
@@ -198,7 +200,7 @@ class _Rebuild:
         write_small(content, self._root / name, 0o600, self._task.owner)
 
     def _write_map(self, stored: Stored, lines: list[Line]) -> int:
-        """Write files of one map; returns their bytes. One writer per file: several slow each other down."""
+        """Write files of one map and return their bytes. Each file has one writer: several slow each other down."""
         loaded = maps.load(self._store, self._keys, stored)
         written = 0
         for line in lines:
@@ -218,7 +220,7 @@ class _Rebuild:
         return written
 
     def _write_tablespace_map(self) -> None:
-        """Recovery makes the links anew from this file, so it must name the new places."""
+        """Write the tablespace map with the new places: recovery makes the links again from it."""
         (self._root / "tablespace_map").unlink(missing_ok=True)
         if self._links:
             rows = [f"{oid} {_escaped(str(place))}\n" for oid, place in sorted(self._links.items())]
@@ -226,14 +228,14 @@ class _Rebuild:
 
 
 def _escaped(path: str) -> str:
-    # src/backend/backup/basebackup.c, build_backup_content's counterpart read_tablespace_map: backslash escapes.
+    # Backslash escapes, as recovery reads them (src/backend/access/transam/xlogrecovery.c, read_tablespace_map).
     return path.replace("\\", "\\\\").replace("\n", "\\\n").replace("\r", "\\\r")
 
 
 def _by_map(lines: Iterable[Line]) -> Iterator[tuple[Stored, list[Line]]]:
-    """Each map with the files it holds; they follow it at once (docs/format.md, section 5).
+    """Yield each map with its files, which follow it in the manifest (docs/format.md, section 5).
 
-    A map that holds much comes several times, with some of its files each: as much as one worker does at a time.
+    A large map comes several times, each time with as many of its files as one worker writes at a time.
     """
     stored: Stored | None = None
     files: list[Line] = []

@@ -1,4 +1,4 @@
-"""Where results wait: maps until their packs are durable, manifest lines until their maps are."""
+"""The shelf: holds maps back until their packs are durable, and manifest lines until their maps are stored."""
 
 import threading
 from collections import deque
@@ -10,23 +10,23 @@ from stillhouse.repository.manifest import Line, ManifestWriter
 from stillhouse.repository.maps import MapBuilder
 from stillhouse.storage.store import ObjectStore
 
-# Entries of small files share a map until it is so long, or holds so many: a restore keeps a map's lines in memory.
+# Small files share a map up to these bounds, because a restore keeps a map's lines in memory.
 _MAP_BYTES = 1 << 20
 _MAP_FILES = 4096
 
 
 class PackLedger:
-    """Packs that are durable, in the order of a manifest's pack lines. Written by worker threads."""
+    """The durable packs, in the order of the manifest's pack lines. Worker threads write to it."""
 
     def __init__(self) -> None:
         self.packs: dict[str, StoredPack] = {}
-        self.new_bytes = 0  # stored by this capture; the base's packs cost nothing
+        self.new_bytes = 0  # stored by this capture, without the base's packs
         self._older: dict[str, StoredPack] = {}
         self._ordinals: dict[str, int] = {}
         self._lock = threading.Lock()
 
     def offer(self, older: dict[str, StoredPack]) -> None:
-        """Packs of a base: each becomes this manifest's too when a map first names it."""
+        """Add the packs of a base. Each enters this manifest when a map first names it."""
         self._older = older
 
     def add(self, pack: StoredPack) -> None:
@@ -35,7 +35,7 @@ class PackLedger:
             self._enter(pack)
 
     def ordinals(self, packs: Collection[str]) -> list[int] | None:
-        """Where these packs stand in the manifest; None while one of them is not durable."""
+        """Return the positions of these packs in the manifest. `None` while one of them is not durable."""
         with self._lock:
             if not all(pack in self._ordinals or pack in self._older for pack in packs):
                 return None
@@ -61,7 +61,7 @@ class MapShelf:
         self._full: deque[tuple[MapBuilder, list[Line]]] = deque()
 
     def place(self, line: Line, add: Callable[[MapBuilder], int]) -> None:
-        """Give a file's bytes an entry; `line` goes to the manifest together with the map that holds it."""
+        """Give a file's bytes an entry in a map. `line` goes to the manifest together with that map."""
         line["entry"] = add(self._open)
         self._lines.append(line)
         if self._open.bytes >= _MAP_BYTES or len(self._open) >= _MAP_FILES:
@@ -82,11 +82,11 @@ class MapShelf:
                 self._manifest.add({**line, "map": stored.id})
 
     def close_map(self) -> None:
-        """Let the open map wait with the full ones: it is to be stored soon."""
+        """Close the open map early, so that it is stored as soon as its packs are durable."""
         self._shelve()
         self.store_ready()
 
     def finish(self) -> None:
-        """Store what is left; all packs must be durable by now."""
+        """Store the remaining maps. All packs must be durable by now."""
         self.close_map()
         assert not self._full, "a map was left whose packs were not finished"

@@ -1,4 +1,4 @@
-"""That a tree of many files is on the disk: by one call for all of them, since one for each takes as long as a seek."""
+"""Syncing: makes a tree of many files durable by one call, because a call for each file takes as long as a seek."""
 
 import ctypes
 import errno
@@ -6,11 +6,13 @@ import os
 import re
 from pathlib import Path
 
-_KERNEL_THAT_TELLS = (5, 8)  # from there on syncfs(2) returns the errors of writing back
+_KERNEL_THAT_TELLS = (5, 8)  # since this kernel syncfs(2) returns the errors of writing back
 
 
 class SyncedTree:
-    """Opened before the first file is written: an error of writing back is told to who was there when it happened."""
+    """A tree to be synced. Open it before the first file is written: the kernel reports an error of writing back only
+    to descriptors that were open when it happened.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -20,7 +22,7 @@ class SyncedTree:
         os.close(self._descriptor)
 
     def sync(self) -> None:
-        """Files, their lengths and names, and directories below the root are durable on return. Raises OSError."""
+        """Make all files below the root durable, with lengths, names and directories. Raises OSError."""
         if _kernel() >= _KERNEL_THAT_TELLS:
             sync_file_system(self._descriptor)
         else:
@@ -42,7 +44,7 @@ def sync_each(root: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """A file or directory; links are passed over, they are their directory's."""
+    """Sync a file or directory. Links are skipped, because syncing their directory covers them."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What a copy did, in figures."""
+"""The tally of a copy: counts of the bytes, pages and files that it read and stored."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Tally:
-    """What a copy did. Bytes are plain ones; `files` counts by what was done with each.
+    """Counts of one copy. All bytes are plain bytes, before compression.
 
-    Of files of `looked_at` bytes, `planned` bytes are to be read.
+    The files seen so far have `looked_at` bytes. `planned` of them must be read. `files` counts files by how each was
+    captured.
     """
 
     looked_at: int = 0

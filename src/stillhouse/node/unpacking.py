@@ -1,4 +1,4 @@
-"""From packs back to files: opens packs once, fetches neighbouring frames together, writes pages where they belong."""
+"""Unpacking: fetches frames from packs, neighbouring frames by one request, and writes their pages into files."""
 
 import errno
 import os
@@ -41,15 +41,15 @@ class Packs:
         self._mine = threading.local()
 
     def expect(self, pack: str, size: int, index: int) -> None:
-        """A pack the manifest names, with its stored size and the offset of its index."""
+        """Add a pack that the manifest names, with its stored size and the offset of its index."""
         self._expected[pack] = (size, index)
 
     def plain_size(self, ref: FrameRef) -> int:
-        """Bytes that the frame holds."""
+        """Return how many plain bytes the frame holds."""
         return self._frame(self._pack(ref.pack), ref).plain
 
     def frames(self, refs: list[FrameRef]) -> Iterator[tuple[FrameRef, bytes]]:
-        """Plain bytes of the frames, in the order given; neighbours in a pack are fetched by one request."""
+        """Yield the plain bytes of the frames, in the given order. Neighbours in a pack are fetched by one request."""
         at = 0
         while at < len(refs):
             if (kept := self._kept().get(refs[at])) is not None:
@@ -69,7 +69,7 @@ class Packs:
     def _decoded(
         self, pack: Container, group: list[FrameRef], data: bytes, start: int
     ) -> Iterator[tuple[FrameRef, bytes]]:
-        """By a thread that is some frames ahead of the one that writes them."""
+        """Yield the decoded frames. A second thread decodes some frames ahead of the thread that writes them."""
 
         def decode(ref: FrameRef) -> bytes:
             frame = pack.frames[ref.ordinal]
@@ -90,7 +90,7 @@ class Packs:
             yield first, decoded.result()
 
     def _decoder(self) -> ThreadPoolExecutor:
-        """One for each thread that writes: more than that would take the interpreter's lock from one another."""
+        """Return this thread's decoder. Each writing thread has one: more would compete for the interpreter's lock."""
         if not hasattr(self._mine, "decoder"):
             self._mine.decoder = ThreadPoolExecutor(1, "decode")
             self._decoders.append(self._mine.decoder)
@@ -98,7 +98,7 @@ class Packs:
         return decoder
 
     def _fetch(self, refs: list[FrameRef], at: int) -> tuple[list[FrameRef], bytes, int]:
-        """Stored bytes of the frames from `at` on that lie behind one another, up to a bound."""
+        """Fetch the stored bytes of adjoining frames from `at` on, up to a bound. Return them with their offset."""
         pack = self._pack(refs[at].pack)
         first = self._frame(pack, refs[at])
         end = first.offset + first.stored
@@ -143,7 +143,7 @@ class Packs:
             raise RepositoryDamaged(f"{key} is gone, though it is needed", key=key) from None
 
     def _kept(self) -> OrderedDict[FrameRef, bytes]:
-        """The last few frames of this thread: small files share frames."""
+        """Return this thread's last few frames. They are kept because small files share frames."""
         if not hasattr(self._mine, "kept"):
             self._mine.kept = OrderedDict()
         kept: OrderedDict[FrameRef, bytes] = self._mine.kept
@@ -164,9 +164,9 @@ def write_file(
     mode: int,
     owner: Owner | None,
 ) -> int:
-    """Write one file of `owner` from its map entry; returns its size. Pages of zeros are left as holes.
+    """Write one file of `owner` from its map entry, and return its size. Pages of zeros are left as holes.
 
-    A large file is on the disk when this returns; the caller syncs the small ones with the whole tree at the end.
+    A large file is durable on return. The caller syncs small files with the whole tree at the end.
     """
     descriptor = _create(target, mode, owner)
     try:
@@ -183,7 +183,9 @@ def write_file(
             _write_pages(packs, loaded, entry, written)
         else:
             _write_extents(packs, loaded, entry, written)
-        if stored < size:  # zeros at the end; set before writing it would slow every write down
+        if (
+            stored < size
+        ):  # there may be zeros at the end; to set the size before writing would slow every write down
             os.ftruncate(descriptor, size)
         if stored > _LARGE:
             os.fsync(descriptor)
@@ -193,14 +195,14 @@ def write_file(
 
 
 class _Written:
-    """A file being written, whose bytes go to the disk while more are decoded, and not only at its fsync."""
+    """A file being written. Its bytes go to the disk while more are decoded, and not only at its fsync."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._since = 0
 
     def reserve(self, size: int) -> None:
-        """One allocation instead of one for every write; a disk that is too small says so at once."""
+        """Allocate all space at once, instead of with every write. A disk that is too small fails here."""
         try:
             os.posix_fallocate(self._descriptor, 0, size)
         except OSError as error:
@@ -211,14 +213,14 @@ class _Written:
         _write_at(self._descriptor, content, offset)
         self._since += len(content)
         if self._since >= _PUSH_BYTES:
-            # Starts writing back what is dirty, and lets go of what is written: neither memory nor the caches of
-            # others on this host fill with a restore.
+            # Starts to write back dirty pages and drops clean ones from the page cache, so that a restore neither
+            # fills the memory nor pushes out pages that other programs on this host use.
             os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
             self._since = 0
 
 
 def write_small(content: bytes, target: Path, mode: int, owner: Owner | None) -> None:
-    """A new file of bytes at hand, to be synced with the whole tree."""
+    """Write a new file from its bytes. The caller syncs it with the whole tree."""
     descriptor = _create(target, mode, owner)
     try:
         _write_at(descriptor, memoryview(content), 0)
@@ -227,7 +229,7 @@ def write_small(content: bytes, target: Path, mode: int, owner: Owner | None) ->
 
 
 def have_directory(directory: Path, mode: int, owner: Owner | None) -> None:
-    """Make the directory unless it is there, and set its mode and owner. Raises OSError, for a link as well."""
+    """Make the directory unless it is there, and set its mode and owner. Raises OSError, also if it is a link."""
     directory.mkdir(exist_ok=True)
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
@@ -237,7 +239,7 @@ def have_directory(directory: Path, mode: int, owner: Owner | None) -> None:
 
 
 def _create(target: Path, mode: int, owner: Owner | None) -> int:
-    """A new file of this mode and owner. Raises RepositoryDamaged when it has no place."""
+    """Create a new file with this mode and owner. Raises RepositoryDamaged if it exists or its directory is missing."""
     try:
         descriptor = os.open(
             target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
@@ -251,17 +253,17 @@ def _create(target: Path, mode: int, owner: Owner | None) -> int:
 
 
 def _settle(descriptor: int, mode: int, owner: Owner | None) -> None:
-    """Set mode and owner by a descriptor: a path could lead to somebody else's file by now.
+    """Set mode and owner by a descriptor: a path could lead to another account's file by now.
 
-    A set-user-id bit from an account's directory would be root's, as long as the file is.
+    Special mode bits are dropped: a set-user-id bit would give root's rights as long as root owns the file.
     """
     if owner is not None:
         os.fchown(descriptor, *owner)
-    os.fchmod(descriptor, mode & 0o777)  # whatever our umask is
+    os.fchmod(descriptor, mode & 0o777)  # independent of our umask
 
 
 def _write_at(descriptor: int, content: memoryview, offset: int) -> None:
-    """All of it: pwrite(2) may write less than it was given, as on a disk that runs full."""
+    """Write all bytes. One pwrite(2) may write fewer, for example on a disk that runs full."""
     while content:
         written = os.pwrite(descriptor, content, offset)
         content, offset = content[written:], offset + written
@@ -272,7 +274,7 @@ def _write_pages(packs: Packs, loaded: Map, entry: PagesEntry, written: _Written
     frames, starts = np.unique(entry.frame[order], return_index=True)
     groups = np.split(order, starts[1:])
     wanted = {int(frame): group for frame, group in zip(frames, groups, strict=True) if frame != HOLE}
-    # Frames of one pack next to one another, so that they come by one request.
+    # Sort by pack, so that adjoining frames come by one request.
     order_of_packs = sorted((loaded.ref(frame), frame) for frame in wanted)
     plains = packs.frames([ref for ref, _ in order_of_packs])
     for (_, plain), (_, frame) in zip(plains, order_of_packs, strict=True):
@@ -283,7 +285,7 @@ def _write_pages(packs: Packs, loaded: Map, entry: PagesEntry, written: _Written
 def _write_runs(
     written: _Written, plain: bytes, blocks: NDArray[np.intp], slots: NDArray[np.uint16], page_size: int
 ) -> None:
-    """Write pages of one frame; where blocks and slots both go up by one, a single write takes them all."""
+    """Write pages of one frame. Pages that adjoin in both the file and the frame go by a single write."""
     if int(slots.max()) >= len(plain) // page_size:
         raise RepositoryDamaged("a map names a slot beyond its frame")
     breaks = np.flatnonzero((np.diff(blocks) != 1) | (np.diff(slots.astype(np.int32)) != 1)) + 1

@@ -1,1 +1,1 @@
-"""One PostgreSQL server: its life cycle, its files, its WAL, its sessions. Knows no storage."""
+"""One PostgreSQL server: its life cycle, files, WAL and sessions. This package knows nothing of the store."""

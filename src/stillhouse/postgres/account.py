@@ -1,4 +1,4 @@
-"""The operating system's accounts that PostgreSQL servers run as; PostgreSQL refuses to run as root."""
+"""Accounts of the operating system that PostgreSQL servers run as, because PostgreSQL refuses to run as root."""
 
 import os
 import pwd
@@ -14,18 +14,18 @@ from typing import IO
 
 from stillhouse.errors import InternalError, InvalidInput
 
-# A clean environment: PGOPTIONS and its like, or a person's language, must not reach the servers.
+# A clean environment: PGOPTIONS, similar variables and a person's language must not reach the servers.
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 
-# Far from people's accounts, and from those that systemd and containers draw (systemd's UIDS-GIDS.md).
+# Far from people's accounts, and from the ranges of systemd and containers (systemd's UIDS-GIDS.md).
 DEFAULT_UIDS = range(1_900_000_000, 1_901_000_000)
 _LEAST_UID = 1000
-# The names of clusters' accounts begin with this; the uid follows.
+# The name of a cluster's account is this and the uid.
 _CLUSTER_ACCOUNT = "stillhouse-"
 _UIDS_TRIED = 10_000
 _ENDING_SECONDS, _POLL_SECONDS = 30.0, 0.02
 
-# From the root downwards, so that the first to fail is the one to blame.
+# From the root downwards, so that the first directory to fail is the cause.
 _FIRST_CLOSED = 'for d; do test -x "$d" || { printf %s "$d"; exit 1; }; done'
 
 
@@ -37,7 +37,7 @@ class Account:
 
 
 def database_account(os_user: str) -> Account | None:
-    """Whom to become for everything PostgreSQL does: `os_user`, made when missing; None when we are not root."""
+    """Return the account that runs all of PostgreSQL: `os_user`, created if missing. `None` if we are not root."""
     if os.geteuid() != 0:
         _own_name()
         return None
@@ -48,7 +48,7 @@ def database_account(os_user: str) -> Account | None:
 
 
 def account_of(os_user: str) -> Account:
-    """The account of that name. Raises InvalidInput when it is gone."""
+    """Return the account with that name. Raises InvalidInput if it is gone."""
     entry = _entry(os_user)
     if entry is None:
         raise InvalidInput(
@@ -59,7 +59,7 @@ def account_of(os_user: str) -> Account:
 
 
 def account_with(uid: int) -> Account:
-    """The account of that number. Raises InvalidInput when it is gone."""
+    """Return the account with that uid. Raises InvalidInput if it is gone."""
     try:
         entry = pwd.getpwuid(uid)
     except KeyError as error:
@@ -70,7 +70,7 @@ def account_with(uid: int) -> Account:
 
 
 def uid_range(text: str) -> range:
-    """`first-last`, as STILLHOUSE_OS_UIDS has it; empty where it is. Raises InvalidInput."""
+    """Parse the range `first-last` of STILLHOUSE_OS_UIDS. An empty text is an empty range. Raises InvalidInput."""
     first, _, last = text.partition("-")
     uids = range(int(first), int(last) + 1) if text else range(0)
     if text and (not uids or uids.start < _LEAST_UID):
@@ -79,16 +79,16 @@ def uid_range(text: str) -> range:
 
 
 def fresh_account(_cluster_id: str, uids: range = DEFAULT_UIDS) -> str:
-    """Make an account for one cluster where no catalog records the numbers that were given. The number is drawn at
-    random, so it was hardly ever used before. "" where we are not root, or `uids` is empty.
+    """Make an account for one cluster if no catalog records the uids given so far. The uid is drawn at random, so it
+    was most likely never used before. Return its name, or "" if we are not root or `uids` is empty.
     """
     return create_cluster_account(free_uid(uids, ())) if uids and os.geteuid() == 0 else ""
 
 
 def create_cluster_account(uid: int) -> str:
-    """Make the account that one cluster's servers run as, with a group of its own; its name.
+    """Make the account that one cluster's servers run as, with a group of its own, and return its name.
 
-    It is no error when it is there. Raises InvalidInput.
+    Does nothing if the account is there. Raises InvalidInput.
     """
     name = f"{_CLUSTER_ACCOUNT}{uid}"
     if _entry(name) is None:
@@ -99,7 +99,7 @@ def create_cluster_account(uid: int) -> str:
 
 
 def remove_cluster_account(name: str) -> None:
-    """End whatever the account still runs, and remove it. Accounts that are no cluster's are left alone."""
+    """End the account's processes and remove it. An account that is not a cluster's is left alone."""
     entry = _entry(name)
     if not name.startswith(_CLUSTER_ACCOUNT) or entry is None:
         return
@@ -107,11 +107,12 @@ def remove_cluster_account(name: str) -> None:
     answer = run(None, ["userdel", name], timeout=60)
     if _entry(name) is not None:
         raise InternalError(f"the account {name} cannot be removed: {answer.stderr.strip()}")
-    run(None, ["groupdel", name], timeout=60)  # userdel removes a group of the same name; then there is none
+    # This fails harmlessly if userdel has removed the group of the same name.
+    run(None, ["groupdel", name], timeout=60)
 
 
 def end_processes(uid: int) -> None:
-    """Kill all that runs as `uid`, such as a program that a server's user left behind. Raises InternalError."""
+    """Kill all processes of `uid`, even programs that a server's user left running. Raises InternalError."""
     latest = time.monotonic() + _ENDING_SECONDS
     while running := list(_processes_of(uid)):
         if time.monotonic() > latest:
@@ -123,9 +124,10 @@ def end_processes(uid: int) -> None:
 
 
 def free_uid(uids: range, used: Iterable[int]) -> int:
-    """A number of the range that no account has, and that is above all of `used`; at random where none is used.
+    """Return a uid of the range that no account has and that is above all of `used`. If `used` is empty, the search
+    starts at random.
 
-    Raises InvalidInput when there is none.
+    Raises InvalidInput if no uid is left.
     """
     first: int = max(used, default=secrets.choice(uids) - 1) + 1
     for uid in range(first, min(first + _UIDS_TRIED, uids.stop)):
@@ -148,12 +150,12 @@ def _processes_of(uid: int) -> Iterator[int]:
 
 
 def _is_zombie(number: str) -> bool:
-    """Whether it has ended, and its parent has not waited for it (state Z in /proc/<pid>/stat, proc(5))."""
+    """Whether the process has ended, but its parent has not waited for it (state Z in /proc/<pid>/stat, proc(5))."""
     return Path("/proc", number, "stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def peer_name() -> str:
-    """The account that this service runs as: a server in quarantine lets it in through its socket."""
+    """Return the account that this service runs as. A server in quarantine lets it in through its socket."""
     return _own_name()
 
 
@@ -166,16 +168,16 @@ def run(
     environment: Mapping[str, str] | None = None,
     descriptors: Sequence[int] = (),
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program as `account`, in a session of its own: a signal meant for us does not reach it.
+    """Run a program as `account`, in a session of its own, so that signals meant for us do not reach it.
 
-    `environment` is added to the clean one; `descriptors` stay open in the program.
+    `environment` is added to the clean one. `descriptors` stay open in the program.
     """
     return subprocess.run(
         command,
         user=account.uid if account else None,
         group=account.gid if account else None,
         extra_groups=[] if account else None,
-        cwd=directory,  # ours may be closed to the account
+        cwd=directory,  # our own directory may be closed to the account
         env={**_ENVIRONMENT, **(environment or {})},
         pass_fds=descriptors,
         stdin=subprocess.DEVNULL,
@@ -218,7 +220,7 @@ def start(
 
 
 def check_traversable(directory: Path, account: Account | None) -> None:
-    """Raises InvalidInput naming the first directory on the way that the account may not pass through."""
+    """Raise InvalidInput with the first directory on the way that the account may not pass through, if any."""
     way = [*reversed(directory.resolve().parents), directory.resolve()]
     answer = run(account, ["/bin/sh", "-c", _FIRST_CLOSED, "sh", *way], timeout=30)
     if answer.returncode == 0:
@@ -231,7 +233,7 @@ def check_traversable(directory: Path, account: Account | None) -> None:
 
 
 def make_passable(directory: Path) -> None:
-    """Make the directory, and those on the way to it, so that accounts may pass through but not look."""
+    """Make the directory and its missing parents, so that accounts may pass through them but not list them."""
     missing = [path for path in (directory, *directory.parents) if not path.exists()]
     for path in reversed(missing):
         path.mkdir(exist_ok=True)
@@ -239,15 +241,15 @@ def make_passable(directory: Path) -> None:
 
 
 def give(path: Path | int, account: Account | None) -> None:
-    """Make the account the owner of a file that we created for it; by a descriptor where somebody could swap it."""
+    """Make the account the owner of a file that we created for it. Pass a descriptor if the file could be replaced."""
     if account is not None:
         os.chown(path, account.uid, account.gid, follow_symlinks=isinstance(path, int))
 
 
 @contextmanager
 def private_file(account: Account | None, content: str) -> Iterator[tuple[int, str]]:
-    """A file in memory that `account` alone may read: its descriptor, and the path that it has in a program which is
-    given the descriptor. Passwords reach programs so: they are on no disk, on no command line and in no environment.
+    """Make a file in memory that only `account` may read. Yield its descriptor, and its path in a program that gets the
+    descriptor. This is how passwords reach programs: by no disk, no command line and no environment.
     """
     descriptor = os.memfd_create("stillhouse", os.MFD_CLOEXEC)
     try:
@@ -267,7 +269,7 @@ def _create(os_user: str, *group: str) -> pwd.struct_passwd:
         reason = answer.stderr.strip()
     except FileNotFoundError:
         reason = "there is no useradd here"
-    # Another process may have been first: what counts is that the account is there now.
+    # Another process may have created the account first, so look whether it is there now.
     entry = _entry(os_user)
     if entry is None:
         raise InvalidInput(
@@ -285,7 +287,7 @@ def _entry(name: str) -> pwd.struct_passwd | None:
 
 
 def _own_name() -> str:
-    """Our own name; initdb and peer authentication both ask for it."""
+    """Return the name of our own account. Both initdb and peer authentication need it."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError as error:

@@ -1,4 +1,4 @@
-"""A backup's session on one server: slot, start, stop; and the facts a restore needs to know of that server."""
+"""The backup session on one server: its slot, start and stop. Also the facts about the server that a restore needs."""
 
 import os
 import select
@@ -19,14 +19,14 @@ from stillhouse.postgres.session import Connection
 from stillhouse.postgres.session_end import End, LastSeen, look, why_ended
 from stillhouse.postgres.wal import format_lsn, parse_lsn
 
-# PostgreSQL 18 ends a session whose slot was not touched for idle_replication_slot_timeout, at the next checkpoint.
+# PostgreSQL 18 ends a session at the next checkpoint if its slot was not touched for idle_replication_slot_timeout.
 BEAT_SECONDS = 10.0
 _PATIENCE_SECONDS = 1.0
 _CLOSED = End("the backup's session was closed")
 # SQLSTATEs: object_not_in_prerequisite_state, configuration_limit_exceeded.
 _NOT_AS_IT_IS, _NONE_FREE = "55000", "53400"
 
-# Recovery refuses to run with less of these than the WAL was written with (src/backend/access/transam/xlog.c).
+# Recovery refuses to run if one of these is lower than when the WAL was written (src/backend/access/transam/xlog.c).
 CAPACITY_SETTINGS = (
     "max_connections",
     "max_prepared_transactions",
@@ -44,7 +44,7 @@ _CONFIG_FILES = {
 
 @dataclass(frozen=True)
 class Facts:
-    """What a server is, read once at the start of its capture."""
+    """The facts about a server, read once at the start of its capture."""
 
     system_identifier: int
     timeline: int
@@ -61,24 +61,26 @@ class Facts:
     extensions: list[list[str]]
     collations: list[list[str]]
     config_files: dict[str, Path]
-    """Those outside the data directory, by the name that such a file has within one."""
+    """The configuration files outside the data directory, by the name that each would have inside it."""
     log_directory: str = "log"
 
     @property
     def tablespace_directory(self) -> str:
-        """All that belongs to this server in a tablespace's place (src/include/common/relpath.h)."""
+        """The directory of this server inside a tablespace's location (src/include/common/relpath.h)."""
         return f"PG_{self.version_num // 10000}_{self.catalog_version}"
 
 
 @dataclass(frozen=True)
 class Places:
-    """Which tablespaces there are, and in which each database (oid) lies."""
+    """The tablespaces of a server, and the tablespace of each database (by oid)."""
 
     databases: dict[int, int]
     tablespaces: frozenset[int]
 
     def moved_since(self, earlier: "Places") -> str:
-        """What moved files under a copy made between the two readings, in words; empty when nothing did."""
+        """Say in words which change moved files under a copy made between the two readings. Empty if there was no
+        change.
+        """
         if new := self.tablespaces - earlier.tablespaces:
             return f"tablespace {min(new)} was created"
         for oid, tablespace in self.databases.items():
@@ -89,7 +91,7 @@ class Places:
 
 @dataclass(frozen=True)
 class Stopped:
-    """What pg_backup_stop returned: byte for byte what recovery wants to find."""
+    """The result of pg_backup_stop. Recovery needs its files byte for byte."""
 
     stop_lsn: int
     backup_label: str
@@ -97,18 +99,19 @@ class Stopped:
 
 
 class BackupSession:
-    """One session from the slot to the last WAL: a temporary slot, and backup mode. Safe to use from several threads.
+    """One session from the slot to the last WAL, with a temporary slot and backup mode. Safe to use from several
+    threads.
 
-    When it ends, for whatever reason, the server drops the slot and leaves backup mode by itself, and the attempt is
-    dead. Any error drops the slot too (src/backend/tcop/postgres.c, PostgresMain). So the session runs nothing that may
-    fail: no time-out, no move of the slot backwards, no question that another session can ask.
+    When it ends for any reason, the server drops the slot and leaves backup mode by itself, and the attempt is dead.
+    Any error drops the slot too (src/backend/tcop/postgres.c, PostgresMain). So the session runs nothing that may fail:
+    it has no time-outs, never moves the slot backwards, and leaves other queries to other sessions.
     """
 
     def __init__(self, node: Node, name: str, *, beat_seconds: float = BEAT_SECONDS) -> None:
-        """Reserve WAL from now on. `name` contains installation, snapshot and attempt, so nobody else uses it.
+        """Reserve WAL from now on. `name` contains installation, snapshot and attempt, and so is unique.
 
-        The session is used every `beat_seconds`, so that it is never idle. Raises NodeUnreachable, CaptureFailed when
-        the server is a standby or can have no slots, and CaptureInterrupted when all its slots are in use.
+        The session is used every `beat_seconds`, so that it is never idle. Raises NodeUnreachable; CaptureFailed if
+        the server is a standby or allows no slots; CaptureInterrupted if all its slots are in use.
         """
         self.name = name
         self._node, self._beat_seconds = node, beat_seconds
@@ -133,26 +136,26 @@ class BackupSession:
         self._beat.start()
 
     def start(self, *, fast: bool = True) -> int:
-        """Enter backup mode by a checkpoint, at once or spread as the server spreads its own; the start LSN."""
+        """Enter backup mode and return the start LSN. The checkpoint for it is immediate if `fast`, else spread."""
         return parse_lsn(self._speak("SELECT pg_catalog.pg_backup_start(%s, %s)::text", self.name, fast)[0])
 
     def stop(self) -> Stopped:
-        """Leave backup mode. Only if this returns, in the session that started, does the base count."""
+        """Leave backup mode. The base is valid only if this returns, in the session that called `start`."""
         lsn, label, tablespaces = self._speak(
             "SELECT lsn::text, labelfile, spcmapfile FROM pg_catalog.pg_backup_stop(wait_for_archive => false)"
         )
         return Stopped(parse_lsn(lsn), label, tablespaces or "")
 
     def advance(self, lsn: int) -> None:
-        """Let the server remove WAL before `lsn`. Never backwards: the server would refuse that with an error."""
+        """Let the server remove WAL before `lsn`. The slot never moves backwards: the server refuses that."""
         with self._lock:
             self._advance(max(lsn, self.holds_from))
 
     def check(self) -> None:
-        """Raises CaptureInterrupted, with the reason, as soon as the session has ended. Costs no round trip."""
+        """Raise CaptureInterrupted, with the reason, if the session has ended. Costs no round trip."""
         self._raise_if_ended()
         if not self._lock.acquire(blocking=False):
-            return  # somebody is speaking with it, and will hear
+            return  # another thread is using the session, and will notice
         try:
             if self._has_news():
                 self._advance(self.holds_from)
@@ -160,14 +163,14 @@ class BackupSession:
             self._lock.release()
 
     def end(self, why: End) -> None:
-        """End the session from outside, whatever it is doing: slot and backup mode go with it."""
+        """End the session from outside, even in the middle of a statement. Slot and backup mode end with it."""
         self._end = self._end or why
         with suppress(NodeUnreachable):
             slot.remove_slots(self._node, [self.name])
-        self._hang_up()  # the server notices where another session did not reach it
+        self._hang_up()  # the server notices this even if no other session could be opened
 
     def close(self) -> None:
-        """Give the WAL free, and end backup mode if it still lasts. Harmless a second time."""
+        """Release the WAL, and end backup mode if it still lasts. Harmless a second time."""
         self._end = self._end or _CLOSED
         self._closing.set()
         if self._lock.acquire(timeout=_PATIENCE_SECONDS):
@@ -185,7 +188,7 @@ class BackupSession:
         if standby:
             raise CaptureFailed(f"node {self._node.name} is a standby", hint="capture its primary")
         self._server_started = str(started)
-        # Versions before 17 do not know it, so it cannot be an option of the connection.
+        # Versions before 17 do not know this setting, so it cannot be an option of the connection.
         self._connection.execute(
             "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings"
             " WHERE name = 'transaction_timeout'"
@@ -202,7 +205,7 @@ class BackupSession:
 
     def _keep_beating(self) -> None:
         """Touch the slot, so that it is never idle for long, and so that the end of the session is noticed."""
-        with suppress(CaptureInterrupted):  # whoever needs the session hears it from there
+        with suppress(CaptureInterrupted):  # the session's next use raises it
             while not self._closing.wait(self._beat_seconds):
                 self.advance(0)
 
@@ -219,7 +222,7 @@ class BackupSession:
             return self._alone(query, *arguments)
 
     def _alone(self, query: str, *arguments: object) -> tuple[Any, ...]:
-        """Run it; the caller holds the lock. The first error ends the slot, if not the session."""
+        """Run a query. The caller holds the lock. After an error the session is closed, because the slot is gone."""
         self._raise_if_ended()
         try:
             row = self._connection.execute(query, arguments).fetchone()
@@ -246,12 +249,12 @@ class BackupSession:
             raise CaptureInterrupted(self._end.message, hint=self._end.hint) from error
 
     def _hear(self, said: Diagnostic) -> None:
-        """The server tells an idle session by a notice why it ends."""
+        """Note the server's last message: it sends an idle session a notice that says why it ends."""
         if (said.sqlstate or "").startswith("57P"):
             self._last_code, self._last_word = said.sqlstate, said.message_primary or ""
 
     def _has_news(self) -> bool:
-        """Whether the server has said something unasked, or hung up."""
+        """Whether the server has sent a message by itself, or closed the connection."""
         if self._connection.closed:
             return False
         poll = select.poll()
@@ -259,16 +262,17 @@ class BackupSession:
         return bool(poll.poll(0))
 
     def _hang_up(self) -> None:
-        """Cut the connection under a thread that may be waiting in it. By a descriptor of our own: that of the
-        connection may be another file's by now.
+        """Cut the connection under a thread that may be waiting in it.
+
+        The descriptor is our own copy: the number of the connection's descriptor may belong to another file by now.
         """
         with suppress(OSError):
             self._line.shutdown(socket.SHUT_RDWR)
 
 
 def held_settings(beat_seconds: float) -> dict[str, str]:
-    """Settings of a session that is held for hours. On the server's side a client that is gone is noticed soon, also
-    in the middle of a long checkpoint; those of TCP mean nothing on a unix socket.
+    """Return the settings of a session that is held for hours. With them the server soon notices that the client is
+    gone, even in the middle of a long checkpoint. The TCP settings have no effect on a unix socket.
     """
     beat = max(1, round(beat_seconds))
     return {
@@ -297,7 +301,7 @@ def _no_slot(node: Node, error: session.Error) -> StillhouseError:
 
 
 def places(connection: Connection) -> Places:
-    """Read before the start and after the cut."""
+    """Read the places, once before the start and once after the cut."""
     databases = connection.execute("SELECT oid, dattablespace FROM pg_catalog.pg_database").fetchall()
     tablespaces = connection.execute("SELECT oid FROM pg_catalog.pg_tablespace").fetchall()
     return Places(dict(databases), frozenset(oid for (oid,) in tablespaces))

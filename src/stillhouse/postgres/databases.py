@@ -1,7 +1,7 @@
 """The databases of a server, each of one kind, and sessions in them: all work on a whole server begins here.
 
-docs/warehouse.md says what a capture, a restore and a proof do with each kind. No kind of database makes them fail, not
-even one that cannot be entered.
+docs/warehouse.md explains how a capture, a restore and a proof treat each kind. No kind of database makes them fail,
+not even one that cannot be entered.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,10 +15,10 @@ from stillhouse.postgres import session, text
 from stillhouse.postgres.session import READER, SUPERUSER, Connection
 
 _TIMES_RENAMED = 5
-# Every server of ours has it from the beginning, and no tenant owns it.
+# The database for our own work: every server has it from the beginning, and no tenant owns it.
 MAINTENANCE = "postgres"
 
-# A database that we opened ourselves, in a clone, counts as closed until it is closed again.
+# A database that the service opened in a clone counts as closed until it is closed again.
 _OPENED = "stillhouse.opened=on"
 _DATABASES = """
     SELECT d.oid::bigint, namesend(d.datname),
@@ -34,7 +34,7 @@ _DATABASES = """
      ORDER BY d.oid
 """
 _THIS_ONE = "SELECT oid::bigint FROM pg_catalog.pg_database WHERE datname = current_database()"
-# By number, within the server: our statements cannot hold a name that is not valid in this database.
+# The server finds the name by its oid: our statements cannot hold a name that is not valid in this database.
 _OPEN = """
     DO $$ BEGIN
         UPDATE pg_catalog.pg_database SET datallowconn = true WHERE oid = {oid};
@@ -54,15 +54,17 @@ _CLOSE = """
 
 class Kind(StrEnum):
     OPEN = "open"
-    TEMPLATE = "template"  # open too, and new databases are copied from it, which waits until nobody is in it
-    CLOSED = "closed"  # nobody may enter it; who is in it may stay
-    INVALID = "invalid"  # half dropped (datconnlimit -2): nobody can enter it, and it can only be dropped
+    TEMPLATE = "template"  # open too; new databases are copied from it, which waits until it has no sessions
+    CLOSED = "closed"  # takes no new sessions; sessions in it may stay
+    INVALID = "invalid"  # half dropped (datconnlimit -2): it takes no sessions, and can only be dropped
 
 
 @dataclass(frozen=True)
 class Database:
-    """`name` may hold bytes that are not UTF-8, as lone surrogates. `reader_barred` says why our reader, who is no
-    superuser, may not enter although it is open; it is empty when no reason is known.
+    """A database of a server. `name` may hold bytes that are not UTF-8, as lone surrogates.
+
+    `reader_barred` says why our reader, which is no superuser, may not enter an open database. It is empty if no reason
+    is known.
     """
 
     oid: int
@@ -75,7 +77,7 @@ class Database:
 
     @property
     def is_pristine(self) -> bool:
-        """template0 (catalog/pg_database.dat): initdb's work, in which nobody has anything."""
+        """Whether this is template0 (catalog/pg_database.dat), which holds nothing but the work of initdb."""
         return self.oid == 4
 
     @property
@@ -84,7 +86,7 @@ class Database:
 
 
 def list_databases(connection: Connection) -> list[Database]:
-    """All of them, oldest first: one order for all services. `connection` is to any database of the server."""
+    """Return all databases, oldest first: one order for all services. `connection` is to any database of the server."""
     rows = connection.execute(_DATABASES, {"opened": _OPENED, "reader": READER}).fetchall()
     return [Database(oid, text.decode(name), Kind(kind), barred) for oid, name, kind, barred in rows]
 
@@ -103,9 +105,9 @@ def enter(
     settings: Mapping[str, str] | None = None,
     role: str = SUPERUSER,
 ) -> Connection:
-    """A session in that very database, even if it was renamed.
+    """Return a session in that very database, even if it was renamed.
 
-    Raises DatabaseClosed, with the reason, if this database does not let us in, and NodeUnreachable if none does.
+    Raises DatabaseClosed, with the reason, if only this database refuses us, and NodeUnreachable if every one does.
     """
     refused = ""
     for _ in range(_TIMES_RENAMED):
@@ -142,10 +144,10 @@ def enter(
 
 @contextmanager
 def reopened(node: Node, database: Database) -> Iterator[Database]:
-    """Open a closed database of a clone meanwhile: only we can enter, since the clone is in quarantine. For any other
-    database it does nothing.
+    """Open a closed database of a clone for the time of the block. Only the service can enter, since the clone is in
+    quarantine. Any other database is left as it is.
 
-    A service that dies meanwhile leaves it open, but marked as closed: the next call closes it.
+    A service that dies meanwhile leaves the database open, but marked as closed: the next call closes it.
     """
     if database.kind is not Kind.CLOSED:
         yield database
@@ -158,7 +160,7 @@ def reopened(node: Node, database: Database) -> Iterator[Database]:
 
 
 def shut(node: Node, database: Database) -> None:
-    """Let nobody into it from now on; for a database of a clone that we could not see into."""
+    """Close a database of a clone to new sessions, because we could not look into it."""
     _alter(node, _SHUT, database)
 
 
@@ -168,7 +170,7 @@ def _alter(node: Node, command: str, database: Database) -> None:
 
 
 def _look_again(node: Node, database: Database, error: NodeUnreachable | None) -> Database:
-    """Find out what has become of it. Raises `error` when the node does not answer elsewhere either."""
+    """Find the database again by its oid. Raises `error` if the node does not answer in another database either."""
     if database.name == MAINTENANCE and error is not None:
         raise error
     for now in databases_of(node):

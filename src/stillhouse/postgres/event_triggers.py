@@ -1,4 +1,4 @@
-"""Run our DDL unseen by event triggers: only a superuser can make one, but anybody may own the function it calls."""
+"""Switches event triggers off for our DDL. A superuser makes them, but any role may own the function that is called."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +15,11 @@ _HOW = {"O": "ENABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
 
 @contextmanager
 def without_event_triggers(connection: Connection) -> Iterator[None]:
-    """Within a transaction of the caller's, which ends after this does.
+    """Run the block without event triggers, inside a transaction of the caller that ends after the block.
 
-    Before 17 they are disabled and put back in that same transaction, so no other session ever finds one disabled;
-    `session_replication_role` would let those pass that are ENABLE ALWAYS. Where the body fails the caller rolls back.
+    Before version 17 they are disabled and enabled again in that same transaction, so no other session ever finds one
+    disabled. `session_replication_role` would not stop triggers that are ENABLE ALWAYS. If the block fails, the caller
+    rolls back.
     """
     awake = disable_event_triggers(connection)
     yield
@@ -26,7 +27,7 @@ def without_event_triggers(connection: Connection) -> Iterator[None]:
 
 
 def has_event_triggers(connection: Connection) -> bool:
-    """Whether any would have to be disabled for DDL of ours."""
+    """Whether an event trigger must be disabled for our DDL."""
     return (
         connection.info.server_version < _SWITCHED_OFF_SINCE
         and connection.execute(_AWAKE).fetchone() is not None
@@ -34,7 +35,7 @@ def has_event_triggers(connection: Connection) -> bool:
 
 
 def disable_event_triggers(connection: Connection) -> list[tuple[str, str]]:
-    """Disable them; the caller rolls back or enables them again. Returns which were enabled, and how."""
+    """Disable all event triggers, and return the enabled ones and how. The caller rolls back or enables them again."""
     if connection.info.server_version >= _SWITCHED_OFF_SINCE:
         return []
     awake = [(name, how) for name, how in connection.execute(_AWAKE).fetchall()]
@@ -44,7 +45,7 @@ def disable_event_triggers(connection: Connection) -> list[tuple[str, str]]:
 
 
 def enable_event_triggers(connection: Connection, awake: list[tuple[str, str]]) -> None:
-    """Put back what `disable_event_triggers` returned, in the same transaction."""
+    """Enable the triggers that `disable_event_triggers` returned, in the same transaction."""
     for name, how in awake:
         _alter(connection, name, _HOW[how])
 

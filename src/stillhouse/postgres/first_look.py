@@ -1,4 +1,4 @@
-"""Whether a server can be captured at all, judged before anything is done to it; if not, it is refused by name."""
+"""The first look at a server: checks whether it can be captured, before anything is changed, and names obstacles."""
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -22,7 +22,7 @@ def _is_positive(value: str) -> bool:
     return value.isdecimal() and int(value) > 0
 
 
-# Each setting, the value that it must have, and what to do where it has another.
+# Each setting, the test of its value, and the remedy if it fails.
 _WANTED: dict[str, tuple[Callable[[str], bool], str]] = {
     "wal_block_size": (
         lambda value: value == str(BLOCK_SIZE),
@@ -45,7 +45,7 @@ _WANTED: dict[str, tuple[Callable[[str], bool], str]] = {
 
 @dataclass(frozen=True)
 class Look:
-    """`settings` as pg_settings has them, in its units."""
+    """The facts that decide. `settings` are as in pg_settings, in its units."""
 
     major: int
     is_standby: bool
@@ -54,7 +54,7 @@ class Look:
 
 
 def check_fit(node: Node) -> None:
-    """Raises CaptureFailed for an obstacle that no attempt can get around, and says what to do about it."""
+    """Raise CaptureFailed, with the remedy, for an obstacle that would stop every attempt."""
     with (
         session.refusing_as(CaptureFailed, node),
         closing(session.connect(node, MAINTENANCE, application_name="stillhouse first look")) as connection,
@@ -68,7 +68,7 @@ def check_fit(node: Node) -> None:
 
 
 def why_unfit(look: Look) -> tuple[str, str] | None:
-    """The obstacle, and what to do about it; None when there is none."""
+    """Return the obstacle and its remedy, or `None` if the server can be captured."""
     if not OLDEST <= look.major <= NEWEST:
         return (
             f"PostgreSQL {look.major} is not known to this version of Stillhouse",
@@ -80,7 +80,7 @@ def why_unfit(look: Look) -> tuple[str, str] | None:
         known = ", ".join(map(str, CRC_OFFSET))
         return (
             f"its pg_control is of version {look.control_version}, which is not known (known are {known})",
-            "is this a PostgreSQL of somebody's own making? Its data directory is laid out in another way",
+            "it may be a modified PostgreSQL, with another layout of the data directory",
         )
     for name, (is_fit, remedy) in _WANTED.items():
         if not is_fit(look.settings.get(name, "")):

@@ -1,6 +1,6 @@
-"""A data directory's layout: what each file is, and what a capture takes, leaves out, or takes last.
+"""The layout of a data directory: the kinds of its files, and the files that a capture leaves out.
 
-The exclusions are those of src/backend/backup/basebackup.c; file names those of src/common/relpath.c.
+The exclusions come from src/backend/backup/basebackup.c, the file names from src/common/relpath.c.
 """
 
 import re
@@ -16,7 +16,7 @@ RELATION = re.compile(r"(?P<relation>\d+)(?:_(?P<fork>fsm|vm|init))?(?:\.(?P<seg
 _TEMPORARY = re.compile(r"t\d+_\d+(_(fsm|vm|init))?(\.\d+)?")
 _DATABASE_DIRECTORY = re.compile(r"global|base/\d+|pg_tblspc/\d+/PG_[^/]+/\d+")
 
-# Kept as empty directories: contents belong to the running server alone.
+# Kept as empty directories, because their contents belong to the running server only.
 EMPTIED = frozenset(
     {
         "pg_wal",
@@ -35,7 +35,7 @@ _SKIPPED_AT_TOP = frozenset(
 )
 CONTROL = "global/pg_control"
 VERSION = "PG_VERSION"
-# Relations have numbers of 32 bits (Oid, src/include/postgres_ext.h); of their 2^32 blocks no 2^30 segments are made.
+# A relation's number has 32 bits (Oid, src/include/postgres_ext.h). Its 2^32 blocks make fewer than 2^30 segments.
 _FORKS = ("", "fsm", "init", "vm")
 _SEGMENT_BITS, _RELATION_SHIFT = 30, 32
 GLOBAL_TABLESPACE, DEFAULT_TABLESPACE = 1664, 1663  # src/include/catalog/pg_tablespace.dat
@@ -49,7 +49,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class RelationFile:
-    """One segment of one fork of a relation; `block` numbers start at segment x blocks per segment."""
+    """One segment of one fork of a relation. Its first block has the number segment x blocks per segment."""
 
     kind: Kind
     tablespace: int
@@ -59,7 +59,7 @@ class RelationFile:
 
 
 def relation_file(path: str) -> RelationFile | None:
-    """What `path` (relative to the data directory) is, when it holds pages of a relation; else None."""
+    """Return the relation file at `path`, which is relative to the data directory. `None` for any other file."""
     directory, _, name = path.rpartition("/")
     match = RELATION.fullmatch(name)
     if match is None or _DATABASE_DIRECTORY.fullmatch(directory) is None:
@@ -73,7 +73,7 @@ def is_database_directory(path: str) -> bool:
 
 
 def owner(directory: str) -> tuple[int, int]:
-    """Tablespace and database (oids) of a database directory, as WAL names them."""
+    """Return the tablespace and database (oids) of a database directory, as in the WAL."""
     parts = directory.split("/")
     if parts[0] == "global":
         return GLOBAL_TABLESPACE, 0
@@ -81,7 +81,7 @@ def owner(directory: str) -> tuple[int, int]:
 
 
 def is_skipped(path: str) -> bool:
-    """True for files that must not be in a snapshot, judged by name alone."""
+    """Whether a file must not be in a snapshot, judged by its name only."""
     directory, _, name = path.rpartition("/")
     if name.startswith(("pgsql_tmp", "pg_internal.init", "postmaster.")):
         return True
@@ -91,10 +91,10 @@ def is_skipped(path: str) -> bool:
 
 
 def without_unlogged(names: Iterable[str]) -> Iterator[str]:
-    """The files of one database directory, less all but the init fork of unlogged relations, segments ascending.
+    """Return the files of one database directory, segments ascending. Unlogged relations keep only the init fork.
 
-    An unlogged relation is known by its init fork; recovery builds the rest from it. All `names` are taken before this
-    returns. A million of them are eight bytes each: they come out as they went in.
+    An unlogged relation is recognised by its init fork, from which recovery builds the rest. All `names` are consumed
+    before this returns. Each name is packed into eight bytes, since there may be a million, and is unpacked unchanged.
     """
     others: list[str] = []
     packed = array("Q")
@@ -113,7 +113,10 @@ def without_unlogged(names: Iterable[str]) -> Iterator[str]:
 
 
 def _packed(name: str) -> int | None:
-    """The name of a relation's file as a number whose order is relation, fork, segment; None for any other name."""
+    """Pack the name of a relation's file into a number, or return `None` for any other name.
+
+    Numbers sort by relation, fork and segment.
+    """
     match = RELATION.fullmatch(name)
     if match is None:
         return None
@@ -121,7 +124,7 @@ def _packed(name: str) -> int | None:
     if relation >> 32 or segment >> _SEGMENT_BITS:
         return None
     number = relation << _RELATION_SHIFT | _FORKS.index(fork) << _SEGMENT_BITS | segment
-    return number if _unpacked(number) == name else None  # such as 007, which PostgreSQL does not write
+    return number if _unpacked(number) == name else None  # for example 007, which PostgreSQL does not write
 
 
 def _unpacked(number: int) -> str:

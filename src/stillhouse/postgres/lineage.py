@@ -1,7 +1,7 @@
-"""The lineage row: a mark in the node's own database by which it is known whether its history is still the same.
+"""The lineage row: a mark in the node's own database that shows whether the node's history is still the same.
 
-System identifier and timeline prove nothing: two restores of one snapshot share both, and the LSNs, and then differ.
-The row goes where the data go: a clone carries its source's, a server whose storage was rolled back an older one.
+System identifier and timeline prove nothing: two restores of one snapshot share both, and the LSNs, and then diverge.
+The row follows the data: a clone has the row of its source, and a server with rolled-back storage has an older row.
 """
 
 from dataclasses import dataclass, field
@@ -12,9 +12,10 @@ from stillhouse.postgres.wal import format_lsn, parse_lsn
 
 @dataclass(frozen=True)
 class Mark:
-    """`lsn` is the latest point that this lineage is known to have passed. `tokens` are those of the last bases that it
-    has made, each entered when its base was complete: a history that has not seen that lacks the token, whatever its
-    LSNs.
+    """The content of the row. `lsn` is the latest point that this lineage is known to have passed.
+
+    `tokens` belong to the last bases of this lineage. A token is added when its base is complete: a history without
+    that moment lacks the token, even if its LSNs fit.
     """
 
     lineage: str
@@ -22,7 +23,7 @@ class Mark:
     tokens: frozenset[str] = field(default=frozenset())
 
 
-_TOKENS_KEPT = 256  # 32 bytes each; a base older than that is no base any more
+_TOKENS_KEPT = 256  # 32 bytes each; captures no longer build on an older base
 
 
 _OWNED = """
@@ -31,12 +32,12 @@ _OWNED = """
 """
 
 
-# A session that reads or writes the mark waits for nobody who holds the table.
+# A session that reads or writes the mark does not wait long for a lock on the table.
 PATIENCE = {"lock_timeout": "5s"}
 
 
 def read_mark(connection: Connection) -> Mark | None:
-    """None when the node was never captured, or when its schema `stillhouse` is not ours.
+    """Return the mark. `None` if the node was never captured, or if its schema `stillhouse` is not ours.
 
     A schema that a user made could hold a table with triggers, which would run with our rights.
     """
@@ -47,9 +48,9 @@ def read_mark(connection: Connection) -> Mark | None:
 
 
 def prepare(connection: Connection) -> bool:
-    """Make the place for the mark, once, when the server is made: captures have no need of DDL.
+    """Make the table for the mark, once, when the server is made, so that captures need no DDL.
 
-    False where the schema is somebody else's. The connection is in autocommit mode.
+    Return False if another role owns the schema. The connection is in autocommit mode.
     """
     if connection.execute(_OWNED).fetchone() is None:
         if connection.execute("SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'stillhouse'").fetchone():
@@ -64,9 +65,10 @@ def prepare(connection: Connection) -> bool:
 
 
 def write_mark(connection: Connection, lineage: str, lsn: int, token: str = "") -> str:
-    """Durable on return, whatever the server's `synchronous_commit` says. `token` is added to those that are there.
+    """Write the mark. It is durable on return, independent of the server's `synchronous_commit`. `token` is added to
+    the existing tokens.
 
-    Returns why it could not be written, in words; empty when it was. Raises only when the session is gone.
+    Return in words why it could not be written, or "". Raises only if the session is gone.
     """
     try:
         if not _has_place(connection):
@@ -86,7 +88,7 @@ def _has_place(connection: Connection) -> bool:
 
 def _write(connection: Connection, lineage: str, lsn: int, token: str) -> None:
     with connection.transaction():
-        # Local: a standby that is slow or gone must not keep a snapshot waiting.
+        # Local, because a slow or missing standby must not keep a snapshot waiting.
         connection.execute("SET LOCAL synchronous_commit = local")
         connection.execute(
             "INSERT INTO stillhouse.lineage AS row (lineage, lsn, tokens) VALUES (%s, %s::pg_lsn, %s)"

@@ -1,7 +1,7 @@
-"""A network of a clone's own: an empty one, out of which nothing leads (network_namespaces(7)).
+"""Network namespaces: an empty network for each clone, with no connection to any other (network_namespaces(7)).
 
-Sockets that are named by a path belong to no network: through them we reach the servers in it, and nothing but the
-modes of directories keeps these servers out of the sockets of others.
+Sockets that are named by a path belong to no network. Through them we reach the servers in a namespace. Only directory
+modes keep these servers from the sockets of others.
 """
 
 import os
@@ -18,7 +18,7 @@ from stillhouse.errors import RestoreFailed
 from stillhouse.postgres import account as accounts
 from stillhouse.postgres.account import Account
 
-# Brings `lo` up (SIOCSIFFLAGS, IFF_UP: netdevice(7)), says so, and keeps the network until our end of the pipe is gone.
+# Brings `lo` up (SIOCSIFFLAGS, IFF_UP: netdevice(7)), says so, and keeps the network until our end of the pipe closes.
 _MAKE = """\
 import fcntl, socket, struct, sys
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
@@ -31,26 +31,26 @@ _SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Network:
-    """Open namespaces: they last as long as these descriptors are open, or a process is in them.
+    """Open namespaces. They last as long as these descriptors are open, or a process is in them.
 
-    `user` is the user namespace that owns the network, where it was not root who made it.
+    `user` is the user namespace that owns the network. Only a network that root did not make has one.
     """
 
     net: int
     user: int | None
 
     def entering(self, account: Account | None, command: Sequence[str | Path]) -> list[str | Path]:
-        """The command line that runs `command` in this network as `account`, when we run it as ourselves."""
+        """Return a command line that runs `command` in this network as `account`. Run it as our own account."""
         opened = f"/proc/{os.getpid()}/fd"
         enter = [f"--net={opened}/{self.net}"]
-        if self.user is not None:  # where we are who we are outside, without any right
+        if self.user is not None:  # inside we have the same uid as outside, and no rights
             enter += [f"--user={opened}/{self.user}", "--preserve-credentials"]
         elif account is not None:
             enter += [f"--setuid={account.uid}", f"--setgid={account.gid}"]
         return ["nsenter", *enter, "--", *command]
 
     def holds(self, process: int) -> bool:
-        """Whether that process is in this network."""
+        """Whether the process is in this network."""
         try:
             return os.path.samestat(os.fstat(self.net), _namespace(process, "net").stat())
         except OSError:
@@ -59,10 +59,10 @@ class Network:
 
 @contextmanager
 def new_network() -> Iterator[Network]:
-    """One that is there until the block ends, and for as long as somebody is in it then. Raises RestoreFailed.
+    """Make a network that lasts until the block ends and all processes in it have ended. Raises RestoreFailed.
 
-    Root needs no user namespace. Any other account gets one in which it keeps its uid, so that peer authentication
-    still recognises it.
+    Root needs no user namespace. Any other account gets a user namespace in which it keeps its uid, so that peer
+    authentication still recognises it.
     """
     alone = [] if os.geteuid() == 0 else ["--map-current-user", "--keep-caps"]
     command = ["unshare", "--net", *alone, "--", sys.executable, "-I", "-S", "-c", _MAKE]
@@ -76,7 +76,7 @@ def new_network() -> Iterator[Network]:
                 raise _refused(str(error)) from error
             assert maker.stdin is not None
             assert maker.stdout is not None
-            with maker:  # which closes its pipes, and waits
+            with maker:  # closes its pipes, and waits for its end
                 is_up = maker.stdout.readline().strip() == b"up"
                 network = stack.enter_context(_opened(maker.pid)) if is_up else None
             if network is None:
@@ -87,7 +87,7 @@ def new_network() -> Iterator[Network]:
 
 @contextmanager
 def network_of(process: int) -> Iterator[Network | None]:
-    """The network that a server is in; None when it is that of this host, or the server is gone."""
+    """Open the network that a server is in. `None` if it is this host's network, or the server is gone."""
     with ExitStack() as stack:
         try:
             is_the_hosts = os.path.samestat(
@@ -101,7 +101,7 @@ def network_of(process: int) -> Iterator[Network | None]:
 
 @cache
 def why_none() -> str:
-    """Why this host gives clones no network of their own; empty when it does. Found out once, by making one."""
+    """Say why this host cannot give clones a network of their own. Empty if it can. Tried once, by making one."""
     try:
         with new_network() as network:
             tried = accounts.run(None, network.entering(None, ["/bin/true"]), timeout=_SECONDS)
@@ -129,7 +129,7 @@ def _namespace(process: int, kind: str) -> Path:
 def _refused(reason: str) -> RestoreFailed:
     return RestoreFailed(
         f"this host gives a clone no network of its own: {_last_line(reason)}",
-        hint="it takes unshare(1) and nsenter(1), and root with CAP_SYS_ADMIN or user namespaces that anybody may make",
+        hint="this needs unshare(1) and nsenter(1), and either root with CAP_SYS_ADMIN or unprivileged user namespaces",
     )
 
 

@@ -1,15 +1,15 @@
-"""The settings that each of our sessions begins with; they overrule those of the server, the role and the database.
+"""The settings that each of our sessions begins with. They override the settings of the server, role and database.
 
-All this stands in the start-up packet, for it has to hold before our first statement: it prevails over files, ALTER
-SYSTEM, ALTER DATABASE and ALTER ROLE (utils/misc/guc.c, GucSource). A database's owner may set all that any user may,
-`role` among it. session.py looks after the login for imposed settings that are not named here.
+They go into the start-up packet, because they must hold before our first statement. There they override files, ALTER
+SYSTEM, ALTER DATABASE and ALTER ROLE (utils/misc/guc.c, GucSource). A database's owner may impose every setting that
+any user may set, even `role`. After the login session.py searches for imposed settings that are not named here.
 """
 
 from collections.abc import Mapping
 
 # Any user may set these.
 _EVERYBODYS = {
-    # No time-out that somebody has set ends our work half-way.
+    # No time-out of the server, role or database ends our work half-way.
     "statement_timeout": "0",
     "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
@@ -28,7 +28,7 @@ _EVERYBODYS = {
     "default_transaction_isolation": "read committed",
     "default_transaction_read_only": "off",
     "default_transaction_deferrable": "off",
-    # How a value is written, and read.
+    # The text form of values.
     "DateStyle": "ISO, MDY",
     "IntervalStyle": "postgres",
     "TimeZone": "UTC",
@@ -41,7 +41,7 @@ _EVERYBODYS = {
     "xmlbinary": "base64",
     "xmloption": "content",
     "default_text_search_config": "pg_catalog.simple",
-    # How a statement is read.
+    # The reading of statements.
     "standard_conforming_strings": "on",
     "backslash_quote": "safe_encoding",
     "quote_all_identifiers": "off",
@@ -56,15 +56,15 @@ _EVERYBODYS = {
     "default_toast_compression": "pglz",
     "password_encryption": "scram-sha-256",
     "createrole_self_grant": "",
-    # Messages beside the answers: programs that we run would take them for findings.
+    # Messages beside the answers. Programs that we run would report them as findings.
     "client_min_messages": "warning",
     "debug_print_parse": "off",
     "debug_print_rewritten": "off",
     "debug_print_plan": "off",
-    # Compiled by a library that may be missing.
+    # Compilation needs a library that may be missing.
     "jit": "off",
 }
-# Superusers may, and whoever was allowed to.
+# Superusers may set these, and roles that were granted the right.
 _SUPERUSERS = {
     # Login triggers fire before any SET, so they must be switched off here.
     "event_triggers": "off",
@@ -78,11 +78,11 @@ _SUPERUSERS = {
     "temp_file_limit": "-1",
     "track_activities": "on",
 }
-# Settings that 15 does not know, with the first major version that does.
+# Settings that PostgreSQL 15 does not know, each with the first major version that does.
 _SINCE = {"createrole_self_grant": 16, "event_triggers": 17, "transaction_timeout": 17}
 
-# The reader may set all that a superuser may; else a database could impose settings on it that it cannot overrule.
-# Settings of loaded extensions are among them. A role's own settings do not last.
+# The reader may set every setting that a superuser may, settings of loaded extensions included. Otherwise a database
+# could impose settings that the reader cannot overrule. The reader's own settings end with its session.
 LET_SET = """
     DO $$ DECLARE this text; BEGIN
         FOR this IN SELECT name FROM pg_catalog.pg_settings WHERE context IN ('superuser', 'superuser-backend')
@@ -95,10 +95,10 @@ LET_SET = """
 def session_settings(
     major: int, settings: Mapping[str, str] | None = None, *, may_set_all: bool = True
 ) -> dict[str, str]:
-    """The settings that a session on a server of this version begins with; `settings` are its own, and prevail.
+    """Return the settings that a session begins with on a server of this version. Its own `settings` override ours.
 
-    `may_set_all` is true for a superuser, and for a role that was allowed to set what a superuser may. Settings that
-    the version does not know are left out.
+    `may_set_all` is true for a superuser, and for a role that was granted the right to set the same settings. Settings
+    that the version does not know are left out.
     """
     ours = _EVERYBODYS | (_SUPERUSERS if may_set_all else {}) | dict(settings or {})
     return {name: value for name, value in ours.items() if major >= _SINCE.get(name, 0)}

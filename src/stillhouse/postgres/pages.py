@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-# src/include/storage/checksum_impl.h: 32 parallel FNV-1a sums, seeded so that no two start alike.
+# src/include/storage/checksum_impl.h: 32 parallel FNV-1a sums, each with another seed.
 _SUMS = 32
 _PRIME = np.uint32(16777619)
 _SEEDS = np.array(
@@ -21,15 +21,15 @@ Pages = NDArray[np.uint8]
 
 
 def lsns(pages: Pages) -> NDArray[np.uint64]:
-    """Each page's LSN (pd_lsn: two 32-bit halves, the high one first)."""
+    """Return each page's LSN (pd_lsn: two 32-bit halves, the high one first)."""
     halves = pages[:, :8].copy().view("<u4")
     found: NDArray[np.uint64] = (halves[:, 0].astype(np.uint64) << np.uint64(32)) | halves[:, 1]
     return found
 
 
 def is_zero(pages: Pages) -> NDArray[np.bool_]:
-    """True for each page that holds nothing but zero bytes."""
-    # Nearly every page has something in its header, so the whole page is looked at only when the header is empty.
+    """Return for each page whether it holds only zero bytes."""
+    # Nearly every page has a header, so the rest of a page is read only if its header is empty.
     empty: NDArray[np.bool_] = ~np.any(pages[:, :24], axis=1)
     if empty.any():
         candidates = np.flatnonzero(empty)
@@ -38,9 +38,9 @@ def is_zero(pages: Pages) -> NDArray[np.bool_]:
 
 
 def checksums(pages: Pages, blocks: NDArray[np.uint32]) -> NDArray[np.uint16]:
-    """The checksum each page ought to carry; `blocks` are their block numbers within the whole relation.
+    """Return the checksum that each page should have. `blocks` are their block numbers within the whole relation.
 
-    Batches of 4 MiB keep the sums of all pages in cache; one page at a time would cost a hundred times more.
+    Batches of 4 MiB keep the sums of all pages in cache. One page at a time would cost a hundred times more.
     """
     count, size = pages.shape
     words = pages.view("<u4").reshape(count, size // (4 * _SUMS), _SUMS)
@@ -65,10 +65,10 @@ def checksums(pages: Pages, blocks: NDArray[np.uint32]) -> NDArray[np.uint16]:
 
 
 def failing(pages: Pages, blocks: NDArray[np.uint32], start_lsn: int) -> NDArray[np.intp]:
-    """Indexes of pages whose checksum is wrong and that are to be judged at all.
+    """Return the indexes of the pages that fail their checksum.
 
-    A page changed since the backup began may be torn by the copy and is repaired by replay: only pages whose LSN
-    is below `start_lsn` are judged, and pages of zeros (new, never written) carry no checksum.
+    Only pages with an LSN below `start_lsn` are judged: the copy may tear a page that changed since the backup began,
+    and replay repairs it. Pages of zeros (new, never written) have no checksum.
     """
     stored = pages[:, 8:10].copy().view("<u2")[:, 0]
     wrong = stored != checksums(pages, blocks)

@@ -1,4 +1,4 @@
-"""Reader of a node's files on this host: lists what a capture takes, and reads runs of bytes of it."""
+"""The reader of a node's files on this host: lists the files that a capture takes, and opens them for reading."""
 
 import os
 import re
@@ -12,15 +12,15 @@ from stillhouse.postgres import layout
 from stillhouse.postgres.tree import Directory, Tree, shown, why_foreign
 
 _TABLESPACE = r"pg_tblspc/[1-9][0-9]*"
-_NAMED = 100  # of the paths that were left out; the rest are counted
-_PERMISSIONS = 0o777  # no set-user-id bit: until a restored file is given away it is root's
+_NAMED = 100  # skipped paths that are named; the rest is only counted
+_PERMISSIONS = 0o777  # no set-user-id bit: root owns a restored file until it is given away
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A directory (`size` None) or a file of the data directory; `path` is relative to it.
+    """A file or a directory in the data directory. `path` is relative to it. The `size` of a directory is `None`.
 
-    A tablespace's link is a directory with its `target`.
+    The link to a tablespace is a directory with a `target`.
     """
 
     path: str
@@ -32,14 +32,14 @@ class Entry:
 
 
 class Skipped:
-    """Files that a capture left out because they are not the account's own: the first by name, with the reason."""
+    """The files that a capture left out because the account does not own them. The first are named, with the reason."""
 
     def __init__(self) -> None:
         self.count = 0
         self.reasons: dict[str, str] = {}
 
     def add(self, path: str, reason: str) -> None:
-        """Count each path once, as long as paths are still named."""
+        """Add a path. A path is counted once, as long as paths are still named."""
         name = shown(path)
         if name in self.reasons:
             return
@@ -49,10 +49,10 @@ class Skipped:
 
 
 class LocalReader:
-    """Reads a data directory in place. Files may grow, shrink or vanish meanwhile: replay repairs what that tears.
+    """Reads a data directory in place. Files may grow, shrink or vanish meanwhile: replay of the WAL repairs that.
 
-    Links are followed at `pg_tblspc/<oid>`, `pg_wal` and the log directory alone. `skipped` tells which listed files
-    are not the account's.
+    Links are followed only at `pg_tblspc/<oid>`, `pg_wal` and the log directory. `skipped` collects the listed files
+    that the account does not own.
     """
 
     def __init__(
@@ -63,9 +63,9 @@ class LocalReader:
         owner: int | None = None,
         log_directory: str = "log",
     ) -> None:
-        """`tablespace_directory` is `PG_<major>_<catalog version>`: nothing else in a tablespace's place is the node's.
+        """`tablespace_directory` is `PG_<major>_<catalog version>`, the node's only directory in a tablespace.
 
-        `owner` is the account's uid, the data directory's own if it is None.
+        `owner` is the account's uid. If it is `None`, the owner of the data directory is taken.
         """
         log = re.escape(os.path.normpath(log_directory))
         self._tree = Tree(pgdata, owner=owner, links=re.compile(f"pg_wal|{_TABLESPACE}|{log}"))
@@ -78,7 +78,7 @@ class LocalReader:
         return self._tree.owner
 
     def list(self) -> Iterator[Entry]:
-        """Everything a capture takes but `pg_control` and WAL; parents before children."""
+        """Yield everything that a capture takes except `pg_control` and WAL, parents before children."""
         yield from self._directory("", self._tree.directory(""))
 
     def _directory(self, path: str, directory: Directory) -> Iterator[Entry]:
@@ -122,18 +122,18 @@ class LocalReader:
         return self._tree.directory(path)
 
     def open(self, path: str) -> int:
-        """File descriptor for `os.preadv`. Raises FileNotFoundError when the file vanished since the listing, and
-        FileRefused when it is not the account's any more.
+        """Return a file descriptor for `os.preadv`. Raises FileNotFoundError if the file vanished since the listing,
+        and FileRefused if the account does not own it any more.
         """
         descriptor = self._tree.open(path)
-        # Reading ahead would bring pages into the cache of which nobody knows afterwards that they were not there.
+        # No read-ahead: it brings pages into the cache, and the packer could not tell afterwards which ones to drop.
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
         return descriptor
 
     def open_wal(self, name: str) -> int:
-        """File descriptor of a WAL segment. Raises as `open` does."""
+        """Return a file descriptor of a WAL segment. Raises as `open` does."""
         return self._tree.open(f"pg_wal/{name}")
 
     def read(self, path: str) -> bytes:
-        """A small file, whole. Raises as `open` does."""
+        """Return the bytes of a small file. Raises as `open` does."""
         return self._tree.read(path)

@@ -1,7 +1,7 @@
-"""Reading what tenants own: as our reader, who is no superuser, and never anything but the very relation meant.
+"""Safe reading of tenants' relations: as our reader, which is no superuser, and only the very relation meant.
 
-Between two statements of ours a tenant may rename a table, or its schema, and put in its place a view that calls his
-function. So a relation is looked at only while a lock holds it fast, and the lock is that of its number, not its name.
+Between two of our statements a tenant may rename a table, or its schema, and put in its place a view that calls his
+function. So a relation is read only under a lock, and the lock is checked by the relation's oid, not by its name.
 Nothing here makes a superuser plan or run a statement over a tenant's relation.
 """
 
@@ -19,14 +19,14 @@ from stillhouse.postgres.releases import why_too_old
 from stillhouse.postgres.roles import grant_connect
 from stillhouse.postgres.session import READER, Connection, sql
 
-# A view or a foreign table of a user's is refused before any function in it is called.
+# The server refuses a user's view or foreign table before it calls any function in it.
 _RESTRICT = "SET restrict_nonsystem_relation_kind = 'view, foreign-table'"
 _IS_RESTRICTED = (
     "is restricted"  # rewrite/rewriteHandler.c and foreign/foreign.c; our sessions' lc_messages is C
 )
 
-# By number, and as of now even if the transaction's snapshot is older: these functions use the system's caches. The
-# locks are all that the session holds, also those that the planner took.
+# Names by oid, as of now even if the transaction's snapshot is older, because these functions use the system's caches.
+# All locks of the session are listed, also locks that the planner took.
 _LOCKED = """
     SELECT DISTINCT l.relation = {oid}, o.type, o.identity
       FROM pg_catalog.pg_locks l
@@ -40,13 +40,13 @@ _NAMESAKE = """
      WHERE now.oid IS NOT NULL AND (now.oid <> {oid} OR o.type <> {type})
 """
 _TYPES = {"r": "table", "m": "materialized view", "S": "sequence"}
-# The other things that a relation brings with it.
+# The objects that are read along with a relation.
 _BELONG_TO_IT = ("index", "toast table")
 
 
 @dataclass(frozen=True)
 class Named:
-    """A relation as it was listed; `kind` is pg_class's letter for it: r, m or S."""
+    """A relation as it was listed. `kind` is its letter in pg_class: r, m or S."""
 
     oid: int
     schema: str
@@ -69,9 +69,9 @@ def enter_as_reader(
     application_name: str = "stillhouse",
     settings: Mapping[str, str] | None = None,
 ) -> Connection:
-    """A session of the reader's in that very database.
+    """Return a session of the reader in that very database.
 
-    Where its owner has taken from everyone the right to connect, the reader is given it. Raises as `enter` does, and
+    If the owner has revoked everyone's right to connect, the reader is granted it. Raises as `enter` does, and
     DatabaseClosed on a server that is too old.
     """
     connection = databases.enter(
@@ -96,13 +96,13 @@ def enter_as_reader(
 
 @contextmanager
 def only(connection: Connection, relation: Named) -> Iterator[None]:
-    """Within the block the relation's name means this relation; if it does not, the read does not count.
+    """Guard a read of the relation by its name. Raises TableReplaced, before or after the block, if the name meant
+    another relation: then the read is void.
 
-    The caller's transaction, or sub-transaction, must have locked nothing else; it holds the lock until its end. Raises
-    TableReplaced.
+    The caller's transaction, or sub-transaction, must have locked nothing else. It holds the lock until its end.
     """
     try:
-        # Materialised views and sequences cannot be locked by name: the read's own lock has to do.
+        # Materialised views and sequences cannot be locked by LOCK TABLE, so the read's own lock must do.
         if relation.kind == "r":
             lock = sql.SQL("LOCK TABLE ONLY {} IN ACCESS SHARE MODE").format(relation.identifier)
             connection.execute(lock)
@@ -116,7 +116,9 @@ def only(connection: Connection, relation: Named) -> Iterator[None]:
 
 
 def check_name(connection: Connection, relation: Named) -> None:
-    """After a read that failed, in a session that sees the present: raise TableReplaced if the name is another's."""
+    """Raise TableReplaced if another relation has the name now. Call it after a failed read, in a session that sees the
+    present.
+    """
     query = sql.SQL(_NAMESAKE).format(
         name=sql.Literal(relation.identifier.as_string(connection)),
         oid=sql.Literal(relation.oid),
@@ -129,7 +131,7 @@ def check_name(connection: Connection, relation: Named) -> None:
 def _open_to_reader(node: Node, database: Database) -> Database:
     if not database.reader_barred:
         return database
-    with suppress(session.Error, NodeUnreachable):  # then it stays barred, and it is said why
+    with suppress(session.Error, NodeUnreachable):  # then it stays barred, and `enter` says why
         with closing(session.connect(node, MAINTENANCE)) as connection:
             grant_connect(connection)
         return next((one for one in databases_of(node) if one.oid == database.oid), database)

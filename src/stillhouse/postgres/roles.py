@@ -1,4 +1,4 @@
-"""Our two roles on a server: the superuser, and the reader of what tenants own; made, or put right."""
+"""The service's two roles on a server, the superuser and the reader of tenants' data: creates and repairs them."""
 
 import base64
 import hashlib
@@ -12,7 +12,7 @@ from stillhouse.postgres import session
 from stillhouse.postgres.options import LET_SET
 from stillhouse.postgres.session import READER, SUPERUSER, Connection, sql
 
-# No statement of such a session is logged, not even one that fails: some hold passwords.
+# With these settings no statement of a session is logged, not even a failing one: some statements hold passwords.
 UNLOGGED = {
     "log_statement": "none",
     "log_min_error_statement": "panic",
@@ -30,7 +30,7 @@ _OWNS_SOMETHING = f"""
     SELECT EXISTS (SELECT FROM pg_shdepend WHERE refclassid = 'pg_authid'::regclass
                     AND refobjid = '{READER}'::regrole AND deptype = 'o')
 """
-# BYPASSRLS: without it rows are left out, and the tables' policies run. INHERIT: without it nothing may be read.
+# Without BYPASSRLS rows are left out, and the tables' policies run. Without INHERIT nothing may be read.
 _READS_ALL_AND_DOES_NOTHING = (
     "LOGIN INHERIT BYPASSRLS NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION"
     " CONNECTION LIMIT -1 VALID UNTIL 'infinity'"
@@ -41,8 +41,8 @@ _MEMBERSHIPS = f"""
       LEFT JOIN pg_roles grantor ON grantor.oid = m.grantor
      WHERE '{READER}'::regrole IN (m.roleid, m.member)
 """
-# This loop runs in the server, since no client may be able to read a database's name. Each database is granted by name:
-# its owner may take from PUBLIC tomorrow what PUBLIC may do today.
+# This loop runs in the server, since a database's name may be unreadable to every client. The reader gets its own grant
+# on each database, because the owner may take the grant to PUBLIC away at any time.
 _LET_READER_ENTER = f"""
     DO $$ DECLARE this name; BEGIN
         FOR this IN SELECT datname FROM pg_catalog.pg_database d WHERE datconnlimit <> -2 AND NOT EXISTS (
@@ -63,11 +63,10 @@ _FORGET_SETTINGS = f"""
 
 
 def ensure_roles(connection: Connection, node: Node) -> None:
-    """Give both roles the passwords of the node, if it has a secret, and put the reader right, however it was changed.
+    """Give both roles the passwords of the node, if it has a secret, and repair the reader, however it was changed.
 
-    `connection` is a superuser's, in autocommit mode; none of its statements is logged from here on. The reader may
-    enter the databases that are there only after `grant_connect`. Raises StateForbids when somebody else's role
-    bears the reader's name.
+    `connection` is a superuser's, in autocommit mode. No statement in it is logged from here on. The reader may enter
+    the existing databases only after `grant_connect`. Raises StateForbids if another role has the reader's name.
     """
     for name, value in UNLOGGED.items():
         connection.execute("SELECT pg_catalog.set_config(%s, %s, false)", [name, value])
@@ -82,14 +81,14 @@ def ensure_roles(connection: Connection, node: Node) -> None:
 
 
 def furnish(node: Node) -> None:
-    """Put both roles right, on a server that lets this service in. Raises the server's errors."""
-    with closing(session.connect(node, "postgres", settings=UNLOGGED)) as connection:
+    """Create or repair both roles on a server that lets this service in. Raises the server's errors."""
+    with closing(session.connect(node, "postgres")) as connection:
         ensure_roles(connection, node)
         grant_connect(connection)
 
 
 def grant_connect(connection: Connection) -> None:
-    """Let the reader enter every database, whatever PUBLIC may do, and overrule the settings that one imposes.
+    """Let the reader enter every database, independent of PUBLIC's rights, and overrule the settings imposed there.
 
     `connection` is a superuser's, to any database.
     """
@@ -103,17 +102,17 @@ def _make_reader(connection: Connection) -> None:
         connection.execute(sql.SQL("CREATE ROLE {}").format(reader))
     ((owns_something,),) = connection.execute(_OWNS_SOMETHING.encode()).fetchall()
     if owns_something:
-        # A function owned by the reader would read everything, and a table of its could be used in its name.
+        # A function owned by the reader could read everything, and a table owned by it could be used in its name.
         raise StateForbids(
-            f"the role {READER}, which is the service's own, is somebody's: it owns objects",
+            f"the role {READER} must be the service's own, but somebody uses it: it owns objects",
             hint="rename that role; the service makes its own",
         )
     connection.execute(sql.SQL("ALTER ROLE {} {}").format(reader, sql.SQL(_READS_ALL_AND_DOES_NOTHING)))
 
 
 def _leave_one_membership(connection: Connection) -> None:
-    """Make it a member of pg_read_all_data alone, and nobody a member of it."""
-    # Since 16 a membership belongs to whoever granted it, and each grant has options of its own.
+    """Make the reader a member of pg_read_all_data only, and leave no role a member of the reader."""
+    # Since 16 a membership belongs to its grantor, and each grant has options of its own.
     is_since_16 = connection.info.server_version >= 160000
     for of, member, grantor in connection.execute(_MEMBERSHIPS.encode()).fetchall():
         revoke = sql.SQL("REVOKE {} FROM {}").format(sql.Identifier(of), sql.Identifier(member))
@@ -125,7 +124,7 @@ def _leave_one_membership(connection: Connection) -> None:
 
 
 def _set_password(connection: Connection, role: str, password: str) -> None:
-    """Set the verifier that the server stores: so the password itself is in no statement, and in no log."""
+    """Set the verifier that the server stores, so that the password itself is in no statement and no log."""
     verifier = _verifier(password)
     connection.execute(
         sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(verifier))
@@ -133,10 +132,11 @@ def _set_password(connection: Connection, role: str, password: str) -> None:
 
 
 def _verifier(password: str) -> str:
-    """What pg_authid holds of a password of ours, by RFC 5802 (libpq/auth-scram.c: parse_scram_secret).
+    """Return the verifier that pg_authid holds for a password of ours, by RFC 5802 (libpq/auth-scram.c:
+    parse_scram_secret).
 
-    One iteration, where people's passwords get 4,096: iterations slow down who guesses, and 256 random bits are not
-    guessed. Each login of ours would cost 3 ms otherwise, and an incremental capture makes twenty.
+    It has one iteration instead of the usual 4,096. Iterations slow down guessing, but 256 random bits cannot be
+    guessed. With 4,096 iterations each login would cost 3 ms, and an incremental capture makes twenty logins.
     """
     salt = secrets.token_bytes(16)
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, 1)

@@ -1,4 +1,4 @@
-"""The life cycle of one server: made, started, found running, stopped. It outlives the service."""
+"""The life cycle of one server: initialise, start, find and stop it. A server goes on running without the service."""
 
 import os
 import re
@@ -27,7 +27,7 @@ _POLL_SECONDS = 0.05
 
 _LOCK = "pgdata/postmaster.pid"
 _LOG = "server.log"
-_LOCK_BYTES, _LOG_BYTES = 4096, 1 << 20  # of these files we read no more
+_LOCK_BYTES, _LOG_BYTES = 4096, 1 << 20  # the most that we read of these files
 _LONGEST_NUMBER = 10  # digits of a process id
 
 _LOGIN_REFUSED = "password authentication failed"  # libpq tells no SQLSTATE of a login; auth.c, auth_failed
@@ -36,8 +36,8 @@ _LONGEST_SOCKET_PATH = 107  # sun_path of sockaddr_un(7), less its final NUL
 # pg_ctl hands paths to a shell between double quotes; a list of socket directories is split at commas.
 _UNSAFE_IN_PATH = re.compile(r"[\"'`$\\,\n]")
 
-# Where a server listens is not among these but given at each start: a data directory that was
-# captured from one node and restored as another must not carry the first one's address.
+# The address is not among these settings, but is given at each start: a data directory that was captured from one node
+# and restored as another must not carry the first node's address.
 _SETTINGS = {
     "max_connections": "100",
     "max_prepared_transactions": "64",
@@ -52,8 +52,8 @@ _SETTINGS = {
 }
 _SETTINGS_SINCE_17 = {"summarize_wal": "on"}
 
-# A password is needed even on the private socket. Only root and this server's account can reach it, but a file system's
-# modes alone should not keep a tenant from being superuser.
+# A password is needed even on the private socket. Only root and this server's account can reach the socket, but file
+# modes alone should not be all that keeps a tenant from being superuser.
 _ACCESS_RULES = f"""\
 # Written by Stillhouse at each start of the server.
 local all         {session.SUPERUSER},{session.READER} scram-sha-256
@@ -62,7 +62,7 @@ host  all         {session.SUPERUSER},{session.READER} all reject
 host  replication all all reject
 host  all         all 127.0.0.0/8 scram-sha-256
 """
-# For a server that does not know our passwords yet, such as a clone, which has those of its source.
+# For a server that does not know our passwords yet. A clone, for example, has the passwords of its source.
 _LOCKED_RULES = f"""\
 # Written by Stillhouse: this server is shut off, but for the service itself.
 local all {session.SUPERUSER},{session.READER} peer map={session.SUPERUSER}
@@ -70,7 +70,7 @@ local all {session.SUPERUSER},{session.READER} peer map={session.SUPERUSER}
 
 
 def check_paths(node: Node) -> None:
-    """Raises InvalidInput when PostgreSQL could not be run with the node's paths."""
+    """Raise InvalidInput if PostgreSQL could not run with the node's paths."""
     for path in (node.directory, node.socket):
         if found := _UNSAFE_IN_PATH.search(path):
             raise InvalidInput(f"the path {path} holds {found[0]!r}", hint="choose another data directory")
@@ -85,7 +85,7 @@ def check_paths(node: Node) -> None:
 def initialise(binaries: Binaries, node: Node, settings: Mapping[str, str] | None = None) -> None:
     """Make the node's directory and an empty database system in it, once, with `settings` of its own.
 
-    `pgdata` appears whole or not at all, so whoever was killed half-way simply calls again.
+    `pgdata` appears whole or not at all, so the call can be repeated after a crash.
     """
     binaries = binaries.of(node)
     check_paths(node)
@@ -94,19 +94,19 @@ def initialise(binaries: Binaries, node: Node, settings: Mapping[str, str] | Non
         return
     for directory in (Path(node.directory), Path(node.directory, "tablespaces")):
         _private_directory(directory, binaries.account)
-    # A name of its own: the initdb of a killed service is still at work for a second, on its own.
+    # A fresh name, because the initdb of a killed service goes on for a second.
     fresh = data.with_name(f"pgdata.{secrets.token_hex(4)}.new")
     with private_file(binaries.account, f"{node.password(session.SUPERUSER)}\n") as (descriptor, password):
         answer = binaries.run(
             "initdb",
-            # Relative: command lines are everyone's to read, and the whole path tells the cluster's id.
+            # Relative, because everyone may read command lines, and the whole path contains the cluster's id.
             f"--pgdata={fresh.name}",
             f"--username={session.SUPERUSER}",
             "--auth=scram-sha-256",
             f"--pwfile={password}",
             "--data-checksums",
             "--encoding=UTF8",
-            # Sorts alike on every host: a restored clone's indexes are right wherever it runs.
+            # This locale sorts alike on every host, so a clone's indexes are right wherever it is restored.
             "--locale=C",
             timeout=300,
             directory=node.directory,
@@ -121,7 +121,7 @@ def initialise(binaries: Binaries, node: Node, settings: Mapping[str, str] | Non
     fresh.rename(data)
     _sync_directory(data.parent)
     for abandoned in data.parent.glob("pgdata.*.new"):
-        with suppress(InternalError):  # its initdb is at work yet
+        with suppress(InternalError):  # its initdb is still running
             remove_tree(abandoned)
 
 
@@ -133,16 +133,16 @@ def start(
     locked: bool = False,
     timeout_seconds: float = START_SECONDS,
 ) -> None:
-    """Have the server run and answer. One that runs already is adopted as it is.
+    """Start the server and wait until it answers. A server that runs already is left as it is.
 
-    `settings` prevail over every file and over the node's address: {"listen_addresses": ""} keeps it
-    to its socket. A `locked` server lets in the account that this service runs as, by its socket, and nobody else,
-    until `reload` opens it. Raises NodeUnreachable.
+    `settings` override every file and the node's address: with {"listen_addresses": ""} the server listens on its
+    socket only. A `locked` server lets in only the account that this service runs as, by the socket, until `reload`
+    opens it. Raises NodeUnreachable.
     """
     binaries = binaries.of(node)
     check_paths(node)
     logged = _log_size(node)
-    # In this order: a lock that appears after the first look is that of a server on its way up.
+    # In this order, because a lock file that appears after the first look belongs to a starting server.
     has_lock_file = os.path.lexists(_data_directory(node) / "postmaster.pid")
     if process_id(node) is None:
         try:
@@ -150,7 +150,9 @@ def start(
                 _clear_stale_locks(node)
             _private_directory(Path(node.socket), binaries.account)
             _write_access_rules(node, locked=locked)
-        except OSError as error:  # such as a directory where a file should be: that of one node, not ours
+        except (
+            OSError
+        ) as error:  # for example a directory in place of a file: the fault of one node, not ours
             raise NodeUnreachable(f"node {node.name} does not start: {error}") from error
         _launch(binaries, node, settings or {}, timeout_seconds, logged)
     _await_answer(node, timeout_seconds, logged)
@@ -159,7 +161,7 @@ def start(
 def stop(
     binaries: Binaries, node: Node, mode: StopMode = "fast", *, timeout_seconds: float = STOP_SECONDS
 ) -> None:
-    """Have the server not run. Raises NodeUnreachable when it does not end in time."""
+    """Stop the server, if it runs. Raises NodeUnreachable if it does not end in time."""
     process = process_id(node)
     if process is None:
         return
@@ -175,7 +177,7 @@ def restart(binaries: Binaries, node: Node, settings: Mapping[str, str] | None =
 
 
 def reload(binaries: Binaries, node: Node) -> None:
-    """Have the server read its files again, and let in whoever has a password."""
+    """Make the server read its files again, and let in every role with its password."""
     _write_access_rules(node)
     answer = _control(binaries.of(node), node, "reload", timeout_seconds=STOP_SECONDS)
     if answer.returncode != 0:
@@ -183,16 +185,17 @@ def reload(binaries: Binaries, node: Node) -> None:
 
 
 def is_running(node: Node) -> bool:
-    """Whether the server is there and answers."""
+    """Whether the server runs and answers."""
     return process_id(node) is not None and _answers(node)
 
 
 def process_id(node: Node) -> int | None:
-    """The postmaster that is in charge of the node's data directory, whoever started it.
+    """Return the process id of the postmaster that runs the node's data directory, or `None`.
 
-    Told by the directory of its socket, which is on its command line, since its number alone may be another process's
-    after a reboot of the host or a restart of the container; its working directory would need a privilege that
-    containers' root lacks. A lock file that is not the account's names nobody.
+    The postmaster is recognised by the directory of its socket, which is on its command line. The number in the lock
+    file is not enough: after a reboot of the host or a restart of the container another process may have it. To read
+    its working directory would need a privilege that root lacks in containers. A lock file that is not the account's
+    is ignored.
     """
     try:
         lines = _tree(node).read(_LOCK, _LOCK_BYTES).splitlines()
@@ -210,8 +213,8 @@ def _launch(
         "listen_addresses": node.host,
         "port": str(node.port),
         "unix_socket_directories": node.socket,
-        # A restored postgresql.conf may name its source's: with that data_directory, this would be its server.
-        # Relative to where the server is started, but for the last, which it writes from its data directory.
+        # A restored postgresql.conf may name paths of its source: with that data_directory, this would be the source's
+        # server. Paths are relative to the directory of the start. The last one is relative to the data directory.
         "data_directory": "pgdata",
         "hba_file": "pgdata/pg_hba.conf",
         "ident_file": "pgdata/pg_ident.conf",
@@ -221,13 +224,13 @@ def _launch(
     options = " ".join(f"-c {shlex.quote(f'{name}={value}')}" for name, value in effective.items())
     told = [f"--log={_LOG}", f"--options={options}"]
     answer = _control(binaries, node, "start", *told, timeout_seconds=timeout_seconds)
-    # A launch by a service that was killed meanwhile may have been first; then its server is ours.
+    # A service that was killed meanwhile may have started the server first. Then we take that server.
     if answer.returncode != 0 and process_id(node) is None:
         raise _not_started(node, logged, answer.stderr)
 
 
 def _as_process(binaries: Binaries, node: Node, process: int) -> Binaries:
-    """The programs, run as the account that the server runs as: its node's may have been given another since."""
+    """Return the programs, run as the server's account. The node may have been given another account since."""
     try:
         uid = Path("/proc", str(process)).stat().st_uid
     except FileNotFoundError:  # it has just ended
@@ -238,9 +241,9 @@ def _as_process(binaries: Binaries, node: Node, process: int) -> Binaries:
 def _control(
     binaries: Binaries, node: Node, action: str, *options: str, timeout_seconds: float
 ) -> subprocess.CompletedProcess[str]:
-    # `-w` always: an action that is only asked for is an action whose failure nobody sees.
+    # Always with `-w`: without it a failure of the action would go unseen.
     waiting = [] if action == "reload" else ["-w", f"--timeout={max(1, round(timeout_seconds))}"]
-    # Neither pg_ctl's command line nor the server's, which everyone on the host may read, tells the cluster's id.
+    # Everyone on the host may read the command lines of pg_ctl and the server, so they do not contain the cluster's id.
     return binaries.run(
         "pg_ctl",
         action,
@@ -256,7 +259,7 @@ def _await_answer(node: Node, timeout_seconds: float, logged: int) -> None:
     clock = SystemClock()
     latest = clock.monotonic() + timeout_seconds
     while not _answers(node):
-        # pg_ctl is content with a server that still recovers, and it may fail in that yet.
+        # pg_ctl reports success for a server that is still in recovery. Recovery may fail later.
         if process_id(node) is None:
             raise _not_started(node, logged)
         if clock.monotonic() > latest:
@@ -265,9 +268,9 @@ def _await_answer(node: Node, timeout_seconds: float, logged: int) -> None:
 
 
 def _not_started(node: Node, logged: int, otherwise: str = "") -> NodeUnreachable:
-    """The error that says why: what was fatal to the server since its log was `logged` bytes long."""
+    """Return the error that says why: the fatal messages in the server's log after its first `logged` bytes."""
     told = _logged_since(node, logged) or otherwise
-    # Not those that only refused a session of ours meanwhile.
+    # Leave out messages that only refused a session of ours meanwhile.
     lines = [line for line in told.splitlines() if f"{session.SUPERUSER}@" not in line]
     fatal = "\n".join(line for line in lines if "FATAL:" in line or "PANIC:" in line)
     return NodeUnreachable(
@@ -279,17 +282,18 @@ def _answers(node: Node) -> bool:
     try:
         session.connect(node, "postgres", application_name="stillhouse life sign").close()
     except NodeUnreachable as error:
-        if _LOGIN_REFUSED in error.message:  # it answers, and will not say anything else
+        if _LOGIN_REFUSED in error.message:  # the server answers, and waiting would not change the answer
             raise
         return False
     return True
 
 
 def _clear_stale_locks(node: Node) -> None:
-    """Remove what a dead server left, whose number another process may bear by now.
+    """Remove the lock files of a dead server. Another process may have its process id by now.
 
     PostgreSQL would take that process for a server and refuse to start (CreateLockFile in
-    src/backend/utils/init/miscinit.c). Orphans of the dead server still keep a new one out: by its shared memory.
+    src/backend/utils/init/miscinit.c). If child processes of the dead server still run, its shared memory still keeps
+    a new server from starting.
     """
     with suppress(FileNotFoundError):
         _tree(node).remove(_LOCK)
@@ -309,7 +313,10 @@ def _write_access_rules(node: Node, *, locked: bool = False) -> None:
 
 
 def _private_directory(path: Path, account: Account | None) -> None:
-    """Give it away by a descriptor: the owner of its directory may put something else in its place."""
+    """Make a directory that only the account may use.
+
+    Mode and owner are set by a descriptor: the owner of the parent directory may put something else in its place.
+    """
     with suppress(FileExistsError):
         path.mkdir(mode=0o700, parents=True)
     directory = Tree(path).directory("")
@@ -326,7 +333,7 @@ def _sync_directory(path: Path) -> None:
 
 
 def _tree(node: Node) -> Tree:
-    """The node's files. Use nothing else to touch them: the directory is the account's, and we may be root."""
+    """Return the node's files. Touch them in no other way: the directory is the account's, and we may be root."""
     return Tree(Path(node.directory))
 
 
@@ -347,7 +354,7 @@ def _log_size(node: Node) -> int:
 
 
 def _logged_since(node: Node, size: int) -> str:
-    """The end of what was written to the log since it had that size, or why it cannot be read."""
+    """Return the end of the log's text after its first `size` bytes, or why the log cannot be read."""
     try:
         with os.fdopen(_tree(node).open(_LOG), "rb") as log:
             log.seek(max(size, log.seek(0, os.SEEK_END) - _LOG_BYTES))

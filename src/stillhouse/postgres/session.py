@@ -1,7 +1,7 @@
-"""Sessions of the service on a server: the one door, through its private socket.
+"""Sessions of the service on a server: the only way in, through the server's private socket.
 
-A session takes no setting from the server, its role or its database that we did not ask for. It begins with the
-settings of options.py. Other settings that a database or a role imposes are found and overruled before it is used.
+A session takes no unwanted setting from the server, its role or its database. It begins with the settings of
+options.py. Other settings that a database or a role imposes are found and overruled before the session is used.
 """
 
 import os
@@ -21,17 +21,17 @@ from stillhouse.postgres.text import Codec, encode, speak_as_bytes
 from stillhouse.postgres.text import Connection as Connection
 
 SUPERUSER = "stillhouse"
-# Reads tenants' tables. It is no superuser, so no function of theirs ever runs with a superuser's rights.
+# Reads tenants' tables. It is no superuser, so a tenant's function never runs with a superuser's rights.
 READER = "stillhouse_reader"
 CONNECT_SECONDS = 10
 _POLL_SECONDS = 0.1
 
 Error = psycopg.Error
-# Names and the default values of settings that a database or a role imposes, and whether any user may set them.
+# Settings that a database or a role imposes: name, default value, and whether any user may set it.
 Imposed = list[tuple[str, str, bool]]
 Rows = list[tuple[str | None, ...]]
-# What may be otherwise at the next try: a broken connection, a time-out, a lock not had, an object that
-# somebody dropped or replaced between two looks at the catalog.
+# Errors that the next try may not meet: a broken connection, a time-out, a lock that was not free, an object that was
+# dropped or replaced between two looks at the catalog.
 PASSING_ERRORS = (
     psycopg.OperationalError,
     psycopg.InternalError,
@@ -39,9 +39,9 @@ PASSING_ERRORS = (
     psycopg.errors.UndefinedObject,
     psycopg.errors.WrongObjectType,
 )
-# read_only_sql_transaction, what somebody's PL/pgSQL raises, program_limit_exceeded: these stay as they are.
+# Errors that every try meets: read_only_sql_transaction, errors raised by PL/pgSQL, program_limit_exceeded.
 _LASTING = ("25006", "P0", "54")
-# deadlock_timeout: the gate needs to know the server's own; it does nothing to a session that waits less long.
+# deadlock_timeout keeps the server's value: the gate must know it. It has no effect on a session that waits less long.
 _WANTED = ("deadlock_timeout",)
 _IMPOSED = """
     SELECT name, boot_val, context = 'user' FROM pg_catalog.pg_settings
@@ -58,11 +58,11 @@ def connect(
     settings: Mapping[str, str] | None = None,
     role: str = SUPERUSER,
 ) -> Connection:
-    """Log in as one of our roles. Names that are not pg_catalog's must be qualified.
+    """Log in as one of our roles. Names outside pg_catalog must be qualified.
 
-    The password is the node's; a server in quarantine asks for none and looks at the account of the caller instead.
-    `settings` are the session's own, such as {"statement_timeout": "2s"}. Raises NodeUnreachable, and DatabaseClosed
-    where the database imposes what cannot be overruled.
+    The password is the node's. A server in quarantine asks for no password and checks the caller's account instead.
+    `settings` are the session's own, for example {"statement_timeout": "2s"}. Raises NodeUnreachable, and
+    DatabaseClosed if the database imposes a setting that cannot be overruled.
     """
     connection, _ = _enter(node, database, application_name, settings, role)
     connection.autocommit = autocommit
@@ -72,10 +72,10 @@ def connect(
 def program_options(
     node: Node, database: str, settings: Mapping[str, str] | None = None, *, may_set_all: bool = True
 ) -> str:
-    """`options` for the connection string of one of PostgreSQL's programs: its session begins as ours do.
+    """Return `options` for the connection string of a PostgreSQL program, so that its session begins as ours do.
 
     Settings that the database imposes at this moment are overruled by name. `may_set_all` is false for a role that is
-    no superuser. Raises as `connect` does.
+    not a superuser. Raises as `connect` does.
     """
     connection, imposed = _enter(node, database, "stillhouse", None, SUPERUSER)
     connection.close()
@@ -85,15 +85,16 @@ def program_options(
 
 
 def as_conninfo(parameters: Mapping[str, str]) -> str:
-    """A connection string. Names are quoted: a database may be called anything, and bear a '=' in its name."""
+    """Return a connection string. Values are quoted, because a database's name may hold any characters, even '='."""
     quoted = {name: value.replace("\\", "\\\\").replace("'", "\\'") for name, value in parameters.items()}
     return " ".join(f"{name}='{value}'" for name, value in quoted.items())
 
 
 def major_version(node: Node) -> int:
-    """The version of the node's server, by its data directory: which settings it takes must be known before the login.
+    """Return the major version of the node's server, from its data directory. It is needed before the login, because
+    the settings of the login depend on it.
 
-    Raises NodeUnreachable where there is none.
+    Raises NodeUnreachable if the data directory has no version.
     """
     path = Path(node.directory, "pgdata", "PG_VERSION")
     try:
@@ -109,7 +110,7 @@ def major_version(node: Node) -> int:
 def _enter(
     node: Node, database: str, application_name: str, settings: Mapping[str, str] | None, role: str
 ) -> tuple[Connection, Imposed]:
-    """A session in autocommit mode, and what was overruled in it."""
+    """Return a session in autocommit mode, and the settings overruled in it."""
     parameters = {
         "host": node.socket,
         "port": str(node.port),
@@ -120,7 +121,7 @@ def _enter(
         # Nothing may be converted before the database's encoding is known.
         "client_encoding": "SQL_ASCII",
         "options": as_options(session_settings(major_version(node), settings)),
-        # Set here, so that the service's own environment does not count.
+        # Set here, so that the service's environment variables have no effect.
         "sslmode": "disable",
         "gssencmode": "disable",
         "target_session_attrs": "any",
@@ -140,12 +141,12 @@ def _enter(
 
 
 def password_file(node: Node) -> str:
-    """The password file of our roles for libpq's programs (PGPASSFILE): host, port, database, role, password."""
+    """Return a password file of our roles for libpq's programs (PGPASSFILE): host, port, database, role, password."""
     return "".join(f"*:*:*:{role}:{node.password(role)}\n" for role in (SUPERUSER, READER))
 
 
 def _log_in(conninfo: bytes) -> Connection:
-    """Does the work of psycopg.connect, which takes no database whose name is not valid UTF-8."""
+    """Log in as psycopg.connect does, but also to a database with a name that is not valid UTF-8."""
     pgconn = waiting.wait_conn(_connecting(conninfo), interval=_POLL_SECONDS, timeout=CONNECT_SECONDS)
     return psycopg.Connection(pgconn)
 
@@ -168,7 +169,7 @@ def _connecting(conninfo: bytes) -> PQGenConn["pq.abc.PGconn"]:
 
 
 def _overrule(connection: Connection, database: str) -> Imposed:
-    """Set to PostgreSQL's own default what server, role or database would impose. RESET goes back to what they say."""
+    """Set every imposed setting to PostgreSQL's default. RESET would go back to the imposed value."""
     imposed = connection.execute(_IMPOSED, [list(_WANTED)]).fetchall()
     stubborn = []
     for name, value, _ in imposed:
@@ -188,7 +189,7 @@ def may_pass(error: Error) -> bool:
 
 @contextmanager
 def refusing_as(failure: type[StillhouseError], node: Node) -> Iterator[None]:
-    """A server's errors in our words: NodeUnreachable when another try may help, else `failure`."""
+    """Turn a server's errors into ours: NodeUnreachable if another try may help, else `failure`."""
     try:
         yield
     except Error as error:
@@ -198,9 +199,10 @@ def refusing_as(failure: type[StillhouseError], node: Node) -> Iterator[None]:
 
 
 def ask_at_once(connections: Sequence[Connection], query: str) -> list[list[Rows] | Error]:
-    """Send the same statements to all, and only then wait: for each its rows, as text, statement by statement.
+    """Send the same statements to all servers, and only then wait for the answers.
 
-    In a moment in which others are held up, this is one round trip for all.
+    Return for each connection its rows, as text, statement by statement. While other sessions are held up, this costs
+    one round trip for all servers.
     """
     unsent: dict[int, Error] = {}
     for place, connection in enumerate(connections):
@@ -234,6 +236,8 @@ def _replies(connection: Connection) -> list[Rows] | Error:
 
 
 def scram_verifier(connection: Connection, role: str, password: str) -> str:
-    """What the server stores for `password`; sent in its place, the password is in no statement and no log."""
+    """Return the verifier that the server stores for `password`. Send it instead of the password, so that the password
+    is in no statement and no log.
+    """
     verifier = connection.pgconn.encrypt_password(password.encode(), encode(role), b"scram-sha-256")
     return verifier.decode()

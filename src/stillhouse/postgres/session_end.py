@@ -1,6 +1,6 @@
-"""Why a server ended a backup's session: its slot is gone with it, so the reason is deduced from what is left.
+"""The end of a backup's session: deduces why the server ended it. The slot, with its own record, is gone by then.
 
-The evidence is the server's last message, the WAL that the slot kept, and what another session sees afterwards.
+The evidence is the server's last message, the WAL that the slot kept, and a look at the server by another session.
 """
 
 from collections.abc import Mapping
@@ -24,15 +24,15 @@ _TIME_OUTS = {
     "55P03": "lock_timeout",
 }
 _CANCELLED = "57014"
-# In megabytes and in seconds; the second exists from PostgreSQL 18 on.
 _IMPATIENT = {"statement_timeout": "10s", "lock_timeout": "5s"}
+# In megabytes and in seconds. The second setting exists since PostgreSQL 18.
 _KEPT_WAL, _IDLE_SLOT = "max_slot_wal_keep_size", "idle_replication_slot_timeout"
 _SEGMENT_SIZE = "wal_segment_size"
 
 
 @dataclass(frozen=True)
 class End:
-    """A reason, and what a person can do about it."""
+    """The reason, and a hint how to mend it."""
 
     message: str
     hint: str = ""
@@ -40,9 +40,9 @@ class End:
 
 @dataclass(frozen=True)
 class LastSeen:
-    """The session as we knew it. `code` is the SQLSTATE of the server's last message, None when there was none.
+    """The session as we last saw it. `code` is the SQLSTATE of the server's last message, `None` without a message.
 
-    `idle_seconds` have passed since the slot was touched. `server_started` tells one run of the server from another.
+    `idle_seconds` have passed since the slot was last touched. `server_started` identifies one run of the server.
     """
 
     code: str | None
@@ -54,7 +54,7 @@ class LastSeen:
 
 @dataclass(frozen=True)
 class Afterwards:
-    """The server as another session finds it: its WAL has come as far as `flushed`, settings are in their own units."""
+    """The server as another session finds it. Its WAL has come as far as `flushed`. Settings have their own units."""
 
     started: str
     flushed: int
@@ -62,7 +62,7 @@ class Afterwards:
 
 
 def look(node: Node) -> Afterwards | None:
-    """None when the server does not answer, or answers as a standby."""
+    """Look at the server by another session. `None` if it does not answer, or is a standby."""
     try:
         with closing(
             session.connect(node, "postgres", application_name="stillhouse look", settings=_IMPATIENT)
@@ -81,7 +81,7 @@ def look(node: Node) -> Afterwards | None:
 
 
 def why_ended(node: str, seen: LastSeen, after: Afterwards | None) -> End:
-    """The true cause, as far as it shows; `after` is None when the server cannot be asked."""
+    """Deduce the cause from the evidence. `after` is `None` if the server could not be asked."""
     if seen.code == _CRASHED:
         return End(
             f"node {node} ended all sessions because one of its processes crashed",
@@ -115,8 +115,8 @@ def _timed_out(node: str, setting: str) -> End:
 
 
 def _limit_passed(node: str, seen: LastSeen, after: Afterwards) -> End | None:
-    """Which of the server's own limits for slots was passed. Segments are counted as the server does (xlog.c,
-    KeepLogSeg).
+    """Return the server's limit for slots that was passed, if any. Segments are counted as the server counts them
+    (xlog.c, KeepLogSeg).
     """
     size, limit = after.settings[_SEGMENT_SIZE], after.settings.get(_KEPT_WAL, -1)
     kept = after.flushed // size - seen.holds_from // size

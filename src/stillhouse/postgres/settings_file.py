@@ -1,4 +1,4 @@
-"""PostgreSQL's configuration files, as far as a clone's first start wants them (utils/misc/guc-file.l)."""
+"""Parser of PostgreSQL's configuration files, as far as a clone's first start needs it (utils/misc/guc-file.l)."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -19,15 +19,15 @@ _DEEPEST = 10  # CONF_FILE_MAX_DEPTH in guc.h
 
 
 def read_settings(tree: Tree, path: str) -> dict[str, str]:
-    """The settings in a file and those that it includes, by the name in small letters; the last line of a name counts.
+    """Return the settings in a file and its included files, by their names in lower case. The last line of a name wins.
 
-    A file that is not there, or is not the tree's owner's, says nothing, and none outside the tree is read.
+    A file that is missing, or that the tree's owner does not own, counts as empty. Files outside the tree are not read.
     """
     return dict(_read(tree, path, 0))
 
 
 def parse_line(line: str) -> tuple[str, str] | None:
-    """A setting or an include, name in small letters and value; None for any other line, and for one that is wrong."""
+    """Return name, in lower case, and value of a setting or an include. `None` for any other line or a wrong one."""
     found = _LINE.fullmatch(line)
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""How much a server holds, for plans and progress."""
+"""The size of a server's databases, for plans and progress."""
 
 from contextlib import closing
 
@@ -7,7 +7,7 @@ from stillhouse.postgres import session
 
 
 def of_databases(node: Node) -> int:
-    """Bytes of all databases, free space in files included. Raises NodeUnreachable."""
+    """Return the bytes of all databases, free space in files included. Raises NodeUnreachable."""
     with closing(session.connect(node, "postgres")) as connection:
         row = connection.execute("SELECT sum(pg_database_size(oid))::bigint FROM pg_database").fetchone()
     assert row is not None

@@ -1,4 +1,4 @@
-"""Slots as other sessions see them: how far the WAL has come that they keep, who holds them, how they are removed."""
+"""Replication slots as other sessions see them: the position of the WAL that they keep, their names, their removal."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -16,19 +16,19 @@ _SETTINGS = {"statement_timeout": "20s", "lock_timeout": "10s"}
 
 
 class WalPosition:
-    """How far a server's WAL is on its disk. Safe to use from several threads.
+    """The position up to which a server's WAL is on its disk. Safe to use from several threads.
 
-    Asked in a session that may break: it is opened anew, and the backup's own does not suffer.
+    It has a session of its own. If that breaks, it is opened again, and the backup's session is not affected.
     """
 
     def __init__(self, node: Node) -> None:
-        """Raises NodeUnreachable."""
+        """Open the session. Raises NodeUnreachable."""
         self._node = node
         self._lock = threading.Lock()
         self._connection = self._connect()
 
     def flushed(self) -> int:
-        """The LSN. Raises NodeUnreachable, or the driver's error when the server answers with one twice."""
+        """Return the LSN. Raises NodeUnreachable, or the driver's error if the second try fails as well."""
         with self._lock:
             try:
                 return self._ask()
@@ -50,14 +50,14 @@ class WalPosition:
 
 
 def list_slots(node: Node) -> list[str]:
-    """Names of all slots on the server, whoever made them. Raises NodeUnreachable."""
+    """Return the names of all slots on the server, by any creator. Raises NodeUnreachable."""
     with _looking(node) as connection:
         rows = connection.execute("SELECT slot_name FROM pg_catalog.pg_replication_slots").fetchall()
     return [name for (name,) in rows]
 
 
 def remove_slots(node: Node, names: Sequence[str]) -> list[str]:
-    """End the sessions that hold these slots, and drop those that nobody holds; the names of those that were there.
+    """End the sessions that hold these slots, and drop slots without a session. Return the names that were there.
 
     A temporary slot goes with its session. Raises NodeUnreachable.
     """
@@ -78,13 +78,13 @@ def _remove(connection: session.Connection, name: str) -> bool:
             (name,),
         ).fetchall()
     except (psycopg.errors.UndefinedObject, psycopg.errors.ObjectInUse):
-        dropped = []  # gone, or taken, between the look and the drop
+        dropped = []  # the slot was dropped or taken between the two statements
     return bool(held or dropped)
 
 
 @contextmanager
 def _looking(node: Node) -> Iterator[session.Connection]:
-    """A server that answers with an error is asked again another time, as one that does not answer is."""
+    """Open a session for the block. An error of the server becomes NodeUnreachable, because a later try may help."""
     with (
         session.refusing_as(NodeUnreachable, node),
         closing(

@@ -1,4 +1,4 @@
-"""Statements put together of parts, as psycopg.sql does, for names and texts that may be of any bytes."""
+"""Composed SQL statements, as in psycopg.sql, but for names and texts that may hold any bytes."""
 
 from typing import Any
 
@@ -13,19 +13,19 @@ __all__ = ["SQL", "Composable", "Composed", "Identifier", "Literal"]
 
 
 class SQL(sql.SQL):
-    """A part of a statement; it may hold names that the server has quoted."""
+    """A part of a statement. It may hold names that the server has quoted."""
 
     def as_bytes(self, context: AdaptContext | None = None) -> bytes:
         return _codec(context).encode(self._obj)
 
 
 class Identifier(sql.Identifier):
-    """A name, or several that are joined by dots."""
+    """A name, or several names joined by dots."""
 
     def as_bytes(self, context: AdaptContext | None = None) -> bytes:
         codec = _codec(context)
-        # libpq's own quoting refuses what is not valid in the client's encoding. In those of servers no other
-        # character holds the byte of a quote.
+        # libpq's own quoting refuses bytes that are invalid in the client's encoding. In every server encoding the byte
+        # of a quote is part of no other character.
         return b".".join(b'"' + codec.encode(name).replace(b'"', b'""') + b'"' for name in self._names())
 
     def _names(self) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
-"""WAL summaries (PostgreSQL 17 and later): which blocks changed between two checkpoints.
+"""WAL summaries (PostgreSQL 17 and later): reads which blocks changed between two checkpoints.
 
 Semantics: src/backend/postmaster/walsummarizer.c and src/common/blkreftable.c. A summary begins and ends at a
-checkpoint's redo point; a row that is a limit says that the fork was cut to, or made with, that length.
+checkpoint's redo point. A row that is a limit says that the fork was truncated to that length, or made with it.
 """
 
 import time
@@ -15,10 +15,10 @@ from stillhouse.postgres.session import Connection, Error, sql
 from stillhouse.postgres.wal import format_lsn, parse_lsn
 
 SINCE_VERSION = 170000
-_WAIT_SECONDS = 60.0  # the summariser reads hundreds of MB/s; one that lags by more is stuck
+_WAIT_SECONDS = 60.0  # the summariser reads hundreds of MB/s; if it lags by more, it is stuck
 _POLL_SECONDS = 0.02
 
-# One row of binary COPY: the number of fields, then each field's length and value, big-endian; none is null.
+# One row of binary COPY: the number of fields, then each field's length and value, big-endian, never null.
 _ROW = np.dtype(
     [
         ("fields", ">i2"),
@@ -32,16 +32,16 @@ _ROW = np.dtype(
 _COPY_HEADER, _COPY_TRAILER = 19, 2
 _MAIN_FORK = 0
 
-# Classes of errors of a file that is gone, or damaged (src/backend/utils/errcodes.txt).
+# SQLSTATE classes of a missing or damaged file (src/backend/utils/errcodes.txt).
 _UNREADABLE = ("58", "XX")
 
 Key = tuple[int, int, int]
 Range = tuple[int, int]
-"""First LSN of a summary, and the one behind its last."""
+"""First LSN of a summary, and the LSN after its last byte."""
 
 
 class Changes:
-    """All that changed on a server in a range of WAL: four bytes for each changed page of a relation's main fork."""
+    """All changes on a server in a range of WAL. Each changed page of a relation's main fork takes four bytes."""
 
     def __init__(self) -> None:
         self._relations: dict[Key, Changed] = {}
@@ -54,11 +54,11 @@ class Changes:
             self._relations[tablespace, database, relation] = changed
 
     def is_copied(self, tablespace: int, database: int) -> bool:
-        """The database was made or dropped there by copying or removing files: its relations are not listed."""
+        """Whether the database was made or dropped there by copying or removing files. Its relations are not listed."""
         return (tablespace, database) in self._copied
 
     def of(self, tablespace: int, database: int, relation: int) -> Changed | None:
-        """None: the relation did not change."""
+        """Return the changes of a relation, or `None` if it did not change."""
         return self._relations.get((tablespace, database, relation))
 
     @property
@@ -67,9 +67,9 @@ class Changes:
 
 
 def read_changes(connection: Connection, timeline: int, since: int, until: int) -> Changes | str:
-    """What changed from LSN `since` on, at least to `until`; or why the summaries cannot tell, in words.
+    """Return the changes from LSN `since` to `until` or later, or say in words why the summaries cannot tell.
 
-    `since` must be where a summary begins: so it is, exactly, for the start of a backup of this very history.
+    A summary must begin at `since`. This is so exactly for the start of a backup of this very history.
     """
     if gap := _wait(connection, until):
         return gap
@@ -78,7 +78,7 @@ def read_changes(connection: Connection, timeline: int, since: int, until: int) 
 
 
 def _wait(connection: Connection, until: int) -> str:
-    """Until the summariser has come that far, or why it will not. It does within milliseconds of a checkpoint."""
+    """Wait until the summariser has reached `until`, within milliseconds of a checkpoint. Say why if it does not."""
     deadline = time.monotonic() + _WAIT_SECONDS
     while True:
         row = connection.execute(
@@ -96,7 +96,7 @@ def _wait(connection: Connection, until: int) -> str:
 
 
 def is_boundary(connection: Connection, timeline: int, lsn: int) -> bool:
-    """Whether one of the summaries begins or ends exactly there: this history has had a checkpoint at that place."""
+    """Whether a summary begins or ends exactly at `lsn`, which shows that this history had a checkpoint there."""
     return bool(
         connection.execute(
             "SELECT FROM pg_catalog.pg_available_wal_summaries()"
@@ -107,7 +107,7 @@ def is_boundary(connection: Connection, timeline: int, lsn: int) -> bool:
 
 
 def find_chain(connection: Connection, timeline: int, since: int, until: int) -> list[Range] | str:
-    """The summaries that follow one another without a gap from `since` to `until`; or where the gap is, in words."""
+    """Return the summaries that cover `since` to `until` without a gap, or say in words where the gap is."""
     rows = connection.execute(
         "SELECT start_lsn::text, end_lsn::text FROM pg_catalog.pg_available_wal_summaries()"
         " WHERE tli = %s AND end_lsn > %s::pg_lsn",
@@ -119,10 +119,10 @@ def find_chain(connection: Connection, timeline: int, since: int, until: int) ->
 
 
 def follow(ranges: Iterable[Range], since: int, until: int) -> list[Range]:
-    """The ranges that follow one another without a gap from `since`, as far as the first end at or behind `until`.
+    """Return the ranges that follow each other without a gap from `since`, up to the first that reaches `until`.
 
-    They are put in order here: `SELECT start_lsn::text ... ORDER BY start_lsn` orders by the text, 0/10000028 before
-    0/F000028.
+    They are sorted here, because `SELECT start_lsn::text ... ORDER BY start_lsn` sorts by the text: 0/10000028 comes
+    before 0/F000028.
     """
     chain: list[Range] = []
     reached = since
@@ -135,10 +135,10 @@ def follow(ranges: Iterable[Range], since: int, until: int) -> list[Range]:
 
 
 def read_chain(connection: Connection, timeline: int, chain: Sequence[Range]) -> Changes | str:
-    """The changes in exactly these summaries; or, in words, which of them cannot be read.
+    """Return the changes in exactly these summaries, or say in words which of them cannot be read.
 
-    The server removes old summaries whenever it likes. One that is gone since the chain was judged is an error here;
-    if the summaries were listed again, it would be missed in silence, and old pages taken for today's.
+    The server may remove old summaries at any time. A summary that was removed since the chain was found is an error
+    here. If the summaries were listed again, its changes would be missed silently, and old pages taken as current.
     """
     changes = Changes()
     try:
@@ -154,7 +154,7 @@ def read_chain(connection: Connection, timeline: int, chain: Sequence[Range]) ->
 
 
 def _stream(connection: Connection, timeline: int, chain: Sequence[Range]) -> Iterator[bytes]:
-    """Sorted by the server, which has a disk for it: here a relation is complete when the next one begins."""
+    """Yield the rows as the server sorts them, on its disk, so that a relation is complete when the next one begins."""
     query = sql.SQL(
         "COPY (SELECT DISTINCT c.reltablespace, c.reldatabase, c.relfilenode, c.is_limit_block, c.relblocknumber"
         " FROM unnest({}::pg_lsn[], {}::pg_lsn[]) AS s (start_lsn, end_lsn),"
@@ -173,7 +173,7 @@ def _stream(connection: Connection, timeline: int, chain: Sequence[Range]) -> It
 
 
 def _rows(chunks: Iterator[bytes]) -> Iterator[NDArray[np.void]]:
-    """The rows of a binary COPY, as arrays; a row may be cut by a chunk's end."""
+    """Yield the rows of a binary COPY, as arrays. The end of a chunk may cut a row."""
     rest = b""
     skip = _COPY_HEADER
     for chunk in chunks:
@@ -190,7 +190,7 @@ def _rows(chunks: Iterator[bytes]) -> Iterator[NDArray[np.void]]:
 
 
 def _relations(batches: Iterator[NDArray[np.void]]) -> Iterator[tuple[int, int, int, Changed]]:
-    """Each relation's rows, joined over batches."""
+    """Yield each relation with all its rows, joined over batches."""
     key: Key | None = None
     limits: list[int] = []
     parts: list[NDArray[np.uint32]] = []

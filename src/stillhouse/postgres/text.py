@@ -1,8 +1,8 @@
-"""Text between us and a server, byte for byte: no name is refused for its encoding, and none comes back changed.
+"""Text encoding between us and a server, byte for byte, so that any name in any encoding arrives unchanged.
 
-Names in shared catalogs are bytes: one that was made in a SQL_ASCII database, or by a client of another encoding, need
-not be valid in the database that we ask. So the server converts nothing, each session speaks its database's own
-encoding, and what that does not know stands as lone surrogates (PEP 383). `stillhouse.errors.shown` is for people.
+Names in shared catalogs are bytes. A name that was made in a SQL_ASCII database, or by a client of another encoding,
+may be invalid in the database that we ask. So the server converts nothing, and each session speaks its database's own
+encoding. Bytes unknown to that encoding become lone surrogates (PEP 383). `stillhouse.errors.shown` is for people.
 """
 
 import json
@@ -13,13 +13,13 @@ from psycopg import abc, adapt
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
-# Encodings without a codec in Python (psycopg/_encodings.py), or without meaning: their bytes are taken for UTF-8.
+# Encodings without a codec in Python (psycopg/_encodings.py), or without meaning. Their bytes are decoded as UTF-8.
 _WITHOUT_CODEC = ("SQL_ASCII", "MULE_INTERNAL", "EUC_TW")
 _AS_TEXT = ("text", "varchar", "bpchar", "name", '"char"', 0)
 
 
 def encode(text: str) -> bytes:
-    """A name of a shared catalog, such as a database's: the same bytes in every database."""
+    """Encode a name of a shared catalog, for example a database's name. It has the same bytes in every database."""
     return text.encode("utf-8", "surrogateescape")
 
 
@@ -35,18 +35,18 @@ class Codec:
         self._name = "utf-8" if name in ("ascii", "utf-8") else name
 
     def encode(self, text: str) -> bytes:
-        """Raises psycopg.DataError for what the encoding has no code for."""
+        """Encode `text`. Raises psycopg.DataError for a character that the encoding lacks."""
         try:
             return text.encode(self._name, "surrogateescape")
         except UnicodeEncodeError as error:
             raise psycopg.DataError(f"{self._name} has no code for {text[error.start]!a}") from error
 
     def shared(self, text: str) -> str:
-        """A name that stands in a shared catalog as well, as it reads in a database of any encoding."""
+        """Return a name of a shared catalog as it reads in a database of any encoding."""
         return decode(self.encode(text))
 
     def can_say(self, text: str) -> bool:
-        """Whether the name of something in this database could be `text`."""
+        """Whether an object in this database could have the name `text`."""
         try:
             text.encode(self._name)
         except UnicodeEncodeError:
@@ -57,13 +57,12 @@ class Codec:
         text = bytes(raw).decode(self._name, "surrogateescape")
         if self._name == "utf-8" or self.encode(text) == raw:
             return text
-        return bytes(raw).decode(
-            "ascii", "surrogateescape"
-        )  # Python's codec knows two codes for one character
+        # Python's codec decodes two codes to one character, so the bytes would not come back unchanged.
+        return bytes(raw).decode("ascii", "surrogateescape")
 
 
 def speak_as_bytes(connection: Connection) -> None:
-    """Have a fresh session, opened with client_encoding SQL_ASCII, carry text as it is."""
+    """Make a fresh session, opened with client_encoding SQL_ASCII, carry text unchanged."""
     encoding = connection.info.parameter_status("server_encoding")
     if encoding not in _WITHOUT_CODEC:
         connection.execute(f"SET client_encoding TO '{encoding}'".encode())
@@ -102,7 +101,7 @@ class _TextDumper(adapt.Dumper):
 
 
 class _Cursor(psycopg.Cursor[tuple[Any, ...]]):
-    """A statement that is text may hold names: it is encoded as they are."""
+    """A cursor that encodes a statement as the names in it."""
 
     def execute(self, query: Any, *arguments: Any, **options: Any) -> "_Cursor":
         if isinstance(query, str):

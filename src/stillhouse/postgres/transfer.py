@@ -1,4 +1,4 @@
-"""Schemas of one server's database, with all that is in them, into another's: pg_dump piped into pg_restore."""
+"""Transfer of whole schemas from one server's database into another's, by pg_dump piped into pg_restore."""
 
 import os
 import subprocess
@@ -19,8 +19,8 @@ from stillhouse.postgres.session import READER, as_conninfo, password_file, prog
 _CHUNK = 1 << 20
 _POLL_SECONDS = 0.2
 _DEAF = {"event_triggers": "off"}
-# Who owns and who may do what is not the archive's affair: rights are granted by other roles than the one that loads.
-# Publications and labels belong to the database.
+# The archive carries no owners and no rights, because the loading role may not grant them. Publications and labels
+# belong to the database.
 _LEFT_OUT = (
     "--no-owner",
     "--no-privileges",
@@ -32,7 +32,7 @@ _LEFT_OUT = (
 
 @dataclass(frozen=True)
 class Login:
-    """A role that may log in to a server over TCP; `may_be_deaf` when it may switch event triggers off for itself."""
+    """A role that may log in to a server over TCP. If it `may_be_deaf`, it may switch event triggers off for itself."""
 
     role: str
     password: str = field(repr=False)
@@ -50,10 +50,10 @@ def transfer(
     check: Callable[[], None],
     show: Callable[[int], None],
 ) -> None:
-    """All or nothing: it is one transaction on the target, which stays undone when we are killed.
+    """Copy the schemas in one transaction on the target: all or nothing, even if we are killed.
 
-    `schemas` are plain lower-case names. Memory stays bounded. `check` is asked again and again and stops the work by
-    raising; `show` is told the bytes that have passed. Raises RestoreFailed with the server's own words.
+    `schemas` are plain lower-case names. Memory stays bounded. `check` is called again and again, and raises to stop
+    the work. `show` is called with the bytes moved so far. Raises RestoreFailed with the server's own words.
     """
     dump: list[str | Path] = [binaries.directory / "pg_dump", "--format=custom", "--compress=0", *_LEFT_OUT]
     dump += [f"--schema={schema}" for schema in schemas]
@@ -80,13 +80,13 @@ def transfer(
                 restore,
                 stdin=subprocess.PIPE,
                 stderr=told_by_restore,
-                # Not an argument: those are everyone's to read.
+                # Not an argument, because everyone may read arguments.
                 environment={"PGPASSWORD": login.password},
             )
         )
         pump = _Pump(reader, writer)
         pump.start()
-        stack.callback(pump.join)  # it ends once both processes have
+        stack.callback(pump.join)  # it ends when both processes have ended
         stack.callback(writer.kill)
         stack.callback(reader.kill)
         while pump.is_alive() or writer.poll() is None:
@@ -98,12 +98,12 @@ def transfer(
         if writer.wait() != 0:
             raise RestoreFailed(
                 f"the tables cannot be made on node {target.name}: {_reason(told_by_restore)}",
-                hint="what they need must be there as it was when the snapshot was taken",
+                hint="the types, functions and extensions that they need must be as they were at the snapshot",
             )
 
 
 class _Pump(threading.Thread):
-    """Carries the archive from one process to the other, and hands over its end only if the whole of it was read."""
+    """Carries the archive from one process to the other. It passes the end on only if the whole archive was read."""
 
     def __init__(self, reader: subprocess.Popen[bytes], writer: subprocess.Popen[bytes]) -> None:
         super().__init__(name="table transfer", daemon=True)
@@ -128,7 +128,7 @@ class _Pump(threading.Thread):
         if self._reader.wait() == 0:
             self._writer.stdin.close()
         else:
-            self._writer.kill()  # what it has is not all
+            self._writer.kill()  # its archive is incomplete
 
 
 def _wait(pump: _Pump, writer: subprocess.Popen[bytes]) -> None:
@@ -140,7 +140,7 @@ def _wait(pump: _Pump, writer: subprocess.Popen[bytes]) -> None:
 
 
 def _reason(told: IO[bytes]) -> str:
-    """The server's error and what it says beside it, without the statement: that may be very long."""
+    """Return the server's error and its detail, but not the statement, which may be very long."""
     told.seek(0)
     lines = told.read().decode(errors="replace").splitlines()
     wanted = [line for line in lines if "ERROR:" in line or "FATAL:" in line or line.startswith("DETAIL:")]

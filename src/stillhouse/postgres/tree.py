@@ -1,8 +1,8 @@
-"""An account's files as root may touch them: opened by descriptors, through no link, and only where they are its own.
+"""Safe access for root to an account's files: opens them by descriptors, follows no link, and refuses foreign files.
 
-The account may rename and replace whatever lies in a directory of its own, also between two calls of ours. So each name
-is opened relative to its directory and never by a path, and judged by what was opened, not by what was listed. Only the
-path to a tree's root is trusted: the directories above it are the service's. Where the service is not root, the account
+The account may rename and replace anything in its own directories, also between two calls of ours. So each name is
+opened relative to its directory, never by a path. The opened file is checked, not the listed one. Only the path to a
+tree's root is trusted, because the directories above it belong to the service. If the service is not root, the account
 is its own, and the same rules hold.
 """
 
@@ -14,20 +14,23 @@ import secrets
 import stat
 import subprocess
 import threading
+import time
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from stillhouse.errors import FileRefused, InternalError
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-# O_NONBLOCK: a named pipe is opened without waiting for whoever writes to it.
+# O_NONBLOCK: a named pipe is opened without waiting for a writer.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_DIRECTORIES = 32
 _DEEPEST = 64  # levels; PostgreSQL's own files lie five deep
 _MOST = 16 << 20  # bytes of a file that is read at once
 _LONGEST = 500  # characters of a path that is shown
+_ABANDONED_SECONDS = 3600
 _PROC = 0x9FA0  # PROC_SUPER_MAGIC in include/uapi/linux/magic.h
 
 _LINK = "a symbolic link"
@@ -43,7 +46,7 @@ _KINDS = {
 
 
 class Directory:
-    """An open directory; it is closed when nobody holds it any more."""
+    """An open directory. It is closed when the last reference to it is gone."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -53,15 +56,17 @@ class Directory:
 
 
 class Tree:
-    """A directory and all below it that is its owner's. Safe to use from several threads; other processes get a copy.
+    """A directory and all files below it that its owner owns. Safe to use from several threads.
 
-    Paths are relative to the root. All methods raise FileNotFoundError where nothing is there, and FileRefused where
-    the file is not the owner's, or not of the kind that it must be.
+    Another process gets a copy.
+
+    Paths are relative to the root. All methods raise FileNotFoundError if nothing is there, and FileRefused if the
+    owner does not own the file, or the file is of the wrong kind.
     """
 
     def __init__(self, root: Path, *, owner: int | None = None, links: re.Pattern[str] | None = None) -> None:
-        """`owner` is the uid that the root directory must have, any if it is None. A link at a path that matches
-        `links` is followed where it leads to a directory of the owner's.
+        """`owner` is the uid that the root directory must have. `None` allows any. A link at a path that matches
+        `links` is followed if it leads to a directory of the owner.
         """
         self._path, self._links = root, links
         self._lock = threading.Lock()
@@ -75,7 +80,7 @@ class Tree:
         return _again, (self._path, self.owner, self._links)
 
     def directory(self, path: str) -> Directory:
-        """The directory at `path`; those asked for last are kept open."""
+        """Return the directory at `path`. The directories used last are kept open."""
         if not path:
             return self._root
         with self._lock:
@@ -88,7 +93,7 @@ class Tree:
         opened = self._enter(parent, name, path)
         self._check(opened.descriptor, path, stat.S_IFDIR)
         if _is_in_proc(opened.descriptor):
-            raise self._refused(path, "a place of the kernel's")
+            raise self._refused(path, "in the kernel's procfs")
         with self._lock:
             self._open[path] = opened
             if len(self._open) > _OPEN_DIRECTORIES:
@@ -96,7 +101,7 @@ class Tree:
         return opened
 
     def open(self, path: str) -> int:
-        """A descriptor for reading the regular file at `path`."""
+        """Return a descriptor for reading the regular file at `path`."""
         directory, name = self._place(path)
         try:
             descriptor = os.open(name, _FILE, dir_fd=directory.descriptor)
@@ -112,7 +117,7 @@ class Tree:
         return descriptor
 
     def read(self, path: str, most: int = _MOST) -> bytes:
-        """The file's bytes. One of more than `most` is refused, so that nobody can fill our memory."""
+        """Return the file's bytes. A file of more than `most` bytes is refused, so that it cannot fill our memory."""
         with os.fdopen(self.open(path), "rb") as file:
             content = file.read(most + 1)
         if len(content) > most:
@@ -120,8 +125,9 @@ class Tree:
         return content
 
     def replace(self, path: str, content: bytes) -> None:
-        """Put a file of the owner's, mode 0600, in the place of whatever is there. It is on the disk on return."""
+        """Put a file of the owner, with mode 0600, in the place of the old one. It is durable on return."""
         directory, name = self._place(path)
+        _remove_abandoned(directory, name)
         fresh = f"{name}.{secrets.token_hex(4)}.new"
         with os.fdopen(os.open(fresh, _NEW_FILE, 0o600, dir_fd=directory.descriptor), "wb") as file:
             if os.geteuid() == 0:
@@ -137,12 +143,12 @@ class Tree:
         os.fsync(directory.descriptor)
 
     def remove(self, path: str) -> None:
-        """Remove a file, or a link and not what it leads to. Raises FileNotFoundError."""
+        """Remove a file, or a link but not its target. Raises FileNotFoundError."""
         directory, name = self._place(path)
         os.unlink(name, dir_fd=directory.descriptor)
 
     def names(self, path: str) -> list[str]:
-        """The entries of the directory at `path`, in no order."""
+        """Return the names in the directory at `path`, in no order."""
         with os.scandir(self.directory(path).descriptor) as found:
             return [entry.name for entry in found]
 
@@ -173,7 +179,7 @@ class Tree:
 
 
 def why_foreign(status: os.stat_result, owner: int, kind: int) -> str:
-    """Why something is not touched where a `kind` (S_IFREG, S_IFDIR) of the owner's is wanted; empty if it is one."""
+    """Say why a file is refused that must be of `kind` (S_IFREG, S_IFDIR) and of the owner. Empty if it is both."""
     found = stat.S_IFMT(status.st_mode)
     if found != kind:
         return _KINDS.get(found, "of an unknown kind")
@@ -181,14 +187,15 @@ def why_foreign(status: os.stat_result, owner: int, kind: int) -> str:
 
 
 def read_outside(path: Path, owner: int) -> bytes:
-    """A file of the owner's that the account itself has named. Links on the way are allowed: the account made them.
+    """Return the bytes of a file of the owner, outside the tree, at a path that comes from the account itself.
 
-    It is looked at before it is opened, since to open a device may do something. Raises as `Tree.read` does.
+    Links on the way are allowed. The file is checked before it is opened, since opening a device may do something.
+    Raises as `Tree.read` does.
     """
     found = Directory(os.open(path, os.O_PATH | os.O_CLOEXEC))
     reason = why_foreign(os.fstat(found.descriptor), owner, stat.S_IFREG)
     if not reason and _is_in_proc(found.descriptor):
-        reason = "a place of the kernel's"
+        reason = "in the kernel's procfs"
     if reason:
         raise _refused(path, reason)
     with Path(f"/proc/self/fd/{found.descriptor}").open("rb") as file:
@@ -199,10 +206,10 @@ def read_outside(path: Path, owner: int) -> bytes:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a directory of ours and all below it; a link is removed, and what it leads to is not.
+    """Remove a directory of ours and all below it. A link is removed, but its target is not.
 
-    rm(1) does it: it goes by descriptors as `shutil.rmtree` does, but does not fail at a thousand nested directories.
-    Raises InternalError.
+    rm(1) does the work: it uses descriptors as `shutil.rmtree` does, but does not fail at a thousand nested
+    directories. Raises InternalError.
     """
     answer = subprocess.run(["/bin/rm", "-rf", "--", path], capture_output=True, check=False)
     if answer.returncode:
@@ -210,7 +217,7 @@ def remove_tree(path: Path) -> None:
 
 
 def shown(path: str) -> str:
-    """A path for messages and records: escaped and cut, since it may hold any bytes and have any length."""
+    """Return a path for messages and records: escaped and cut, since it may hold any bytes and have any length."""
     text = os.fsencode(path).decode(errors="backslashreplace")
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
@@ -224,13 +231,24 @@ def _again(root: Path, owner: int, links: re.Pattern[str] | None) -> Tree:
 
 
 def _kind(name: str, parent: Directory | None) -> str:
-    """The kind of file that is there, in words. Raises FileNotFoundError when there is none."""
+    """Return the kind of the file in words. Raises FileNotFoundError if it is gone."""
     status = os.stat(name, dir_fd=parent.descriptor if parent else None, follow_symlinks=False)
     return _KINDS.get(stat.S_IFMT(status.st_mode), "of an unknown kind")
 
 
+def _remove_abandoned(directory: Directory, name: str) -> None:
+    """Remove old files left behind by a killed `replace`. Younger files stay, as they may be in use."""
+    ours = re.compile(re.escape(name) + r"\.[0-9a-f]{8}\.new")
+    with os.scandir(directory.descriptor) as entries:
+        found = [entry for entry in entries if ours.fullmatch(entry.name)]
+    for entry in found:
+        with suppress(FileNotFoundError, IsADirectoryError):
+            if time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED_SECONDS:
+                os.unlink(entry.name, dir_fd=directory.descriptor)
+
+
 def _is_in_proc(descriptor: int) -> bool:
-    """Whether it lies in procfs, where files bear an account's uid and tell root what they do not tell the account.
+    """Whether the file lies in procfs. Files there have an account's uid, but show root more than the account may see.
 
     Python's statvfs leaves out the kind of a file system, which is the first word of struct statfs (statfs(2)).
     """

@@ -1,7 +1,7 @@
-"""Whether PostgreSQL takes settings, found out without starting a server.
+"""Trial of settings: finds out whether PostgreSQL accepts them, without starting a server.
 
-`postgres -C` prints the value of a setting, after all that must be done before it is known. shared_memory_size is known
-only when every library is loaded, in PostgreSQL 15 and later (PostmasterMain in postmaster.c).
+`postgres -C` prints the value of a setting, as soon as the server would know it. shared_memory_size is known only after
+every library is loaded, in PostgreSQL 15 and later (PostmasterMain in postmaster.c).
 """
 
 import os
@@ -15,22 +15,22 @@ from stillhouse.errors import InvalidInput
 from stillhouse.postgres.binaries import Binaries
 
 _SECONDS = 60.0
-# The words around the cause in a line of a server's log, and lines that only follow from it.
+# The words around the cause in a line of a server's log, and the lines that only follow from the cause.
 _LINE = re.compile(r'^.*?\b[A-Z]+:\s+| in file ".*" line \d+$')
 _NO_CAUSE = re.compile("configuration file .* contains errors|skipping missing configuration file")
 
 
 def why_not_taken(binaries: Binaries, node: Node, settings: Mapping[str, str]) -> str:
-    """Why the node's server, which must not run, would refuse them; empty when it would not. A config_file among them
-    is relative to the node's directory.
+    """Say why the node's server, which must not run, would refuse the settings. Empty if it would accept them. The path
+    of a config_file among them is relative to the node's directory.
 
-    Libraries are loaded, as the node's account. Whether there is memory enough is not found out.
+    Libraries are loaded, as the node's account. It is not tried whether there is enough memory.
     """
     return _ask(binaries.of(node), Path(node.directory), "pgdata", "shared_memory_size", settings)
 
 
 def check_settings(binaries: Binaries, settings: Mapping[str, str]) -> None:
-    """Raises InvalidInput for a setting that PostgreSQL does not know, or a value that it does not take."""
+    """Raise InvalidInput for a setting that PostgreSQL does not know, or a value that it does not accept."""
     if not settings:
         return
     with tempfile.TemporaryDirectory(prefix="stillhouse-") as place:
@@ -46,7 +46,7 @@ def check_settings(binaries: Binaries, settings: Mapping[str, str]) -> None:
 
 def _ask(binaries: Binaries, place: Path, data: str, name: str, settings: Mapping[str, str]) -> str:
     chosen = [part for each, value in settings.items() for part in ("-c", f"{each}={value}")]
-    # A path on the command line, which everyone on the host may read, would tell the cluster's id.
+    # No path on the command line: everyone on the host may read it, and the path contains the cluster's id.
     answer = binaries.run(
         "postgres",
         "-C",

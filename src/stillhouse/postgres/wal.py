@@ -1,5 +1,5 @@
-"""WAL segments: their names, the proof that bytes are the segment they claim to be, and the few records that
-decide what a capture must leave out or do again.
+"""WAL segments: their names, the proof that bytes are the expected segment, and a search for the few records that
+make a capture leave files out or start again.
 
 Layouts: src/include/access/xlog_internal.h (pages), xlogrecord.h (records), rmgrlist.h (resource managers).
 """
@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from stillhouse.errors import CaptureFailed
 
-# XLOG_BLCKSZ; servers that were built with another are refused (first_look.py).
+# XLOG_BLCKSZ. A server that was built with another block size is refused (first_look.py).
 BLOCK_SIZE = 8192
 _SHORT, _LONG = 24, 40  # page headers: every page, first page of a segment
 _RECORD = struct.Struct("<IIQBBHI")  # tot_len, xid, prev, info, rmid, padding, crc
 
 
 def segment_name(timeline: int, lsn: int, segment_size: int) -> str:
-    """Name of the segment that holds the byte at `lsn`."""
+    """Return the name of the segment that holds the byte at `lsn`."""
     number = lsn // segment_size
     per_log = 0x1_0000_0000 // segment_size
     return f"{timeline:08X}{number // per_log:08X}{number % per_log:08X}"
@@ -29,7 +29,7 @@ def segment_name(timeline: int, lsn: int, segment_size: int) -> str:
 
 @dataclass(frozen=True)
 class WalSource:
-    """What every page of a node's WAL must agree with."""
+    """The source of a node's WAL. Every page must agree with it."""
 
     system_identifier: int
     timeline: int
@@ -38,10 +38,10 @@ class WalSource:
 
 
 def check_segment(image: NDArray[np.uint8], start: int, end: int, source: WalSource) -> None:
-    """Prove that `image` is the segment beginning at LSN `start`, written as far as `end`.
+    """Prove that `image` is the segment beginning at LSN `start`, written as far as `end`. Raises CaptureFailed.
 
-    Raises CaptureFailed: recycled or foreign segments have the right size and plausible content, so the page
-    addresses, the timeline and the system identifier are the only proof.
+    Recycled and foreign segments have the right size and plausible content, so the page addresses, the timeline and
+    the system identifier are the only proof.
     """
     if len(image) != source.segment_size:
         raise CaptureFailed(f"WAL segment at {format_lsn(start)} has {len(image)} bytes")
@@ -51,7 +51,7 @@ def check_segment(image: NDArray[np.uint8], start: int, end: int, source: WalSou
     expected = np.arange(written, dtype=np.uint64) * np.uint64(source.page_size) + np.uint64(start)
     timelines = pages[:, 4:8].copy().view("<u4")[:, 0]
     wrong = np.flatnonzero((addresses != expected) | (timelines != source.timeline))
-    # What follows a switch record is never written: zeros up to the end of the segment, and nothing else.
+    # After a switch record the rest of the segment is never written, so it must be zeros.
     if len(wrong) and pages[wrong[0] :].any():
         raise CaptureFailed(f"WAL segment at {format_lsn(start)} holds pages of another place or timeline")
     identifier, size = struct.unpack("<QI", image[24:36].tobytes())
@@ -71,23 +71,23 @@ class StorageCreated:
 
 @dataclass(frozen=True)
 class FilesCopied:
-    """A database was made or moved by copying files, or a tablespace was made: redo would touch original paths."""
+    """A database was made or moved by copying files, or a tablespace was made. Redo would touch the source's paths."""
 
     what: str
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A transaction was prepared; `xid` is its 32-bit id."""
+    """A transaction was prepared. `xid` is its 32-bit id."""
 
     xid: int
 
 
 Finding = StorageCreated | FilesCopied | Prepared
 
-# Fragments that may stand before a record's own data: top-level transaction (252) and replication origin (253).
+# Sizes of the fragments that may precede a record's own data: top-level transaction (252), replication origin (253).
 _FRAGMENTS = {252: 5, 253: 3}
-# (rmid << 8 | info & 0xF0) as it stands in a record's header, padding zero above.
+# (rmid << 8 | info & 0xF0) as in a record's header, with zeros above as padding.
 _SMGR_CREATE, _DB_FILE_COPY, _TABLESPACE_CREATE = 0x0210, 0x0400, 0x0500
 _PREPARE, _PREPARE_INFO = 0x0110, 0x0190
 _KIND_MASK = 0xFFFFFFF0
@@ -102,26 +102,25 @@ _CONTINUED = 1  # XLP_FIRST_IS_CONTRECORD: the page begins with the rest of a re
 class Pass:
     """One pass over a node's WAL, segment after segment in order, from LSN `start` on.
 
-    Page headers are cut out, which leaves one stream of records aligned to 8 bytes. What looks like the header of a
-    wanted record is found over the whole segment at once. It may be user data made to look so: records are walked
-    one by one, but only on the few pages that hold such a find, each from the first record its page header tells of.
+    Page headers are cut out, which leaves one stream of records aligned to 8 bytes. A search over the whole segment
+    finds bytes that look like the header of a wanted record. They may be user data. So records are walked one by one,
+    but only on the few pages with a match, beginning at the first record that the page header points to.
     """
 
     def __init__(self, start: int, source: WalSource) -> None:
         self._start, self._source = start, source
         self._next = start // source.segment_size * source.segment_size
-        self._tail = np.empty(0, np.uint8)  # a record cut by the segment's end: wanted, or too short to tell
+        self._tail = np.empty(0, np.uint8)  # a record cut by the segment's end that is wanted, or may be
         self._tail_lsn = 0
 
     def feed(self, image: NDArray[np.uint8]) -> Iterator[tuple[int, Finding]]:
-        """Findings of the next segment, each with its LSN.
+        """Yield the findings of the next segment, each with its LSN.
 
-        A record cut by the segment's end is kept, and found with the segment that follows.
+        A record cut by the segment's end is kept, and found with the following segment.
         """
         pages = image.reshape(-1, self._source.page_size)
-        pages = pages[
-            : np.count_nonzero(pages[:, 1])
-        ]  # of the magic, 0xD1..: behind a switch there are only zeros
+        # Count the pages with a magic number (0xD1..): after a switch there are only zeros.
+        pages = pages[: np.count_nonzero(pages[:, 1])]
         stream = np.concatenate([self._tail, pages[0, _LONG:], pages[1:, _SHORT:].reshape(-1)])
         records = _Records(stream, len(self._tail), pages, self._next)
         found = [(0, self._tail_lsn)] if len(self._tail) else []
@@ -143,7 +142,7 @@ class Pass:
 
 
 class _Records:
-    """Where records begin in a segment's stream, which follows `offset` bytes kept of the one before."""
+    """The records' beginnings in a segment's stream, which starts with `offset` bytes kept of the previous segment."""
 
     def __init__(
         self, stream: NDArray[np.uint8], offset: int, pages: NDArray[np.uint8], segment: int
@@ -158,7 +157,7 @@ class _Records:
         return position >= self._offset and position in self._of_page(self._page_of(position))
 
     def cut_headers(self) -> list[int]:
-        """Where a record begins so late that the segment ends before its kind: at most one."""
+        """Return where a record begins so late that the segment ends before its kind. There is one at most."""
         return [at for at in self._of_page(len(self._flags) - 1) if at + _RECORD.size > len(self._stream)]
 
     def lsn(self, position: int) -> int:
@@ -167,7 +166,7 @@ class _Records:
         return self._segment + page * self._page_size + header + position - self._page_start(page)
 
     def _page_of(self, position: int) -> int:
-        """The page that holds a byte of the stream; all but the first have shorter headers."""
+        """Return the page that holds a byte of the stream. All pages but the first have the short header."""
         return (position - self._offset + _LONG - _SHORT) // (self._page_size - _SHORT)
 
     def _page_start(self, page: int) -> int:
@@ -186,7 +185,7 @@ class _Records:
             # A header may cross the page's end, but never its first 8 bytes.
             (length,) = struct.unpack("<I", self._stream[at : at + 4].tobytes())
             if length < _RECORD.size:
-                return  # zeros behind a switch
+                return  # zeros after a switch
             yield at
             at += _aligned(length)
 

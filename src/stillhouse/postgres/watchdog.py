@@ -1,4 +1,4 @@
-"""The watchdog: ends a backup's session before its slot can fill the server's disk, however long a store may hang."""
+"""The watchdog: ends a backup's session before its slot fills the server's disk, for example while a store hangs."""
 
 import shutil
 import threading
@@ -15,12 +15,12 @@ _WATCH_SECONDS = 1.0
 
 
 class Watchdog:
-    """Watches from the slot's first moment until it is stopped. A session that it ends tells its users why."""
+    """Watches the WAL that a slot keeps, until stopped. If it ends the session, its next use raises the reason."""
 
     def __init__(
         self, backup: BackupSession, position: WalPosition, wal: Directory, limit_bytes: int
     ) -> None:
-        """At most `limit_bytes` of WAL may be kept, and at most a quarter of what is free beside it."""
+        """Start to watch. The slot may keep at most `limit_bytes` of WAL, and a quarter of the disk's free space."""
         self._backup, self._position = backup, position
         self._wal, self._limit = wal, limit_bytes
         self._stopped = threading.Event()
@@ -35,7 +35,7 @@ class Watchdog:
         try:
             self._watch_until_stopped()
         except (session.Error, NodeUnreachable, OSError) as error:
-            with suppress(CaptureInterrupted):  # it has ended by itself, and knows a better reason
+            with suppress(CaptureInterrupted):  # if the session has ended by itself, it knows a better reason
                 self._backup.check()
                 self._backup.end(End(f"the WAL kept for {self._backup.name} cannot be watched: {error}"))
 

@@ -1,1 +1,1 @@
-"""Packs, maps, manifests and roots: sealed bytes in an object store. The law is docs/format.md."""
+"""Packs, maps, manifests and roots: sealed bytes in an object store. The format is defined in docs/format.md."""

@@ -1,4 +1,4 @@
-"""The structure of a cluster's part of a repository: what roots reach, held against what names it; frames unread."""
+"""The structural check of a cluster: each object below a root is compared with its parent; frames are not read."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -22,7 +22,10 @@ from stillhouse.storage.store import ObjectStore
 
 @dataclass(frozen=True)
 class PackFacts:
-    """A pack as manifests name it. `written`: by the store's clock. Of its frames, by ordinal: pages, plain bytes."""
+    """A pack as manifests name it.
+
+    `written` is by the store's clock. `pages` and `plain` (bytes) are by frame ordinal.
+    """
 
     id: str
     size: int
@@ -32,13 +35,15 @@ class PackFacts:
     pages: NDArray[np.uint16]
     plain: NDArray[np.uint32]
     is_open: bool
-    """Whether its index could be read: else nothing is known of its frames."""
+    """Whether its index could be read. If not, nothing is known about its frames."""
 
 
 @dataclass
 class NodeFacts:
-    """One node of one snapshot, from its manifest. `live` and `held` are bytes: of its files, and of what their
-    frames hold at most."""
+    """One node of one snapshot, from its manifest.
+
+    `live` is the bytes of its files; `held` is the most bytes that their frames can hold.
+    """
 
     snapshot: str
     name: str
@@ -51,18 +56,18 @@ class NodeFacts:
 
 @dataclass
 class Checked:
-    """A cluster after its check: its place with the faults, and what its snapshots reach."""
+    """The result of a check: the place with its faults, and the objects that its snapshots reach."""
 
     place: Place
     nodes: list[NodeFacts] = field(default_factory=list)
     packs: dict[str, PackFacts] = field(default_factory=dict)
     maps: dict[str, MapFacts | None] = field(default_factory=dict)
-    """None: lost."""
+    """A lost map is None."""
     notices: list[str] = field(default_factory=list)
     sound: set[str] = field(default_factory=set)
-    """Packs that were read whole and are as they were stored."""
+    """Packs that were read whole and found as they were stored."""
     unrecorded: str = ""
-    """Why the damage that was found could not be written down; empty when it was."""
+    """Why the damage that was found could not be recorded; empty when it was recorded."""
 
     def key_of_manifest(self, node: NodeFacts) -> str:
         return layout.manifest(self.place.cluster, node.manifest.id)
@@ -88,9 +93,9 @@ class Checked:
 def check(
     store: ObjectStore, kek: Kek, cluster: str, *, workers: int = 4, only_manifests: bool = False
 ) -> Checked:
-    """Everything of one cluster but the frames of its packs. What is wrong is collected, never raised.
+    """Check everything in one cluster except the frames of its packs. Faults are collected, not raised.
 
-    `only_manifests`: maps and packs are not opened, for figures alone. Raises StoreUnavailable.
+    With `only_manifests`, maps and packs are not opened: figures need only manifests. Raises StoreUnavailable.
     """
     checked = Checked(Place(store, kek, cluster, workers))
     survey(checked.place)
@@ -121,16 +126,21 @@ def _check_manifest(checked: Checked, node: NodeFacts, opened: Container, only_m
             wrong = frozenset(_misplaced(checked, node, lines_of(key, opened)))
             if wrong:
                 checked.place.charge(
-                    Fault(key, INCONSISTENT, f"places {len(wrong)} files where they are not", wrong)
+                    Fault(
+                        key,
+                        INCONSISTENT,
+                        f"names {len(wrong)} files that do not agree with their maps",
+                        wrong,
+                    )
                 )
     except RepositoryDamaged as error:
         checked.place.charge(Fault(key, INCONSISTENT, error.message.removeprefix(f"{key} ")))
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        checked.place.charge(Fault(key, INCONSISTENT, f"holds a line that is none: {error!r}"))
+        checked.place.charge(Fault(key, INCONSISTENT, f"holds a line that cannot be read: {error!r}"))
 
 
 def _gather(node: NodeFacts, lines: Iterable[Line]) -> None:
-    """Packs, maps and figures of a manifest. Raises RepositoryDamaged when its end does not agree with its lines."""
+    """Collect packs, maps and figures of a manifest. Raises RepositoryDamaged when its end contradicts its lines."""
     counts, block_size = {"files": 0, "bytes": 0, "wal": 0}, 0
     for line in lines:
         match line["t"]:
@@ -150,16 +160,16 @@ def _gather(node: NodeFacts, lines: Iterable[Line]) -> None:
                 node.live += line["size"]
                 node.held += line["size"]
             case "end" if any(line[name] != count for name, count in counts.items()):
-                raise RepositoryDamaged("does not hold as many files as its end says")
+                raise RepositoryDamaged("has another number of files than its end says")
 
 
 def _open_packs(checked: Checked, node: NodeFacts) -> None:
-    """Open the index of each pack that no manifest named before."""
+    """Open the index of each pack that no earlier manifest named."""
     key = checked.key_of_manifest(node)
     for pack, named in node.packs.items():
         known = checked.packs.get(pack)
         if known is not None and (known.size, known.index, known.hash) != named:
-            raise RepositoryDamaged(f"{key} names pack {pack} otherwise than others do")
+            raise RepositoryDamaged(f"{key} names pack {pack} with other facts than another manifest")
     fresh = [pack for pack in node.packs if pack not in checked.packs]
 
     def open_one(pack: str) -> tuple[PackFacts, list[Fault]]:
@@ -184,7 +194,7 @@ def _open_pack(place: Place, pack: str, size: int, index: int, digest: str) -> t
     elif not HEADER_BYTES <= index <= size - TAIL_BYTES:
         raise RepositoryDamaged(f"names an index of pack {pack} that lies outside of it")
     else:
-        if there > size:  # all that was stored may still be there, and readers ask for no more
+        if there > size:  # the stored bytes may all still be there, and readers ask for no more
             faults.append(Fault(key, SIZE, f"has {there} bytes, {size} were stored", NOTHING))
         opened_or_fault = open_pack(place, key, size, index)
         if isinstance(opened_or_fault, Fault):
@@ -206,7 +216,7 @@ def _open_pack(place: Place, pack: str, size: int, index: int, digest: str) -> t
 
 
 def open_pack(place: Place, key: str, size: int, index: int) -> Container | Fault:
-    """A pack by its index alone."""
+    """Open a pack by its index alone."""
     assert place.keys is not None
     tail = b""
     try:
@@ -221,7 +231,7 @@ def open_pack(place: Place, key: str, size: int, index: int) -> Container | Faul
 
 
 def _lacking(place: Place, key: str, tail: bytes) -> int | None:
-    """Read the first header too, before keys are said to be lacking: the one in the tail may be what was altered."""
+    """The missing generation of keys. The first header is read too, because the one in the tail may be altered."""
     try:
         return place.lacking(place.store.get_range(key, 0, HEADER_BYTES) + tail)
     except (ObjectMissing, RepositoryDamaged):
@@ -241,13 +251,13 @@ def _open_maps(checked: Checked, node: NodeFacts) -> None:
     for map_id, stored in node.maps.items():
         known = checked.maps[map_id]
         if known is not None and known.stored != stored:
-            raise RepositoryDamaged(f"names map {map_id} otherwise than others do")
+            raise RepositoryDamaged(f"names map {map_id} with other facts than another manifest")
         if known is not None and not known.packs <= node.packs.keys():
             raise RepositoryDamaged(f"does not list every pack that map {map_id} names")
 
 
 def _misplaced(checked: Checked, node: NodeFacts, lines: Iterable[Line]) -> Iterator[str]:
-    """Paths of files whose line and map do not agree. Lost maps are faults of their own."""
+    """Paths of files that do not agree with their map. Lost maps are separate faults."""
     packs: list[str] = []
     misnamed: set[str] = set()
     for line in lines:
@@ -273,6 +283,6 @@ def _fits(checked: Checked, node: NodeFacts, line: Line, misnamed: set[str]) -> 
 
 
 def path_of(line: Line) -> str:
-    """Where a file of a manifest lies in the data directory; segments of WAL are named by name alone."""
+    """Where a file of a manifest lies in the data directory. WAL segments are identified by name alone."""
     path: str = line["path"]
     return f"pg_wal/{path}" if line["t"] == "wal" else path

@@ -1,9 +1,12 @@
-"""What is wrong with which object, as it is found: faults; what they cost is worked out later, in `check_touch`."""
+"""Faults of objects, as a check finds them. Their cost is worked out later, in `check_touch`."""
 
 from dataclasses import dataclass, field, replace
 
 Parts = frozenset[int | str] | None
-"""What of an object is lost: ordinals of a pack's frames, of a map's entries, paths of a manifest; None: all."""
+"""The lost parts of an object: ordinals of a pack's frames or a map's entries, or paths of a manifest.
+
+None means all.
+"""
 
 NOTHING: Parts = frozenset()
 
@@ -15,19 +18,26 @@ INCONSISTENT = "inconsistent"
 
 @dataclass(frozen=True)
 class Fault:
-    """`kind`: missing; size: shorter or longer than stored; altered: other bytes; inconsistent: ours, yet wrong."""
+    """One fault of an object.
+
+    `kind` is missing, size (shorter or longer than stored), altered (other bytes) or inconsistent (written by us, but
+    wrong).
+    """
 
     key: str
     kind: str
     detail: str
     parts: Parts = None
     needs: int | None = None
-    """The generation of keys that alone is lacking: then it is that object's fault."""
+    """The generation of keys that is missing, if that is the only cause.
+
+    The fault then belongs to the object of keys.
+    """
 
 
 @dataclass
 class Faults:
-    """One fault per object: the first, with all that is lost."""
+    """One fault per object: the first one found, with the lost parts of all of them."""
 
     by_key: dict[str, Fault] = field(default_factory=dict)
 

@@ -1,4 +1,4 @@
-"""One map, held against its seal, its own tables, and the frames of the packs that it names."""
+"""The check of one map: against its seal, its own tables, and the frames of the packs that it names."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from stillhouse.repository.check_objects import Place
 from stillhouse.repository.maps import HOLE, BytesEntry, Map, PagesEntry
 from stillhouse.repository.sealed import Stored
 
-_ANY = 1 << 32  # of frames that nothing is known of: no slot and no byte lies beyond them
+_ANY = 1 << 32  # for packs with unknown frames: no slot and no byte lies beyond this
 
 
 class Frames(Protocol):
-    """What must be known of a pack."""
+    """The facts about a pack that a check of maps needs."""
 
     @property
     def pages(self) -> NDArray[np.uint16]: ...
@@ -30,7 +30,10 @@ class Frames(Protocol):
 
 @dataclass(frozen=True)
 class MapFacts:
-    """What is kept of a map: the size of each entry's file, and the packs it names. `stored`: as manifests name it."""
+    """The facts kept about a map: the size of each entry's file, and the packs it names.
+
+    `stored` is from the manifest.
+    """
 
     stored: Stored
     sizes: NDArray[np.int64]
@@ -40,7 +43,7 @@ class MapFacts:
 def read_map(
     place: Place, stored: Stored, packs: Mapping[str, Frames]
 ) -> tuple[MapFacts | None, list[Fault]]:
-    """The map's facts, None when it is lost; and what is wrong with it."""
+    """The map's facts (None when it is lost) and its faults."""
     key = layout.map_(place.cluster, stored.id)
     opened = place.opened(key, stored)
     if isinstance(opened, Fault):
@@ -52,7 +55,14 @@ def read_map(
     sizes = np.array([_size(entry) for entry in loaded.entries], np.int64)
     wrong = frozenset(_beyond(loaded, packs))
     faults = (
-        [Fault(key, INCONSISTENT, f"names what its packs do not hold in {len(wrong)} entries", wrong)]
+        [
+            Fault(
+                key,
+                INCONSISTENT,
+                f"has {len(wrong)} entries that name bytes which its packs do not hold",
+                wrong,
+            )
+        ]
         if wrong
         else []
     )
@@ -66,14 +76,16 @@ def _size(entry: PagesEntry | BytesEntry) -> int:
 
 
 def _beyond(loaded: Map, packs: Mapping[str, Frames]) -> list[int]:
-    """Ordinals of entries that name frames, slots or bytes which are not there."""
+    """Ordinals of entries that name frames, slots or bytes that do not exist."""
     pages = np.zeros(len(loaded.frames), np.int64)
     plain = np.zeros(len(loaded.frames), np.int64)
     for number, pack in enumerate(loaded.packs):
         mine = np.flatnonzero(loaded.frames[:, 0] == number)
         known = packs.get(pack)
         if known is None or not known.is_open:
-            pages[mine] = plain[mine] = _ANY  # a manifest that does not list it is at fault, or the pack is
+            pages[mine] = plain[mine] = (
+                _ANY  # the fault is in the pack, or in a manifest that does not list it
+            )
             continue
         there = mine[loaded.frames[mine, 1] < len(known.pages)]
         pages[there] = known.pages[loaded.frames[there, 1]]

@@ -1,4 +1,4 @@
-"""What lies in one cluster's part of a repository: listed, keys opened, and all but manifests, maps and packs."""
+"""The survey that begins a check: list a cluster's objects, open its keys, and read roots, tombstones and marks."""
 
 import re
 from collections import deque
@@ -9,7 +9,6 @@ from typing import TypeVar
 
 from blake3 import blake3
 
-from stillhouse.domain.ids import is_uuid
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.repository import findings, layout, marks
 from stillhouse.repository.check_faults import ALTERED, MISSING, SIZE, Fault, Faults
@@ -29,7 +28,7 @@ _READ_LATER = frozenset({"packs", "maps", "manifests"})
 
 @dataclass
 class Place:
-    """One cluster's part of a repository, with what was found wrong in it so far. `keys`: None when none opens."""
+    """One cluster's part of a repository, with the faults found in it so far. `keys` is None when no key opens."""
 
     store: ObjectStore
     kek: Kek
@@ -39,23 +38,23 @@ class Place:
     faults: Faults = field(default_factory=Faults)
     keys: ClusterKeys | None = None
     known: Findings = field(default_factory=lambda: Findings(""))
-    """The damage that was known before anything was read."""
+    """The damage that was known before the check read anything."""
     roots: dict[str, Fields] = field(default_factory=dict)
     tombstones: set[str] = field(default_factory=set)
     trash: set[str] = field(default_factory=set)
     pinned: set[str] = field(default_factory=set)
-    """Snapshots that work under way has pins for."""
+    """Snapshots that work in progress has pins for."""
     behind: dict[str, set[str]] = field(default_factory=dict)
-    """By keys that are lost: the containers that cannot be opened for it."""
+    """For each lost object of keys, the containers that cannot be opened without it."""
     other_keks: int = 0
     unknown: int = 0
-    """Objects under prefixes that this program does not know."""
+    """The number of objects under prefixes that this program does not know."""
 
     def key_object(self, generation: int) -> str:
         return layout.keys(self.cluster, generation, self.kek.id)
 
     def charge(self, fault: Fault) -> None:
-        """Note what is wrong; where only keys are lacking, with these."""
+        """Record a fault. If the object only lacks its keys, the fault is recorded for the keys."""
         if fault.needs is None:
             self.faults.add(fault)
             return
@@ -65,12 +64,15 @@ class Place:
             self.faults.add(Fault(lost, MISSING, "is gone, and containers are sealed under it"))
 
     def size(self, key: str) -> int | None:
-        """Listings may lag, and are older than what was named since: what they lack is asked for."""
+        """The size of an object. The store is asked if the listing lacks it: listings lag, and objects may be newer."""
         listed = self.listed.get(key)
         return self.store.size(key) if listed is None else listed.size
 
     def each(self, act: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """`act` on several items at once; results in order. No more of them wait than there are workers, twice."""
+        """Run `act` on several items at once and yield the results in order.
+
+        At most twice as many wait as workers run.
+        """
         if self.workers == 1:
             yield from map(act, items)
             return
@@ -84,10 +86,12 @@ class Place:
                 while waiting:
                     yield waiting.popleft().result()
             finally:
-                pool.shutdown(cancel_futures=True)  # whoever stops listening stops what has not begun
+                pool.shutdown(
+                    cancel_futures=True
+                )  # a consumer that stops early cancels the work that has not begun
 
     def opened(self, key: str, stored: Stored | None = None) -> Container | Fault:
-        """The whole container at `key`, held against what its parent says of it, if it has one."""
+        """The container at `key`, read whole. If its parent describes it, it is compared with that description."""
         assert self.keys is not None
         try:
             found = self.store.get(key)
@@ -103,7 +107,7 @@ class Place:
             return Fault(key, ALTERED, _without(key, error), needs=self.lacking(found))
 
     def lacking(self, stored: bytes) -> int | None:
-        """The generation of keys without which this, whole by all that can be seen, cannot be opened."""
+        """The missing generation of keys, for an object that seems intact but cannot be opened without them."""
         assert self.keys is not None
         found = claims(stored)
         if len(found) == 2 and found[0] == found[1] and str(found[0].cluster) == self.cluster:
@@ -112,7 +116,7 @@ class Place:
 
 
 def survey(place: Place) -> None:
-    """List everything; open keys, roots, tombstones and marks. Manifests, maps and packs are left to `check`."""
+    """List all objects; open keys, roots, tombstones and marks. `check` reads manifests, maps and packs."""
     place.listed = {found.key: found for found in place.store.list(layout.all_of(place.cluster))}
     folders: dict[str, list[str]] = {}
     for key in sorted(place.listed):
@@ -129,7 +133,7 @@ def survey(place: Place) -> None:
         else:
             _take(place, key, found)
     for snapshot in place.trash:
-        # Only what was published is ever marked, and a purge leaves a tombstone.
+        # Only published snapshots are marked, and a purge leaves a tombstone.
         if place.size(layout.root(place.cluster, snapshot)) is None:
             place.charge(
                 Fault(layout.root(place.cluster, snapshot), MISSING, "is gone, though it is in the trash")
@@ -139,14 +143,17 @@ def survey(place: Place) -> None:
 def _note_unreadable(place: Place, fault: Fault) -> None:
     folder, name = fault.key.split("/")[2:4]
     if fault.kind == MISSING:
-        return  # removed since the listing: marks and pins come and go, and roots are never removed
+        return  # removed since the listing: marks and pins come and go, but roots are never removed
     if folder == "roots" and _was_tombstone(place, fault, name):
         place.tombstones.add(name)
     place.charge(fault)
 
 
 def _was_tombstone(place: Place, fault: Fault, snapshot: str) -> bool:
-    """Whether a header is left that proves it, or two agree and only the keys are lacking: then it costs nothing."""
+    """Whether a damaged object was a tombstone, so that nothing is lost with it.
+
+    One header that the keys prove is enough. If only the keys are missing, the headers must agree.
+    """
     assert place.keys is not None
     return any(
         claim.type == Type.TOMBSTONE
@@ -180,7 +187,7 @@ def _take(place: Place, key: str, opened: Container) -> None:
 
 
 def _demand_root(key: str, snapshot: str, cluster: str, root: Fields) -> None:
-    """What reading a snapshot needs of its root."""
+    """Check that a root has the fields that reading a snapshot needs."""
     try:
         nodes = [(node["name"], named_manifest(node)) for node in root["nodes"]]
         sound = root["snapshot"] == snapshot and all(
@@ -198,12 +205,12 @@ def _demand_root(key: str, snapshot: str, cluster: str, root: Fields) -> None:
 
 
 def named_manifest(node: Fields) -> Stored:
-    """The manifest that one of a root's nodes names."""
+    """The manifest named by one of a root's nodes."""
     return Stored(node["manifest"], node["size"], node["hash"])
 
 
 def _open_keys(place: Place, found: list[str]) -> None:
-    """Open every generation that this KEK wraps. Damaged ones are faults; the others still open what they sealed."""
+    """Open every generation that this KEK wraps. Damaged ones become faults; the others still open their containers."""
     secrets: dict[int, bytes] = {}
     for key in found:
         match = _KEYS.fullmatch(key.removeprefix(layout.keys_of(place.cluster)))
@@ -235,12 +242,6 @@ def _open_keys(place: Place, found: list[str]) -> None:
         place.charge(Fault(place.key_object(1), MISSING, f"the cluster's keys {lacking}"))
 
 
-def clusters_of(store: ObjectStore) -> list[str]:
-    """Ids of the clusters that have anything in the repository."""
-    found = {stored.key.split("/")[1] for stored in store.list("c/") if stored.key.count("/") > 1}
-    return sorted(filter(is_uuid, found))
-
-
 def _without(key: str, error: RepositoryDamaged | ObjectMissing) -> str:
-    """The error's message less the key, which stands beside it."""
+    """The error's message without the key, which is shown beside it."""
     return error.message.removeprefix(f"{key} ")

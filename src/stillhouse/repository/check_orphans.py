@@ -1,4 +1,4 @@
-"""Manifests that no root names: what they tell of roots that are gone, which a bucket alone does not show otherwise."""
+"""Manifests without a root. They reveal lost roots, which a listing of the bucket alone cannot show."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,9 +23,10 @@ class _Orphan:
 
 
 def look_for_lost_roots(checked: Checked, expected: Sequence[str] = ()) -> None:
-    """A later snapshot that builds on an orphan proves that its root was there: a fault. Else it is a notice.
+    """Report lost roots. A later snapshot that builds on an orphan proves that its root existed: a fault.
 
-    `expected` are snapshots that a catalog knows to be published: it notices what a bucket alone cannot.
+    Other orphans are notices. `expected` are the snapshots that a catalog knows to be published: this finds roots that
+    the bucket alone cannot reveal.
     """
     place = checked.place
     if place.keys is None:
@@ -53,7 +54,7 @@ def look_for_lost_roots(checked: Checked, expected: Sequence[str] = ()) -> None:
 
 
 def _orphans(checked: Checked) -> list[_Orphan]:
-    """Complete manifests below no root. Parts are not: they were never to be published."""
+    """Complete manifests without a root. Parts are left out: they are never published."""
     place = checked.place
     folder = f"{layout.all_of(place.cluster)}manifests/"
     named = {checked.key_of_manifest(node) for node in checked.nodes}
@@ -72,7 +73,10 @@ def _orphans(checked: Checked) -> list[_Orphan]:
 
 
 def _look_for_late_roots(checked: Checked) -> None:
-    """A root much younger than what it names was put back: over the tombstone of a purge, as far as can be known."""
+    """Report roots much younger than the objects they name.
+
+    The likely cause: a root put back over a purge's tombstone.
+    """
     place = checked.place
     for snapshot, root in sorted(place.roots.items()):
         mine = place.listed.get(layout.root(place.cluster, snapshot))

@@ -1,4 +1,4 @@
-"""Join a check with earlier findings: those that it has not disproved still hold, and new ones are written down."""
+"""Combine a check with earlier findings: findings that it has not disproved still hold, and new ones are recorded."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,7 +11,7 @@ from stillhouse.repository.check_touch import Damage, damages
 
 
 def suspected(checked: Checked) -> list[PackFacts]:
-    """Packs of which a finding tells, and which can be read: a look at the whole of them may end it."""
+    """Readable packs that a finding names. Reading them whole may disprove it."""
     place = checked.place
     keys = [layout.pack(place.cluster, pack) for pack, facts in checked.packs.items() if facts.is_open]
     return [
@@ -22,10 +22,10 @@ def suspected(checked: Checked) -> list[PackFacts]:
 
 
 def conclude(checked: Checked, now: datetime, expected: Sequence[str] | None = None) -> list[Damage]:
-    """Write down all damage, found now or known before, with what it costs.
+    """Record all damage, new or already known, with its cost.
 
-    `expected` are the snapshots that a catalog knows, where there is one. Where nothing can be written,
-    `checked.unrecorded` says why.
+    `expected` are the snapshots that a catalog knows, if there is one. If nothing can be written, `checked.unrecorded`
+    says why.
     """
     place = checked.place
     for key, fault in place.known.faults.items():
@@ -48,7 +48,7 @@ def _fault(checked: Checked, damage: Damage) -> Fault:
 
 
 def _has_ended(checked: Checked, key: str, expected: Sequence[str] | None) -> bool:
-    """Whether this check, which found no fault in an object, has read enough of it to say that it has none."""
+    """Whether the finding is disproved: this check found no fault in the object and read enough of it to be sure."""
     place, (folder, name) = checked.place, key.split("/", 3)[2:4]
     match folder:
         case "packs":
@@ -63,7 +63,7 @@ def _has_ended(checked: Checked, key: str, expected: Sequence[str] | None) -> bo
 
 
 def _is_gone(checked: Checked, key: str) -> bool:
-    """The object is gone, and nothing needs it. A lost root or manifest does not tell which objects it needs."""
+    """Whether the object is gone and nothing needs it. A lost root or manifest hides which objects it needs."""
     place = checked.place
     is_all_known = not any(
         place.faults.is_lost(one)

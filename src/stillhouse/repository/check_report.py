@@ -1,4 +1,4 @@
-"""What a check or a verification found, summed up for people and programs."""
+"""Reports of a check or a verification, for people and programs."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,7 +12,7 @@ from stillhouse.repository.check_touch import Damage
 
 @dataclass(frozen=True)
 class SnapshotReport:
-    """`oldest_scrub`: since when one of its packs has not been read whole; None when nothing is known of any."""
+    """`oldest_scrub` is the earliest last time that one of its packs was read whole; None when no time is known."""
 
     snapshot: str
     name: str
@@ -24,7 +24,7 @@ class SnapshotReport:
 
 @dataclass(frozen=True)
 class ClusterReport:
-    """`unreached` objects and bytes are what no root reaches: a collection's to remove, no damage."""
+    """`unreached` objects and bytes are below no root. That is no damage: a collection removes them."""
 
     cluster: str
     snapshots: tuple[SnapshotReport, ...]
@@ -40,7 +40,7 @@ class ClusterReport:
 def sum_up(
     checked: Checked, *, now: datetime, max_age: timedelta, packs_read: int = 0, bytes_read: int = 0
 ) -> ClusterReport:
-    """It also writes the damage down in the repository, so that no capture builds on it."""
+    """Build the reports, and record the damage in the repository so that no capture builds on it."""
     look_for_lost_roots(checked)
     place = checked.place
     unreached = unreached_sizes(checked)
@@ -59,7 +59,10 @@ def sum_up(
 
 
 def unreached_sizes(checked: Checked) -> list[int]:
-    """Of packs, maps and manifests that no root reaches. With a manifest lost, what it reached counts too."""
+    """Sizes of packs, maps and manifests below no root.
+
+    If a manifest is lost, the objects that it reached count too.
+    """
     reached = checked.reached()
     return [
         stored.size
@@ -69,7 +72,7 @@ def unreached_sizes(checked: Checked) -> list[int]:
 
 
 def ages(checked: Checked, now: datetime, max_age: timedelta) -> dict[str, scrubs.ScrubAge]:
-    """By snapshot."""
+    """The age of each snapshot's last scrub."""
     place = checked.place
     if place.keys is None:
         return {}

@@ -1,4 +1,4 @@
-"""From faults to what they cost: the snapshots, nodes, files, and blocks or bytes that cannot be read back."""
+"""The cost of each fault: the snapshots, nodes, files, and blocks or bytes that cannot be read back."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from stillhouse.repository.maps import HOLE, BytesEntry, Map, PagesEntry
 
 @dataclass(frozen=True)
 class Damage:
-    """`touches` is empty when nothing is lost that a restore needs."""
+    """`touches` is empty when a restore needs nothing that is lost."""
 
     kind: str
     key: str
@@ -28,7 +28,7 @@ class Damage:
 
 @dataclass
 class _Cost:
-    """What one fault costs. None: all of it."""
+    """The cost of one fault. A node with None is lost as a whole."""
 
     snapshots: set[str] = field(default_factory=set)
     nodes: dict[tuple[str, str], list[FileTouched] | None] = field(default_factory=dict)
@@ -40,11 +40,11 @@ class _Cost:
 
 
 Losses = dict[str, list[tuple[str, Parts]]]
-"""By object: the faults (by their keys) that it suffers from, and what of it each of them takes."""
+"""For each damaged object: the keys of the faults behind it, and the parts that each of them takes."""
 
 
 def damages(checked: Checked) -> list[Damage]:
-    """All faults with what they touch. What a purge has given up since the check began is none."""
+    """All faults with their cost. Faults in snapshots purged since the check began are left out."""
     place = checked.place
     if not place.faults.by_key:
         return []
@@ -74,7 +74,7 @@ def damages(checked: Checked) -> list[Damage]:
 
 
 def _given_up(checked: Checked, losses: Losses) -> set[str]:
-    """Snapshots that suffer and whose root has meanwhile become a tombstone: a collection removes what was theirs."""
+    """Damaged snapshots that a purge has closed since the check began. A collection removes their objects."""
     place = checked.place
     suffering = {
         node.snapshot for node in checked.nodes if any(key in losses for key in checked.objects_of(node))
@@ -91,7 +91,7 @@ def _is_closed(checked: Checked, snapshot: str) -> bool:
 
 
 def _is_tombstone(checked: Checked, key: str) -> bool:
-    """Of a root's key that cannot be read: whether a tombstone is known to have held it."""
+    """Whether a root's key that cannot be read is known to have held a tombstone."""
     snapshot = key.rpartition("/")[2]
     if checked.place.keys is not None:
         return snapshot in checked.place.tombstones
@@ -113,7 +113,7 @@ def _add_node(checked: Checked, node: NodeFacts, losses: Losses, costs: dict[str
 
 
 class _Reading:
-    """A manifest read once more, for the files that suffer from any of its faults."""
+    """A second reading of a manifest, to find the files that its faults damage."""
 
     def __init__(self, checked: Checked, node: NodeFacts, suffered: Losses, costs: dict[str, _Cost]) -> None:
         place = checked.place
@@ -135,7 +135,7 @@ class _Reading:
 
     def run(self) -> None:
         packs: list[str] = []
-        touched: dict[str, bool] = {}  # by map: whether it names a pack that suffers
+        touched: dict[str, bool] = {}  # by map: whether it names a damaged pack
         for line in read(self._store, self._keys, self._node.manifest):
             if line["t"] == "pack":
                 packs.append(line["id"])
@@ -180,7 +180,7 @@ class _Reading:
 
 
 def _touched(path: str, entry: PagesEntry | BytesEntry, bad: NDArray[np.bool_]) -> FileTouched | None:
-    """What of a file lies in frames that are `bad`, by their index in the map."""
+    """The parts of a file that lie in bad frames. `bad` is by the frame's index in the map."""
     if isinstance(entry, PagesEntry):
         stored = np.flatnonzero(entry.frame != HOLE)
         blocks = ranges(stored[bad[entry.frame[stored]]].tolist())
@@ -198,7 +198,7 @@ def _touched(path: str, entry: PagesEntry | BytesEntry, bad: NDArray[np.bool_]) 
 
 
 def ranges(numbers: Iterable[int]) -> Ranges:
-    """Ascending numbers as ranges."""
+    """Join ascending numbers into ranges."""
     found: list[tuple[int, int]] = []
     for number in numbers:
         if found and found[-1][1] == number - 1:

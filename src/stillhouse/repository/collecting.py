@@ -1,6 +1,7 @@
-"""Carries a collection out: looks, purges, marks, deletes (docs/format.md, section 12). Bytes only.
+"""Garbage collection of a cluster's objects: look, purge, mark, delete (docs/format.md, section 12).
 
-Between any two calls to the store it may be killed: the next one begins again by looking.
+This module only reads and writes; `collection` decides. A collection may be killed between any two calls to the
+store: the next one starts again with a look.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,17 +22,17 @@ from stillhouse.repository.sealed import Stored
 from stillhouse.storage.now import store_time
 from stillhouse.storage.store import ObjectStore
 
-# Deleted between two looks at roots and pins.
+# Objects deleted between two looks at roots and pins.
 _SLICE = 500
 _AT_ONCE = 8
 
 GoOn = Callable[[int, int], None]
-"""Told of work done and work in all; raises to stop the collection, which may be stopped anywhere."""
+"""Called with work done and work in total. It raises to stop the collection, which is safe at any point."""
 
 
 @dataclass
 class Collected:
-    """What a collection did. `stopped_by` names what appeared meanwhile, and ended it early."""
+    """The result of a collection. `stopped_by` is the key of a new root or pin that ended it early."""
 
     purged: list[str] = field(default_factory=list)
     marked: int = 0
@@ -44,7 +45,7 @@ class Collected:
     stopped_by: str = ""
 
     def count(self, item: Item) -> None:
-        """What stays, for good or for the time being."""
+        """Count an item that stays, for good or for now."""
         if item.verdict is Verdict.KEEP:
             self.kept, self.kept_bytes = self.kept + 1, self.kept_bytes + item.size
         elif item.verdict is Verdict.MARK:
@@ -53,7 +54,7 @@ class Collected:
 
 @dataclass(frozen=True)
 class Found:
-    """A look, the manifests of the roots and pins that were seen in it, and the keys of these roots and pins."""
+    """A look, the manifests of the roots and pins in it, and the keys of these roots and pins."""
 
     look: Look
     manifests: dict[str, list[Stored]]
@@ -63,9 +64,9 @@ class Found:
 
 @dataclass(frozen=True)
 class Collector:
-    """One cluster's repository, and what it may be collected by.
+    """Collects the garbage of one cluster by the given rules.
 
-    `known` are the snapshots that a catalog calls usable: their roots count, whatever a listing says.
+    `known` are the snapshots that a catalog calls usable. Their roots count even if a listing omits them.
     """
 
     store: ObjectStore
@@ -80,23 +81,23 @@ class Collector:
         return str(self.keys.cluster)
 
     def draft(self) -> tuple[Look, Iterator[Item]]:
-        """The plan that `collect` would carry out now; nothing is touched.
+        """The plan that `collect` would carry out now. Nothing is changed.
 
-        Raises RepositoryDamaged, naming it, for any root, pin, manifest or mark that is not wholly understood.
+        Raises RepositoryDamaged, naming the object, for any root, pin, manifest or mark that is not fully understood.
         """
         found = self._look()
         reached = self._reached(found, self.rules, {})
         return found.look, collection.plan(found.look, self.rules, reached)
 
     def collect(self) -> Collected:
-        """Raises as `draft` does, before anything is purged or removed."""
+        """Carry the plan out. Raises as `draft` does, before anything is purged or removed."""
         done = Collected()
         found = self._look()
         reached = self._reached(found, self.rules, {})
         closed, done.purged = self._close(found), self._purge(found)
         if closed or done.purged:
             found = self._look()
-        # Whatever still has a root now keeps what it reaches: it was brought back, or listed late.
+        # A snapshot that still has a root keeps its objects: it was brought back, or its root was listed late.
         rules = replace(self.rules, released=frozenset())
         reached = self._reached(found, rules, reached)
         removed: list[Item] = []
@@ -118,7 +119,7 @@ class Collector:
     # -- looking -----------------------------------------------------------------------------------------------
 
     def _look(self) -> Found:
-        """The order matters: a capture creates its root before it removes its pin."""
+        """Look at the repository. The order matters: a capture creates its root before it removes its pin."""
         now = store_time(self.store, self.clock)
         folder = layout.all_of(self.cluster)
         objects = [
@@ -164,7 +165,10 @@ class Collector:
         return seen, bases
 
     def _since(self, objects: list[Listed]) -> dict[str, datetime]:
-        """What the newest mark says; one that is gone was listed late, and another has taken its place."""
+        """Since when each object is unreachable, by the newest mark.
+
+        A mark that is gone by now was replaced by another.
+        """
         listed = [one for one in objects if collection.kind_of(one.key) == "marks"]
         for mark in sorted(listed, key=lambda one: (one.modified, one.key), reverse=True):
             key = layout.all_of(self.cluster) + mark.key
@@ -177,9 +181,9 @@ class Collector:
         return {}
 
     def _reached(self, found: Found, rules: Rules, reached: dict[str, str]) -> dict[str, str]:
-        """What roots and live pins reach, and who does. Many snapshots name one object: the first is told.
+        """Each object that roots and live pins reach, with the first one that reaches it.
 
-        `reached` is of an earlier look, and added to: what it has is not read again.
+        `reached` comes from an earlier look and is added to. Objects already in it are not read again.
         """
         look = found.look
         purged = frozenset(collection.to_purge(look, rules))
@@ -193,7 +197,7 @@ class Collector:
             self.go_on(number, len(holders))
             for manifest in stored:
                 if layout.manifest(self.cluster, manifest.id).removeprefix(folder) in reached:
-                    continue  # of another holder, and all below it with it
+                    continue  # reached by another holder, together with everything below it
                 for key, _ in reach.reached(self.store, self.keys, manifest):
                     reached.setdefault(key.removeprefix(folder), who)
         return reached
@@ -201,7 +205,7 @@ class Collector:
     # -- removing ----------------------------------------------------------------------------------------------
 
     def _close(self, found: Found) -> int:
-        """Keep captures that nobody goes on with from publishing what is about to go."""
+        """Close the roots of abandoned captures, so that they cannot publish objects that are about to go."""
         given_up = collection.to_close(found.look, self.rules)
         for pin in given_up:
             time = found.look.now.isoformat()
@@ -217,7 +221,7 @@ class Collector:
         ]
 
     def _remove(self, found: Found, removed: list[Item], done: Collected) -> None:
-        """Content first, the keys of ciphers last; each rank only when the one before is gone."""
+        """Delete content first and cluster keys last. Each rank waits until the one before it is gone."""
         order = sorted(removed, key=lambda item: collection.removal_order(item.key))
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             for _, ranked in groupby(order, key=lambda item: collection.removal_order(item.key)):
@@ -237,7 +241,7 @@ class Collector:
         self.store.delete(layout.all_of(self.cluster) + item.key)
 
     def _forget(self, found: Found, reached: Mapping[str, str], removed: AbstractSet[str]) -> None:
-        """End findings whose objects are gone, when nothing reaches those."""
+        """End findings about objects that are gone and unreached."""
         listed = {one.key for one in found.look.objects}
         if not any(collection.kind_of(key) == "findings" for key in listed):
             return
@@ -250,7 +254,7 @@ class Collector:
         findings.forget(self.store, self.keys, is_gone, found.look.closed, found.look.now)
 
     def _news(self, found: Found) -> str:
-        """A root or pin that was not there when it was looked; empty when there is none."""
+        """The key of a root or pin that has appeared since the look; empty when there is no new one."""
         folder = layout.all_of(self.cluster)
         for prefix in (layout.pins_of(self.cluster), layout.roots_of(self.cluster)):
             for one in self.store.list(prefix):
@@ -260,7 +264,7 @@ class Collector:
 
 
 def summary(items: Iterable[Item]) -> Collected:
-    """What carrying out this plan would come to."""
+    """The totals of this plan, as if it were carried out."""
     would = Collected()
     for item in items:
         would.count(item)
@@ -273,7 +277,7 @@ def summary(items: Iterable[Item]) -> Collected:
 
 
 def is_empty(store: ObjectStore, cluster: str) -> bool:
-    """Whether nothing of the cluster is in the repository."""
+    """Whether the repository holds no object of the cluster."""
     return next(iter(store.list(layout.all_of(cluster))), None) is None
 
 

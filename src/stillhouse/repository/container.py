@@ -22,8 +22,8 @@ HEADER_BYTES = 96
 SEALED_HEADER_BYTES = 88  # the rest is reserved
 TAIL_BYTES = HEADER_BYTES + 24
 ZSTD_LEVEL = 1
-# Of zstd's window, in place of 19: as much as a block of it holds, which is near to the processor. On one core a
-# twentieth faster, and as small to a thousandth.
+# The window of zstd is 2^17 bytes instead of its default 2^19. A block still fits, and the window stays in the
+# processor's cache. On one core this is a twentieth faster; sizes differ by a thousandth.
 _WINDOW_LOG = 17
 
 PARAMETERS = zstandard.ZstdCompressionParameters.from_level(ZSTD_LEVEL, window_log=_WINDOW_LOG)
@@ -31,7 +31,7 @@ _HEADER = struct.Struct("<8sHBBI16s16s40s8x")
 _NAMED, _BOUND = (
     48,
     SEALED_HEADER_BYTES,
-)  # bytes of the header that the key's wrap covers, and that every seal covers
+)  # bytes of the header that the key's wrap covers, and every seal too
 _TRAILER = struct.Struct("<QII8s")
 _INDEX_HEAD = struct.Struct("<QII")
 _RECORD = struct.Struct("<QIIBBHI32s")
@@ -39,7 +39,7 @@ _MAGIC, _END_MAGIC = b"STILLHSE", b"STILLEND"
 _TAG = 16
 _ZSTD = 1
 _FINGERPRINT = 8
-_FRAMES, _INDEX, _MARKS = 0, 1, 2  # spaces of nonces: none repeats under an object's key
+_FRAMES, _INDEX, _MARKS = 0, 1, 2  # spaces of nonces: no nonce repeats under an object's key
 
 Buffer = bytes | bytearray | memoryview
 
@@ -72,11 +72,11 @@ FOLDERS = {
     "findings": {Type.FINDINGS},
     "marks": {Type.MARK},
 }
-"""What may lie in each folder of a cluster."""
+"""The types of object that may lie in each folder of a cluster."""
 
 
 class Kind(IntEnum):
-    HASHED_PAGES = 1  # as the first packs have them: read, and no longer written
+    HASHED_PAGES = 1  # used by the first packs: still read, no longer written
     BYTES = 2
     PAGES = 3
 
@@ -97,7 +97,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Claim:
-    """What a header says of its object, unproved."""
+    """The statements of a header about its object, not yet proved."""
 
     type: int
     generation: int
@@ -107,7 +107,7 @@ class Claim:
     named: bytes
 
     def holds(self, keys: ClusterKeys) -> bool:
-        """Whether the holder of these keys wrote it: the wrapped key is bound to all that is claimed."""
+        """Whether an owner of these keys wrote it. The wrapped key is bound to all statements of the header."""
         try:
             keys.unwrap(self.generation, self.wrapped, self.named)
         except RepositoryDamaged:
@@ -116,7 +116,7 @@ class Claim:
 
 
 def claims(stored: bytes) -> list[Claim]:
-    """Those of the first header and of the last, as far as there are any in these bytes."""
+    """The claims of the first header and of the last, as far as these bytes contain them."""
     found = []
     for header in (stored[:HEADER_BYTES], stored[-TAIL_BYTES : -_TRAILER.size]):
         if len(header) == HEADER_BYTES:
@@ -128,7 +128,7 @@ def claims(stored: bytes) -> list[Claim]:
 
 
 class ContainerWriter:
-    """Builds one container in memory. One writer, one thread; finished once, never appended to."""
+    """Builds one container in memory. It has one writer in one thread, is finished once and never appended to."""
 
     def __init__(self, keys: ClusterKeys, type_: Type, object_id: uuid.UUID) -> None:
         self._keys = keys
@@ -186,15 +186,16 @@ class ContainerWriter:
 
 
 class Container:
-    """An opened container: its index proved, its frames readable one by one."""
+    """An open container: its index is proved, and its frames are read one by one."""
 
     def __init__(
         self, key: str, keys: ClusterKeys, tail: bytes, read: Callable[[int, int], bytes], size: int
     ) -> None:
-        """`tail` is the end of the object, from its index or earlier; `read(offset, length)` fetches the rest.
+        """Open a container and prove its index.
 
-        `key` is where the object was found: what it says of itself must agree. Raises RepositoryDamaged, naming the
-        key, for anything that does not.
+        `tail` is the end of the object, from its index or earlier; `read(offset, length)` fetches the rest. `key` is
+        where the object was found. Raises RepositoryDamaged, naming the key, when the object contradicts its key or
+        its own seals.
         """
         self._key, self._keys, self._read = key, keys, read
         header = tail[-TAIL_BYTES : -_TRAILER.size]
@@ -221,7 +222,7 @@ class Container:
         try:
             self._cipher = AESGCM(keys.unwrap(generation, wrapped, header[:_NAMED]))
         except RepositoryDamaged as error:
-            # The keys are at fault, not this object.
+            # The fault is in the keys, not in this object.
             raise RepositoryDamaged(f"{key} cannot be opened: {error.message}") from None
         start = len(tail) - (size - offset)
         stored = tail[start : start + length] if start >= 0 else read(offset, length)
@@ -259,7 +260,7 @@ class Container:
             yield Frame(ordinal, offset, stored, plain, Kind(kind), codec, pages, digest)
 
     def frame(self, ordinal: int, sealed: Buffer | None = None) -> bytes:
-        """The plain bytes of a frame; `sealed` when the caller has fetched its stored bytes already."""
+        """The plain bytes of a frame. `sealed` is its stored bytes, if the caller has fetched them already."""
         if not 0 <= ordinal < len(self.frames):
             raise self._damaged(f"has no frame {ordinal}")
         frame = self.frames[ordinal]
@@ -278,7 +279,7 @@ class Container:
 
     def _decompressed(self, body: bytes, frame: Frame) -> bytes:
         try:
-            # What the zstd frame itself says of its size comes before `max_output_size`: so it is asked first.
+            # zstd prefers the size in its own frame to `max_output_size`, so that size is checked first.
             if zstandard.frame_content_size(body) > frame.plain:
                 raise self._damaged(f"frame {frame.ordinal} is not what was stored")
             return _decompressor().decompress(body, max_output_size=frame.plain, allow_extra_data=False)
@@ -286,7 +287,7 @@ class Container:
             raise self._damaged(f"frame {frame.ordinal} does not decompress") from None
 
     def plain(self) -> Iterator[bytes]:
-        """All frames in order: the body of maps, manifests and roots, as a stream."""
+        """All frames in order, as a stream: the body of maps, manifests and roots."""
         for frame in self.frames:
             yield self.frame(frame.ordinal)
 
@@ -319,7 +320,7 @@ def proofs(keys: ClusterKeys, plain: Buffer, kind: Kind, page_size: int) -> tupl
 
 
 def _decompressor() -> zstandard.ZstdDecompressor:
-    """One for each thread: it must not be used by two at once, and an open container is."""
+    """One decompressor per thread: two threads must not share one, but they may share an open container."""
     if not hasattr(_mine, "decompressor"):
         _mine.decompressor = zstandard.ZstdDecompressor()
     mine: zstandard.ZstdDecompressor = _mine.decompressor

@@ -1,4 +1,4 @@
-"""Snapshots into a second repository: only what it lacks, each object proved on the way, the root last.
+"""Copy snapshots into a second repository: only missing objects, each proved on the way, with the root last.
 
 The procedure is section 11 of docs/format.md.
 """
@@ -31,12 +31,12 @@ from stillhouse.repository.second_look import note_met
 from stillhouse.storage.store import ObjectStore
 
 NewBar = Callable[[str, int], Callable[[int], None]]
-"""Told of a snapshot and the bytes to be moved; what it returns is told of those moved so far."""
+"""Called with a snapshot and the bytes to move. It returns a function that is called with the bytes moved so far."""
 
 
 @dataclass(frozen=True)
 class End:
-    """A repository that is copied from or to, and the key to it."""
+    """The source or the target of a copy, with its key."""
 
     store: ObjectStore
     kek: Kek
@@ -45,8 +45,11 @@ class End:
 
 @dataclass(frozen=True)
 class Outcome:
-    """`state`: `copied`, `there` (it was there before), `mended` (it was there, and its known damage was mended),
-    `buried` (the target has a tombstone for it), `failed`."""
+    """The outcome for one snapshot.
+
+    `state`: `copied`, `there` (it was there before), `mended` (it was there, and its known damage was mended),
+    `buried` (the target has a tombstone for it), `failed`.
+    """
 
     snapshot: str
     name: str
@@ -63,7 +66,7 @@ class _Moved:
 
 
 Objects = dict[str, Stored]
-"""What a root reaches, by key."""
+"""The objects that a root reaches, by key."""
 
 
 def copy_snapshots(
@@ -75,9 +78,10 @@ def copy_snapshots(
     clock: Clock,
     new_bar: NewBar,
 ) -> Iterator[Outcome]:
-    """Copy one after another. What fails of one is its outcome, and the next one follows.
+    """Copy snapshots one after another. A failure is the outcome of its snapshot; the next snapshot follows.
 
-    Killed anywhere and called again, it moves what is still lacking. Raises InvalidInput when both are one repository.
+    If it was killed, the next call moves the objects still missing. Raises InvalidInput when source and target are one
+    repository.
     """
     if source.id == target.id:
         raise InvalidInput("the source and the target are the same repository")
@@ -92,7 +96,7 @@ def copy_snapshots(
 
 
 def _note(source: End, found: Found, met: StillhouseError, clock: Clock) -> None:
-    """Record damage of the source in the source, if it can be written to."""
+    """Record damage of the source in the source, if the source can be written to."""
     if isinstance(met, RepositoryDamaged | ObjectMissing) and met.key:
         with suppress(Unavailable):
             keys = open_keys(source.store, source.kek, found.cluster)
@@ -100,7 +104,7 @@ def _note(source: End, found: Found, met: StillhouseError, clock: Clock) -> None
 
 
 class _Copy:
-    """One snapshot."""
+    """The copy of one snapshot."""
 
     def __init__(
         self,
@@ -127,8 +131,8 @@ class _Copy:
         copy_keys(self._source, self._target, self._cluster)
         nodes = self._found.root["nodes"]
         bases = {node["name"]: Stored(node["manifest"], node["size"], node["hash"]) for node in nodes}
-        # In the source what is read must stay. In the target nothing may be removed while the pin stands: neither what
-        # is new, nor what was found there.
+        # In the source, the objects being read must stay. In the target, new objects and objects already there must
+        # stay while the pin stands.
         with (
             _Pin(self._source.store, keys, self._found.id, self._target.id, bases, self._clock) as here,
             _Pin(self._target.store, keys, self._found.id, self._source.id, {}, self._clock) as there,
@@ -144,7 +148,8 @@ class _Copy:
             self._move_all(keys, bases.values(), beat)
             if state is not None:
                 return "mended" if self._moved.objects else state
-            # Last of all, and only once: who closed the key meanwhile has decided.
+            # The root comes last and is created only once. Another writer that has closed the key meanwhile has
+            # decided.
             if self._target.store.create(self._key, [root]):
                 return "copied"
         if (state := self._state_there(keys, root)) is None:
@@ -152,15 +157,18 @@ class _Copy:
         return state
 
     def _read_root(self, keys: ClusterKeys) -> bytes:
-        """As it is stored, and proved to be what the inventory found."""
+        """The stored bytes of the root, proved to be the root that the inventory found."""
         stored = self._source.store.get(self._key)
         opened = open_bytes(self._key, keys, stored)
         if opened.type is not Type.ROOT or parse(self._key, b"".join(opened.plain())) != self._found.root:
-            raise RepositoryDamaged(f"{self._key} is not the root that it was")
+            raise RepositoryDamaged(f"{self._key} has changed since it was first read")
         return stored
 
     def _state_there(self, keys: ClusterKeys, root: bytes) -> str | None:
-        """Whether the target has closed the root's key already. A tombstone stands: the snapshot was given up there."""
+        """The state of the snapshot if the target has already closed its root's key.
+
+        A tombstone stays: it was given up there.
+        """
         try:
             stored = self._target.store.get(self._key)
         except ObjectMissing:
@@ -172,11 +180,11 @@ class _Copy:
         raise RepositoryDamaged(f"{self._key} is another root in the target")
 
     def _known_there(self, keys: ClusterKeys) -> frozenset[str]:
-        """The known damage of the target, whose keys are the source's."""
+        """The known damage of the target, which has the same keys as the source."""
         return findings.read(self._target.store, keys).keys
 
     def _move_all(self, keys: ClusterKeys, named: Iterable[Stored], beat: Callable[[], None]) -> None:
-        """Packs, then maps, then manifests: nothing in the target names what is not durable there."""
+        """Move packs, then maps, then manifests. So nothing in the target names an object that is not durable there."""
         groups = self._reached(keys, named)
         present = self._present()
         lacking = [
@@ -212,7 +220,7 @@ class _Copy:
         return packs, maps, named
 
     def _present(self) -> dict[str, int]:
-        """What the target has, by size: an object of the right id and size is taken for what it is."""
+        """The size of each object in the target. An object of the right id and size is accepted as the right object."""
         folders = (layout.packs_of, layout.maps_of, layout.manifests_of)
         return {
             stored.key: stored.size
@@ -223,7 +231,7 @@ class _Copy:
     def _move_group(
         self, pool: ThreadPoolExecutor, group: Objects, show: Callable[[int], None], beat: Callable[[], None]
     ) -> None:
-        """All are durable on return. Raises what the first failed of."""
+        """Move objects at once. All are durable on return. Raises the first failure."""
         left = {pool.submit(self._move, key, stored) for key, stored in group.items()}
         try:
             while left:
@@ -239,7 +247,7 @@ class _Copy:
 
     def _move(self, key: str, stored: Stored) -> int:
         body = fetch(self._source.store, key, stored)
-        if key in self._damaged:  # objects never change: these are the bytes that were there
+        if key in self._damaged:  # objects never change: these are the same bytes as before
             self._target.store.put(key, [body])
             fetch(self._target.store, key, stored)
             return len(body)
@@ -249,8 +257,11 @@ class _Copy:
 
 
 def copy_keys(source: End, target: End, cluster: str) -> None:
-    """Every generation of the cluster's keys, wrapped in the target by its KEK: the same keys, so containers can be
-    copied byte for byte. Raises InvalidInput where another KEK has the cluster in the target already."""
+    """Wrap every generation of the cluster's keys with the KEK of the target.
+
+    The keys stay the same, so containers are copied byte for byte. Raises InvalidInput where another KEK already has
+    the cluster in the target.
+    """
     there = wrappings(target.store, cluster)
     if there and not any(target.kek.id in keks for keks in there.values()):
         raise InvalidInput(
@@ -267,9 +278,9 @@ def copy_keys(source: End, target: End, cluster: str) -> None:
 
 
 class _Pin:
-    """Tells collections of one repository that a copy is at work there, from `with` to its end.
+    """Protects a copy from collections in one repository while its `with` block runs.
 
-    Its id is the same for a copy that was killed and is gone on with: none is left without an owner.
+    A copy that was killed and is resumed has the same pin id, so no pin is left without an owner.
     """
 
     def __init__(

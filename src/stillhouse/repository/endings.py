@@ -1,4 +1,4 @@
-"""How a deletion ended: the one object that decides between an undelete and a purge (docs/format.md, section 12)."""
+"""The ending of a deletion: one object that decides between an undelete and a purge (docs/format.md, section 12)."""
 
 import json
 from enum import StrEnum
@@ -20,14 +20,17 @@ class Ending(StrEnum):
 
 
 def id_of(snapshot: str, deleted: str) -> str:
-    """The id of a deletion's ending, the same for all who would end it; `deleted` is the `time` of its trash mark."""
+    """The id of a deletion's ending, the same for every caller. `deleted` is the `time` of its trash mark."""
     return blake3(f"stillhouse deletion {snapshot} {deleted}".encode()).hexdigest(16)
 
 
 def end(
     store: ObjectStore, keys: ClusterKeys, snapshot: str, deleted: str, ending: Ending, time: str
 ) -> Ending:
-    """End the deletion, unless it has ended already; how it has. Who did not get its own ending must change nothing."""
+    """End the deletion unless it has ended already.
+
+    Returns the ending that holds; a caller that lost must change nothing.
+    """
     object_id = id_of(snapshot, deleted)
     body = {"snapshot": snapshot, "deleted": deleted, "how": ending, "time": time}
     chunks = seal(keys, Type.ENDING, object_id, json.dumps(body, separators=(",", ":")).encode())
@@ -40,7 +43,7 @@ def end(
 
 
 def find(store: ObjectStore, keys: ClusterKeys, snapshot: str, deleted: str) -> Ending | None:
-    """How the deletion has ended, None when it has not. Raises RepositoryDamaged when that cannot be understood."""
+    """The ending of the deletion; None when it has not ended. Raises RepositoryDamaged when it cannot be understood."""
     key = layout.ending(str(keys.cluster), id_of(snapshot, deleted))
     try:
         opened = open_bytes(key, keys, store.get(key))

@@ -9,14 +9,14 @@ Fields = dict[str, Any]
 
 
 def parse(name: str, text: bytes) -> Fields:
-    """Raises RepositoryDamaged, naming the object, for anything but a JSON object that this program may read."""
+    """Parse a JSON object. Raises RepositoryDamaged, naming the object, for anything that this program may not read."""
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError):
-        raise RepositoryDamaged(f"{name} holds what is not JSON") from None
+        raise RepositoryDamaged(f"{name} is not JSON") from None
     if not isinstance(fields, dict):
-        raise RepositoryDamaged(f"{name} holds what is not a JSON object")
-    # A field this program does not know is ignored, unless its author said by a capital that it must not be.
+        raise RepositoryDamaged(f"{name} is not a JSON object")
+    # An unknown field is ignored, unless its author forbade that by an initial capital.
     if critical := [field for field in fields if field[:1].isupper()]:
         raise FormatUnknown(f"{name} needs a newer program: it holds {critical[0]!r}")
     return fields

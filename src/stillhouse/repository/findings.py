@@ -1,8 +1,8 @@
 """The records of known damage in a cluster's part of a repository (docs/format.md, section 6).
 
-Captures build on nothing that stands here, and nothing is published that reaches it. A record is written once, under
-a fresh id. A new look writes a new record, which replaces those that held when the look began. So two looks at once
-lose no finding.
+No capture builds on an object with a finding, and no snapshot that reaches one is published. A record is written
+once, under a fresh id. A new look writes a new record, which replaces the records that held when the look began. So
+two looks at the same time lose no finding.
 """
 
 import json
@@ -29,9 +29,9 @@ _LINES = frozenset({"findings", "fault", "loss"})
 
 @dataclass(frozen=True)
 class Findings:
-    """All records together. `records` are those that hold, `replaced` those that others have replaced.
+    """All records together. `records` are those that hold; `replaced` have been replaced by others.
 
-    `found` says when each fault was found first. `is_worked_out`: `losses` are all that the faults cost.
+    `found` says when each fault was first found. `is_worked_out` means that `losses` is the full cost of the faults.
     """
 
     cluster: str
@@ -44,11 +44,11 @@ class Findings:
 
     @property
     def keys(self) -> frozenset[str]:
-        """The keys of all objects that a finding names, whatever it costs."""
+        """The keys of all objects that a finding names, whether or not the finding costs anything."""
         return frozenset(self.faults)
 
     def costly(self, reached: Iterable[str]) -> list[Fault]:
-        """The faults of these objects by which something is lost that a restore needs."""
+        """The faults of these objects that lose something a restore needs."""
         return [
             fault
             for key in reached
@@ -58,7 +58,7 @@ class Findings:
 
 @dataclass(frozen=True)
 class Record:
-    """One object of it."""
+    """One record object."""
 
     id: str
     replaces: frozenset[str]
@@ -68,13 +68,13 @@ class Record:
 
 
 def read(store: ObjectStore, keys: ClusterKeys) -> Findings:
-    """A record that does not open says nothing. Raises StoreUnavailable."""
+    """Read all records. A record that does not open is skipped. Raises StoreUnavailable."""
     cluster = str(keys.cluster)
     return _together(cluster, _read_all(store, keys))
 
 
 def note(store: ObjectStore, keys: ClusterKeys, faults: Sequence[Fault], now: datetime) -> bool:
-    """Record these faults without working out their cost; False when they were known. For work that meets damage."""
+    """Record new faults, met during other work, without working out their cost. Returns False when all were known."""
     known = read(store, keys).faults
     fresh = [fault for fault in faults if not _covers(known.get(fault.key), fault)]
     if fresh:
@@ -100,7 +100,7 @@ def replace(
     if left or known.faults:
         _store(store, keys, known.records, left, told, is_worked_out=is_worked_out)
         gone: Collection[str] = known.replaced
-    else:  # nothing holds that says anything, so what replaced the rest may go after it
+    else:  # no record that holds has content, so the replaced ones may go after it
         gone = (*known.replaced, *known.records)
     for record in gone:
         store.delete(layout.findings(known.cluster, record))
@@ -113,7 +113,7 @@ def forget(
     closed: Collection[str],
     now: datetime,
 ) -> None:
-    """Forget findings whose object is gone, and the losses of snapshots that are `closed`."""
+    """Remove findings about objects that are gone, and the losses of snapshots that are `closed`."""
     known = read(store, keys)
     left = [fault for key, fault in known.faults.items() if not is_gone(key)]
     costs = [one for one in known.losses if one.snapshot not in closed] if left else []
@@ -126,7 +126,7 @@ def _says(
     costs: Sequence[SnapshotTouched],
     is_worked_out: bool,
 ) -> bool:
-    """Whether a single record says exactly this already, and no replaced record waits to be removed."""
+    """Whether a single record has exactly this content already, and no replaced record waits to be removed."""
     return (
         len(known.records) == bool(known.faults)
         and not known.replaced
@@ -146,7 +146,7 @@ def _covers(known: Fault | None, fault: Fault) -> bool:
 
 
 def _read_all(store: ObjectStore, keys: ClusterKeys) -> list[Record]:
-    """All records of one moment. If one that was listed is gone, it was replaced: then all are listed anew."""
+    """Read all records as of one moment. If a listed one is gone, it was replaced, and the listing is repeated."""
     cluster = str(keys.cluster)
     for _ in range(_LOOKS):
         found: list[Record] = []
@@ -180,7 +180,7 @@ def _lines(key: str, opened: Container) -> Iterator[dict[str, Any]]:
 
 
 def decode(key: str, opened: Container) -> Record:
-    """Raises RepositoryDamaged for what is no record of findings, or needs a newer program."""
+    """Decode a record. Raises RepositoryDamaged for any other object, or one that needs a newer program."""
     head: Mapping[str, Any] = {}
     faults: list[tuple[Fault, datetime]] = []
     costs: list[SnapshotTouched] = []
@@ -258,7 +258,7 @@ def _fault_line(place: str, fault: Fault, time: datetime) -> Mapping[str, Any]:
     if fault.parts is not None:
         lost = sorted(fault.parts, key=lambda part: (isinstance(part, str), part))
         if not _may_stand_in_a_line(lost):
-            lost = None  # all of it: more than is lost, never less
+            lost = None  # all of it: never report less than is lost
     return {
         "t": "fault",
         "key": fault.key.removeprefix(place),

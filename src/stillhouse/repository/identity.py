@@ -1,4 +1,4 @@
-"""Which repository this is: an unmounted disk or a mistyped bucket must not pass for an empty new one."""
+"""The identity of a repository: an unmounted disk or a mistyped bucket must not pass for an empty new one."""
 
 from stillhouse.domain.ids import new_hex
 from stillhouse.errors import InvalidInput, ObjectMissing, StoreUnavailable
@@ -8,13 +8,13 @@ _KEY = "repository"
 
 
 def claim(store: ObjectStore) -> str:
-    """The repository's id (32 hex digits), drawn when it has none yet."""
+    """The repository's id (32 hex digits). A repository without one gets a new one."""
     store.create(_KEY, [new_hex().encode()])
     return store.get(_KEY).decode()
 
 
 def check(store: ObjectStore, repository_id: str) -> None:
-    """Raises StoreUnavailable when what lies there is not the repository of that id."""
+    """Raise StoreUnavailable unless the repository here has that id."""
     try:
         found = store.get(_KEY).decode(errors="replace")
     except ObjectMissing:
@@ -27,7 +27,7 @@ def check(store: ObjectStore, repository_id: str) -> None:
 
 
 def demand(store: ObjectStore, location: str) -> str:
-    """The id of the repository that is there; raises InvalidInput when there is none, and makes none."""
+    """The id of the repository that is there. Raises InvalidInput when there is no repository."""
     try:
         return store.get(_KEY).decode(errors="replace")
     except ObjectMissing:

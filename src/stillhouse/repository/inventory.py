@@ -1,4 +1,4 @@
-"""What a repository holds, told by its roots alone: no catalog is asked."""
+"""The snapshots of a repository, read from its roots alone, without a catalog."""
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,10 +20,7 @@ _READS_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Found:
-    """One snapshot; `trashed` says since when it is in the trash, "" when it is not.
-
-    `lost` are its known losses.
-    """
+    """One snapshot. `trashed` is the time since when it is in the trash, or "". `lost` are its known losses."""
 
     cluster: str
     root: Root
@@ -45,7 +42,7 @@ class Found:
 
 @dataclass
 class Inventory:
-    """`buried` counts tombstones. `unreadable` names, in a sentence each, what there is but cannot be read."""
+    """`buried` counts tombstones. `unreadable` describes, in a sentence each, the objects that cannot be read."""
 
     snapshots: list[Found] = field(default_factory=list)
     buried: int = 0
@@ -53,15 +50,15 @@ class Inventory:
 
 
 def clusters_in(store: ObjectStore) -> list[str]:
-    """The clusters that have objects in the repository; the whole of it is listed for that."""
+    """The clusters that have objects in the repository. This lists the whole repository."""
     named = {stored.key.split("/")[1] for stored in store.list(layout.CLUSTERS)}
     return sorted(filter(is_uuid, named))
 
 
 def take_inventory(store: ObjectStore, kek: Kek, clusters: Iterable[str] | None = None) -> Inventory:
-    """All snapshots of these clusters, of all there are by default: cluster by cluster, the oldest first.
+    """All snapshots of these clusters (by default of all clusters), cluster by cluster, the oldest first.
 
-    What cannot be read is told and left out: one damaged root must not hide the others.
+    Unreadable objects are reported and left out: one damaged root must not hide the others.
     """
     inventory = Inventory()
     for cluster in clusters_in(store) if clusters is None else clusters:
@@ -107,7 +104,7 @@ def _read(store: ObjectStore, keys: ClusterKeys, key: str, trashed: set[str]) ->
 
 
 def server_versions(store: ObjectStore, kek: Kek, snapshots: Sequence[Found]) -> dict[str, int]:
-    """PostgreSQL's major version of each snapshot, by its id; those whose manifest cannot be read are left out."""
+    """PostgreSQL's major version of each snapshot, by its id. Snapshots with an unreadable manifest are left out."""
     keys = {cluster: open_keys(store, kek, cluster) for cluster in {found.cluster for found in snapshots}}
 
     def read(found: Found) -> int | None:
@@ -125,7 +122,7 @@ def server_versions(store: ObjectStore, kek: Kek, snapshots: Sequence[Found]) ->
 
 
 def newest_of(snapshots: Sequence[Found], number: int) -> list[Found]:
-    """The newest so many of each cluster, the trash left out; the oldest first."""
+    """The newest `number` snapshots of each cluster without the trash, the oldest first."""
     per_cluster: dict[str, list[Found]] = {}
     for found in snapshots:
         if not found.trashed:
@@ -134,9 +131,9 @@ def newest_of(snapshots: Sequence[Found], number: int) -> list[Found]:
 
 
 def choose(snapshots: Sequence[Found], wanted: str) -> Found:
-    """The snapshot of that id, else the one of that name; one in the trash only by its id.
+    """The snapshot with that id, else the one with that name. A snapshot in the trash is found only by its id.
 
-    Raises SnapshotUnknown, or InvalidInput when several bear the name.
+    Raises SnapshotUnknown, or InvalidInput when several have the name.
     """
     for found in snapshots:
         if found.id == wanted.lower():

@@ -1,8 +1,8 @@
-"""Whether a key-encryption key fits the repository: asked before anything is done with it.
+"""Whether a key-encryption key (KEK) fits the repository: checked before any work on it.
 
-Snapshots sealed by a wrong key could not be opened with the copy of the right one. So a wrong key is refused, and no
-key is made for a repository that holds anything. An id tells which KEK wraps a cluster's keys (docs/format.md, section
-2): a listing is enough, and no secret is read for it.
+Snapshots sealed with a wrong key could not be opened with the backup copy of the right one. So a wrong key is
+refused, and no key is made for a repository that holds anything. The names of stored keys contain the id of the KEK
+that wraps them (docs/format.md, section 2). So a listing is enough, and no secret is read.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,11 +24,11 @@ Wrapped = Mapping[str, Mapping[int, set[str]]]
 def kek_of_service(
     store: ObjectStore, location: str, kek_file: Path, known: Iterable[str]
 ) -> tuple[Kek, bool]:
-    """The KEK that fits the repository; True when it was made just now, for a repository that holds nothing.
+    """The KEK that fits the repository, and whether it was made now, which happens only for an empty repository.
 
     `known` are the clusters that the service works with: the KEK must open every generation of their keys. Other
-    clusters of the repository count only where none of these has keys there. Raises InvalidInput, which names the file
-    and the KEK that is wanted.
+    clusters of the repository count only if no known cluster has keys there. Raises InvalidInput, which names the file
+    and the KEK that is needed.
     """
     if _is_missing(kek_file):
         demand_nothing(store, location, kek_file, "STILLHOUSE_KEK_FILE")
@@ -44,7 +44,7 @@ def kek_of_service(
 
 
 def kek_for_copies(store: ObjectStore, location: str, kek_file: Path) -> tuple[Kek, bool]:
-    """The same for a second repository, which is copied into."""
+    """The same for a second repository, the target of copies."""
     if _is_missing(kek_file):
         demand_nothing(store, location, kek_file, "--to-kek-file")
         return load_or_create_kek(kek_file)
@@ -54,7 +54,7 @@ def kek_for_copies(store: ObjectStore, location: str, kek_file: Path) -> tuple[K
 
 
 def kek_to_rotate_to(store: ObjectStore, location: str, old: Kek, kek_file: Path) -> tuple[Kek, bool]:
-    """The new KEK. It is made when its file is missing, but not if a rotation has already begun with another one."""
+    """The new KEK. It is made when its file is missing, unless a rotation to another KEK has already begun."""
     if _is_missing(kek_file):
         for cluster, keks in _wrapped(store, clusters_in(store)).items():
             others = sorted(set().union(*keks.values()) - {old.id})
@@ -68,9 +68,9 @@ def kek_to_rotate_to(store: ObjectStore, location: str, old: Kek, kek_file: Path
 
 
 def demand_fit(store: ObjectStore, location: str, kek: Kek, kek_file: Path, clusters: Iterable[str]) -> None:
-    """Raises InvalidInput when there are keys and this KEK wraps none of them: nothing is damaged, the key is wrong.
+    """Raise InvalidInput when there are keys and this KEK wraps no cluster's: nothing is damaged, the key is wrong.
 
-    A KEK that wraps some of them is taken: the others are another service's, or a rotation is under way.
+    A KEK that wraps some of them is accepted: the others belong to another service, or a rotation is under way.
     """
     found = _wrapped(store, clusters)
     if found and not any(kek.id in keks for of_cluster in found.values() for keks in of_cluster.values()):
@@ -78,7 +78,7 @@ def demand_fit(store: ObjectStore, location: str, kek: Kek, kek_file: Path, clus
 
 
 def demand_nothing(store: ObjectStore, location: str, kek_file: Path, said_by: str) -> None:
-    """Raises InvalidInput where the repository holds anything of any cluster: then a missing key must come back."""
+    """Raise InvalidInput where the repository holds anything: then a missing key must be brought back."""
     first = next(iter(store.list(layout.CLUSTERS)), None)
     if first is None:
         return
@@ -92,7 +92,7 @@ def demand_nothing(store: ObjectStore, location: str, kek_file: Path, said_by: s
 
 
 def _is_missing(kek_file: Path) -> bool:
-    """Whether there is no such file. Raises InvalidInput where it cannot be looked at: it may well be there."""
+    """Whether the file is missing. Raises InvalidInput where that cannot be found out: the file may well exist."""
     try:
         return not kek_file.exists()
     except OSError as error:

@@ -29,7 +29,7 @@ _MAX_OBJECT = 4096
 
 @dataclass(frozen=True)
 class Kek:
-    """The key-encryption key. Whoever has it and the bucket has the data; without it the bucket is noise."""
+    """The key-encryption key. With it and the bucket, anyone has the data; without it the bucket is noise."""
 
     secret: bytes
 
@@ -42,16 +42,16 @@ class Kek:
 
 
 def load_or_create_kek(path: Path) -> tuple[Kek, bool]:
-    """The KEK in `path` (64 hex digits), made on first use; True when it was made just now.
+    """The KEK in `path` (64 hex digits), and whether it was made now because the file did not exist.
 
-    Raises InvalidInput when the file holds something else: guessing a key would make unreadable snapshots.
+    Raises InvalidInput when the file holds anything else: a guessed key would make unreadable snapshots.
     """
     created = not path.exists() and write_kek(Kek(os.urandom(KEY_BYTES)), path)
     return read_kek(path), created
 
 
 def read_kek(path: Path) -> Kek:
-    """The KEK in `path`. Raises InvalidInput when there is none, or something else."""
+    """The KEK in `path`. Raises InvalidInput when the file is missing or holds anything else."""
     try:
         secret = bytes.fromhex(path.read_text("ascii").strip())
     except FileNotFoundError:
@@ -68,13 +68,14 @@ def read_kek(path: Path) -> Kek:
 
 
 def write_kek(kek: Kek, path: Path) -> bool:
-    """False when there is something already. Its name appears with the whole key in it, or not at all.
+    """Write the KEK unless the file exists; False when it does. The file appears whole or not at all.
 
-    Raises InvalidInput where there is no such directory.
+    Raises InvalidInput where the directory does not exist.
     """
     if not path.parent.is_dir():
         raise InvalidInput(f"there is no directory {path.parent}")
-    # Durable before anything is encrypted with it: a key lost in a power cut would take every snapshot along.
+    # The key must be durable before anything is encrypted with it: if a power cut lost the key, every snapshot would
+    # be lost too.
     written = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         descriptor = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -115,11 +116,14 @@ class ClusterKeys:
         return max(self.generations)
 
     def wrap(self, object_key: bytes, named: bytes) -> bytes:
-        """An object key wrapped by the newest generation: 40 bytes, good only for the header `named` begins."""
+        """Wrap an object key with the newest generation.
+
+        The 40 bytes are valid only for the header that `named` begins.
+        """
         return aes_key_wrap(self._wrapping(self.newest, named), object_key)
 
     def unwrap(self, generation: int, wrapped: bytes, named: bytes) -> bytes:
-        """Raises RepositoryDamaged when the generation is unknown or the bytes were altered."""
+        """Unwrap an object key. Raises RepositoryDamaged when the generation is unknown or the bytes were altered."""
         if generation not in self.generations:
             raise RepositoryDamaged(f"cluster {self.cluster} has no keys of generation {generation}")
         try:
@@ -131,10 +135,10 @@ class ClusterKeys:
         return blake3(b"stillhouse wrap 1" + named, key=self.generations[generation]).digest()
 
     def page_tags(self, plain: bytes | bytearray | memoryview, page_size: int) -> list[bytes]:
-        """Sixteen bytes that tell pages apart, for each page, the same in every pack of the cluster.
+        """A tag of sixteen bytes for each page, which tells pages apart and is the same in every pack of the cluster.
 
-        AES-GMAC: over so few bytes at a time more than twice as fast as BLAKE3. Its nonce is always the same: that
-        would help whoever sees tags, and they are only ever stored sealed.
+        The tag is AES-GMAC: for so few bytes at a time it is more than twice as fast as BLAKE3. Its nonce is always
+        the same. That would help an attacker who sees tags, but they are only ever stored sealed.
         """
         cipher = AESGCM(blake3(b"stillhouse page tags 1", key=self.fingerprint_key).digest())
         view = memoryview(plain)
@@ -144,7 +148,7 @@ class ClusterKeys:
         ]
 
     def page_hashes(self, plain: bytes | bytearray | memoryview, page_size: int) -> list[bytes]:
-        """What the first packs had in place of tags."""
+        """The hashes that the first packs had in place of tags."""
         view = memoryview(plain)
         return [
             blake3(view[at : at + page_size], key=self.fingerprint_key).digest()
@@ -157,10 +161,10 @@ class ClusterKeys:
 
 
 def create_or_open(store: ObjectStore, kek: Kek, cluster: str) -> ClusterKeys:
-    """The cluster's keys, generation 1 made on first use. Two first users race through the conditional create.
+    """The cluster's keys. Generation 1 is made on first use; the conditional create decides a race of two first users.
 
-    Raises as `open_keys`, and RepositoryDamaged where there is something of the cluster and no keys: new ones would
-    open nothing of that, and take the place of those that are lost.
+    Raises as `open_keys`, and RepositoryDamaged where the cluster has objects but no keys: new keys would not open
+    these objects, but take the place of the lost keys.
     """
     if not _has_keys(store, cluster):
         # Keys are written before all else: if there are other objects but no keys, the keys are lost.
@@ -177,9 +181,10 @@ def _has_keys(store: ObjectStore, cluster: str) -> bool:
 
 
 def open_keys(store: ObjectStore, kek: Kek, cluster: str) -> ClusterKeys:
-    """Raises RepositoryDamaged when a generation is unreadable or missing, InvalidInput when another KEK sealed it.
+    """All generations of a cluster's keys.
 
-    All generations or none: whoever could open some of them would take intact snapshots for damaged ones.
+    Raises RepositoryDamaged when a generation is unreadable or missing, InvalidInput when another KEK sealed it. A
+    caller with only some generations would take intact snapshots for damaged ones.
     """
     found = wrappings(store, cluster)
     if missing := sorted(generation for generation, keks in found.items() if kek.id not in keks):
@@ -204,7 +209,7 @@ def _named(found: dict[int, set[str]], kek: Kek) -> str:
 
 
 def cluster_keys(cluster: str, opened: dict[int, bytes]) -> ClusterKeys:
-    """Of what `open_object` found in each generation: at least one, with one fingerprint key in all."""
+    """Build the keys from the secret of each generation. There is at least one, and all share one fingerprint key."""
     generations = {number: secret[:KEY_BYTES] for number, secret in opened.items()}
     return ClusterKeys(uuid.UUID(cluster), generations, opened[min(opened)][KEY_BYTES:])
 
@@ -220,7 +225,7 @@ def wrappings(store: ObjectStore, cluster: str) -> dict[int, set[str]]:
 
 
 def unwrap(store: ObjectStore, kek: Kek, cluster: str, generation: int) -> bytes:
-    """One generation as it is wrapped: cluster key and fingerprint key. Raises RepositoryDamaged."""
+    """The secret of one generation: cluster key and fingerprint key. Raises RepositoryDamaged."""
     key = layout.keys(cluster, generation, kek.id)
     try:
         return open_object(kek, cluster, key, generation, store.get(key))
@@ -229,10 +234,10 @@ def unwrap(store: ObjectStore, kek: Kek, cluster: str, generation: int) -> bytes
 
 
 def wrap(store: ObjectStore, kek: Kek, cluster: str, generation: int, secret: bytes) -> bool:
-    """Have a generation wrapped by this KEK too, and proved by reading it back. False: it was there.
+    """Wrap a generation with this KEK too, and prove it by reading it back. Returns False if it was there already.
 
-    Raises RepositoryDamaged when what is there holds other keys: then each of the two has containers that only it
-    opens, and neither may ever be removed.
+    Raises RepositoryDamaged when the object that is there holds other keys. Then each of the two has containers that
+    only it opens, and neither may ever be removed.
     """
     key = layout.keys(cluster, generation, kek.id)
     created = store.create(key, [_seal(kek, cluster, generation, secret)])
@@ -242,10 +247,10 @@ def wrap(store: ObjectStore, kek: Kek, cluster: str, generation: int, secret: by
 
 
 def new_generation(store: ObjectStore, kek: Kek, cluster: str) -> int:
-    """Draw another cluster key, for containers from now on; what others hold stays readable. Its number.
+    """Draw another cluster key for new containers; existing containers stay readable. Returns its number.
 
-    Whoever works with keys opened earlier goes on with those to the end of the operation. Raises InvalidInput while
-    other KEKs wrap the cluster's keys: a generation that only one of them wraps would close it to the other.
+    Work that opened its keys earlier keeps using these until it ends. Raises InvalidInput while other KEKs wrap the
+    cluster's keys: a generation that only one KEK wraps would close the cluster to the other.
     """
     keys = open_keys(store, kek, cluster)
     if set[str]().union(*wrappings(store, cluster).values()) != {kek.id}:
@@ -254,7 +259,7 @@ def new_generation(store: ObjectStore, kek: Kek, cluster: str) -> int:
         )
     secret = os.urandom(KEY_BYTES) + keys.fingerprint_key
     generation = keys.newest + 1
-    # Of two calls at once the loser finds the winner's key, and that one serves as well.
+    # If two calls run at once, the loser finds the winner's key, which serves both.
     store.create(layout.keys(cluster, generation, kek.id), [_seal(kek, cluster, generation, secret)])
     return open_keys(store, kek, cluster).newest
 
@@ -282,7 +287,7 @@ def _seal(kek: Kek, cluster: str, generation: int, secret: bytes) -> bytes:
 def open_object(kek: Kek, cluster: str, key: str, generation: int, stored: bytes) -> bytes:
     """Cluster key and fingerprint key of one generation, joined. Raises RepositoryDamaged for any other object."""
     if len(stored) > _MAX_OBJECT:
-        raise RepositoryDamaged(f"{key} is larger than any keys")
+        raise RepositoryDamaged(f"{key} is larger than an object of keys can be")
     fields = parse(key, stored)
     told = {
         "format": 1,
@@ -301,7 +306,10 @@ def open_object(kek: Kek, cluster: str, key: str, generation: int, stored: bytes
 
 
 def _decoded(text: str) -> bytes:
-    """Of several texts that decoders take for the same bytes, only the one that an encoder writes."""
+    """Decode base64, but only the exact text that an encoder writes.
+
+    Decoders also accept other texts for the same bytes.
+    """
     plain = base64.b64decode(text, validate=True)
     if base64.b64encode(plain).decode() != text:
         raise ValueError("not base64 as it is written")

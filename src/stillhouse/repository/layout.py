@@ -11,7 +11,7 @@ def all_of(cluster: str) -> str:
 
 
 def folder(key: str) -> str:
-    """Which of a cluster's folders an object lies in."""
+    """The folder of the cluster that an object lies in."""
     return key.split("/")[2]
 
 

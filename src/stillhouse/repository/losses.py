@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 Ranges = tuple[tuple[int, int], ...]
-"""First and last, both included, ascending."""
+"""First and last number of each range, both included, ascending."""
 
-_MOST_FILES = _MOST_RANGES = 200  # named in a record of findings
+_MOST_FILES = _MOST_RANGES = 200  # the most that a record of findings names
 
 
 @dataclass(frozen=True)
 class FileTouched:
-    """Blocks of the file or bytes of it, as it is stored; neither: the whole file. `more` ranges are not named."""
+    """The lost blocks or bytes of a file, as stored; without both, the whole file. `more` counts ranges left out."""
 
     path: str
     blocks: Ranges = ()
@@ -24,7 +24,7 @@ class FileTouched:
 
 @dataclass(frozen=True)
 class NodeTouched:
-    """`files` is None: the whole node. `more` files are not named."""
+    """If `files` is None, the whole node is lost. `more` counts files left out."""
 
     node: str
     files: tuple[FileTouched, ...] | None
@@ -33,7 +33,7 @@ class NodeTouched:
 
 @dataclass(frozen=True)
 class SnapshotTouched:
-    """`nodes` is None: the whole snapshot, or what else had that id; its name is lost with it."""
+    """If `nodes` is None, the whole snapshot is lost and its name with it, or another object that had that id."""
 
     snapshot: str
     name: str
@@ -41,7 +41,7 @@ class SnapshotTouched:
 
 
 def together(touched: Iterable[SnapshotTouched]) -> list[SnapshotTouched]:
-    """The losses by several faults, snapshot by snapshot; a block that two of them take is counted once."""
+    """Join the losses of several faults by snapshot. A block that two faults take is counted once."""
     found: dict[str, SnapshotTouched] = {}
     for one in touched:
         known = found.get(one.snapshot)
@@ -50,7 +50,7 @@ def together(touched: Iterable[SnapshotTouched]) -> list[SnapshotTouched]:
 
 
 def bounded(touched: SnapshotTouched) -> SnapshotTouched:
-    """The same losses, with no more files and ranges named than a record may name."""
+    """The same losses, cut to the number of files and ranges that a record may name."""
     if touched.nodes is None:
         return touched
     return replace(touched, nodes=tuple(map(_bounded_node, touched.nodes)))
@@ -108,7 +108,7 @@ def _file_of_both(one: FileTouched, other: FileTouched) -> FileTouched:
 
 
 def _joined(ranges: Ranges) -> Ranges:
-    """Ascending, with those that overlap or adjoin made one."""
+    """The ranges in ascending order; overlapping or adjacent ranges are joined."""
     found: list[tuple[int, int]] = []
     for first, last in sorted(ranges):
         if found and first <= found[-1][1] + 1:

@@ -42,11 +42,11 @@ KNOWN = frozenset(
 
 
 class ManifestWriter:
-    """Takes lines while a node is captured and stores them, in the order the format asks, when it is done."""
+    """Takes lines while a node is captured. At the end it stores them in the order that the format requires."""
 
     def __init__(self) -> None:
         self.map_bytes = 0  # stored size of all new maps named so far
-        self._in_parts = 0  # bytes of the spool that parts hold already
+        self._in_parts = 0  # bytes of the spool that parts already hold
         self._spool = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)  # noqa: SIM115 (closed by close)
 
     def close(self) -> None:
@@ -56,7 +56,7 @@ class ManifestWriter:
         self._spool.write(_encode(line))
 
     def add_map(self, stored: Stored, packs: list[int], *, is_new: bool) -> None:
-        """`packs` are the ordinals of the packs that the map names, among the manifest's pack lines."""
+        """Add a map. `packs` are the ordinals, among the manifest's pack lines, of the packs that it names."""
         if is_new:
             self.map_bytes += stored.size
         self.add({"t": "map", "id": stored.id, "size": stored.size, "hash": stored.hash, "packs": packs})
@@ -68,18 +68,18 @@ class ManifestWriter:
         head: Iterable[Line],
         drop: Callable[[Line], bool],
     ) -> Stored:
-        """Seal and store all lines but those that `drop` names, under a fresh id; durable on return.
+        """Seal and store all lines except those named by `drop`, under a fresh id; durable on return.
 
-        `head` is what comes first: the node, its extensions and collations, its packs. `drop` is for what the WAL
-        showed to be in the way of recovery only after the file had been copied.
+        `head` comes first: the node, its extensions and collations, its packs. `drop` names files that were copied
+        before the WAL showed that they would stop recovery.
         """
         kept = (line for line in self._since(0) if not drop(line))
         return _store(store, keys, chain(head, kept))
 
     def store_part(self, store: ObjectStore, keys: ClusterKeys, head: Iterable[Line]) -> Stored | None:
-        """Store the lines that came since the last part, as a manifest of their own; None when there are none.
+        """Store the lines added since the last part, as a separate manifest; None when there are no new lines.
 
-        The parts of an attempt that came to nothing serve the next one as a base.
+        The parts of a failed attempt serve the next one as a base.
         """
         end = self._spool.tell()
         if end == self._in_parts:
@@ -120,16 +120,17 @@ def _store(store: ObjectStore, keys: ClusterKeys, lines: Iterable[Line]) -> Stor
 
 
 def read(store: ObjectStore, keys: ClusterKeys, stored: Stored) -> Iterator[Line]:
-    """The manifest's lines, streamed, `node` first and `end` last.
+    """The manifest's lines as a stream, `node` first and `end` last.
 
-    Raises RepositoryDamaged when it is not what the root names, ends early, or names a path outside the node.
+    Raises RepositoryDamaged when it is not the object that the root names, ends early, or names a path outside the
+    node.
     """
     key = layout.manifest(str(keys.cluster), stored.id)
     yield from lines_of(key, sealed.open_stored(store, keys, key, stored))
 
 
 def lines_of(key: str, opened: container.Container) -> Iterator[Line]:
-    """The lines of a manifest that is open already; raises as `read` does."""
+    """The lines of an open manifest. Raises as `read` does."""
     last = ""
     for number, line in enumerate(split_lines(key, opened.plain())):
         fields = _decode(key, line)
@@ -146,13 +147,13 @@ def lines_of(key: str, opened: container.Container) -> Iterator[Line]:
 
 
 def split_lines(key: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The lines of an object whose frames are `chunks`. Raises RepositoryDamaged for one cut short, or too long."""
+    """The lines of an object whose frames are `chunks`. Raises RepositoryDamaged for a line cut short, or too long."""
     rest = b""
     for chunk in chunks:
         *whole, rest = (rest + chunk).split(b"\n")
         yield from whole
         if len(rest) > container.MAX_FRAME:
-            raise RepositoryDamaged(f"{key} holds a line longer than any")
+            raise RepositoryDamaged(f"{key} holds a line that is too long")
     if rest:
         raise RepositoryDamaged(f"{key} ends within a line")
 

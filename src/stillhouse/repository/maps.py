@@ -19,7 +19,7 @@ HOLE = 0xFFFFFFFF
 """In place of a frame: the page is all zeros and stored nowhere."""
 
 UNCHANGED = 0xFFFFFFFE
-"""In place of a frame, in memory only: this layer leaves the page to the ones below."""
+"""In place of a frame, in memory only: this layer leaves the page to the layers below it."""
 
 _PAGES, _BYTES = 1, 2
 _ENTRY = struct.Struct("<BBHI")
@@ -49,7 +49,7 @@ Layer = tuple[NDArray[np.uint32], PlacedPages]
 
 
 def compose(pages: int, layers: Sequence[Layer]) -> PlacedPages:
-    """A file from layers, the later over the earlier, with the frames it uses; what no layer covers is zeros."""
+    """Compose a file from layers, later ones over earlier ones, with the frames it uses. Uncovered pages are zeros."""
     owner = np.full(pages, -1, np.intp)
     at = np.zeros(pages, np.intp)
     for number, (indexes, placed) in enumerate(layers):
@@ -74,12 +74,15 @@ def is_touched(layers: Sequence[Layer]) -> bool:
 
 
 def taken(layers: Sequence[Layer]) -> set[int]:
-    """The pages that come from what was read just now."""
+    """The pages that were read just now, not left to layers below."""
     return {int(page) for indexes, placed in layers for page in indexes[placed.frame != UNCHANGED]}
 
 
 def dead(before: PlacedPages, after: PlacedPages) -> int:
-    """Pages whose frames the file no longer names at all: they are not held for its sake any more."""
+    """The number of pages in frames that the file no longer uses at all.
+
+    The file no longer keeps these frames alive.
+    """
     alive = set(after.frames)
     gone = [number for number, ref in enumerate(before.frames) if ref not in alive]
     return int(np.isin(before.frame, gone).sum())
@@ -95,7 +98,7 @@ class Extent:
 
 
 class MapBuilder:
-    """Collects entries of one map object."""
+    """Collects the entries of one map object."""
 
     def __init__(self) -> None:
         self._packs: dict[str, int] = {}
@@ -199,15 +202,15 @@ class Map:
 
 
 def load(store: ObjectStore, keys: ClusterKeys, stored: Stored) -> Map:
-    """Raises RepositoryDamaged when the object is not the one the manifest names."""
+    """Load a map. Raises RepositoryDamaged when the object is not the one that the manifest names."""
     key = layout.map_(str(keys.cluster), stored.id)
     return decode(key, b"".join(sealed.open_stored(store, keys, key, stored).plain()))
 
 
 def decode(name: str, body: bytes) -> Map:
-    """Raises RepositoryDamaged for a body that is cut short or points outside itself."""
+    """Decode a map. Raises RepositoryDamaged for a body that is cut short or points outside itself."""
     if len(body) > _MAX_BODY:
-        raise RepositoryDamaged(f"{name} is larger than any map")
+        raise RepositoryDamaged(f"{name} is larger than a map can be")
     try:
         return _decode(body)
     except (struct.error, ValueError, IndexError):

@@ -1,4 +1,4 @@
-"""Marks: what a collection found unreachable, and since when (docs/format.md, section 6)."""
+"""Marks: the objects that a collection found unreachable, and since when (docs/format.md, section 6)."""
 
 import json
 import uuid
@@ -15,11 +15,14 @@ from stillhouse.repository.manifest import split_lines
 from stillhouse.storage.store import ObjectStore
 
 Since = datetime | None
-"""None: since the mark itself was stored."""
+"""None means: since the mark itself was stored."""
 
 
 def store_mark(store: ObjectStore, keys: ClusterKeys, unreachable: Iterable[tuple[str, Since]]) -> str:
-    """Store a mark of these keys (below the cluster's folder) under a fresh id; durable on return. Its key."""
+    """Store a mark of these keys (relative to the cluster's folder), durable on return.
+
+    Returns its key, with a fresh id.
+    """
     mark_id = new_hex()
     key = layout.mark(str(keys.cluster), mark_id)
     writer = ContainerWriter(keys, Type.MARK, uuid.UUID(mark_id))
@@ -37,12 +40,12 @@ def store_mark(store: ObjectStore, keys: ClusterKeys, unreachable: Iterable[tupl
 
 
 def read(store: ObjectStore, keys: ClusterKeys, key: str) -> Iterator[tuple[str, Since]]:
-    """Raises ObjectMissing when there is none, RepositoryDamaged when it cannot be understood."""
+    """The lines of a mark. Raises ObjectMissing when it is gone, RepositoryDamaged when it cannot be understood."""
     yield from lines_of(key, open_bytes(key, keys, store.get(key)))
 
 
 def lines_of(key: str, opened: Container) -> Iterator[tuple[str, Since]]:
-    """The lines of a mark that is open already; raises as `read` does."""
+    """The lines of an open mark. Raises as `read` does."""
     for line in split_lines(key, opened.plain()):
         fields = parse(key, line)
         try:

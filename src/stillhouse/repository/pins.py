@@ -1,4 +1,4 @@
-"""Pins: what work under way needs of objects that no root names yet (docs/format.md, section 6)."""
+"""Pins: the objects that work in progress needs before a root names them (docs/format.md, section 6)."""
 
 import json
 from collections.abc import Sequence
@@ -41,12 +41,12 @@ class Pin:
 
 
 def id_of(snapshot: str, attempt: int) -> str:
-    """The id of an attempt's pin: the same for a step that runs again, so that none is left without an owner."""
+    """The id of an attempt's pin. A step that runs again has the same id, so no pin is left without an owner."""
     return blake3(f"stillhouse pin {snapshot} {attempt}".encode()).hexdigest(16)
 
 
 def put(store: ObjectStore, keys: ClusterKeys, pin: Pin, heartbeat: datetime) -> None:
-    """Make the pin known, or show again that its work goes on; sealed with a fresh key each time."""
+    """Publish the pin, or renew it as a sign that its work goes on. It is sealed with a fresh key each time."""
     body = {
         "work": pin.work,
         "snapshot": pin.snapshot,
@@ -65,7 +65,7 @@ def remove(store: ObjectStore, cluster: str, ids: Sequence[str]) -> None:
 
 
 def find(store: ObjectStore, keys: ClusterKeys, pin_id: str) -> Pin | None:
-    """The pin as it was put last; None when there is none. Raises RepositoryDamaged when it cannot be understood."""
+    """The pin as last put; None when it is missing. Raises RepositoryDamaged when it cannot be understood."""
     key = layout.pin(str(keys.cluster), pin_id)
     try:
         opened = open_bytes(key, keys, store.get(key))
@@ -82,7 +82,7 @@ def find(store: ObjectStore, keys: ClusterKeys, pin_id: str) -> Pin | None:
     except (KeyError, TypeError, ValueError):
         raise RepositoryDamaged(f"{key} is not a pin") from None
     if started.tzinfo is None:
-        raise RepositoryDamaged(f"{key} holds a time of no zone")
+        raise RepositoryDamaged(f"{key} holds a time without a zone")
     return pin
 
 

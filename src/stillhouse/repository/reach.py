@@ -1,4 +1,4 @@
-"""What a published snapshot needs: its manifests, and the packs and maps that these name."""
+"""The objects that a published snapshot needs: its manifests, and the packs and maps that they name."""
 
 from collections.abc import Callable, Iterator
 
@@ -13,7 +13,7 @@ _FOLDERS: dict[str, Callable[[str, str], str]] = {"pack": layout.pack, "map": la
 
 
 def manifests(root: Root) -> list[Stored]:
-    """The manifests of a root's nodes. Raises RepositoryDamaged when it does not name them."""
+    """The manifests of a root's nodes. Raises RepositoryDamaged when the root does not name them."""
     try:
         return [Stored(node["manifest"], node["size"], node["hash"]) for node in root["nodes"]]
     except (KeyError, TypeError):
@@ -23,9 +23,9 @@ def manifests(root: Root) -> list[Stored]:
 
 
 def reached(store: ObjectStore, keys: ClusterKeys, stored: Stored) -> Iterator[tuple[str, int]]:
-    """(key, size) of a manifest and of everything below it, as a stream: nothing is kept of its lines.
+    """(key, size) of a manifest and of everything below it, as a stream that keeps no lines in memory.
 
-    Raises RepositoryDamaged when it cannot be opened, or holds what this program must not ignore.
+    Raises RepositoryDamaged when it cannot be opened, or holds a field that this program must not ignore.
     """
     cluster = str(keys.cluster)
     yield layout.manifest(cluster, stored.id), stored.size

@@ -22,11 +22,11 @@ _CHECKS_AT_ONCE = 16
 def publish(
     store: ObjectStore, keys: ClusterKeys, root: Root, reached: Iterable[tuple[str, int]]
 ) -> Root | None:
-    """Create the root and thereby the snapshot; None when a tombstone was there first.
+    """Publish a snapshot by creating its root; None when a tombstone was there first.
 
-    `reached` lists (key, size) of every pack, map and manifest below the root: each is checked to exist with that
-    size, for a store may have lost what it acknowledged, and not to be known as damaged. When a root is there already,
-    it is this snapshot's, of an earlier try whose answer was lost: it is returned, and it is the truth. Raises
+    `reached` lists (key, size) of every pack, map and manifest below the root. Each must exist with that size, since a
+    store may have lost an object that it acknowledged, and must not be known as damaged. A root that is there already
+    is this snapshot's, from an earlier try, but the answer was lost. It is the truth and is returned. Raises
     RepositoryDamaged.
     """
     below = list(reached)
@@ -44,9 +44,9 @@ def publish(
 
 
 def check_present(store: ObjectStore, cluster: str, reached: Iterable[tuple[str, int]]) -> None:
-    """Raises RepositoryDamaged unless each (key, size) is there.
+    """Raise RepositoryDamaged unless each (key, size) is there.
 
-    Two listings answer for nearly everything; what they lack (some stores list late) is asked one by one.
+    Two listings answer for nearly all objects. Some stores list late, so each object missing there is asked for.
     """
     listed = {
         stored.key: stored.size
@@ -65,7 +65,7 @@ def check_present(store: ObjectStore, cluster: str, reached: Iterable[tuple[str,
 
 
 def check_sound(store: ObjectStore, keys: ClusterKeys, reached: Iterable[tuple[str, int]]) -> None:
-    """Raises RepositoryDamaged when something is known to be lost of what is reached."""
+    """Raise RepositoryDamaged when a known fault has lost any part of the reached objects."""
     known = findings.read(store, keys)
     if lost := known.costly(key for key, _ in reached):
         more = f", and {len(lost) - 1} more" if len(lost) > 1 else ""
@@ -78,7 +78,7 @@ def check_sound(store: ObjectStore, keys: ClusterKeys, reached: Iterable[tuple[s
 def bury(
     store: ObjectStore, keys: ClusterKeys, snapshot: str, attempt: int, reason: str, time: str
 ) -> Root | None:
-    """Close the root's key with a tombstone; a root that was there first is returned: the snapshot did succeed."""
+    """Close the root's key with a tombstone. If a root was there first, it is returned: the snapshot did succeed."""
     body = {"snapshot": snapshot, "attempt": attempt, "reason": reason, "time": time}
     key = layout.root(str(keys.cluster), snapshot)
     if store.create(key, seal(keys, Type.TOMBSTONE, snapshot, _encode(body))):
@@ -87,13 +87,13 @@ def bury(
 
 
 def read(store: ObjectStore, keys: ClusterKeys, snapshot: str) -> Root | None:
-    """The snapshot's root; None when there is none or a tombstone holds its place."""
+    """The snapshot's root; None when it is missing or a tombstone holds its place."""
     held = look(store, keys, snapshot)
     return None if held is None or held[0] is Type.TOMBSTONE else held[1]
 
 
 def look(store: ObjectStore, keys: ClusterKeys, snapshot: str) -> tuple[Type, Root] | None:
-    """What the root's key holds: Type.ROOT or Type.TOMBSTONE and its fields; None when the key is free."""
+    """The object at the root's key: Type.ROOT or Type.TOMBSTONE and its fields; None when the key is free."""
     key = layout.root(str(keys.cluster), snapshot)
     try:
         opened = open_bytes(key, keys, store.get(key))
@@ -103,9 +103,10 @@ def look(store: ObjectStore, keys: ClusterKeys, snapshot: str) -> tuple[Type, Ro
 
 
 def mark_trash(store: ObjectStore, keys: ClusterKeys, snapshot: str, time: str) -> None:
-    """Mark a published snapshot as deleted; what it holds goes only after the grace.
+    """Mark a published snapshot as deleted. Its objects go only after the grace period.
 
-    `time` is when it was deleted. It names the deletion: the same whenever the mark is put again, another for the next.
+    `time` is when it was deleted, and names the deletion: putting the mark again keeps it, a new deletion has a new
+    one.
     """
     body = _encode({"snapshot": snapshot, "time": time})
     store.put(layout.trash(str(keys.cluster), snapshot), seal(keys, Type.TRASH, snapshot, body))
@@ -116,7 +117,7 @@ def unmark_trash(store: ObjectStore, cluster: str, snapshot: str) -> None:
 
 
 def trashed_since(store: ObjectStore, keys: ClusterKeys, snapshot: str) -> str | None:
-    """When the snapshot went to the trash, as its mark says; None when there is no mark (any more)."""
+    """When the snapshot went to the trash, by its mark; None when the mark is missing or gone again."""
     key = layout.trash(str(keys.cluster), snapshot)
     try:
         opened = open_bytes(key, keys, store.get(key))
@@ -126,10 +127,10 @@ def trashed_since(store: ObjectStore, keys: ClusterKeys, snapshot: str) -> str |
 
 
 def bring_back(store: ObjectStore, keys: ClusterKeys, snapshot: str, deleted: str, time: str) -> bool:
-    """End the deletion of that time, and the one that the trash mark names; remove the mark. False: it is being purged.
+    """End the deletion of that time and the one that the trash mark names, and remove the mark.
 
-    The mark's own comes first, for by it a purge goes. A purge that has read the mark loses from then on, and so does
-    one that reads a mark which is put late.
+    Returns False if the snapshot is being purged. The deletion in the mark ends first, because a purge acts on the
+    mark. From then on a purge loses if it has read this mark, or if it reads a mark that is put late.
     """
     marked = trashed_since(store, keys, snapshot)
     for one in dict.fromkeys([deleted if marked is None else marked, deleted]):
@@ -140,10 +141,10 @@ def bring_back(store: ObjectStore, keys: ClusterKeys, snapshot: str, deleted: st
 
 
 def purge(store: ObjectStore, keys: ClusterKeys, snapshot: str, time: str) -> bool:
-    """Make a deleted snapshot one that never can come back. False, and nothing done, if it was brought back.
+    """Purge a deleted snapshot for good. Returns False, having changed nothing, if it was brought back.
 
-    The ending decides. Then the tombstone: a crash before the mark is removed leaves a mark of no snapshot, which does
-    no harm.
+    The ending decides. The tombstone comes next, then the mark is removed. A crash between these leaves a mark without
+    a snapshot, which does no harm.
     """
     deleted = trashed_since(store, keys, snapshot)
     if deleted is None:

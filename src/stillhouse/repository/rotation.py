@@ -1,4 +1,4 @@
-"""Another KEK for a whole repository, and the end of a cluster's keys (docs/format.md, section 2)."""
+"""Rotation of a repository's KEK, and the destruction of a cluster's keys (docs/format.md, section 2)."""
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +16,10 @@ _DELETES_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Rotated:
-    """How many generations were wrapped anew, how many objects of the old KEK were removed; `foreign` are clusters
-    that neither KEK wraps: they are another service's, and stay as they are."""
+    """How many generations were wrapped anew, and how many objects of the old KEK were removed.
+
+    `foreign` are clusters that neither KEK wraps: they belong to another service and stay as they are.
+    """
 
     clusters: int
     wrapped: int
@@ -26,12 +28,12 @@ class Rotated:
 
 
 def rotate(store: ObjectStore, old: Kek, new: Kek, *, keep_old: bool = False) -> Rotated:
-    """Have every cluster's keys wrapped by `new`, and then, unless `keep_old`, by `old` no more.
+    """Wrap every cluster's keys with `new`, then remove those wrapped with `old`, unless `keep_old`.
 
-    Killed anywhere and called again, it ends the same. First every cluster opens with both, then none with the old
-    one: so at any moment there is, for each cluster, a KEK that opens all of it. What is sealed with the old KEK
-    meanwhile (a first capture, a new generation) is wrapped too. Raises RepositoryDamaged, with nothing removed from
-    then on, where a generation does not open.
+    If it is killed, the next call finishes it. First every cluster opens with both KEKs, then no cluster opens with
+    the old one. So at any moment each cluster has a KEK that opens all of it. Keys sealed with the old KEK meanwhile
+    (a first capture, a new generation) are wrapped too. Raises RepositoryDamaged where a generation does not open, and
+    removes nothing from then on.
     """
     if old.id == new.id:
         raise InvalidInput("the new KEK is the old one")
@@ -76,25 +78,28 @@ def _wrap_cluster(store: ObjectStore, old: Kek, new: Kek, cluster: str, found: d
 
 
 def _remove_old(store: ObjectStore, old: Kek, new: Kek, cluster: str, generation: int) -> None:
-    """Only after another look: the new KEK's object is there, opens, and holds the same keys."""
+    """Remove a generation wrapped by the old KEK.
+
+    First check that the new KEK's object opens and holds the same keys.
+    """
     wrap(store, new, cluster, generation, unwrap(store, old, cluster, generation))
     store.delete(layout.keys(cluster, generation, old.id))
 
 
 def shred(store: ObjectStore, kek: Kek, cluster: str, name: str) -> int:
-    """Remove a cluster's keys, so that nothing of it opens again, then what is noise by now. Objects removed.
+    """Remove a cluster's keys, so that nothing of it opens again, then its other objects. Returns the number removed.
 
-    `name` must be the name that some snapshot knows the cluster by, or the cluster's id where none does: whoever
-    shreds should know what. Killed anywhere and called again, it ends the same. Raises InvalidInput.
+    `name` must be a name of the cluster in some snapshot, or the cluster's id if no snapshot has one: the caller
+    should know which cluster is destroyed. If it is killed, the next call finishes it. Raises InvalidInput.
     """
     there = [stored.key for stored in store.list(layout.all_of(cluster))]
     if not there:
         raise InvalidInput(f"the repository holds nothing of cluster {cluster}")
     known = [key for key in there if layout.folder(key) in layout.FOLDERS]
     keys = sorted(key for key in known if layout.folder(key) == "keys")
-    if keys:  # else it was shredded before, and only the rest is left to be removed
+    if keys:  # else an earlier call removed the keys, and only the rest is left
         _check_name(store, kek, cluster, name)
-    # The oldest generation first: the roots that tell the name are mostly of the newest, should this be called again.
+    # The oldest generation goes first. If this is called again, the roots that tell the name mostly need the newest.
     for key in keys:
         store.delete(key)
     _delete_all(store, (key for key in known if key not in set(keys)))

@@ -1,4 +1,4 @@
-"""When each pack was last read whole: the records of it, and how old the oldest is (docs/format.md, section 6)."""
+"""Records of when each pack was last read whole (docs/format.md, section 6), and the age of the oldest."""
 
 import base64
 import json
@@ -16,15 +16,15 @@ from stillhouse.repository.sealed import seal
 from stillhouse.storage.store import ObjectStore, StoredObject
 
 _ID = 16
-_MOST_RECORDS = 8  # more of them are joined into one
+_MOST_RECORDS = 8  # above this number they are joined into one
 
 Scrubs = dict[str, datetime]
-"""By pack: when it was last read whole and found sound."""
+"""For each pack, when it was last read whole and found sound."""
 
 
 @dataclass(frozen=True)
 class ScrubAge:
-    """Of some packs: since when the one that waits longest has not been read; and which wait longer than allowed."""
+    """For some packs: when the one that has waited longest was last read, and which have waited longer than allowed."""
 
     oldest: datetime | None
     overdue: tuple[str, ...]
@@ -37,7 +37,7 @@ def age(
     now: datetime,
     max_age: timedelta,
 ) -> ScrubAge:
-    """A pack counts as read when it was written, too. One of which neither is known is overdue."""
+    """The scrub age of these packs. Writing a pack counts as reading it. A pack without a known time is overdue."""
     times = {pack: last_read(pack, written, scrubbed) for pack in packs}
     known = [time for time in times.values() if time is not None]
     overdue = sorted(pack for pack, time in times.items() if time is None or now - time > max_age)
@@ -47,7 +47,10 @@ def age(
 def overdue(
     store: ObjectStore, keys: ClusterKeys, packs: Collection[str], now: datetime, max_age: timedelta
 ) -> tuple[str, ...]:
-    """Those of a cluster's packs that nobody has read whole for too long. Records are read only where that may be."""
+    """A cluster's packs that were last read whole too long ago.
+
+    Records are read only if a pack is old enough for that.
+    """
     times = written(store, str(keys.cluster))
     waiting = age(packs, times, {}, now, max_age).overdue
     return age(waiting, times, read(store, keys), now, max_age).overdue if waiting else ()
@@ -60,12 +63,12 @@ def last_read(
 
 
 def written(store: ObjectStore, cluster: str) -> dict[str, datetime]:
-    """When each pack that is there was written, by the store's clock."""
+    """When each present pack was written, by the store's clock."""
     return {found.key.rpartition("/")[2]: found.modified for found in store.list(layout.packs_of(cluster))}
 
 
 def read(store: ObjectStore, keys: ClusterKeys) -> Scrubs:
-    """What all records say. One that is gone or does not open says nothing: then packs seem older than they are."""
+    """Join all records. A record that is gone or does not open is skipped, so packs only seem older than they are."""
     return _read(store, keys, store.list(layout.scrubs_of(str(keys.cluster))))
 
 
@@ -78,16 +81,17 @@ def _read(store: ObjectStore, keys: ClusterKeys, records: Iterable[StoredObject]
         except (ObjectMissing, RepositoryDamaged):
             continue
         for pack, time in said.items():
-            # The store's clock bounds what a writer's clock says, and the record what is put back says.
+            # The store's clock limits a wrong clock of the writer. The time in the record limits a record that is put
+            # back.
             time = min(time, stored.modified)
             found[pack] = max(time, found.get(pack, time))
     return found
 
 
 def record(store: ObjectStore, keys: ClusterKeys, packs: Collection[str], since: datetime) -> None:
-    """Note that these packs were read whole, the first of them not before `since`. Joins records that have become many.
+    """Record that these packs were read whole, the first of them not before `since`. Joins records if there are many.
 
-    The joined record is durable before those in it go; dying between leaves both, which say the same.
+    The joined record is durable before the old ones are removed. A crash between these leaves both, which agree.
     """
     cluster = str(keys.cluster)
     if packs:

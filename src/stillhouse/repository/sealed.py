@@ -20,7 +20,7 @@ from stillhouse.storage.store import ObjectStore
 
 @dataclass(frozen=True)
 class Stored:
-    """An object as its parent names it; `hash` is BLAKE3 of the stored bytes, in hex."""
+    """An object as its parent names it. `hash` is BLAKE3 of the stored bytes, in hex."""
 
     id: str
     size: int
@@ -38,7 +38,7 @@ def seal(keys: ClusterKeys, type_: Type, object_id: str, body: bytes) -> list[by
 def create(store: ObjectStore, key: str, object_id: str, chunks: list[bytes]) -> Stored:
     """Store an object under its fresh id; durable on return.
 
-    Raises StoreUnavailable when the key is taken: ids are random, so the store must be mistaken about it.
+    Raises StoreUnavailable when the key is taken: ids are random, so the store must be mistaken.
     """
     if not store.create(key, chunks):
         raise StoreUnavailable(
@@ -51,12 +51,12 @@ def create(store: ObjectStore, key: str, object_id: str, chunks: list[bytes]) ->
 
 
 def open_stored(store: ObjectStore, keys: ClusterKeys, key: str, stored: Stored) -> Container:
-    """The container at `key`, proved by its hash to be what its parent names."""
+    """The container at `key`, proved by its hash to be the one that its parent names."""
     return open_bytes(key, keys, fetch(store, key, stored))
 
 
 def fetch(store: ObjectStore, key: str, stored: Stored) -> bytes:
-    """The object at `key`, proved by its hash, as it is stored. Raises RepositoryDamaged."""
+    """The stored bytes of the object at `key`, proved by its hash. Raises RepositoryDamaged."""
     try:
         found = store.get(key)
     except ObjectMissing:

@@ -1,6 +1,6 @@
-"""Work that met a bad object looks at it again: an object that is bad twice becomes a finding.
+"""The second look at a bad object that work has met: an object that is bad twice becomes a finding.
 
-The first time the fault may have been in memory, a cable or a proxy. The look also finds out which parts are lost.
+The first time, the fault may have been in memory, a cable or a proxy. The look also finds out which parts are lost.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -33,9 +33,9 @@ def note_met(
     met: RepositoryDamaged | ObjectMissing,
     now: datetime,
 ) -> Fault | None:
-    """The fault of the object that an error names, if it still has one; it is recorded.
+    """Look again at the object that an error names. Record its fault and return it, if it still has one.
 
-    `manifests` are those that the work reads: they say what the object should be. Raises StoreUnavailable.
+    `manifests` are the manifests that the work reads: they describe the object. Raises StoreUnavailable.
     """
     looks = [look for key, look in _looks(store, keys, manifests) if key == met.key]
     fault = looks[0]() if looks else None
@@ -49,7 +49,7 @@ def note_all(
 ) -> list[Fault]:
     """All faults in the objects that a capture reads of its bases, so that the next attempt meets no new ones.
 
-    That is manifests, maps, and of packs the indexes and fingerprints; `met` is read whole. Raises StoreUnavailable.
+    It reads manifests, maps, and the index and fingerprints of packs. `met` is read whole. Raises StoreUnavailable.
     """
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         looks = _looks(store, keys, manifests, briefly_except=met)
@@ -61,7 +61,7 @@ def note_all(
 def _looks(
     store: ObjectStore, keys: ClusterKeys, manifests: Iterable[Stored], briefly_except: str | None = None
 ) -> Iterator[tuple[str, _Look]]:
-    """Each object that the manifests name, once, with the function that looks at it; most packs get a brief look."""
+    """Each object that the manifests name, once, with the function that looks at it. Most packs get a brief look."""
     cluster = str(keys.cluster)
     seen: set[str] = set()
     for stored in manifests:
@@ -80,7 +80,7 @@ def _looks(
 
 
 def _lines(store: ObjectStore, keys: ClusterKeys, stored: Stored) -> Iterator[Line]:
-    """The manifest's lines about packs and maps. One that does not open has none; it is a finding of its own."""
+    """The manifest's lines about packs and maps. An unreadable manifest has no lines; it is a finding itself."""
     try:
         yield from [line for line in manifest.read(store, keys, stored) if line["t"] in ("pack", "map")]
     except RepositoryDamaged:
@@ -102,7 +102,7 @@ def _at_pack(store: ObjectStore, keys: ClusterKeys, line: Line) -> Fault | None:
 
 
 def _at_its_end(store: ObjectStore, keys: ClusterKeys, line: Line) -> Fault | None:
-    """Index and fingerprints alone; where something is wrong with them, all of the pack."""
+    """Check index and fingerprints alone. If they are wrong, check the whole pack."""
     key, size, index = layout.pack(str(keys.cluster), line["id"]), line["size"], line["index"]
     try:
         tail = store.get_range(key, index, size - index)

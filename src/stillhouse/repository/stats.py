@@ -1,4 +1,4 @@
-"""What snapshots hold and share, from their manifests and one listing: no map or pack is opened."""
+"""Sizes of snapshots and their shared parts, from manifests and one listing: no map or pack is opened."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -11,9 +11,12 @@ from stillhouse.repository.check_report import ages, unreached_sizes
 
 @dataclass(frozen=True)
 class SnapshotFigures:
-    """In bytes. `live`: of its files and WAL; `stored`: of all objects it reaches; `shared`: of those that others
-    reach too; `own`: what deleting it alone would free. `fragmentation`: bytes that its frames hold at most, over
-    the live ones."""
+    """The figures of one snapshot, in bytes.
+
+    `live`: its files and WAL; `stored`: all objects it reaches; `shared`: objects that others reach too; `own`: the
+    bytes that deleting it alone would free. `fragmentation` is the most bytes that its frames can hold, divided by
+    `live`.
+    """
 
     snapshot: str
     name: str
@@ -30,8 +33,11 @@ class SnapshotFigures:
 
 @dataclass(frozen=True)
 class ClusterFigures:
-    """`stored`: of all objects; `trash`: what emptying the trash would free; `is_whole`: nothing that these figures
-    rest on was found damaged."""
+    """The figures of a cluster and its snapshots.
+
+    `stored`: all objects; `trash`: the bytes that emptying the trash would free; `is_whole`: no object that these
+    figures rest on is damaged.
+    """
 
     cluster: str
     snapshots: tuple[SnapshotFigures, ...]
@@ -44,7 +50,7 @@ class ClusterFigures:
 
 
 def figures(checked: Checked, *, now: datetime, max_age: timedelta) -> ClusterFigures:
-    """Of a cluster of which at least the manifests were checked."""
+    """The figures of a cluster of which at least the manifests were checked."""
     place = checked.place
     reached = {snapshot: _objects(checked, snapshot) for snapshot in place.roots}
     users = Counter(key for keys in reached.values() for key in keys)

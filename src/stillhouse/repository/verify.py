@@ -1,4 +1,4 @@
-"""Packs read whole: every frame fetched once, opened and hashed, fingerprints compared; and kept in mind when."""
+"""Verification of packs: every frame is fetched once, opened and hashed, and the time is recorded as a scrub."""
 
 import random
 import threading
@@ -17,14 +17,14 @@ from stillhouse.repository.keys import ClusterKeys
 from stillhouse.storage.store import ObjectStore
 
 _RECORD_PACKS = (
-    1000  # at most so many are read anew by a run that was killed; and no record says more than it knows
+    1000  # a killed run reads at most so many again; and a record never claims a later time than is known
 )
 _OTHER_PAGES = "has fingerprints of other pages"
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 class Rate:
-    """Lets bytes pass, from any thread, no faster than so many per second; 0 = as fast as they come."""
+    """Limits the bytes per second, across threads; 0 = no limit."""
 
     def __init__(self, bytes_per_second: int, clock: Clock) -> None:
         self._rate, self._clock = bytes_per_second, clock
@@ -43,12 +43,12 @@ class Rate:
 
 
 def due(checked: Checked, said: scrubs.Scrubs, before: datetime) -> list[PackFacts]:
-    """Packs that can be read and were not since `before`, in the same order."""
+    """Readable packs that were not read since `before`, in the same order."""
     return [pack for pack in longest_unread(checked, said) if _last(pack, said) < before]
 
 
 def longest_unread(checked: Checked, said: scrubs.Scrubs) -> list[PackFacts]:
-    """Packs that can be read, those first that have waited longest; equals in an order of chance."""
+    """Readable packs, the ones that have waited longest first; equal ones in random order."""
     packs = [pack for pack in checked.packs.values() if not _is_lost(checked, pack)]
     random.shuffle(packs)
     return sorted(packs, key=lambda pack: _last(pack, said))
@@ -70,10 +70,10 @@ def verify(
     clock: Clock,
     on_read: Callable[[int], None] = lambda count: None,
 ) -> int:
-    """Read these packs whole, as many at once as the check has workers; their bytes.
+    """Read these packs whole, as many at once as the check has workers. Returns their bytes.
 
-    What is wrong joins the faults of the check. That the others are sound is recorded in the repository.
-    `on_read` is told the bytes of each pack when it is done; what it raises ends the work.
+    Faults join the faults of the check; sound packs are recorded in the repository. `on_read` is called with the bytes
+    of each finished pack; an error that it raises ends the work.
     """
     place = checked.place
     assert place.keys is not None
@@ -98,13 +98,13 @@ def verify(
                 sound = {}
             on_read(pack.size)
     finally:
-        if sound:  # also when the work is stopped: what was read need not be read again
+        if sound:  # also when the work is stopped: packs already read need not be read again
             _record(checked, sound)
     return total
 
 
 def _record(checked: Checked, sound: dict[str, datetime]) -> None:
-    """A store that cannot be written to is verified all the same."""
+    """Record the sound packs. A store that refuses writes is verified all the same."""
     assert checked.place.keys is not None
     if not checked.unrecorded:
         try:
@@ -114,7 +114,7 @@ def _record(checked: Checked, sound: dict[str, datetime]) -> None:
 
 
 def prove(store: ObjectStore, keys: ClusterKeys, pack: PackFacts) -> Fault | None:
-    """What is wrong with a pack, with the frames that are lost; None when it is as it was stored."""
+    """The fault of a pack, with its lost frames; None when it is as it was stored."""
     key = layout.pack(str(keys.cluster), pack.id)
     try:
         found = store.get(key)
@@ -140,12 +140,13 @@ def prove(store: ObjectStore, keys: ClusterKeys, pack: PackFacts) -> Fault | Non
         return Fault(key, ALTERED, "has fingerprints that do not open", NOTHING)
     if blake3(_mended(stored)).hexdigest() == pack.hash:
         return Fault(key, ALTERED, "differs from what was stored, but not in its frames", NOTHING)
-    # Sealed, but not what the manifest names: whoever did it has the cluster's keys, and may have put in anything.
+    # The pack is sealed but is not the one in the manifest. The writer has the cluster's keys and may have written
+    # anything.
     return Fault(key, ALTERED, "is sound in itself, but not the pack that was stored")
 
 
 def _mended(stored: memoryview) -> bytes:
-    """With what no seal covers as it was written: the first header, and the last bytes of the other one."""
+    """The pack with its unsealed parts restored: the first header, and the last bytes of the other one."""
     tail = len(stored) - TAIL_BYTES
     header = bytes(stored[tail : tail + SEALED_HEADER_BYTES]).ljust(HEADER_BYTES, b"\0")
     return b"".join((header, stored[HEADER_BYTES:tail], header, stored[tail + HEADER_BYTES :]))

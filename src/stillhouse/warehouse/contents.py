@@ -1,6 +1,6 @@
-"""What is in a cluster's databases, for those who ask about it: names, sizes and settings, read by short queries.
+"""The contents of a cluster's databases, for people who ask: names, sizes and settings, read by short queries.
 
-Schemas of PostgreSQL's own and ours do not count: nobody can take a snapshot of one, or restore it.
+PostgreSQL's own schemas and ours are left out: no one can take a snapshot of one, or restore it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,10 +15,10 @@ from stillhouse.postgres.reading import enter_as_reader
 from stillhouse.postgres.session import Connection, ask_at_once, sql
 from stillhouse.postgres.text import Codec
 
-# An answer is waited for by a person; a lock in the way must not hold up the service.
+# A person waits for the answer. A lock in the way must not hold up the service.
 _LIMITS = {"statement_timeout": "10s", "lock_timeout": "2s", "default_transaction_read_only": "on"}
 
-# Tables that are being restored are in schemas of the last prefix until all are there.
+# Tables that are being restored are in schemas with the last prefix until all are there.
 _IS_USERS = (
     "n.nspname !~ '^(pg_|stillhouse_tables_)' AND n.nspname NOT IN ('information_schema', 'stillhouse')"
 )
@@ -41,8 +41,8 @@ _SIZES = f"""
       FROM pg_namespace n LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'm')
      WHERE {_IS_USERS} GROUP BY n.nspname
 """
-# The settings that this session was opened with are ours, not the server's: they go back to what its files say. This is
-# sent in one message with the query that follows, whose time is that of the message's beginning.
+# This session was opened with our settings. They are reset to the values in the server's files. This is sent in one
+# message with the query that follows, because the time limit in force is the one at the message's beginning.
 _AS_SERVED = """
     SELECT count(set_config(s.name, coalesce(f.setting, s.boot_val), false))
       FROM pg_settings s
@@ -79,7 +79,10 @@ class SchemaSize:
 
 @dataclass(frozen=True)
 class Setting:
-    """A row of pg_settings as the cluster's user sees it; bounds and choices as text, empty if there are none."""
+    """A row of pg_settings as the cluster's user sees it.
+
+    Bounds and choices are text, empty if there are no bounds or choices.
+    """
 
     name: str
     value: str
@@ -93,7 +96,7 @@ class Setting:
 
 
 def list_databases(node: Node) -> list[str]:
-    """The databases that people use: not the templates, and none that nobody can enter."""
+    """The databases that people use, without templates and databases that cannot be entered."""
     with session.refusing_as(InternalError, node):
         return sorted(str(database) for database in _open_to_people(node))
 
@@ -113,23 +116,23 @@ def list_names(node: Node, kind: Kind, database: str, schema: str | None) -> lis
 
 
 def existing_schemas(node: Node, database: str, asked: Sequence[str]) -> list[str]:
-    """Those of the names that are schemas, in the order asked."""
+    """The names that are schemas, in the order asked."""
     present = set(list_names(node, Kind.SCHEMA, database, None))
     return [name for name in asked if name in present]
 
 
 def existing_tables(node: Node, database: str, asked: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Those of the (schema, table) pairs that are there; partitions count, views do not."""
+    """The (schema, table) pairs that exist. Partitions count, views do not."""
     return _named(node, database, _NAMED_TABLES, asked)
 
 
 def taken_names(node: Node, database: str, asked: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Those of the (schema, name) pairs that no new table can have: relations of any kind share their names."""
+    """The (schema, name) pairs that no new table can have. Relations of all kinds share their names."""
     return _named(node, database, _NAMED, asked)
 
 
 def schema_sizes(cluster: Cluster, database: str) -> list[SchemaSize]:
-    """The sizes of the coordinator's schemas, as the data nodes hold them; a single server holds its own."""
+    """The sizes of the coordinator's schemas on the data nodes; a single server holds its own."""
     sizes: dict[str, dict[str, int]] = {
         name: {} for name in list_names(cluster.coordinator, Kind.SCHEMA, database, None)
     }
@@ -142,7 +145,7 @@ def schema_sizes(cluster: Cluster, database: str) -> list[SchemaSize]:
 
 
 def settings_of(node: Node, user_name: str) -> list[Setting]:
-    """What the cluster's own user may see: a superuser's settings tell of the host."""
+    """The settings that the cluster's own user may see. A superuser would see details of the host."""
     with _asking(session.connect(node, databases.MAINTENANCE, settings=_LIMITS), node) as connection:
         become = sql.SQL("SET ROLE {}").format(sql.Identifier(user_name)).as_string(connection)
         (replies,) = ask_at_once([connection], f"{_AS_SERVED}; {become}; {_SETTINGS}")
@@ -156,7 +159,7 @@ def settings_of(node: Node, user_name: str) -> list[Setting]:
 
 
 def roles_of(cluster: Cluster) -> list[Node]:
-    """One node of each role: they are all set up alike."""
+    """One node of each role: all nodes of a role are set up alike."""
     data_node = next((node for node in cluster.nodes if node.role is Role.DN), None)
     return [cluster.coordinator] if data_node is None else [cluster.coordinator, data_node]
 

@@ -23,15 +23,16 @@ _jitter = random.SystemRandom()
 
 _LONGEST_NAME = 63  # MAXFNAMELEN - 1 (access/xlog_internal.h)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.6
-# These take some seconds in all, with the pauses between: one busy moment must not cost the snapshot.
+# These take some seconds in all, with the pauses between them: one busy moment must not cost the snapshot.
 _LOOKS_AHEAD = 6
 _THREADS = 64  # made as they are needed: as many as there are nodes, or sessions that lock
-# Points that a single server is given, one after another, until its witness finds it quiet at one of them.
+# The number of points that a single server is given, one after another, until its witness finds it quiet at one of
+# them.
 _POINTS = 20
 _BETWEEN_POINTS = (0.002, 0.03)
 
-# The name of a WAL file begins with the timeline that is being written, in eight hex digits;
-# pg_control_checkpoint() would tell that of the last checkpoint.
+# The name of a WAL file begins with the timeline that is being written, in eight hex digits. pg_control_checkpoint()
+# would return the timeline of the last checkpoint.
 _RESTORE_POINT = """
     SELECT (lsn - '0/0'::pg_lsn)::bigint, left(pg_walfile_name(lsn), 8)
       FROM pg_create_restore_point(%s) AS lsn
@@ -51,13 +52,13 @@ def take_cut(
     witnesses: Witnesses | None = None,
     tell: Callable[[Expected], None] = lambda _: None,
 ) -> Cut:
-    """Try until a cut holds; after the deadline CutFailed names who was in the way.
+    """Try until a cut holds. After the deadline, CutFailed names the sessions that were in the way.
 
-    Earlier attempts have used `waited_seconds` of `deadline_seconds`. At least one try is made.
-    `tell` is told before each try how long writers are expected to wait.
-    `witnesses` are filled, and what they export is in the points; the caller closes them when they are taken over.
+    Earlier attempts have used `waited_seconds` of `deadline_seconds`. At least one try is made. `tell` is called
+    before each try with the expected wait of writers. `witnesses` are filled, and their exports are in the points; the
+    caller closes them when they are taken over.
 
-    Each try stands alone: fresh sessions, a fresh name, nothing left behind. `gate_enabled` and
+    Each try stands alone: it has fresh sessions and a fresh name, and leaves nothing behind. `gate_enabled` and
     `spread_seconds` (between the nodes' points) exist to show that without the gate the cut is torn.
     """
     latest = clock.monotonic() + deadline_seconds - waited_seconds
@@ -88,9 +89,10 @@ def take_cut(
 
 
 def foresee(cluster: Cluster, clock: Clock) -> Expected | None:
-    """How long a cut would hold writers up now; None where nothing is gated, or nobody can tell at the moment.
+    """How long a cut would hold writers up now; None where nothing is gated, or where it is unknown at the moment.
 
-    Raises StateForbids where no cut can ever come, and CutFailed where none can be expected to, for some seconds.
+    Raises StateForbids where a cut is never possible, and CutFailed where it is not to be expected within some
+    seconds.
     """
     if cluster.engine is not Engine.FDW:
         return None
@@ -119,13 +121,13 @@ def _foresee(cluster: Cluster, clock: Clock) -> Expected | None:
 
 
 def restore_point_name(prefix: str, number: int) -> str:
-    """A name never used before: recovery stops at the first restore point that bears it."""
+    """A name never used before: recovery stops at the first restore point that has its name."""
     fresh = f"_{number}_{secrets.token_hex(8)}"
     return prefix[: _LONGEST_NAME - len(fresh)] + fresh
 
 
 def back_off(number: int) -> float:
-    """Seconds to leave the warehouse in peace after try `number`; jitter parts services that met."""
+    """Seconds to leave the warehouse in peace after try `number`. Jitter separates services that collided."""
     longest = min(_FIRST_PAUSE * 2.0 ** min(number - 1, 16), _LONGEST_PAUSE)
     return _jitter.uniform(0.5, 1.0) * longest
 
@@ -142,7 +144,7 @@ def _try(
     witnesses: Witnesses | None,
     tell: Callable[[Expected], None],
 ) -> tuple[tuple[RestorePoint, ...], float]:
-    """One pass through the procedure; however it is left, every session is closed, and so the gate opens."""
+    """Run the procedure once. However it ends, every session is closed, and so the gate opens."""
     with (
         _node_sessions(cluster) as nodes,
         ThreadPoolExecutor(_THREADS) as threads,
@@ -166,8 +168,8 @@ def _try(
         asked = clock.monotonic()
         gate.shut(parts, mode, clock, threads)
         parts = gate.confirm(parts, threads)
-        # Before the points: what still ends its commit after one node's point has passed is torn. After them:
-        # whatever slipped in while they were made.
+        # Checked before the points, because a transaction that commits after one node's point has passed is torn.
+        # Checked after them, because a transaction may have slipped in while they were made.
         gate.check_data_nodes(parts, data_nodes, threads)
         points = _mark(nodes, prefix, number, spread_seconds, threads, clock, witnesses)
         gate.check_data_nodes(parts, data_nodes, threads)
@@ -192,7 +194,7 @@ def _mark(
     clock: Clock,
     witnesses: Witnesses | None,
 ) -> tuple[RestorePoint, ...]:
-    """The points. A single server, where nobody waits for them, gets several until a witness finds it quiet."""
+    """Make the points. On a single server no writer waits, so it gets several until a witness finds it quiet."""
 
     def mark() -> tuple[RestorePoint, ...]:
         return mark_nodes(nodes, restore_point_name(prefix, number), spread_seconds, threads, clock)
@@ -241,7 +243,7 @@ def _databases(nodes: Sequence[Bounded]) -> list[Database]:
 def mark_nodes(
     nodes: Sequence[Bounded], name: str, spread_seconds: float, threads: ThreadPoolExecutor, clock: Clock
 ) -> tuple[RestorePoint, ...]:
-    """A restore point on all nodes in parallel."""
+    """Make a restore point on all nodes in parallel."""
 
     def mark(place: int, node: Bounded) -> RestorePoint:
         if spread_seconds:
@@ -254,11 +256,11 @@ def mark_nodes(
 
 
 def _finish(node: Bounded) -> None:
-    """Bring the point to disk, which its creation does not; that this very session can do it proves that the
-    server never restarted in between. The gate is open, so a slow disk may take its time: no time-out ends a commit.
+    """Flush the point to disk, since its creation does not. Success proves that the server never restarted in between.
 
-    One with WAL of its own flushes all before it (access/transam/xact.c, RecordTransactionCommit). A switch of
-    the segment would too, but writers then wait for the next one to be made: 16 MiB of zeros, and their fsync.
+    The gate is open, so a slow disk may take its time: no time-out ends a commit. A transaction that writes WAL
+    flushes all WAL before it when it commits (access/transam/xact.c, RecordTransactionCommit). A switch of the segment
+    would flush too, but writers would then wait for the next segment to be made: 16 MiB of zeros, and their fsync.
     """
     with answering(node.node):
         node.connection.execute("SET synchronous_commit = local")  # no standby need have it

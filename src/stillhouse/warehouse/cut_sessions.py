@@ -1,4 +1,4 @@
-"""The sessions of a cut: opened before it, and bounded so that none of them can hold the warehouse up."""
+"""The sessions of a cut: opened before it, and limited so that they cannot hold the warehouse up."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -10,7 +10,7 @@ from stillhouse.postgres import session
 from stillhouse.postgres.databases import Database, enter
 from stillhouse.postgres.session import Connection
 
-# The server frees a vanished client's locks within seconds; left alone it waits two hours of TCP keepalive.
+# The server frees a vanished client's locks within seconds. By default it would wait two hours for TCP keepalive.
 BOUNDS = {
     "statement_timeout": "2s",
     "idle_in_transaction_session_timeout": "5s",
@@ -20,8 +20,8 @@ BOUNDS = {
     "tcp_keepalives_interval": "1",
     "tcp_keepalives_count": "5",
 }
-# Below deadlock_timeout, so that in a deadlock with a writer it is the gate that gives up: whoever has waited
-# for deadlock_timeout looks for a cycle and is the one that is killed (storage/lmgr/proc.c, ProcSleep).
+# Our wait is shorter than deadlock_timeout, so in a deadlock with a writer the gate gives up. A session that has
+# waited for deadlock_timeout looks for a cycle and is the one that is killed (storage/lmgr/proc.c, ProcSleep).
 _BOUND_LOCKS = """
     SELECT setting::int,
            pg_is_in_recovery(),
@@ -32,7 +32,7 @@ _BOUND_LOCKS = """
 
 @dataclass(frozen=True)
 class Bounded:
-    """A warm session with every time-out set; `deadlock_seconds` is its server's deadlock_timeout."""
+    """A warm session with every time-out set. `deadlock_seconds` is its server's deadlock_timeout."""
 
     node: Node
     database: str
@@ -42,7 +42,7 @@ class Bounded:
 
 @contextmanager
 def bounded(node: Node, database: Database | str) -> Iterator[Bounded]:
-    """A session on a primary, closed in any case: closing it ends whatever it holds.
+    """A session on a primary. It is always closed at the end, which releases everything that it holds.
 
     Raises DatabaseClosed for a database that cannot be entered.
     """
@@ -60,5 +60,5 @@ def bounded(node: Node, database: Database | str) -> Iterator[Bounded]:
 
 
 def answering(node: Node) -> AbstractContextManager[None]:
-    """Around all that a node is asked: what time-outs, ended sessions and DDL of others cause is worth another try."""
+    """Wrap a question to a node: a failure by time-outs, ended sessions or others' DDL is worth another try."""
     return session.refusing_as(CaptureFailed, node)

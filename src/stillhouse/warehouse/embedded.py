@@ -1,4 +1,4 @@
-"""Embedded warehouses: a cluster's servers planned, made, started and removed on this host."""
+"""Embedded warehouses: the servers of a cluster are planned, made, started and removed on this host."""
 
 import fcntl
 import hashlib
@@ -46,8 +46,9 @@ _MAKING_DATABASES = int.from_bytes(b"still db")
 CloneNetwork = Literal["own", "host"]
 
 Claim = Callable[[str], str]
-"""Gives a cluster, by its id, the account that its servers run as, and makes it; "" for the one that all share.
-Asked again, it answers the same, or an account that nobody ever had.
+"""Makes and returns the account that a cluster's servers run as, by the cluster's id; "" for the shared account.
+
+Asked again, it returns the same account, or one that was never given to any cluster.
 """
 
 
@@ -73,7 +74,7 @@ class Site:
         return self.data / "run"
 
     def why_no_network(self) -> str:
-        """Why a clone has no network of its own here while it is in quarantine; empty when it has."""
+        """Why a clone has no network of its own here while it is in quarantine; empty when it has one."""
         return "STILLHOUSE_CLONE_NETWORK is host" if self.clone_network == "host" else why_none()
 
 
@@ -96,7 +97,7 @@ def open_site(
     claim: Claim = fresh_account,
     clone_network: CloneNetwork = "own",
 ) -> Site:
-    """Make `data` ready for warehouses, or say by InvalidInput what is in the way."""
+    """Make `data` ready for warehouses. Raises InvalidInput, which names the obstacle."""
     data = data.resolve()
     make_passable(data)
     account = database_account(os_user)
@@ -109,7 +110,7 @@ def open_site(
 
 
 def scratch_of(site: Site) -> Site:
-    """A place below the site for clones that nobody is to log in to; made when it is not there."""
+    """A place below the site for clones that no user logs in to. It is made when it is missing."""
     scratch = replace(site, data=site.data / "scratch")
     for directory in (scratch.data, scratch.clusters, scratch.sockets):
         _open_directory(directory)
@@ -117,7 +118,7 @@ def scratch_of(site: Site) -> Site:
 
 
 def clear_scratch(site: Site) -> None:
-    """Remove whatever clones a service has left there, servers and all, when it was killed."""
+    """Remove the clones, with their servers, that a killed service has left there."""
     scratch = scratch_of(site)
     for directory in scratch.clusters.iterdir():
         if is_uuid(directory.name):
@@ -125,7 +126,7 @@ def clear_scratch(site: Site) -> None:
 
 
 def provision(site: Site, spec: ClusterSpec) -> tuple[Node, ...]:
-    """Build the cluster and leave it running. Killed anywhere and called again, it ends the same."""
+    """Build the cluster and leave it running. If it is killed, the next call finishes it."""
     names.check_user_name(spec.user_name)
     nodes = plan_nodes(site, spec.cluster_id, spec.number_of_node, spec.port)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -141,8 +142,8 @@ def plan_nodes(
 ) -> tuple[Node, ...]:
     """The cluster's nodes, coordinator first: their names, addresses and directories.
 
-    Written down in the cluster's directory before anything is built, so that every later call, for whatever
-    reason, means the same servers. Addresses avoid `taken`, all other plans of the site and listeners of others.
+    The plan is written to the cluster's directory before anything is built, so that every later call means the same
+    servers. Addresses avoid `taken`, all other plans of the site, and other programs' listeners.
     """
     directory = cluster_directory(site, cluster_id)
     with _planning(site):
@@ -165,19 +166,19 @@ def plan_nodes(
 
 
 def planned_nodes(site: Site, cluster_id: str) -> tuple[Node, ...]:
-    """The nodes as they were planned; none for a cluster that was never planned, or is destroyed."""
+    """The nodes as they were planned; empty for a cluster that was never planned, or is destroyed."""
     plan = read_plan(cluster_directory(site, cluster_id), site.sealer)
     return plan.nodes if plan else ()
 
 
 def standing_nodes(site: Site, cluster_id: str) -> tuple[Node, ...]:
-    """The nodes of a cluster that is whole on this host, whether its servers run or not; none for any other."""
+    """The nodes of a cluster that is whole on this host, whether its servers run or not; empty for any other."""
     nodes = planned_nodes(site, cluster_id)
     return nodes if all(Path(node.directory, "pgdata").exists() for node in nodes) else ()
 
 
 def start_all(site: Site, nodes: Sequence[Node]) -> None:
-    """Data nodes first: when the coordinator answers, the warehouse works."""
+    """Start data nodes first: when the coordinator answers, the warehouse works."""
     for role in (Role.DN, Role.CN):
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             list(pool.map(lambda node: server.start(site.binaries, node), _of(nodes, role)))
@@ -195,7 +196,7 @@ def restart(site: Site, nodes: Sequence[Node]) -> None:
 
 
 def destroy(site: Site, cluster_id: str) -> None:
-    """Stop the cluster's servers and remove all its files. Killed anywhere and called again, it ends the same."""
+    """Stop the cluster's servers and remove all its files. If it is killed, the next call finishes it."""
     directory = cluster_directory(site, cluster_id)
     nodes = planned_nodes(site, cluster_id)
     for node in nodes:
@@ -207,14 +208,14 @@ def destroy(site: Site, cluster_id: str) -> None:
         remove_tree(Path(node.socket))
     for os_user in {node.os_user for node in nodes} - {""}:
         remove_cluster_account(os_user)
-    # The plan goes last: it says what is still to be removed.
+    # The plan goes last: it lists the directories that are still to be removed.
     remove_tree(directory)
 
 
 def allocate_hosts(number: int, taken: AbstractSet[str], seed: str) -> tuple[str, ...]:
-    """`number` loopback addresses that are not `taken`, from a place that `seed` decides.
+    """`number` loopback addresses that are not `taken`, beginning at a place that `seed` decides.
 
-    Far apart for different seeds, so that services that know nothing of each other hardly ever meet.
+    Different seeds lead far apart, so that services that do not know each other hardly ever meet.
     """
     seconds, thirds, fourths = len(_SECOND_OCTETS), len(_THIRD_OCTETS), len(_FOURTH_OCTETS)
     blocks = seconds * thirds
@@ -248,7 +249,7 @@ def _raise_node(site: Site, spec: ClusterSpec, node: Node) -> None:
 
 
 def _ensure_databases(connection: Connection) -> None:
-    # The server may still be at work for a service that was killed: wait until it has done with that.
+    # The server may still be at work for a service that was killed: wait until it has finished.
     connection.execute("SELECT pg_advisory_lock(%s)", [_MAKING_DATABASES])
     present = {name for (name,) in connection.execute("SELECT datname FROM pg_database").fetchall()}
     for database in DATABASES:
@@ -257,7 +258,10 @@ def _ensure_databases(connection: Connection) -> None:
 
 
 def _ensure_user(connection: Connection, spec: ClusterSpec, role: Role) -> None:
-    """On the coordinator with the asked password; on a data node with none, until the wiring sets one."""
+    """Create the user.
+
+    On the coordinator he gets the given password; on a data node he has no password until the wiring sets one.
+    """
     user = sql.Identifier(spec.user_name)
     known = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [spec.user_name]).fetchall()
     if not known:
@@ -281,7 +285,7 @@ def _let_user_create(connection: Connection, database: str, user_name: str) -> N
 
 @contextmanager
 def _planning(site: Site) -> Iterator[None]:
-    """One plan at a time on a site: two must not pick the same address."""
+    """Allow one plan at a time on a site: two must not pick the same address."""
     with (site.clusters / ".planning").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -308,7 +312,7 @@ def _free_hosts(number: int, taken: AbstractSet[str], seed: str, port: int) -> t
 
 def _can_bind(host: str, port: int) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As PostgreSQL does: connections that have just ended do not count as listeners.
+        # PostgreSQL does the same: connections that have just ended do not count as listeners.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

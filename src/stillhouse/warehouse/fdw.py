@@ -14,7 +14,7 @@ from stillhouse.postgres.text import encode
 
 DATABASES = ("postgres", "gaussdb")
 
-# The server puts it together: our statements cannot hold every role's name.
+# The server builds the statement, because ours cannot contain every role's name.
 _RENEW_VERIFIER = """
     DO $do$ BEGIN
         EXECUTE (SELECT pg_catalog.format('ALTER ROLE %I PASSWORD %L', rolname, {password})
@@ -25,7 +25,7 @@ _RENEW_VERIFIER = """
 _SCHEMA = sql.Identifier("stillhouse")
 _IS_OURS = "SELECT FROM pg_namespace WHERE nspname = 'stillhouse' AND nspowner = current_user::regrole"
 _EXTENSIONS = ("postgres_fdw", "dblink")
-# A function without an entry of its own in the catalog is everyone's (aclchk.c, acldefault).
+# A function without an entry in the catalog is open to everyone (aclchk.c, acldefault).
 _OPEN_TO_PUBLIC = """
     SELECT p.oid::regprocedure::text
       FROM pg_extension e
@@ -41,14 +41,14 @@ _HAS_FUNCTIONS = """
 _SERVER_OPTIONS = {
     "batch_size": "1000",
     "fetch_size": "10000",
-    # All data nodes commit at once, which narrows the moment in which only some have.
+    # All data nodes commit at once, which shortens the moment in which only some have committed.
     "parallel_commit": "true",
     "connect_timeout": "10",
 }
 
 
 def wire(coordinator: Node, data_nodes: Sequence[Node], user_name: str) -> None:
-    """Let `user_name` reach every data node from the coordinator, with a fresh password that nobody is told."""
+    """Let `user_name` reach every data node from the coordinator, with a fresh password that is shown to no one."""
     password = new_password()
     for node in data_nodes:
         set_password(node, user_name, password)
@@ -95,7 +95,7 @@ def _make_schema(connection: Connection, user_name: str) -> None:
 
 
 def make_functions(connection: Connection, user_name: str) -> None:
-    """The functions by which `user_name`, and nobody else, distributes tables; the newest ones, whatever was there."""
+    """Make the functions by which `user_name`, and no other user, distributes tables. They replace older versions."""
     user = sql.Identifier(user_name)
     connection.execute(files(__package__).joinpath("distribute.sql").read_bytes())
     connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(_SCHEMA, user))
@@ -112,7 +112,7 @@ def renew(connection: Connection, user_name: str) -> None:
 
 
 def close_extensions(connection: Connection) -> None:
-    """Take from PUBLIC the functions of dblink and postgres_fdw: they connect to whatever the server's host reaches.
+    """Take from PUBLIC the functions of dblink and postgres_fdw: they connect to everything the server's host reaches.
 
     `connection` is a superuser's. Does nothing in a database that has neither.
     """

@@ -1,4 +1,4 @@
-"""Which table of which data node a coordinator's foreign table stands for."""
+"""The table of a data node that a coordinator's foreign table stands for."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from stillhouse.domain.table_restore import TableName
 from stillhouse.errors import RestoreFailed
 from stillhouse.postgres.session import Connection, sql
 
-# By handler, since the wrapper itself may be created under any name. What an option does not say is the foreign
-# table's own name (contrib/postgres_fdw/deparse.c, deparseRelation).
+# Servers are found by their handler, since the wrapper itself may be created under any name. If an option is missing,
+# the foreign table's own name counts (contrib/postgres_fdw/deparse.c, deparseRelation).
 _FOREIGN_TABLES = """
     SELECT n.nspname, c.relname, s.options ->> 'hostaddr', s.options ->> 'host', s.options ->> 'port', t.options,
            ARRAY(SELECT DISTINCT coalesce((SELECT option_value FROM pg_options_to_table(m.umoptions)
@@ -32,7 +32,8 @@ _FOREIGN_TABLES = """
 """
 
 
-# A user of a server may lead a foreign table to any name there, but reaches only what his role there may.
+# A user of a server may point a foreign table at any name there. The restore reaches a table only if his role there
+# owns it or has its owner's rights.
 _BEYOND_REACH = """
     SELECT n.nspname, c.relname, o.rolname
       FROM unnest(%s::text[], %s::text[]) asked (schema, name)
@@ -47,7 +48,7 @@ _BEYOND_REACH = """
 
 @dataclass(frozen=True)
 class ForeignTable:
-    """`options` are those that it has, as they are written down; `roles` those by which users log in to its server."""
+    """`options` are as written in the catalog. `roles` are the roles by which users log in to its server."""
 
     name: TableName
     node: str
@@ -59,7 +60,7 @@ class ForeignTable:
 def foreign_tables(
     connection: Connection, relations: Sequence[int], nodes: Sequence[Node]
 ) -> list[ForeignTable]:
-    """Those of the relations that stand for a table on one of `nodes`; a server elsewhere is nobody's affair here."""
+    """The relations that stand for a table on one of `nodes`. Foreign tables of other servers are left out."""
     at = {(node.host, node.port): node.name for node in nodes}
     found = []
     for schema, table, hostaddr, host, port, options, roles in connection.execute(
@@ -87,7 +88,7 @@ def check_reach(connection: Connection, tables: Sequence[TableName], roles: Iter
 
 
 def point(connection: Connection, table: ForeignTable, remote: TableName) -> None:
-    """Let the foreign table stand for `remote` on the same server; the server is not asked."""
+    """Let the foreign table stand for `remote` on the same server. The server is not contacted."""
     wanted = {"schema_name": remote.schema, "table_name": remote.table}
     options = [
         sql.SQL("{} {} {}").format(

@@ -41,7 +41,7 @@ from stillhouse.warehouse.gate_plan import (
 _Asked = TypeVar("_Asked")
 _Answer = TypeVar("_Answer")
 
-# A transaction older than this is waited for with the gate open; a younger one, at the lock.
+# The gate waits for transactions older than this while it is open, and for younger ones at the lock.
 _OLD_SECONDS = 1.0
 _NOBODYS_AGE = 1e9
 _REHEARSALS = 3
@@ -53,12 +53,12 @@ class WritersRemain(CutFailed):
 
 
 class LocksTooSlow(CutFailed):
-    """The locks were not had within their time, though nobody was in the way: the rehearsal had told too little."""
+    """The locks were not granted in time, though no session was in the way: the rehearsal had told too little."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """A session, and what it locks."""
+    """A session, and the tables that it locks."""
 
     session: Bounded
     tables: tuple[Gated, ...]
@@ -66,7 +66,7 @@ class Share:
 
 @dataclass(frozen=True)
 class GatedDatabase:
-    """One database's part of the gate: how it is wired, and who locks what in it."""
+    """One database's part of the gate: its wiring, and the sessions with the tables that they lock."""
 
     nodes: tuple[Node, ...]
     wiring: Wiring
@@ -74,7 +74,7 @@ class GatedDatabase:
 
     @property
     def session(self) -> Bounded:
-        """The session that also looks at the catalog and reads it."""
+        """The session that also reads the catalog."""
         return self.shares[0].session
 
 
@@ -84,7 +84,7 @@ def gate_sessions(
 ) -> Iterator[tuple[GatedDatabase, ...]]:
     """Warm sessions for every database with a server to a data node, in the order of `databases`, the coordinator's.
 
-    Databases that ought to be open and cannot be entered are added to `barred` (oids): they have no gate.
+    Databases that should be open but cannot be entered are added to `barred` (oids): they have no gate.
     """
     coordinator, nodes = cluster.coordinator, cluster.data_nodes
     with ExitStack() as kept:
@@ -110,7 +110,7 @@ def gate_sessions(
 
 
 def _how_many_sessions(session: Bounded, wiring: Wiring) -> int:
-    """One where event triggers have to be disabled for our DDL: further sessions would wait for the first."""
+    """One session if event triggers have to be disabled for our DDL: further sessions would wait for the first."""
     if any(table.foreign for table in wiring.tables):
         with answering(session.node):
             if has_event_triggers(session.connection):
@@ -136,10 +136,10 @@ def look_ahead(
     clock: Clock,
     slack: float = 1.0,
 ) -> Expected:
-    """Refuse to shut the gate where that would hold writers up for long; tell how long it will hold them up.
+    """Refuse to shut the gate if it would hold writers up for long. Returns how long it will hold them up.
 
-    The gate would wait for an old transaction with every writer queued up behind. Raises StateForbids where it can
-    never be shut. `slack`: the locks are reckoned to take so many times longer than rehearsed.
+    The gate would wait for an old transaction with every writer queued up behind it. Raises StateForbids where the
+    gate can never be shut. `slack` multiplies the rehearsed time of the locks.
     """
     _wait_for_old(gate, data_nodes, mode, threads)
     expected = foresee(gate, data_nodes, threads, clock, slack)
@@ -155,7 +155,7 @@ def foresee(
     clock: Clock,
     slack: float = 1.0,
 ) -> Expected:
-    """The expected cost of a cut: rehearsed until it fits, since a moment of load tells nothing, or a few times.
+    """The expected cost of a cut. It is rehearsed a few times, until it fits, since a moment of load proves nothing.
 
     Raises StateForbids where the server can never bear it, and CutFailed where it cannot be rehearsed now.
     """
@@ -178,7 +178,7 @@ def _wait_for_old(
 def _rehearse(
     gate: Sequence[GatedDatabase], data_nodes: Sequence[Bounded], threads: ThreadPoolExecutor, clock: Clock
 ) -> Expected:
-    """Do all that a shut gate does, in a mode that keeps no writer out, and measure it."""
+    """Do everything that a shut gate does, in a mode that keeps no writer out, and measure it."""
     tables = [table for part in gate for table in part.wiring.tables]
     locks = sum(table.locks for table in tables)
     if not gate:
@@ -195,7 +195,7 @@ def _rehearse(
     for _ in (
         "the points",
         "their witnesses",
-    ):  # neither is rehearsed; another question to every node takes as long
+    ):  # these are not rehearsed; another question to every node takes as long
         check_data_nodes(gate, data_nodes, threads, age=_NOBODYS_AGE)
     return Expected(
         tables=len(tables),
@@ -207,7 +207,10 @@ def _rehearse(
 
 
 def _rehearse_locks(gate: Sequence[GatedDatabase], threads: ThreadPoolExecutor, clock: Clock) -> float:
-    """The seconds that it takes. The first turn fills the sessions' caches: without, it takes three times as long."""
+    """The seconds that the locks take.
+
+    The first turn fills the sessions' caches: without it, they take three times as long.
+    """
     for _ in ("warm", "timed"):
         begun = clock.monotonic()
         try:
@@ -222,7 +225,7 @@ def _rehearse_locks(gate: Sequence[GatedDatabase], threads: ThreadPoolExecutor, 
 
 
 def shut(gate: Sequence[GatedDatabase], mode: Mode, clock: Clock, threads: ThreadPoolExecutor) -> None:
-    """Lock everything; if that cannot be done at once, open the gate again and only then see why."""
+    """Lock everything. If that cannot be done at once, open the gate again and only then find the reason."""
     asked = clock.monotonic()
     try:
         _lock_all(gate, mode, clock, threads)
@@ -242,10 +245,10 @@ def shut(gate: Sequence[GatedDatabase], mode: Mode, clock: Clock, threads: Threa
 
 
 def _lock_all(gate: Sequence[GatedDatabase], mode: Mode, clock: Clock, threads: ThreadPoolExecutor) -> None:
-    """All sessions at once, within a time that the server keeps.
+    """Lock in all sessions at once, within a time that the server enforces.
 
-    A writer may wait for an early lock of ours while we wait for a late one. All our waits together end before half
-    of deadlock_timeout has passed, and each before a quarter, so no such writer is ever killed for us.
+    A writer may wait for an early lock of ours while we wait for a late one. All our waits together end before half of
+    deadlock_timeout has passed, and each before a quarter, so no writer is ever killed because of us.
 
     Gates of several services must not wait for one another in a circle. So the first root and the first lone table are
     locked alone: the gate that has them gets all others of their kind first. Where two gates disagree which is the
@@ -271,7 +274,7 @@ def _firsts(every: Sequence[Share]) -> Iterator[Share]:
 
 
 def _lock(share: Share, mode: Mode, seconds: float) -> None:
-    """Lock by name, then compare the names with the OIDs: a table that is locked keeps its name."""
+    """Lock by name, then compare the names with the OIDs: a locked table keeps its name."""
     session = share.session
     if seconds <= 0:
         raise CutFailed(f"locking the distributed tables took too long, in database {session.database}")
@@ -299,7 +302,7 @@ def _shares(gate: Sequence[GatedDatabase]) -> list[Share]:
 def _at_once(
     threads: ThreadPoolExecutor, ask: Callable[[_Asked], _Answer], asked: Sequence[_Asked]
 ) -> tuple[_Answer, ...]:
-    """Waits until all have ended, so that no session is left at work; then raises the first error."""
+    """Wait until all have ended, so that no session is left at work, then raise the first error."""
     futures = [threads.submit(ask, one) for one in asked]
     wait(futures)
     return tuple(future.result() for future in futures)
@@ -323,7 +326,7 @@ def caught_up(gate: Sequence[GatedDatabase], threads: ThreadPoolExecutor) -> tup
 
 
 def confirm(gate: Sequence[GatedDatabase], threads: ThreadPoolExecutor) -> tuple[GatedDatabase, ...]:
-    """Nothing has appeared that the gate, now shut, does not hold. Returns the gate with what was seen meanwhile."""
+    """Confirm that the shut gate holds every table that matters now. Returns the gate as seen now."""
 
     def confirm_one(part: GatedDatabase) -> GatedDatabase:
         if (wiring := _changed(part)) is None:
@@ -340,7 +343,7 @@ def confirm(gate: Sequence[GatedDatabase], threads: ThreadPoolExecutor) -> tuple
 
 
 def _changed(part: GatedDatabase) -> Wiring | None:
-    """The catalog is read only where its digest differs."""
+    """The new wiring, or None. The catalog is read only where its digest differs."""
     with answering(part.session.node):
         if digest(part.session.connection) == part.wiring.digest:
             return None
@@ -354,7 +357,7 @@ def check_data_nodes(
     *,
     age: float = 0.0,
 ) -> None:
-    """No data node runs a writing transaction that came from the coordinator."""
+    """Check that no data node runs a writing transaction that came from the coordinator."""
     users = frozenset[str | None]().union(*(part.wiring.users for part in gate))
 
     def writers_on(data_node: Bounded) -> list[Holder]:
@@ -367,9 +370,9 @@ def check_data_nodes(
 
 
 def reopen(gate: Sequence[GatedDatabase], threads: ThreadPoolExecutor) -> None:
-    """Let writers in again. Nothing was changed: the locks were all there was.
+    """Let writers in again. Only the locks have to go, since nothing was changed.
 
-    Every session answers, or this raises: one that does not may have lost its locks at any time before.
+    Raises unless every session answers: a session that does not answer may have lost its locks at any time before.
     """
     _at_once(threads, lambda share: _execute(share.session, "ROLLBACK"), _shares(gate))
 

@@ -1,4 +1,4 @@
-"""What a coordinator's catalog says about distributed writes: what to gate, who is in the way, who writes."""
+"""Queries on a coordinator's catalog about distributed writes: tables to gate, sessions in the way, writers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,17 +14,17 @@ from stillhouse.warehouse.gate_plan import Gated, LockTable, roots
 
 
 class Mode(StrEnum):
-    """How firmly a partition root is locked; plain reads pass both."""
+    """How firmly a partition root is locked. Plain reads pass both modes."""
 
     SHARE = "SHARE"
-    # Also holds off SELECT ... FOR UPDATE, which takes a transaction id on a data node
-    # while it holds nothing on the coordinator that conflicts with SHARE.
+    # Also holds off SELECT ... FOR UPDATE, which takes a transaction id on a data node while it holds no lock on the
+    # coordinator that conflicts with SHARE.
     EXCLUSIVE = "EXCLUSIVE"
-    # Keeps out only who drops or rewrites a table: how the others are rehearsed.
+    # Conflicts only with dropping or rewriting a table: the other modes are rehearsed with it.
     REHEARSAL = "ACCESS SHARE"
 
 
-# What each mode waits for: the lock conflict table of PostgreSQL (storage/lmgr/lock.c, LockConflicts).
+# The locks that each mode waits for, by PostgreSQL's lock conflict table (storage/lmgr/lock.c, LockConflicts).
 _AGAINST_WRITERS = [
     "RowExclusiveLock",
     "ShareUpdateExclusiveLock",
@@ -38,7 +38,7 @@ _CONFLICTS = {
     Mode.REHEARSAL: ["AccessExclusiveLock"],
 }
 
-# By handler, since the wrapper itself may be created under any name.
+# Servers are found by their handler, since the wrapper itself may be created under any name.
 _SERVERS = """
     SELECT s.oid,
            (SELECT option_value FROM pg_options_to_table(s.srvoptions) WHERE option_name = 'hostaddr'),
@@ -50,9 +50,9 @@ _SERVERS = """
      WHERE h.proname = 'postgres_fdw_handler'
 """
 
-# A session reports its state when it begins to work and when it ends. One that is at rest, and has reported nothing
-# since, has ended no transaction in between (utils/activity/backend_status.c). Each look is a transaction of its own:
-# else it would show the state that an earlier look has seen.
+# A session reports its state when it begins to work and when it ends. A session at rest that has reported nothing
+# since has ended no transaction in between (utils/activity/backend_status.c). Each look is a separate transaction:
+# otherwise it would show the state seen by an earlier look.
 _INSIDE = """
     SELECT pid, coalesce(usename, backend_type), state_change, NULL, coalesce(state LIKE 'idle%%', false)
       FROM pg_stat_activity
@@ -60,13 +60,13 @@ _INSIDE = """
      ORDER BY pid
 """
 
-# These are separate queries, put together in Python. One recursive query took from 0.1 s to many seconds, since the
-# planner can only guess about a catalog that nobody has analysed yet.
+# These are separate queries, joined in Python. One recursive query took from 0.1 s to many seconds, since the planner
+# can only guess about a catalog that was never analysed.
 _FOREIGN = "SELECT ftrelid FROM pg_foreign_table WHERE ftserver = ANY(%s)"
 _PARTITIONED = "SELECT partrelid FROM pg_partitioned_table"
 # Partitions are followed as LOCK does: pg_partition_root() stops at one that is being detached, LOCK does not.
 _INHERITS = "SELECT inhrelid, inhparent FROM pg_inherits"
-# `xmin` of the schema: another after each change of it, be it to a new name and back.
+# The schema's `xmin` changes with each change of the schema, even a change to a new name and back.
 _NAMED = """
     SELECT c.oid, format('%%I.%%I', n.nspname, c.relname), c.relkind = 'f', n.oid || ' ' || n.xmin
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -78,8 +78,8 @@ _OTHER_TABLES = """
     SELECT name FROM unnest(%s::text[], %s::oid[]) AS known (name, oid) WHERE to_regclass(name) IS DISTINCT FROM oid
 """
 
-# A digest of all that decides what must be gated: sums of hashes, in any order. 80,000 partitions take 8 ms. It leaves
-# out names of tables: they are compared when the tables are locked, and cannot change from then on.
+# A digest of everything that decides which tables are gated: sums of hashes, in any order. 80,000 partitions take 8
+# ms. It leaves out names of tables: they are compared when the tables are locked, and cannot change from then on.
 _DIGEST = """
     SELECT concat_ws(' ',
         (SELECT count(*) || ' ' || sum(hashoidextended(ftrelid, ftserver::bigint)) FROM pg_foreign_table),
@@ -92,7 +92,7 @@ _DIGEST = """
         (SELECT sum(hashtextextended(rolname, oid::bigint)) FROM pg_authid))
 """
 
-# Locks by the fast path are not in the table that all share. SIRead locks have a table of their own.
+# Fast-path locks are not in the shared table. SIRead locks have a separate table.
 _LOCK_TABLE = """
     SELECT current_setting('max_locks_per_transaction')::int,
            current_setting('max_connections')::int,
@@ -100,11 +100,11 @@ _LOCK_TABLE = """
            (SELECT count(*) FROM pg_locks WHERE NOT fastpath AND mode <> 'SIReadLock')
 """
 
-# Catalogs that are hardly ever written, and for a moment then: locking them in SHARE mode is in nobody's way.
+# Catalogs that are written rarely and briefly: locking them in SHARE mode disturbs no one.
 _QUIET = ["pg_cast", "pg_conversion", "pg_language", "pg_range", "pg_transform", "pg_ts_config", "pg_ts_dict"]
 _TURNS = 10
 
-# A mapping for PUBLIC that names no user lets anyone through under his own name: NULL.
+# A mapping for PUBLIC without a user lets everyone through under his own name: NULL.
 _REMOTE_USERS = """
     SELECT DISTINCT coalesce(o.option_value, r.rolname)
       FROM pg_user_mapping m
@@ -113,11 +113,11 @@ _REMOTE_USERS = """
      WHERE m.umserver = ANY(%s)
 """
 
-# A prepared transaction has no process. Its locks bear the virtual transaction that it was prepared as, or -1/<xid>
-# after a restart (twophase.c, MarkAsPreparingGuts); the lock on its own id is among them, and tells which it is.
-# A session that waits for a lock is in the way like its holder: requests are granted in turn (lock.c,
-# LockAcquireExtended).
-# It goes from the locked partitions up to their roots, which are few: pg_partition_tree() of each root would lock all.
+# A prepared transaction has no process. Its locks carry the virtual transaction as which it was prepared, or -1/<xid>
+# after a restart (twophase.c, MarkAsPreparingGuts). The lock on its own id is among them and identifies it. A session
+# that waits for a lock is in the way just as the lock's owner is: requests are granted in turn (lock.c,
+# LockAcquireExtended). The query goes from the locked partitions up to their roots, which are few: pg_partition_tree()
+# of each root would lock all.
 _HOLDERS = """
     WITH RECURSIVE held AS MATERIALIZED (
         SELECT l.relation, l.pid, coalesce(a.usename, p.owner) AS owner,
@@ -143,9 +143,9 @@ _HOLDERS = """
      ORDER BY 1
 """
 
-# backend_xid is set while a transaction that has an id of its own runs, and cleared only after its commit
-# record is in the WAL (ProcArrayEndTransaction). backend_xmin is of no use here: every reader has one. Where
-# track_activities is off, nobody knows since when a transaction runs.
+# backend_xid is set while a transaction with an id runs, and cleared only after its commit record is in the WAL
+# (ProcArrayEndTransaction). backend_xmin is of no use here: every reader has one. With track_activities off, the start
+# of a transaction is unknown.
 _WRITERS = """
     SELECT pid, usename, query_start, NULL
       FROM pg_stat_activity
@@ -163,7 +163,7 @@ Address = tuple[str, int]
 class Wiring:
     """One database's catalog: the tables that must be locked, in OID order, and the users under whom it writes.
 
-    `digest` differs when anything of this may have changed.
+    `digest` differs when anything in here may have changed.
     """
 
     digest: str
@@ -182,7 +182,7 @@ class Server:
 
 @dataclass(frozen=True)
 class Holder:
-    """Someone in the way, as an operator looks for him in pg_stat_activity."""
+    """A session or transaction in the way, as an operator looks for it in pg_stat_activity."""
 
     pid: int | None
     user: str
@@ -204,11 +204,10 @@ def fdw_servers(connection: Connection) -> list[Server]:
 
 
 def leading_to(nodes: Sequence[Node], servers: Sequence[Server]) -> list[int]:
-    """The servers of one database through which `nodes` may be written: those with a node's address.
+    """The servers of one database through which `nodes` may be written: the servers with a node's address.
 
-    Addresses are compared as written. Where a node is left without a server, one with an address that is no
-    node's may be that node under another name. It counts too: to gate a stranger costs milliseconds, to
-    overlook a node makes the cut false.
+    Addresses are compared as written. If a node has no server, a server with an unknown address may be that node under
+    another name. It counts too: gating a server too many costs milliseconds, overlooking a node makes the cut false.
     """
     addresses = {(node.host, node.port) for node in nodes}
     sure = [server for server in servers if server.addresses & addresses]
@@ -217,7 +216,7 @@ def leading_to(nodes: Sequence[Node], servers: Sequence[Server]) -> list[int]:
 
 
 def gated_tables(connection: Connection, servers: Sequence[int]) -> tuple[Gated, ...]:
-    """What must be locked so that nothing is written through `servers`, in OID order."""
+    """The tables to lock so that nothing is written through `servers`, in OID order."""
 
     def column(query: LiteralString, *given: object) -> list[int]:
         return [oid for (oid,) in connection.execute(query, given or None).fetchall()]
@@ -232,14 +231,14 @@ def gated_tables(connection: Connection, servers: Sequence[int]) -> tuple[Gated,
 
 
 def read_wiring(connection: Connection, nodes: Sequence[Node]) -> Wiring:
-    """How this database is wired to `nodes`. The digest comes first: what changes from then on will be noticed."""
+    """How this database is wired to `nodes`. The digest is read first, so that later changes are noticed."""
     seen = digest(connection)
     servers = leading_to(nodes, fdw_servers(connection))
     return Wiring(seen, bool(servers), gated_tables(connection, servers), remote_users(connection, servers))
 
 
 def digest(connection: Connection) -> str:
-    """The digest alone: a twentieth of the time that reading all of it takes."""
+    """The digest alone: it takes a twentieth of the time of a full read."""
     return str(connection.execute(_DIGEST).fetchall()[0][0])
 
 
@@ -250,9 +249,8 @@ def lock_table(connection: Connection) -> LockTable:
 def lock_statement(connection: Connection, tables: Sequence[Gated], mode: Mode) -> str:
     """One statement that locks all of `tables`, so that `statement_timeout` bounds it.
 
-    LOCK takes a root's foreign partitions with it but refuses a foreign table by name, whereas this ALTER takes
-    SHARE ROW EXCLUSIVE on it (tablecmds.c, AlterTableGetLockLevel) and is undone by the roll-back. It cannot be
-    rehearsed.
+    LOCK takes a root's foreign partitions with it but refuses a foreign table by name. This ALTER takes SHARE ROW
+    EXCLUSIVE on it (tablecmds.c, AlterTableGetLockLevel) and is undone by the roll-back. It cannot be rehearsed.
     """
     roots = [table.name for table in tables if not table.foreign]
     lone = [table.name for table in tables if table.foreign and mode is not Mode.REHEARSAL]
@@ -265,7 +263,7 @@ def lock_statement(connection: Connection, tables: Sequence[Gated], mode: Mode) 
 
 
 def other_tables(connection: Connection, tables: Sequence[Gated]) -> str:
-    """The `tables` whose names no longer mean them."""
+    """The `tables` that have lost their names to other tables."""
     asked = [[table.name for table in tables], [table.oid for table in tables]]
     return ", ".join(name for (name,) in connection.execute(_OTHER_TABLES, asked).fetchall())
 
@@ -273,8 +271,8 @@ def other_tables(connection: Connection, tables: Sequence[Gated]) -> str:
 def strong_lock_seconds(connection: Connection, clock: Clock) -> float:
     """How much longer a SHARE lock takes than a weak one, in a transaction that is rolled back.
 
-    For each the server looks into the fast-path locks of every backend it might have (lock.c,
-    FastPathTransferRelationLocks), so this grows with max_connections: 2 microseconds with 100.
+    For each SHARE lock the server searches the fast-path locks of every possible backend (lock.c,
+    FastPathTransferRelationLocks). So this grows with max_connections: 2 microseconds with 100.
     """
 
     def seconds(mode: Mode) -> float:
@@ -287,7 +285,7 @@ def strong_lock_seconds(connection: Connection, clock: Clock) -> float:
         connection.execute("ROLLBACK")
         return taken
 
-    # Turn by turn, so that load meets both; it is part of what is looked for.
+    # The modes alternate, so that load meets both; load is part of the measurement.
     more = median(seconds(Mode.SHARE) - seconds(Mode.REHEARSAL) for _ in range(_TURNS))
     return max(more, 0.0) / len(_QUIET)
 
@@ -305,7 +303,7 @@ def sessions_in(connection: Connection, databases: Sequence[int]) -> tuple[list[
 
 
 def lock_holders(connection: Connection, tables: Sequence[Gated], mode: Mode, *, age: float) -> list[Holder]:
-    """Transactions at least `age` seconds old whose locks on `tables` or their partitions, had or asked, conflict."""
+    """Transactions at least `age` seconds old that hold or await conflicting locks on `tables` or their partitions."""
     asked = {"modes": _CONFLICTS[mode], "tables": [table.oid for table in tables], "age": age}
     return [Holder(*row) for row in connection.execute(_HOLDERS, asked).fetchall()]
 
@@ -313,10 +311,10 @@ def lock_holders(connection: Connection, tables: Sequence[Gated], mode: Mode, *,
 def remote_writers(connection: Connection, users: frozenset[str | None], *, age: float) -> list[Holder]:
     """Transactions with an id on this data node that may come from the coordinator's postgres_fdw.
 
-    They are told by their user, the one thing that the coordinator's catalog vouches for: a session's
-    `application_name` is whatever `postgres_fdw.application_name` (any user may set it) or the server's
-    option says, and its address is shared by everything on the coordinator's host. A person who writes on the
-    node under a mapped user's name is therefore waited for too: that costs a try, never the cut's truth.
+    They are recognised by their user, the only thing that the coordinator's catalog guarantees. A session's
+    `application_name` can be any value, set by `postgres_fdw.application_name` (any user may set it) or by the
+    server's option. Its address is shared by everything on the coordinator's host. So a person who writes on the node
+    under a mapped user's name is waited for too: that costs a try, never the cut's truth.
     """
     asked = {"anyone": None in users, "users": [name for name in users if name is not None], "age": age}
     return [Holder(*row) for row in connection.execute(_WRITERS, asked).fetchall()]

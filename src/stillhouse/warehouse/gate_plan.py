@@ -1,4 +1,4 @@
-"""The plan to shut a gate, made before anything is locked: who locks what, can the server bear it, how long."""
+"""The plan to shut a gate, made before any lock: which session locks which tables, whether there is room, how long."""
 
 import math
 from collections import defaultdict
@@ -9,22 +9,22 @@ from stillhouse.errors import CutFailed, StateForbids
 
 COORDINATOR_SETTINGS = {"max_locks_per_transaction": "1024", "deadlock_timeout": "2s"}
 """Room and time for the gate, in coordinators that we make: with their 100 connections, for 10,000 tables on 8 data
-nodes. It costs them some 50 MB of shared memory, and whoever is in a deadlock a second more than by default."""
+nodes. This costs some 50 MB of shared memory, and a session in a deadlock waits a second longer than by default."""
 
 LONGEST_LOCK_SECONDS = 4.0
-"""The most that all locks may take, whatever deadlock_timeout is: the server ends our transactions after 5 s."""
+"""The longest time that all locks may take, with any deadlock_timeout: the server ends our transactions after 5 s."""
 
 _MOST_SESSIONS, _LOCKS_EACH = 4, 2000
-_OUR_PART = 0.75  # of the lock table; what else runs needs locks meanwhile
+_OUR_PART = 0.75  # of the lock table; other sessions need locks meanwhile
 # DISABLE TRIGGER cannot be rehearsed, so this is a measured figure: 12 to 25 microseconds (docs/performance.md).
 _LONE_TABLE_SECONDS = 25e-6
 
 
 @dataclass(frozen=True)
 class Gated:
-    """One thing to lock: a partition root, or a foreign table that is nobody's partition.
+    """One thing to lock: a partition root, or a foreign table that is not a partition.
 
-    `locks` is how many relations are locked with it, itself among them; `schema` is another when that has changed.
+    `locks` is how many relations are locked with it, including itself. `schema` differs when the schema has changed.
     """
 
     oid: int
@@ -36,7 +36,7 @@ class Gated:
 
 @dataclass(frozen=True)
 class LockTable:
-    """A server's lock table: the settings that give its size, and how many locks are in it."""
+    """A server's lock table: the settings that give its size, and the number of locks in it."""
 
     per_transaction: int
     connections: int
@@ -45,15 +45,15 @@ class LockTable:
 
     @property
     def size(self) -> int:
-        """The locks that PostgreSQL promises room for; there is a little more (storage/lmgr/lock.c, NLOCKENTS)."""
+        """The number of locks with guaranteed room; there is a little more (storage/lmgr/lock.c, NLOCKENTS)."""
         return self.per_transaction * (self.connections + self.prepared)
 
 
 @dataclass(frozen=True)
 class Expected:
-    """The expected cost of a cut to those who write, measured shortly before it.
+    """The expected cost of a cut to writers, measured shortly before it.
 
-    Transactions that are at work when the gate is shut are waited for besides, and nobody knows how long they take.
+    The gate also waits for transactions that are running when it is shut. Their length is unknown and not included.
     """
 
     tables: int
@@ -75,9 +75,10 @@ class Expected:
 def roots(
     foreign: Sequence[int], inherits: Sequence[tuple[int, int]], partitioned: Set[int]
 ) -> dict[int, int]:
-    """The partition roots of foreign tables, or the tables themselves where nobody's partition; how many each locks.
+    """The partition roots of foreign tables, or the tables themselves, each with its number of locks.
 
-    `inherits`: child and parent. A foreign table may have other parents than partitioned ones: no root is among those.
+    `inherits` is child and parent. Parents of a foreign table that are not partitioned tables are not followed to a
+    root.
     """
     parent_of = {child: parent for child, parent in inherits if parent in partitioned}
     children_of = defaultdict[int, list[int]](list)
@@ -96,7 +97,7 @@ def roots(
 
 
 def sessions_for(tables: Sequence[Gated]) -> int:
-    """How many sessions of a database lock these. One is enough for few; too many wait for one another."""
+    """How many sessions of a database lock these tables. One is enough for few; too many wait for one another."""
     locks = sum(table.locks for table in tables)
     return max(1, min(_MOST_SESSIONS, len(tables), math.ceil(locks / _LOCKS_EACH)))
 
@@ -113,14 +114,14 @@ def shares(tables: Sequence[Gated], sessions: int) -> list[tuple[Gated, ...]]:
 
 
 def check_room(locks: int, table: LockTable) -> None:
-    """Raises StateForbids where the server can never bear so many locks, CutFailed where it cannot now."""
+    """Raise StateForbids where the server can never bear so many locks, CutFailed where it cannot now."""
     most = int(table.size * _OUR_PART)
     if locks + table.in_use <= most:
         return
     told = (
         f"the gate needs {locks} locks on the coordinator, whose lock table is made for {table.size}, shared by all:"
         f" max_locks_per_transaction ({table.per_transaction}) times max_connections ({table.connections})"
-        f" plus max_prepared_transactions ({table.prepared}); of these a cut takes {most} at most"
+        f" plus max_prepared_transactions ({table.prepared}); a cut takes at most {most} of them"
     )
     if locks <= most:
         raise CutFailed(f"{told}, and {table.in_use} are in use")
@@ -135,8 +136,8 @@ def lock_seconds(
 ) -> float:
     """How long it takes to lock `tables`.
 
-    `rehearsed_seconds`: to lock the partition roots among them in a mode that keeps nobody out. For a strong lock the
-    server looks through all its backends besides, one session after the other.
+    `rehearsed_seconds` is the time to lock the partition roots among them in a mode that keeps no one out. For a
+    strong lock the server also searches all its backends, one session after the other.
     """
     rooted = sum(table.locks for table in tables if not table.foreign)
     lone = sum(table.foreign for table in tables)
@@ -144,7 +145,7 @@ def lock_seconds(
 
 
 def check_time(expected: Expected) -> None:
-    """Raises CutFailed where the locks would take so long that writers who wait for them look for deadlocks."""
+    """Raise CutFailed where the locks would take so long that waiting writers would look for deadlocks."""
     if expected.fits:
         return
     enough = math.ceil(2.5 * expected.lock_seconds)

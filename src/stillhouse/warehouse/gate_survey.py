@@ -1,6 +1,6 @@
-"""The databases that have no gate, because nobody can enter them: a cut holds only if nobody writes in them.
+"""Databases without a gate, because they cannot be entered: a cut holds only if no session writes in them.
 
-The coordinator is surveyed before the gate is shut, and again while it is shut; nothing may have changed between.
+The coordinator is surveyed before the gate is shut, and again while it is shut. Nothing may have changed in between.
 """
 
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ from stillhouse.warehouse.gate_catalog import Holder, named, sessions_in
 
 @dataclass(frozen=True)
 class Survey:
-    """The coordinator's databases, and the sessions inside those that we cannot enter: closed ones, `barred` ones.
+    """The coordinator's databases, and the sessions inside closed ones and `barred` ones, which we cannot enter.
 
-    Such a database has no gate. A session that was in it before it was closed can still write.
+    These databases have no gate. A session that was in one before it was closed can still write.
     """
 
     databases: tuple[Database, ...]
@@ -25,7 +25,10 @@ class Survey:
 
 
 def survey(coordinator: Bounded, barred: Sequence[int] = ()) -> Survey:
-    """Raises CutFailed when somebody is at work in a database that is closed, or `barred` (oids)."""
+    """Survey the coordinator.
+
+    Raises CutFailed when a session is at work in a database that is closed, or `barred` (oids).
+    """
     with answering(coordinator.node):
         databases = list_databases(coordinator.connection)
         closed = [*barred, *(database.oid for database in databases if database.kind is Kind.CLOSED)]
@@ -36,7 +39,7 @@ def survey(coordinator: Bounded, barred: Sequence[int] = ()) -> Survey:
 
 
 def confirm_survey(before: Survey, coordinator: Bounded) -> None:
-    """No database was made, closed or opened since, and nobody in a closed one has done anything."""
+    """Check that no database was made, closed or opened since, and no session in a closed one has done anything."""
     now = survey(coordinator, before.barred)
     if changed := {*now.databases} ^ {*before.databases}:
         names = ", ".join(sorted({str(database) for database in changed}))

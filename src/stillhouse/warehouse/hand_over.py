@@ -1,7 +1,7 @@
-"""Give an account and passwords of its own, once, to each cluster of a version that had none.
+"""Give each cluster of an earlier version its own account and passwords, once.
 
-The new state is written into the plan first, and the old one stays there until all is done. So it ends the same when
-it is killed anywhere and called again. The cluster's servers are stopped meanwhile, for seconds.
+The new state is written into the plan first, and the old one stays there until all is done. So if it is killed, the
+next call finishes it. The cluster's servers are stopped meanwhile, for seconds.
 """
 
 import os
@@ -30,17 +30,17 @@ _SHUT_OFF = {"archive_mode": "off", "max_logical_replication_workers": "0", "aut
 
 
 def is_due(site: Site, cluster_id: str) -> bool:
-    """Whether the cluster's plan says that it is not done, or not begun."""
+    """Whether the hand-over, by the cluster's plan, is not begun or not finished."""
     plan = read_plan(cluster_directory(site, cluster_id), site.sealer)
     return plan is not None and (plan.moved_from is not None or any(not node.secret for node in plan.nodes))
 
 
 def hand_over(site: Site, cluster_id: str, user_name: str, *, is_whole: bool) -> tuple[Node, ...]:
-    """Give the cluster's files to an account of its own, and fresh passwords to our roles; its nodes as they are now.
+    """Give the cluster's files to a new account and our roles fresh passwords. Returns its nodes as they are now.
 
-    It stays due until `settle`: the catalog and the flows must know the nodes by then. A cluster that is not `is_whole`
-    is still being made or restored: its wiring is left to the flow that goes on. The servers are stopped afterwards.
-    Raises what servers do.
+    It stays due until `settle`: the catalog and the flows must know the nodes by then. A cluster that is not
+    `is_whole` is still being made or restored: its wiring is left to the flow that goes on. The servers are stopped
+    afterwards. Raises the errors of starting and asking servers.
     """
     directory = cluster_directory(site, cluster_id)
     plan = read_plan(directory, site.sealer)
@@ -56,7 +56,7 @@ def hand_over(site: Site, cluster_id: str, user_name: str, *, is_whole: bool) ->
     for node in plan.nodes:
         if Path(node.directory).exists():
             server.stop(site.binaries, node)
-            remove_tree(Path(node.socket))  # whoever starts it makes it anew
+            remove_tree(Path(node.socket))  # the next start makes it anew
             _give_files(node, plan.moved_from, site.binaries.of(node).account)
             if _may_be_started(node):
                 _renew(site, node, user_name if is_whole else None)
@@ -72,13 +72,13 @@ def settle(site: Site, cluster_id: str) -> None:
 
 
 def _owner(nodes: tuple[Node, ...]) -> int:
-    """A directory that was made a moment ago may still belong to us."""
+    """The uid that owns the files. A directory that was made a moment ago may still belong to us."""
     owners = {Path(node.directory).lstat().st_uid for node in nodes if Path(node.directory).exists()}
     return next(iter(owners - {os.geteuid()}), os.geteuid())
 
 
 def _may_be_started(node: Node) -> bool:
-    """Whether it may be started: it has been made, and if it is a clone, its flow has recovered it to the cut."""
+    """Whether the node may be started: it is complete, and if it is a clone, its flow has recovered it to the cut."""
     data = Path(node.directory, "pgdata")
     return data.exists() and not os.path.lexists(data / "recovery.signal")
 
@@ -95,7 +95,7 @@ def _give_files(node: Node, owner: int, account: Account | None) -> None:
 
 
 def _give_tree(top: Path, owner: int, account: Account) -> None:
-    """Give away everything below `top` that is the owner's, and `top` last; it is closed to all but root meanwhile.
+    """Give away everything below `top` that is the owner's, and `top` last. Meanwhile it is closed to all but root.
 
     A file with several names may belong to another cluster too, as long as all share an account: it is left alone.
     """
@@ -107,7 +107,7 @@ def _give_tree(top: Path, owner: int, account: Account) -> None:
         raise ProvisionFailed(f"{top} is another account's", hint=f"give it to uid {account.uid} by hand")
     os.fchown(opened.descriptor, 0, 0)
     os.fchmod(opened.descriptor, 0o700)
-    # find(1) does it: it follows no links, and does not fail at a thousand nested directories.
+    # find(1) follows no links, and does not fail at a thousand nested directories.
     wanted = ["-uid", str(owner), "(", "-type", "d", "-o", "-type", "l", "-o", "-links", "1", ")"]
     give = ["-exec", "chown", "-h", f"{account.uid}:{account.gid}", "{}", "+"]
     answer = subprocess.run(
@@ -122,10 +122,10 @@ def _give_tree(top: Path, owner: int, account: Account) -> None:
 
 
 def _renew(site: Site, node: Node, user_name: str | None) -> None:
-    """Set fresh passwords, the reader and this version's wiring, through a server that nobody else can reach.
+    """Set fresh passwords, the reader and this version's wiring, through a server that no one else can reach.
 
-    Without a `user_name` the wiring is left alone, and nothing may leave the server: it may be a clone that has its
-    source's settings yet. One at work goes on archiving.
+    Without a `user_name` the wiring is left alone, and nothing may leave the server: it may be a clone that still has
+    its source's settings. A server at work goes on archiving.
     """
     server.start(site.binaries, node, _ALONE if user_name else _ALONE | _SHUT_OFF, locked=True)
     with session.refusing_as(ProvisionFailed, node):
@@ -136,7 +136,7 @@ def _renew(site: Site, node: Node, user_name: str | None) -> None:
 
 
 def _renew_wiring(node: Node, user_name: str) -> None:
-    """Do it in the databases that let anybody in: nobody can call functions of the others."""
+    """Renew it in the databases that can be entered: functions of the others cannot be called."""
     for database in databases_of(node):
         if database.is_open:
             with suppress(DatabaseClosed):

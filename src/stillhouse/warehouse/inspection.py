@@ -1,4 +1,4 @@
-"""What a person should know of a clone before it opens: read in quarantine, reported, never settled."""
+"""Notes for a person about a clone before it opens: read in quarantine, reported, never repaired."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,7 +15,7 @@ _MISSING_EXTENSIONS = """
     SELECT extname FROM pg_extension
      WHERE extname NOT IN (SELECT name FROM pg_available_extensions) ORDER BY extname
 """
-# Indexes on text are only right while the collation orders as it did when they were built.
+# Indexes on text are right only while the collation sorts as it did when they were built.
 _CHANGED_COLLATIONS = """
     SELECT namesend(datname), datcollversion, pg_database_collation_actual_version(oid) FROM pg_database
      WHERE datcollversion IS DISTINCT FROM pg_database_collation_actual_version(oid) AND datcollversion IS NOT NULL
@@ -23,7 +23,7 @@ _CHANGED_COLLATIONS = """
 
 
 def inspect(node: Node) -> list[str]:
-    """One sentence for each thing, empty when there is nothing to tell."""
+    """One sentence for each note, empty when there are no notes."""
     found: list[str] = []
     with closing(session.connect(node, MAINTENANCE)) as connection:
         for gid, owner, database in connection.execute(_PREPARED).fetchall():

@@ -1,7 +1,7 @@
-"""The ways out of a clone: its foreign servers point nowhere before anything else happens in it.
+"""Close the ways out of a clone: its foreign servers point nowhere before anything else happens in it.
 
-A parked server still has its own options, under names that no wrapper knows: nothing is lost with us. Catalog rows are
-changed as rows, so no wrapper's validator and no event trigger interferes.
+A parked server keeps its own options under names that no wrapper knows, so they survive even if we fail. Catalog rows
+are changed as rows, so no wrapper's validator and no event trigger interferes.
 """
 
 from contextlib import closing, suppress
@@ -11,7 +11,7 @@ from stillhouse.errors import DatabaseClosed, RestoreFailed
 from stillhouse.postgres import session
 from stillhouse.postgres.databases import databases_of, enter
 
-# libpq takes a host that begins with a slash for the directory of a socket, and there can be none in a device.
+# libpq takes a host that begins with a slash as the directory of a socket, and a device can hold no socket.
 _NOWHERE = "ARRAY['host=/dev/null/stillhouse', 'port=1']"
 _PREFIX = "stillhouse_parked_"
 
@@ -39,12 +39,12 @@ _SILENCE = "UPDATE pg_catalog.pg_event_trigger SET evtenabled = 'D' WHERE evtena
 
 
 def park(node: Node) -> None:
-    """Every server of every database that can be entered. Called again, it changes nothing. Raises RestoreFailed."""
+    """Park every server of every database that can be entered. A second call changes nothing. Raises RestoreFailed."""
     _everywhere(node, _PARK)
 
 
 def unpark(node: Node) -> None:
-    """Give all that are still parked their own options back. Raises RestoreFailed."""
+    """Give all parked servers their own options back. Raises RestoreFailed."""
     _everywhere(node, _UNPARK)
 
 

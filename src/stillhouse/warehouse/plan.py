@@ -1,4 +1,4 @@
-"""A cluster's plan on this host: its nodes as they are, or are to be; the file `nodes.json` in its directory."""
+"""A cluster's plan on this host: its nodes, existing or still to be made, in the file `nodes.json` of its directory."""
 
 import json
 import os
@@ -16,14 +16,14 @@ _FILE = "nodes.json"
 
 @dataclass(frozen=True)
 class Plan:
-    """`moved_from` is the uid that the files are being taken from, while they are given to the nodes' account."""
+    """`moved_from` is the uid that owned the files, while they are being given to the nodes' account."""
 
     nodes: tuple[Node, ...]
     moved_from: int | None = None
 
 
 def read_plan(directory: Path, sealer: Sealer) -> Plan | None:
-    """None for a cluster that was never planned, or is destroyed.
+    """The cluster's plan; None for a cluster that was never planned, or is destroyed.
 
     A node has no secret if it cannot be unsealed, because the data directory has another key now.
     """
@@ -31,13 +31,13 @@ def read_plan(directory: Path, sealer: Sealer) -> Plan | None:
         plan = json.loads((directory / _FILE).read_text())
     except FileNotFoundError:
         return None
-    if isinstance(plan, list):  # as it was written before nodes had accounts and secrets
+    if isinstance(plan, list):  # the form from before nodes had accounts and secrets
         plan = {"nodes": plan}
     return Plan(tuple(_node(entry, sealer) for entry in plan["nodes"]), plan.get("moved_from"))
 
 
 def write_plan(directory: Path, sealer: Sealer, plan: Plan) -> None:
-    """It is on the disk on return, whole or not at all."""
+    """Write the plan, whole or not at all. It is on disk on return."""
     content = {"nodes": [_entry(node, sealer) for node in plan.nodes], "moved_from": plan.moved_from}
     fresh = directory / f"{_FILE}.new"
     fresh.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
 """The proof that a clone equals its source: every row, every sequence, every definition.
 
-Not read: foreign tables, whose rows are proved on the data node where they lie; unlogged tables, which recovery
-empties by definition (their definitions are compared); databases that nobody can enter, of which only the names are
-compared. Fingerprints are taken while nobody writes, or they show different moments.
+Three things are not read. Rows of foreign tables are proved on the data node where they lie. Recovery empties unlogged
+tables by definition; their definitions are compared. Databases that cannot be entered are compared by name.
+Fingerprints are taken while no one writes, or they show different moments.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ _SEQUENCE = """
 
 @dataclass(frozen=True)
 class Position:
-    """Where a sequence stands. `logged` more values are in the WAL as spent already (commands/sequence.c)."""
+    """The state of a sequence. The WAL already counts `logged` more values as spent (commands/sequence.c)."""
 
     value: int
     called: bool
@@ -36,7 +36,7 @@ class Position:
     increment: int
 
     def may_be_recovered_as(self, other: "Position") -> bool:
-        """Whether recovery of this one leaves `other`: itself, or with all that was logged ahead skipped."""
+        """Whether recovery of this one gives `other`: the same, or with all values skipped that were logged ahead."""
         return (other.value, other.called) in (
             (self.value, self.called),
             (self.value + self.logged * self.increment, True),
@@ -53,7 +53,7 @@ class DatabaseFingerprint:
 
 @dataclass(frozen=True)
 class NodeFingerprint:
-    """`definitions` are those of roles and tablespaces, `closed` the databases that nobody can enter."""
+    """`definitions` are the roles' and tablespaces', `closed` the databases that cannot be entered."""
 
     node: str
     databases: Mapping[str, DatabaseFingerprint]
@@ -86,7 +86,7 @@ def fingerprint_cluster(nodes: Sequence[Node], binaries: Binaries) -> list[NodeF
 
 
 def compare(source: Sequence[NodeFingerprint], restored: Sequence[NodeFingerprint]) -> list[Difference]:
-    """Everything that is not alike, each thing named; none = the clone equals its source."""
+    """Every difference, with its name; empty means that the clone equals its source."""
     clones = {clone.node: clone for clone in restored}
     found = [
         Difference(home.node, what)

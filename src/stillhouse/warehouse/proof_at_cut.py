@@ -16,7 +16,7 @@ from stillhouse.postgres.reading import enter_as_reader
 from stillhouse.postgres.session import Connection
 from stillhouse.warehouse.proof_tables import SETTINGS, Relation, count_rows, list_relations, read_rows
 
-# Of a manifest: docs/format.md, section 5.
+# A line of a manifest: docs/format.md, section 5.
 TableLine = Mapping[str, Any]
 
 Read = TypeVar("Read")
@@ -24,8 +24,10 @@ Read = TypeVar("Read")
 
 @dataclass
 class Compared:
-    """`findings` are differences, `left_out` the tables without a fingerprint and why, `unchecked` the things that
-    should have been compared and could not be. `tables` with `rows` were compared, of all that the clone has.
+    """The result of a comparison.
+
+    `findings` are differences, `left_out` the tables without a fingerprint and why, `unchecked` the things that could
+    not be compared though they should have been. `tables` with `rows` were compared, out of all that the clone has.
     """
 
     findings: list[str] = field(default_factory=list)
@@ -38,17 +40,18 @@ class Compared:
 
     @property
     def is_of_nothing(self) -> bool:
-        """No table was compared, or not one row of those there are."""
+        """Whether no table was compared, or not one of the existing rows."""
         return self.tables == 0 or (self.rows == 0 and self.rows_total > 0)
 
 
 def compare_at_cut(
     node: Node, databases: Iterable[str], tables: Iterable[TableLine], go_on: Callable[[], None]
 ) -> Compared:
-    """`tables` come database by database, those of `databases` alone. `go_on` is asked before each table is read.
+    """Compare the clone with its fingerprints.
 
-    Where there is no fingerprint, rows are counted: so it can be told what share was compared. Raises NodeUnreachable
-    or ProofFailed when the server ends meanwhile.
+    `tables` come database by database, only for `databases`. `go_on` is called before each table is read. Tables
+    without a fingerprint are counted, so that the compared share is known. Raises NodeUnreachable or ProofFailed when
+    the server ends meanwhile.
     """
     compared = Compared()
     with session.refusing_as(ProofFailed, node):
@@ -65,7 +68,7 @@ def compare_at_cut(
 
 
 class _Database:
-    """One database of the clone. A table that cannot be read speaks against the snapshot, or leaves a gap."""
+    """One database of the clone. A table that cannot be read is a finding against the snapshot, or leaves a gap."""
 
     def __init__(
         self,
@@ -94,11 +97,13 @@ class _Database:
             self._compared.findings.append(f"{self._where}: {shown(f'{schema}.{name}')} is missing")
 
     def count(self) -> None:
-        """Count the rows of a database that has no fingerprints at all. Each has the two tables of large objects: where
-        these are empty, nothing is left out."""
+        """Count the rows of a database that has no fingerprints at all.
+
+        Each database has the two tables of large objects: where these are empty, nothing is left out.
+        """
         assert self._database is not None, "it was found in the clone"
         if self._database.kind is Kind.INVALID:
-            self._compared.left_out.append(f"{self._where} is half dropped: nobody can enter it")
+            self._compared.left_out.append(f"{self._where} is half dropped: it cannot be entered")
             return
         with self._entered(self._database) as connection:
             for relation in (connection and self._relations(connection)) or ():
@@ -129,7 +134,10 @@ class _Database:
 
     @contextmanager
     def _entered(self, database: Database) -> Iterator[Connection | None]:
-        """None where it cannot be entered. A closed one is open meanwhile: the clone is in quarantine."""
+        """A session, or None where the database cannot be entered.
+
+        A closed one is opened meanwhile: the clone is in quarantine.
+        """
         with ExitStack() as stack:
             try:
                 opened = stack.enter_context(reopened(self._node, database))

@@ -1,4 +1,4 @@
-"""A database's definitions as pg_dump writes them, entry by entry, less what rewiring changes by design."""
+"""A database's definitions as pg_dump writes them, split into entries, without the parts that rewiring changes."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,16 +9,16 @@ from stillhouse.errors import ProofFailed
 from stillhouse.postgres import session
 from stillhouse.postgres.binaries import Binaries
 
-# From what an entry defines, such as "INDEX public.accounts_owner", to its SQL.
+# Maps the name of an entry, for example "INDEX public.accounts_owner", to its SQL.
 Definitions = Mapping[str, str]
 
 _LONGEST_SECONDS = 3600.0
 _LINES_SHOWN = 3
 
-# How pg_dump heads an entry (bin/pg_dump/pg_backup_archiver.c, _printTocEntry).
+# The header of an entry in pg_dump's output (bin/pg_dump/pg_backup_archiver.c, _printTocEntry).
 _HEADER = re.compile(r"^--\n-- Name: (.+?); Type: (.+?); Schema: (.+?); Owner: .*\n--\n", re.MULTILINE)
-# Drawn anew at each run; said once at the end; printed where the value changes, which depends on the neighbours
-# (the header names an entry's tablespace as well).
+# These lines are random at each run, appear once at the end, or appear where a value changes between neighbours (the
+# header names an entry's tablespace as well).
 _NOT_A_DEFINITION = re.compile(
     r"^(?:\\(?:un)?restrict .*|-- PostgreSQL database dump complete"
     r"|SET default_(?:tablespace|table_access_method) = .*;)\n",
@@ -35,15 +35,17 @@ _HOLD_SECRETS = ("USER MAPPING ", "SUBSCRIPTION ")
 def of_database(
     node: Node, database: str, snapshot: str, binaries: Binaries, cluster: Sequence[Node]
 ) -> Definitions:
-    """As `snapshot`, exported by an open transaction, shows them. Where a server points is told by the name of
-    the node of `cluster` that it means, and by its address only when it means none."""
+    """A database's definitions as `snapshot` shows them, which an open transaction has exported.
+
+    The address of a server is replaced by the name of the node of `cluster` that it means, if it means one.
+    """
     options = ["--schema-only", "--create", f"--snapshot={snapshot}", "--lock-wait-timeout=30s"]
     entries = split(_NOT_A_DEFINITION.sub("", _dump(node, database, binaries, "pg_dump", *options)))
     return as_after_rewiring(entries, cluster)
 
 
 def of_roles_and_tablespaces(node: Node, binaries: Binaries) -> Definitions:
-    """Without passwords, as data nodes' are renewed; without tablespaces' places, as each node has its own."""
+    """Roles without passwords, as data nodes' are renewed; tablespaces without places, as each node has its own."""
     text = _dump(node, "postgres", binaries, "pg_dumpall", "--globals-only", "--no-role-passwords")
     return {"roles and tablespaces": without_places(_NOT_A_DEFINITION.sub("", text))}
 
@@ -54,7 +56,7 @@ def without_places(dump: str) -> str:
 
 
 def split(dump: str) -> dict[str, str]:
-    """A dump's entries, header included; what stands before the first is the preamble."""
+    """The entries of a dump, header included. The text before the first is the preamble."""
     headers = list(_HEADER.finditer(dump))
     starts = [header.start() for header in headers]
     entries = {"preamble": dump[: starts[0]] if starts else dump}
@@ -68,8 +70,11 @@ def split(dump: str) -> dict[str, str]:
 
 
 def as_after_rewiring(entries: Mapping[str, str], cluster: Sequence[Node]) -> dict[str, str]:
-    """The entries with what rewiring may change taken out: addresses of the cluster's own nodes, the passwords
-    by which it reaches its data nodes, slots of subscriptions. All else has to stay."""
+    """The entries without the parts that rewiring may change. Everything else has to stay.
+
+    These parts are addresses of the cluster's own nodes, the passwords by which it reaches its data nodes, and slots
+    of subscriptions.
+    """
     nodes = {(node.host, str(node.port)): node for node in cluster}
     pointed_at = {
         title.removeprefix("SERVER "): node
@@ -92,7 +97,7 @@ def as_after_rewiring(entries: Mapping[str, str], cluster: Sequence[Node]) -> di
 
 
 def differences(source: Definitions, restored: Definitions) -> Iterator[str]:
-    """Each entry that is not alike, with the first lines that only one side has, unless they may be secrets."""
+    """Each entry that differs, with the first lines that only one side has, unless they may be secrets."""
     for title, then in source.items():
         now = restored.get(title)
         if now is None:
@@ -111,13 +116,13 @@ def _changed_lines(title: str, then: str, now: str) -> str:
 
 
 def _address(server: str) -> tuple[str, str]:
-    """Where libpq connects: hostaddr prevails, 5432 is what is not said."""
+    """Where libpq connects: hostaddr prevails, and 5432 is the default port."""
     options: dict[str, str] = dict(_OPTION.findall(server))
     return options.get("hostaddr", options.get("host", "")), options.get("port", "5432")
 
 
 def _without(text: str, *names: str) -> str:
-    """Commas go too: a line that is gone on one side alone must not move them."""
+    """The text without these options. Commas go too: a line missing on one side alone must not move them."""
     return _OPTION.sub(
         lambda option: "" if option[1] in names else f"    {option[1]} '{option[2]}'", text
     ).replace("\n\n", "\n")

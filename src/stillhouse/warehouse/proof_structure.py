@@ -1,7 +1,7 @@
 """The check that a restored node is sound: every page of tables reads, every row is known to its B-trees.
 
-PostgreSQL's extension amcheck does it, asked relation by relation in a session of ours. pg_amcheck, which asks it too,
-passes on the server's messages alone: a time-out, a right that is missing and a broken index look alike there.
+PostgreSQL's extension amcheck does it, called for each relation in our own session. pg_amcheck calls it too, but
+passes on only the server's messages: a time-out, a missing right and a broken index look alike there.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,8 +24,9 @@ _MOST_OF_A_TABLE = 20  # broken rows that are named
 _SIZES = """
     SELECT oid::bigint, pg_database_size(oid) / current_setting('block_size')::bigint FROM pg_database
 """
-# Relations with pages, as bin/pg_amcheck/pg_amcheck.c asks for them: heaps (access method 2, sequences among them) and
-# whole B-trees (403) can be looked into, other kinds of index are only counted. One database tells of the shared ones.
+# Relations with pages, as bin/pg_amcheck/pg_amcheck.c selects them. Heaps (access method 2, sequences among them) and
+# whole B-trees (403) can be checked; other kinds of index are only counted. The shared relations are read in one
+# database only.
 _RELATIONS = """
     SELECT c.oid, n.nspname, c.relname,
            CASE WHEN c.relam = 403 AND c.relkind = 'i' AND i.indisvalid AND i.indisready AND i.indislive THEN 'index'
@@ -57,9 +58,9 @@ _CHECK_INDEX = sql.SQL("SELECT {}.bt_index_parent_check({}::oid::pg_catalog.regc
 
 @dataclass
 class Structure:
-    """`findings` are broken relations, `unchecked` those that could not be looked at, `notes` those passed over.
+    """`findings` are broken relations, `unchecked` could not be checked, `notes` describe relations passed over.
 
-    `pages` of the `pages_total` of all relations' main forks were looked at.
+    `pages` of the `pages_total` in all relations' main forks were checked.
     """
 
     findings: list[str] = field(default_factory=list)
@@ -84,16 +85,16 @@ class _Relation:
 
 @dataclass(frozen=True)
 class _Amcheck:
-    """Where its functions are, and how many arguments the one for indexes takes."""
+    """The schema of its functions, and how many arguments the one for indexes takes."""
 
     schema: str
     arguments: int
 
 
 def check_structure(node: Node, go_on: Callable[[], None] = lambda: None) -> Structure:
-    """Look into every database of a node; `go_on` is asked before each relation.
+    """Check every database of a node; `go_on` is called before each relation.
 
-    Only ever for a clone: the extension amcheck is there meanwhile, and its locks hold writers up. Raises
+    Only for a clone: the extension amcheck is installed meanwhile, and its locks hold writers up. Raises
     NodeUnreachable or ProofFailed when the server ends meanwhile.
     """
     seen, latest = Structure(), monotonic() + _LONGEST_SECONDS
@@ -106,14 +107,12 @@ def check_structure(node: Node, go_on: Callable[[], None] = lambda: None) -> Str
             if database.is_pristine:
                 continue
             if database.kind is Kind.INVALID:
-                seen.notes.append(
-                    f"{where} is half dropped, nobody can enter it: its pages are not looked at"
-                )
+                seen.notes.append(f"{where} is half dropped and cannot be entered: its pages are not checked")
                 seen.pages_total += pages.get(database.oid, 0)
                 continue
             with ExitStack() as stack:
                 try:
-                    # A closed one is open meanwhile: the clone is in quarantine.
+                    # A closed database is opened meanwhile: the clone is in quarantine.
                     opened = stack.enter_context(reopened(node, database))
                     connection = stack.enter_context(closing(enter(node, opened)))
                 except (NodeUnreachable, DatabaseClosed) as error:
@@ -139,7 +138,7 @@ def _check_database(
 
 
 def _tell(connection: Connection, error: session.Error, what: str, seen: Structure) -> None:
-    """Judge an error: the data are bad, or could not be looked at. Raises it where the session is gone."""
+    """Judge an error: the data are bad, or could not be checked. Raises it where the session is gone."""
     if connection.closed:
         raise error
     told = seen.findings if tells_of_bad_data(error) else seen.unchecked
@@ -163,8 +162,8 @@ def _check(
         if relation.kind == "table":
             seen.findings += _broken_rows(connection, amcheck, relation, what)
         else:
-            # The rows of the table are all there, their order holds, each is found from the root; from 17 on none is
-            # there twice that must not be.
+            # The check demands that the index has all rows of the table, that their order holds, and that each is
+            # found from the root. From 17 on it also demands that unique entries are unique.
             wanted = sql.SQL(", ").join([sql.SQL("true")] * (amcheck.arguments - 1))
             connection.execute(
                 _CHECK_INDEX.format(sql.Identifier(amcheck.schema), sql.Literal(relation.oid), wanted)
@@ -191,7 +190,7 @@ def _broken_rows(connection: Connection, amcheck: _Amcheck, relation: _Relation,
 
 @contextmanager
 def _amcheck(connection: Connection) -> Iterator[_Amcheck]:
-    """Remove the extension if it was not there before: a clone that was checked still equals its source."""
+    """Install the extension, and remove it if it was not there before: a checked clone still equals its source."""
     was_there = connection.execute(_EXTENSION).fetchall()
     if not was_there:
         _alter(connection, "CREATE EXTENSION amcheck WITH SCHEMA pg_catalog")

@@ -1,8 +1,8 @@
-"""A table's fingerprint: how many rows it has, and two sums over all of them, in whatever order they lie.
+"""A table's fingerprint: the number of its rows, and two sums over them that do not depend on their order.
 
 No function of a user's is called: the rows are cast to text as anonymous records, by the types' own output functions,
 which only superusers can make. The planner alone may call some, those in the expressions of a table's indexes and
-statistics (optimizer/util/plancat.c): so all this is for sessions of the reader's (postgres/reading.py).
+statistics (optimizer/util/plancat.c). So this code needs sessions of the reader (postgres/reading.py).
 """
 
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from stillhouse.postgres.reading import Named, only
 from stillhouse.postgres.session import Connection, sql
 
-# All that initdb did not make (access/transam.h, FirstNormalObjectId), extensions' tables among it, and large
-# objects, which live in the catalog. A materialised view WITH NO DATA cannot be read. Our own mark tells a node's
-# history from its clone's (postgres/lineage.py), so it differs.
+# All relations that initdb did not make (access/transam.h, FirstNormalObjectId), including extensions' tables, and
+# large objects, which live in the catalog. A materialised view WITH NO DATA cannot be read. Our own mark distinguishes
+# a node's history from its clone's (postgres/lineage.py), so it differs.
 _RELATIONS = """
     SELECT c.oid, n.nspname, c.relname, c.relkind::text, c.relispopulated
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -43,7 +43,7 @@ _ROWS = """
            coalesce(sum(hashtextextended(row_text, 7919)), 0)::text
       FROM (SELECT ROW({})::text AS row_text FROM ONLY {} AS t OFFSET 0) AS rows
 """
-# All is read as of one moment, and waits for nobody's DDL. Values are written alike in all our sessions.
+# Everything is read as of one moment, and no DDL is waited for. Values are written alike in all our sessions.
 SETTINGS = {
     "default_transaction_isolation": "repeatable read",
     "default_transaction_read_only": "on",
@@ -69,20 +69,20 @@ class Rows:
 
 
 def list_relations(connection: Connection) -> list[Relation]:
-    """All that a proof reads of the session's database, small ones first."""
+    """All relations that a proof reads in the session's database, small ones first."""
     return [Relation(*row) for row in connection.execute(_RELATIONS).fetchall()]
 
 
 def list_partitioned(connection: Connection) -> list[tuple[str, str]]:
-    """Schema and name of the partitioned tables in the session's database, none of which `list_relations` has."""
+    """Schema and name of the partitioned tables in the session's database, which `list_relations` leaves out."""
     return [(schema, name) for schema, name in connection.execute(_PARTITIONED).fetchall()]
 
 
 def read_rows(connection: Connection, relation: Relation) -> Rows:
-    """Call it in a session of the reader's with SETTINGS. It reads the columns that the session's snapshot shows.
+    """Read and sum the rows. Call it in a session of the reader with SETTINGS.
 
-    The lock on the table stays until the end of the caller's transaction or sub-transaction, in which nothing else was
-    read. Raises TableReplaced.
+    It reads the columns that the session's snapshot shows. The lock on the table stays until the end of the caller's
+    transaction or sub-transaction, in which nothing else was read. Raises TableReplaced.
     """
     query = sql.SQL(_COLUMNS).format(sql.Literal(relation.oid))
     ((columns,),) = connection.execute(query).fetchall()

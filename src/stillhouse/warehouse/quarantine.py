@@ -1,4 +1,4 @@
-"""A clone's first start: shut off from everything, up to the cut and not a byte further."""
+"""A clone's first start: shut off from everything, and recovered exactly to the cut."""
 
 import os
 import re
@@ -25,24 +25,26 @@ from stillhouse.warehouse.parking import park
 from stillhouse.warehouse.replay import Show, watching
 from stillhouse.warehouse.sifting import Item, items_of, settings_of, sift
 
-# All that a server in quarantine reads, and what its source's ALTER SYSTEM has said, put aside meanwhile: a server
-# always reads the latter. Where the first is not, the node has never been in quarantine, or is out of it.
+# QUARANTINED is the only file of settings that a server in quarantine reads. ASIDE holds the source's ALTER SYSTEM
+# settings meanwhile, because a server always reads their usual file. A node without QUARANTINED has never been in
+# quarantine, or is out of it.
 QUARANTINED = "quarantine.conf"
 ASIDE = "source.auto.conf"
 _OTHER_TARGETS = ("recovery_target", "recovery_target_lsn", "recovery_target_time", "recovery_target_xid")
 _SWITCH = re.compile(r"([0-9]+)\t([0-9A-F]+/[0-9A-F]+)\t")
 MAIN, SETTINGS = "pgdata/postgresql.conf", "pgdata/postgresql.auto.conf"
-# access/transam/xlogrecovery.c: there was no more WAL, and no restore point of that name in what there was.
+# access/transam/xlogrecovery.c: the WAL ended, and no restore point of that name was in it.
 _WAL_ENDED = "recovery ended before configured recovery target was reached"
 _RECOVERY_SECONDS = 24 * 3600.0
 
 
 @contextmanager
 def own_network(site: Site, nodes: Sequence[Node]) -> Iterator[Site]:
-    """The same site, whose programs run in a network of these nodes' own until the block ends, with what they start.
+    """The same site, with its programs in a separate network of these nodes until the block ends.
 
-    Where nodes are at work in one already, for a service that was killed, it is theirs. Where the host gives none, it
-    is the host's: `Site.why_no_network` says so.
+    Programs that they start are in it too. If nodes are already at work in such a network, for a service that was
+    killed, that network is used. If the host cannot give one, the host's network is used: `Site.why_no_network` says
+    so.
     """
     for node in nodes:
         with network_of(server.process_id(node) or 0) as network:
@@ -68,12 +70,12 @@ def recover(
 ) -> None:
     """Start the clone in quarantine and let it recover to the cut; it answers on its private socket afterwards.
 
-    It knows the passwords of its source, so it lets in this service alone until it has fresh ones; none of its foreign
-    servers leads anywhere then. `capacity` is what the source had of what recovery may need; `settings` are of this
-    start, and prevail; `chosen` are a person's for the clone, some of which count here already
-    (quarantine_settings.py). A library that this host does not have is done without. `show` is told how far replay has
-    come, from another thread, and what it raises is raised here in the end. Raises RestoreFailed when it cannot, or
-    when replay stopped anywhere else than at the recorded LSN: then it is not the snapshot.
+    It has the passwords of its source, so it lets in only this service until it has fresh ones; its foreign servers
+    lead nowhere then. `capacity` is the source's capacities that recovery may need. `settings` are for this start, and
+    prevail. `chosen` are a person's settings for the clone, some of which already count here (quarantine_settings.py).
+    A library that this host does not have is left out. `show` is called from another thread with the progress of
+    replay; an error that it raises is raised here at the end. Raises RestoreFailed when recovery fails, or when replay
+    stopped anywhere else than at the recorded LSN: then it is not the snapshot.
     """
     _enter(binaries, node)
     source = {**source_settings(node), **(chosen or {})}
@@ -103,7 +105,7 @@ def recover(
 
 
 def _enter(binaries: Binaries, node: Node) -> None:
-    """Put the node into quarantine, or make it ready for that. A restore that was killed at any point begins here."""
+    """Put the node into quarantine, or prepare it for that. A restore that was killed at any point begins here."""
     tree = Tree(Path(node.directory))
     process = server.process_id(node)
     is_inside = QUARANTINED in tree.names("") and (
@@ -120,8 +122,8 @@ def _enter(binaries: Binaries, node: Node) -> None:
 
 
 def _inherit(binaries: Binaries, node: Node, source: Mapping[str, str], effective: Mapping[str, str]) -> str:
-    """Write the settings that the server reads; returns those that this host cannot honour, for a message."""
-    if server.process_id(node) is not None:  # it has read it
+    """Write the settings that the server reads. Returns those that this host cannot honour, for a message."""
+    if server.process_id(node) is not None:  # it has read the file
         return ""
     tree = Tree(Path(node.directory))
 
@@ -145,7 +147,7 @@ def source_settings(node: Node) -> dict[str, str]:
 
 def _recovery(node: Node, point: RestorePoint) -> dict[str, str]:
     return {
-        # Compulsory with recovery.signal. All WAL is in place, so a program that never finds any will do.
+        # Required with recovery.signal. All WAL is in place, so a program that never finds any is enough.
         "restore_command": "/bin/false",
         # PostgreSQL refuses more than one recovery target.
         **dict.fromkeys(_OTHER_TARGETS, ""),
@@ -157,17 +159,19 @@ def _recovery(node: Node, point: RestorePoint) -> dict[str, str]:
 
 
 def text_of(lines: Sequence[str]) -> bytes:
-    """A file of these lines."""
+    """The bytes of a file of these lines."""
     return "".join(f"{line}\n" for line in lines).encode(errors="surrogateescape")
 
 
 def _for_tablespaces_in_place(node: Node) -> dict[str, str]:
-    """Recovery takes a directory where a link should be for a mistake, unless told that there may be such: PANIC
-    "unexpected directory entry" (CheckTablespaceDirectory in xlogrecovery.c). PostgreSQL 15 and later know them.
+    """Allow directories in place of tablespace links: without this, recovery takes one for a mistake.
+
+    It stops with PANIC "unexpected directory entry" (CheckTablespaceDirectory in xlogrecovery.c). PostgreSQL has these
+    directories from 15 on.
     """
     try:
         places = Tree(Path(node.directory)).directory("pgdata/pg_tblspc")
-    except FileNotFoundError:  # of which the server will complain
+    except FileNotFoundError:  # the server will complain about it
         return {}
     with os.scandir(places.descriptor) as found:
         in_place = any(place.is_dir(follow_symlinks=False) for place in found)

@@ -1,15 +1,15 @@
-"""The settings of a clone's server in quarantine: our own, and those few of its source's that are named here.
+"""The settings of a clone's server in quarantine: our own, and the few of its source's that are named here.
 
-It reads none of its source's files there. So nothing that nobody thought of is inherited, and what this host cannot
-honour keeps nobody from recovering.
+The server reads no file of its source there. So no unforeseen setting is inherited, and a setting that this host
+cannot honour stops no recovery.
 """
 
 import re
 from collections.abc import Mapping
 
 # Nothing comes in, nothing goes out, and nothing happens by itself. These are given on the command line, where they
-# prevail over every file. Else an archive_command would push into production's archive, a walreceiver would draw on it,
-# Citus' daemon would settle its transactions, and background work could call functions of the clone's users.
+# prevail over every file. Otherwise an archive_command would push into production's archive, a walreceiver would draw
+# on it, Citus' daemon would settle its transactions, and background work could call functions of the clone's users.
 _SHUT_OFF = {
     "listen_addresses": "",
     "hot_standby": "off",
@@ -23,10 +23,10 @@ _SHUT_OFF = {
     "logging_collector": "off",
     "ssl": "off",
     "autovacuum": "off",
-    # It comes all the same where a table is older than that. The largest value there is.
+    # Autovacuum still runs where a table is older than that. This is the largest value possible.
     "autovacuum_freeze_max_age": "2000000000",
     "autovacuum_multixact_freeze_max_age": "2000000000",
-    # Libraries stay loaded, since their WAL must be replayed, but none of them gets a process.
+    # Libraries stay loaded, since their WAL must be replayed, but they get no process.
     "max_worker_processes": "0",
     "max_logical_replication_workers": "0",
     "max_wal_senders": "0",
@@ -35,15 +35,16 @@ _SHUT_OFF = {
     "citus.distributed_deadlock_detection_factor": "-1",
 }
 _SHUT_OFF_SINCE_17 = {"event_triggers": "off", "sync_replication_slots": "off"}
-# Its log says how far the replay is, in a language and a place that we know: nobody can ask it while it recovers.
+# The log reports the progress of replay, in a known language and place: the server answers no queries while it
+# recovers.
 _TOLD = {
     "log_startup_progress_interval": "500ms",
     "log_destination": "stderr",
     "log_min_messages": "log",
     "lc_messages": "C",
 }
-# All that is taken from the source's files, beside what belongs to libraries (a name with a dot). Without them data
-# would be lost, or recovery could not go on:
+# All settings taken from the source's files, besides those of libraries (a name with a dot). Without them data would
+# be lost, or recovery could not go on:
 _INHERITED = frozenset(
     {
         # records of libraries' own kinds are in the WAL
@@ -53,7 +54,7 @@ _INHERITED = frozenset(
         # commit timestamps are removed at the end of a recovery without it
         "track_commit_timestamp",
         "wal_log_hints",
-        # how far what was replicated has come is read at the start, PANIC where there is no room
+        # the start reads how far replication has come, and stops with PANIC where there is no room
         "max_replication_slots",
         "max_active_replication_origins",
     }
@@ -81,9 +82,10 @@ _STRENGTH = frozenset(
 )
 _CONNECTIONS = 100
 _LOCK_ROOM, _LOCKS = ("max_locks_per_transaction", "max_pred_locks_per_transaction"), 64
-# A server reckons its lock table with at least so many beside connections and workers (MaxBackends in postinit.c).
+# A server sizes its lock table for at least so many backends beside connections and workers (MaxBackends in
+# postinit.c).
 _OTHER_BACKENDS = 20
-# Sizes of shared_buffers: without a unit it counts blocks (guc.c, convert_to_base_unit).
+# Sizes of shared_buffers: a number without a unit counts blocks (guc.c, convert_to_base_unit).
 _SIZE = re.compile(r"\s*(\d+(?:\.\d*)?)\s*(B|kB|MB|GB|TB)?\s*")
 _UNITS = {"": 8192, "B": 1, "kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
 _MOST_OF_MEMORY = 0.75
@@ -91,8 +93,10 @@ _LEAST_BUFFERS, _MOST_BUFFERS, _SHARE_OF_MEMORY = 64 << 20, 1 << 30, 32
 
 
 def ours(major: int, source: Mapping[str, str], capacity: Mapping[str, str], memory: int) -> dict[str, str]:
-    """Our settings, which prevail by the command line. `source` are the settings in the source's files, `capacity` the
-    capacities that it had besides; `memory` is the host's, in bytes.
+    """Our settings, which prevail by the command line.
+
+    `source` are the settings in the source's files, `capacity` the capacities that it had besides; `memory` is the
+    host's, in bytes.
     """
     return {
         **_SHUT_OFF,
@@ -103,7 +107,7 @@ def ours(major: int, source: Mapping[str, str], capacity: Mapping[str, str], mem
 
 
 def modest(source: Mapping[str, str], capacity: Mapping[str, str], memory: int) -> dict[str, str]:
-    """As little of the host as a server with these data needs."""
+    """Settings that take as little of the host as a server with these data needs."""
     return {
         **_room({**source, **capacity}),
         "huge_pages": "off",
@@ -112,13 +116,16 @@ def modest(source: Mapping[str, str], capacity: Mapping[str, str], memory: int) 
 
 
 def with_room(base: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
-    """`settings` over modest ones. The locks of a source are counted for its connections: they go together."""
+    """`settings` over modest ones.
+
+    The lock settings of a source fit its max_connections, so they are kept only together with it.
+    """
     locks = {} if "max_connections" in settings else {name: base[name] for name in _LOCK_ROOM}
     return {**base, **settings, **locks}
 
 
 def of_strength(chosen: Mapping[str, str]) -> dict[str, str]:
-    """The settings chosen by a person that hold in quarantine as well: how much of the host it takes, and how."""
+    """The settings chosen by a person that count in quarantine as well: how much of the host it takes, and how."""
     return {name: value for name, value in chosen.items() if name in _STRENGTH}
 
 
@@ -139,10 +146,10 @@ def inherited(source: Mapping[str, str]) -> dict[str, str]:
 
 
 def _room(capacity: Mapping[str, str]) -> dict[str, str]:
-    """Recovery without hot standby asks for no room but that of prepared transactions, and of their locks.
+    """The room that recovery needs: without hot standby, only for prepared transactions and their locks.
 
     A server has so many locks for each connection, worker, WAL sender and prepared transaction (NLOCKENTS in
-    storage/lmgr/lock.c, NPREDICATELOCKTARGETENTS in predicate.c): where there are fewer of them, each gets the more.
+    storage/lmgr/lock.c, NPREDICATELOCKTARGETENTS in predicate.c). If it has fewer of these, each gets more locks.
     """
 
     def had(name: str, default: int = 0) -> int:
@@ -160,5 +167,5 @@ def _room(capacity: Mapping[str, str]) -> dict[str, str]:
 
 
 def _buffers(memory: int) -> int:
-    """Bytes for a few sessions and the replay; there may be many clones, beside warehouses at work."""
+    """Bytes for a few sessions and the replay: there may be many clones, beside warehouses at work."""
     return min(max(memory // _SHARE_OF_MEMORY, _LEAST_BUFFERS), _MOST_BUFFERS)

@@ -47,8 +47,8 @@ _SETTLED = {
 }
 _CANDIDATE = "candidate.conf"
 _CHANGED = "changed_settings.txt"
-_HEAD = f"# Written by Stillhouse: what this host can honour of the source's settings. ../{_CHANGED} says the rest."
-# A session that asks for a library which is not there ends, and a server that asks for one does not start.
+_HEAD = f"# Written by Stillhouse: the source's settings that this host can honour. ../{_CHANGED} lists the others."
+# A session that loads a missing library ends, and a server that loads one does not start.
 _NOT_THERE = re.compile(r"could not (access file|load library)")
 
 
@@ -126,7 +126,7 @@ def _start_with_less(
     def why_not(items: Sequence[Item]) -> str:
         tree.replace(_CANDIDATE, text(items))
         candidate = {"config_file": _CANDIDATE}
-        # It costs less than a start, and says more.
+        # This costs less than a start, and says more.
         if why := why_not_taken(binaries, node, candidate):
             return why
         try:
@@ -137,8 +137,10 @@ def _start_with_less(
         server.stop(binaries, node)
         return ""
 
-    if why := why_not([]):  # so it is not the settings
-        raise NodeUnreachable(f"{first.message}; with hardly any of its settings: {why}", hint=first.hint)
+    if why := why_not([]):  # the settings are not the cause
+        raise NodeUnreachable(
+            f"{first.message}; it failed even with few of its settings: {why}", hint=first.hint
+        )
     own = {
         name: value for name, value in wanted.items() if not _HOMEWARD.match(name) and name not in _SETTLED
     }

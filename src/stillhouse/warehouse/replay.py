@@ -1,4 +1,4 @@
-"""How far a server in recovery has come, by its log: while it lets nobody in, it says it nowhere else.
+"""The progress of a server in recovery, read from its log: while it lets no one in, it reports it nowhere else.
 
 PostgreSQL 15 to 18 log "redo starts at X", then every `log_startup_progress_interval` "redo in progress, elapsed time:
 ..., current LSN: X", unless they are standbys (PerformWalRecovery in src/backend/access/transam/xlogrecovery.c).
@@ -18,16 +18,16 @@ from stillhouse.postgres.tree import Tree
 from stillhouse.postgres.wal import parse_lsn
 
 Show = Callable[[int, int], None]
-"""Told (bytes of WAL replayed, bytes to replay)."""
+"""Called with (bytes of WAL replayed, bytes to replay)."""
 
 _POLL_SECONDS = 0.5
-_AT_MOST = 8 << 20  # bytes that are read at a look; the next one reads on
+_AT_MOST = 8 << 20  # bytes read at one look; the next look reads on
 _STARTS = re.compile(rb"LOG: +redo starts at ([0-9A-F]+/[0-9A-F]+)")
 _STANDS = re.compile(rb"LOG: +redo in progress, .*current LSN: ([0-9A-F]+/[0-9A-F]+)")
 
 
 class ReplayLog:
-    """Reads on in a server's log, from where it ends now. Raises FileRefused for one that is not the account's."""
+    """Reads on in a server's log, from its present end. Raises FileRefused for a log that is not the account's."""
 
     def __init__(self, log: Path) -> None:
         self._tree, self._name = Tree(log.parent), log.name
@@ -51,7 +51,7 @@ class ReplayLog:
         return min(self._at - self._start, total), total
 
     def _open(self) -> BinaryIO:
-        """One that is not there yet reads as an empty one."""
+        """Open the log. A missing log reads as an empty one."""
         try:
             return os.fdopen(self._tree.open(self._name), "rb")
         except FileNotFoundError:
@@ -66,7 +66,7 @@ class ReplayLog:
 
 @contextmanager
 def watching(log: Path, target: int, show: Show | None) -> Iterator[None]:
-    """While the block runs, `show` is told from a thread of its own; what it raises is raised at the end."""
+    """Call `show` from a separate thread while the block runs. An error that it raises is raised at the end."""
     if show is None:
         yield
         return

@@ -1,4 +1,4 @@
-"""A restored clone cut loose from its source: its servers, passwords and subscriptions made its own.
+"""Cut a restored clone loose from its source: give it its own servers, passwords and subscriptions.
 
 Runs while the clone is in quarantine: reached by sockets only, with no logical replication workers.
 """
@@ -18,7 +18,7 @@ from stillhouse.postgres.text import Codec, decode
 from stillhouse.warehouse import fdw
 from stillhouse.warehouse.parking import OWN_OPTIONS, UNPARK_ONE
 
-# By handler and validator, since a wrapper itself may be created under any name.
+# Servers are found by handler and validator, since a wrapper itself may be created under any name.
 _SERVERS = f"""
     SELECT s.oid, s.srvname,
            coalesce(h.proname = 'postgres_fdw_handler', false) OR coalesce(v.proname = 'dblink_fdw_validator', false),
@@ -31,7 +31,7 @@ _SERVERS = f"""
      ORDER BY s.oid
 """
 
-# The role a mapping logs in as: as it says, else the local user's own name; a PUBLIC one names nobody.
+# The role that a mapping logs in as: the one it names, else the local user. A mapping for PUBLIC names no role.
 _MAPPINGS = """
     SELECT m.oid,
            coalesce((SELECT option_value FROM pg_options_to_table(m.umoptions) WHERE option_name = 'user'), r.rolname),
@@ -39,7 +39,7 @@ _MAPPINGS = """
       FROM pg_user_mapping m LEFT JOIN pg_roles r ON r.oid = m.umuser
      WHERE m.umserver = %s
 """
-# The server puts it together: a statement in this database cannot hold every role's name.
+# The server builds the statement: one in this database cannot contain every role's name.
 _RENEW = """
     DO $do$ BEGIN
         EXECUTE (SELECT pg_catalog.format('ALTER USER MAPPING FOR %s SERVER %I OPTIONS (%s password %L)',
@@ -59,7 +59,7 @@ Address = tuple[str, int]
 
 @dataclass(frozen=True)
 class Stranger:
-    """A foreign server that is none of the source's nodes and was left as it is; a person should look at it."""
+    """A foreign server outside the source's nodes, which was left as it is. A person should look at it."""
 
     node: str
     database: str
@@ -69,8 +69,9 @@ class Stranger:
 
 @dataclass
 class Rewired:
-    """The things that were changed, and those that were not. `closed` are databases that we could not see into: nobody
-    enters them in the clone.
+    """The changes, and the things left unchanged.
+
+    `closed` are databases that we could not see into: no one enters them in the clone.
     """
 
     servers: int = 0
@@ -82,7 +83,7 @@ class Rewired:
 def rewire(nodes: Sequence[Node], user_name: str, source: Sequence[Node]) -> Rewired:
     """Point every server that names a node of `source` to the clone's node of the same name.
 
-    Each database is changed in one transaction; killed anywhere and called again, it ends the same.
+    Each database is changed in one transaction. If it is killed, the next call finishes it.
     """
     targets = _targets(nodes, source)
     passwords = _renew_passwords(nodes, user_name, targets)
@@ -102,7 +103,7 @@ def rewire(nodes: Sequence[Node], user_name: str, source: Sequence[Node]) -> Rew
 
 
 def _targets(nodes: Sequence[Node], source: Sequence[Node]) -> dict[Address, Node]:
-    """What each known address means now: the source's, and the clone's own after an earlier call."""
+    """The clone's node for each known address: the source's, and the clone's own after an earlier call."""
     own = {node.name: node for node in nodes}
     missing = sorted(node.name for node in source if node.name not in own)
     if missing:
@@ -113,9 +114,9 @@ def _targets(nodes: Sequence[Node], source: Sequence[Node]) -> dict[Address, Nod
 def _renew_passwords(
     nodes: Sequence[Node], user_name: str, targets: Mapping[Address, Node]
 ) -> dict[tuple[str, str], str]:
-    """A fresh password for every (data node, role) that a user mapping logs in as, and for the user's role.
+    """Set a fresh password for every (data node, role) that a user mapping logs in as, and for the user's role.
 
-    The coordinator's passwords are people's own, and stay those of the cut.
+    The coordinator's passwords belong to people, and stay as at the cut.
     """
     data_nodes = [node for node in nodes if node.role is Role.DN]
     wanted = {(node.name, user_name) for node in data_nodes}
@@ -183,7 +184,7 @@ def _rewire_servers(
 
 
 def _part_subscriptions(connection: Connection, node: Node, database: str, rewired: Rewired) -> None:
-    """Disabled, and without a slot: enabled or dropped, the clone's can never touch the slot of the source's."""
+    """Disable subscriptions and detach their slots: enabled or dropped, they can never touch the source's slots."""
     for (name,) in connection.execute(_SUBSCRIPTIONS).fetchall():
         subscription = sql.Identifier(name)
         connection.execute(sql.SQL("ALTER SUBSCRIPTION {} DISABLE").format(subscription))
@@ -192,7 +193,7 @@ def _part_subscriptions(connection: Connection, node: Node, database: str, rewir
 
 
 def _target(options: Mapping[str, str], targets: Mapping[Address, Node]) -> Node | None:
-    """The clone's node that a server's options mean; hostaddr is where libpq connects when both are given."""
+    """The clone's node that a server's options mean. hostaddr is where libpq connects when both are given."""
     host = options.get("hostaddr", options.get("host", ""))
     port = options.get("port", "5432")
     return targets.get((host, int(port))) if port.isdecimal() else None
@@ -210,7 +211,10 @@ def _address_text(options: Mapping[str, str]) -> str:
 
 @contextmanager
 def _transaction_in(node: Node, database: Database) -> Iterator[Connection]:
-    """A session in any database, even a closed one: nobody else is there. Raises DatabaseClosed if none is possible."""
+    """A session in any database, even a closed one: no one else is there.
+
+    Raises DatabaseClosed if it cannot be opened.
+    """
     with reopened(node, database) as entered, _transaction(node, entered) as connection:
         yield connection
 

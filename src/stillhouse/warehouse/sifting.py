@@ -1,4 +1,4 @@
-"""Find by trying which of many settings a host can honour. No list of what may be wrong would be complete."""
+"""Find by trial which of many settings a host can honour. No list of possible problems would be complete."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -30,8 +30,8 @@ def settings_of(items: Sequence[Item]) -> dict[str, str]:
 def sift(items: Sequence[Item], why_not: WhyNot) -> tuple[list[Item], dict[Item, str]]:
     """As many items as the host honours together, in the order given, and for each other item the reason against it.
 
-    It searches by halves: with n items, k of them bad, it needs about k log n tries. The caller must make sure that the
-    host can honour an empty list.
+    It searches by halves: with n items, k of them bad, it needs about k log n tries. The caller must make sure that
+    the host can honour an empty list.
     """
     refused: dict[Item, str] = {}
 

@@ -1,9 +1,9 @@
-"""A dump leaves some of a table out: it is read in the clone, and set on the copy by superuser.
+"""Parts of a table that a dump leaves out: they are read in the clone, and set on the copy by a superuser.
 
 comments      on inherited constraints, on partitions' triggers, on the types of rows
 triggers      of constraints that are switched off: ALTER TABLE ... DISABLE TRIGGER ALL
 the order of  inherited columns: CREATE TABLE ... INHERITS puts the parents' first, and a parent's column that was
-columns       added later came last. Such a child is copied by itself and inherits again afterwards
+columns       added later came last. This child is copied alone and inherits again afterwards
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ _COMMENTS = """
       JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE n.nspname = ANY(%(schemas)s)
 """
-# A constraint's triggers have numbers in their names, which the copy's have not.
+# A constraint's triggers have numbers in their names, and the copy's have other numbers.
 _SYSTEM_TRIGGERS = """
     SELECT n.nspname, c.relname, t.tgname, t.tgenabled::text,
            ARRAY[kn.nspname, kc.relname, k.conname, t.tgfoid::regproc::text, t.tgtype::text]
@@ -58,8 +58,8 @@ _INHERITED = """
      WHERE n.nspname = ANY(%(schemas)s) AND c.relkind IN ('r', 'p', 'f')
      ORDER BY c.oid
 """
-# As pg_dump does for pg_upgrade (bin/pg_dump/pg_dump.c, dumpTableSchema), for want of a statement that says it. A
-# constraint that is not valid is in the way of inheriting (commands/tablecmds.c, MergeConstraintsIntoExisting).
+# pg_dump does the same for pg_upgrade (bin/pg_dump/pg_dump.c, dumpTableSchema), since no statement does it. A
+# constraint that is not valid would prevent inheriting (commands/tablecmds.c, MergeConstraintsIntoExisting).
 _PUT_COLUMNS = """
     UPDATE pg_attribute SET attislocal = false WHERE attrelid = {child} AND attname = ANY({names})
 """
@@ -79,7 +79,7 @@ class Comment:
 
 @dataclass(frozen=True)
 class SystemTrigger:
-    """`key` is what it has in common with the copy's; `switch` how it is switched, in pg_trigger's letters."""
+    """`key` is the same for the copy's trigger. `switch` is its state, in pg_trigger's letters."""
 
     table: TableName
     key: tuple[str, ...]
@@ -88,7 +88,7 @@ class SystemTrigger:
 
 @dataclass(frozen=True)
 class Child:
-    """`columns` and `constraints` are inherited and not its own; `unchecked` are constraints that are not valid."""
+    """`columns` and `constraints` are inherited and not its own. `unchecked` are constraints that are not valid."""
 
     table: TableName
     parents: tuple[TableName, ...]
@@ -105,7 +105,10 @@ class Carried:
 
 
 def gather_carried(connection: Connection, schemas: Sequence[str]) -> Carried:
-    """Read it in the clone, for all tables in `schemas`; cut off children whose columns a dump would reorder."""
+    """Read these things in the clone, for all tables in `schemas`.
+
+    Cut off children if a dump would reorder their columns.
+    """
     where = {"schemas": [*schemas]}
     comments = [
         Comment(kind, name, TableName(schema, table), text)
@@ -140,7 +143,10 @@ def as_created(parents: Sequence[Sequence[str]], own: Sequence[str]) -> tuple[st
 
 
 def set_carried(connection: Connection, carried: Carried, schemas: Sequence[str]) -> None:
-    """Set it on the copy, in the caller's transaction. Raises RestoreFailed where the copy lacks something."""
+    """Set these things on the copy, in the caller's transaction.
+
+    Raises RestoreFailed where the copy lacks something.
+    """
     for child in carried.children:
         _let_inherit(connection, child)
     for comment in carried.comments:

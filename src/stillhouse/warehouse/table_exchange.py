@@ -1,7 +1,7 @@
 """The swap of a whole cluster: one transaction on the coordinator, prepared on the data nodes first.
 
-The hidden schemas on the coordinator say how it ended. They are there: it has not happened, and what data nodes have
-prepared is rolled back. They are gone: it has, and what is prepared is committed.
+The hidden schemas on the coordinator say how it ended. While they exist, the swap has not happened, and a prepared
+transaction on a data node is rolled back. Once they are gone, the swap has happened, and it is committed.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,8 +25,8 @@ from stillhouse.warehouse.table_trees import trees
 
 # A session that we no longer speak to must not keep its locks.
 _LIMITS = {"idle_in_transaction_session_timeout": "60s"}
-# Whoever comes after us waits as long as we do. Below deadlock_timeout, so that in a deadlock it is the swap that gives
-# up: whoever has waited for that is the one that is killed (storage/lmgr/proc.c, ProcSleep).
+# Sessions queued behind us wait as long as we do. Our wait is shorter than deadlock_timeout, so in a deadlock the swap
+# gives up: a session that has waited for deadlock_timeout is the one that is killed (storage/lmgr/proc.c, ProcSleep).
 _BOUND_LOCKS = """
     SELECT set_config('lock_timeout', greatest(1, least(200, setting::int / 4)) || 'ms', false)
       FROM pg_settings WHERE name = 'deadlock_timeout'
@@ -34,7 +34,7 @@ _BOUND_LOCKS = """
 # lock_not_available, deadlock_detected
 _HELD = ("55P03", "40P01")
 
-# What the data nodes have prepared of swaps, with the prefix of the operation and the database.
+# Prepared transactions of swaps on the data nodes, with the prefix of the operation and the database.
 _PREPARED = f"""
     SELECT gid, substring(gid FROM '^{PREFIX}[0-9a-f]{{12}}'), database FROM ({PREPARED}) ours ORDER BY gid
 """
@@ -42,7 +42,7 @@ _PREPARED = f"""
 _WAITING = f"""
     SELECT FROM pg_namespace WHERE starts_with(nspname, %s) AND nspowner = '{session.SUPERUSER}'::regrole
 """
-# An autovacuum gives way to others when they have waited for deadlock_timeout, so to us only when told to.
+# An autovacuum gives way to sessions that have waited for deadlock_timeout. We wait less, so we have to end it.
 _HOLDERS = """
     SELECT n.nspname, c.relname, coalesce(a.usename, a.backend_type, 'a prepared transaction'), l.pid,
            CASE WHEN a.backend_type = 'autovacuum worker' THEN pg_cancel_backend(l.pid) END
@@ -58,7 +58,7 @@ _HOLDERS = """
 
 @dataclass(frozen=True)
 class Share:
-    """What is to be swapped in on one node."""
+    """The tables to swap in on one node."""
 
     hidden: tuple[Hidden, ...]
     tables: tuple[Placed, ...]
@@ -79,9 +79,9 @@ Shares = Mapping[str, Share]
 
 
 def exchange(nodes: Sequence[Node], database: str, prefix: str, shares: Shares) -> list[str]:
-    """Try once, and `settle` whatever comes of it; notes on what was lost with the old tables.
+    """Try once, and `settle` the result. Returns notes on things lost with the old tables.
 
-    Raises TablesHeld when it is worth another try, RestoreFailed when not; both times nothing has changed.
+    Raises TablesHeld when another try is worth it, RestoreFailed when not. In both cases nothing has changed.
     """
     coordinator = next(node for node in nodes if node.role is Role.CN)
     with ExitStack() as stack:
@@ -94,7 +94,7 @@ def exchange(nodes: Sequence[Node], database: str, prefix: str, shares: Shares) 
             awake[connection] = disable_event_triggers(connection)
             return connection
 
-        # The coordinator first: who writes through it has ended then, on the data nodes too.
+        # The coordinator comes first: its writers have ended then, on the data nodes too.
         main = begin(coordinator)
         with _in_words(coordinator, database, [one.target for one in shares[coordinator.name].tables]):
             standing = lock_standing(main, [one.target for one in shares[coordinator.name].tables])
@@ -129,7 +129,7 @@ def exchange(nodes: Sequence[Node], database: str, prefix: str, shares: Shares) 
 
 
 def _place(connection: Connection, node: Node, share: Share) -> dict[tuple[str, TableName], TableName]:
-    """What each of the node's tables was called in the snapshot, and is now."""
+    """Each of the node's tables: its name in the snapshot, and its name now."""
     lay = {one.name: one.schema for one in share.hidden}
     now = place(connection, share.hidden, share.tables)
     return {
@@ -144,7 +144,7 @@ def _lead(
     share: Share,
     moved: Mapping[tuple[str, TableName], TableName],
 ) -> None:
-    """The copied partitions to the data nodes' tables, by the names that these have now."""
+    """Point the copied partitions to the data nodes' tables, by the names that these have now."""
     copied = hidden_tables(connection, share.tables)
     for foreign in _foreign_below(connection, copied, nodes):
         if (foreign.node, foreign.remote) not in moved:
@@ -157,16 +157,16 @@ def _foreign_below(connection: Connection, roots: Sequence[int], nodes: Sequence
 
 
 def settle(nodes: Sequence[Node]) -> None:
-    """Carry out on the data nodes what the coordinator says of each swap that they have prepared.
+    """End each prepared swap on the data nodes as the coordinator has decided.
 
-    For whoever holds the cluster. Killed anywhere and called again, it ends the same. Raises NodeUnreachable.
+    The caller must hold the cluster. If it is killed, the next call finishes it. Raises NodeUnreachable.
     """
     for node in nodes:
         with (
             session.refusing_as(NodeUnreachable, node),
             closing(session.connect(node, "postgres")) as connection,
         ):
-            # One of a killed service may be in its commit: only when it is gone is it known how it ended.
+            # A session of a killed service may be in its commit. The outcome is known only when it is gone.
             end_sessions(node, connection)
     coordinator = next(node for node in nodes if node.role is Role.CN)
     for node in nodes:
@@ -181,7 +181,7 @@ def settle(nodes: Sequence[Node]) -> None:
 
 
 def is_waiting(coordinator: Node, database: str, prefix: str) -> bool:
-    """Whether what an operation has copied waits for its swap still; `settle` comes before, so that this is final."""
+    """Whether an operation's copy still waits for its swap. `settle` comes before, so that this is final."""
     with closing(session.connect(coordinator, database)) as connection:
         return bool(connection.execute(_WAITING.encode(), [f"{prefix}_"]).fetchall())
 
@@ -192,7 +192,7 @@ def _gid(prefix: str, node: Node) -> str:
 
 @contextmanager
 def _in_words(node: Node, database: str, tables: Sequence[TableName]) -> Iterator[None]:
-    """A server's errors in ours; TablesHeld when somebody holds one of `tables`."""
+    """Turn a server's errors into ours; TablesHeld when another session holds one of `tables`."""
     try:
         with session.refusing_as(RestoreFailed, node):
             yield
@@ -206,5 +206,5 @@ def _in_words(node: Node, database: str, tables: Sequence[TableName]) -> Iterato
         who = dict.fromkeys(f"{schema}.{table} by {user} (pid {pid})" for schema, table, user, pid, _ in held)
         raise TablesHeld(
             f"node {node.name}: tables are in use: {'; '.join(who) or cause}",
-            hint="end what works with them, and ask again",
+            hint="end the sessions that use them, and ask again",
         ) from error

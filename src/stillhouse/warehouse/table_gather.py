@@ -1,6 +1,6 @@
-"""In a clone: tables gathered in hidden schemas with everything that is theirs, and cut off from what is not.
+"""Gather tables of a clone in hidden schemas with everything that belongs to them, and cut their other ties.
 
-There is one hidden schema for each schema that something lies in, so that every name stays what it was.
+There is one hidden schema for each schema of a gathered object, so that every name stays the same.
 """
 
 from collections import Counter
@@ -75,7 +75,7 @@ _STATISTICS = """
 
 @dataclass(frozen=True)
 class Hidden:
-    """A hidden schema; what is in it lay in `schema`."""
+    """A hidden schema. Its objects lay in `schema`."""
 
     name: str
     schema: str
@@ -83,9 +83,9 @@ class Hidden:
 
 @dataclass(frozen=True)
 class Placed:
-    """A table in its hidden schema, and what it is to be called.
+    """A table in its hidden schema, and its name after the swap.
 
-    Without `exact`, only coordinators call it by its name: when that is taken, another will do.
+    Without `exact`, only coordinators use its name: when that is taken, another will do.
     """
 
     hidden: str
@@ -96,7 +96,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A table in the snapshot, and what it is to be called; `exact` as above.
+    """A table in the snapshot, and its name after the restore; `exact` as above.
 
     The `roles` must be allowed to read the tables that their foreign tables stand for (foreign_tables.py).
     """
@@ -109,9 +109,9 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Gathered:
-    """`relations` are the tables, partitions and all, by their ids in the clone; `bytes` is what they take there.
+    """`relations` are the tables with their partitions, by their ids in the clone; `bytes` is their size there.
 
-    `remote`: which tables of which data nodes are partitions of these, by the node's name.
+    `remote`, by the node's name: the tables of data nodes that are partitions of these.
     """
 
     hidden: tuple[Hidden, ...]
@@ -127,7 +127,7 @@ class Gathered:
 
 @dataclass(frozen=True)
 class _Part:
-    """A table of a tree, by its id in the clone, and what its root is to be."""
+    """A table of a tree, by its id in the clone, with the target of its root."""
 
     relation: int
     name: TableName
@@ -141,8 +141,8 @@ def gather(
 ) -> Gathered:
     """Gather the tables in the clone's database, in the caller's transaction; `clones` are all nodes of the clone.
 
-    `live`, the cluster's own, is only asked what is still there. Raises RestoreFailed for a table that is not in the
-    snapshot, or is none that can be restored.
+    `live`, a session in the live cluster, is only used to look up which objects still exist. Raises RestoreFailed for a
+    table that is not in the snapshot, or cannot be restored.
     """
     for asked in wanted:
         if not asked.exact:
@@ -191,14 +191,16 @@ def _root(connection: Connection, name: TableName) -> int:
         raise RestoreFailed(f"the snapshot has no table {name}", hint="names are compared letter by letter")
     oid, kind, is_unlogged = found
     if kind not in ("r", "p"):
-        raise RestoreFailed(f"{name} is no table of its own: it is a view, a foreign table or the like")
+        raise RestoreFailed(
+            f"{name} is no table of its own: it is a view, a foreign table or a similar relation"
+        )
     if is_unlogged:  # an empty one would take the place of the live one's rows
         raise RestoreFailed(f"table {name} is unlogged: a snapshot has no rows of it")
     return int(oid)
 
 
 def _parts(connection: Connection, whole: Mapping[int, Wanted], wanted: Sequence[Wanted]) -> list[_Part]:
-    """All tables of the trees, of which no root may be in another's."""
+    """All tables of the trees. No root may be in another's tree."""
     below = trees(connection, [*whole])
     roots = dict(below)
     parts = []
@@ -207,7 +209,7 @@ def _parts(connection: Connection, whole: Mapping[int, Wanted], wanted: Sequence
         if is_extensions:  # a dump would leave it out
             raise RestoreFailed(f"table {schema}.{name} belongs to an extension")
         parts.append(_Part(oid, TableName(schema, name), whole[roots[oid]], is_unlogged, size))
-    # A table that inherits from two of them comes back once, and is both's.
+    # A table that inherits from two of them comes back once, and belongs to both.
     times = Counter(relation for relation, _ in below)
     twice = [one.name for one in parts if times[one.relation] > 1 and one.relation in whole]
     asked = Counter(one.source for one in wanted)
@@ -219,9 +221,9 @@ def _parts(connection: Connection, whole: Mapping[int, Wanted], wanted: Sequence
 def _remote(
     connection: Connection, parts: Sequence[_Part], clones: Sequence[Node]
 ) -> tuple[tuple[str, Wanted], ...]:
-    """The data nodes' tables go where their root goes, and change their names as it does.
+    """The data nodes' tables move where their root goes, and are renamed as it is.
 
-    What a foreign table says of them is written down in full: the rest would follow its own name.
+    The foreign table's options are written in full: missing ones would follow its own name.
     """
     whole = {one.name: one.root for one in parts}
     found: dict[tuple[str, TableName], Wanted] = {}
@@ -237,19 +239,19 @@ def _remote(
 
 
 def _published(connection: Connection, live: Connection, parts: Sequence[_Part]) -> list[str]:
-    """Publications that the copies are not in. The swap tells of those that the replaced tables are in now."""
+    """Notes on publications without the copies. The swap reports those that the replaced tables are in now."""
     names = [[one.name.schema for one in parts], [one.name.table for one in parts]]
     now = live.execute(_PUBLICATIONS, names).fetchall()
     replaced = {one.name for one in parts if one.root.source == one.root.target}
     return [
-        f"{schema}.{table} was in publication {publication}, and what is restored is not"
+        f"{schema}.{table} was in publication {publication}, and the restored table is not"
         for schema, table, publication in connection.execute(_PUBLICATIONS, names).fetchall()
         if (schema, table, publication) not in now or TableName(schema, table) not in replaced
     ]
 
 
 def _part(connection: Connection, relations: Sequence[int]) -> list[str]:
-    """From the parents that stay: what was a partition becomes a table of its own."""
+    """Detach the tables from parents that stay: a partition becomes a table of its own."""
     notes = []
     for above, parent, schema, name, is_partition in connection.execute(
         _OTHER_PARENTS, {"tree": relations}
@@ -264,7 +266,7 @@ def _part(connection: Connection, relations: Sequence[int]) -> list[str]:
 
 
 def _drop_foreign_keys(connection: Connection, relations: Sequence[int]) -> list[str]:
-    """Those to tables that stay: the rows there are not those of the snapshot."""
+    """Drop foreign keys to tables that stay: the rows there are not those of the snapshot."""
     notes = []
     for schema, name, key, definition in connection.execute(_FOREIGN_KEYS, {"tree": relations}).fetchall():
         connection.execute(
@@ -291,7 +293,7 @@ def _drop_triggers(connection: Connection, live: Connection, relations: Sequence
 
 
 def _drop_policies(connection: Connection, live: Connection, relations: Sequence[int]) -> list[str]:
-    """For roles that are gone. Nobody sees more for that: they held for nobody else."""
+    """Drop policies for roles that are gone. This shows no rows to anyone, since they applied only to these roles."""
     known = {name for (name,) in live.execute("SELECT rolname FROM pg_roles").fetchall()}
     notes = []
     for schema, name, policy, roles in connection.execute(_POLICIES, [relations]).fetchall():

@@ -1,4 +1,4 @@
-"""Whether a copy of tables is what was gathered in the clone: their definitions, thing by thing, and all their rows.
+"""Check that a copy of tables equals those gathered in the clone: each definition, and all rows.
 
 A dump may leave out something that we know nothing of. Users' functions could reach the copy while it was loaded. A
 generated column is computed anew, by functions that may have changed since the cut.
@@ -32,9 +32,9 @@ _TABLES = """
      WHERE n.nspname = ANY(%s) AND c.relkind IN ('r', 'S') ORDER BY c.relpages, 1, 2
 """
 # Each value as its output function writes it, as a dump does: a cast may be a user's function. Column by column, since
-# a row of big values may be longer than a text can be. Byte by byte: some collations call different texts equal.
+# a row of big values may be longer than a text can be. Byte by byte, since some collations call different texts equal.
 _VALUE = 'num_nulls(t.{}), hashtextextended(concat(t.{}) COLLATE "C", 0)'
-# Two sums over all rows, in whatever order they lie.
+# Two sums over all rows, which do not depend on their order.
 _ROWS = """
     SELECT count(*), coalesce(sum(hash_array_extended(hashes, 0)), 0),
            coalesce(sum(hash_array_extended(hashes, 7919)), 0)
@@ -46,12 +46,12 @@ Thing = tuple[str, str, str]
 
 
 def read_definition(connection: Connection, schemas: Sequence[str]) -> tuple[Thing, ...]:
-    """Everything in these schemas, one row a thing: its relation, its name and its definition."""
+    """Everything in these schemas, one row per thing: its relation, its name and its definition."""
     return tuple(connection.execute(_DEFINITION, [[*schemas]]).fetchall())
 
 
 def check_definition(connection: Connection, schemas: Sequence[str], gathered: Sequence[Thing]) -> None:
-    """Call it before rights are given on the copy. Raises RestoreFailed, which names the difference."""
+    """Check the definitions before rights are given on the copy. Raises RestoreFailed, which names the difference."""
     then, now = Counter(gathered), Counter(read_definition(connection, schemas))
     lacking = [f"{what} of {name} was {how}" for name, what, how in (then - now)]
     strange = [f"{what} of {name} is {how}" for name, what, how in (now - then)]
@@ -69,7 +69,10 @@ def check_definition(connection: Connection, schemas: Sequence[str], gathered: S
 def check_rows(
     source: Connection, copy: Connection, schemas: Sequence[str], check: Callable[[], None]
 ) -> None:
-    """Read every table and sequence on both sides at once; `check` is asked meanwhile. Raises RestoreFailed."""
+    """Compare every table and sequence, reading both sides at once; `check` is called meanwhile.
+
+    Raises RestoreFailed.
+    """
     for schema, table, is_sequence, columns in source.execute(_TABLES, [[*schemas]]).fetchall():
         name = sql.Identifier(schema, table)
         query = sql.SQL(_POSITION).format(name) if is_sequence else _reading(name, columns)
@@ -85,7 +88,7 @@ def check_rows(
 def _both(
     source: Connection, copy: Connection, query: sql.Composed, check: Callable[[], None]
 ) -> list[list[tuple[Any, ...]]]:
-    """The answers of both. Big tables take long: `check` is asked meanwhile, and ends it by raising."""
+    """The answers of both sides. Big tables take long: `check` is called meanwhile, and raises to end it."""
     sides = (source, copy)
 
     def ask(side: Connection) -> list[tuple[Any, ...]]:
@@ -115,7 +118,7 @@ def _otherwise(
     columns: Sequence[str],
     check: Callable[[], None],
 ) -> str:
-    """The columns that differ, by a look at each alone."""
+    """The columns that differ, found by comparing each alone."""
     differing = []
     for column in columns:
         then, now = _both(source, copy, _reading(table, [column]), check)

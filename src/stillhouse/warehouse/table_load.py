@@ -1,7 +1,7 @@
-"""Gathered tables copied into the live cluster's hidden schemas, by a role that lives for that, and cleared away again.
+"""Copy gathered tables into the live cluster's hidden schemas, by a temporary role, and clear them away again.
 
 The role is no superuser: constraints, defaults and indexes call functions of the cluster's users, and those run with
-its rights. It has those of the tables' owners, for one login.
+its rights. It has the rights of the tables' owners, for one login.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +29,7 @@ _SESSIONS_END_SECONDS = 30.0
 _POLL_SECONDS = 0.05
 
 _ROLES = f"SELECT name FROM ({ROLES}) ours ORDER BY name"
-# In which such a role owns something, or was granted it.
+# The databases in which one of our roles owns something, or was granted something.
 _DATABASES = f"""
     SELECT DISTINCT d.datname FROM pg_shdepend s
       JOIN pg_database d ON d.oid = s.dbid JOIN ({ROLES}) r ON r.oid = s.refobjid
@@ -39,7 +39,7 @@ _DATABASES = f"""
 """
 _SCHEMAS = f"SELECT name FROM ({SCHEMAS}) ours ORDER BY name"
 _SESSIONS = f"SELECT pg_terminate_backend(pid) FROM ({SESSIONS}) ours"
-# Whom the role inherits from. Not from superusers: their objects are the whole server's.
+# The owners from which the role inherits. Superusers are left out: their objects are the whole server's.
 _OWNERS = "SELECT rolname FROM pg_roles WHERE rolname = ANY(%s) AND NOT rolsuper ORDER BY rolname"
 # The role's memberships, and those of others in it, without its mark.
 _MEMBERSHIPS = f"""
@@ -52,7 +52,7 @@ _LET_IN = """
       LEFT JOIN pg_roles r ON r.oid = a.grantee
      WHERE n.nspname = %s AND a.grantee <> n.nspowner
 """
-# Where a superuser's tables may find what they need.
+# Schemas in which a superuser's tables may find objects that they need.
 _CLOSED_SCHEMAS = """
     SELECT n.nspname FROM pg_namespace n
      WHERE n.nspname !~ '^pg_' AND NOT has_schema_privilege(%s, n.oid, 'USAGE')
@@ -71,7 +71,7 @@ _PRESENT = {
     "TABLESPACE": "SELECT spcname FROM pg_tablespace WHERE spcname = ANY(%s)",
     "FOREIGN SERVER": "SELECT srvname FROM pg_foreign_server WHERE srvname = ANY(%s)",
 }
-# A root whose partitions lie elsewhere has nothing to be looked at yet: they do not lead anywhere.
+# A root with partitions elsewhere cannot be analysed yet: they do not lead anywhere.
 _ANALYSED = """
     SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE n.nspname = ANY(%s) AND c.relkind IN ('r', 'p') AND NOT c.relispartition
@@ -92,10 +92,10 @@ def load(
     check: Callable[[], None],
     show: Callable[[int], None],
 ) -> list[str]:
-    """Copy what was gathered on `clone` to the same hidden schemas on `live`; notes on what could not be given.
+    """Copy the tables gathered on `clone` to the same hidden schemas on `live`. Returns notes on lost rights.
 
-    `role` is the name of the one that loads; `otherwise` owns what its owner, gone meanwhile, cannot. All or nothing
-    but for the last: rights and statistics follow the data. Raises RestoreFailed.
+    `role` is the name of the role that loads. Objects with a missing owner go to `otherwise`. All data are copied or
+    nothing is; rights and statistics follow the data. Raises RestoreFailed.
     """
     with closing(session.connect(clone, database)) as source:
         needs = {
@@ -118,14 +118,14 @@ def load(
             check_rows(source, copy, schemas, check)
         with unseen_transaction(connection):
             notes = give_rights(connection, gathered.rights, otherwise)
-        # As the owners, and safe from what their functions might do, as autovacuum's (commands/analyze.c).
+        # Runs as the owners, and safe from their functions, as autovacuum does (commands/analyze.c).
         for schema, table in connection.execute(_ANALYSED, [schemas]).fetchall():
             connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(schema, table)))
     return notes
 
 
 def _seal(connection: Connection, schemas: Sequence[str], role: str) -> None:
-    """The copy is complete: from here on nobody but a superuser changes it, or lets others in.
+    """Close the copy, which is complete: from here on only a superuser changes it, or lets others in.
 
     Functions of users ran with the role's rights, and may have given them away.
     """
@@ -147,17 +147,18 @@ def _seal(connection: Connection, schemas: Sequence[str], role: str) -> None:
 
 
 def clear(node: Node) -> None:
-    """Remove what any copy has left on a node: sessions, hidden schemas, roles. For whoever holds the cluster.
+    """Remove everything that a copy has left on a node: sessions, hidden schemas, roles.
 
-    The role goes last, since it says where the rest is. Prepared transactions must have been settled before. Killed
-    anywhere and called again, it ends the same. Raises NodeUnreachable for whatever is in the way.
+    The caller must hold the cluster. The role goes last, since it leads to the rest. Prepared transactions must have
+    been settled before. If it is killed, the next call finishes it. Raises NodeUnreachable when anything is in the
+    way.
     """
     with session.refusing_as(NodeUnreachable, node):
         with unseen(node, "postgres", "stillhouse") as connection:
             roles = _names(connection, _ROLES)
             for role in roles:
                 connection.execute(sql.SQL("ALTER ROLE {} NOLOGIN").format(sql.Identifier(role)))
-            # A copy whose service was killed may be at its very end: only when it is gone is it known how it ended.
+            # A copy of a killed service may be at its very end. The outcome is known only when its session is gone.
             end_sessions(node, connection)
             databases = _names(connection, _DATABASES)
         for database in databases:
@@ -176,16 +177,16 @@ def clear(node: Node) -> None:
 
 
 def unmarked_things(node: Node) -> list[str]:
-    """Name, in words, the things that have a name like ours but no mark of ours. Raises NodeUnreachable."""
+    """Sentences about things that have a name like ours but no mark of ours. Raises NodeUnreachable."""
     with session.refusing_as(NodeUnreachable, node), unseen(node, "postgres", "stillhouse") as connection:
         return [
-            f"{name} is called as what restores of tables make, but is not marked so: it was left alone"
+            f"{name} is named like a temporary object of a table restore, but is not marked as one: it was left alone"
             for name in unmarked(connection)
         ]
 
 
 def adopt(nodes: Sequence[Node], database: str, role: str) -> None:
-    """Mark what a restore of an earlier version, which is still going on, has made as the role `role`.
+    """Mark the role `role` of an unfinished restore by an earlier version, so that its objects count as ours.
 
     Its copy on the coordinator says whether it was swapped in, so that is closed as well. Raises NodeUnreachable.
     """
@@ -201,7 +202,7 @@ def adopt(nodes: Sequence[Node], database: str, role: str) -> None:
 
 
 def end_sessions(node: Node, connection: Connection) -> None:
-    """And wait until they have ended: those of the copying roles, and ours that swap tables."""
+    """End the sessions of the copying roles, and ours that swap tables, and wait until they have ended."""
     clock = SystemClock()
     latest = clock.monotonic() + _SESSIONS_END_SECONDS
     while connection.execute(_SESSIONS).fetchall():
@@ -213,7 +214,10 @@ def end_sessions(node: Node, connection: Connection) -> None:
 def _hire(
     connection: Connection, database: str, role: str, owners: Sequence[str], needs: dict[str, list[str]]
 ) -> Login:
-    """Make the role, for one session that begins within the hour. Raises RestoreFailed for a need that is gone."""
+    """Make the role, for one session that begins within the hour.
+
+    Raises RestoreFailed when a thing it needs is gone.
+    """
     for kind, names in needs.items():
         present = _names(connection, _PRESENT[kind], [names])
         if gone := sorted({*names} - {*present}):
@@ -236,7 +240,7 @@ def _hire(
         may_be_deaf = connection.info.server_version >= 170000
         if may_be_deaf:
             connection.execute(sql.SQL("GRANT SET ON PARAMETER event_triggers TO {}").format(name))
-        # It must not become its owners, only make use of what is theirs; before 16 there is no such difference.
+        # The role must not become its owners, only use their objects. Before 16 this cannot be expressed.
         only = sql.SQL(" WITH INHERIT TRUE, SET FALSE" if connection.info.server_version >= 160000 else "")
         for owner in _names(connection, _OWNERS, [[*owners]]):
             connection.execute(sql.SQL("GRANT {} TO {}{}").format(sql.Identifier(owner), name, only))

@@ -1,11 +1,11 @@
-"""How restores of tables know what is theirs on a server: by the name, and by a mark that only a superuser can set.
+"""How restores of tables recognise their objects: by the name, and by a mark that only a superuser can set.
 
 A name alone proves nothing: users choose the names of their roles, schemas, sessions and transactions. Ours are
   a role         that has the service's superuser as a member, granted by that superuser. A user with CREATEROLE can
                  make it a member too, but not in the superuser's name (commands/user.c: AddRoleMems before
                  PostgreSQL 16, check_role_grantor since);
-  a schema       that belongs to the superuser or to such a role;
-  a session      of the superuser, of the reader or of such a role;
+  a schema       that belongs to the superuser or to one of these roles;
+  a session      of the superuser, of the reader or of one of these roles;
   a transaction  that the superuser has prepared.
 """
 

@@ -1,6 +1,6 @@
-"""Whose tables are, and who may do what with them: read from one server, given on another.
+"""Owners of tables and rights on them: read from one server, given on another.
 
-Not left to pg_dump: it would have to be the roles that granted, and a role that is gone would fail the whole.
+pg_dump is not used for this: it would have to act as the roles that granted, and one missing role would fail it all.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ _STATISTICS = """
       FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace JOIN pg_roles r ON r.oid = s.stxowner
      WHERE s.stxrelid = ANY(%s::oid[])
 """
-# In the order in which they were granted: who passes a right on comes after whoever gave it to him.
+# In the order of granting: a role that passes a right on comes after the role that gave it.
 _GRANTS = """
     SELECT c.oid, given.column_name, grantor.rolname, grantee.rolname, a.grantee = 0, a.privilege_type, a.is_grantable
       FROM pg_class c
@@ -40,7 +40,7 @@ _GRANTS = """
 
 @dataclass(frozen=True)
 class Grant:
-    """`grantee` "" is PUBLIC, `column` "" the whole relation."""
+    """`grantee` "" is PUBLIC; `column` "" is the whole relation."""
 
     column: str
     grantor: str
@@ -51,9 +51,9 @@ class Grant:
 
 @dataclass(frozen=True)
 class Rights:
-    """Of one table or sequence, or the owner alone of an object of extended statistics.
+    """The rights on one table or sequence, or only the owner of an extended statistics object.
 
-    Without `is_granted` the owner has all rights and nobody else any, as when nothing was ever granted.
+    Without `is_granted` the owner has all rights and others have no rights, as when nothing was ever granted.
     """
 
     kind: str
@@ -65,7 +65,7 @@ class Rights:
 
 
 def read_rights(connection: Connection, relations: Sequence[int]) -> list[Rights]:
-    """Of these relations, and of the extended statistics on them."""
+    """The rights on these relations and on their extended statistics."""
     grants: dict[int, list[Grant]] = {}
     for oid, column, grantor, grantee, is_public, privilege, grantable in connection.execute(
         _GRANTS, [[*relations]]
@@ -88,10 +88,10 @@ def read_rights(connection: Connection, relations: Sequence[int]) -> list[Rights
 
 
 def give_rights(connection: Connection, rights: Sequence[Rights], otherwise: str) -> list[str]:
-    """Give each object its owner and its grants, in the caller's transaction; what could not be given, in words.
+    """Give each object its owner and its grants, in the caller's transaction. Returns sentences on rights not given.
 
-    Who is not there gets nothing. An object whose owner is not there goes to `otherwise`. The relations must be
-    without grants and owned by whoever made them.
+    A missing role gets nothing. An object with a missing owner goes to `otherwise`. The relations must have no grants
+    and belong to the role that made them.
     """
     known = {name for (name,) in connection.execute("SELECT rolname FROM pg_roles").fetchall()}
     notes: dict[str, None] = {}
@@ -115,9 +115,9 @@ def give_rights(connection: Connection, rights: Sequence[Rights], otherwise: str
 
 
 def _give(connection: Connection, rights: Rights, owner: str, is_known: Callable[[str], bool]) -> list[str]:
-    """Those of the roles concerned that are not there."""
+    """Give the rights. Returns the missing roles."""
     thing = sql.SQL("{} {}").format(sql.SQL(rights.kind), sql.Identifier(rights.schema, rights.name))
-    # He may have given up some of the rights that an owner has by himself.
+    # The owner may have given up some of the rights that an owner has by default.
     connection.execute(sql.SQL("REVOKE ALL ON {} FROM {}").format(thing, sql.Identifier(owner)))
     gone = []
     for grant in rights.grants:
@@ -135,7 +135,7 @@ def _give(connection: Connection, rights: Rights, owner: str, is_known: Callable
             sql.Identifier(to) if to else sql.SQL("PUBLIC"),
             sql.SQL(" WITH GRANT OPTION" if grant.is_grantable else ""),
         )
-        if by == owner:  # as whom a superuser grants
+        if by == owner:  # a superuser grants as the owner
             connection.execute(granting)
         else:
             _as_role(connection, by, rights.schema, granting)
@@ -143,7 +143,7 @@ def _give(connection: Connection, rights: Rights, owner: str, is_known: Callable
 
 
 def _as_role(connection: Connection, role: str, schema: str, granting: sql.Composed) -> None:
-    """A right is remembered with its giver, so it is he who gives it; the schema is open to him for that moment."""
+    """Run a grant as its grantor, because a right records its grantor. The schema is open to him for that moment."""
     place, giver = sql.Identifier(schema), sql.Identifier(role)
     connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(place, giver))
     connection.execute(sql.SQL("SET LOCAL ROLE {}").format(giver))

@@ -16,14 +16,14 @@ from stillhouse.postgres.session import Connection
 def unseen(
     node: Node, database: str, name: str, settings: Mapping[str, str] | None = None
 ) -> Iterator[Connection]:
-    """Event triggers do not fire from 17 on; before, DDL belongs into `unseen_transaction`."""
+    """A session in which event triggers do not fire, from 17 on. Before 17, DDL belongs in `unseen_transaction`."""
     with closing(session.connect(node, database, application_name=name, settings=settings)) as connection:
         yield connection
 
 
 @contextmanager
 def reading(node: Node, database: str, name: str, settings: Mapping[str, str]) -> Iterator[Connection]:
-    """The reader's: to plan a query of a table may call functions of a user's."""
+    """A session of the reader, because planning a query of a table may call functions of a user."""
     there = next((one for one in databases_of(node) if one.name == database), None)
     if there is None:
         raise RestoreFailed(f"node {node.name} has no database {database}")

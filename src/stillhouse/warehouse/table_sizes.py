@@ -10,10 +10,10 @@ from stillhouse.errors import RestoreFailed
 from stillhouse.postgres import session
 from stillhouse.postgres.session import Connection, sql
 
-# There is room left for separators, and for values of types of a fixed length.
+# This leaves room for separators, and for values of fixed-length types.
 _LONGEST_LINE = 0x3FFFFFFF - (1 << 20)
 
-# How many characters a byte of a value can become. For most types nobody knows: a null in an array takes one bit.
+# How many characters a byte of a value can become. For most types this is unknown: a null in an array takes one bit.
 # Stored generated columns are not dumped, but compared as text afterwards (table_likeness.py).
 _COLUMNS = """
     SELECT c.oid, n.nspname, c.relname, a.attname,
@@ -25,7 +25,7 @@ _COLUMNS = """
      WHERE c.oid = ANY(%s::oid[]) AND c.relkind = 'r' AND t.typlen = -1 AND pg_relation_size(c.reltoastrelid) > 0
      ORDER BY c.oid, a.attnum
 """
-# The size that any value would have in memory, by what points to it: nothing is read or decompressed (varlena.c).
+# The size that any value would have in memory, by its pointer: nothing is read or decompressed (varlena.c).
 _RAW_SIZE = """
     CREATE OR REPLACE FUNCTION pg_temp.raw_size(anyelement) RETURNS int STRICT LANGUAGE internal AS 'byteaoctetlen'
 """
@@ -74,7 +74,7 @@ def _suspects(
 def _try(
     connection: Connection, table: sql.Identifier, columns: Sequence[tuple[str, int]], place: str
 ) -> None:
-    """Have the server write the row as a dump does, to nowhere: it may have a gigabyte."""
+    """Have the server write the row as a dump does, to nowhere: the row may have a gigabyte."""
     connection.execute(
         sql.SQL("COPY (SELECT {} FROM ONLY {} t WHERE t.ctid = {}) TO '/dev/null'").format(
             sql.SQL(", ").join(sql.Identifier(column) for column, _ in columns), table, sql.Literal(place)

@@ -1,4 +1,4 @@
-"""A clone's tables gathered on every node that has a part of them."""
+"""Gather a clone's tables on every node that has a part of them."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,16 +19,16 @@ from stillhouse.warehouse.table_state import end_prepared
 def gather_cluster(
     clones: Sequence[Node], live: Sequence[Node], wanted: TableRestore, prefix: str
 ) -> dict[str, Gathered]:
-    """By the node's name: the coordinator's tables, then those of the data nodes that are partitions of them.
+    """By the node's name: the coordinator's tables, then the data nodes' tables that are partitions of them.
 
-    Raises RestoreFailed for what the snapshot does not have, or the cluster has no place for.
+    Raises RestoreFailed for a table that the snapshot does not have, or the cluster has no place for.
     """
     standing = {node.name: node for node in live}
     if missing := sorted(node.name for node in clones if node.name not in standing):
         raise RestoreFailed(f"the cluster has no node {missing[0]}, the snapshot has")
     coordinator = next(node for node in clones if node.role is Role.CN)
     asked = {coordinator.name: [Wanted(source, target) for source, target in wanted.pairs]}
-    # If the snapshot was taken amid a swap, that ends as its coordinator says.
+    # If the snapshot was taken amid a swap, the swap ends as its coordinator says.
     settle(clones)
     gathered: dict[str, Gathered] = {}
     for node in (coordinator, *(node for node in clones if node is not coordinator)):
@@ -50,11 +50,11 @@ def gather_cluster(
 
 @contextmanager
 def _database(node: Node, database: str, what: str) -> Iterator[Connection]:
-    """A session in a database that is known to be there, and to be open."""
+    """A session in the database. Raises RestoreFailed if it does not exist or cannot be entered."""
     there = [one for one in databases_of(node) if one.name == database]
     if not there:
         raise RestoreFailed(f"{what} has no database {database}")
     if not there[0].is_open:
-        raise RestoreFailed(f"in {what}, database {database} is {there[0].kind}: nobody can enter it")
+        raise RestoreFailed(f"in {what}, database {database} is {there[0].kind}: it cannot be entered")
     with unseen(node, database, "stillhouse") as connection:
         yield connection

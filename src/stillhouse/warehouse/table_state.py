@@ -1,4 +1,4 @@
-"""States of tables at the cut that a dump cannot express: they are ended in the clone, or told in words."""
+"""States of tables at the cut that a dump cannot express: they are ended in the clone, or reported in words."""
 
 from collections.abc import Sequence
 
@@ -37,8 +37,8 @@ _UNLOGGED_SEQUENCES = """
        AND d.refobjid = ANY(%s::oid[]) AND d.deptype IN ('a', 'i')
      ORDER BY 1, 2
 """
-# CREATE INDEX CONCURRENTLY leaves one when it fails. An index over partitions is invalid until all have theirs, and
-# comes back so.
+# A failed CREATE INDEX CONCURRENTLY leaves an invalid index. An index over partitions is invalid until all partitions
+# have theirs, and is restored in that state.
 _INVALID_INDEXES = """
     SELECT n.nspname, c.relname, x.relname, pg_get_indexdef(i.indexrelid)
       FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid AND x.relkind = 'i'
@@ -64,7 +64,7 @@ _LARGE_OBJECTS = """
 
 
 def end_prepared(connection: Connection, tables: Sequence[TableName]) -> list[str]:
-    """Roll back prepared transactions in the clone's database: we would wait for their locks for ever.
+    """Roll back prepared transactions in the clone's database: otherwise we would wait for their locks for ever.
 
     Returns notes on those that concern `tables`. The connection is in autocommit mode.
     """
@@ -75,7 +75,7 @@ def end_prepared(connection: Connection, tables: Sequence[TableName]) -> list[st
     for gid, has_changed in connection.execute(_PREPARED, [tree]).fetchall():
         connection.execute(sql.SQL("ROLLBACK PREPARED {}").format(sql.Literal(gid)))
         if has_changed:
-            notes.append(f"transaction {gid} was prepared at the cut, and what it did is not in the tables")
+            notes.append(f"transaction {gid} was prepared at the cut, and its changes are not in the tables")
     return notes
 
 
@@ -92,7 +92,7 @@ def end_detaches(connection: Connection, relations: Sequence[int]) -> list[str]:
 
 
 def left_out(connection: Connection, relations: Sequence[int]) -> list[str]:
-    """Things that do not come back with these tables, or not as they were."""
+    """Notes on things that do not come back with these tables, or not as they were."""
     tree = [[*relations]]
     notes = [
         f"sequence {schema}.{name} is unlogged: it begins anew"

@@ -1,4 +1,4 @@
-"""One node's share of a swap, in the caller's transaction: the old tables go, the copied ones take their places.
+"""One node's share of a swap, in the caller's transaction: the copied tables replace the old ones.
 
 It drops, moves and renames. Nothing in it runs a user's function.
 """
@@ -22,12 +22,12 @@ _RELATION = """
     SELECT c.oid, c.relkind::text, c.relispartition
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s
 """
-# Foreign tables that inherit; those that are partitions go with their root.
+# Foreign tables that inherit. Foreign tables that are partitions go with their root.
 _NAMES = """
     SELECT c.relkind = 'f', n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE c.oid = ANY(%s::oid[]) AND (c.relkind IN ('r', 'p') OR NOT c.relispartition) ORDER BY c.oid
 """
-# The database keeps this by the table's id, and loses it with the table.
+# Facts that the database keeps by the table's id, and loses with the table.
 _FORGOTTEN = """
     SELECT n.nspname, c.relname, 'was in publication ' || p.pubname
       FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
@@ -40,12 +40,12 @@ _FORGOTTEN = """
      WHERE r.srrelid = ANY(%(tree)s::oid[])
      ORDER BY 1, 2, 3
 """
-# A partition whose detach was interrupted is no part of the table, yet goes with it when the table is dropped.
+# A partition with an interrupted detach is no part of the table, yet goes with it when the table is dropped.
 _DETACHED = """
     SELECT i.inhparent::regclass::text, i.inhrelid::regclass::text
       FROM pg_inherits i WHERE i.inhdetachpending AND i.inhparent = ANY(%s::oid[])
 """
-# A table, and what has a name of its own and goes where the table goes.
+# A table, and the named objects that move with it.
 _THINGS = """
     SELECT c.oid, 'TABLE', n.nspname, c.relname, pg_get_userbyid(c.relowner)
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -80,7 +80,7 @@ _TAKEN = """
 
 @dataclass(frozen=True)
 class _Thing:
-    """Something that is moved: what it is called now, and what it will be."""
+    """Something that is moved: its name now, and its name afterwards."""
 
     kind: str
     now: TableName
@@ -88,7 +88,10 @@ class _Thing:
 
 
 def lock_standing(connection: Connection, targets: Iterable[TableName]) -> list[int]:
-    """Those of the tables that exist, locked against everyone. Raises RestoreFailed for what cannot be replaced."""
+    """Lock the existing tables among these against everyone.
+
+    Raises RestoreFailed for a table that cannot be replaced.
+    """
     found = []
     for name in targets:
         if _find(connection, name) is None:
@@ -117,7 +120,10 @@ def _find(connection: Connection, name: TableName) -> int | None:
 
 
 def drop(connection: Connection, tables: Sequence[int]) -> list[str]:
-    """Drop whole trees; what the database forgets with them, in words. RestoreFailed names whoever depends on them."""
+    """Drop whole trees. Returns sentences on facts that the database forgets with them.
+
+    Raises RestoreFailed, which names the objects that depend on them.
+    """
     tree = [relation for relation, _ in trees(connection, tables)]
     names = connection.execute(_NAMES, [tree]).fetchall()
     if not names:
@@ -141,16 +147,16 @@ def drop(connection: Connection, tables: Sequence[int]) -> list[str]:
         who = (error.diag.message_detail or error.diag.message_primary or "").replace("\n", "; ")
         raise RestoreFailed(
             f"a table cannot be replaced, others depend on it, and nothing was changed: {who}",
-            hint="drop what depends on it, or restore under another name",
+            hint="drop the objects that depend on it, or restore under another name",
         ) from error
     return notes
 
 
 def place(connection: Connection, hidden: Sequence[Hidden], tables: Sequence[Placed]) -> list[TableName]:
-    """Put the copied tables where they belong, with all that is theirs, and drop the hidden schemas.
+    """Put the copied tables where they belong, with all their objects, and drop the hidden schemas.
 
     Partitions that lay elsewhere than their root go back there. Names stay, or get a number when they are taken.
-    Returns what each of `tables` is called now.
+    Returns the present name of each of `tables`.
     """
     schemas = {one.name: one for one in hidden}
     roots = hidden_tables(connection, tables)
@@ -177,7 +183,7 @@ def place(connection: Connection, hidden: Sequence[Hidden], tables: Sequence[Pla
 
 
 def hidden_tables(connection: Connection, tables: Sequence[Placed]) -> list[int]:
-    """Where the copied tables wait: their ids."""
+    """The ids of the copied tables where they wait."""
     found = []
     for one in tables:
         ((oid, *_),) = connection.execute(_RELATION, [one.hidden, one.table]).fetchall()
@@ -186,7 +192,10 @@ def hidden_tables(connection: Connection, tables: Sequence[Placed]) -> list[int]
 
 
 def _make_schema(connection: Connection, schema: str, owner: str) -> None:
-    """Where it is missing. It belongs to whom the table belongs: `public`, say, is nobody's whose name would help."""
+    """Make the schema if it is missing, for the table's owner.
+
+    The old owner may be a role of no use, as that of `public` is.
+    """
     if not connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", [schema]).fetchall():
         connection.execute(
             sql.SQL("CREATE SCHEMA {} AUTHORIZATION {}").format(sql.Identifier(schema), sql.Identifier(owner))
@@ -196,7 +205,7 @@ def _make_schema(connection: Connection, schema: str, owner: str) -> None:
 def _name(
     connection: Connection, going: Sequence[tuple[str, TableName, str]], roots: dict[TableName, Placed]
 ) -> list[_Thing]:
-    """Who asked for a name gets it first. Statistics have names of their own kind."""
+    """Give names: a requested name goes first to its table. Statistics have a separate space of names."""
     schemas = sorted({schema for *_, schema in going})
     taken = {tuple(row) for row in connection.execute(_TAKEN, {"schemas": schemas}).fetchall()}
     things = []
@@ -223,7 +232,7 @@ def _candidates(name: str) -> Iterable[str]:
 
 
 def _move(connection: Connection, things: Sequence[_Thing]) -> None:
-    """By way of names that nothing has: two may change their names with each other."""
+    """Move the things by way of unused names: two may exchange their names."""
     between = token_hex(8)
     renamed = {
         thing: f"stillhouse_{between}_{number}"

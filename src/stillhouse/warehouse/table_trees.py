@@ -1,6 +1,6 @@
-"""Tables with all that is below them: partitions, their partitions, and tables that inherit.
+"""Tables with everything below them: partitions, their partitions, and tables that inherit.
 
-A partition whose detach has begun is no part any more: no query of its parent sees it.
+A partition is left out once its detach has begun: no query of its parent sees it.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _TREES = """
 
 
 def trees(connection: Connection, roots: Sequence[int]) -> list[tuple[int, int]]:
-    """Each table of these trees with its root; one may be in several."""
+    """Each table of these trees with its root. A table may be in several."""
     return [
         (int(relation), int(root)) for relation, root in connection.execute(_TREES, [[*roots]]).fetchall()
     ]

@@ -1,12 +1,13 @@
 """Witnesses of a cut: transactions that see a node exactly as recovery to its restore point will leave it.
 
-A snapshot S is taken just before the point, and the node is looked at right after it. What S sees was committed
-before the point. It sees *all* of that if no other transaction had its commit record in the WAL before the point. One
-that had either ended before the second look, and then the snapshot of that look differs from S; or it was still among
-those at work, as a transaction is from its commit record to the end of the flush and of synchronous replication. So
-equal snapshots are not enough: each transaction that bears an id must be seen, after the point, to be at rest.
+A snapshot S is taken just before the point, and the node is looked at right after it. Everything that S sees was
+committed before the point. S sees *all* of that if no other transaction had its commit record in the WAL before the
+point. A transaction that had one either ended before the second look, and then the snapshot of that look differs from
+S. Or it was still among those at work, since a transaction is at work from its commit record to the end of the flush
+and of synchronous replication. So equal snapshots are not enough: each transaction with an id must be seen at rest
+after the point.
 
-No failure here is one of the cut: a node without a witness has no fingerprints, and says why.
+A failure here never fails the cut: a node without a witness has no fingerprints, and says why.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -24,12 +25,12 @@ from stillhouse.postgres.session import Connection, Rows, ask_at_once
 from stillhouse.warehouse.cut_sessions import BOUNDS, Bounded
 
 HANDOVER_SECONDS = 20.0
-"""How long a witness waits to be taken over by those who read its tables."""
+"""How long a witness waits for the readers of its tables to take it over."""
 
 _MOST_DATABASES = 16
 _LOOKS, _PAUSE_SECONDS = 20, 0.02
 
-# A witness that nobody takes over, or whose service is stopped, ends by itself: it holds vacuum back.
+# A witness that is not taken over, or belongs to a stopped service, ends by itself: it holds vacuum back.
 _BOUNDS = {
     **BOUNDS,
     "idle_in_transaction_session_timeout": f"{HANDOVER_SECONDS + 10:.0f}s",
@@ -38,10 +39,11 @@ _BOUNDS = {
 
 _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _SEE = "SELECT pg_current_snapshot()"
-# At rest is what waits for its client or for a lock: nobody does, from the commit record to the end of the commit
-# (access/transam/xact.c, CommitTransaction). State and id are read at the call, all after the point. Sessions come
-# first: one that commits a prepared transaction is at work for longer than that is listed. The snapshot, which each
-# statement takes anew, comes last: whoever has left the lists before they were read has left it too.
+# A transaction is at rest if it waits for its client or for a lock: neither occurs from the commit record to the end
+# of the commit (access/transam/xact.c, CommitTransaction). State and id are read at the call, all after the point.
+# Sessions come first: a session that commits a prepared transaction is at work for longer than that transaction is
+# listed. The snapshot, which each statement takes anew, comes last: a transaction that has left the lists before they
+# were read has left it too.
 _LOOK = f"""
     SELECT coalesce(backend_xid::text, ''), coalesce(datname, ''), backend_type || ' ' || pid,
            coalesce(state LIKE 'idle in transaction%', false) OR coalesce(wait_event_type IN ('Client', 'Lock'), false)
@@ -64,7 +66,7 @@ class Seen:
         return {xid for xid, *_ in self.sessions if xid} | {xid for xid, _ in self.prepared}
 
     def in_doubt(self) -> dict[str, str]:
-        """Transactions that may be committing, and who they are.
+        """Transactions that may be committing, each with a description of its session.
 
         A prepared one is committed by a session of its database that has no id of its own.
         """
@@ -77,10 +79,10 @@ class Seen:
 def judge(
     doubts: Mapping[str, str], resting: Collection[str], later: Seen
 ) -> tuple[dict[str, str], set[str], bool]:
-    """What a later look makes of transactions in doubt: those still in doubt, those that rest, whether any has ended.
+    """Judge transactions in doubt by a later look: those still in doubt, those at rest, whether any has ended.
 
-    What a session waits for is read after its id: one that has just done with its commit, and waits for its client,
-    looks like a transaction at rest. So to rest counts only for who is there at the look after that as well.
+    The look reads a session's wait after its id. So a session that has just committed, and waits for its client, looks
+    like a transaction at rest. Rest therefore counts only if the transaction is there at the next look as well.
     """
     ended = not {*doubts, *resting} <= later.ids()
     still = {xid: who for xid, who in later.in_doubt().items() if xid in doubts}
@@ -89,8 +91,9 @@ def judge(
 
 @dataclass
 class _Post:
-    """The witness of one node, one session per database that is open. One in a template would keep CREATE DATABASE
-    waiting.
+    """The witness of one node: a session for each open database.
+
+    A session in a template would keep CREATE DATABASE waiting.
     """
 
     node: Node
@@ -118,7 +121,7 @@ class _Post:
                 connection.execute(_BEGIN)
 
     def note_seen(self, replies: Sequence[list[Rows] | session.Error]) -> None:
-        """What its sessions saw before the point."""
+        """Note the snapshots that its sessions took before the point."""
         self.doubts = {}
         with self._excused():
             seen = {rows[0][0] for (rows,) in map(_unless_failed, replies)}
@@ -126,7 +129,7 @@ class _Post:
             self.snapshot = str(seen.pop())
 
     def note_look(self, replies: list[Rows] | session.Error) -> None:
-        """What was there right after the point."""
+        """Note the look right after the point."""
         if self.why:
             return
         with self._excused():
@@ -136,7 +139,7 @@ class _Post:
                 self.why = "transactions ended at the moment of the cut"
 
     def settle(self, node: Connection, clock: Clock) -> None:
-        """Look again, until all are seen at rest. They were at work, and not yet done, when the point was made."""
+        """Look again until all transactions are seen at rest. They were at work, and not yet done, at the point."""
         resting: set[str] = set()
         who = next(iter(self.doubts.values()), "")
         with self._excused():
@@ -201,7 +204,7 @@ def _seen(replies: list[Rows]) -> Seen:
 
 
 class Witnesses:
-    """The witnesses of all nodes of a cluster. Whoever makes them closes them, once they are taken over."""
+    """The witnesses of all nodes of a cluster. Their maker closes them once they are taken over."""
 
     def __init__(self) -> None:
         self._posts: tuple[_Post, ...] = ()
@@ -213,7 +216,7 @@ class Witnesses:
         self.close()
 
     def open(self, nodes: Sequence[Node], threads: Executor) -> None:
-        """Fresh and warm sessions, in place of those of an earlier try."""
+        """Open fresh, warm sessions in place of those of an earlier try."""
         self.close()
         self._posts = tuple(_Post(node) for node in nodes)
         list(threads.map(_Post.open, self._posts))
@@ -223,7 +226,7 @@ class Witnesses:
             post.again()
 
     def see(self) -> None:
-        """Right before the points; one round trip to all."""
+        """Take the snapshots right before the points; one round trip to all."""
         asked = [(post, one) for post in self._posts for one in post.sessions.values()]
         replies = ask_at_once([one for _, one in asked], _SEE)
         for post in self._posts:
@@ -231,7 +234,7 @@ class Witnesses:
                 post.note_seen([reply for (of, _), reply in zip(asked, replies, strict=True) if of is post])
 
     def look(self, nodes: Sequence[Bounded]) -> None:
-        """Right after the points, in sessions that are none of the witnesses'; one round trip to all."""
+        """Look right after the points, in sessions other than the witnesses'; one round trip to all."""
         for post, reply in zip(
             self._posts, ask_at_once([one.connection for one in nodes], _LOOK), strict=True
         ):
@@ -245,11 +248,11 @@ class Witnesses:
 
     @property
     def in_vain(self) -> bool:
-        """Another point might find the nodes quieter."""
+        """Whether another point might find the nodes quieter."""
         return any(post.sessions and (post.why or post.doubts) for post in self._posts)
 
     def export(self) -> dict[str, Witness]:
-        """By the node's id."""
+        """The exported witnesses, by the node's id."""
         return {post.node.id: post.export() for post in self._posts}
 
     def close(self) -> None:

@@ -1,1 +1,1 @@
-"""How the schema came to be, step by step; run by `Database.migrate` through Alembic."""
+"""The migrations of the schema, step by step; run by `Database.migrate` through Alembic."""

@@ -1,4 +1,4 @@
-"""Run by Alembic itself: migrates over the connection, and in the transaction, that the caller opened."""
+"""Run by Alembic: migrates over the caller's connection, in the caller's transaction."""
 
 from alembic import context
 

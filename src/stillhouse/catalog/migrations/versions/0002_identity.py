@@ -1,4 +1,4 @@
-"""Policies of access keys, temporary keys, users and their tokens."""
+"""Add policies of access keys, temporary keys, users and their tokens."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Why an operation failed, kept with it: a job is asked about long after its cluster has seen another one."""
+"""Add the reason of an operation's failure: a job may be asked about long after its cluster has run another one."""
 
 import sqlalchemy as sa
 from alembic import op

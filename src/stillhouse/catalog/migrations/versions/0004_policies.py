@@ -1,4 +1,4 @@
-"""Policies, what became of their runs, and copies of snapshots."""
+"""Add policies, the outcomes of their runs, and copies of snapshots."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""When each cluster's packs are read in the background."""
+"""Add when each cluster's packs are read in the background."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Purges: snapshots in the trash that can no longer be brought back."""
+"""Add purges: snapshots in the trash that can no longer be brought back."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Add the account that each node's server runs as, its sealed secret, and the accounts that were ever given out."""
+"""Add the account that each node's server runs as, its sealed secret, and the accounts already given out."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Add what is known to be damaged in the repository, and what that costs each snapshot."""
+"""Add the known damage in the repository, and its cost to each snapshot."""
 
 import sqlalchemy as sa
 from alembic import op
