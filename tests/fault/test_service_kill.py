@@ -13,6 +13,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from stillhouse.bootstrap import open_control
+from stillhouse.catalog import clusters, snapshot_queue, snapshots
+from stillhouse.config import Settings
+from stillhouse.control.snapshots import new_snapshot
+from stillhouse.domain.ids import new_uuid
+from stillhouse.domain.snapshot import SnapshotType
 from stillhouse.postgres import server
 from stillhouse.repository.keys import Kek
 from support.api_client import Answer
@@ -126,6 +132,23 @@ def test_an_orderly_stop_keeps_the_line(service: Service, cluster: str) -> None:
     assert service.stop() == 0
     service.start()
     assert [service.ended(snapshot) for snapshot in queue] == ["AVAILABLE"] * 3
+
+
+@pytest.mark.parametrize("is_running", [False, True], ids=["at the start", "by the timer"])
+def test_a_turn_that_was_lost_begins(service: Service, cluster: str, is_running: bool) -> None:
+    """As a service leaves it that ended a snapshot while it shut down: some wait, and nothing holds their cluster."""
+    if not is_running:
+        service.kill()
+    queue = [new_uuid(), new_uuid()]
+    with open_control(Settings(data=service.data)) as control, control.database.transaction() as transaction:
+        known = clusters.read_cluster(transaction, cluster)
+        for number, one in enumerate(queue):
+            name, now = f"lost-{is_running}-{number}", control.clock.now()
+            snapshots.insert_snapshot(transaction, new_snapshot(known, one, SnapshotType.MANUAL, now, name))
+            snapshot_queue.add(transaction, cluster, one)
+    if not is_running:
+        service.start()
+    assert [service.ended(snapshot) for snapshot in queue] == ["AVAILABLE"] * 2
 
 
 def test_kill_9_while_a_writer_holds_up_the_cut(service: Service, cluster: str) -> None:

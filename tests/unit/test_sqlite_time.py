@@ -55,5 +55,7 @@ def test_a_sqlite_that_knows_it_by_itself_is_left_alone() -> None:
         connection.create_function("unixepoch", 1, lambda modifier: 7.125)
         return connection
 
-    with create_engine("sqlite://", creator=own).connect() as connection:
+    engine = create_engine("sqlite://", creator=own)
+    with engine.connect() as connection:
         assert connection.execute(text(NOW)).scalar_one() == 7125
+    engine.dispose()
