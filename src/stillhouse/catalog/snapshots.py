@@ -22,6 +22,7 @@ from stillhouse.catalog.tables import (
     purges,
     restore_points,
     snapshot_name,
+    snapshot_queue,
     snapshots,
     witnesses,
 )
@@ -275,7 +276,7 @@ def forget_snapshot(transaction: Transaction, snapshot_id: str) -> None:
     The outcome of a policy's run and the snapshot's id stay: the schedule is counted from there.
     """
     trashed = select(snapshots.c.id).where(snapshots.c.id == snapshot_id, snapshots.c.deleted.is_not(None))
-    for table in (losses, purges, proofs, witnesses, restore_points, cuts, captures, copies):
+    for table in (losses, purges, proofs, witnesses, restore_points, cuts, captures, copies, snapshot_queue):
         transaction.execute(delete(table).where(table.c.snapshot_id.in_(trashed)))
     transaction.execute(
         delete(snapshots).where(snapshots.c.id == snapshot_id, snapshots.c.deleted.is_not(None))
