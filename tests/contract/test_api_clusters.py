@@ -39,7 +39,7 @@ def test_a_created_cluster_shows_what_was_asked_for(service: Service) -> None:
     shown = show(service, answer.json["cluster"]["id"])
     assert (shown["status"], shown["task_status"], shown["action_progress"]) == (
         "CREATING",
-        "",
+        None,
         {"CREATING": "0%"},
     )
     assert (shown["number_of_node"], len(shown["nodes"]), shown["port"]) == (3, 3, 8100)
@@ -149,5 +149,5 @@ def test_an_idle_cluster_s_endpoint_can_be_connected_to(service: Service) -> Non
     assert host.startswith("127.")
     assert int(port) == shown["port"]
     assert shown["endpoints"][0]["jdbc_url"] == f"jdbc:postgresql://{address}/<YOUR_DATABASE_name>"
-    assert (shown["action_progress"], shown["task_status"], shown["sub_status"]) == ({}, "", "NORMAL")
+    assert (shown["action_progress"], shown["task_status"], shown["sub_status"]) == ({}, None, "NORMAL")
     assert shown["failed_reasons"] is None

@@ -65,7 +65,7 @@ def test_a_created_snapshot_is_seen_by_every_list_and_ends_available(
     detail = service.client.request("GET", f"/v1.0/{{p}}/snapshots/{snapshot_id}").json["snapshot"]
     assert detail["status"] == "AVAILABLE"
     cluster = service.client.request("GET", f"/v1.0/{{p}}/clusters/{cluster_id}").json["cluster"]
-    assert (cluster["task_status"], cluster["action_progress"]) == ("", {})
+    assert (cluster["task_status"], cluster["action_progress"]) == (None, {})
 
 
 def test_times_of_snapshots_have_no_z_and_those_of_clusters_have_one(

@@ -137,7 +137,7 @@ def test_while_it_runs_cluster_snapshot_and_job_say_so(service: Service, taken: 
     end(service, cluster)
     assert job(service, answer)["status"] == "SUCCESS"
     shown = cluster_shown(service, cluster)
-    assert (shown["status"], shown["task_status"], shown["action_progress"]) == ("AVAILABLE", "", {})
+    assert (shown["status"], shown["task_status"], shown["action_progress"]) == ("AVAILABLE", None, {})
     assert snapshot_in_cluster_list(service, cluster)["status"] == "AVAILABLE"
 
 
@@ -174,7 +174,7 @@ def test_a_failed_one_says_why_and_leaves_the_cluster_available(
     assert "public.orders" in task["items"][0]["sub_items"][0]["detail"]
     # Terraform takes any task_status with ING in it for work that is going on.
     shown = cluster_shown(service, cluster)
-    assert (shown["status"], shown["task_status"]) == ("AVAILABLE", "")
+    assert (shown["status"], shown["task_status"]) == ("AVAILABLE", None)
     assert shown["failed_reasons"]["error_code"] == "DWS.6003"
 
 

@@ -90,7 +90,7 @@ def nothing_left_behind(service: Service, cluster: str) -> Iterator[None]:
     assert servers_below(service.data / "scratch") == []
     assert [*(service.data / "scratch" / "clusters").glob("*-*")] == []
     shown = service.cluster(cluster)
-    assert (shown["status"], shown["task_status"]) == ("AVAILABLE", "")
+    assert (shown["status"], shown["task_status"]) == ("AVAILABLE", None)
 
 
 def test_a_restore_that_is_killed_while_it_copies_begins_again(

@@ -157,7 +157,7 @@ def _watch_until_available(service: Service, sdk: Any, cluster_id: str, snapshot
         cluster = sdk.list_cluster_details(ListClusterDetailsRequest(cluster_id=cluster_id)).cluster
         after = sdk.list_snapshot_details(ListSnapshotDetailsRequest(snapshot_id=snapshot_id)).snapshot
         if before.status == "AVAILABLE":
-            assert (cluster.task_status, cluster.action_progress) == ("", {})
+            assert (cluster.task_status, cluster.action_progress) == (None, {})
         elif after.status == "CREATING":
             assert cluster.task_status == "SNAPSHOTTING"
             assert list(cluster.action_progress) == ["SNAPSHOTTING"]

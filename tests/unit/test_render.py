@@ -155,17 +155,17 @@ def test_a_total_size_beyond_32_bits_is_left_out_where_clients_cannot_read_it(
 @pytest.mark.parametrize(
     ("task", "task_status", "action_progress"),
     [
-        (None, "", {}),
-        (Task.CREATING, "", {"CREATING": "42%"}),
+        (None, None, {}),
+        (Task.CREATING, None, {"CREATING": "42%"}),
         (Task.SNAPSHOTTING, "SNAPSHOTTING", {"SNAPSHOTTING": "42%"}),
         (Task.RESTORING, "RESTORING", {"RESTORING": "42%"}),
         (Task.FINE_GRAINED_RESTORING, "FINE_GRAINED_RESTORING", {"FINE_GRAINED_RESTORING": "42%"}),
         (Task.REBOOTING, "REBOOTING", {"REBOOTING": "42%"}),
-        (Task.DELETING, "", {}),
+        (Task.DELETING, None, {}),
     ],
 )
 def test_a_task_shows_in_the_words_dws_has_for_it(
-    task: Task | None, task_status: str, action_progress: dict[str, str]
+    task: Task | None, task_status: str | None, action_progress: dict[str, str]
 ) -> None:
     shown = render.cluster_in_list(replace(CLUSTER, task=task, progress=42))
     assert (shown["task_status"], shown["action_progress"]) == (task_status, action_progress)

@@ -23,6 +23,11 @@ class Nothing(Answer):
     """Clients decode the body of every answer, so there is one."""
 
 
+class Done(Answer):
+    error_code: Text
+    error_msg: Text
+
+
 class Id(Answer):
     id: str
 
@@ -180,7 +185,7 @@ class ListedCluster(Answer):
     public_endpoints: list[PublicEndpoint]
     action_progress: dict[str, str]
     sub_status: str
-    task_status: str
+    task_status: Text
     failed_reasons: FailedReason | None
 
 

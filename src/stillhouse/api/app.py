@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from stillhouse import __version__, metrics
 from stillhouse.api import (
+    cluster_facts,
     clusters,
     clusters_more,
     damage,
@@ -42,6 +43,7 @@ _ROUTERS = (
     policies.routes,
     clusters.routes,
     clusters_more.routes,
+    cluster_facts.routes,
     host.routes,
     work.routes,
     databases.routes,

@@ -15,6 +15,7 @@ from stillhouse.api.models import (
     RestartClusterRequest,
     RestoreClusterRequest,
     SnapshotId,
+    unless_empty,
 )
 from stillhouse.api.render import Json
 from stillhouse.api.routing import ControlOf, answers, router
@@ -72,7 +73,9 @@ def restore_cluster(
 def list_clusters(
     control: ControlOf,
     project_id: str,
-    enterprise_project_id: Annotated[str, Query(max_length=255)] = _EVERY_ENTERPRISE_PROJECT,
+    enterprise_project_id: Annotated[
+        str, Query(max_length=255), unless_empty(_EVERY_ENTERPRISE_PROJECT)
+    ] = _EVERY_ENTERPRISE_PROJECT,
 ) -> Json:
     shown = [render.cluster_in_list(cluster) for cluster in clusters.list_clusters(control, project_id)]
     if enterprise_project_id != _EVERY_ENTERPRISE_PROJECT:

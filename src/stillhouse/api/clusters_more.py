@@ -7,17 +7,19 @@ from fastapi import Query
 from stillhouse.api import render
 from stillhouse.api.answers import Accepted, ClusterCreated, Clusters, Nothing
 from stillhouse.api.answers_host import ClusterTags, ProjectTags
-from stillhouse.api.models import ClusterId, DecimalText
+from stillhouse.api.models import ClusterId, DecimalText, unless_empty
 from stillhouse.api.models_more import (
     BatchTagsRequest,
     CheckClusterRequest,
     ClusterToCheck,
     ClusterToCreateV2,
     CreateClusterV2Request,
+    TagRequest,
+    TagsActionRequest,
 )
 from stillhouse.api.render import Json
 from stillhouse.api.routing import ControlOf, answers, router
-from stillhouse.control import clusters, tags
+from stillhouse.control import clusters, permissions, tags
 from stillhouse.control.clusters import ClusterRequest
 from stillhouse.domain import names
 
@@ -64,7 +66,7 @@ def check_cluster(control: ControlOf, project_id: str, body: CheckClusterRequest
         number_of_node=wanted.num_node,
         user_name=wanted.db_name or names.DEFAULT_USER,
         user_pwd=wanted.db_password.get_secret_value() if wanted.db_password else "",
-        port=int(wanted.db_port) if wanted.db_port else names.DEFAULT_PORT,
+        port=names.DEFAULT_PORT if wanted.db_port is None else wanted.db_port,
         facts=_facts(wanted),
     )
     of_snapshot = wanted.restore_point.back_ref if wanted.restore_point else None
@@ -82,7 +84,9 @@ def delete_cluster(
     project_id: str,
     cluster_id: ClusterId,
     keep_last_manual_backup: Annotated[DecimalText, Query()] = 0,
-    release_eip_type: Literal["NO_RELEASE", "RELEASE_BINDING"] = "NO_RELEASE",
+    release_eip_type: Annotated[
+        Literal["NO_RELEASE", "RELEASE_BINDING"], unless_empty("NO_RELEASE")
+    ] = "NO_RELEASE",
 ) -> Json:
     """There is no elastic IP to be released, whichever is asked for."""
     operation_id = clusters.delete_cluster(control, project_id, cluster_id, keep_last_manual_backup)
@@ -145,6 +149,39 @@ def add_tags(control: ControlOf, project_id: str, cluster_id: ClusterId, body: B
 def remove_tags(control: ControlOf, project_id: str, cluster_id: ClusterId, body: BatchTagsRequest) -> Json:
     tags.remove_tags(control, project_id, cluster_id, [tag.key for tag in body.tags])
     return {}
+
+
+@routes.post(
+    "/v1.0/{project_id}/clusters/{cluster_id}/tags",
+    operation_id="CreateClusterTag",
+    **answers(Nothing, "The cluster has this tag"),
+)
+def add_tag(control: ControlOf, project_id: str, cluster_id: ClusterId, body: TagRequest) -> Json:
+    tags.add_tags(control, project_id, cluster_id, {body.tag.key: body.tag.value})
+    return {}
+
+
+@routes.delete(
+    "/v1.0/{project_id}/clusters/{cluster_id}/tags/{key}",
+    operation_id="DeleteClusterTag",
+    **answers(Nothing, "The cluster has no tag of this key", 202),
+)
+def remove_tag(control: ControlOf, project_id: str, cluster_id: ClusterId, key: str) -> Json:
+    tags.remove_tags(control, project_id, cluster_id, [key])
+    return {}
+
+
+@routes.post(
+    "/v1.0/{project_id}/clusters/{cluster_id}/tags/action",
+    operation_id="BatchCreateClusterTags",
+    **answers(Nothing, "The cluster has these tags, or none of these keys"),
+)
+def change_tags(control: ControlOf, project_id: str, cluster_id: ClusterId, body: TagsActionRequest) -> Json:
+    """The gateway has asked for the permission to create tags; a deletion asks for its own as well."""
+    if body.action == "create":
+        return add_tags(control, project_id, cluster_id, body)
+    permissions.demand(control, "BatchDeleteResourceTag", [cluster_id])
+    return remove_tags(control, project_id, cluster_id, body)
 
 
 def _accepted(operation_id: str) -> Json:

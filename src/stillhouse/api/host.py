@@ -1,9 +1,12 @@
 """The operations of the DWS API that tell what there is to be had: node types, zones, quotas, statistics."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from stillhouse.api import render_host
+from fastapi import Request, Response
+
+from stillhouse.api import java_text, render_host
 from stillhouse.api.answers_host import NodeTypes, Quotas, ResourceStatistics, Statistics, Zones
+from stillhouse.api.models import unless_empty
 from stillhouse.api.render import Json
 from stillhouse.api.routing import ControlOf, answers, router
 from stillhouse.control import host
@@ -16,8 +19,9 @@ routes = router()
     operation_id="ListNodeTypes",
     **answers(NodeTypes, "The one type of node there is: this host"),
 )
-def list_node_types(control: ControlOf, project_id: str) -> Json:
-    return {"node_types": [render_host.node_type(host.measure(control))], "count": 1}
+def list_node_types(control: ControlOf, project_id: str, request: Request, response: Response) -> Json:
+    answer: Json = {"node_types": [render_host.node_type(host.measure(control))], "count": 1}
+    return java_text.for_client("ListNodeTypes", answer, request, response)
 
 
 @routes.get(
@@ -34,9 +38,10 @@ def list_zones(control: ControlOf, project_id: str) -> Json:
     operation_id="ListQuotas",
     **answers(Quotas, "What limits there are, and how much of them is used"),
 )
-def list_quotas(control: ControlOf, project_id: str) -> Json:
+def list_quotas(control: ControlOf, project_id: str, request: Request, response: Response) -> Json:
     measured, held = host.measure(control), host.holdings(control, project_id)
-    return {"quotas": {"resources": render_host.quotas(measured, held)}}
+    answer: Json = {"quotas": {"resources": render_host.quotas(measured, held)}}
+    return java_text.for_client("ListQuotas", answer, request, response)
 
 
 @routes.get(
@@ -54,5 +59,9 @@ def list_statistics(control: ControlOf, project_id: str) -> Json:
     operation_id="ShowResourceStatistics",
     **answers(ResourceStatistics, "Clusters and nodes of the project, and those at work"),
 )
-def show_resource_statistics(control: ControlOf, project_id: str, namespace: Literal["dws"] = "dws") -> Json:
+def show_resource_statistics(
+    control: ControlOf,
+    project_id: str,
+    namespace: Annotated[Literal["dws"], unless_empty("dws")] = "dws",
+) -> Json:
     return render_host.resource_statistics(host.holdings(control, project_id))

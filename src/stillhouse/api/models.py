@@ -1,13 +1,23 @@
 """What callers may send: field names and types as the SDKs know them, unknown fields ignored.
 
-Types are strict, as they are in the Go and Java clients: no `"3"` for 3, no `true` for 1. The rules
-of names, passwords and ports are `domain.names`'; here is only what the wire adds to them.
+Types are strict, as they are in the Go and Java clients: no `true` for 1, and `"3"` for 3 only in the fields that a
+vendor's client sends so, which are `DecimalText`. An optional field that is `""` counts as not given. The rules of
+names, passwords and ports are `domain.names`'; here is only what the wire adds to them.
 """
 
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    WithJsonSchema,
+    model_validator,
+)
 
 from stillhouse.control.tags import MOST as MOST_TAGS
 from stillhouse.domain import ids
@@ -37,18 +47,35 @@ def _tag_text(text: str) -> str:
 
 
 def _decimal(value: object) -> object:
-    """Query parameters are text: plain digits only, where int() would also take ` +1_0 `."""
+    """Of text plain digits only, where int() would also take ` +1_0 `."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 10:
         return int(value)
     return value
+
+
+def unless_empty(default: str) -> BeforeValidator:
+    """Of a query's parameter: `""` counts as not given, as `Request` has it for bodies."""
+    return BeforeValidator(lambda sent: default if sent == "" else sent)
 
 
 ClusterId = Annotated[str, AfterValidator(_cluster_id)]
 SnapshotId = Annotated[str, AfterValidator(_snapshot_id)]
 Limit = Annotated[int, Field(strict=True, ge=1, le=_INT32_MAX), BeforeValidator(_decimal)]
 Offset = Annotated[int, Field(strict=True, ge=0, le=_INT32_MAX), BeforeValidator(_decimal)]
-# A number that some clients send as text.
-DecimalText = Annotated[int, Field(strict=True, ge=0, le=_INT32_MAX), BeforeValidator(_decimal)]
+# A number that some clients send as text: `docs/api.md` lists the fields, and who sends them so.
+DecimalText = Annotated[
+    int,
+    Field(strict=True, ge=0, le=_INT32_MAX),
+    BeforeValidator(_decimal),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0, "maximum": _INT32_MAX},
+                {"type": "string", "pattern": "^[0-9]{1,10}$"},
+            ]
+        }
+    ),
+]
 SortKey = Literal["name", "started", "finished", "size", "status", "type"]
 SortDirection = Literal["asc", "desc"]
 # Facts the service only gives back; bounded so that nobody stores a book in one.
@@ -57,6 +84,15 @@ Text = Annotated[str, Field(max_length=255)]
 
 class Request(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty(cls, sent: object) -> object:
+        """Go clients cannot leave out a text or an object that they do not set: they send `""` (gophertelekomcloud)."""
+        if not isinstance(sent, dict):
+            return sent
+        optional = {name for name, field in cls.model_fields.items() if not field.is_required()}
+        return {name: value for name, value in sent.items() if value != "" or name not in optional}
 
 
 class SnapshotToCreate(Request):
@@ -74,7 +110,7 @@ class CheckSnapshotRequest(Request):
 
 
 class PublicIp(Request):
-    public_bind_type: Literal["auto_assign", "not_use", "bind_existing"]
+    public_bind_type: Literal["auto_assign", "not_use", "bind_existing"] | None = None
     eip_id: Text | None = None
 
 

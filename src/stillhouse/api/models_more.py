@@ -2,15 +2,22 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from stillhouse.api.models import ClusterId, PublicIp, Request, Tag, Text
+from stillhouse.api.models import ClusterId, DecimalText, PublicIp, Request, Tag, Text
 from stillhouse.control.tags import MOST as MOST_TAGS
 from stillhouse.domain import names
 from stillhouse.domain.table_restore import MOST_TABLES
 
 Tags = Annotated[list[Tag], Field(max_length=MOST_TAGS)]
-Zones = Annotated[list[Text], Field(min_length=1, max_length=3)]
+
+
+def _without_empty(zones: object) -> object:
+    """Terraform splits its one text of zones at commas, so that no zone is sent as `[""]`."""
+    return [zone for zone in zones if zone != ""] if isinstance(zones, list) else zones
+
+
+Zones = Annotated[list[Text], Field(max_length=3), BeforeValidator(_without_empty)]
 
 
 def _job_id(text: str) -> str:
@@ -19,19 +26,13 @@ def _job_id(text: str) -> str:
     return text.lower()
 
 
-def _port(text: str) -> str:
-    if not (text.isascii() and text.isdigit() and len(text) <= 5):
-        raise ValueError("must be a port number")
-    return text
-
-
 JobId = Annotated[str, AfterValidator(_job_id)]
 
 
 class Volume(Request):
-    volume: Text
-    capacity: int | None = None
-    iops: int | None = None
+    volume: Text | None = None
+    capacity: DecimalText | None = None
+    iops: DecimalText | None = None
 
 
 class ClusterToCreateV2(Request):
@@ -41,7 +42,7 @@ class ClusterToCreateV2(Request):
     num_cn: Annotated[int, Field(ge=1, le=20)] | None = None
     db_name: str
     db_password: SecretStr
-    db_port: int = names.DEFAULT_PORT
+    db_port: DecimalText = names.DEFAULT_PORT
     availability_zones: Zones | None = None
     vpc_id: Text
     subnet_id: Text
@@ -79,7 +80,7 @@ class ClusterToCheck(Request):
     public_ip: PublicIp | None = None
     volume: Volume | None = None
     tag_list: Tags | None = None
-    db_port: Annotated[str, AfterValidator(_port)] | None = None
+    db_port: DecimalText | None = None
     db_password: SecretStr | None = None
     db_name: str | None = None
     num_cn: Annotated[int, Field(ge=1, le=20)] | None = None
@@ -97,6 +98,32 @@ class CheckClusterRequest(Request):
 
 class BatchTagsRequest(Request):
     tags: Annotated[list[Tag], Field(min_length=1, max_length=MOST_TAGS)]
+
+
+class TagRequest(Request):
+    """Of Open Telekom Cloud, as the next one: one tag."""
+
+    tag: Tag
+
+
+class TagsActionRequest(BatchTagsRequest):
+    action: Literal["create", "delete"]
+
+
+class NameRequest(Request):
+    cluster_name: str
+
+
+class DescriptionRequest(Request):
+    description_info: Annotated[str, Field(max_length=1024)] | None = None
+
+
+class TimeZoneRequest(Request):
+    cluster_timezone: Annotated[str, Field(max_length=64)]
+
+
+class LogicalClusterSwitchRequest(Request):
+    enable: bool
 
 
 class ValidateDbDataRequest(Request):

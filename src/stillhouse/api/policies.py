@@ -3,8 +3,11 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
+from fastapi import Request as Asking
+from fastapi import Response
 from pydantic import Field
 
+from stillhouse.api import java_text
 from stillhouse.api.answers import Nothing
 from stillhouse.api.answers_host import Statistics
 from stillhouse.api.answers_more import Policies, SnapshotCopied
@@ -89,9 +92,16 @@ def set_policies(
     operation_id="ListSnapshotPolicy",
     **answers(Policies, "The policies of the cluster"),
 )
-def list_policies(control: ControlOf, project_id: str, cluster_id: ClusterId) -> Json:
+def list_policies(
+    control: ControlOf,
+    project_id: str,
+    cluster_id: ClusterId,
+    request: Asking,
+    response: Response,
+) -> Json:
     settings, found = policies.list_policies(control, project_id, cluster_id)
-    return policies_of_cluster(settings, found, control.clock.now())
+    answer = policies_of_cluster(settings, found, control.clock.now())
+    return java_text.for_client("ListSnapshotPolicy", answer, request, response)
 
 
 @routes.delete(

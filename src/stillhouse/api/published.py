@@ -1,4 +1,4 @@
-"""The operations of the DWS API that are accounted for: those answered, those that are refused here, and why.
+"""The operations of the DWS API that are accounted for: those answered, those refused and why, those not built yet.
 
 `docs/api.md` is made of this list and of the routes; a test compares the two.
 """
@@ -6,7 +6,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Standing = Literal["done", "partial", "deviating", "refused"]
+Standing = Literal["done", "partial", "deviating", "refused", "not yet"]
 
 _P = "/{project_id}"
 _CLUSTER = "/{project_id}/clusters/{cluster_id}"
@@ -68,6 +68,7 @@ SNAPSHOTS = (
     ),
 )
 
+_OTC = "of Open Telekom Cloud"
 _STORED = "node type, network, zone and volume are stored and given back as sent"
 
 CLUSTERS = (
@@ -110,6 +111,35 @@ CLUSTERS = (
     Published("ListClusterTags", "GET", f"/v1.0{_CLUSTER}/tags"),
     Published("BatchCreateResourceTag", "POST", f"/v1.0{_CLUSTER}/tags/batch-create"),
     Published("BatchDeleteResourceTag", "POST", f"/v1.0{_CLUSTER}/tags/batch-delete"),
+    Published("CreateClusterTag", "POST", f"/v1.0{_CLUSTER}/tags", note=_OTC),
+    Published("DeleteClusterTag", "DELETE", f"/v1.0{_CLUSTER}/tags/{{key}}", note=_OTC),
+    Published(
+        "BatchCreateClusterTags",
+        "POST",
+        f"/v1.0{_CLUSTER}/tags/action",
+        note=f"{_OTC}; `action` is create or delete, and delete needs both permissions",
+    ),
+    Published(
+        "ModifyClusterName",
+        "PUT",
+        f"/v1{_CLUSTER}/cluster-name",
+        note="snapshots keep the name that their cluster had",
+    ),
+    Published("SaveClusterDescriptionInfo", "POST", f"/v1{_CLUSTER}/description"),
+    Published(
+        "ModifyClusterTimezone",
+        "POST",
+        f"/v2{_CLUSTER}/timezone",
+        "partial",
+        "UTC, which clusters are in; another is refused: change it in the database, by ALTER DATABASE or ALTER ROLE",
+    ),
+    Published(
+        "EnableLogicalCluster",
+        "PUT",
+        f"/v2{_CLUSTER}/logical-clusters/enable",
+        "deviating",
+        "the switch is stored; there are no logical clusters",
+    ),
     Published("ListClusterConfigurations", "GET", f"/v1.0{_CLUSTER}/configurations", note="one group"),
     Published(
         "ListClusterConfigurationsParameter",
@@ -147,6 +177,7 @@ TOKENS = (
 
 _NO_EIP = "there are no elastic IPs on one's own host"
 _NO_ELB = "there are no load balancers on one's own host"
+_NO_LTS = "there is no log service on one's own host; each server writes its log to a file"
 _FIXED = "a cluster keeps the nodes it was made with"
 
 REFUSED = (
@@ -167,32 +198,11 @@ REFUSED = (
         "nodes share the host's disk",
     ),
     Published(
-        "ModifyClusterName",
-        "PUT",
-        f"/v1{_CLUSTER}/cluster-name",
-        "refused",
-        "snapshots in the repository carry their cluster's name",
-    ),
-    Published(
-        "SaveClusterDescriptionInfo",
-        "POST",
-        f"/v1{_CLUSTER}/description",
-        "refused",
-        "clusters have no description; a tag will do",
-    ),
-    Published(
         "ChangeSecurityGroup",
         "PUT",
         f"/v1{_CLUSTER}/security-group",
         "refused",
         "the host's firewall is not the service's",
-    ),
-    Published(
-        "ModifyClusterTimezone",
-        "POST",
-        f"/v2{_CLUSTER}/timezone",
-        "refused",
-        "change it in the database, by ALTER DATABASE or ALTER ROLE",
     ),
     Published(
         "UpdateMaintenanceWindow",
@@ -208,8 +218,48 @@ REFUSED = (
         "refused",
         "change settings in the database, by ALTER DATABASE or ALTER ROLE",
     ),
+    Published("EnableLtsLogs", "POST", f"/v1{_CLUSTER}/lts-logs/enable", "refused", _NO_LTS),
+    Published("DisableLtsLogs", "POST", f"/v1{_CLUSTER}/lts-logs/disable", "refused", _NO_LTS),
     Published("AssociateElb", "POST", f"/v2{_CLUSTER}/elbs/{{elb_id}}", "refused", _NO_ELB),
     Published("DisassociateElb", "DELETE", f"/v2{_CLUSTER}/elbs/{{elb_id}}", "refused", _NO_ELB),
     Published("AssociateEip", "POST", f"/v2{_CLUSTER}/eips/{{eip_id}}", "refused", _NO_EIP),
     Published("DisassociateEip", "DELETE", f"/v2{_CLUSTER}/eips/{{eip_id}}", "refused", _NO_EIP),
 )
+
+_NO_RECOVERY = "disaster recovery between two clusters is not built yet; restore a snapshot instead"
+_NO_SUBSCRIPTIONS = "subscriptions to events are not built yet; ListEvents tells of them"
+_NO_ALARMS = "alarms are not built yet; `/metrics` is there for a collector"
+_RECOVERY = f"{_P}/disaster-recovery/{{disaster_recovery_id}}"
+
+NOT_YET = (
+    Published("CreateDisasterRecovery", "POST", f"/v2{_P}/disaster-recoveries", "not yet", _NO_RECOVERY),
+    Published("ListDisasterRecover", "GET", f"/v2{_P}/disaster-recoveries", "not yet", _NO_RECOVERY),
+    Published(
+        "ListAvailableDisasterClusters", "GET", f"/v2{_P}/disaster-recovery-clusters", "not yet", _NO_RECOVERY
+    ),
+    Published("CheckDisasterName", "GET", f"/v2{_P}/disaster-recovery/check-name", "not yet", _NO_RECOVERY),
+    Published("ShowDisasterDetail", "GET", f"/v2{_RECOVERY}", "not yet", _NO_RECOVERY),
+    Published("UpdateDisasterInfo", "PUT", f"/v2{_RECOVERY}", "not yet", _NO_RECOVERY),
+    Published("DeleteDisasterRecovery", "DELETE", f"/v2{_RECOVERY}", "not yet", _NO_RECOVERY),
+    Published("StartDisasterRecovery", "POST", f"/v2{_RECOVERY}/start", "not yet", _NO_RECOVERY),
+    Published("PauseDisasterRecovery", "POST", f"/v2{_RECOVERY}/pause", "not yet", _NO_RECOVERY),
+    Published("SwitchoverDisasterRecovery", "POST", f"/v2{_RECOVERY}/switchover", "not yet", _NO_RECOVERY),
+    Published("SwitchFailoverDisaster", "POST", f"/v2{_RECOVERY}/failover", "not yet", _NO_RECOVERY),
+    Published("RestoreDisaster", "POST", f"/v2{_RECOVERY}/recovery", "not yet", _NO_RECOVERY),
+    Published("ShowDisasterProgress", "GET", f"/v1{_RECOVERY}/show-progress", "not yet", _NO_RECOVERY),
+    Published("ListEventSpecs", "GET", f"/v2{_P}/event-specs", "not yet", _NO_SUBSCRIPTIONS),
+    Published("ListEventSubs", "GET", f"/v2{_P}/event-subs", "not yet", _NO_SUBSCRIPTIONS),
+    Published("CreateEventSub", "POST", f"/v2{_P}/event-subs", "not yet", _NO_SUBSCRIPTIONS),
+    Published("UpdateEventSub", "PUT", f"/v2{_P}/event-subs/{{event_sub_id}}", "not yet", _NO_SUBSCRIPTIONS),
+    Published(
+        "DeleteEventSub", "DELETE", f"/v2{_P}/event-subs/{{event_sub_id}}", "not yet", _NO_SUBSCRIPTIONS
+    ),
+    Published("ListAlarmConfigs", "GET", f"/v2{_P}/alarm-configs", "not yet", _NO_ALARMS),
+    Published("ListAlarmDetail", "GET", f"/v2{_P}/alarms", "not yet", _NO_ALARMS),
+    Published("ListAlarmStatistic", "GET", f"/v2{_P}/alarm-statistic", "not yet", _NO_ALARMS),
+    Published("ListAlarmSubs", "GET", f"/v2{_P}/alarm-subs", "not yet", _NO_ALARMS),
+    Published("CreateAlarmSub", "POST", f"/v2{_P}/alarm-subs", "not yet", _NO_ALARMS),
+    Published("UpdateAlarmSub", "PUT", f"/v2{_P}/alarm-subs/{{alarm_sub_id}}", "not yet", _NO_ALARMS),
+    Published("DeleteAlarmSub", "DELETE", f"/v2{_P}/alarm-subs/{{alarm_sub_id}}", "not yet", _NO_ALARMS),
+)
+"""Known by their names so that a client is told so; each answers as those of `REFUSED` do."""

@@ -1,10 +1,10 @@
-"""Operations of the DWS API that can mean nothing on one's own host: each answers with why, never with success."""
+"""Operations of the DWS API that mean nothing here, or are not built yet: each answers with why, never with success."""
 
 from collections.abc import Callable
 
 from fastapi import Request
 
-from stillhouse.api.published import REFUSED, Published
+from stillhouse.api.published import NOT_YET, REFUSED, Published
 from stillhouse.api.render import Json
 from stillhouse.api.routing import ControlOf, router
 from stillhouse.control import refusal
@@ -14,19 +14,20 @@ routes = router()
 
 def _refusing(published: Published) -> Callable[[ControlOf, str, Request], Json]:
     def refuse(control: ControlOf, project_id: str, request: Request) -> Json:
-        resource = f"cluster/{request.path_params['cluster_id']}"
+        cluster = request.path_params.get("cluster_id")
+        resource = f"cluster/{cluster}" if cluster else f"project/{project_id}"
         refusal.refuse(control, project_id, published.operation, resource, published.note)
 
     return refuse
 
 
-for _one in REFUSED:
+for _one in (*REFUSED, *NOT_YET):
     routes.add_api_route(
         _one.path,
         _refusing(_one),
         methods=[_one.method],
         operation_id=_one.operation,
         status_code=400,
-        description=f"Refused: {_one.note}.",
+        description=f"{'Not yet' if _one.standing == 'not yet' else 'Refused'}: {_one.note}.",
         response_model=None,
     )

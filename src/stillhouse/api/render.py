@@ -4,8 +4,10 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from stillhouse.control.cluster_facts import TIME_ZONE
 from stillhouse.control.trash import Trashed
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Node, Task
+from stillhouse.domain.host import ZONE
 from stillhouse.domain.proof import Proof, ProofSchedule
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
 from stillhouse.repository.collecting import Collected
@@ -187,7 +189,7 @@ def cluster_in_list(cluster: Cluster) -> Json:
         "user_name": cluster.user_name,
         "number_of_node": cluster.number_of_node,
         "recent_event": 0,
-        "availability_zone": facts.get("availability_zone") or "",
+        "availability_zone": facts.get("availability_zone") or ZONE,
         "enterprise_project_id": facts.get("enterprise_project_id") or "0",
         "node_type": facts.get("node_type") or "",
         "vpc_id": facts.get("vpc_id") or "",
@@ -198,7 +200,8 @@ def cluster_in_list(cluster: Cluster) -> Json:
         "public_endpoints": [],
         "action_progress": _action_progress(cluster),
         "sub_status": "NORMAL",
-        "task_status": cluster.task.value if cluster.task in _SHOWN_AS_TASK else "",
+        # Null and not "": otcextensions waits for null, and Terraform takes both for idle.
+        "task_status": cluster.task.value if cluster.task in _SHOWN_AS_TASK else None,
         "failed_reasons": _failed_reasons(cluster),
     }
 
@@ -212,8 +215,8 @@ def cluster_detail(cluster: Cluster) -> Json:
         "resize_info": None,
         "elb": None,
         "order_id": None,
-        "cluster_description_info": None,
-        "cluster_timezone": None,
+        "cluster_description_info": cluster.facts.get("description") or None,
+        "cluster_timezone": TIME_ZONE,
         "datastore_type": DATASTORE,
     }
 

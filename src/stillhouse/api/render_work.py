@@ -29,6 +29,7 @@ _JOBS = {
     Task.STARTING: "startClusterJob",
     Task.STOPPING: "stopClusterJob",
     Task.DELETING: "deleteClusterJob",
+    Task.CHANGING: "modifyClusterJob",
 }
 # By the task, the code of its failure, as `failed_reasons` of its cluster shows it.
 _FAILURES = {
@@ -150,7 +151,8 @@ def configuration(cluster: Cluster) -> Json:
     return {
         "id": parameter_group_id(cluster),
         "name": "default",
-        "type": "default",
+        # The type by which Terraform finds the group of a cluster's settings.
+        "type": "hiddenParameterGroup",
         "status": "In-Sync",
         "fail_reason": "",
     }

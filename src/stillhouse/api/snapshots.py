@@ -23,6 +23,7 @@ from stillhouse.api.models import (
     SnapshotId,
     SortDirection,
     SortKey,
+    unless_empty,
 )
 from stillhouse.api.render import Json
 from stillhouse.api.routing import ControlOf, answers, router
@@ -79,8 +80,8 @@ def list_cluster_snapshots(
     cluster_id: ClusterId,
     limit: Annotated[Limit | None, Query()] = None,
     offset: Annotated[Offset, Query(description="page number minus 1")] = 0,
-    sort_key: SortKey = "started",
-    sort_dir: SortDirection = "desc",
+    sort_key: Annotated[SortKey, unless_empty("started")] = "started",
+    sort_dir: Annotated[SortDirection, unless_empty("desc")] = "desc",
 ) -> Json:
     """`count` is the total, not the page's."""
     page, total = snapshots.list_cluster_snapshots(
@@ -130,11 +131,14 @@ def check_snapshot(control: ControlOf, project_id: str, body: CheckSnapshotReque
 def list_snapshot_flavors(
     control: ControlOf,
     project_id: str,
-    snapshot_id: SnapshotId,
-    type: Literal["snapshot", "restore"] = "snapshot",
+    snapshot_id: str,
+    type: Annotated[Literal["snapshot", "restore"], unless_empty("snapshot")] = "snapshot",
     az_code: Annotated[str | None, Query(max_length=255)] = None,
-    fine_grained_restore: Literal["true", "false"] = "false",
+    fine_grained_restore: Annotated[Literal["true", "false"], unless_empty("false")] = "false",
 ) -> Json:
-    """Every kind of restore is possible, and to the same node type: the query changes nothing."""
+    """Every kind of restore is possible, and to the same node type: the query changes nothing. DWS has no flavour for a
+    snapshot that it does not know, and no error either.
+    """
     source = host.cluster_of_snapshot(control, project_id, snapshot_id)
-    return {"flavors": [render_host.flavor(host.measure(control), source)], "count": 1}
+    flavors = [] if source is None else [render_host.flavor(host.measure(control), source)]
+    return {"flavors": flavors, "count": len(flavors)}

@@ -137,6 +137,18 @@ def set_stopped(transaction: Transaction, cluster_id: str, stopped: bool, now: d
     )
 
 
+def rename(transaction: Transaction, cluster_id: str, name: str, now: datetime) -> None:
+    """Raises NameTaken if another cluster of its project has the name."""
+    try:
+        transaction.execute(
+            update(clusters).where(clusters.c.id == cluster_id).values(name=name, updated=now)
+        )
+    except IntegrityError as error:
+        if violates(error, cluster_name):
+            raise NameTaken(f"the project already has a cluster named {name}") from error
+        raise
+
+
 def set_facts(transaction: Transaction, cluster_id: str, facts: dict[str, object], now: datetime) -> None:
     transaction.execute(update(clusters).where(clusters.c.id == cluster_id).values(facts=facts, updated=now))
 

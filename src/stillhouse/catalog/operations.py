@@ -83,6 +83,24 @@ def begin(
     return operation_id
 
 
+def note_done(transaction: Transaction, cluster_id: str, kind: Task, now: datetime) -> str:
+    """Add an operation that took no time and held nothing, since clients ask for the job of a change. Its id."""
+    operation_id = new_uuid()
+    row = {
+        "id": operation_id,
+        "cluster_id": cluster_id,
+        "kind": kind,
+        "subject_id": cluster_id,
+        "detail": None,
+        "progress": 100,
+        "started": now,
+        "ended": now,
+        "outcome": DONE,
+    }
+    transaction.execute(insert(operations), row)
+    return operation_id
+
+
 def active(transaction: Transaction, cluster_id: str) -> Operation | None:
     query = select(operations).where(operations.c.cluster_id == cluster_id, operations.c.ended.is_(None))
     row = transaction.execute(query).one_or_none()

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from stillhouse import log
 from stillhouse.api.app import create_app
@@ -20,6 +21,8 @@ from stillhouse.errors import InvalidInput
 from stillhouse.node import process
 
 _DRAIN_SECONDS = 20
+# Clients poll every 5 to 30 s on one connection; what closes it earlier meets the next request on its way.
+KEEP_ALIVE_SECONDS = 75
 _LAST_PORT = 65535
 _ADDRESS = re.compile(r"(?P<host>.+):(?P<port>[0-9]{1,5})", re.ASCII)
 
@@ -35,7 +38,7 @@ def run(settings: Settings) -> None:
         control = service.control
         stopping = threading.Event()
         app = create_app(control, is_shutting_down=stopping.is_set)
-        server = _Server(uvicorn.Config(app, ws="none", access_log=False, log_config=None), service)
+        server = _Server(http(app), service)
 
         def stop(*_: object) -> None:
             # 503 from now on, not only when the socket closes. A second signal stops waiting for open requests.
@@ -52,6 +55,13 @@ def run(settings: Settings) -> None:
         # A step's thread would keep the interpreter alive; what it did is done again at the next start.
         sys.stderr.flush()
         os._exit(0)
+
+
+def http(app: ASGIApp) -> uvicorn.Config:
+    """How the API is served over HTTP."""
+    return uvicorn.Config(
+        app, ws="none", access_log=False, log_config=None, timeout_keep_alive=KEEP_ALIVE_SECONDS
+    )
 
 
 class _Server(uvicorn.Server):

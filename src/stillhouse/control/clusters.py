@@ -235,8 +235,14 @@ def _check_offered(facts: dict[str, object]) -> None:
         if facts.get(key):
             raise NotOffered(f"{key} is not offered: {why}")
     public_ip = facts.get("public_ip")
-    if isinstance(public_ip, dict) and public_ip.get("public_bind_type") != "not_use":
+    if isinstance(public_ip, dict) and _is_address_wanted(public_ip):
         raise NotOffered("public_ip is not offered: there are no elastic IPs; give not_use")
+
+
+def _is_address_wanted(public_ip: dict[str, object]) -> bool:
+    """An address that is named is wanted, unless it is said not to be used."""
+    kind = public_ip.get("public_bind_type") or ("bind_existing" if public_ip.get("eip_id") else "not_use")
+    return kind != "not_use"
 
 
 def user_pwd_key(cluster_id: str) -> str:

@@ -6,7 +6,7 @@ from stillhouse.control.context import Control
 from stillhouse.control.lookup import answering_cluster
 from stillhouse.domain.cluster import Cluster
 from stillhouse.domain.names import LONGEST_IDENTIFIER
-from stillhouse.errors import InvalidInput
+from stillhouse.errors import DatabaseUnknown, InvalidInput
 from stillhouse.warehouse import contents
 from stillhouse.warehouse.contents import Kind, SchemaSize, Setting
 
@@ -44,9 +44,13 @@ def list_objects(
 
 
 def schema_sizes(control: Control, project: str, cluster_id: str, database: str) -> list[SchemaSize]:
+    """Nothing of a database that is not there: so DWS answers, whatever it does elsewhere."""
     cluster = _answering(control, project, cluster_id)
     _check_name(database, "database")
-    return contents.schema_sizes(cluster, database)
+    try:
+        return contents.schema_sizes(cluster, database)
+    except DatabaseUnknown:
+        return []
 
 
 def settings_by_role(control: Control, project: str, cluster_id: str) -> dict[str, list[Setting]]:

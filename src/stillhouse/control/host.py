@@ -5,9 +5,8 @@ import platform
 import shutil
 from dataclasses import dataclass
 
-from stillhouse.catalog import clusters
+from stillhouse.catalog import clusters, snapshots
 from stillhouse.control.context import Control
-from stillhouse.control.lookup import known_snapshot
 from stillhouse.domain.cluster import Cluster, ClusterStatus
 from stillhouse.domain.host import Host
 
@@ -45,8 +44,10 @@ def holdings(control: Control, project: str) -> Holdings:
     )
 
 
-def cluster_of_snapshot(control: Control, project: str, snapshot_id: str) -> Cluster:
-    """What the snapshot was taken of, even if it is deleted: a restore makes the like of it."""
+def cluster_of_snapshot(control: Control, project: str, snapshot_id: str) -> Cluster | None:
+    """What the snapshot was taken of, even if it is deleted: a restore makes the like of it. None if there is no
+    such snapshot.
+    """
     with control.database.reading() as reading:
-        snapshot = known_snapshot(reading, project, snapshot_id)
-        return clusters.read_cluster(reading, snapshot.cluster_id)
+        snapshot = snapshots.find_snapshot(reading, project, snapshot_id.lower())
+        return None if snapshot is None else clusters.read_cluster(reading, snapshot.cluster_id)

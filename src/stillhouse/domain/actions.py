@@ -2,7 +2,7 @@
 
 The first name is from the identity policies. The others are its older aliases (DWS API reference, "Permissions and
 Supported Actions"). An operation without a published name uses the name of the nearest operation. The names of
-`dws:openAPITag` and of our own operations are ours.
+`dws:openAPITag`, of our own operations and of those that are not built yet are ours.
 """
 
 from collections.abc import Mapping
@@ -40,6 +40,9 @@ _CLUSTER_DETAIL = _need("dws:cluster:getDetail", "dws:openAPICluster:getDetail")
 _DELETE_CLUSTER = _need("dws:cluster:delete", "dws:openAPICluster:delete")
 _RESIZE = _need("dws:cluster:scaleOutOrOpenAPIResize")
 _UPDATE = _need("dws:cluster:update")
+_CREATE_TAG = _need("dws:openAPITag:create")
+_DELETE_TAG = _need("dws:openAPITag:delete")
+_OPERATE_RECOVERY = _need("dws:disasterRecovery:operate")
 
 # Operations that are not published (yet) are included, because policies may name their actions.
 NEEDS: Mapping[str, Need] = {
@@ -83,6 +86,9 @@ NEEDS: Mapping[str, Need] = {
     "ExpandInstanceStorage": _RESIZE,
     "ModifyClusterName": _UPDATE,
     "SaveClusterDescriptionInfo": _UPDATE,
+    "EnableLogicalCluster": _UPDATE,
+    "EnableLtsLogs": _UPDATE,
+    "DisableLtsLogs": _UPDATE,
     "ChangeSecurityGroup": _UPDATE,
     "ModifyClusterTimezone": _UPDATE,
     "UpdateMaintenanceWindow": _UPDATE,
@@ -107,8 +113,38 @@ NEEDS: Mapping[str, Need] = {
     "ListEvents": _LIST_CLUSTERS,
     "ListTags": _need("dws:openAPITag:list"),
     "ListClusterTags": _need("dws:openAPITag:get"),
-    "BatchCreateResourceTag": _need("dws:openAPITag:create"),
-    "BatchDeleteResourceTag": _need("dws:openAPITag:delete"),
+    "BatchCreateResourceTag": _CREATE_TAG,
+    "BatchDeleteResourceTag": _DELETE_TAG,
+    "CreateClusterTag": _CREATE_TAG,
+    "DeleteClusterTag": _DELETE_TAG,
+    # A deletion asks for the permission to delete as well: the route does, since the body says what is meant.
+    "BatchCreateClusterTags": _CREATE_TAG,
+    # Not built yet.
+    "CreateDisasterRecovery": _need("dws:disasterRecovery:create"),
+    "ListDisasterRecover": _need("dws:disasterRecovery:list"),
+    "ListAvailableDisasterClusters": _need("dws:disasterRecovery:list"),
+    "CheckDisasterName": _need("dws:disasterRecovery:list"),
+    "ShowDisasterDetail": _need("dws:disasterRecovery:get"),
+    "ShowDisasterProgress": _need("dws:disasterRecovery:get"),
+    "UpdateDisasterInfo": _need("dws:disasterRecovery:update"),
+    "DeleteDisasterRecovery": _need("dws:disasterRecovery:delete"),
+    "StartDisasterRecovery": _OPERATE_RECOVERY,
+    "PauseDisasterRecovery": _OPERATE_RECOVERY,
+    "SwitchoverDisasterRecovery": _OPERATE_RECOVERY,
+    "SwitchFailoverDisaster": _OPERATE_RECOVERY,
+    "RestoreDisaster": _OPERATE_RECOVERY,
+    "ListEventSpecs": _need("dws:eventSub:list"),
+    "ListEventSubs": _need("dws:eventSub:list"),
+    "CreateEventSub": _need("dws:eventSub:create"),
+    "UpdateEventSub": _need("dws:eventSub:update"),
+    "DeleteEventSub": _need("dws:eventSub:delete"),
+    "ListAlarmConfigs": _need("dws:alarmSub:list"),
+    "ListAlarmDetail": _need("dws:alarmSub:list"),
+    "ListAlarmStatistic": _need("dws:alarmSub:list"),
+    "ListAlarmSubs": _need("dws:alarmSub:list"),
+    "CreateAlarmSub": _need("dws:alarmSub:create"),
+    "UpdateAlarmSub": _need("dws:alarmSub:update"),
+    "DeleteAlarmSub": _need("dws:alarmSub:delete"),
     # Our own.
     "CancelSnapshot": _need("dws:cluster:cancelSnapshot"),
     "ListTrash": _LIST_SNAPSHOTS,

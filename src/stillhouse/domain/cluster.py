@@ -28,6 +28,7 @@ class Task(StrEnum):
     STARTING = "STARTING"
     STOPPING = "STOPPING"
     DELETING = "DELETING"
+    CHANGING = "CHANGING"  # a change of the catalog's row alone: it has always ended, and it holds no cluster
     COLLECTING = "COLLECTING"  # never shown, because it gives way to every other task
 
 
@@ -90,7 +91,7 @@ class Cluster:
     failed_code: str = ""
     failed_reason: str = ""
     # Values of the request that are only echoed: node_type, vpc_id, subnet_id, security_group_id, availability_zone,
-    # number_of_cn, enterprise_project_id, tags, public_ip.
+    # number_of_cn, enterprise_project_id, tags, public_ip, description, logical_cluster_enable.
     facts: dict[str, object] = field(default_factory=dict)
 
     @property

@@ -48,8 +48,11 @@ public class Tour {
         read("ListClusters", client.listClusters(new ListClustersRequest()));
         read("ListClusterDetails", client.listClusterDetails(
                 new ListClusterDetailsRequest().withClusterId(cluster)));
-        // ListNodeTypes and ListSnapshotPolicy are left out: this version of the SDK takes min_cn and keep_day for
-        // text, later ones for numbers.
+        // This version of the SDK takes min_cn, used and keep_day for text, later ones for numbers.
+        read("ListNodeTypes", client.listNodeTypes(new ListNodeTypesRequest()));
+        read("ListQuotas", client.listQuotas(new ListQuotasRequest()));
+        read("ListSnapshotPolicy", client.listSnapshotPolicy(
+                new ListSnapshotPolicyRequest().withClusterId(cluster)));
         try {
             client.listSnapshotDetails(new ListSnapshotDetailsRequest().withSnapshotId(old));
         } catch (ServiceResponseException refusal) {
