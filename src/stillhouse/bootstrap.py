@@ -29,6 +29,7 @@ from stillhouse.control import (
     restore_cluster,
     restore_tables,
     scrub_cluster,
+    snapshot_turns,
 )
 from stillhouse.control.accounts import is_account_shared
 from stillhouse.control.context import Control, Vault
@@ -73,6 +74,7 @@ _FLOWS = {
 
 # What the service's timer asks for, in this order.
 _DUTIES = {
+    "waiting snapshots": snapshot_turns.start_waiting,
     "automated snapshots": automated.start_due_snapshots,
     "retention": automated.start_due_retention,
     "collections": collect_cluster.start_due_collections,
@@ -134,6 +136,7 @@ def open_service(settings: Settings) -> Iterator[Service]:
         _adopt(place)
         embedded.clear_scratch(place.site)
         control.flows.launch()
+        snapshot_turns.start_waiting(place, control.clock.now())
         reaper = Reaper(_ROUNDS_BETWEEN_REAPINGS * settings.timer_seconds)
         # The timer looks again soon, and must not keep the service from ending.
         timetable = Timetable(place.hurried, {**_DUTIES, "slots": reaper}, settings.timer_seconds)

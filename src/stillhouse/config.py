@@ -16,6 +16,7 @@ class Settings(BaseSettings):
     `capture_checkpoint` are as `domain/care.py` has them.
     `whole_every`: of so many captures of a node in a row one reads everything anew.
     `cut_deadline_seconds`: how long a snapshot may wait for its cut, all its attempts together; copying does not count.
+    `snapshot_queue`: so many snapshots of a cluster may wait for one that is being taken; 0 = they are refused.
     `timer_seconds`: how often is looked at what is due (automated snapshots, retention).
     `default_policies`: whether a new cluster begins with the policies that DWS gives it.
     `free_gb_per_node`: what ListSnapshotStatistics calls free storage; nobody bills what goes beyond.
@@ -55,6 +56,7 @@ class Settings(BaseSettings):
     capture_checkpoint: Literal["fast", "spread"] = "fast"
     whole_every: int = 16
     cut_deadline_seconds: float = 1800
+    snapshot_queue: int = Field(8, ge=0)
     fingerprint_seconds: float = 10
     wal_retention_bytes: int = 10 * 2**30
     trash_days: int = Field(7, ge=0)
