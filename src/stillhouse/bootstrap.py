@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from stillhouse.control import (
     restore_cluster,
     restore_tables,
     scrub_cluster,
+    snapshot_turns,
 )
 from stillhouse.control.accounts import is_account_shared
 from stillhouse.control.context import Control, Vault
@@ -45,7 +47,8 @@ from stillhouse.repository.inventory import take_inventory
 from stillhouse.repository.kek_fit import kek_of_service
 from stillhouse.repository.keys import Kek, read_kek, write_kek
 from stillhouse.sealing import Sealer
-from stillhouse.storage.open import open_store, probe
+from stillhouse.storage.open import SHORTLY, open_store
+from stillhouse.storage.probe import probe
 from stillhouse.storage.store import ObjectStore
 from stillhouse.warehouse import embedded
 from stillhouse.warehouse.embedded import Site
@@ -71,6 +74,7 @@ _FLOWS = {
 
 # What the service's timer asks for, in this order.
 _DUTIES = {
+    "waiting snapshots": snapshot_turns.start_waiting,
     "automated snapshots": automated.start_due_snapshots,
     "retention": automated.start_due_retention,
     "collections": collect_cluster.start_due_collections,
@@ -132,8 +136,10 @@ def open_service(settings: Settings) -> Iterator[Service]:
         _adopt(place)
         embedded.clear_scratch(place.site)
         control.flows.launch()
+        snapshot_turns.start_waiting(place, control.clock.now())
         reaper = Reaper(_ROUNDS_BETWEEN_REAPINGS * settings.timer_seconds)
-        timetable = Timetable(place, {**_DUTIES, "slots": reaper}, settings.timer_seconds)
+        # The timer looks again soon, and must not keep the service from ending.
+        timetable = Timetable(place.hurried, {**_DUTIES, "slots": reaper}, settings.timer_seconds)
         stack.callback(timetable.stop)
         timetable.start()
         yield Service(control, timetable)
@@ -148,7 +154,9 @@ def _open_workplace(control: Control) -> Workplace:
             reason=why,
         )
     location = settings.repository or str(settings.data.resolve() / "repository")
-    store = open_store(location)
+    retry_for = timedelta(seconds=settings.store_retry_seconds)
+    # For the start and for requests: whoever waits for them is told soon that the store is away.
+    store = open_store(location, retry_for=min(retry_for, SHORTLY))
     remembered = settings.data / "repository.id"
     if remembered.exists():  # before anything is made there: an unmounted disk looks like an empty repository
         identity.check(store, remembered.read_text().strip())
@@ -158,9 +166,10 @@ def _open_workplace(control: Control) -> Workplace:
     identity.check(store, repository_id)
     # Slots on a warehouse that others use as well carry the installation's name.
     installation = _remembered(settings.data / "installation", lambda: secrets.token_hex(4))
-    repository = Repository(location, repository_id, kek)
+    repository = Repository(location, repository_id, kek, retry_for)
     control = replace(control, vault=Vault(store, repository))
-    return Workplace(control, site, store, repository, installation)
+    patient = open_store(location, retry_for=retry_for)
+    return Workplace(control, site, patient, repository, installation)
 
 
 def _open_site(control: Control) -> Site:

@@ -18,6 +18,7 @@ class Settings(BaseSettings):
     `capture_checkpoint` are as `domain/care.py` has them.
     `whole_every`: of so many captures of a node in a row one reads everything anew.
     `cut_deadline_seconds`: how long a snapshot may wait for its cut, all its attempts together; copying does not count.
+    `snapshot_queue`: so many snapshots of a cluster may wait for one that is being taken; 0 = they are refused.
     `timer_seconds`: how often is looked at what is due (automated snapshots, retention).
     `default_policies`: whether a new cluster begins with the policies that DWS gives it.
     `free_gb_per_node`: what ListSnapshotStatistics calls free storage; nobody bills what goes beyond.
@@ -25,8 +26,9 @@ class Settings(BaseSettings):
     `scrub_rate_bytes`: how fast packs are read whole in the background, per second; 0 = not at all.
     `fingerprint_seconds`: how long, per node, tables' fingerprints are read at a snapshot's cut, the smallest first;
     0 = none are. Short by default: it is work that follows the size of the tables, not that of the change.
-    `trash_days`: so long can a deleted snapshot be brought back. `collect_every_hours`: how often a cluster's part of
-    the repository is collected; what nothing needs goes when it was found so twice, `collect_grace_hours` apart.
+    `trash_days`: so long can a deleted snapshot be brought back; 0: until the next collection. `collect_every_hours`:
+    how often a cluster's part of the repository is collected; what nothing needs goes when it was found so twice,
+    `collect_grace_hours` apart.
     `clone_network`: "own" gives a clone that is not open yet a network of its own, out of which nothing leads, where
     the host can; "host" does not: then restore and prove no snapshot of users that you do not trust.
     `metrics`: answer `GET /metrics`, and the reasons of `GET /readyz`, to this host itself, without a signature; off
@@ -34,6 +36,8 @@ class Settings(BaseSettings):
     `os_uids`: the numbers of which each cluster's servers get an account of their own where the service is root; empty:
     all run as `os_user`. Where clusters share an account, whoever breaks out of one server has them all, so a second
     project is refused unless `shared_account` is "accepted".
+    `store_retry_seconds`: how long a call to an S3 store that is away is tried again by what goes on by itself:
+    snapshots, restores, collections. Requests, and the start of the service, give up after a few seconds.
     `kek_file` holds the key-encryption key; unset = `<data>/kek`. Lose it and every snapshot is lost.
     """
 
@@ -49,22 +53,24 @@ class Settings(BaseSettings):
     shared_account: Literal["", "accepted"] = ""
     repository: str = ""
     kek_file: Path | None = None
+    store_retry_seconds: float = Field(120, ge=0, le=3600)
     capture_workers: int = 2
     capture_bytes_per_second: int = Field(0, ge=0)
     capture_io_priority: Literal["normal", "low", "idle"] = "normal"
     capture_checkpoint: Literal["fast", "spread"] = "fast"
     whole_every: int = 16
     cut_deadline_seconds: float = 1800
+    snapshot_queue: int = Field(8, ge=0)
     fingerprint_seconds: float = 10
     wal_retention_bytes: int = 10 * 2**30
-    trash_days: int = 7
+    trash_days: int = Field(7, ge=0)
     timer_seconds: float = 10
     default_policies: bool = True
     free_gb_per_node: int = 200
     scrub_max_age_days: int = 90
     scrub_rate_bytes: int = 10 * 2**20
     collect_every_hours: float = 24
-    collect_grace_hours: float = 24
+    collect_grace_hours: float = Field(24, ge=0)
     clone_network: Literal["own", "host"] = "own"
     metrics: bool = True
     log_level: str = "INFO"

@@ -10,9 +10,9 @@
       InternalError 500         RepositoryDamaged (FormatUnknown), ObjectMissing, CaptureFailed,
                                 RestoreFailed (CutMissed), ProvisionFailed,
                                 ProofFailed (TableReplaced), FileRefused, Cancelled
-      Unavailable 503           ShuttingDown, CatalogUnavailable, StoreUnavailable, NodeUnreachable,
-                                CutFailed, CaptureInterrupted, AttemptDead, ServiceUnreachable,
-                                TablesHeld
+      Unavailable 503           ShuttingDown, CatalogUnavailable, StoreUnavailable (StoreRefused),
+                                NodeUnreachable, CutFailed, CaptureInterrupted, AttemptDead,
+                                ServiceUnreachable, TablesHeld
       ServiceRefused            in the commands that are clients of the API: what the service answered
 
 `code` is stable and our own; only `api` translates it into DWS's words.
@@ -254,6 +254,13 @@ class CatalogUnavailable(Unavailable):
 
 class StoreUnavailable(Unavailable):
     code = "store.unavailable"
+
+
+class StoreRefused(StoreUnavailable):
+    """The store answers, but not to us: keys, rights, bucket or request are wrong until a person sets them right."""
+
+    code = "store.refused"
+    retryable = False
 
 
 class NodeUnreachable(Unavailable):

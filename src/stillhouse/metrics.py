@@ -13,6 +13,7 @@ __all__ = [
     "expect_pause",
     "render",
     "show_damage",
+    "show_waiting",
 ]
 
 _SECONDS = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 16 * 3600)
@@ -20,6 +21,9 @@ _PAUSES = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1, 2, 5)
 
 _registry = CollectorRegistry()
 _snapshots = Counter("stillhouse_snapshots", "Snapshots that ended, by how", ["outcome"], registry=_registry)
+_waiting = Gauge(
+    "stillhouse_snapshots_waiting", "Snapshots that wait for their turn", ["cluster"], registry=_registry
+)
 _captures = Counter("stillhouse_captures", "Captures of a node, by their base", ["base"], registry=_registry)
 _files = Counter(
     "stillhouse_capture_files", "Files of captures, by what was done with each", ["how"], registry=_registry
@@ -93,6 +97,13 @@ def show_damage(objects: Mapping[str, int], lost: Mapping[tuple[str, str], Mappi
     for (cluster, snapshot), sums in lost.items():
         for what, number in sums.items():
             _lost.labels(cluster, snapshot, what).set(number)
+
+
+def show_waiting(lengths: Mapping[str, int]) -> None:
+    """Show how many snapshots wait, by cluster; those of no other cluster do."""
+    _waiting.clear()
+    for cluster, number in lengths.items():
+        _waiting.labels(cluster).set(number)
 
 
 def render() -> bytes:

@@ -143,7 +143,7 @@ def test_a_signed_body_may_end_with_a_line_break(service: Service) -> None:
     body = b'{"snapshot": {"name": "by-go", "cluster_id": "%s"}}\n' % service.add_cluster().encode()
     for content_type, status in [
         ("application/json;charset=utf-8", 200),
-        ("application/json;charset=UTF-8", 409),
+        ("application/json;charset=UTF-8", 400),  # read, and refused because the name is taken
     ]:
         answer = service.client.request(
             "POST", "/v1.0/{p}/snapshots", raw=body, content_type=content_type, host_signed=False
@@ -193,14 +193,14 @@ def test_a_chunked_body_is_counted(service: Service) -> None:
 def test_what_is_asked_is_recorded_with_who_asked_and_the_answer_s_id(service: Service) -> None:
     body = {"snapshot": {"name": "nightly", "cluster_id": service.add_cluster()}}
     accepted = service.client.request("POST", "/v1.0/{p}/snapshots", body)
-    refused = service.client.request("POST", "/v1.0/{p}/snapshots", body)
+    refused = service.client.request("POST", "/v1.0/{p}/snapshots", body)  # the name is taken
     with service.control.database.reading() as reading:
         rows = reading.execute(
             text("SELECT access_key, request_id, outcome FROM sh_audit WHERE action = 'CreateSnapshot'")
         ).all()
     assert [tuple(row) for row in rows] == [
         (service.client.access_key, accepted.headers["x-request-id"], "accepted"),
-        (service.client.access_key, refused.headers["x-request-id"], "cluster.busy"),
+        (service.client.access_key, refused.headers["x-request-id"], "name.taken"),
     ]
 
 

@@ -177,6 +177,8 @@ def test_a_refusal_is_read_with_status_code_message_and_request_id(
     assert_raises(403, "DWS.7023", create, sdk, broken_id)
     assert_raises(404, "DWS.0047", create, sdk, UNKNOWN)
     snapshot_id = create(sdk, cluster_id).snapshot.id
+    for number in range(service.control.settings.snapshot_queue):
+        create(sdk, cluster_id, f"waiting-{number}")
     assert_raises(409, "DWS.0011", create, sdk, cluster_id, "another")
     assert_raises(403, "DWS.7023", restore, sdk, snapshot_id)
     service.finish_snapshot(snapshot_id)

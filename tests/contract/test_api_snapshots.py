@@ -133,10 +133,32 @@ def test_a_snapshot_of_an_unknown_cluster_is_refused(service: Service) -> None:
     assert "Cluster does not exist or has been deleted" in answer.json["error_msg"]
 
 
-def test_a_busy_cluster_takes_no_second_snapshot(service: Service, cluster_id: str) -> None:
-    create(service, cluster_id)
-    assert_code(create(service, cluster_id, "another"), 409, "DWS.0011")
-    assert [snapshot["name"] for snapshot in service.list_snapshots()] == ["nightly"]
+def test_snapshots_of_a_busy_cluster_wait_and_one_too_many_is_refused(
+    service: Service, cluster_id: str
+) -> None:
+    first = create(service, cluster_id).json["snapshot"]["id"]
+    waiting = [create(service, cluster_id, f"waiting-{n}") for n in range(8)]
+    assert {answer.status for answer in waiting} == {200}
+    refused = create(service, cluster_id, "one-too-many")
+    assert_code(refused, 409, "DWS.0011")
+    said = refused.json["error_msg"]
+    assert cluster_id in said and "8 snapshots wait" in said, "what a client prints tells why"
+    assert len(service.list_snapshots()) == 9, "the refused one has left nothing"
+
+    turn = [answer.json["snapshot"]["id"] for answer in waiting]
+    path = f"/v1.0/{{p}}/snapshots/{turn[0]}"
+    assert service.client.request("GET", path).json["snapshot"]["status"] == "CREATING"
+    progress = service.client.request("GET", f"/stillhouse/v1/{{p}}/snapshots/{turn[0]}/progress")
+    assert (progress.json["phase"], progress.json["percent"]) == ("waiting", 0)
+    restart = service.client.request("POST", f"/v1.0/{{p}}/clusters/{cluster_id}/restart")
+    assert_code(restart, 409, "DWS.0011")
+    for snapshot_id in (first, *turn):
+        service.finish_snapshot(snapshot_id)
+        shown = service.client.request("GET", f"/v1.0/{{p}}/snapshots/{snapshot_id}").json["snapshot"]
+        assert shown["status"] == "AVAILABLE"
+    cluster = service.client.request("GET", f"/v1.0/{{p}}/clusters/{cluster_id}").json["cluster"]
+    assert cluster["action_progress"] == {}
+    assert create(service, cluster_id, "one-too-many").status == 200
 
 
 def test_a_cluster_that_is_not_available_takes_no_snapshot(service: Service) -> None:

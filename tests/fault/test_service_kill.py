@@ -7,11 +7,18 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import httpx
 import pytest
 
+from stillhouse.bootstrap import open_control
+from stillhouse.catalog import clusters, snapshot_queue, snapshots
+from stillhouse.config import Settings
+from stillhouse.control.snapshots import new_snapshot
+from stillhouse.domain.ids import new_uuid
+from stillhouse.domain.snapshot import SnapshotType
 from stillhouse.postgres import server
 from stillhouse.repository.keys import Kek
 from support.api_client import Answer
@@ -91,6 +98,57 @@ def test_a_snapshot_goes_on_after_kill_9(service: Service, cluster: str, moment:
         assert service.settled(restored)["status"] == "AVAILABLE"
         _assert_complete(service, restored)
         service.delete_cluster(restored)
+
+
+def test_snapshots_that_wait_are_all_taken_in_order_after_kill_9(service: Service, cluster: str) -> None:
+    """Killed while one is copied, while a cut is waited for, and right after an end: no turn is lost or doubled."""
+    with service.log_in(cluster) as writer:
+        writer.execute("BEGIN")
+        writer.execute("INSERT INTO accounts VALUES (-4, 0, 'not yet')")
+        queue = [service.request_snapshot(cluster, f"in-line-{number}") for number in range(5)]
+        service.kill()
+        service.start()
+        service.until("all bases", lambda: set(_states(service, queue[0])) >= {"ready"})
+        service.kill()
+        service.start()
+        assert [service.attempts(snapshot) for snapshot in queue[1:]] == [0] * 4
+        writer.execute("ROLLBACK")
+    for snapshot in queue[:3]:
+        assert service.ended(snapshot) == "AVAILABLE"
+        service.kill()
+        service.start()
+    assert [service.ended(snapshot) for snapshot in queue] == ["AVAILABLE"] * 5
+    held = service.rows(
+        "SELECT o.subject_id, o.started, o.ended FROM sh_operations o JOIN sh_snapshots s ON s.id = o.subject_id"
+        " WHERE o.kind = 'SNAPSHOTTING' AND s.name LIKE 'in-line-%' ORDER BY o.started"
+    )
+    assert [subject for subject, _, _ in held] == queue
+    assert all(before[2] <= after[1] for before, after in pairwise(held)), "never two at a time"
+    service.await_clean(cluster)
+
+
+def test_an_orderly_stop_keeps_the_line(service: Service, cluster: str) -> None:
+    queue = [service.request_snapshot(cluster, f"stopped-{number}") for number in range(3)]
+    assert service.stop() == 0
+    service.start()
+    assert [service.ended(snapshot) for snapshot in queue] == ["AVAILABLE"] * 3
+
+
+@pytest.mark.parametrize("is_running", [False, True], ids=["at the start", "by the timer"])
+def test_a_turn_that_was_lost_begins(service: Service, cluster: str, is_running: bool) -> None:
+    """As a service leaves it that ended a snapshot while it shut down: some wait, and nothing holds their cluster."""
+    if not is_running:
+        service.kill()
+    queue = [new_uuid(), new_uuid()]
+    with open_control(Settings(data=service.data)) as control, control.database.transaction() as transaction:
+        known = clusters.read_cluster(transaction, cluster)
+        for number, one in enumerate(queue):
+            name, now = f"lost-{is_running}-{number}", control.clock.now()
+            snapshots.insert_snapshot(transaction, new_snapshot(known, one, SnapshotType.MANUAL, now, name))
+            snapshot_queue.add(transaction, cluster, one)
+    if not is_running:
+        service.start()
+    assert [service.ended(snapshot) for snapshot in queue] == ["AVAILABLE"] * 2
 
 
 def test_kill_9_while_a_writer_holds_up_the_cut(service: Service, cluster: str) -> None:

@@ -25,6 +25,7 @@ from stillhouse.control.access_keys import create_access_key
 from stillhouse.control.automated import start_due_snapshots
 from stillhouse.control.context import Control, Vault
 from stillhouse.control.policies import Strategy, set_policies
+from stillhouse.control.snapshot_turns import start_next
 from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Engine, Node, Role
 from stillhouse.domain.ids import new_uuid
@@ -164,6 +165,9 @@ class Service:
                 self.control.clock.now(),
                 plain_bytes=plain_bytes,
                 stored_bytes=2**20,
+            )
+            start_next(
+                self.control, transaction, snapshots.read_snapshot(transaction, snapshot_id).cluster_id
             )
 
     def store_snapshot(self, snapshot_id: str, cluster_id: str, *lines: Line) -> None:

@@ -17,6 +17,7 @@ from stillhouse.control.automated import start_due_retention, start_due_snapshot
 from stillhouse.control.clusters import ClusterRequest, request_cluster
 from stillhouse.control.context import Control
 from stillhouse.control.policies import Strategy, set_policies
+from stillhouse.control.snapshot_turns import start_next, start_waiting
 from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import ClusterStatus, Task
 from stillhouse.domain.policies import BackupType, Decision, Outcome
@@ -74,6 +75,7 @@ class Bed:
 
     def tick(self) -> "Bed":
         """What the timer does."""
+        start_waiting(self.place, self.clock.time)
         start_due_snapshots(self.place, self.clock.time)
         start_due_retention(self.place, self.clock.time)
         return self
@@ -114,7 +116,10 @@ class Bed:
             return snapshots.of_cluster(reading, cluster_id)[::-1]
 
     def running(self, cluster_id: str) -> Snapshot | None:
-        query = text("SELECT id FROM sh_snapshots WHERE cluster_id = :cluster AND status = 'CREATING'")
+        query = text(
+            "SELECT id FROM sh_snapshots WHERE cluster_id = :cluster AND status = 'CREATING'"
+            " AND id NOT IN (SELECT snapshot_id FROM sh_snapshot_queue)"
+        )
         with self.control.database.reading() as reading:
             found = reading.execute(query, {"cluster": cluster_id}).scalar_one_or_none()
             return None if found is None else snapshots.read_snapshot(reading, found)
@@ -137,6 +142,7 @@ class Bed:
             else:
                 sizes = {"plain_bytes": 10 * GIB, "stored_bytes": GIB}
                 snapshots.mark_available(transaction, running.id, now, **sizes)
+            start_next(self.control, transaction, cluster_id)
         return running
 
     def take(self, cluster_id: str) -> Snapshot:

@@ -13,6 +13,7 @@ from stillhouse.catalog import clusters, operations, snapshots
 from stillhouse.config import Settings
 from stillhouse.control.clusters import ClusterRequest, request_cluster
 from stillhouse.control.context import Caller, Control
+from stillhouse.control.snapshot_turns import start_next
 from stillhouse.domain.cluster import ClusterStatus
 from stillhouse.durable.flows import Flows
 from stillhouse.durable.plain_json import PlainJson
@@ -107,3 +108,4 @@ def finish_snapshot(control: Control, snapshot_id: str, plain_bytes: int = 1000)
         assert snapshots.mark_available(
             transaction, snapshot_id, control.clock.now(), plain_bytes=plain_bytes, stored_bytes=10
         )
+        start_next(control, transaction, snapshots.read_snapshot(transaction, snapshot_id).cluster_id)

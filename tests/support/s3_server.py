@@ -14,13 +14,14 @@ import functools
 import getpass
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -35,7 +36,7 @@ SERVERS = ("account", "container", "object", "proxy")
 START_DEADLINE_SECONDS = 60.0
 
 # Linux prctl(2): PR_SET_PDEATHSIG = 1. A server must not outlive a killed test run.
-_DIE_WITH_PARENT = """
+DIE_WITH_PARENT = """
 import ctypes, runpy, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 sys.argv = sys.argv[1:]
@@ -83,9 +84,40 @@ class Unobtainable(Exception):
     """The server cannot be had on this machine; the message says why."""
 
 
+class Front:
+    """The process that clients talk to: it can be killed and started again, held and let go on."""
+
+    def __init__(self, launch: Callable[[], subprocess.Popen[bytes]], port: int) -> None:
+        self._launch, self._port = launch, port
+        self.process = launch()
+
+    def start(self) -> None:
+        """Start it again, and wait until it listens."""
+        self.process = self._launch()
+        self.wait()
+
+    def wait(self) -> None:
+        deadline = time.monotonic() + START_DEADLINE_SECONDS
+        while not _listens(self._port):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise Unobtainable(f"nothing listens at port {self._port}: {self.process.args!r}")
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        _stop(self.process)
+
+    def hold(self) -> None:
+        """It still has its connections, and takes new ones, but answers nothing."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def let_go_on(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+
 @dataclass(frozen=True)
 class S3Server:
     port: int
+    front: Front
     access_key: str = "test:tester"
     secret_key: str = "testing"
     region: str = "us-east-1"
@@ -137,13 +169,15 @@ def running(object_requests_at_once: int) -> Iterator[S3Server]:
         directory = Path(tempfile.mkdtemp(prefix="stillhouse-swift-"))
         stack.callback(shutil.rmtree, directory)
         _demand_xattrs(directory)
-        ports = _free_ports(4)
+        ports = free_ports(4)
         _configure(programs, directory, ports, object_requests_at_once)
-        servers = [_start(programs, directory, name) for name in SERVERS]
+        servers = [_start(programs, directory, name) for name in SERVERS[:3]]
         for server in servers:
             stack.callback(_stop, server)
-        _wait_until_all_listen(ports, servers, directory)
-        yield S3Server(ports[3])
+        front = Front(lambda: _start(programs, directory, SERVERS[3]), ports[3])
+        stack.callback(front.kill)
+        _wait_until_all_listen(ports, [*servers, front.process], directory)
+        yield S3Server(ports[3], front)
 
 
 def _installed() -> Path:
@@ -168,7 +202,7 @@ def _demand_xattrs(directory: Path) -> None:
         raise Unobtainable(f"{directory} holds no user xattrs: {error}") from error
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     with ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
@@ -203,7 +237,7 @@ def _start(programs: Path, directory: Path, name: str) -> subprocess.Popen[bytes
     program = [str(programs / f"swift-{name}-server"), str(directory / f"{name}.conf")]
     with (directory / f"{name}.log").open("wb") as log:
         return subprocess.Popen(
-            [str(programs / "python"), "-W", "ignore", "-c", _DIE_WITH_PARENT, *program],
+            [str(programs / "python"), "-W", "ignore", "-c", DIE_WITH_PARENT, *program],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -59,8 +59,34 @@ def test_a_due_run_becomes_a_snapshot_and_its_flow_in_one(bed: Bed, cluster: str
     assert made.due is not None and made.due.isoformat() == "2026-11-25T18:07:00+00:00"
     assert bed.flows("create_snapshot") == [made.id]
     assert bed.audit("CreateSnapshot")[-1].detail == "policy nightly, due at 2026-11-25T18:07:00Z"
-    with pytest.raises(ClusterBusy):
-        request_snapshot(bed.control, PROJECT, name="manual", cluster_id=cluster)
+    request_snapshot(bed.control, PROJECT, name="manual", cluster_id=cluster)
+    assert bed.flows("create_snapshot") == [made.id], "the manual one waits"
+
+
+def test_a_run_waits_until_no_snapshot_that_was_asked_for_waits(bed: Bed, cluster: str) -> None:
+    bed.policy(cluster, EIGHT_HOURLY)
+    for name in ("running", "waiting"):
+        request_snapshot(bed.control, PROJECT, name=name, cluster_id=cluster)
+    bed.at("2026-11-25T18:07:01").tick()
+    bed.finish(cluster)
+    bed.later(minutes=5).tick()
+    running = bed.running(cluster)
+    assert running is not None and running.name == "waiting"
+    request_snapshot(bed.control, PROJECT, name="later", cluster_id=cluster)
+    bed.finish(cluster)
+    bed.finish(cluster)
+    bed.later(minutes=5).tick()
+    assert bed.taken(cluster) == ["11-25T18:07"]
+
+
+def test_a_run_that_meets_a_queue_for_an_hour_is_skipped_and_says_so(bed: Bed, cluster: str) -> None:
+    bed.policy(cluster, EIGHT_HOURLY)
+    for name in ("running", "waiting"):
+        request_snapshot(bed.control, PROJECT, name=name, cluster_id=cluster)
+    bed.at("2026-11-25T18:07:01").tick()
+    bed.later(minutes=61).tick()
+    busy = "the cluster is busy: SNAPSHOTTING, and snapshots that were asked for wait: 1"
+    assert bed.skipped(cluster) == {"11-25T18:07": busy}
 
 
 def test_a_full_policy_reads_everything_anew(bed: Bed, cluster: str) -> None:
@@ -87,7 +113,7 @@ def test_a_refused_transaction_takes_nothing_and_the_next_look_takes_it_once(
         raise RuntimeError("killed")
 
     with monkeypatch.context() as patched:
-        patched.setattr(automated, "begin_snapshot", die)
+        patched.setattr(automated, "take", die)
         bed.at("2026-11-25T18:07:01").tick()
     assert (bed.snapshots(cluster), bed.taken(cluster), bed.flows("create_snapshot")) == ([], [], [])
     bed.later(seconds=10).tick()

@@ -296,7 +296,12 @@ def test_a_snapshot_request_past_a_limit_is_refused(control: Control, name: str,
     )
 
 
-def test_a_busy_cluster_takes_no_second_snapshot(control: Control) -> None:
+def _without_queue(control: Control) -> Control:
+    return replace(control, settings=control.settings.model_copy(update={"snapshot_queue": 0}))
+
+
+def test_without_a_queue_a_busy_cluster_takes_no_second_snapshot(control: Control) -> None:
+    control = _without_queue(control)
     cluster_id = available_cluster(control)
     request_snapshot(control, PROJECT, name="first", cluster_id=cluster_id)
     refusal = _refused(
@@ -307,7 +312,8 @@ def test_a_busy_cluster_takes_no_second_snapshot(control: Control) -> None:
     assert "SNAPSHOTTING" in refusal.message
 
 
-def test_of_concurrent_snapshot_requests_exactly_one_is_accepted(control: Control) -> None:
+def test_without_a_queue_of_concurrent_snapshot_requests_exactly_one_is_accepted(control: Control) -> None:
+    control = _without_queue(control)
     cluster_id = available_cluster(control)
     together = threading.Barrier(6)
 
@@ -334,7 +340,7 @@ def test_the_index_alone_refuses_a_second_operation_that_no_check_saw(
     cluster_id = available_cluster(control)
     idle = get_cluster(control, PROJECT, cluster_id)
     request_snapshot(control, PROJECT, name="first", cluster_id=cluster_id)
-    monkeypatch.setattr("stillhouse.control.snapshots.working_cluster", lambda *_: idle)
+    monkeypatch.setattr("stillhouse.control.snapshots.working_cluster", lambda *_, **__: idle)
     _refused(
         control,
         ClusterBusy,

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from stillhouse.clock import SystemClock
+from stillhouse.config import Settings
 from stillhouse.domain.ids import new_uuid
 from stillhouse.repository import identity, roots
 from stillhouse.repository.keys import create_or_open, load_or_create_kek
@@ -77,10 +78,34 @@ def test_it_marks_then_removes_and_says_so(repository: Path) -> None:
     assert json.loads(collect(repository, "--json").stdout)["clusters"][CLUSTER]["marked"] == 0
 
 
+@pytest.mark.parametrize("said", ["--grace-days", "--trash-days", "STILLHOUSE_TRASH_DAYS"])
+def test_no_days_in_the_trash_mean_the_same_however_they_are_said(
+    repository: Path, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with the service's setting: a deleted snapshot is purged now, and only what listings may miss has a grace."""
+    if said.startswith("--"):
+        done = collect(repository, said, "0", "--json")
+    else:
+        monkeypatch.setenv(said, "0")
+        assert Settings(data=repository).trash_days == 0
+        done = collect(repository, "--json")
+    found = json.loads(done.stdout)["clusters"][CLUSTER]
+    assert (len(found["purged"]), found["deleted"]) == (1, 0)
+    assert found["marked"] > 0
+
+
+def test_no_service_starts_with_fewer_than_no_days_in_the_trash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STILLHOUSE_TRASH_DAYS", "-1")
+    with pytest.raises(ValueError, match="trash_days"):
+        Settings(data=tmp_path)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--grace-days", "6"], "at least 7"),
+        (["--grace-days", "-1"], "at least 0"),
         (["--cluster", "0d6cba1e-54a7-4f0f-8a3e-d5a1c7a2b009"], "nothing of cluster"),
     ],
 )

@@ -36,7 +36,7 @@ routes = router()
 @routes.post(
     "/v1.0/{project_id}/snapshots",
     operation_id="CreateSnapshot",
-    **answers(SnapshotCreated, "Accepted; the snapshot is being taken"),
+    **answers(SnapshotCreated, "Accepted; the snapshot is being taken, or waits for its turn"),
 )
 def create_snapshot(control: ControlOf, project_id: str, body: CreateSnapshotRequest) -> Json:
     permissions.demand(control, "CreateSnapshot", [body.snapshot.cluster_id])

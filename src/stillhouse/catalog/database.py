@@ -9,6 +9,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import URL, Connection, Engine, Index, create_engine, event, exc, make_url, text
 
+from stillhouse.catalog.sqlite_time import supply_to_all_connections
 from stillhouse.errors import CatalogUnavailable, InternalError
 from stillhouse.sealing import Sealer
 
@@ -30,6 +31,7 @@ class Database:
         self._options = {"sh_sealer": sealer}
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
+            supply_to_all_connections()
             self._engine = _sqlite_engine(parsed, busy_seconds)
         else:
             self._engine = create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True)

@@ -22,12 +22,13 @@ from stillhouse.catalog.tables import (
     purges,
     restore_points,
     snapshot_name,
+    snapshot_queue,
     snapshots,
     witnesses,
 )
 from stillhouse.catalog.tables import operations as operation_rows
 from stillhouse.domain.cluster import ClusterStatus, Task
-from stillhouse.domain.snapshot import Snapshot, SnapshotStatus, SnapshotType
+from stillhouse.domain.snapshot import Snapshot, SnapshotStatus, SnapshotType, backup_key
 from stillhouse.errors import NameTaken, SnapshotUnknown
 
 # The keys by which a list may be sorted. Size is that of the captured data, as the API reports it.
@@ -197,6 +198,15 @@ def set_progress(transaction: Transaction, snapshot_id: str, percent: int, now: 
         operations.set_progress(transaction, operation_id, percent)
 
 
+def set_started(transaction: Transaction, snapshot_id: str, now: datetime) -> None:
+    """The time from which it is taken, and the key made of it, where these are not those of its acceptance."""
+    transaction.execute(
+        update(snapshots)
+        .where(snapshots.c.id == snapshot_id)
+        .values(started=now, updated=now, backup_key=backup_key(now))
+    )
+
+
 def request_cancel(transaction: Transaction, snapshot_id: str, now: datetime) -> None:
     transaction.execute(
         update(snapshots).where(snapshots.c.id == snapshot_id).values(cancel_requested=True, updated=now)
@@ -266,7 +276,7 @@ def forget_snapshot(transaction: Transaction, snapshot_id: str) -> None:
     The outcome of a policy's run and the snapshot's id stay: the schedule is counted from there.
     """
     trashed = select(snapshots.c.id).where(snapshots.c.id == snapshot_id, snapshots.c.deleted.is_not(None))
-    for table in (losses, purges, proofs, witnesses, restore_points, cuts, captures, copies):
+    for table in (losses, purges, proofs, witnesses, restore_points, cuts, captures, copies, snapshot_queue):
         transaction.execute(delete(table).where(table.c.snapshot_id.in_(trashed)))
     transaction.execute(
         delete(snapshots).where(snapshots.c.id == snapshot_id, snapshots.c.deleted.is_not(None))

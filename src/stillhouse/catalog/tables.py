@@ -104,6 +104,15 @@ snapshots = Table(
     Column("expected_pause_seconds", Double),
 )
 
+# Snapshots that wait for their cluster, in the order of their acceptance.
+snapshot_queue = Table(
+    "sh_snapshot_queue",
+    metadata,
+    Column("position", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("snapshot_id", Text, ForeignKey(snapshots.c.id), nullable=False, unique=True),
+    Column("cluster_id", Text, ForeignKey(clusters.c.id), nullable=False, index=True),
+)
+
 # The operations that hold a cluster: at most one row per cluster has no end (see `one_active_operation`).
 operations = Table(
     "sh_operations",

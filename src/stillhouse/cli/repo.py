@@ -36,7 +36,7 @@ def open_bucket(repository: str, kek_file: Path, cluster: str = "", *, any_kek: 
     from stillhouse.repository.inventory import clusters_in
     from stillhouse.repository.kek_fit import demand_fit
     from stillhouse.repository.keys import read_kek
-    from stillhouse.storage.open import open_store
+    from stillhouse.storage.open import SHORTLY, open_store
 
     if cluster and not is_uuid(cluster):
         raise InvalidInput("a cluster id is a UUID")
@@ -44,8 +44,10 @@ def open_bucket(repository: str, kek_file: Path, cluster: str = "", *, any_kek: 
     if "://" not in repository and not Path(repository).is_dir():
         raise InvalidInput(f"no repository at {repository}", hint="give a directory or s3://bucket/prefix")
     kek = read_kek(kek_file)
+    identity.demand(
+        open_store(repository, retry_for=SHORTLY), repository
+    )  # a mistyped address is told at once
     store = open_store(repository)
-    identity.demand(store, repository)
     clusters = [cluster.lower()] if cluster else clusters_in(store)
     if not any_kek:
         demand_fit(store, repository, kek, kek_file, clusters)

@@ -3,7 +3,9 @@
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
 
 from stillhouse.cli import command
 from stillhouse.cli.command import Json
@@ -14,7 +16,10 @@ if TYPE_CHECKING:
 
     from stillhouse.repository.collecting import Collected, Collector
 
-_LEAST_DAYS = 7
+# Without a catalog only listings tell what is reached, and they may lag (docs/format.md, section 12).
+_LEAST_GRACE_DAYS = 7
+
+TrashDays = Annotated[int, Parameter(name=["--trash-days", "--grace-days"], env_var="STILLHOUSE_TRASH_DAYS")]
 
 
 def collect(
@@ -22,14 +27,14 @@ def collect(
     repository: Location,
     kek_file: KekFile,
     cluster: str = "",
-    grace_days: int = _LEAST_DAYS,
+    trash_days: TrashDays = 7,
     dry_run: bool = False,
     json_: Json = False,
 ) -> None:
     """Purge deleted snapshots whose time is over, and remove what nothing reaches any more.
 
     A running service does this by itself, and may go on while this runs: what it captures stays, and what it brings
-    back from the trash is not purged. It does not know of its trash_days: give no fewer --grace-days than these.
+    back from the trash is not purged. It reads the service's own STILLHOUSE_TRASH_DAYS where that is set.
 
     Parameters
     ----------
@@ -39,8 +44,9 @@ def collect(
         The file with the key-encryption key.
     cluster
         Collect the objects of this cluster only.
-    grace_days
-        Deleted snapshots stay this long in the trash, and what is unreachable this long after it was first found so.
+    trash_days
+        Deleted snapshots stay this long in the trash; with 0 they are purged now. What is unreachable goes as many days
+        after it was first found so, but 7 at least. --grace-days is another name of this.
     dry_run
         Touch nothing; tell of each object whether it stays or goes, and why.
     json_
@@ -50,10 +56,10 @@ def collect(
     def work() -> None:
         from stillhouse.errors import InvalidInput
 
-        if grace_days < _LEAST_DAYS:
-            raise InvalidInput(f"--grace-days must be at least {_LEAST_DAYS}", hint="listings may be late")
+        if trash_days < 0:
+            raise InvalidInput("--trash-days is at least 0")
         answers: dict[str, Any] = {}
-        for collector in _collectors(repository, kek_file, cluster, timedelta(days=grace_days)):
+        for collector in _collectors(repository, kek_file, cluster, timedelta(days=trash_days)):
             run = _draft if dry_run else _collect
             answers[collector.cluster] = run(collector, json_)
         if json_:
@@ -64,19 +70,20 @@ def collect(
     command.run(work)
 
 
-def _collectors(repository: str, kek_file: KekFile, only: str, grace: timedelta) -> "Iterator[Collector]":
+def _collectors(repository: str, kek_file: KekFile, only: str, trash: timedelta) -> "Iterator[Collector]":
     from stillhouse.clock import SystemClock
     from stillhouse.domain.collection import Rules
     from stillhouse.errors import InvalidInput
     from stillhouse.repository.collecting import Collector, is_empty
     from stillhouse.repository.keys import open_keys
 
+    grace = max(trash, timedelta(days=_LEAST_GRACE_DAYS))
     bucket = open_bucket(repository, kek_file, only)
     if only and is_empty(bucket.store, only.lower()):
         raise InvalidInput(f"nothing of cluster {only} is in this repository")
     for cluster in bucket.clusters:
         keys = open_keys(bucket.store, bucket.kek, cluster)
-        yield Collector(bucket.store, keys, SystemClock(), Rules(grace, grace))
+        yield Collector(bucket.store, keys, SystemClock(), Rules(grace, trash))
 
 
 @contextmanager

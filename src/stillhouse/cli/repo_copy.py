@@ -73,7 +73,8 @@ def copy(
     from stillhouse.repository.copy import End, copy_snapshots
     from stillhouse.repository.inventory import choose, newest_of
     from stillhouse.repository.kek_fit import kek_for_copies
-    from stillhouse.storage.open import open_store, probe
+    from stillhouse.storage.open import SHORTLY, open_store
+    from stillhouse.storage.probe import probe
 
     def move() -> None:
         if (bool(snapshot), all_, newest > 0).count(True) != 1:
@@ -84,8 +85,8 @@ def copy(
             chosen = [choose(inventory.snapshots, wanted) for wanted in snapshot]
         else:
             chosen = newest_of(inventory.snapshots, newest or len(inventory.snapshots))
+        probe(open_store(to, retry_for=SHORTLY))
         second = open_store(to)
-        probe(second)
         kek, is_new = kek_for_copies(second, to, to_kek_file)
         source = End(bucket.store, bucket.kek, identity.demand(bucket.store, repository))
         target = End(second, kek, identity.claim(second))

@@ -4,11 +4,12 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from stillhouse import log
-from stillhouse.catalog import clusters, operations, policies, snapshots
+from stillhouse.catalog import clusters, operations, policies, snapshot_queue, snapshots
 from stillhouse.catalog.database import Transaction
 from stillhouse.control.audit import ACCEPTED, record
 from stillhouse.control.context import Control
-from stillhouse.control.snapshots import begin_snapshot
+from stillhouse.control.snapshot_turns import take
+from stillhouse.control.snapshots import new_snapshot
 from stillhouse.control.timetable import attempt
 from stillhouse.control.workplace import Workplace
 from stillhouse.domain import retention
@@ -100,20 +101,25 @@ def _note_due(transaction: Transaction, policy: Policy, known: datetime | None, 
 
 def _situation(transaction: Transaction, cluster: Cluster, now: datetime) -> Situation:
     operation = operations.active(transaction, cluster.id)
-    blocked = ""
-    if cluster.status is not ClusterStatus.AVAILABLE:
-        blocked = f"the cluster is in state {cluster.status}"
-    elif cluster.stopped:
-        blocked = "the cluster is stopped"
-    elif operation is not None and operation.kind is not Task.COLLECTING:  # that gives way
-        blocked = f"the cluster is busy: {operation.kind}"
     return Situation(
-        blocked=blocked,
+        blocked=_blocked(cluster, len(snapshot_queue.waiting(transaction, cluster.id))),
         automated_ended=policies.automated_ended(transaction, cluster.id, now),
         automated_runs=operation is not None
         and operation.kind is Task.SNAPSHOTTING
         and snapshots.read_snapshot(transaction, operation.subject_id).type is SnapshotType.AUTO,
     )
+
+
+def _blocked(cluster: Cluster, queued: int) -> str:
+    """Snapshots that were asked for go first, and a run never stands among them: its own line is the schedule's."""
+    if cluster.status is not ClusterStatus.AVAILABLE:
+        return f"the cluster is in state {cluster.status}"
+    if cluster.stopped:
+        return "the cluster is stopped"
+    line = f"snapshots that were asked for wait: {queued}" if queued else ""
+    if cluster.task is not None:
+        return f"the cluster is busy: {cluster.task}" + (f", and {line}" if line else "")
+    return line
 
 
 def _carry_out(
@@ -127,7 +133,7 @@ def _carry_out(
         snapshot_id = new_uuid()
         if policies.end_run(transaction, decision, snapshot_id):
             name = _name(transaction, cluster, run, snapshot_id)
-            begin_snapshot(control, transaction, cluster, snapshot_id, SnapshotType.AUTO, now, name=name)
+            take(control, transaction, new_snapshot(cluster, snapshot_id, SnapshotType.AUTO, now, name))
             resource = f"cluster/{cluster.id}/snapshot/{snapshot_id}"
             record(control, transaction, cluster.project, "CreateSnapshot", resource, ACCEPTED, told)
     elif decision.outcome is Outcome.SKIPPED and policies.end_run(transaction, decision):

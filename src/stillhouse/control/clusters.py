@@ -15,6 +15,7 @@ from stillhouse.control.lookup import (
     working_cluster,
 )
 from stillhouse.control.policies import add_default_policies
+from stillhouse.control.snapshot_turns import fail_waiting
 from stillhouse.domain import chosen_settings, names
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Engine, Task
 from stillhouse.domain.ids import new_uuid
@@ -215,6 +216,7 @@ def delete_cluster(control: Control, project: str, cluster_id: str, keep_last_ma
         if keep_last_manual < 0:
             raise InvalidInput("keep_last_manual_snapshot must not be negative")
         cluster = idle_cluster(transaction, project, cluster_id, _DELETABLE)
+        fail_waiting(control, transaction, cluster.id, "the cluster was deleted before its turn came")
         for snapshot in snapshots.given_up_with_cluster(transaction, cluster.id, keep_last_manual):
             if snapshot.use:
                 raise ClusterBusy(f"snapshot {snapshot.id} of cluster {cluster.id} is {snapshot.use}")

@@ -3,8 +3,8 @@
 begin            a fresh attempt, and its pin; what dead ones left at the nodes is removed
 capture_node     one child per node, in a process of its own: base, WAL, manifest
 cut              when every base is complete
-publish          the root: the commit point; then the pin goes, then the row
-fail             the tombstone; then the pin goes, then the row, with the reason
+publish          the root: the commit point; then the pin goes, then the row; the next snapshot has its turn
+fail             the tombstone; then the pin goes, then the row, with the reason; likewise
 """
 
 from datetime import timedelta
@@ -20,6 +20,7 @@ from stillhouse.control.cut_forecast import expect, foretell
 from stillhouse.control.cut_wait import CutWait, check_deadline
 from stillhouse.control.pinning import beat, pin_attempt, unpin
 from stillhouse.control.reaping import reap
+from stillhouse.control.snapshot_turns import fail, start_next
 from stillhouse.control.workplace import Workplace, snapshot_and_cluster
 from stillhouse.domain.cluster import Cluster
 from stillhouse.domain.snapshot import Cut, Snapshot, SnapshotStatus
@@ -336,6 +337,7 @@ def _root(
 def _mark_available(place: Workplace, snapshot_id: str, cluster_id: str, root: Root) -> None:
     now = place.control.clock.now()
     with place.control.database.transaction() as transaction:
+        clusters.lock_cluster(transaction, cluster_id)
         is_first = snapshots.mark_available(
             transaction, snapshot_id, now, plain_bytes=root["plain_bytes"], stored_bytes=root["stored_bytes"]
         )
@@ -344,6 +346,7 @@ def _mark_available(place: Workplace, snapshot_id: str, cluster_id: str, root: R
         clusters.note_failure(transaction, cluster_id, now, code="", reason="")
         for node in root["nodes"]:
             clusters.set_lineage(transaction, node["node_id"], node["lineage"])
+        start_next(place.control, transaction, cluster_id)
     metrics.count_snapshot("available")
     log.get("snapshot").info(
         "snapshot available",
@@ -389,10 +392,7 @@ def _fail(place: Workplace, snapshot_id: str, reason: str) -> None:
         _mark_available(place, snapshot_id, cluster.id, root)
         return
     reap(place, cluster)
-    metrics.count_snapshot("failed")
-    log.get("snapshot").error("snapshot failed", snapshot=snapshot_id, cluster=cluster.id, reason=reason)
     with place.control.database.transaction() as transaction:
-        snapshots.mark_unavailable(transaction, snapshot_id, now, reason)
-        clusters.note_failure(transaction, cluster.id, now, code="snapshot.failed", reason=reason)
-        resource = f"cluster/{cluster.id}/snapshot/{snapshot_id}"
-        record(place.control, transaction, snapshot.project, "CreateSnapshot", resource, "failed", reason)
+        clusters.lock_cluster(transaction, cluster.id)
+        fail(place.control, transaction, snapshot, reason)
+        start_next(place.control, transaction, cluster.id)

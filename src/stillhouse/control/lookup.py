@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from stillhouse.catalog import clusters, snapshots
 from stillhouse.catalog.database import Transaction
-from stillhouse.domain.cluster import Cluster, ClusterStatus
+from stillhouse.domain.cluster import Cluster, ClusterStatus, Task
 from stillhouse.domain.ids import is_uuid
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
 from stillhouse.errors import ClusterBusy, ClusterUnknown, InvalidInput, SnapshotUnknown, StateForbids
@@ -20,23 +20,30 @@ def known_cluster(transaction: Transaction, project: str, cluster_id: str) -> Cl
     return cluster
 
 
-def working_cluster(transaction: Transaction, project: str, cluster_id: str) -> Cluster:
-    """The project's cluster, locked, if its servers run and no operation holds it."""
-    cluster = idle_cluster(transaction, project, cluster_id, {ClusterStatus.AVAILABLE})
+def working_cluster(
+    transaction: Transaction, project: str, cluster_id: str, *, beside: Collection[Task] = ()
+) -> Cluster:
+    """The project's cluster, locked, if its servers run and no operation holds it but one of `beside`."""
+    cluster = idle_cluster(transaction, project, cluster_id, {ClusterStatus.AVAILABLE}, beside=beside)
     if cluster.stopped:
         raise StateForbids(f"cluster {cluster.id} is stopped")
     return cluster
 
 
 def idle_cluster(
-    transaction: Transaction, project: str, cluster_id: str, states: Collection[ClusterStatus]
+    transaction: Transaction,
+    project: str,
+    cluster_id: str,
+    states: Collection[ClusterStatus],
+    *,
+    beside: Collection[Task] = (),
 ) -> Cluster:
-    """The project's cluster, locked, if it is in one of these states and no operation holds it."""
+    """The project's cluster, locked, if it is in one of these states and no operation holds it but one of `beside`."""
     clusters.lock_cluster(transaction, known_cluster(transaction, project, cluster_id).id)
     cluster = known_cluster(transaction, project, cluster_id)
     if cluster.status not in states:
         raise StateForbids(f"cluster {cluster.id} is in state {cluster.status}")
-    if cluster.task is not None:
+    if cluster.task is not None and cluster.task not in beside:
         raise ClusterBusy(f"cluster {cluster.id} is busy: {cluster.task}")
     return cluster
 

@@ -37,7 +37,11 @@ def pin_attempt(place: Workplace, snapshot_id: str, cluster: Cluster, attempt: i
 
 
 def beat(place: Workplace, snapshot_id: str, cluster_id: str, attempt: int) -> None:
-    """Show that the attempt goes on. A store that is away for a moment does not matter: a pin lasts for an hour."""
+    """Show that the attempt goes on. A store that is away does not matter: a pin lasts for an hour.
+
+    It is not waited for either: a cancellation would have to wait as well.
+    """
+    place = place.hurried
     with suppress(Unavailable):
         keys = create_or_open(place.store, place.repository.kek, cluster_id)
         if (pin := pins.find(place.store, keys, pins.id_of(snapshot_id, attempt))) is not None:

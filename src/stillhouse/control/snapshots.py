@@ -3,15 +3,15 @@
 from dataclasses import replace
 from datetime import datetime
 
-from stillhouse.catalog import clusters, operations, snapshots
-from stillhouse.catalog.database import Transaction
+from stillhouse.catalog import clusters, snapshots
 from stillhouse.control.audit import audited
 from stillhouse.control.context import Control
 from stillhouse.control.lookup import known_cluster, known_snapshot, locked_snapshot, working_cluster
+from stillhouse.control.snapshot_turns import leave_queue, take_or_wait
 from stillhouse.domain import names
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Task
 from stillhouse.domain.ids import new_uuid
-from stillhouse.domain.snapshot import Snapshot, SnapshotStatus, SnapshotType
+from stillhouse.domain.snapshot import Snapshot, SnapshotStatus, SnapshotType, backup_key
 from stillhouse.errors import InvalidInput, NameTaken, StateForbids, WrongKind
 
 # The largest int of the API's clients; page number times page length stays within any database's integers.
@@ -21,39 +21,24 @@ _LARGEST = 2**31 - 1
 def request_snapshot(
     control: Control, project: str, *, name: str, cluster_id: str, description: str = ""
 ) -> str:
-    """Accept a manual snapshot of a whole cluster; the flow `create_snapshot` takes it. Its id."""
+    """Accept a manual snapshot of a whole cluster; its id. The flow `create_snapshot` takes it, when its turn comes."""
     snapshot_id = new_uuid()
     resource = f"cluster/{cluster_id}/snapshot/{snapshot_id}"
     with audited(control, project, "CreateSnapshot", resource) as transaction:
         names.check_snapshot_name(name)
         names.check_description(description)
-        cluster = working_cluster(transaction, project, cluster_id)
-        begin_snapshot(
-            control,
-            transaction,
-            cluster,
-            snapshot_id,
-            SnapshotType.MANUAL,
-            control.clock.now(),
-            name=name,
-            description=description,
-        )
+        cluster = working_cluster(transaction, project, cluster_id, beside={Task.SNAPSHOTTING})
+        now = control.clock.now()
+        snapshot = new_snapshot(cluster, snapshot_id, SnapshotType.MANUAL, now, name, description)
+        take_or_wait(control, transaction, cluster, snapshot)
     return snapshot_id
 
 
-def begin_snapshot(
-    control: Control,
-    transaction: Transaction,
-    cluster: Cluster,
-    snapshot_id: str,
-    type_: SnapshotType,
-    now: datetime,
-    *,
-    name: str,
-    description: str = "",
-) -> None:
-    """The snapshot's row, the operation that holds its cluster, and its flow, all or none. Raises ClusterBusy."""
-    snapshot = Snapshot(
+def new_snapshot(
+    cluster: Cluster, snapshot_id: str, type_: SnapshotType, now: datetime, name: str, description: str = ""
+) -> Snapshot:
+    """A snapshot of the cluster as it is before anything of it is taken."""
+    return Snapshot(
         id=snapshot_id,
         project=cluster.project,
         cluster_id=cluster.id,
@@ -65,11 +50,8 @@ def begin_snapshot(
         started=now,
         updated=now,
         db_user=cluster.user_name,
-        backup_key=now.strftime("%Y%m%d_%H%M%S"),
+        backup_key=backup_key(now),
     )
-    operations.begin(transaction, cluster.id, Task.SNAPSHOTTING, snapshot_id, now)
-    snapshots.insert_snapshot(transaction, snapshot)
-    control.flows.enqueue(transaction, "create_snapshot", snapshot_id)
 
 
 def request_copy(
@@ -159,15 +141,20 @@ def list_cluster_snapshots(
 
 
 def delete_snapshot(control: Control, project: str, snapshot_id: str) -> None:
-    """Move a manual snapshot to the trash; the flow `delete_snapshot` marks it in the repository."""
+    """Move a manual snapshot to the trash; the flow `delete_snapshot` marks it in the repository.
+
+    One that still waits for its turn is called off by that.
+    """
     with audited(control, project, "DeleteSnapshot", f"snapshot/{snapshot_id}") as transaction:
+        clusters.lock_cluster(transaction, known_snapshot(transaction, project, snapshot_id).cluster_id)
         snapshot = locked_snapshot(transaction, project, snapshot_id)
         if snapshot.type is not SnapshotType.MANUAL:
             raise WrongKind(
                 f"snapshot {snapshot.id} is an automated one",
                 hint="it goes when its days are over, or with its cluster",
             )
-        if snapshot.status is SnapshotStatus.CREATING:
+        is_creating = snapshot.status is SnapshotStatus.CREATING
+        if is_creating and not leave_queue(control, transaction, snapshot, "deleted before its turn came"):
             raise StateForbids(f"snapshot {snapshot.id} is still being taken")
         if snapshot.use:
             raise StateForbids(f"snapshot {snapshot.id} is {snapshot.use}")
@@ -176,9 +163,14 @@ def delete_snapshot(control: Control, project: str, snapshot_id: str) -> None:
 
 
 def request_cancel(control: Control, project: str, snapshot_id: str) -> None:
-    """Ask the running flow to stop at its next step; the snapshot then becomes UNAVAILABLE."""
+    """Ask the running flow to stop at its next step; the snapshot then becomes UNAVAILABLE.
+
+    One that still waits for its turn becomes so at once.
+    """
     with audited(control, project, "CancelSnapshot", f"snapshot/{snapshot_id}") as transaction:
+        clusters.lock_cluster(transaction, known_snapshot(transaction, project, snapshot_id).cluster_id)
         snapshot = locked_snapshot(transaction, project, snapshot_id)
         if snapshot.status is not SnapshotStatus.CREATING:
             raise StateForbids(f"snapshot {snapshot.id} is not being taken")
-        snapshots.request_cancel(transaction, snapshot.id, control.clock.now())
+        if not leave_queue(control, transaction, snapshot, "the snapshot was cancelled before its turn came"):
+            snapshots.request_cancel(transaction, snapshot.id, control.clock.now())

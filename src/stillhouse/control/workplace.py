@@ -1,6 +1,6 @@
 """What flows work with beyond what requests need: this host, the repository, and its key."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stillhouse.catalog import clusters, snapshots
 from stillhouse.control.context import Control
@@ -30,6 +30,12 @@ class Workplace:
     def slot(self, snapshot_id: str, attempt: int) -> str:
         """The slot, label and restore-point prefix of one attempt: used once in all time."""
         return attempt_slot(self.installation, snapshot_id, attempt)
+
+    @property
+    def hurried(self) -> "Workplace":
+        """With the store as requests reach it: an outage is told within seconds, to whoever must not wait."""
+        vault = self.control.vault
+        return self if vault is None else replace(self, store=vault.store)
 
     @property
     def scratch(self) -> Site:

@@ -75,6 +75,10 @@ class Snapshot:
         return "being copied" if self.copying else ""
 
 
+def backup_key(started: datetime) -> str:
+    return started.strftime("%Y%m%d_%H%M%S")
+
+
 @dataclass(frozen=True)
 class Witness:
     """Exported PostgreSQL snapshots that see a node exactly as it was at its restore point: (database, snapshot) pairs.

@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import accumulate
 
 import psutil
@@ -37,17 +37,18 @@ from stillhouse.repository.keys import ClusterKeys, Kek, create_or_open, open_ke
 from stillhouse.repository.sealed import Stored
 from stillhouse.repository.second_look import note_all, note_met
 from stillhouse.repository.verify import Rate, due, verify
-from stillhouse.storage.open import open_store
+from stillhouse.storage.open import RETRY_FOR, open_store
 from stillhouse.storage.store import ObjectStore
 
 
 @dataclass(frozen=True)
 class Repository:
-    """A repository to open: its location, the id that it must have, and its key."""
+    """A repository to open: its location, the id that it must have, and its key; `retry_for` as for `open_store`."""
 
     location: str
     id: str
     kek: Kek = field(repr=False)
+    retry_for: timedelta = RETRY_FOR
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def take_io_priority(priority: IoPriority) -> None:
 
 def open_repository(repository: Repository) -> ObjectStore:
     """Open the store. Raises StoreUnavailable if the repository there is missing, or is not the one expected."""
-    store = open_store(repository.location)
+    store = open_store(repository.location, retry_for=repository.retry_for)
     identity.check(store, repository.id)
     return store
 

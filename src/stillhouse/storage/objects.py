@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import obstore
@@ -13,13 +14,14 @@ from obstore.exceptions import (
     AlreadyExistsError,
     BaseError,
     GenericError,
+    NotModifiedError,
     PermissionDeniedError,
     PreconditionError,
     UnauthenticatedError,
 )
 from obstore.store import MemoryStore, S3Store
 
-from stillhouse.errors import InvalidInput, ObjectMissing, RepositoryDamaged, StoreUnavailable
+from stillhouse.errors import InvalidInput, ObjectMissing, RepositoryDamaged, StoreRefused, StoreUnavailable
 from stillhouse.storage.store import (
     Chunk,
     StoredObject,
@@ -32,12 +34,34 @@ from stillhouse.storage.store import (
 )
 
 if TYPE_CHECKING:
-    from obstore.store import S3Config  # not there at run time
+    from obstore.store import ClientConfig, RetryConfig, S3Config  # not there at run time
 
 _PART = 8 * 2**20
 _PARTS_AT_ONCE = 4
 _NO_BUCKET = "NoSuchBucket"  # S3's error code; a HEAD's 404 has no body and so no code
 _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+_METADATA_SERVICE = re.compile(
+    "/latest/(api/token|meta-data)"
+)  # asked when no keys are set; only Amazon's machines have it
+
+_CONNECT = timedelta(seconds=5)
+_STALLED = (
+    timedelta(seconds=5),
+    timedelta(seconds=30),
+)  # silence of a read after which it is given up: bounds
+_WHOLE = 10  # times that, for a whole request: a pack, slowly
+# A short hiccup in a part of an upload must not cost the whole of it. `PatientStore` waits for longer ones.
+_AT_ONCE: "RetryConfig" = {"max_retries": 3, "retry_timeout": timedelta(seconds=5)}
+
+# Answers in the 400s that another try may change: S3's and MinIO's "try again", by status or by code.
+_PASSING_STATUS = (408, 409, 425, 429)
+_PASSING_CODES = ("RequestTimeout", "IncompleteBody", "SlowDown")
+_NO_REDIRECT = "redirect without LOCATION"  # obstore's words for a 3xx: the bucket is in another region
+
+_KEYS_HINT = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+_RIGHTS_HINT = "check the access key, its secret and its rights: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"
+_REQUEST_HINT = "check AWS_ENDPOINT_URL and AWS_REGION, and that S3 is spoken at"
+_AWAY_HINT = "check AWS_ENDPOINT_URL, and that a store answers at"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +72,23 @@ class S3Access:
     region: str = ""
     access_key: str = ""
     secret_key: str = field(default="", repr=False)
-    retry_for: timedelta = timedelta(seconds=60)
 
 
 class BucketStore:
-    def __init__(self, client: S3Store | MemoryStore, name: str) -> None:
-        self._client = client
-        self._name = name
+    """One try of each call: `PatientStore` tries again. Uploads have a client of their own, with other time-outs."""
+
+    def __init__(
+        self, client: S3Store | MemoryStore, name: str, writing: S3Store | None = None, where: str = ""
+    ) -> None:
+        self._client, self._writing = client, writing or client
+        self._name, self._where = name, where
 
     def put(self, key: str, chunks: Sequence[Chunk]) -> None:
         check_key(key)
         views = byte_views(chunks)
         with self._telling(f"writing {key}"):
             obstore.put(
-                self._client,
+                self._writing,
                 key,
                 views,
                 use_multipart=sum(map(len, views)) > _PART,
@@ -110,7 +137,8 @@ class BucketStore:
         with self._telling(f"listing {folder or 'all'}"):
             for page in obstore.list(self._client, folder or None):
                 for found in page:
-                    if is_key(found["path"]):
+                    # A console's marker of the folder itself, "folder/", comes without its slash.
+                    if is_key(found["path"]) and found["path"] != folder:
                         yield StoredObject(found["path"], found["size"], found["last_modified"])
 
     def delete(self, key: str) -> None:
@@ -122,8 +150,12 @@ class BucketStore:
     def _put_if_none(self, key: str, chunks: Sequence[Chunk]) -> bool:
         with self._telling(f"creating {key}"):
             try:
-                obstore.put(self._client, key, byte_views(chunks), mode="create")
-            except (AlreadyExistsError, PreconditionError):
+                obstore.put(self._writing, key, byte_views(chunks), mode="create")
+            except (
+                AlreadyExistsError,
+                PreconditionError,
+                NotModifiedError,
+            ):  # 409, 412, and 304 of older MinIOs
                 return False
         return True
 
@@ -154,13 +186,30 @@ class BucketStore:
 
     def _told(self, error: BaseError | FileNotFoundError, doing: str) -> StoreUnavailable:
         """The error of our tree that says what obstore's means here."""
-        if isinstance(error, FileNotFoundError) or _NO_BUCKET in str(error):
-            return StoreUnavailable(f"{self._name}: {doing}: no such bucket", hint="create the bucket")
-        if isinstance(error, PermissionDeniedError | UnauthenticatedError):
-            return StoreUnavailable(
-                f"{self._name} refused {doing}", hint="check the access key, its secret and its rights"
-            )
-        return StoreUnavailable(f"{self._name}: {doing}: {_gist(str(error))}")
+        text, what = str(error), f"{self._name}: {doing}"
+        if isinstance(error, FileNotFoundError) or _NO_BUCKET in text:
+            return StoreRefused(f"{what}: no such bucket", hint="create the bucket")
+        if _METADATA_SERVICE.search(text):
+            return StoreRefused(f"{what}: no access key is set", hint=_KEYS_HINT)
+        status = re.search(r"status code: (\d{3})", text)
+        if isinstance(error, PermissionDeniedError | UnauthenticatedError) or (
+            status and status[1] in ("401", "403")
+        ):
+            return StoreRefused(f"{self._name} refused {doing}: {_gist(text)}", hint=_RIGHTS_HINT)
+        if (status and _is_final(int(status[1]), text)) or _NO_REDIRECT in text:
+            return StoreRefused(f"{what}: {_gist(text)}", hint=f"{_REQUEST_HINT}: {self._where}")
+        return StoreUnavailable(f"{what}: {_gist(text)}", hint=f"{_AWAY_HINT}: {self._where}")
+
+
+def _is_final(status: int, text: str) -> bool:
+    """Whether the same request would be answered so again."""
+    if status == HTTPStatus.NOT_IMPLEMENTED:
+        return True
+    return (
+        400 <= status < 500
+        and status not in _PASSING_STATUS
+        and not any(f"<Code>{code}</Code>" in text for code in _PASSING_CODES)
+    )
 
 
 def memory_store() -> BucketStore:
@@ -168,7 +217,8 @@ def memory_store() -> BucketStore:
     return BucketStore(MemoryStore(), "memory")
 
 
-def s3_store(bucket: str, prefix: str, access: S3Access) -> BucketStore:
+def s3_store(bucket: str, prefix: str, access: S3Access, *, stalled: timedelta) -> BucketStore:
+    """`stalled`: a read that is silent for so long is given up, within bounds."""
     name = f"s3://{bucket}/{prefix}".rstrip("/")
     config: S3Config = {}
     if access.endpoint:
@@ -180,23 +230,26 @@ def s3_store(bucket: str, prefix: str, access: S3Access) -> BucketStore:
         config["secret_access_key"] = access.secret_key
     # One DELETE a key: the bulk call is missing from some S3-compatible services.
     config["disable_bulk_delete"] = True
+    endpoint = _endpoint(access)
+    stalled = min(max(stalled, _STALLED[0]), _STALLED[1])
+    # Plain HTTP only where the endpoint says so.
+    options: ClientConfig = {
+        "allow_http": endpoint.startswith("http://"),
+        "connect_timeout": _CONNECT,
+        "timeout": stalled * _WHOLE,
+    }
     try:
+        # `read_timeout` counts from a request's begin, so that an upload which is slow would be given up for silence.
+        writing = S3Store(
+            bucket, prefix=prefix or None, config=config, client_options=options, retry_config=_AT_ONCE
+        )
+        options = {**options, "read_timeout": stalled}
         client = S3Store(
-            bucket,
-            prefix=prefix or None,
-            config=config,
-            # Plain HTTP only where the endpoint says so. `timeout` spans a whole request: a part, slowly.
-            client_options={
-                "allow_http": _endpoint(access).startswith("http://"),
-                "connect_timeout": timedelta(seconds=5),
-                "read_timeout": timedelta(seconds=30),
-                "timeout": timedelta(minutes=5),
-            },
-            retry_config={"max_retries": 10, "retry_timeout": access.retry_for},
+            bucket, prefix=prefix or None, config=config, client_options=options, retry_config=_AT_ONCE
         )
     except BaseError as error:
         raise InvalidInput(f"{name}: {_gist(str(error))}") from error
-    return BucketStore(client, name)
+    return BucketStore(client, name, writing, endpoint or "Amazon S3 (no AWS_ENDPOINT_URL is set)")
 
 
 def _endpoint(access: S3Access) -> str:

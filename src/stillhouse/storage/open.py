@@ -1,8 +1,6 @@
-"""Which store a URL or path means, and whether it keeps its promises."""
+"""Which store a URL or path means."""
 
-import secrets
-import threading
-from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -10,16 +8,26 @@ from stillhouse.clock import Clock, SystemClock
 from stillhouse.errors import InvalidInput
 from stillhouse.storage.local import LocalStore
 from stillhouse.storage.objects import S3Access, memory_store, s3_store
+from stillhouse.storage.patience import PatientStore
 from stillhouse.storage.store import ObjectStore, check_key
 
-_CREATORS = 16
-_ROUNDS = 5  # a store that checks first and writes then has one winner now and then by luck
+RETRY_FOR = timedelta(seconds=120)  # longer than the restart of a store takes
+SHORTLY = timedelta(
+    seconds=1
+)  # where somebody waits: `/readyz` tells reasons that are known within five seconds
 
 
 def open_store(
-    url_or_path: str | Path, *, s3: S3Access | None = None, clock: Clock | None = None
+    url_or_path: str | Path,
+    *,
+    s3: S3Access | None = None,
+    clock: Clock | None = None,
+    retry_for: timedelta = RETRY_FOR,
 ) -> ObjectStore:
-    """`s3://bucket/prefix`, `memory://` (for tests) or a local directory, which is made when missing."""
+    """`s3://bucket/prefix`, `memory://` (for tests) or a local directory, which is made when missing.
+
+    A call to S3 that fails is tried again until `retry_for` has passed since its first failure.
+    """
     text = str(url_or_path)
     if "://" not in text:
         if not text:
@@ -33,54 +41,5 @@ def open_store(
     prefix = url.path.strip("/")
     if not url.netloc or url.query or url.fragment:
         raise InvalidInput(f"not an S3 location: {text}", hint="give s3://bucket/prefix")
-    return s3_store(url.netloc, check_key(prefix) if prefix else "", s3 or S3Access())
-
-
-def probe(store: ObjectStore) -> None:
-    """Prove what snapshots rest on: one winner of a conditional create, read after write, ranges.
-
-    Some services ignore the condition of a conditional create, and some (OpenStack Swift's object server)
-    check it before they write but not while they do: several writers are told that they have won.
-    """
-    for _ in range(_ROUNDS):
-        key = f"probe/{secrets.token_hex(16)}"
-        try:
-            _prove_one_winner(store, key)
-            _prove_reading(store, key)
-        finally:
-            store.delete(key)
-
-
-def _prove_one_winner(store: ObjectStore, key: str) -> None:
-    start = threading.Barrier(_CREATORS)
-
-    def create(content: bytes) -> bool:
-        start.wait()
-        return store.create(key, [content])
-
-    contents = [secrets.token_bytes(64) for _ in range(_CREATORS)]
-    with ThreadPoolExecutor(_CREATORS) as creators:
-        answers = list(creators.map(create, contents))
-    winners = [content for content, won in zip(contents, answers, strict=True) if won]
-    if len(winners) != 1:
-        raise _unfit(f"{len(winners)} of {_CREATORS} concurrent writers won one conditional create")
-    if store.get(key) != winners[0]:
-        raise _unfit("a conditional create answered that it won, but other bytes are stored")
-    if store.create(key, [b"too late"]):
-        raise _unfit("a conditional create replaced an object")
-
-
-def _prove_reading(store: ObjectStore, key: str) -> None:
-    content = secrets.token_bytes(64 * 1024)
-    store.put(key, [content])
-    if store.get(key) != content or store.size(key) != len(content):
-        raise _unfit("a read after a write did not return what was written")
-    if store.get_range(key, 1000, 500) != content[1000:1500]:
-        raise _unfit("a read of a range returned other bytes")
-
-
-def _unfit(what: str) -> InvalidInput:
-    return InvalidInput(
-        f"this object store cannot hold snapshots: {what}",
-        hint="use a store that honours 'If-None-Match: *', 'Range' and read-after-write",
-    )
+    bucket = s3_store(url.netloc, check_key(prefix) if prefix else "", s3 or S3Access(), stalled=retry_for)
+    return PatientStore(bucket, retry_for, clock or SystemClock())

@@ -1,0 +1,120 @@
+"""The S3 server of a service at work goes away for a minute, or falls silent, at a chosen request, and comes back."""
+
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from support.faulty_proxy import FaultyProxy, faulty_proxy
+from support.s3_server import Front, S3Server, s3_server
+from support.service import Service, serving
+
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("store outage")]
+
+MINUTE, LESS = 60.0, 20.0  # the latter is longer than any count of tries lasted
+Hindrance = tuple[Callable[[Front], None], Callable[[Front], None]]
+AWAY: Hindrance = (Front.kill, Front.start)
+SILENT: Hindrance = (Front.hold, Front.let_go_on)
+
+
+@pytest.fixture(scope="module")
+def server() -> S3Server:
+    return s3_server()
+
+
+@pytest.fixture(scope="module")
+def proxy(server: S3Server) -> Iterator[FaultyProxy]:
+    with faulty_proxy(server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def service(data_root: Path, server: S3Server, proxy: FaultyProxy) -> Iterator[Service]:
+    bucket = f"outage-{secrets.token_hex(6)}"
+    server.make_bucket(bucket)
+    settings = {
+        "STILLHOUSE_REPOSITORY": f"s3://{bucket}/warehouse",
+        "AWS_ENDPOINT_URL": proxy.endpoint,
+        "AWS_ACCESS_KEY_ID": server.access_key,
+        "AWS_SECRET_ACCESS_KEY": server.secret_key,
+        "AWS_REGION": server.region,
+    }
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in settings.items():
+            environment.setenv(name, value)
+        with serving(data_root / "outage") as running:
+            yield running
+
+
+@pytest.fixture(scope="module")
+def cluster(service: Service) -> str:
+    return service.create_cluster("outlasting", 1)
+
+
+def hinder(
+    server: S3Server, proxy: FaultyProxy, at: tuple[str, str], how: Hindrance, seconds: float
+) -> Callable[[], None]:
+    """The server goes at that request. What is returned waits for that, lets the time pass, and brings it back."""
+    proxy.at(*at, lambda: how[0](server.front))
+
+    def end() -> None:
+        assert proxy.reached.wait(60), f"no request was {at}"
+        time.sleep(seconds)  # the outage itself
+        how[1](server.front)
+
+    return end
+
+
+@pytest.mark.parametrize(
+    ("at", "how", "seconds"),
+    [
+        (("PUT", "/pins/"), AWAY, LESS),
+        (("PUT", "/packs/"), AWAY, MINUTE),
+        (("PUT", "/packs/"), SILENT, MINUTE),
+        (("PUT", "/manifests/"), AWAY, LESS),
+        (("GET", "list-type=2"), SILENT, MINUTE),
+        (("PUT", "/roots/"), AWAY, MINUTE),
+    ],
+    ids=["pin", "pack", "pack silent", "manifest", "listing silent", "root"],
+)
+def test_a_snapshot_outlasts_an_outage(
+    service: Service,
+    cluster: str,
+    server: S3Server,
+    proxy: FaultyProxy,
+    at: tuple[str, str],
+    how: Hindrance,
+    seconds: float,
+) -> None:
+    end = hinder(server, proxy, at, how, seconds)
+    snapshot = service.request_snapshot(cluster, f"through-{secrets.token_hex(4)}")
+    end()
+    assert service.ended(snapshot) == "AVAILABLE", service.reason(snapshot)
+    assert service.attempts(snapshot) == 1
+    service.await_clean(cluster)
+
+
+def test_a_restore_outlasts_an_outage(
+    service: Service, cluster: str, server: S3Server, proxy: FaultyProxy
+) -> None:
+    snapshot = service.request_snapshot(cluster, f"whole-{secrets.token_hex(4)}")
+    assert service.ended(snapshot) == "AVAILABLE", service.reason(snapshot)
+    end = hinder(server, proxy, ("GET", "/packs/"), AWAY, MINUTE)
+    clone = service.restore(snapshot, "restored")
+    end()
+    assert service.settled(clone)["status"] == "AVAILABLE"
+    service.delete_cluster(clone)
+
+
+def test_whoever_asks_is_told_of_an_outage_soon(service: Service, server: S3Server) -> None:
+    """Though snapshots would wait for the store: the answer comes within the client's time-out."""
+    server.front.kill()
+    try:
+        answer = httpx.get(f"{service.url}/readyz", timeout=30)
+    finally:
+        server.front.start()
+    assert answer.status_code == 503
+    assert "AWS_ENDPOINT_URL" in answer.text
