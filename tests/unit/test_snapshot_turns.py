@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from stillhouse import metrics
 from stillhouse.catalog import audit_log, captures, clusters, operations, snapshot_queue, snapshots
-from stillhouse.control.clusters import delete_cluster, get_cluster, restart_cluster, stop_cluster
+from stillhouse.control.clusters import get_cluster, restart_cluster, stop_cluster
 from stillhouse.control.context import Control
 from stillhouse.control.snapshot_turns import start_next, start_waiting
 from stillhouse.control.snapshots import (
@@ -217,23 +217,6 @@ def test_one_that_waits_can_be_called_off_and_the_others_keep_their_order(
         delete_snapshot(control, PROJECT, stays)  # taken by now, so only a cancellation ends it
     request_cancel(control, PROJECT, stays)
     assert get_snapshot(control, PROJECT, stays).cancel_requested
-
-
-def test_deleting_the_cluster_fails_those_that_wait_and_says_why(control: Control, cluster: str) -> None:
-    running, *waits = ask(control, cluster, "running", "second", "third")
-    with pytest.raises(ClusterBusy):
-        delete_cluster(control, PROJECT, cluster, 0)
-    assert waiting(control, cluster) == waits, "a refused request changes nothing"
-    lose_the_turn(control, running)
-    delete_cluster(control, PROJECT, cluster, 1)
-    tick(control)
-    assert (begun(control), waiting(control, cluster)) == ([running], [])
-    for snapshot in waits:
-        found = get_snapshot(control, PROJECT, snapshot)
-        assert (found.status, found.reason) == (
-            SnapshotStatus.UNAVAILABLE,
-            "the cluster was deleted before its turn came",
-        )
 
 
 # --- whose turn it is -------------------------------------------------------------------------------
