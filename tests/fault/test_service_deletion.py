@@ -41,6 +41,7 @@ def test_a_cluster_with_a_running_and_two_waiting_snapshots_is_deleted(service: 
             "the cluster is being deleted, and the snapshot's turn had not come"
         ] * 2
         service.until("the cluster to be gone", partial(service.is_gone, cluster_id))
+        writer.close()  # its server is gone
     assert service.reason(running) == "the snapshot was cancelled: the cluster is being deleted"
     states = service.rows("SELECT status, deleted FROM sh_snapshots WHERE cluster_id = ?", cluster_id)
     assert [status for status, _ in states] == ["UNAVAILABLE"] * 3
@@ -91,6 +92,7 @@ def test_a_deletion_that_called_off_snapshots_goes_on_after_the_service_ended(
         end(service)
         service.start()
         service.until("the cluster to be gone", lambda: service.is_gone(doomed))
+        writer.close()  # its server is gone
     assert service.reason(running) == "the snapshot was cancelled: the cluster is being deleted"
     assert len({service.reason(snapshot) for snapshot in waiting}) == 1
     ended = service.rows("SELECT status FROM sh_snapshots WHERE cluster_id = ?", doomed)
