@@ -77,9 +77,9 @@ format: $(VENV)/.ready
 	@$(BIN)/ruff format src tests examples bench
 	@$(BIN)/ruff check --fix src tests examples bench
 
-# The Java and Go SDKs against the API; where CI=true, `make test` does it too.
+# Other languages' SDKs and OpenStack's clients; where CI=true, `make test-long` tries them too.
 test-clients: $(VENV)/.ready
-	@STILLHOUSE_CLIENTS=1 $(BIN)/pytest -n 0 tests/real/test_clients.py
+	@STILLHOUSE_CLIENTS=1 $(BIN)/pytest -n 0 -m '' tests/real/test_clients.py tests/real/test_openstack_clients.py
 
 # An earlier version, whose installations today's code brings up: tests/predecessor/README.md. COMMIT=its last.
 predecessor:

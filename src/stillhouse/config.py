@@ -10,6 +10,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     """Everything under `data` is created by the service; nothing else on the host is touched.
 
+    `region` and `public_url` are what clients are told in the catalog of services: `public_url` is the address that
+    they use, `http(s)://HOST:PORT`; unset = the one they asked, where it is surely this service's (`api/addresses.py`).
     `pg_bin` points to another PostgreSQL's bin directory; unset = the embedded one.
     `repository` is a directory or an `s3://bucket/prefix` URL; unset = `<data>/repository`.
     `capture_bytes_per_second` bounds what a capture reads of each node (0: no bound); `capture_io_priority` and
@@ -43,6 +45,8 @@ class Settings(BaseSettings):
 
     data: Path
     listen: str = "127.0.0.1:8080"
+    public_url: str = ""
+    region: str = "local-1"
     pg_bin: Path | None = None
     os_user: str = "stillhouse"
     os_uids: str = Field("1900000000-1900999999", pattern=r"^(\d{1,10}-\d{1,10})?$")

@@ -67,7 +67,7 @@ def test_health_is_open_to_all(service: Service) -> None:
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", "/"),
+        ("GET", "/v4"),
         ("GET", "/v1/{p}/snapshots"),
         ("GET", "/v2/{p}/snapshots"),
         ("GET", "/v1.0/{p}/snapshots/"),

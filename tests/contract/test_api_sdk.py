@@ -194,10 +194,10 @@ def test_a_refusal_is_read_with_status_code_message_and_request_id(
     assert_raises(400, "DWS.0001", create, unfilled, cluster_id)
 
 
-def test_an_operation_not_offered_does_not_exist(sdk: Any) -> None:
+def test_an_operation_that_is_not_built_yet_says_so(sdk: Any) -> None:
     from huaweicloudsdkdws.v2 import ListAlarmConfigsRequest
 
-    assert_raises(404, "APIGW.0101", sdk.list_alarm_configs, ListAlarmConfigsRequest())
+    assert_raises(400, "DWS.5095", sdk.list_alarm_configs, ListAlarmConfigsRequest())
 
 
 def test_a_failure_of_the_server_is_read_as_one(sdk: Any, service: Service) -> None:

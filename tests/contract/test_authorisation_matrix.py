@@ -302,7 +302,7 @@ def another_projects(service: Service) -> tuple[str, str]:
 
 
 def test_the_open_operation_needs_nobody_known(bed: Bed) -> None:
-    (route,) = (route for route in ROUTES if needs_of(route).open_to_all)
+    (route,) = (route for route in ROUTES if needs_of(route).open_to_all and "POST" in (route.methods or ()))
     request = sample(route)
     send = sending(bed.service, {})
     answer = send(replace(request, raw=json.dumps(request.body).encode()))
@@ -310,3 +310,12 @@ def test_the_open_operation_needs_nobody_known(bed: Bed) -> None:
     assert_refused("no JSON", send(unparsable(request)), 400, "DWS.0001")
     assert_refused("too much", send(replace(request, raw=b" " * 65_537)), 413, "APIGW.0201")
     assert bed.service.client.project == PROJECT
+
+
+def test_the_versions_of_identity_are_told_to_strangers(bed: Bed) -> None:
+    open_paths = {
+        str(route.path) for route in ROUTES if needs_of(route).open_to_all and "GET" in (route.methods or ())
+    }
+    assert open_paths == {"/", "/v3", "/v3/"}
+    send = sending(bed.service, {})
+    assert {path: send(Request("GET", path)).status for path in open_paths} == dict.fromkeys(open_paths, 200)

@@ -23,6 +23,7 @@ def routed() -> set[tuple[str, str, str]]:
         (str(route.operation_id), method, route.path)
         for route in published_routes()
         for method in route.methods or ()
+        if route.include_in_schema  # else it is a second spelling of a path
     }
 
 

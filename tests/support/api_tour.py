@@ -204,6 +204,9 @@ def _identity(tour: Tour) -> None:
     scope = {"project": {"id": PROJECT}}
     auth = {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}
     tour.ask("KeystoneCreateUserTokenByPassword", "POST", "/v3/auth/tokens", {"auth": auth})
+    tour.ask("KeystoneListVersions", "GET", "/")
+    tour.ask("KeystoneShowVersion", "GET", "/v3")
+    tour.ask("KeystoneShowCatalog", "GET", "/v3/auth/catalog")
     tour.ask("KeystoneListProjects", "GET", "/v3/projects", name="local-1")
     tour.ask("KeystoneListAuthDomains", "GET", "/v3/auth/domains")
     by_token = {"identity": {"methods": ["token"], "token": {"duration_seconds": 900}}}

@@ -58,6 +58,7 @@ class Reader:
     log: Path
     address: str = field(default_factory=free_address)
     places: dict[str, str] = field(default_factory=dict)
+    seconds: float = SECONDS
     environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
 
     @property
@@ -95,7 +96,7 @@ class Reader:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=SECONDS,
+            timeout=self.seconds,
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr

@@ -131,7 +131,8 @@ def resigned(vector: Vector, body: bytes, **more_headers: str) -> RawRequest:
     signed = replace(vector, headers=vector.headers | more_headers).request()
     claim = signature.read_claim(signed, vector.now)
     declared = more_headers.get("x-sdk-content-sha256", hashlib.sha256(body).hexdigest())
-    right = signature._sign(signature._canonical_request(signed, claim, declared), claim.date, SECRET_KEY)
+    query = signature._canonical_query(signed.query)
+    right = signature._sign(signature._canonical_request(signed, claim, query, declared), claim, SECRET_KEY)
     return with_header(signed, "authorization", lambda text: text.replace(vector.signature, right))
 
 

@@ -1,4 +1,4 @@
-"""What is answered about policies, proofs, tokens, temporary keys, the trash and collections; see `answers`."""
+"""What is answered about policies, proofs, the trash and collections; see `answers`."""
 
 from stillhouse.api.answers import Answer, Int32, Int64, Text
 
@@ -68,94 +68,6 @@ class LatestProof(Answer):
 class ShownProofSchedule(Answer):
     every_days: Int32
     newest_only: bool
-
-
-class Domain(Answer):
-    id: str
-    name: str
-
-
-class TokenUser(Answer):
-    id: str
-    name: str
-    domain: Domain
-    password_expires_at: str
-
-
-class TokenProject(Answer):
-    id: str
-    name: str
-    domain: Domain
-
-
-class TokenRole(Answer):
-    id: str
-    name: str
-
-
-class Token(Answer):
-    methods: list[str]
-    issued_at: str
-    expires_at: str
-    user: TokenUser
-    roles: list[TokenRole]
-    catalog: list[str]
-    project: TokenProject | None = None
-    domain: Domain | None = None
-
-
-class TokenMade(Answer):
-    token: Token
-
-
-class SelfLink(Answer):
-    self: str
-
-
-class PageLinks(Answer):
-    self: str
-    previous: Text
-    next: Text
-
-
-class ShownProject(Answer):
-    id: str
-    name: str
-    domain_id: str
-    parent_id: str
-    enabled: bool
-    is_domain: bool
-    description: str
-    links: SelfLink
-
-
-class Projects(Answer):
-    projects: list[ShownProject]
-    links: PageLinks
-
-
-class ShownDomain(Answer):
-    id: str
-    name: str
-    enabled: bool
-    description: str
-    links: SelfLink
-
-
-class Domains(Answer):
-    domains: list[ShownDomain]
-    links: PageLinks
-
-
-class TemporaryKey(Answer):
-    access: str
-    secret: str
-    securitytoken: str
-    expires_at: str
-
-
-class TemporaryKeyMade(Answer):
-    credential: TemporaryKey
 
 
 class TrashedSnapshot(Answer):

@@ -15,7 +15,8 @@ Document = dict[str, Any]
 _SIGNATURE = (
     "SDK-HMAC-SHA256: `Authorization: SDK-HMAC-SHA256 Access=AK, SignedHeaders=names, Signature=hex`, over the "
     "method, path, query, signed headers and body; `X-Sdk-Date` is among the signed headers. The SDKs of Huawei "
-    "Cloud sign so by themselves."
+    "Cloud sign so by themselves. The older form, with `Credential=AK/date/region/service/sdk_request` and a derived "
+    "key, is taken as well."
 )
 _REQUEST_ID = {
     "description": "Id of the request, for the service's log",

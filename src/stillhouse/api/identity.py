@@ -8,14 +8,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from fastapi import Query, Response
+from fastapi import Request as HttpRequest
 from pydantic import Field, SecretStr
 
-from stillhouse.api.answers_more import Domains, Projects, TemporaryKeyMade, TokenMade
+from stillhouse.api import addresses, service_catalog
+from stillhouse.api.answers_iam import Domains, Projects, TemporaryKeyMade, TokenMade
 from stillhouse.api.models import Request
 from stillhouse.api.render import Json
 from stillhouse.api.routing import ControlOf, answers, router
 from stillhouse.catalog.users import Token, User
 from stillhouse.control import credentials, users
+from stillhouse.control.context import Control
 from stillhouse.errors import InvalidInput, NotPermitted
 
 routes = router()
@@ -83,8 +86,14 @@ class CreateTemporaryKeyRequest(Request):
     operation_id="KeystoneCreateUserTokenByPassword",
     **answers(TokenMade, "The token is in the header X-Subject-Token", 201),
 )
-def create_token(control: ControlOf, response: Response, body: CreateTokenRequest) -> Json:
-    """The token itself is in the header `X-Subject-Token`."""
+def create_token(
+    control: ControlOf,
+    request: HttpRequest,
+    response: Response,
+    body: CreateTokenRequest,
+    nocatalog: Annotated[str | None, Query(max_length=255)] = None,
+) -> Json:
+    """The token itself is in the header `X-Subject-Token`. With `nocatalog`, of any value, the catalog is empty."""
     wanted, scope = body.auth.identity.password.user, body.auth.scope or Scope()
     domain = wanted.domain or Named()
     if not wanted.id and not (wanted.name and (domain.id or domain.name)):
@@ -102,7 +111,10 @@ def create_token(control: ControlOf, response: Response, body: CreateTokenReques
         raise NotPermitted("The user is of another domain than the scope.")
     token, made = credentials.make_token(control, user)
     response.headers["X-Subject-Token"] = token
-    return {"token": _token(user, made, scope)}
+    shown = _token(user, made, scope)
+    if nocatalog is None:
+        shown |= _catalog(control, request, user)
+    return {"token": shown}
 
 
 @routes.get("/v3/projects", operation_id="KeystoneListProjects", **answers(Projects, "The caller's project"))
@@ -154,6 +166,14 @@ def create_temporary_key(control: ControlOf, body: CreateTemporaryKeyRequest) ->
             "expires_at": _moment(made.key.expires),
         }
     }
+
+
+def _catalog(control: Control, request: HttpRequest, user: User) -> Json:
+    """A caller who knows the service's address needs no catalog, so an unknown address is no reason to refuse."""
+    address = addresses.told(request, control.settings)
+    if not address:
+        return {"catalog": [], "hint": addresses.HINT}
+    return {"catalog": service_catalog.entries(control, address, user.project)}
 
 
 def _token(user: User, made: Token, scope: Scope) -> Json:

@@ -170,6 +170,14 @@ CLUSTERS = (
 
 TOKENS = (
     Published("KeystoneCreateUserTokenByPassword", "POST", "/v3/auth/tokens"),
+    Published("KeystoneListVersions", "GET", "/"),
+    Published("KeystoneShowVersion", "GET", "/v3", note="`/v3/` too"),
+    Published(
+        "KeystoneShowCatalog",
+        "GET",
+        "/v3/auth/catalog",
+        note="`dws` and `dwsv1`; clients.md says at which address",
+    ),
     Published("KeystoneListProjects", "GET", "/v3/projects"),
     Published("KeystoneListAuthDomains", "GET", "/v3/auth/domains"),
     Published("CreateTemporaryAccessKeyByToken", "POST", "/v3.0/OS-CREDENTIAL/securitytokens"),

@@ -7,6 +7,15 @@ The scheme is published with Huawei Cloud's SDKs. Where it leaves room, the stri
 - `X-Sdk-Content-Sha256`, when present, stands in the canonical request in place of the body's hash.
   `UNSIGNED-PAYLOAD` is accepted there; any other value must be the hash of the body that arrived.
 - In a query `+` is a space, as the router (and Go's `URL.Query`) reads it; in a path it is itself.
+
+The older form of the scheme is understood too: it names `Credential=AK/date/region/service/sdk_request` in place of
+`Access`, and signs with a key derived from the secret by these parts. gophertelekomcloud signs so (`signer_helper.go`,
+v0.9.4), and with it Terraform's Open Telekom Cloud provider; both leave region and service empty. In this form:
+
+- The date of the scope is that of `X-Sdk-Date`. Region and service are covered by the signature, and mean nothing here.
+- Each run of blanks in a header's value counts as one blank. Names in the query are sorted without regard to case.
+- Of a name that is repeated in the query only the first value is signed, so no name may be repeated.
+- A POST without a body may sign its query in the body's place.
 """
 
 import hashlib
@@ -15,7 +24,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes, urlencode
 
 from stillhouse.errors import Unauthenticated
 
@@ -27,6 +36,10 @@ _EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 _DATE = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 _HEADER_NAME = re.compile(r"[a-z0-9!#$%&'*+.^`|~-]+")
 _SEPARATOR = re.compile(r"[ \t]*,[ \t]*")
+_CREDENTIAL = re.compile(r"([^/]+)/([0-9]{8}/[\w.-]*/[\w.-]*/sdk_request)", re.ASCII)
+_BLANKS = re.compile(r"[ \t\f]+")
+
+_Pairs = list[tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True)
@@ -41,12 +54,14 @@ class RawRequest:
 
 @dataclass(frozen=True)
 class Claim:
-    """What a request says about its signer, not yet believed."""
+    """What a request says about its signer, not yet believed; `scope` (`date/region/service/sdk_request`) is of the
+    older form, and empty in the newer one."""
 
     access_key: str
     date: str
     signed_headers: tuple[str, ...]
     signature: str
+    scope: str = ""
 
 
 def the_header(request: RawRequest, name: str) -> str:
@@ -73,17 +88,20 @@ def read_claim(request: RawRequest, now: datetime) -> Claim:
         raise refused("SignedHeaders must be lower-case names, sorted, each once")
     if "x-sdk-date" not in names:
         raise refused("x-sdk-date is not among the signed headers")
+    access_key, scope = _signer(fields)
     date = the_header(request, "x-sdk-date")
     if abs(now - _moment(date)) > SKEW:
-        raise refused("calc ak sk signature fail:signature expired", who=fields["Access"][:64])
-    return Claim(fields["Access"], date, names, fields["Signature"])
+        raise refused("calc ak sk signature fail:signature expired", who=access_key[:64])
+    if scope and not scope.startswith(f"{date[:8]}/"):
+        raise refused("the date of Credential is not that of X-Sdk-Date", who=access_key[:64])
+    return Claim(access_key, date, names, fields["Signature"], scope)
 
 
 def verify(request: RawRequest, body_sha256: str, claim: Claim, secret_key: str) -> None:
     """Raise unless the claim's signature covers exactly this request under `secret_key`."""
     given = claim.signature.encode()
-    for payload_hash in _payload_hashes(request, body_sha256):
-        expected = _sign(_canonical_request(request, claim, payload_hash), claim.date, secret_key)
+    for query, payload_hash in _query_and_payload(request, body_sha256, claim):
+        expected = _sign(_canonical_request(request, claim, query, payload_hash), claim, secret_key)
         if hmac.compare_digest(expected.encode(), given):
             return
     raise refused("verify aksk signature fail")
@@ -92,27 +110,39 @@ def verify(request: RawRequest, body_sha256: str, claim: Claim, secret_key: str)
 def authorization(request: RawRequest, body_sha256: str, date: str, access_key: str, secret_key: str) -> str:
     """The Authorization header of a request, all of whose headers are signed; `date` is that in `x-sdk-date`."""
     names = tuple(sorted(name.decode() for name, _ in request.headers))
-    canonical = _canonical_request(request, Claim(access_key, date, names, ""), body_sha256)
-    signature = _sign(canonical, date, secret_key)
+    claim = Claim(access_key, date, names, "")
+    canonical = _canonical_request(request, claim, _canonical_query(request.query), body_sha256)
+    signature = _sign(canonical, claim, secret_key)
     return f"{ALGORITHM} Access={access_key}, SignedHeaders={';'.join(names)}, Signature={signature}"
 
 
-def _canonical_request(request: RawRequest, claim: Claim, payload_hash: str) -> bytes:
-    headers = "".join(f"{name}:{the_header(request, name)}\n" for name in claim.signed_headers)
+def _canonical_request(request: RawRequest, claim: Claim, query: str, payload_hash: str) -> bytes:
+    values = [the_header(request, name) for name in claim.signed_headers]
+    if claim.scope:
+        values = [_BLANKS.sub(" ", value) for value in values]
     parts = [
         request.method,
         _canonical_path(request.path),
-        _canonical_query(request.query),
-        headers,
+        query,
+        "".join(f"{name}:{value}\n" for name, value in zip(claim.signed_headers, values, strict=True)),
         ";".join(claim.signed_headers),
         payload_hash,
     ]
     return "\n".join(parts).encode("latin-1")
 
 
-def _sign(canonical_request: bytes, date: str, secret_key: str) -> str:
-    to_sign = f"{ALGORITHM}\n{date}\n{hashlib.sha256(canonical_request).hexdigest()}"
-    return hmac.new(secret_key.encode(), to_sign.encode(), hashlib.sha256).hexdigest()
+def _sign(canonical_request: bytes, claim: Claim, secret_key: str) -> str:
+    hashed = hashlib.sha256(canonical_request).hexdigest()
+    lines = [ALGORITHM, claim.date, claim.scope, hashed] if claim.scope else [ALGORITHM, claim.date, hashed]
+    key = _derived_key(claim.scope, secret_key) if claim.scope else secret_key.encode()
+    return hmac.new(key, "\n".join(lines).encode(), hashlib.sha256).hexdigest()
+
+
+def _derived_key(scope: str, secret_key: str) -> bytes:
+    key = f"SDK{secret_key}".encode()
+    for part in scope.split("/"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key
 
 
 def _canonical_path(path: bytes) -> str:
@@ -120,13 +150,36 @@ def _canonical_path(path: bytes) -> str:
     return encoded if encoded.endswith("/") else encoded + "/"
 
 
+def _query_and_payload(request: RawRequest, body_sha256: str, claim: Claim) -> list[tuple[str, str]]:
+    """The canonical queries, each with the hash beside it, that an honest signer may have signed."""
+    payload_hashes = _payload_hashes(request, body_sha256)
+    if not claim.scope:
+        return [(_canonical_query(request.query), payload_hash) for payload_hash in payload_hashes]
+    pairs = _pairs(request.query)
+    query = _canonical_query_without_case(pairs)
+    signable = [(query, payload_hash) for payload_hash in payload_hashes]
+    if request.method == "POST" and body_sha256 == _EMPTY_SHA256:
+        # No JSON document reads like an encoded query, so no request with a body can be turned into one without.
+        signable.append(("", hashlib.sha256(urlencode(sorted(pairs)).encode()).hexdigest()))
+    return signable
+
+
 def _canonical_query(query: bytes) -> str:
-    pairs = []
-    for part in query.replace(b"+", b" ").split(b"&"):
-        if part:
-            key, _, value = part.partition(b"=")
-            pairs.append((unquote_to_bytes(key), unquote_to_bytes(value)))
-    return "&".join(f"{quote(key, safe='')}={quote(value, safe='')}" for key, value in sorted(pairs))
+    return "&".join(f"{quote(key, safe='')}={quote(value, safe='')}" for key, value in sorted(_pairs(query)))
+
+
+def _canonical_query_without_case(pairs: _Pairs) -> str:
+    quoted = sorted(
+        (quote(key, safe="").lower(), quote(key, safe=""), quote(value, safe="")) for key, value in pairs
+    )
+    if len({folded for folded, _, _ in quoted}) < len(quoted):
+        raise refused("a signature with Credential covers no query in which a name is repeated")
+    return "&".join(f"{key}={value}" for _, key, value in quoted)
+
+
+def _pairs(query: bytes) -> _Pairs:
+    parts = [part.partition(b"=") for part in query.replace(b"+", b" ").split(b"&") if part]
+    return [(unquote_to_bytes(key), unquote_to_bytes(value)) for key, _, value in parts]
 
 
 def _payload_hashes(request: RawRequest, body_sha256: str) -> tuple[str, ...]:
@@ -141,12 +194,23 @@ def _payload_hashes(request: RawRequest, body_sha256: str) -> tuple[str, ...]:
 
 
 def _fields(text: str) -> dict[str, str]:
-    """`Access`, `SignedHeaders` and `Signature`, in any order, commas with or without blanks."""
+    """`Access` or `Credential`, `SignedHeaders` and `Signature`, in any order, commas with or without blanks."""
     parts = [part.partition("=") for part in _SEPARATOR.split(text.strip())]
     fields = {name: value for name, _, value in parts if value}
-    if len(parts) != 3 or fields.keys() != {"Access", "SignedHeaders", "Signature"}:
-        raise refused("the Authorization header must hold Access, SignedHeaders and Signature")
+    is_whole = len(parts) == len(fields) == 3
+    if not is_whole or fields.keys() - {"Access", "Credential"} != {"SignedHeaders", "Signature"}:
+        raise refused("the Authorization header must hold Access or Credential, SignedHeaders and Signature")
     return fields
+
+
+def _signer(fields: dict[str, str]) -> tuple[str, str]:
+    """The access key, and the older form's scope."""
+    if "Access" in fields:
+        return fields["Access"], ""
+    credential = _CREDENTIAL.fullmatch(fields["Credential"])
+    if credential is None:
+        raise refused("Credential must read AK/YYYYMMDD/region/service/sdk_request")
+    return credential[1], credential[2]
 
 
 def _moment(date: str) -> datetime:

@@ -14,6 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from stillhouse import log
+from stillhouse.api import addresses
 from stillhouse.api.app import create_app
 from stillhouse.bootstrap import Service, open_service, stop_servers
 from stillhouse.config import Settings
@@ -30,8 +31,10 @@ _ADDRESS = re.compile(r"(?P<host>.+):(?P<port>[0-9]{1,5})", re.ASCII)
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; then drain, stop the servers and return.
 
-    Raises InvalidInput for an address that cannot be listened on, before anything else is touched.
+    Raises InvalidInput for an address that cannot be listened on, and for settings that no client can use, before
+    anything else is touched.
     """
+    addresses.check(settings)
     log.configure(settings.log_level)
     process.get_ready()
     with _bound(settings.listen) as listener, open_service(settings) as service:

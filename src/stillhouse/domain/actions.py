@@ -163,6 +163,10 @@ NEEDS: Mapping[str, Need] = {
     "KeystoneListAuthDomains": Need(),
     "CreateTemporaryAccessKeyByToken": Need(),
     "KeystoneCreateUserTokenByPassword": Need(open_to_all=True),
+    "KeystoneShowCatalog": Need(),
+    # The versions of identity are asked before there is a token, and say nothing about anyone.
+    "KeystoneListVersions": Need(open_to_all=True),
+    "KeystoneShowVersion": Need(open_to_all=True),
 }
 
 ACTIONS = frozenset(name for need in NEEDS.values() for name in need.names)
