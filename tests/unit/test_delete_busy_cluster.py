@@ -12,6 +12,7 @@ from sqlalchemy import text
 from stillhouse.catalog import audit_log, clusters, operations, snapshot_queue, snapshots
 from stillhouse.catalog.operations import Operation
 from stillhouse.control.cluster_facts import rename
+from stillhouse.control.cluster_flows import _trash_snapshots
 from stillhouse.control.clusters import (
     RestoreRequest,
     delete_cluster,
@@ -89,10 +90,14 @@ def let_go(control: Control, snapshot_id: str) -> None:
         start_next(control, transaction, snapshot.cluster_id)
 
 
+def workplace(control: Control) -> Workplace:
+    nothing = cast(Any, None)
+    return Workplace(control, nothing, nothing, nothing, "0" * 8)
+
+
 def tick(control: Control) -> None:
     """What the timer does, and a service that starts."""
-    nothing = cast(Any, None)
-    start_waiting(Workplace(control, nothing, nothing, nothing, "0" * 8), control.clock.now())
+    start_waiting(workplace(control), control.clock.now())
 
 
 @on_both
@@ -209,6 +214,20 @@ def test_a_snapshot_published_before_its_cancellation_reached_it_is_one_that_suc
     assert get_snapshot(control, PROJECT, running).status is SnapshotStatus.AVAILABLE
     assert taking(control, running) == ("done", "")
     assert begun(control) == 1
+
+
+def test_a_snapshot_that_is_being_restored_stays_where_another_one_is_kept_in_its_place(
+    control: Control, cluster: str
+) -> None:
+    """It was to be kept, so it may be restored; then the one that was being taken succeeded after all."""
+    older, running = ask(control, cluster, "older", "running")
+    finish_snapshot(control, older)
+    request_restore(control, PROJECT, older, RestoreRequest(name="copy"))
+    delete_cluster(control, PROJECT, cluster, 1)
+    finish_snapshot(control, running)
+    _trash_snapshots(workplace(control), cluster)
+    with control.database.reading() as reading:
+        assert {one.id for one in snapshots.of_cluster(reading, cluster)} == {older, running}
 
 
 def test_an_automated_snapshot_is_called_off_alike(control: Control, cluster: str) -> None:
