@@ -1,6 +1,7 @@
 """A cluster whose snapshots are taken and wait is deleted, also by a service that is killed or stopped meanwhile."""
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,19 @@ def service(data_root: Path) -> Iterator[Service]:
 def _states(service: Service, snapshot: str) -> list[str]:
     found = service.rows("SELECT state FROM sh_captures WHERE snapshot_id = ?", snapshot)
     return [state for (state,) in found]
+
+
+def _assert_deleted_once(service: Service, cluster_id: str, snapshot: str) -> None:
+    """By one flow, which was begun by the transaction that ended the snapshot."""
+    ((finished,),) = service.rows("SELECT finished FROM sh_snapshots WHERE id = ?", snapshot)
+    flows = service.rows(
+        "SELECT created_at FROM workflow_status JOIN workflow_input AS i USING (workflow_uuid)"
+        " WHERE name = 'delete_cluster' AND i.inputs LIKE ?",
+        f"%{cluster_id}%",
+    )
+    ((begun,),) = flows
+    ended = datetime.fromisoformat(finished).replace(tzinfo=UTC).timestamp()
+    assert int(ended) * 1000 <= begun, "the engine keeps whole seconds"
 
 
 def test_a_cluster_with_a_running_and_two_waiting_snapshots_is_deleted(service: Service) -> None:
@@ -48,6 +62,7 @@ def test_a_cluster_with_a_running_and_two_waiting_snapshots_is_deleted(service: 
     assert all(deleted for _, deleted in states)
     assert not any(server.process_id(node) or Path(node.directory).exists() for node in nodes)
     assert not _at_work_in(cluster_id)
+    _assert_deleted_once(service, cluster_id, running)
     assert list((service.data / "repository").glob("c/*/pins/*")) == []
     held = service.rows(
         "SELECT kind, outcome FROM sh_operations WHERE cluster_id = ? ORDER BY started", cluster_id
@@ -105,4 +120,5 @@ def test_a_deletion_that_called_off_snapshots_goes_on_after_the_service_ended(
     assert [service.attempts(snapshot) for snapshot in waiting] == [0, 0]
     assert not any(server.process_id(node) or Path(node.directory).exists() for node in nodes)
     assert not service.workers()
+    _assert_deleted_once(service, doomed, running)
     assert list((service.data / "repository").glob("c/*/pins/*")) == []
