@@ -324,10 +324,7 @@ def _copied(snapshot_id: Any, *states: SnapshotStatus) -> Any:
 
 @cache
 def _selected() -> Select[Any]:
-    """Snapshots joined with the facts in other tables.
-
-    The query is built once: building it costs more than running it.
-    """
+    """Snapshots joined with facts in other tables. The query is built once: that costs more than running it."""
     restoring = exists().where(
         operation_rows.c.subject_id == snapshots.c.id,
         operation_rows.c.kind.in_((Task.RESTORING, Task.FINE_GRAINED_RESTORING)),
