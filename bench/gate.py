@@ -26,9 +26,9 @@ from measure import RESULTS, write_result
 from rows import hold_to, save
 
 from stillhouse.domain.cluster import Cluster
-from stillhouse.warehouse import embedded
-from stillhouse.warehouse.gate_plan import Expected
-from stillhouse.warehouse.witness import Witnesses
+from stillhouse.warehouse.cluster import embedded
+from stillhouse.warehouse.cut.witness import Witnesses
+from stillhouse.warehouse.gate.lock_plan import Expected
 from support import warehouses
 from support.captures import take_one
 from support.many_tables import distribute_many

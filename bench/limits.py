@@ -21,9 +21,9 @@ from measure import PAGE, RESULTS
 from rich.console import Console
 from rich.table import Table
 
-from stillhouse.postgres import pages
-from stillhouse.repository.container import PARAMETERS
-from stillhouse.repository.keys import ClusterKeys
+from stillhouse.postgres.files import pages
+from stillhouse.repository.format.container import PARAMETERS
+from stillhouse.repository.format.keys import ClusterKeys
 
 MIB = 1 << 20
 SIZE = 64 * MIB

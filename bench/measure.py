@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.domain.cluster import Cluster, Node
-from stillhouse.node.capture_task import Captured
-from stillhouse.node.unpacking import Packs
-from stillhouse.postgres import session
-from stillhouse.repository import manifest, maps
-from stillhouse.repository.maps import FrameRef, PagesEntry
-from stillhouse.repository.sealed import Stored
-from stillhouse.warehouse import embedded
+from stillhouse.node.capture.task import Captured
+from stillhouse.node.restore.unpacking import Packs
+from stillhouse.postgres.sessions import session
+from stillhouse.repository.format import manifest, maps
+from stillhouse.repository.format.maps import FrameRef, PagesEntry
+from stillhouse.repository.format.sealed import Stored
+from stillhouse.warehouse.cluster import embedded
 from support import warehouses
 from support.captures import Vault, open_vault
 

@@ -11,17 +11,19 @@ from stillhouse.clock import SystemClock
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.ids import new_hex, new_uuid
 from stillhouse.domain.snapshot import Cut
-from stillhouse.node import process
-from stillhouse.node.capture_task import Captured, CaptureTask
-from stillhouse.node.jobs import CaptureJob, Repository, RestoreJob, capture_job, restore_job
-from stillhouse.node.process import Done, Ready, Worker
-from stillhouse.node.restore import Restored, RestoreTask
-from stillhouse.postgres import server, size
-from stillhouse.repository import identity, keys
+from stillhouse.node.capture.task import Captured, CaptureTask
+from stillhouse.node.restore.rebuild import Restored, RestoreTask
+from stillhouse.postgres.host import server
+from stillhouse.postgres.sessions import size
+from stillhouse.repository.format import keys
+from stillhouse.repository.objects import identity
 from stillhouse.storage.open import open_store
-from stillhouse.warehouse import embedded
-from stillhouse.warehouse.cut import take_cut
-from stillhouse.warehouse.embedded import Site
+from stillhouse.warehouse.cluster import embedded
+from stillhouse.warehouse.cluster.embedded import Site
+from stillhouse.warehouse.cut.cut import take_cut
+from stillhouse.workers import process
+from stillhouse.workers.jobs import CaptureJob, Repository, RestoreJob, capture_job, restore_job
+from stillhouse.workers.process import Done, Ready, Worker
 
 _POLL_SECONDS = 0.01
 

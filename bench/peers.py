@@ -21,8 +21,8 @@ from rows import Row, Work, hold_to, pair_up, save
 from spent import Spent
 
 from stillhouse.domain.cluster import Node
-from stillhouse.warehouse import embedded
-from stillhouse.warehouse.embedded import Site
+from stillhouse.warehouse.cluster import embedded
+from stillhouse.warehouse.cluster.embedded import Site
 from support import warehouses
 
 PG15 = Path("/usr/lib/postgresql/15/bin")

@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from stillhouse.domain.cluster import Node
-from stillhouse.postgres import server as servers
-from stillhouse.postgres import session
-from stillhouse.postgres.binaries import Binaries
+from stillhouse.postgres.host import server as servers
+from stillhouse.postgres.host.binaries import Binaries
+from stillhouse.postgres.sessions import session
 from support import incremental_bug
 from support.captures import HASTY, capture_cluster, restored_cluster
 from support.warehouses import rows

@@ -11,8 +11,9 @@ from measure import empty
 from spent import Spent, measured
 
 from stillhouse.domain.cluster import Node
-from stillhouse.postgres import server, session
-from stillhouse.postgres.binaries import Binaries
+from stillhouse.postgres.host import server
+from stillhouse.postgres.host.binaries import Binaries
+from stillhouse.postgres.sessions import session
 
 SUPERUSER = "stillhouse"
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from measure import write_result
 from rows import hold_to, save
 
-from stillhouse.warehouse import embedded
-from stillhouse.warehouse.witness import Witnesses
+from stillhouse.warehouse.cluster import embedded
+from stillhouse.warehouse.cut.witness import Witnesses
 from support import warehouses
 from support.captures import take_one
 from support.writers import Writer, found_bank, writing

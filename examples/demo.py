@@ -22,13 +22,14 @@ from rich.table import Table
 
 from stillhouse.clock import SystemClock
 from stillhouse.domain.cluster import Node
-from stillhouse.repository import roots
-from stillhouse.repository.keys import load_or_create_kek, open_keys
+from stillhouse.repository.format.keys import load_or_create_kek, open_keys
+from stillhouse.repository.objects import roots
 from stillhouse.storage.local import LocalStore
-from stillhouse.warehouse import embedded, proof
-from stillhouse.warehouse.embedded import Site
-from stillhouse.warehouse.proof import Difference, NodeFingerprint
-from stillhouse.warehouse.proof_structure import check_structure
+from stillhouse.warehouse.cluster import embedded
+from stillhouse.warehouse.cluster.embedded import Site
+from stillhouse.warehouse.proof import against_source as proof
+from stillhouse.warehouse.proof.against_source import Difference, NodeFingerprint
+from stillhouse.warehouse.proof.structure import check_structure
 
 USER, PASSWORD, DATABASE = "dbadmin", "Demo-Pass-2026", "gaussdb"
 DIFFERENCES_SHOWN = 20

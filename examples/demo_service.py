@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from stillhouse.domain.ids import is_uuid
-from stillhouse.warehouse import embedded
+from stillhouse.warehouse.cluster import embedded
 
 PROJECT = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"
 COMMAND = [sys.executable, "-m", "stillhouse"]

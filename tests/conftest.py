@@ -10,9 +10,9 @@ import pytest
 
 from stillhouse.domain.cluster import Cluster
 from stillhouse.domain.ids import is_uuid
-from stillhouse.postgres.binaries import Binaries
-from stillhouse.warehouse import embedded
-from stillhouse.warehouse.embedded import Site
+from stillhouse.postgres.host.binaries import Binaries
+from stillhouse.warehouse.cluster import embedded
+from stillhouse.warehouse.cluster.embedded import Site
 from support import warehouses
 from support.warehouses import MakeWarehouse
 

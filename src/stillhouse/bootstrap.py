@@ -10,49 +10,47 @@ from pathlib import Path
 
 from stillhouse import log
 from stillhouse.catalog import clusters
-from stillhouse.catalog.data_lock import lock_data_directory
-from stillhouse.catalog.database import Database
-from stillhouse.catalog.os_accounts import claim_uid
+from stillhouse.catalog.access.os_accounts import claim_uid
+from stillhouse.catalog.schema.database import Database
 from stillhouse.clock import SystemClock
 from stillhouse.config import Settings
-from stillhouse.control import (
-    accounts,
-    automated,
-    capture_node,
-    cluster_flows,
-    collect_cluster,
-    copy_snapshot,
-    create_snapshot,
-    findings,
-    proofs,
-    prove_snapshot,
-    restore_cluster,
-    restore_tables,
-    scrub_cluster,
-    snapshot_turns,
-)
-from stillhouse.control.accounts import is_account_shared
+from stillhouse.control.clusters import accounts
+from stillhouse.control.clusters import flows as cluster_flows
+from stillhouse.control.clusters.accounts import is_account_shared
 from stillhouse.control.context import Control, Vault
-from stillhouse.control.reaping import Reaper, reap
-from stillhouse.control.rebuild_catalog import Rebuilt, is_written, rows_of, write
+from stillhouse.control.proofs import prove as prove_snapshot
+from stillhouse.control.proofs import requests as proofs
+from stillhouse.control.restores import cluster as restore_cluster
+from stillhouse.control.restores import tables as restore_tables
+from stillhouse.control.schedule import automated
+from stillhouse.control.snapshots import capture_node
+from stillhouse.control.snapshots import copy as copy_snapshot
+from stillhouse.control.snapshots import create as create_snapshot
+from stillhouse.control.snapshots import turns as snapshot_turns
 from stillhouse.control.timetable import Timetable
+from stillhouse.control.upkeep import collect as collect_cluster
+from stillhouse.control.upkeep import findings
+from stillhouse.control.upkeep import scrub as scrub_cluster
+from stillhouse.control.upkeep.reaping import Reaper, reap
+from stillhouse.control.upkeep.rebuild_catalog import Rebuilt, is_written, rows_of, write
 from stillhouse.control.workplace import Workplace
+from stillhouse.data_lock import lock_data_directory
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Node
 from stillhouse.durable.flows import Flows
 from stillhouse.errors import InvalidInput, StillhouseError
-from stillhouse.node.jobs import Repository
-from stillhouse.postgres.account import create_cluster_account, free_uid, make_passable, uid_range
-from stillhouse.repository import identity
-from stillhouse.repository.inventory import take_inventory
-from stillhouse.repository.kek_fit import kek_of_service
-from stillhouse.repository.keys import Kek, read_kek, write_kek
+from stillhouse.postgres.host.account import create_cluster_account, free_uid, make_passable, uid_range
+from stillhouse.repository.format.keys import Kek, read_kek, write_kek
+from stillhouse.repository.objects import identity
+from stillhouse.repository.upkeep.inventory import take_inventory
+from stillhouse.repository.upkeep.kek_fit import kek_of_service
 from stillhouse.sealing import Sealer
 from stillhouse.storage.open import SHORTLY, open_store
 from stillhouse.storage.probe import probe
 from stillhouse.storage.store import ObjectStore
-from stillhouse.warehouse import embedded
-from stillhouse.warehouse.embedded import Site
-from stillhouse.warehouse.hand_over import is_due
+from stillhouse.warehouse.cluster import embedded
+from stillhouse.warehouse.cluster.embedded import Site
+from stillhouse.warehouse.cluster.hand_over import is_due
+from stillhouse.workers.jobs import Repository
 
 _FLOWS = {
     "create_snapshot": create_snapshot.create_snapshot,

@@ -10,9 +10,9 @@ from stillhouse import metrics
 from stillhouse.catalog import findings
 from stillhouse.catalog.findings import Known
 from stillhouse.cli.main import app
-from stillhouse.control.findings import show
-from stillhouse.repository import losses
-from stillhouse.repository.losses import FileTouched, NodeTouched, SnapshotTouched
+from stillhouse.control.upkeep.findings import show
+from stillhouse.repository.check import losses
+from stillhouse.repository.check.losses import FileTouched, NodeTouched, SnapshotTouched
 from support.api_service import PROJECT, Service, serving_service
 
 FILES = (FileTouched("base/5/16384", ((0, 7), (9, 9))), FileTouched("pg_xact/0000", bytes=((0, 99),)))

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from jsonschema_rs import validator_for
 
-from stillhouse.api import errors
-from stillhouse.api.published import NOT_YET, REFUSED
+from stillhouse.api.document.published import NOT_YET, REFUSED
+from stillhouse.api.gateway import errors
 from support import api_tour
 from support.api_client import Answer
 from support.api_page import routed

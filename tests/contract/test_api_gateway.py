@@ -13,7 +13,7 @@ from sqlalchemy import text
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
-from stillhouse.api import errors
+from stillhouse.api.gateway import errors
 from support.api_client import Answer
 from support.api_document import declared_statuses
 from support.api_service import OTHER_PROJECT, Service, serving_service

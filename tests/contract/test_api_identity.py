@@ -12,10 +12,10 @@ from huaweicloudsdkcore.exceptions.exceptions import ServiceResponseException
 from huaweicloudsdkdws.v2 import DwsClient, ListSnapshotsRequest
 from huaweicloudsdkdws.v2.region.dws_region import DwsRegion
 
-from stillhouse.control import users
-from stillhouse.control.access_keys import disable_access_key, rotate_access_key
+from stillhouse.control.access import users
+from stillhouse.control.access.access_keys import disable_access_key, rotate_access_key
 from stillhouse.control.audit import list_records
-from stillhouse.domain.permissions import READ_ONLY_ACCESS
+from stillhouse.domain.access.permissions import READ_ONLY_ACCESS
 from support.api_client import Answer
 from support.api_service import OTHER_PROJECT, PROJECT, Service, serving_service
 from support.callers import USER_PASSWORD, a_user, client_with, policy, temporary

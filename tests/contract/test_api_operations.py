@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from stillhouse.api.published import NOT_YET, REFUSED
-from stillhouse.catalog import audit_log, clusters, operations
+from stillhouse.api.document.published import NOT_YET, REFUSED
+from stillhouse.catalog import clusters, operations
+from stillhouse.catalog.access import audit_log
 from stillhouse.domain.ids import new_hex
 from support.api_asking import end_operation, get, post, refused, snapshot
 from support.api_service import PASSWORD, PROJECT, Service, a_cluster, serving_service

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from stillhouse.catalog import policies, snapshots
-from stillhouse.control.clusters import ClusterRequest, request_cluster
-from stillhouse.control.policies import add_default_policies
+from stillhouse.catalog import snapshot_policies as policies
+from stillhouse.catalog import snapshots
+from stillhouse.control.clusters.requests import ClusterRequest, request_cluster
+from stillhouse.control.schedule.snapshot_policies import add_default_policies
 from support.api_client import Answer
 from support.api_service import Service, a_cluster, serving_service
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from huaweicloudsdkcore.exceptions.exceptions import ServiceResponseException
 
-from stillhouse.api.published import NOT_YET, REFUSED
+from stillhouse.api.document.published import NOT_YET, REFUSED
 from support import api_tour
 from support.api_page import routed
 from support.api_service import Service, serving_service

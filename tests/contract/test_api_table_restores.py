@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from stillhouse.catalog import captures, clusters, operations, restores
-from stillhouse.control import listed_tables
 from stillhouse.control.audit import record
+from stillhouse.control.snapshots import listed_tables
 from stillhouse.domain.cluster import ClusterStatus
 from stillhouse.domain.progress import Progress
 from stillhouse.errors import RestoreFailed

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from stillhouse.catalog import audit_log, clusters, operations
+from stillhouse.catalog import clusters, operations
+from stillhouse.catalog.access import audit_log
 from stillhouse.domain.cluster import Task
 from stillhouse.domain.ids import new_hex
 from support.api_asking import get, post, refused

@@ -15,8 +15,8 @@ import pytest
 from fastapi.routing import APIRoute
 
 from stillhouse.api.app import published_routes
-from stillhouse.catalog import tables
-from stillhouse.domain.actions import NEEDS, Need
+from stillhouse.catalog.schema import tables
+from stillhouse.domain.access.actions import NEEDS, Need
 from support.api_client import Answer
 from support.api_service import PASSWORD, PROJECT, Service, a_cluster, serving_service
 from support.callers import (

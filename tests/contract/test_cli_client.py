@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from stillhouse.catalog import operations, proofs
-from stillhouse.cli import client, command
-from stillhouse.cli.client import said_pace
 from stillhouse.cli.main import app
+from stillhouse.cli.service import client
+from stillhouse.cli.service.client import said_pace
+from stillhouse.cli.terminal import command
 from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.proof import ProofState
 from support.api_asking import end_operation

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from stillhouse.catalog.database import Database
+from stillhouse.catalog.schema.database import Database
 from stillhouse.durable.flows import FlowInterrupted, Flows, StepRunner
 from stillhouse.errors import CutFailed, InternalError, ShuttingDown, SnapshotUnknown
 from support.catalog_server import fresh_database

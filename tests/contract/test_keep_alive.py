@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 from starlette.responses import JSONResponse
 
-from stillhouse.cli import serve
+from stillhouse.cli.host import serve
 
 # The longest pause between two polls of a vendor's client (Terraform), in seconds.
 _LONGEST_PAUSE = 30

@@ -11,11 +11,11 @@ from typing import Any
 import httpx
 import pytest
 
-from stillhouse.api import readiness as readyz
 from stillhouse.api.app import create_app
-from stillhouse.control import readiness
-from stillhouse.control.readiness import Readiness
-from stillhouse.repository.keys import Kek, create_or_open, write_kek
+from stillhouse.api.extensions import readiness as readyz
+from stillhouse.control.reports import readiness
+from stillhouse.control.reports.readiness import Readiness
+from stillhouse.repository.format.keys import Kek, create_or_open, write_kek
 from support.api_service import Service, serving_service
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stillhouse.catalog.database import Database
+from stillhouse.catalog.schema.database import Database
 from stillhouse.durable.flows import Flows
 from support import durable_process
 

@@ -13,18 +13,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stillhouse.domain.care import Care
 from stillhouse.domain.ids import new_uuid
+from stillhouse.domain.throttle import Care
 from stillhouse.errors import CaptureInterrupted, StoreUnavailable
-from stillhouse.node.base import Base
-from stillhouse.node.copying import Copy
-from stillhouse.node.pack_writer import StoredPack
-from stillhouse.node.packing import Batch, PageRun
-from stillhouse.node.packing_process import PackerPlan, PackingProcess, packing_crew
-from stillhouse.node.shelf import PackLedger
-from stillhouse.postgres.reader import LocalReader
-from stillhouse.repository.keys import ClusterKeys, Kek, create_or_open
-from stillhouse.repository.manifest import ManifestWriter
+from stillhouse.node.capture.base import Base
+from stillhouse.node.capture.copying import Copy
+from stillhouse.node.capture.pack_writer import StoredPack
+from stillhouse.node.capture.packing import Batch, PageRun
+from stillhouse.node.capture.packing_process import PackerPlan, PackingProcess, packing_crew
+from stillhouse.node.capture.pending import PackLedger
+from stillhouse.postgres.files.reader import LocalReader
+from stillhouse.repository.format.keys import ClusterKeys, Kek, create_or_open
+from stillhouse.repository.format.manifest import ManifestWriter
 from stillhouse.storage.open import open_store
 from stillhouse.storage.store import ObjectStore
 from support import fake_tree

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from stillhouse.domain.ids import new_uuid
-from stillhouse.node.packing import Batch, Packer, PageRun
-from stillhouse.node.packing_process import PackerPlan
-from stillhouse.postgres.reader import LocalReader
-from stillhouse.repository.keys import Kek, create_or_open
+from stillhouse.node.capture.packing import Batch, Packer, PageRun
+from stillhouse.node.capture.packing_process import PackerPlan
+from stillhouse.postgres.files.reader import LocalReader
+from stillhouse.repository.format.keys import Kek, create_or_open
 from stillhouse.storage.objects import memory_store
 from support.fake_tree import FACTS, PAGE
 

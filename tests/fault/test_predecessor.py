@@ -15,13 +15,13 @@ import psycopg
 import pytest
 
 from stillhouse.domain.cluster import Node
-from stillhouse.postgres import server
-from stillhouse.postgres.session import READER, SUPERUSER
-from stillhouse.repository import roots
-from stillhouse.repository.keys import open_keys, read_kek
+from stillhouse.postgres.host import server
+from stillhouse.postgres.sessions.session import READER, SUPERUSER
+from stillhouse.repository.format.keys import open_keys, read_kek
+from stillhouse.repository.objects import roots
 from stillhouse.storage.open import open_store
-from stillhouse.warehouse import embedded
-from stillhouse.warehouse.hand_over import hand_over
+from stillhouse.warehouse.cluster import embedded
+from stillhouse.warehouse.cluster.hand_over import hand_over
 from support.predecessor import (
     ARCHIVES,
     BEFORE_ACCOUNTS,

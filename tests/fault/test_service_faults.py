@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from stillhouse.domain.cluster import Node
-from stillhouse.postgres import server
-from stillhouse.warehouse import embedded
+from stillhouse.postgres.host import server
+from stillhouse.warehouse.cluster import embedded
 from support.cuts import superuser, tell
 from support.service import Service, fill, serving
 from support.warehouses import rows

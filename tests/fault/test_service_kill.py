@@ -16,11 +16,11 @@ import pytest
 from stillhouse.bootstrap import open_control
 from stillhouse.catalog import clusters, snapshot_queue, snapshots
 from stillhouse.config import Settings
-from stillhouse.control.snapshots import new_snapshot
+from stillhouse.control.snapshots.requests import new_snapshot
 from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.snapshot import SnapshotType
-from stillhouse.postgres import server
-from stillhouse.repository.keys import Kek
+from stillhouse.postgres.host import server
+from stillhouse.repository.format.keys import Kek
 from support.api_client import Answer
 from support.captures import SLOTS
 from support.cuts import superuser, tell

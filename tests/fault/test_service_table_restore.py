@@ -9,7 +9,7 @@ import pytest
 from stillhouse.bootstrap import open_control
 from stillhouse.catalog import operations
 from stillhouse.config import Settings
-from stillhouse.control.table_restores import operation_detail
+from stillhouse.control.restores.table_requests import operation_detail
 from stillhouse.domain.cluster import Task
 from stillhouse.domain.table_restore import TableRestore
 from support.service import Service, fill, serving

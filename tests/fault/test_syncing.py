@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from stillhouse.domain.ids import new_uuid
-from stillhouse.node import restore, syncing
-from stillhouse.node.syncing import SyncedTree
-from stillhouse.repository.keys import Kek, create_or_open
+from stillhouse.node.restore import rebuild as restore
+from stillhouse.node.restore import syncing
+from stillhouse.node.restore.syncing import SyncedTree
+from stillhouse.repository.format.keys import Kek, create_or_open
 from stillhouse.storage.objects import memory_store
 from support import fake_tree
 

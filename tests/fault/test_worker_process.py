@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from stillhouse.errors import AttemptDead, Cancelled
-from stillhouse.node import process
-from stillhouse.node.process import Done, Progress, Worker
+from stillhouse.workers import process
+from stillhouse.workers.process import Done, Progress, Worker
 from support import worker_tasks
 
 

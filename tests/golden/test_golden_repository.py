@@ -13,14 +13,14 @@ from blake3 import blake3
 
 from stillhouse.clock import SystemClock
 from stillhouse.domain.cluster import Node, Role
-from stillhouse.node.restore import RestoreTask, restore
-from stillhouse.repository import findings, marks, pins, roots
-from stillhouse.repository.container import Container
-from stillhouse.repository.copy import End, copy_snapshots
-from stillhouse.repository.inventory import server_versions, take_inventory
-from stillhouse.repository.keys import ClusterKeys, Kek, open_keys
-from stillhouse.repository.losses import FileTouched, NodeTouched, SnapshotTouched
-from stillhouse.repository.sealed import Stored
+from stillhouse.node.restore.rebuild import RestoreTask, restore
+from stillhouse.repository.check.losses import FileTouched, NodeTouched, SnapshotTouched
+from stillhouse.repository.format.container import Container
+from stillhouse.repository.format.keys import ClusterKeys, Kek, open_keys
+from stillhouse.repository.format.sealed import Stored
+from stillhouse.repository.objects import findings, marks, pins, roots
+from stillhouse.repository.upkeep.copy import End, copy_snapshots
+from stillhouse.repository.upkeep.inventory import server_versions, take_inventory
 from stillhouse.storage.local import LocalStore
 from support import repository_reader
 

@@ -26,11 +26,13 @@ from hypothesis.stateful import (
 from stillhouse.domain.collection import Rules, is_content
 from stillhouse.domain.ids import new_uuid
 from stillhouse.errors import StillhouseError
-from stillhouse.repository import collecting, endings, pins, reach, roots
-from stillhouse.repository.collecting import Collector
-from stillhouse.repository.container import Type
-from stillhouse.repository.endings import Ending
-from stillhouse.repository.keys import Kek, create_or_open
+from stillhouse.repository.format.container import Type
+from stillhouse.repository.format.keys import Kek, create_or_open
+from stillhouse.repository.objects import endings, pins, roots
+from stillhouse.repository.objects.endings import Ending
+from stillhouse.repository.upkeep import collect as collecting
+from stillhouse.repository.upkeep import reach
+from stillhouse.repository.upkeep.collect import Collector
 from stillhouse.storage.now import store_time
 from support.late_store import Died, LateStore
 from support.tiny_captures import Taken, attempt, read_whole

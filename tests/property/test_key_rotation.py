@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from stillhouse.domain.ids import new_uuid
 from stillhouse.errors import InvalidInput, RepositoryDamaged
-from stillhouse.repository import layout, roots
-from stillhouse.repository.keys import (
+from stillhouse.repository.format import layout
+from stillhouse.repository.format.keys import (
     KEY_BYTES,
     ClusterKeys,
     Kek,
@@ -20,7 +20,8 @@ from stillhouse.repository.keys import (
     unwrap,
     wrap,
 )
-from stillhouse.repository.rotation import Rotated, rotate, shred
+from stillhouse.repository.objects import roots
+from stillhouse.repository.upkeep.rotate import Rotated, rotate, shred
 from stillhouse.storage.objects import memory_store
 from stillhouse.storage.store import ObjectStore
 from support.crashing import Crashing, Killed

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stillhouse.postgres import pages
+from stillhouse.postgres.files import pages
 
 # src/include/storage/checksum_impl.h, checksumBaseOffsets
 _SEEDS = [

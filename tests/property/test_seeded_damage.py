@@ -12,13 +12,13 @@ from collections import Counter
 import pytest
 
 from stillhouse.clock import SystemClock
-from stillhouse.repository import findings
-from stillhouse.repository.check import Checked, check
-from stillhouse.repository.check_orphans import look_for_lost_roots
-from stillhouse.repository.check_record import conclude
-from stillhouse.repository.check_touch import Damage, damages
-from stillhouse.repository.losses import FileTouched
-from stillhouse.repository.verify import Rate, longest_unread, verify
+from stillhouse.repository.check.damage import Damage, damages
+from stillhouse.repository.check.losses import FileTouched
+from stillhouse.repository.check.orphans import look_for_lost_roots
+from stillhouse.repository.check.record import conclude
+from stillhouse.repository.check.structure import Checked, check
+from stillhouse.repository.check.verify import Rate, longest_unread, verify
+from stillhouse.repository.objects import findings
 from support import aged_repository
 from support.aged_repository import KEK, Aged
 from support.damage_truth import Files, Touched, read_truth

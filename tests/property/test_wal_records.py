@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stillhouse.postgres.wal import FilesCopied, Finding, Pass, Prepared, StorageCreated, WalSource
+from stillhouse.postgres.wal.segments import FilesCopied, Finding, Pass, Prepared, StorageCreated, WalSource
 from support.synthetic_wal import (
     DATABASE,
     HEAP,

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from stillhouse.domain.cluster import Node
-from stillhouse.postgres import session
+from stillhouse.postgres.sessions import session
 from support.service import Service, serving
 
 pytestmark = [

@@ -15,14 +15,15 @@ import pytest
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.ids import new_hex
 from stillhouse.errors import CaptureFailed, CaptureInterrupted, NodeUnreachable
-from stillhouse.postgres import server, slot
-from stillhouse.postgres.backup import BackupSession, held_settings
-from stillhouse.postgres.binaries import find_binaries
-from stillhouse.postgres.slot import WalPosition
-from stillhouse.postgres.tree import Tree
-from stillhouse.postgres.watchdog import Watchdog
-from stillhouse.warehouse import embedded
-from stillhouse.warehouse.embedded import Site
+from stillhouse.postgres.files.tree import Tree
+from stillhouse.postgres.host import server
+from stillhouse.postgres.host.binaries import find_binaries
+from stillhouse.postgres.sessions.watchdog import Watchdog
+from stillhouse.postgres.wal import slot
+from stillhouse.postgres.wal.backup import BackupSession, held_settings
+from stillhouse.postgres.wal.slot import WalPosition
+from stillhouse.warehouse.cluster import embedded
+from stillhouse.warehouse.cluster.embedded import Site
 from support import warehouses
 from support.captures import SLOTS
 from support.cuts import superuser, tell

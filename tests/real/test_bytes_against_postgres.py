@@ -10,8 +10,10 @@ import pytest
 
 from stillhouse.domain.cluster import Node
 from stillhouse.errors import CaptureFailed
-from stillhouse.postgres import control_file, layout, pages, session, wal
-from stillhouse.postgres.binaries import Binaries
+from stillhouse.postgres.files import control_file, layout, pages
+from stillhouse.postgres.host.binaries import Binaries
+from stillhouse.postgres.sessions import session
+from stillhouse.postgres.wal import segments as wal
 from support.synthetic_wal import storage_created
 from support.warehouses import MakeWarehouse
 

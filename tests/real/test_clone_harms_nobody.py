@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from stillhouse.domain.cluster import Cluster, Node
-from stillhouse.postgres import server
-from stillhouse.postgres.account import give
-from stillhouse.postgres.session import SUPERUSER
-from stillhouse.warehouse.embedded import Site
+from stillhouse.postgres.host import server
+from stillhouse.postgres.host.account import give
+from stillhouse.postgres.sessions.session import SUPERUSER
+from stillhouse.warehouse.cluster.embedded import Site
 from support.captures import Clone, Vault, capture_cluster, open_vault, restored_cluster
 from support.cuts import ask, superuser, tell
 from support.warehouses import MakeWarehouse, log_in, rows

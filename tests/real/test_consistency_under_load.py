@@ -9,7 +9,7 @@ from itertools import islice
 
 import pytest
 
-from stillhouse.warehouse.embedded import Site
+from stillhouse.warehouse.cluster.embedded import Site
 from support.captures import HASTY, Shot, Vault, capture_cluster, open_vault, restored_cluster, take_one
 from support.writers import Bank, writing
 

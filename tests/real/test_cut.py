@@ -7,7 +7,8 @@ import psycopg
 import pytest
 
 from stillhouse.errors import Cancelled, CaptureFailed, CutFailed
-from stillhouse.warehouse import cut, gate
+from stillhouse.warehouse.cut import cut
+from stillhouse.warehouse.gate import gate
 from support.cuts import OUR_SESSIONS, ask, superuser, take
 from support.writers import Bank, distribute, until, writing
 

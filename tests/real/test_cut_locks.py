@@ -12,12 +12,12 @@ import pytest
 from stillhouse.clock import SystemClock
 from stillhouse.domain.cluster import Node
 from stillhouse.errors import CutFailed
-from stillhouse.postgres import session
-from stillhouse.postgres.databases import databases_of
-from stillhouse.postgres.options import as_options
-from stillhouse.warehouse import gate
-from stillhouse.warehouse.cut_sessions import bounded
-from stillhouse.warehouse.gate_catalog import Mode
+from stillhouse.postgres.sessions import session
+from stillhouse.postgres.sessions.databases import databases_of
+from stillhouse.postgres.sessions.options import as_options
+from stillhouse.warehouse.cut.bounded_sessions import bounded
+from stillhouse.warehouse.gate import gate
+from stillhouse.warehouse.gate.coordinator_catalog import Mode
 from support.cuts import OUR_LOCKS, OUR_SESSIONS, ask, grow_old, superuser, take, tell
 from support.writers import Bank, distribute, server_of, until
 

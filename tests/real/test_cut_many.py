@@ -12,12 +12,13 @@ import pytest
 from stillhouse.clock import SystemClock
 from stillhouse.domain.cluster import Cluster
 from stillhouse.errors import CutFailed, StateForbids
-from stillhouse.postgres.databases import databases_of
-from stillhouse.warehouse import gate, gate_plan
-from stillhouse.warehouse.cut import foresee
-from stillhouse.warehouse.fdw import DATABASES
-from stillhouse.warehouse.gate_catalog import Mode, lock_statement
-from stillhouse.warehouse.gate_plan import Expected
+from stillhouse.postgres.sessions.databases import databases_of
+from stillhouse.warehouse.cluster.fdw import DATABASES
+from stillhouse.warehouse.cut.cut import foresee
+from stillhouse.warehouse.gate import gate
+from stillhouse.warehouse.gate import lock_plan as gate_plan
+from stillhouse.warehouse.gate.coordinator_catalog import Mode, lock_statement
+from stillhouse.warehouse.gate.lock_plan import Expected
 from support.cuts import OUR_LOCKS, OUR_SESSIONS, ask, grow_old, superuser, take, tell
 from support.many_tables import distribute_many
 from support.writers import Bank, found_bank, until

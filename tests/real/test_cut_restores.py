@@ -12,9 +12,10 @@ import pytest
 from stillhouse.domain.cluster import Engine, Node
 from stillhouse.domain.snapshot import Cut, RestorePoint
 from stillhouse.errors import StateForbids
-from stillhouse.postgres import server, session
-from stillhouse.postgres.account import give
-from stillhouse.postgres.binaries import Binaries
+from stillhouse.postgres.host import server
+from stillhouse.postgres.host.account import give
+from stillhouse.postgres.host.binaries import Binaries
+from stillhouse.postgres.sessions import session
 from support.cuts import ask, superuser, take
 from support.writers import Bank, until, writing
 

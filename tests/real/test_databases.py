@@ -9,7 +9,7 @@ import pytest
 
 from stillhouse.catalog import clusters
 from stillhouse.domain.cluster import Cluster
-from stillhouse.postgres import session
+from stillhouse.postgres.sessions import session
 from support.api_asking import end_operation
 from support.api_page import routed
 from support.api_service import PROJECT, Service, serving_service

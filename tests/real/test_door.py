@@ -8,9 +8,9 @@ import psycopg
 import pytest
 
 from stillhouse.domain.cluster import Cluster, Node
-from stillhouse.postgres import session
-from stillhouse.postgres.event_triggers import without_event_triggers
-from stillhouse.postgres.session import READER, SUPERUSER
+from stillhouse.postgres.sessions import session
+from stillhouse.postgres.sessions.event_triggers import without_event_triggers
+from stillhouse.postgres.sessions.session import READER, SUPERUSER
 from support.cuts import ask, superuser, tell
 from support.impositions import impose
 from support.warehouses import USER

@@ -16,10 +16,11 @@ import pytest
 
 from stillhouse.domain.cluster import Node
 from stillhouse.errors import InvalidInput, NodeUnreachable
-from stillhouse.postgres import server, session
-from stillhouse.postgres.binaries import Binaries, find_binaries
-from stillhouse.warehouse import embedded
-from stillhouse.warehouse.embedded import Site
+from stillhouse.postgres.host import server
+from stillhouse.postgres.host.binaries import Binaries, find_binaries
+from stillhouse.postgres.sessions import session
+from stillhouse.warehouse.cluster import embedded
+from stillhouse.warehouse.cluster.embedded import Site
 from support import warehouses
 from support.warehouses import log_in, rows
 

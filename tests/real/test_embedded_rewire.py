@@ -12,11 +12,11 @@ import pytest
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.ids import new_uuid
 from stillhouse.errors import RestoreFailed
-from stillhouse.postgres import session
-from stillhouse.warehouse import embedded
-from stillhouse.warehouse.embedded import Site
-from stillhouse.warehouse.fdw import DATABASES
-from stillhouse.warehouse.rewire import Rewired, Stranger, rewire
+from stillhouse.postgres.sessions import session
+from stillhouse.warehouse.clone.rewire import Rewired, Stranger, rewire
+from stillhouse.warehouse.cluster import embedded
+from stillhouse.warehouse.cluster.embedded import Site
+from stillhouse.warehouse.cluster.fdw import DATABASES
 from support.warehouses import USER, MakeWarehouse, log_in, rows, take_in
 
 QUARANTINE = {"listen_addresses": "", "max_logical_replication_workers": "0"}

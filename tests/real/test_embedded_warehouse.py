@@ -12,10 +12,10 @@ import pytest
 
 from stillhouse.domain.cluster import Cluster, Engine, Role
 from stillhouse.errors import InvalidInput, ProvisionFailed
-from stillhouse.postgres import server
-from stillhouse.warehouse import embedded, fdw
-from stillhouse.warehouse.embedded import Site
-from stillhouse.warehouse.fdw import DATABASES
+from stillhouse.postgres.host import server
+from stillhouse.warehouse.cluster import embedded, fdw
+from stillhouse.warehouse.cluster.embedded import Site
+from stillhouse.warehouse.cluster.fdw import DATABASES
 from support import warehouses
 from support.warehouses import PASSWORD, USER, MakeWarehouse, log_in, rows
 from support.writers import until

@@ -6,9 +6,9 @@ import pytest
 
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.errors import DatabaseClosed, shown
-from stillhouse.postgres import databases, text
-from stillhouse.postgres.databases import Database, Kind, enter, reopened
-from stillhouse.postgres.session import READER, sql
+from stillhouse.postgres.sessions import databases, text
+from stillhouse.postgres.sessions.databases import Database, Kind, enter, reopened
+from stillhouse.postgres.sessions.session import READER, sql
 from support.cuts import ask, superuser, tell
 from support.warehouses import USER
 

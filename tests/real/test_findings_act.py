@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from stillhouse.repository import findings, layout, manifest, maps, roots
-from stillhouse.repository.container import open_bytes
-from stillhouse.repository.keys import ClusterKeys, open_keys, read_kek
-from stillhouse.repository.manifest import Line
-from stillhouse.repository.maps import HOLE, PagesEntry
-from stillhouse.repository.sealed import Stored
+from stillhouse.repository.format import layout, manifest, maps
+from stillhouse.repository.format.container import open_bytes
+from stillhouse.repository.format.keys import ClusterKeys, open_keys, read_kek
+from stillhouse.repository.format.manifest import Line
+from stillhouse.repository.format.maps import HOLE, PagesEntry
+from stillhouse.repository.format.sealed import Stored
+from stillhouse.repository.objects import findings, roots
 from stillhouse.storage.open import open_store
 from stillhouse.storage.store import ObjectStore
 from support.service import COMMAND, Service, serving

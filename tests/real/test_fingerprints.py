@@ -10,16 +10,18 @@ import pytest
 
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.snapshot import Witness
-from stillhouse.node import fingerprints
-from stillhouse.node.fingerprints import Fingerprints
-from stillhouse.postgres import session
-from stillhouse.postgres.session import Connection
-from stillhouse.repository.manifest import Line
-from stillhouse.warehouse import cut, gate, proof_tables
-from stillhouse.warehouse import witness as witness_module
-from stillhouse.warehouse.embedded import Site
-from stillhouse.warehouse.proof_at_cut import Compared, compare_at_cut
-from stillhouse.warehouse.witness import Seen, Witnesses, judge
+from stillhouse.node.capture import fingerprints
+from stillhouse.node.capture.fingerprints import Fingerprints
+from stillhouse.postgres.sessions import session
+from stillhouse.postgres.sessions.session import Connection
+from stillhouse.repository.format.manifest import Line
+from stillhouse.warehouse.cluster.embedded import Site
+from stillhouse.warehouse.cut import cut
+from stillhouse.warehouse.cut import witness as witness_module
+from stillhouse.warehouse.cut.witness import Seen, Witnesses, judge
+from stillhouse.warehouse.gate import gate
+from stillhouse.warehouse.proof import tables as proof_tables
+from stillhouse.warehouse.proof.at_cut import Compared, compare_at_cut
 from support.captures import (
     HASTY,
     Shot,

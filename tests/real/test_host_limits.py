@@ -7,10 +7,10 @@ import pytest
 
 from stillhouse.domain.cluster import Cluster
 from stillhouse.errors import InvalidInput
-from stillhouse.postgres import server
-from stillhouse.postgres.trial import check_settings
-from stillhouse.warehouse import parking
-from stillhouse.warehouse.embedded import Site
+from stillhouse.postgres.host import server
+from stillhouse.postgres.host.trial import check_settings
+from stillhouse.warehouse.clone import parking
+from stillhouse.warehouse.cluster.embedded import Site
 from support.captures import (
     HASTY,
     Clone,

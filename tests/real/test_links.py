@@ -10,10 +10,11 @@ import pytest
 
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.errors import FileRefused, NodeUnreachable, StillhouseError
-from stillhouse.postgres import server
-from stillhouse.postgres.backup import facts
-from stillhouse.warehouse import embedded, quarantine
-from stillhouse.warehouse.embedded import Site
+from stillhouse.postgres.host import server
+from stillhouse.postgres.wal.backup import facts
+from stillhouse.warehouse.clone import quarantine
+from stillhouse.warehouse.cluster import embedded
+from stillhouse.warehouse.cluster.embedded import Site
 from support import warehouses
 from support.captures import (
     Clone,

@@ -13,17 +13,19 @@ import pytest
 
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.ids import new_uuid
-from stillhouse.postgres.databases import Database, Kind, databases_of, enter, reopened
-from stillhouse.warehouse import contents, cut, embedded, parking, quarantine
-from stillhouse.warehouse.embedded import Site
-from stillhouse.warehouse.inspection import inspect
-from stillhouse.warehouse.proof_at_cut import Compared, compare_at_cut
-from stillhouse.warehouse.proof_structure import Structure, check_structure
-from stillhouse.warehouse.rewire import Rewired, rewire
-from stillhouse.warehouse.table_exchange import Share, exchange, settle
-from stillhouse.warehouse.table_load import clear, load
-from stillhouse.warehouse.table_marks import operation_prefix
-from stillhouse.warehouse.table_sources import gather_cluster
+from stillhouse.postgres.sessions.databases import Database, Kind, databases_of, enter, reopened
+from stillhouse.warehouse.clone import parking, quarantine
+from stillhouse.warehouse.clone.inspection import inspect
+from stillhouse.warehouse.clone.rewire import Rewired, rewire
+from stillhouse.warehouse.cluster import contents, embedded
+from stillhouse.warehouse.cluster.embedded import Site
+from stillhouse.warehouse.cut import cut
+from stillhouse.warehouse.proof.at_cut import Compared, compare_at_cut
+from stillhouse.warehouse.proof.structure import Structure, check_structure
+from stillhouse.warehouse.tables.exchange import Share, exchange, settle
+from stillhouse.warehouse.tables.load import clear, load
+from stillhouse.warehouse.tables.marks import operation_prefix
+from stillhouse.warehouse.tables.sources import gather_cluster
 from support import warehouses
 from support.captures import (
     HASTY,

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from stillhouse.domain.cluster import Cluster, Node
-from stillhouse.postgres import server
-from stillhouse.postgres.binaries import find_binaries
-from stillhouse.warehouse import embedded
-from stillhouse.warehouse.embedded import Site
-from stillhouse.warehouse.proof_structure import check_structure
+from stillhouse.postgres.host import server
+from stillhouse.postgres.host.binaries import find_binaries
+from stillhouse.warehouse.cluster import embedded
+from stillhouse.warehouse.cluster.embedded import Site
+from stillhouse.warehouse.proof.structure import check_structure
 from support import incremental_bug, warehouses
 from support.captures import HASTY, Shot, Vault, capture_cluster, files, lines, open_vault, restored_cluster
 from support.cuts import superuser, tell

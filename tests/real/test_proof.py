@@ -10,13 +10,16 @@ import pytest
 
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.ids import new_uuid
-from stillhouse.postgres import server, session
-from stillhouse.postgres.binaries import Binaries
-from stillhouse.warehouse import embedded, proof, proof_definitions
-from stillhouse.warehouse.embedded import Site
-from stillhouse.warehouse.proof import Difference, NodeFingerprint, Position
-from stillhouse.warehouse.proof_structure import check_structure
-from stillhouse.warehouse.rewire import rewire
+from stillhouse.postgres.host import server
+from stillhouse.postgres.host.binaries import Binaries
+from stillhouse.postgres.sessions import session
+from stillhouse.warehouse.clone.rewire import rewire
+from stillhouse.warehouse.cluster import embedded
+from stillhouse.warehouse.cluster.embedded import Site
+from stillhouse.warehouse.proof import against_source as proof
+from stillhouse.warehouse.proof import definitions as proof_definitions
+from stillhouse.warehouse.proof.against_source import Difference, NodeFingerprint, Position
+from stillhouse.warehouse.proof.structure import check_structure
 from support.warehouses import MakeWarehouse, log_in, rows, take_in
 
 _SETUP = """

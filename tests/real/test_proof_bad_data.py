@@ -10,11 +10,12 @@ import pytest
 
 from stillhouse.domain.cluster import Node
 from stillhouse.errors import NodeUnreachable
-from stillhouse.postgres import server, session
-from stillhouse.postgres.binaries import Binaries
-from stillhouse.warehouse import proof_structure
-from stillhouse.warehouse.proof_at_cut import compare_at_cut
-from stillhouse.warehouse.proof_structure import check_structure
+from stillhouse.postgres.host import server
+from stillhouse.postgres.host.binaries import Binaries
+from stillhouse.postgres.sessions import session
+from stillhouse.warehouse.proof import structure as proof_structure
+from stillhouse.warehouse.proof.at_cut import compare_at_cut
+from stillhouse.warehouse.proof.structure import check_structure
 from support.warehouses import MakeWarehouse, rows
 
 

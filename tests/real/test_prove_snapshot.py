@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from stillhouse.postgres import session
-from stillhouse.repository import keys as repository_keys
-from stillhouse.repository import layout, manifest, roots
-from stillhouse.repository.container import Type
-from stillhouse.repository.keys import ClusterKeys
-from stillhouse.repository.manifest import Line
-from stillhouse.repository.sealed import Stored, seal
+from stillhouse.postgres.sessions import session
+from stillhouse.repository.format import keys as repository_keys
+from stillhouse.repository.format import layout, manifest
+from stillhouse.repository.format.container import Type
+from stillhouse.repository.format.keys import ClusterKeys
+from stillhouse.repository.format.manifest import Line
+from stillhouse.repository.format.sealed import Stored, seal
+from stillhouse.repository.objects import roots
 from stillhouse.storage.open import open_store
 from stillhouse.storage.store import ObjectStore
 from support.service import Service, serving

@@ -8,15 +8,16 @@ from typing import Any
 import psycopg
 import pytest
 
-from stillhouse.control.recovery import _without_network as without_network
+from stillhouse.control.restores.recovery import _without_network as without_network
 from stillhouse.domain.cluster import Cluster, Node
-from stillhouse.postgres import network, server
-from stillhouse.postgres.binaries import find_binaries
-from stillhouse.warehouse import embedded, parking, quarantine
-from stillhouse.warehouse.embedded import Site
-from stillhouse.warehouse.proof_structure import check_structure
-from stillhouse.warehouse.release import release
-from stillhouse.warehouse.rewire import rewire
+from stillhouse.postgres.host import network, server
+from stillhouse.postgres.host.binaries import find_binaries
+from stillhouse.warehouse.clone import parking, quarantine
+from stillhouse.warehouse.clone.release import release
+from stillhouse.warehouse.clone.rewire import rewire
+from stillhouse.warehouse.cluster import embedded
+from stillhouse.warehouse.cluster.embedded import Site
+from stillhouse.warehouse.proof.structure import check_structure
 from support import warehouses
 from support.captures import (
     HASTY,

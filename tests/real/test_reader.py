@@ -11,21 +11,23 @@ import pytest
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.snapshot import Witness
 from stillhouse.errors import DatabaseClosed, InvalidInput, TableReplaced
-from stillhouse.node.fingerprints import Fingerprints
-from stillhouse.postgres import binaries as programs
-from stillhouse.postgres import reading
-from stillhouse.postgres.binaries import find_binaries
-from stillhouse.postgres.databases import databases_of
-from stillhouse.postgres.reading import enter_as_reader
-from stillhouse.postgres.releases import why_too_old
-from stillhouse.postgres.session import READER, Connection
-from stillhouse.repository.manifest import Line
-from stillhouse.warehouse import contents, proof, proof_tables
-from stillhouse.warehouse.embedded import Site
-from stillhouse.warehouse.inspection import inspect
-from stillhouse.warehouse.proof_at_cut import compare_at_cut
-from stillhouse.warehouse.proof_structure import check_structure
-from stillhouse.warehouse.witness import Witnesses
+from stillhouse.node.capture.fingerprints import Fingerprints
+from stillhouse.postgres.host import binaries as programs
+from stillhouse.postgres.host.binaries import find_binaries
+from stillhouse.postgres.host.releases import why_too_old
+from stillhouse.postgres.sessions import reading
+from stillhouse.postgres.sessions.databases import databases_of
+from stillhouse.postgres.sessions.reading import enter_as_reader
+from stillhouse.postgres.sessions.session import READER, Connection
+from stillhouse.repository.format.manifest import Line
+from stillhouse.warehouse.clone.inspection import inspect
+from stillhouse.warehouse.cluster import contents
+from stillhouse.warehouse.cluster.embedded import Site
+from stillhouse.warehouse.cut.witness import Witnesses
+from stillhouse.warehouse.proof import against_source as proof
+from stillhouse.warehouse.proof import tables as proof_tables
+from stillhouse.warehouse.proof.at_cut import compare_at_cut
+from stillhouse.warehouse.proof.structure import check_structure
 from support.captures import take_one
 from support.cuts import superuser, tell
 from support.warehouses import USER, log_in

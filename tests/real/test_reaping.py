@@ -10,16 +10,16 @@ import pytest
 
 from stillhouse.catalog import captures, clusters
 from stillhouse.control.context import Control
-from stillhouse.control.reaping import Reaper, reap
-from stillhouse.control.snapshots import request_snapshot
+from stillhouse.control.snapshots.requests import request_snapshot
+from stillhouse.control.upkeep.reaping import Reaper, reap
 from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.slots import attempt_slot
 from stillhouse.errors import CaptureInterrupted
-from stillhouse.postgres.backup import BackupSession
-from stillhouse.warehouse import embedded
-from stillhouse.warehouse.embedded import Site
+from stillhouse.postgres.wal.backup import BackupSession
+from stillhouse.warehouse.cluster import embedded
+from stillhouse.warehouse.cluster.embedded import Site
 from support import warehouses
 from support.captures import SLOTS
 from support.cuts import superuser, tell

@@ -4,9 +4,9 @@ import pytest
 
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.errors import CaptureInterrupted
-from stillhouse.node import pack_writer
-from stillhouse.repository import manifest
-from stillhouse.warehouse.embedded import Site
+from stillhouse.node.capture import pack_writer
+from stillhouse.repository.format import manifest
+from stillhouse.warehouse.cluster.embedded import Site
 from support.captures import Moments, Shot, Vault, capture_cluster, restored_cluster
 from support.cuts import ask, superuser, tell
 from support.warehouses import rows
@@ -95,8 +95,8 @@ def test_parts_are_saved_while_the_copy_runs(
 ) -> None:
     """A worker killed by force has no last word: what it saved before counts, and nothing else."""
     monkeypatch.setattr(pack_writer, "PACK_BYTES", 1 << 20)
-    monkeypatch.setattr("stillhouse.node.shelf._MAP_BYTES", 1 << 10)
-    monkeypatch.setattr("stillhouse.node.parts.Parts.save_what_is_lost", lambda *_: None)
+    monkeypatch.setattr("stillhouse.node.capture.pending._MAP_BYTES", 1 << 10)
+    monkeypatch.setattr("stillhouse.node.capture.parts.Parts.save_what_is_lost", lambda *_: None)
     failed = fail_when(house, vault, broken(node), part_bytes=8 << 20)
     assert len(failed.parts) > 1
     change(node)

@@ -9,12 +9,13 @@ import pytest
 
 from stillhouse.domain.cluster import Node
 from stillhouse.errors import StateForbids
-from stillhouse.postgres import server, session
-from stillhouse.postgres.binaries import find_binaries
-from stillhouse.postgres.roles import ensure_roles, grant_connect
-from stillhouse.postgres.session import READER, SUPERUSER
-from stillhouse.warehouse import embedded
-from stillhouse.warehouse.embedded import Site
+from stillhouse.postgres.host import server
+from stillhouse.postgres.host.binaries import find_binaries
+from stillhouse.postgres.sessions import session
+from stillhouse.postgres.sessions.roles import ensure_roles, grant_connect
+from stillhouse.postgres.sessions.session import READER, SUPERUSER
+from stillhouse.warehouse.cluster import embedded
+from stillhouse.warehouse.cluster.embedded import Site
 from support import warehouses
 from support.cuts import superuser, tell
 from support.fifteen import PG_BIN, needs_fifteen

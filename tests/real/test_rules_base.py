@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from stillhouse.domain.cluster import Cluster, Node
-from stillhouse.node.capture_task import Captured
-from stillhouse.postgres import server, session, summaries
-from stillhouse.postgres.summaries import Changes
-from stillhouse.warehouse.embedded import Site
+from stillhouse.node.capture.task import Captured
+from stillhouse.postgres.host import server
+from stillhouse.postgres.sessions import session
+from stillhouse.postgres.wal import summaries
+from stillhouse.postgres.wal.summaries import Changes
+from stillhouse.warehouse.cluster.embedded import Site
 from support import incremental_bug
 from support.captures import HASTY, Shot, Vault, capture_cluster, files, lines, restored_cluster
 from support.cuts import ask, superuser, tell

@@ -8,9 +8,10 @@ import pytest
 
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.errors import CaptureFailed, CaptureInterrupted, StoreUnavailable
-from stillhouse.postgres import control_file, server
-from stillhouse.warehouse import inspection
-from stillhouse.warehouse.embedded import Site
+from stillhouse.postgres.files import control_file
+from stillhouse.postgres.host import server
+from stillhouse.warehouse.clone import inspection
+from stillhouse.warehouse.cluster.embedded import Site
 from support.captures import (
     SLOTS,
     Clone,

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from stillhouse.domain.cluster import Cluster, Node
-from stillhouse.postgres import server
-from stillhouse.warehouse.embedded import Site
+from stillhouse.postgres.host import server
+from stillhouse.warehouse.cluster.embedded import Site
 from support.captures import (
     Moments,
     Vault,

@@ -11,11 +11,11 @@ import pytest
 
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.errors import RestoreFailed
-from stillhouse.node.restore import Restored, RestoreTask, restore
-from stillhouse.postgres import server
-from stillhouse.postgres.account import give
-from stillhouse.warehouse import quarantine
-from stillhouse.warehouse.embedded import Site
+from stillhouse.node.restore.rebuild import Restored, RestoreTask, restore
+from stillhouse.postgres.host import server
+from stillhouse.postgres.host.account import give
+from stillhouse.warehouse.clone import quarantine
+from stillhouse.warehouse.cluster.embedded import Site
 from support.captures import (
     Clone,
     Shot,

@@ -10,14 +10,14 @@ import pytest
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.ids import new_hex
 from stillhouse.errors import CaptureFailed, CaptureInterrupted
-from stillhouse.node.capture_task import Captured
-from stillhouse.node.following import WalFollower
-from stillhouse.node.shelf import PackLedger
-from stillhouse.postgres.backup import BackupSession, facts
-from stillhouse.postgres.reader import LocalReader
-from stillhouse.postgres.slot import WalPosition
-from stillhouse.postgres.wal import WalSource, parse_lsn, segment_name
-from stillhouse.warehouse.embedded import Site
+from stillhouse.node.capture.following import WalFollower
+from stillhouse.node.capture.pending import PackLedger
+from stillhouse.node.capture.task import Captured
+from stillhouse.postgres.files.reader import LocalReader
+from stillhouse.postgres.wal.backup import BackupSession, facts
+from stillhouse.postgres.wal.segments import WalSource, parse_lsn, segment_name
+from stillhouse.postgres.wal.slot import WalPosition
+from stillhouse.warehouse.cluster.embedded import Site
 from support.captures import (
     SLOTS,
     Moments,

@@ -35,7 +35,7 @@ from huaweicloudsdkdws.v2 import (
 )
 from huaweicloudsdkdws.v2.region.dws_region import DwsRegion
 
-from stillhouse.postgres import server
+from stillhouse.postgres.host import server
 from support.service import COMMAND, PASSWORD, PROJECT, Service, fill, serving
 from support.warehouses import rows
 

@@ -10,14 +10,14 @@ import pytest
 from psycopg.errors import ForeignKeyViolation
 
 from stillhouse.errors import Cancelled, RestoreFailed, TablesHeld
-from stillhouse.postgres import session
-from stillhouse.postgres.binaries import find_binaries
-from stillhouse.postgres.transfer import Login, transfer
-from stillhouse.warehouse import embedded
-from stillhouse.warehouse.embedded import Site
-from stillhouse.warehouse.fdw import DATABASES
-from stillhouse.warehouse.table_exchange import exchange, is_waiting, settle
-from stillhouse.warehouse.table_load import adopt, clear, unmarked_things
+from stillhouse.postgres.host.binaries import find_binaries
+from stillhouse.postgres.sessions import session
+from stillhouse.postgres.wal.transfer import Login, transfer
+from stillhouse.warehouse.cluster import embedded
+from stillhouse.warehouse.cluster.embedded import Site
+from stillhouse.warehouse.cluster.fdw import DATABASES
+from stillhouse.warehouse.tables.exchange import exchange, is_waiting, settle
+from stillhouse.warehouse.tables.load import adopt, clear, unmarked_things
 from support.fifteen import PG_BIN, needs_fifteen
 from support.odd_tables import check_odd_tables_come_back, make_odd_tables
 from support.table_restores import DATABASE, TRACES, Bench, bench, pairs

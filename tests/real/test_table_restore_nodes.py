@@ -8,10 +8,10 @@ import pytest
 
 from stillhouse.domain.cluster import Node
 from stillhouse.errors import StillhouseError
-from stillhouse.postgres import session
-from stillhouse.warehouse.embedded import Site
-from stillhouse.warehouse.table_exchange import exchange, settle
-from stillhouse.warehouse.table_load import end_sessions
+from stillhouse.postgres.sessions import session
+from stillhouse.warehouse.cluster.embedded import Site
+from stillhouse.warehouse.tables.exchange import exchange, settle
+from stillhouse.warehouse.tables.load import end_sessions
 from support.table_restores import DATABASE, Bench, bench, commits_wait, pairs
 from support.warehouses import MakeWarehouse, log_in
 from support.writers import until

@@ -9,11 +9,11 @@ from psycopg.errors import QueryCanceled, UniqueViolation
 
 from stillhouse.domain.ids import new_uuid
 from stillhouse.errors import RestoreFailed
-from stillhouse.postgres import session
-from stillhouse.warehouse import embedded
-from stillhouse.warehouse.embedded import Site
-from stillhouse.warehouse.table_marks import operation_prefix
-from stillhouse.warehouse.table_sources import gather_cluster
+from stillhouse.postgres.sessions import session
+from stillhouse.warehouse.cluster import embedded
+from stillhouse.warehouse.cluster.embedded import Site
+from stillhouse.warehouse.tables.marks import operation_prefix
+from stillhouse.warehouse.tables.sources import gather_cluster
 from support.odd_tables import check_odd_tables_come_back, make_odd_tables
 from support.table_restores import DATABASE, Bench, bench, pairs
 from support.warehouses import build

@@ -22,23 +22,25 @@ from unittest.mock import patch
 
 import numpy as np
 
-from stillhouse.domain.care import Care
-from stillhouse.domain.choice import Changed
 from stillhouse.domain.ids import new_hex, new_uuid
-from stillhouse.node import copying, pack_writer, packing, shelf
-from stillhouse.node.base import Base, Source
-from stillhouse.node.copying import Copy
-from stillhouse.node.pack_writer import PackWriter
-from stillhouse.node.shelf import PackLedger
-from stillhouse.postgres.reader import LocalReader
-from stillhouse.postgres.summaries import Changes
-from stillhouse.repository import keys as repository_keys
-from stillhouse.repository import layout, roots, sealed
-from stillhouse.repository.container import Kind, Type
-from stillhouse.repository.keys import KEY_BYTES, ClusterKeys, Kek
-from stillhouse.repository.manifest import Line, ManifestWriter
-from stillhouse.repository.maps import Extent, MapBuilder
-from stillhouse.repository.sealed import Stored
+from stillhouse.domain.page_choice import Changed
+from stillhouse.domain.throttle import Care
+from stillhouse.node.capture import copying, pack_writer, packing
+from stillhouse.node.capture import pending as shelf
+from stillhouse.node.capture.base import Base, Source
+from stillhouse.node.capture.copying import Copy
+from stillhouse.node.capture.pack_writer import PackWriter
+from stillhouse.node.capture.pending import PackLedger
+from stillhouse.postgres.files.reader import LocalReader
+from stillhouse.postgres.wal.summaries import Changes
+from stillhouse.repository.format import keys as repository_keys
+from stillhouse.repository.format import layout, sealed
+from stillhouse.repository.format.container import Kind, Type
+from stillhouse.repository.format.keys import KEY_BYTES, ClusterKeys, Kek
+from stillhouse.repository.format.manifest import Line, ManifestWriter
+from stillhouse.repository.format.maps import Extent, MapBuilder
+from stillhouse.repository.format.sealed import Stored
+from stillhouse.repository.objects import roots
 from support import fake_tree
 from support.dict_store import DictStore
 

@@ -18,26 +18,26 @@ from starlette.types import ASGIApp
 from stillhouse import log
 from stillhouse.api.app import create_app
 from stillhouse.catalog import clusters, operations, snapshots
-from stillhouse.catalog.database import Database
+from stillhouse.catalog.schema.database import Database
 from stillhouse.clock import SystemClock
 from stillhouse.config import Settings
-from stillhouse.control.access_keys import create_access_key
-from stillhouse.control.automated import start_due_snapshots
+from stillhouse.control.access.access_keys import create_access_key
 from stillhouse.control.context import Control, Vault
-from stillhouse.control.policies import Strategy, set_policies
-from stillhouse.control.snapshot_turns import start_next
+from stillhouse.control.schedule.automated import start_due_snapshots
+from stillhouse.control.schedule.snapshot_policies import Strategy, set_policies
+from stillhouse.control.snapshots.turns import start_next
 from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Engine, Node, Role
 from stillhouse.domain.ids import new_uuid
-from stillhouse.domain.policies import BackupType
 from stillhouse.domain.snapshot import SnapshotType
+from stillhouse.domain.snapshot_policies import BackupType
 from stillhouse.durable.flows import Flows
-from stillhouse.node.jobs import Repository
-from stillhouse.repository import identity, roots
-from stillhouse.repository.keys import Kek, create_or_open
-from stillhouse.repository.manifest import Line
+from stillhouse.repository.format.keys import Kek, create_or_open
+from stillhouse.repository.format.manifest import Line
+from stillhouse.repository.objects import identity, roots
 from stillhouse.sealing import Sealer
 from stillhouse.storage.open import open_store
+from stillhouse.workers.jobs import Repository
 from support.api_client import SignedClient, sign
 from support.api_server import serving
 from support.tiny_captures import root_of, store_manifest, store_pack

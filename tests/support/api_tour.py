@@ -5,13 +5,13 @@ from typing import Any
 
 from sqlalchemy import text
 
-from stillhouse.api.published import NOT_YET, REFUSED
-from stillhouse.api.render import parameter_group_id
+from stillhouse.api.document.published import NOT_YET, REFUSED
+from stillhouse.api.shapes.render import parameter_group_id
 from stillhouse.catalog import captures, clusters, findings
 from stillhouse.catalog.findings import Known
-from stillhouse.control import users
-from stillhouse.repository import losses
-from stillhouse.repository.losses import FileTouched, NodeTouched, SnapshotTouched
+from stillhouse.control.access import users
+from stillhouse.repository.check import losses
+from stillhouse.repository.check.losses import FileTouched, NodeTouched, SnapshotTouched
 from support.api_client import Answer
 from support.api_service import PASSWORD, PROJECT, Service, a_cluster
 

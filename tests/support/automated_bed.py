@@ -9,19 +9,21 @@ from typing import Any, cast
 
 from sqlalchemy import text
 
-from stillhouse.catalog import audit_log, clusters, operations, policies, snapshots
-from stillhouse.catalog.database import Database
-from stillhouse.catalog.tables import metadata
+from stillhouse.catalog import clusters, operations, snapshots
+from stillhouse.catalog import snapshot_policies as policies
+from stillhouse.catalog.access import audit_log
+from stillhouse.catalog.schema.database import Database
+from stillhouse.catalog.schema.tables import metadata
 from stillhouse.config import Settings
-from stillhouse.control.automated import start_due_retention, start_due_snapshots
-from stillhouse.control.clusters import ClusterRequest, request_cluster
+from stillhouse.control.clusters.requests import ClusterRequest, request_cluster
 from stillhouse.control.context import Control
-from stillhouse.control.policies import Strategy, set_policies
-from stillhouse.control.snapshot_turns import start_next, start_waiting
+from stillhouse.control.schedule.automated import start_due_retention, start_due_snapshots
+from stillhouse.control.schedule.snapshot_policies import Strategy, set_policies
+from stillhouse.control.snapshots.turns import start_next, start_waiting
 from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import ClusterStatus, Task
-from stillhouse.domain.policies import BackupType, Decision, Outcome
 from stillhouse.domain.snapshot import Snapshot
+from stillhouse.domain.snapshot_policies import BackupType, Decision, Outcome
 from stillhouse.sealing import Sealer
 
 PROJECT = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.domain.ids import new_hex, new_uuid
-from stillhouse.node.base import Source
-from stillhouse.postgres.summaries import Changes
-from stillhouse.repository import identity, roots
-from stillhouse.repository.keys import ClusterKeys, Kek, create_or_open
-from stillhouse.repository.sealed import Stored
+from stillhouse.node.capture.base import Source
+from stillhouse.postgres.wal.summaries import Changes
+from stillhouse.repository.format.keys import ClusterKeys, Kek, create_or_open
+from stillhouse.repository.format.sealed import Stored
+from stillhouse.repository.objects import identity, roots
 from stillhouse.storage.objects import memory_store
 from stillhouse.storage.store import ObjectStore
 from support import fake_tree

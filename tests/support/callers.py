@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest.mock import patch
 
-from stillhouse.catalog import passwords
-from stillhouse.catalog import users as stored_users
-from stillhouse.catalog.users import Token, User
-from stillhouse.control import users
-from stillhouse.control.access_keys import create_access_key, disable_access_key
-from stillhouse.control.credentials import make_token
-from stillhouse.domain.permissions import FULL_ACCESS, READ_ONLY_ACCESS
+from stillhouse.catalog.access import passwords
+from stillhouse.catalog.access import users as stored_users
+from stillhouse.catalog.access.users import Token, User
+from stillhouse.control.access import users
+from stillhouse.control.access.access_keys import create_access_key, disable_access_key
+from stillhouse.control.access.credentials import make_token
+from stillhouse.domain.access.permissions import FULL_ACCESS, READ_ONLY_ACCESS
 from support.api_client import Answer, SignedClient
 from support.api_service import OTHER_PROJECT, PROJECT, Service
 

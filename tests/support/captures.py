@@ -14,26 +14,27 @@ from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.ids import new_hex, new_uuid
 from stillhouse.domain.snapshot import Cut, RestorePoint
 from stillhouse.errors import Cancelled
-from stillhouse.node import capture as capturing
-from stillhouse.node.capture import capture
-from stillhouse.node.capture_task import Captured, CaptureTask
-from stillhouse.node.packing_process import packing_crew
-from stillhouse.node.restore import Restored, RestoreTask, restore
-from stillhouse.postgres.backup import BackupSession, Stopped
-from stillhouse.postgres.reader import Entry, LocalReader
-from stillhouse.repository import keys as repository_keys
-from stillhouse.repository import manifest
-from stillhouse.repository.keys import ClusterKeys
-from stillhouse.repository.manifest import Line
-from stillhouse.repository.sealed import Stored
+from stillhouse.node.capture import session as capturing
+from stillhouse.node.capture.packing_process import packing_crew
+from stillhouse.node.capture.session import capture
+from stillhouse.node.capture.task import Captured, CaptureTask
+from stillhouse.node.restore.rebuild import Restored, RestoreTask, restore
+from stillhouse.postgres.files.reader import Entry, LocalReader
+from stillhouse.postgres.wal.backup import BackupSession, Stopped
+from stillhouse.repository.format import keys as repository_keys
+from stillhouse.repository.format import manifest
+from stillhouse.repository.format.keys import ClusterKeys
+from stillhouse.repository.format.manifest import Line
+from stillhouse.repository.format.sealed import Stored
 from stillhouse.storage.open import open_store
 from stillhouse.storage.store import Chunk, ObjectStore, StoredObject
-from stillhouse.warehouse import embedded, parking, quarantine, rewire
-from stillhouse.warehouse import release as releasing
-from stillhouse.warehouse.cut import take_cut
-from stillhouse.warehouse.embedded import Site
-from stillhouse.warehouse.rewire import Rewired
-from stillhouse.warehouse.witness import Witnesses
+from stillhouse.warehouse.clone import parking, quarantine, rewire
+from stillhouse.warehouse.clone import release as releasing
+from stillhouse.warehouse.clone.rewire import Rewired
+from stillhouse.warehouse.cluster import embedded
+from stillhouse.warehouse.cluster.embedded import Site
+from stillhouse.warehouse.cut.cut import take_cut
+from stillhouse.warehouse.cut.witness import Witnesses
 from support.writers import until
 
 SLOTS = "SELECT slot_name FROM pg_replication_slots"

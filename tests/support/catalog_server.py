@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg
 from psycopg.sql import SQL, Identifier
 
-from stillhouse.catalog.database import Database
+from stillhouse.catalog.schema.database import Database
 from stillhouse.sealing import Sealer
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from stillhouse.domain.cluster import Cluster
-from stillhouse.warehouse import cut
+from stillhouse.warehouse.cut import cut
 from support.cuts import OUR_SESSIONS, ask, superuser
 from support.writers import Bank, found_bank, server_of, until
 

@@ -7,8 +7,8 @@ from typing import Any
 from stillhouse.clock import SystemClock
 from stillhouse.domain.cluster import Node
 from stillhouse.domain.snapshot import Cut
-from stillhouse.postgres import session
-from stillhouse.warehouse import cut
+from stillhouse.postgres.sessions import session
+from stillhouse.warehouse.cut import cut
 from support.writers import Bank, until
 
 OUR_SESSIONS = "SELECT pid FROM pg_stat_activity WHERE application_name = 'stillhouse cut'"

@@ -5,7 +5,7 @@ import hmac
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from stillhouse.api.signature import RawRequest
+from stillhouse.api.gateway.signature import RawRequest
 
 ACCESS_KEY = "FAKEACCESSKEYID00001"
 SECRET_KEY = "FakeSecretKeyFakeSecretKeyFakeSecretKey1"

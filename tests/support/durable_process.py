@@ -9,8 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from stillhouse.catalog.data_lock import lock_data_directory
-from stillhouse.catalog.database import Database
+from stillhouse.catalog.schema.database import Database
+from stillhouse.data_lock import lock_data_directory
 from stillhouse.durable.flows import Flows, StepRunner
 
 

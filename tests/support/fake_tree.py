@@ -4,18 +4,18 @@ import random
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from stillhouse.domain.care import Care
 from stillhouse.domain.cluster import Node, Role
-from stillhouse.node.base import Base, Source
-from stillhouse.node.copying import Copy
-from stillhouse.node.packing_process import packing_crew
-from stillhouse.node.restore import Restored, RestoreTask, restore
-from stillhouse.node.shelf import PackLedger
-from stillhouse.postgres.backup import Facts
-from stillhouse.postgres.reader import LocalReader
-from stillhouse.repository.keys import ClusterKeys
-from stillhouse.repository.manifest import Line, ManifestWriter
-from stillhouse.repository.sealed import Stored
+from stillhouse.domain.throttle import Care
+from stillhouse.node.capture.base import Base, Source
+from stillhouse.node.capture.copying import Copy
+from stillhouse.node.capture.packing_process import packing_crew
+from stillhouse.node.capture.pending import PackLedger
+from stillhouse.node.restore.rebuild import Restored, RestoreTask, restore
+from stillhouse.postgres.files.reader import LocalReader
+from stillhouse.postgres.wal.backup import Facts
+from stillhouse.repository.format.keys import ClusterKeys
+from stillhouse.repository.format.manifest import Line, ManifestWriter
+from stillhouse.repository.format.sealed import Stored
 from stillhouse.storage.store import ObjectStore
 
 PAGE = 8192

@@ -21,7 +21,7 @@ from sqlalchemy import text
 from starlette.types import ASGIApp, Message
 
 from stillhouse import log
-from stillhouse.api.errors import ErrorBody
+from stillhouse.api.gateway.errors import ErrorBody
 from stillhouse.catalog import clusters, operations
 from stillhouse.domain.cluster import ClusterStatus
 from support.api_service import PROJECT, Service, app_of, serving_service

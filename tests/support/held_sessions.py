@@ -4,7 +4,7 @@ import threading
 from multiprocessing.connection import Connection as Pipe
 
 from stillhouse.domain.cluster import Node
-from stillhouse.postgres.backup import BackupSession
+from stillhouse.postgres.wal.backup import BackupSession
 
 
 def hold_for_ever(node: Node, name: str, beat_seconds: float, pipe: Pipe, *, fast: bool) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import psycopg
 
-from stillhouse.postgres.session import SUPERUSER
+from stillhouse.postgres.sessions.session import SUPERUSER
 from support.cuts import ask, tell
 from support.warehouses import USER
 

@@ -7,7 +7,7 @@ pages of zeros are in no WAL record and in no WAL summary; the older backup has 
 from contextlib import closing
 
 from stillhouse.domain.cluster import Node
-from stillhouse.postgres import session
+from stillhouse.postgres.sessions import session
 
 COUNT = "SELECT count(*), min(id), max(id) FROM public.reborn"
 KEPT, DELETED, LOADED, FIRST_LOADED = 2000, 1000, 530, 100_000

@@ -1,7 +1,7 @@
 """A cluster whose servers hold databases of every kind, and impose on sessions whatever can be imposed on them."""
 
 from stillhouse.domain.cluster import Cluster, Node
-from stillhouse.postgres.session import SUPERUSER, Connection, sql
+from stillhouse.postgres.sessions.session import SUPERUSER, Connection, sql
 from support.cuts import ask, superuser, tell
 from support.impositions import impose
 from support.warehouses import USER, log_in

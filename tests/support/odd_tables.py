@@ -4,8 +4,8 @@ from contextlib import closing
 from pathlib import Path
 
 from stillhouse.domain.table_restore import TableName, TableRestore
-from stillhouse.postgres import session
-from stillhouse.postgres.session import sql
+from stillhouse.postgres.sessions import session
+from stillhouse.postgres.sessions.session import sql
 from support.table_restores import DATABASE, Bench
 
 _HERE = Path(__file__).parent

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.domain.cluster import Node, Role
-from stillhouse.postgres.account import database_account
-from stillhouse.postgres.binaries import find_binaries
-from stillhouse.postgres.session import SUPERUSER
+from stillhouse.postgres.host.account import database_account
+from stillhouse.postgres.host.binaries import find_binaries
+from stillhouse.postgres.sessions.session import SUPERUSER
 from support.service import COMMAND, Service, fill
 
 ARCHIVES = sorted((Path(__file__).parents[1] / "predecessor").glob("*.tar.xz"))

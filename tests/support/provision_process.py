@@ -15,8 +15,8 @@ from typing import Any
 
 import psycopg
 
-from stillhouse.postgres import account
-from stillhouse.warehouse import embedded
+from stillhouse.postgres.host import account
+from stillhouse.warehouse.cluster import embedded
 from support.warehouses import PASSWORD, PORT, USER
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 
 from stillhouse.domain.ids import is_uuid
-from stillhouse.warehouse import embedded
+from stillhouse.warehouse.cluster import embedded
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 120.0

@@ -11,9 +11,9 @@ from sqlalchemy import text
 
 from stillhouse.catalog import clusters, operations, snapshots
 from stillhouse.config import Settings
-from stillhouse.control.clusters import ClusterRequest, request_cluster
+from stillhouse.control.clusters.requests import ClusterRequest, request_cluster
 from stillhouse.control.context import Caller, Control
-from stillhouse.control.snapshot_turns import start_next
+from stillhouse.control.snapshots.turns import start_next
 from stillhouse.domain.cluster import ClusterStatus
 from stillhouse.durable.flows import Flows
 from stillhouse.durable.plain_json import PlainJson

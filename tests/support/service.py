@@ -18,8 +18,8 @@ import httpx
 import psycopg
 
 from stillhouse.domain.cluster import Node
-from stillhouse.postgres import session
-from stillhouse.warehouse import embedded
+from stillhouse.postgres.sessions import session
+from stillhouse.warehouse.cluster import embedded
 from support.api_client import Answer, SignedClient
 
 PROJECT = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"

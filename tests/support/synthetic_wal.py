@@ -6,7 +6,7 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from stillhouse.postgres.wal import WalSource
+from stillhouse.postgres.wal.segments import WalSource
 
 SYSTEM = 7_000_000_000_000_000_001
 XACT, STORAGE, DATABASE, TABLESPACE, HEAP = 1, 2, 4, 5, 10

@@ -8,14 +8,14 @@ from typing import Any
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.table_restore import TableName, TableRestore
-from stillhouse.postgres import session
-from stillhouse.warehouse import embedded
-from stillhouse.warehouse.embedded import Site
-from stillhouse.warehouse.rewire import rewire
-from stillhouse.warehouse.table_exchange import Share, exchange, settle
-from stillhouse.warehouse.table_load import clear, load
-from stillhouse.warehouse.table_marks import operation_prefix
-from stillhouse.warehouse.table_sources import gather_cluster
+from stillhouse.postgres.sessions import session
+from stillhouse.warehouse.clone.rewire import rewire
+from stillhouse.warehouse.cluster import embedded
+from stillhouse.warehouse.cluster.embedded import Site
+from stillhouse.warehouse.tables.exchange import Share, exchange, settle
+from stillhouse.warehouse.tables.load import clear, load
+from stillhouse.warehouse.tables.marks import operation_prefix
+from stillhouse.warehouse.tables.sources import gather_cluster
 from support.warehouses import take_in
 from support.writers import until
 

@@ -9,13 +9,15 @@ from datetime import datetime
 from blake3 import blake3
 
 from stillhouse.domain.ids import new_hex, new_uuid
-from stillhouse.repository import layout, manifest, maps, pins, reach, roots, sealed
-from stillhouse.repository.container import ContainerWriter, Kind, Type, open_bytes
-from stillhouse.repository.keys import ClusterKeys
-from stillhouse.repository.manifest import Line, ManifestWriter
-from stillhouse.repository.maps import Extent, FrameRef, MapBuilder
-from stillhouse.repository.pins import Pin, PinnedBase
-from stillhouse.repository.sealed import Stored
+from stillhouse.repository.format import layout, manifest, maps, sealed
+from stillhouse.repository.format.container import ContainerWriter, Kind, Type, open_bytes
+from stillhouse.repository.format.keys import ClusterKeys
+from stillhouse.repository.format.manifest import Line, ManifestWriter
+from stillhouse.repository.format.maps import Extent, FrameRef, MapBuilder
+from stillhouse.repository.format.sealed import Stored
+from stillhouse.repository.objects import pins, roots
+from stillhouse.repository.objects.pins import Pin, PinnedBase
+from stillhouse.repository.upkeep import reach
 from stillhouse.storage.store import ObjectStore
 
 NODE = "cn"

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from stillhouse.domain.cluster import Cluster, Node
-from stillhouse.postgres import session
-from stillhouse.postgres.binaries import find_binaries
-from stillhouse.postgres.options import LET_SET
-from stillhouse.warehouse import embedded
-from stillhouse.warehouse.embedded import Site
+from stillhouse.postgres.host.binaries import find_binaries
+from stillhouse.postgres.sessions import session
+from stillhouse.postgres.sessions.options import LET_SET
+from stillhouse.warehouse.cluster import embedded
+from stillhouse.warehouse.cluster.embedded import Site
 from support import npm_postgres, warehouses
 from support.cuts import superuser, tell
 from support.fifteen import PG_BIN, needs_fifteen

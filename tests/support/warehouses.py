@@ -11,10 +11,11 @@ from psycopg import sql
 
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Engine, Node
 from stillhouse.domain.ids import new_hex, new_uuid
-from stillhouse.postgres import server, session
-from stillhouse.postgres.roles import furnish
-from stillhouse.warehouse import embedded, fdw
-from stillhouse.warehouse.embedded import ClusterSpec, Site
+from stillhouse.postgres.host import server
+from stillhouse.postgres.sessions import session
+from stillhouse.postgres.sessions.roles import furnish
+from stillhouse.warehouse.cluster import embedded, fdw
+from stillhouse.warehouse.cluster.embedded import ClusterSpec, Site
 
 USER = "dbadmin"
 PASSWORD = "Str0ng-Pass-11"

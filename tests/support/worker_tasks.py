@@ -6,9 +6,9 @@ from multiprocessing.connection import Connection
 
 import psutil
 
-from stillhouse.domain.care import IoPriority
-from stillhouse.node.jobs import take_io_priority
-from stillhouse.node.process import Line, Progress
+from stillhouse.domain.throttle import IoPriority
+from stillhouse.workers.jobs import take_io_priority
+from stillhouse.workers.process import Line, Progress
 
 
 def vanish(task: str, line: Line) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 
 from stillhouse.domain.cluster import Cluster, Node
-from stillhouse.postgres import session
+from stillhouse.postgres.sessions import session
 
 Connection = psycopg.Connection[Any]
 _ACCOUNTS = 64

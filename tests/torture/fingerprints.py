@@ -5,10 +5,10 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from stillhouse.domain.cluster import Node
-from stillhouse.postgres import session
-from stillhouse.postgres.binaries import Binaries
-from stillhouse.postgres.session import READER, SUPERUSER, Connection
-from stillhouse.warehouse.proof import Position
+from stillhouse.postgres.host.binaries import Binaries
+from stillhouse.postgres.sessions import session
+from stillhouse.postgres.sessions.session import READER, SUPERUSER, Connection
+from stillhouse.warehouse.proof.against_source import Position
 from support.cuts import ask, tell
 
 _DATABASES = "SELECT datname FROM pg_database WHERE datallowconn ORDER BY 1"

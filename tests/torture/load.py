@@ -14,8 +14,8 @@ import psycopg
 
 from stillhouse.domain.cluster import Node
 from stillhouse.errors import NodeUnreachable
-from stillhouse.postgres import session
-from stillhouse.postgres.session import Connection
+from stillhouse.postgres.sessions import session
+from stillhouse.postgres.sessions.session import Connection
 from support.cuts import ask, tell
 
 MAX_BYTES = 64 << 20  # of all databases: beyond it tables are emptied

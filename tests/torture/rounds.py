@@ -20,13 +20,14 @@ from stillhouse.domain.cluster import Cluster
 from stillhouse.domain.collection import Rules
 from stillhouse.domain.ids import new_uuid
 from stillhouse.errors import CaptureInterrupted, NodeUnreachable
-from stillhouse.postgres import server, session
-from stillhouse.repository import roots
-from stillhouse.repository.collecting import Collector
-from stillhouse.repository.reach import manifests, reached
-from stillhouse.repository.sealed import Stored
-from stillhouse.warehouse import embedded
-from stillhouse.warehouse.embedded import Site
+from stillhouse.postgres.host import server
+from stillhouse.postgres.sessions import session
+from stillhouse.repository.format.sealed import Stored
+from stillhouse.repository.objects import roots
+from stillhouse.repository.upkeep.collect import Collector
+from stillhouse.repository.upkeep.reach import manifests, reached
+from stillhouse.warehouse.cluster import embedded
+from stillhouse.warehouse.cluster.embedded import Site
 from support import warehouses
 from support.captures import (
     HASTY,

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from stillhouse.errors import InvalidInput
-from stillhouse.postgres import account
-from stillhouse.postgres.account import Account
+from stillhouse.postgres.host import account
+from stillhouse.postgres.host.account import Account
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another account")
 

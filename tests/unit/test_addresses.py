@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from stillhouse.api import addresses
-from stillhouse.api.addresses import Asked, choose
-from stillhouse.cli.serve import run
+from stillhouse.api.gateway import addresses
+from stillhouse.api.gateway.addresses import Asked, choose
+from stillhouse.cli.host.serve import run
 from stillhouse.config import Settings
 from stillhouse.errors import InvalidInput
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from stillhouse.domain.base import Offer, offer_base
-from stillhouse.node.ancestry import why_another_history, why_no_scan, why_other_pages
-from stillhouse.postgres.lineage import Mark
-from stillhouse.postgres.summaries import follow
+from stillhouse.domain.base_choice import Offer, offer_base
+from stillhouse.node.capture.ancestry import why_another_history, why_no_scan, why_other_pages
+from stillhouse.postgres.wal.lineage import Mark
+from stillhouse.postgres.wal.summaries import follow
 from support.fake_tree import FACTS
 
 CUT, START = 1000, 2000

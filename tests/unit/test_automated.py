@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from stillhouse.control import automated
-from stillhouse.control.clusters import delete_cluster
-from stillhouse.control.policies import Strategy, delete_policy, list_policies, set_policies
-from stillhouse.control.snapshots import request_copy, request_snapshot
+from stillhouse.control.clusters.requests import delete_cluster
+from stillhouse.control.schedule import automated
+from stillhouse.control.schedule.snapshot_policies import Strategy, delete_policy, list_policies, set_policies
+from stillhouse.control.snapshots.requests import request_copy, request_snapshot
 from stillhouse.domain.cluster import Task
-from stillhouse.domain.policies import BackupSettings, BackupType
 from stillhouse.domain.snapshot import SnapshotStatus, SnapshotType
+from stillhouse.domain.snapshot_policies import BackupSettings, BackupType
 from stillhouse.errors import ClusterBusy, StateForbids, WrongKind
 from support.automated_bed import PROJECT, Bed, automated_bed
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from stillhouse.control.policies import set_policies
-from stillhouse.control.snapshots import request_copy, request_snapshot
-from stillhouse.domain.policies import Outcome
+from stillhouse.control.schedule.snapshot_policies import set_policies
+from stillhouse.control.snapshots.requests import request_copy, request_snapshot
 from stillhouse.domain.snapshot import SnapshotStatus, SnapshotType
+from stillhouse.domain.snapshot_policies import Outcome
 from support.automated_bed import PROJECT, Bed, automated_bed
 
 BEGIN, END = datetime(2026, 1, 1, 12, 0, tzinfo=UTC), datetime(2027, 1, 1, 12, 0, tzinfo=UTC)

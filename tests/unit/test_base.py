@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stillhouse.domain.choice import Changed
 from stillhouse.domain.ids import new_uuid
-from stillhouse.node.base import Source
-from stillhouse.postgres.reader import Entry, LocalReader
-from stillhouse.postgres.summaries import Changes
-from stillhouse.repository import manifest
-from stillhouse.repository.keys import ClusterKeys, Kek, create_or_open
-from stillhouse.repository.manifest import Line
-from stillhouse.repository.sealed import Stored
+from stillhouse.domain.page_choice import Changed
+from stillhouse.node.capture.base import Source
+from stillhouse.postgres.files.reader import Entry, LocalReader
+from stillhouse.postgres.wal.summaries import Changes
+from stillhouse.repository.format import manifest
+from stillhouse.repository.format.keys import ClusterKeys, Kek, create_or_open
+from stillhouse.repository.format.manifest import Line
+from stillhouse.repository.format.sealed import Stored
 from stillhouse.storage.objects import memory_store
 from stillhouse.storage.store import ObjectStore
 from support import fake_tree

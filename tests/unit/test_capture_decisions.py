@@ -4,9 +4,9 @@ import pytest
 
 from stillhouse.domain.snapshot import RestorePoint
 from stillhouse.errors import CaptureInterrupted
-from stillhouse.node.capture import Dropped, check_still_true
-from stillhouse.postgres.backup import Places
-from stillhouse.postgres.wal import FilesCopied, Finding, Prepared, StorageCreated
+from stillhouse.node.capture.session import Dropped, check_still_true
+from stillhouse.postgres.wal.backup import Places
+from stillhouse.postgres.wal.segments import FilesCopied, Finding, Prepared, StorageCreated
 from support.fake_tree import FACTS
 
 CUT = 1000

@@ -5,12 +5,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from stillhouse.domain.care import Care, IoPriority
 from stillhouse.domain.ids import new_uuid
-from stillhouse.node import copying
-from stillhouse.node.process import Done, Worker
-from stillhouse.repository.keys import Kek, create_or_open
+from stillhouse.domain.throttle import Care, IoPriority
+from stillhouse.node.capture import copying
+from stillhouse.repository.format.keys import Kek, create_or_open
 from stillhouse.storage.objects import memory_store
+from stillhouse.workers.process import Done, Worker
 from support import fake_tree, worker_tasks
 
 

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from sqlalchemy import JSON, Boolean, Table, Text
 
-from stillhouse.catalog import captures, clusters, operations, snapshots, tables, trash
+from stillhouse.catalog import captures, clusters, operations, snapshots, trash
 from stillhouse.catalog.captures import CaptureState
-from stillhouse.catalog.columns import UtcTime
-from stillhouse.control.clusters import ClusterRequest, request_cluster
+from stillhouse.catalog.schema import tables
+from stillhouse.catalog.schema.columns import UtcTime
+from stillhouse.control.clusters.requests import ClusterRequest, request_cluster
 from stillhouse.control.context import Control
-from stillhouse.control.snapshots import delete_snapshot, get_snapshot, request_snapshot
+from stillhouse.control.snapshots.requests import delete_snapshot, get_snapshot, request_snapshot
 from stillhouse.domain.cluster import ClusterStatus, Node, Role, Task
 from stillhouse.domain.snapshot import Cut, RestorePoint, SnapshotStatus
 from stillhouse.errors import AttemptDead, ClusterBusy, ClusterUnknown, SnapshotUnknown

@@ -14,10 +14,10 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 from sqlalchemy.sql.schema import SchemaItem
 
-from stillhouse.catalog.database import Database, Transaction
-from stillhouse.catalog.secrets import list_access_keys
-from stillhouse.catalog.tables import metadata
-from stillhouse.domain.permissions import FULL_ACCESS
+from stillhouse.catalog.access.access_keys import list_access_keys
+from stillhouse.catalog.schema.database import Database, Transaction
+from stillhouse.catalog.schema.tables import metadata
+from stillhouse.domain.access.permissions import FULL_ACCESS
 from stillhouse.errors import CatalogUnavailable
 from support.catalog_server import fresh_database, migrate
 

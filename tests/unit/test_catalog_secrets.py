@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-import stillhouse.catalog.secrets as secrets
-from stillhouse.catalog.database import Database
+import stillhouse.catalog.access.access_keys as secrets
+from stillhouse.catalog.schema.database import Database
 from stillhouse.errors import InternalError
 from stillhouse.sealing import KEY_FILE, Sealer
 

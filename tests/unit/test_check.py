@@ -11,15 +11,16 @@ import pytest
 from stillhouse.clock import SystemClock
 from stillhouse.domain.ids import new_hex, new_uuid
 from stillhouse.errors import Cancelled
-from stillhouse.repository import layout, roots, scrubs
-from stillhouse.repository.check import Checked, check
-from stillhouse.repository.check_report import sum_up
-from stillhouse.repository.check_touch import Damage, damages, ranges
-from stillhouse.repository.inventory import clusters_in
-from stillhouse.repository.keys import Kek
-from stillhouse.repository.losses import FileTouched
-from stillhouse.repository.stats import figures
-from stillhouse.repository.verify import Rate, due, longest_unread, verify
+from stillhouse.repository.check.damage import Damage, damages, ranges
+from stillhouse.repository.check.losses import FileTouched
+from stillhouse.repository.check.report import sum_up
+from stillhouse.repository.check.stats import figures
+from stillhouse.repository.check.structure import Checked, check
+from stillhouse.repository.check.verify import Rate, due, longest_unread, verify
+from stillhouse.repository.format import layout
+from stillhouse.repository.format.keys import Kek
+from stillhouse.repository.objects import roots, scrubs
+from stillhouse.repository.upkeep.inventory import clusters_in
 from stillhouse.storage.local import LocalStore
 from support import aged_repository
 from support.aged_repository import KEK, Aged

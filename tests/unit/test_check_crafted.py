@@ -11,15 +11,16 @@ import pytest
 from blake3 import blake3
 
 from stillhouse.domain.ids import new_hex, new_uuid
-from stillhouse.repository import layout, roots
-from stillhouse.repository.check import PackFacts, check
-from stillhouse.repository.check_report import sum_up
-from stillhouse.repository.container import ContainerWriter, Kind, Type
-from stillhouse.repository.keys import Kek, create_or_open
-from stillhouse.repository.manifest import Line, ManifestWriter
-from stillhouse.repository.maps import Extent, FrameRef, MapBuilder
-from stillhouse.repository.sealed import Stored
-from stillhouse.repository.verify import prove
+from stillhouse.repository.check.report import sum_up
+from stillhouse.repository.check.structure import PackFacts, check
+from stillhouse.repository.check.verify import prove
+from stillhouse.repository.format import layout
+from stillhouse.repository.format.container import ContainerWriter, Kind, Type
+from stillhouse.repository.format.keys import Kek, create_or_open
+from stillhouse.repository.format.manifest import Line, ManifestWriter
+from stillhouse.repository.format.maps import Extent, FrameRef, MapBuilder
+from stillhouse.repository.format.sealed import Stored
+from stillhouse.repository.objects import roots
 from support.dict_store import START, DictStore
 
 KEK = Kek(bytes(32))

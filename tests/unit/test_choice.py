@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stillhouse.domain.choice import Changed, How, InBase, by_scan, by_summaries, is_unmoved
+from stillhouse.domain.page_choice import Changed, How, InBase, by_scan, by_summaries, is_unmoved
 
 
 def blocks(*numbers: int) -> np.typing.NDArray[np.uint32]:

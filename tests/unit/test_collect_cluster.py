@@ -9,14 +9,16 @@ from typing import Any, cast
 
 import pytest
 
-from stillhouse.catalog import audit_log, clusters, operations, snapshots, trash
+from stillhouse.catalog import clusters, operations, snapshots, trash
+from stillhouse.catalog.access import audit_log
 from stillhouse.catalog.snapshots import find_snapshot
 from stillhouse.clock import SystemClock
-from stillhouse.control import cluster_flows, collect_cluster
-from stillhouse.control.clusters import delete_cluster, get_cluster, restart_cluster
+from stillhouse.control.clusters import flows as cluster_flows
+from stillhouse.control.clusters.requests import delete_cluster, get_cluster, restart_cluster
 from stillhouse.control.context import Control, Vault
-from stillhouse.control.snapshots import delete_snapshot, list_snapshots, request_snapshot
-from stillhouse.control.trash import list_trash, undelete_snapshot
+from stillhouse.control.snapshots.requests import delete_snapshot, list_snapshots, request_snapshot
+from stillhouse.control.snapshots.trash import list_trash, undelete_snapshot
+from stillhouse.control.upkeep import collect as collect_cluster
 from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import ClusterStatus
 from stillhouse.domain.collection import Rules
@@ -28,15 +30,17 @@ from stillhouse.errors import (
     SnapshotUnknown,
     StateForbids,
 )
-from stillhouse.node.jobs import Repository
-from stillhouse.node.process import Done
-from stillhouse.repository import endings, identity, layout, pins, reach, roots
-from stillhouse.repository.collecting import Collector
-from stillhouse.repository.container import Type
-from stillhouse.repository.endings import Ending
-from stillhouse.repository.keys import ClusterKeys, Kek, create_or_open
+from stillhouse.repository.format import layout
+from stillhouse.repository.format.container import Type
+from stillhouse.repository.format.keys import ClusterKeys, Kek, create_or_open
+from stillhouse.repository.objects import endings, identity, pins, roots
+from stillhouse.repository.objects.endings import Ending
+from stillhouse.repository.upkeep import reach
+from stillhouse.repository.upkeep.collect import Collector
 from stillhouse.storage.open import open_store
 from stillhouse.storage.store import ObjectStore
+from stillhouse.workers.jobs import Repository
+from stillhouse.workers.process import Done
 from support.requests_bed import (
     OTHER_PROJECT,
     PROJECT,
@@ -588,7 +592,7 @@ def test_a_failed_snapshot_leaves_the_trash_too(bed: Bed) -> None:
 
 def test_pins_of_earlier_attempts_hand_over(bed: Bed) -> None:
     from stillhouse.catalog import captures
-    from stillhouse.control import pinning
+    from stillhouse.control.snapshots import pinning
 
     base = bed.snapshot("base")
     taken = request_snapshot(bed.control, PROJECT, name="next", cluster_id=bed.cluster)

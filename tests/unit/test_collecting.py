@@ -12,11 +12,13 @@ from stillhouse.clock import SystemClock
 from stillhouse.domain.collection import Rules, Verdict
 from stillhouse.domain.ids import new_hex, new_uuid
 from stillhouse.errors import RepositoryDamaged, StoreUnavailable
-from stillhouse.repository import layout, marks, pins, reach, roots, sealed
-from stillhouse.repository.collecting import Collector, is_empty, summary
-from stillhouse.repository.container import Type
-from stillhouse.repository.keys import ClusterKeys, Kek, create_or_open
-from stillhouse.repository.pins import Pin, PinnedBase
+from stillhouse.repository.format import layout, sealed
+from stillhouse.repository.format.container import Type
+from stillhouse.repository.format.keys import ClusterKeys, Kek, create_or_open
+from stillhouse.repository.objects import marks, pins, roots
+from stillhouse.repository.objects.pins import Pin, PinnedBase
+from stillhouse.repository.upkeep import reach
+from stillhouse.repository.upkeep.collect import Collector, is_empty, summary
 from stillhouse.storage.now import store_time
 from stillhouse.storage.store import StoredObject
 from support.late_store import Died, LateStore

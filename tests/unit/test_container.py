@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stillhouse.errors import RepositoryDamaged
-from stillhouse.repository import container
-from stillhouse.repository.container import MAX_FRAME, ContainerWriter, Kind, Type, open_bytes
-from stillhouse.repository.keys import ClusterKeys
+from stillhouse.repository.format import container
+from stillhouse.repository.format.container import MAX_FRAME, ContainerWriter, Kind, Type, open_bytes
+from stillhouse.repository.format.keys import ClusterKeys
 
 CLUSTER = uuid.UUID("6f1d9c52-7a8e-4c03-9b11-2f60d0a1e7c4")
 KEYS = ClusterKeys(CLUSTER, {1: bytes(32), 2: bytes(range(32))}, b"f" * 32)

@@ -7,7 +7,7 @@ import google_crc32c
 import pytest
 
 from stillhouse.errors import CaptureFailed
-from stillhouse.postgres import control_file
+from stillhouse.postgres.files import control_file
 
 SYSTEM = 0x6A5B_4C3D_2E1F_0011
 

@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from stillhouse.catalog import audit_log, clusters, operations, secrets, snapshots, tables
-from stillhouse.control import access_keys, callers
-from stillhouse.control.clusters import (
+from stillhouse.catalog import clusters, operations, snapshots
+from stillhouse.catalog.access import access_keys as secrets
+from stillhouse.catalog.access import audit_log
+from stillhouse.catalog.schema import tables
+from stillhouse.control.access import access_keys, callers
+from stillhouse.control.clusters.requests import (
     ClusterRequest,
     RestoreRequest,
     check_cluster,
@@ -24,7 +27,7 @@ from stillhouse.control.clusters import (
     user_pwd_key,
 )
 from stillhouse.control.context import Caller, Control
-from stillhouse.control.snapshots import (
+from stillhouse.control.snapshots.requests import (
     delete_snapshot,
     get_snapshot,
     list_cluster_snapshots,
@@ -340,7 +343,7 @@ def test_the_index_alone_refuses_a_second_operation_that_no_check_saw(
     cluster_id = available_cluster(control)
     idle = get_cluster(control, PROJECT, cluster_id)
     request_snapshot(control, PROJECT, name="first", cluster_id=cluster_id)
-    monkeypatch.setattr("stillhouse.control.snapshots.working_cluster", lambda *_, **__: idle)
+    monkeypatch.setattr("stillhouse.control.snapshots.requests.working_cluster", lambda *_, **__: idle)
     _refused(
         control,
         ClusterBusy,

@@ -11,16 +11,16 @@ import pytest
 from stillhouse.catalog import clusters, snapshots
 from stillhouse.clock import SystemClock
 from stillhouse.control.context import Control
-from stillhouse.control.copy_snapshot import copy_snapshot
-from stillhouse.control.snapshots import request_cancel, request_copy
+from stillhouse.control.snapshots.copy import copy_snapshot
+from stillhouse.control.snapshots.requests import request_cancel, request_copy
 from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Engine
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus, SnapshotType
 from stillhouse.durable.flows import StepRunner
-from stillhouse.node.jobs import Repository
-from stillhouse.repository import identity, roots
-from stillhouse.repository.keys import Kek, open_keys
+from stillhouse.repository.format.keys import Kek, open_keys
+from stillhouse.repository.objects import identity, roots
 from stillhouse.storage.local import LocalStore
+from stillhouse.workers.jobs import Repository
 from support import repository_reader
 from support.automated_bed import PROJECT, automated_bed
 

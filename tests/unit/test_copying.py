@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stillhouse.domain.care import Care
 from stillhouse.domain.ids import new_uuid
+from stillhouse.domain.throttle import Care
 from stillhouse.errors import StoreUnavailable
-from stillhouse.node import pack_writer
-from stillhouse.node.base import Base
-from stillhouse.node.copying import Copy
-from stillhouse.node.packing import Batch, Packed
-from stillhouse.node.shelf import PackLedger
-from stillhouse.postgres import pages
-from stillhouse.postgres.reader import Entry, LocalReader
-from stillhouse.repository import manifest
-from stillhouse.repository.keys import ClusterKeys, Kek, create_or_open
-from stillhouse.repository.manifest import Line, ManifestWriter
+from stillhouse.node.capture import pack_writer
+from stillhouse.node.capture.base import Base
+from stillhouse.node.capture.copying import Copy
+from stillhouse.node.capture.packing import Batch, Packed
+from stillhouse.node.capture.pending import PackLedger
+from stillhouse.postgres.files import pages
+from stillhouse.postgres.files.reader import Entry, LocalReader
+from stillhouse.repository.format import manifest
+from stillhouse.repository.format.keys import ClusterKeys, Kek, create_or_open
+from stillhouse.repository.format.manifest import Line, ManifestWriter
 from stillhouse.storage.objects import memory_store
 from stillhouse.storage.store import ObjectStore
 from support import fake_tree

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from stillhouse.catalog import captures
-from stillhouse.control.cut_wait import CutWait, check_deadline
-from stillhouse.control.snapshots import request_snapshot
+from stillhouse.control.snapshots.cut_wait import CutWait, check_deadline
+from stillhouse.control.snapshots.requests import request_snapshot
 from stillhouse.errors import CutFailed
 from support.automated_bed import PROJECT, Bed, automated_bed
 

@@ -9,11 +9,12 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import text
 
-from stillhouse.catalog import audit_log, clusters, operations, snapshot_queue, snapshots
+from stillhouse.catalog import clusters, operations, snapshot_queue, snapshots
+from stillhouse.catalog.access import audit_log
 from stillhouse.catalog.operations import Operation
-from stillhouse.control.cluster_facts import rename
-from stillhouse.control.cluster_flows import _trash_snapshots
-from stillhouse.control.clusters import (
+from stillhouse.control.clusters.facts import rename
+from stillhouse.control.clusters.flows import _trash_snapshots
+from stillhouse.control.clusters.requests import (
     RestoreRequest,
     delete_cluster,
     get_cluster,
@@ -23,10 +24,10 @@ from stillhouse.control.clusters import (
     stop_cluster,
 )
 from stillhouse.control.context import Control
-from stillhouse.control.create_snapshot import _first_cause
-from stillhouse.control.snapshot_turns import cancellation, fail, start_next, start_waiting
-from stillhouse.control.snapshots import delete_snapshot, get_snapshot, request_snapshot
-from stillhouse.control.work import find_job
+from stillhouse.control.reports.jobs import find_job
+from stillhouse.control.snapshots.create import _first_cause
+from stillhouse.control.snapshots.requests import delete_snapshot, get_snapshot, request_snapshot
+from stillhouse.control.snapshots.turns import cancellation, fail, start_next, start_waiting
 from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import ClusterStatus, Task
 from stillhouse.domain.snapshot import SnapshotStatus
@@ -271,7 +272,7 @@ def test_an_acceptance_killed_in_the_middle_was_none(
         raise RuntimeError("killed")
 
     with monkeypatch.context() as patched:
-        patched.setattr(f"stillhouse.control.snapshot_turns.{where}", die)
+        patched.setattr(f"stillhouse.control.snapshots.turns.{where}", die)
         with pytest.raises(RuntimeError):
             delete_cluster(control, PROJECT, cluster, 0)
     shown = get_cluster(control, PROJECT, cluster)
@@ -292,7 +293,7 @@ def test_a_hand_over_killed_in_the_middle_was_none_and_is_made_again(
 
     for where in ("snapshots.find_any", "operations.add_detail"):
         with monkeypatch.context() as patched:
-            patched.setattr(f"stillhouse.control.snapshot_turns.{where}", die)
+            patched.setattr(f"stillhouse.control.snapshots.turns.{where}", die)
             with pytest.raises(RuntimeError):
                 let_go(control, running)
         assert get_snapshot(control, PROJECT, running).status is SnapshotStatus.CREATING

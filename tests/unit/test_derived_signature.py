@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stillhouse.api import signature
-from stillhouse.api.signature import RawRequest
+from stillhouse.api.gateway import signature
+from stillhouse.api.gateway.signature import RawRequest
 from stillhouse.errors import Unauthenticated
 from support.derived_signer import ACCESS_KEY, DATE, HOST, ROOT, SECRET_KEY, go_escape, request_of, signed
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stillhouse import errors
-from stillhouse.api import published
+from stillhouse.api.document import published
 from stillhouse.config import Settings
 from stillhouse.errors import StillhouseError
 from support import api_page

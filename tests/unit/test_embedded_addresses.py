@@ -5,7 +5,7 @@ import ipaddress
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stillhouse.warehouse.embedded import allocate_hosts
+from stillhouse.warehouse.cluster.embedded import allocate_hosts
 
 
 @given(seed=st.text(), number=st.integers(1, 257))

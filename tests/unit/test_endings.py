@@ -8,12 +8,13 @@ from stillhouse.clock import SystemClock
 from stillhouse.domain.collection import Rules
 from stillhouse.domain.ids import new_uuid
 from stillhouse.errors import RepositoryDamaged
-from stillhouse.repository import endings, layout, roots
-from stillhouse.repository.collecting import Collector
-from stillhouse.repository.container import Type
-from stillhouse.repository.endings import Ending
-from stillhouse.repository.keys import Kek, create_or_open
-from stillhouse.repository.sealed import seal
+from stillhouse.repository.format import layout
+from stillhouse.repository.format.container import Type
+from stillhouse.repository.format.keys import Kek, create_or_open
+from stillhouse.repository.format.sealed import seal
+from stillhouse.repository.objects import endings, roots
+from stillhouse.repository.objects.endings import Ending
+from stillhouse.repository.upkeep.collect import Collector
 from support.late_store import Died, LateStore
 from support.tiny_captures import publish_one, read_whole
 

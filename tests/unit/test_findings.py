@@ -8,18 +8,20 @@ import pytest
 from stillhouse.clock import SystemClock
 from stillhouse.domain.collection import Rules
 from stillhouse.errors import StoreUnavailable
-from stillhouse.repository import findings, layout, losses, roots
-from stillhouse.repository.check import Checked, check
-from stillhouse.repository.check_faults import ALTERED, MISSING, NOTHING, Fault
-from stillhouse.repository.check_record import conclude, suspected
-from stillhouse.repository.check_report import sum_up
-from stillhouse.repository.collecting import Collector
-from stillhouse.repository.container import Type
-from stillhouse.repository.findings import Findings
-from stillhouse.repository.keys import ClusterKeys
-from stillhouse.repository.losses import FileTouched, NodeTouched, SnapshotTouched
-from stillhouse.repository.sealed import seal
-from stillhouse.repository.verify import Rate, longest_unread, verify
+from stillhouse.repository.check import losses
+from stillhouse.repository.check.faults import ALTERED, MISSING, NOTHING, Fault
+from stillhouse.repository.check.losses import FileTouched, NodeTouched, SnapshotTouched
+from stillhouse.repository.check.record import conclude, suspected
+from stillhouse.repository.check.report import sum_up
+from stillhouse.repository.check.structure import Checked, check
+from stillhouse.repository.check.verify import Rate, longest_unread, verify
+from stillhouse.repository.format import layout
+from stillhouse.repository.format.container import Type
+from stillhouse.repository.format.keys import ClusterKeys
+from stillhouse.repository.format.sealed import seal
+from stillhouse.repository.objects import findings, roots
+from stillhouse.repository.objects.findings import Findings
+from stillhouse.repository.upkeep.collect import Collector
 from stillhouse.storage.store import Chunk, StoredObject
 from support import aged_repository
 from support.aged_repository import KEK, Aged

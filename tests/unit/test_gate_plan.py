@@ -3,7 +3,7 @@
 import pytest
 
 from stillhouse.errors import CutFailed, StateForbids
-from stillhouse.warehouse.gate_plan import (
+from stillhouse.warehouse.gate.lock_plan import (
     Expected,
     Gated,
     LockTable,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stillhouse.node import pack_writer
-from stillhouse.repository.container import Kind
+from stillhouse.node.capture import pack_writer
+from stillhouse.repository.format.container import Kind
 from stillhouse.storage.objects import memory_store
 from stillhouse.storage.store import ObjectStore
 from support import fake_tree

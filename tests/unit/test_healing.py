@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stillhouse.domain.choice import Changed
 from stillhouse.domain.ids import new_uuid
-from stillhouse.node import pack_writer, packing, shelf
-from stillhouse.node.base import Source
-from stillhouse.postgres.summaries import Changes
-from stillhouse.repository import layout, manifest
-from stillhouse.repository.keys import ClusterKeys, Kek, create_or_open
-from stillhouse.repository.manifest import Line
-from stillhouse.repository.sealed import Stored
+from stillhouse.domain.page_choice import Changed
+from stillhouse.node.capture import pack_writer, packing
+from stillhouse.node.capture import pending as shelf
+from stillhouse.node.capture.base import Source
+from stillhouse.postgres.wal.summaries import Changes
+from stillhouse.repository.format import layout, manifest
+from stillhouse.repository.format.keys import ClusterKeys, Kek, create_or_open
+from stillhouse.repository.format.manifest import Line
+from stillhouse.repository.format.sealed import Stored
 from support import fake_tree
 from support.dict_store import DictStore
 from support.fake_tree import PAGE

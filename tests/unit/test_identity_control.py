@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from stillhouse.catalog import audit_log, passwords
-from stillhouse.catalog.audit_log import AuditRecord
-from stillhouse.catalog.secrets import TemporaryKey
+from stillhouse.catalog.access import audit_log, passwords
+from stillhouse.catalog.access.access_keys import TemporaryKey
+from stillhouse.catalog.access.audit_log import AuditRecord
 from stillhouse.cli.main import app
-from stillhouse.control import access_keys, audit, callers, credentials, permissions, users
+from stillhouse.control import audit
+from stillhouse.control.access import access_keys, callers, credentials, permissions, users
 from stillhouse.control.context import Control
-from stillhouse.domain import policy_document
-from stillhouse.domain.actions import NEEDS
-from stillhouse.domain.permissions import BUILT_IN, FULL_ACCESS, READ_ONLY_ACCESS
+from stillhouse.domain.access import policy_document
+from stillhouse.domain.access.actions import NEEDS
+from stillhouse.domain.access.permissions import BUILT_IN, FULL_ACCESS, READ_ONLY_ACCESS
 from stillhouse.errors import Conflict, InvalidInput, NameTaken, NotFound
 from support.requests_bed import OTHER_PROJECT, PROJECT, requests_bed
 

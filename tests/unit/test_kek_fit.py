@@ -10,20 +10,23 @@ from structlog.testing import capture_logs
 
 from stillhouse import bootstrap
 from stillhouse.bootstrap import open_control
-from stillhouse.catalog import clusters, tables
-from stillhouse.cli import command
+from stillhouse.catalog import clusters
+from stillhouse.catalog.schema import tables
 from stillhouse.cli.main import app
+from stillhouse.cli.terminal import command
 from stillhouse.clock import SystemClock
 from stillhouse.config import Settings
-from stillhouse.control.rebuild_catalog import rows_of, write
+from stillhouse.control.upkeep.rebuild_catalog import rows_of, write
 from stillhouse.control.workplace import Workplace
 from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.snapshot import SnapshotStatus
 from stillhouse.errors import InvalidInput, RepositoryDamaged, StoreUnavailable
-from stillhouse.repository import identity, layout, rotation
-from stillhouse.repository.inventory import take_inventory
-from stillhouse.repository.kek_fit import kek_of_service
-from stillhouse.repository.keys import Kek, create_or_open, read_kek, write_kek
+from stillhouse.repository.format import layout
+from stillhouse.repository.format.keys import Kek, create_or_open, read_kek, write_kek
+from stillhouse.repository.objects import identity
+from stillhouse.repository.upkeep import rotate as rotation
+from stillhouse.repository.upkeep.inventory import take_inventory
+from stillhouse.repository.upkeep.kek_fit import kek_of_service
 from stillhouse.storage.local import LocalStore
 from support.buckets import Bucket
 from support.service import COMMAND

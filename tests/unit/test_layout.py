@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from stillhouse.postgres import layout
-from stillhouse.postgres.layout import Kind, RelationFile
-from stillhouse.postgres.reader import LocalReader
+from stillhouse.postgres.files import layout
+from stillhouse.postgres.files.layout import Kind, RelationFile
+from stillhouse.postgres.files.reader import LocalReader
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ import uuid
 
 import pytest
 
-from stillhouse.control.listed_tables import Listed, told_by
+from stillhouse.control.snapshots.listed_tables import Listed, told_by
 from stillhouse.domain.table_restore import TableName, TableRestore
-from stillhouse.repository.manifest import Line
+from stillhouse.repository.format.manifest import Line
 
 ORDERS, ROOT, GHOST = (TableName("public", name) for name in ("orders", "parted", "ghost"))
 WITNESS = {"t": "witness", "databases": ["postgres", "gaussdb"], "why": "", "partitioned": True}

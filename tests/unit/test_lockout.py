@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stillhouse.control.lockout import Lockouts
-from stillhouse.control.tally import Tally
+from stillhouse.control.refusal_counts import Tally
 
 HOLDER = ("key", "A" * 20, "10.0.0.1")
 ELSEWHERE = ("key", "A" * 20, "10.0.0.2")

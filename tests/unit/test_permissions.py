@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stillhouse.domain import policy_document
-from stillhouse.domain.actions import ACTIONS, NEEDS
-from stillhouse.domain.permissions import (
+from stillhouse.domain.access import policy_document
+from stillhouse.domain.access.actions import ACTIONS, NEEDS
+from stillhouse.domain.access.permissions import (
     BUILT_IN,
     FULL_ACCESS,
     READ_ONLY_ACCESS,

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from stillhouse.domain.policies import Outcome, Run, Situation, check_schedule, decide
 from stillhouse.domain.schedule import parse
+from stillhouse.domain.snapshot_policies import Outcome, Run, Situation, check_schedule, decide
 from stillhouse.errors import InvalidInput
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)

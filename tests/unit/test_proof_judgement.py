@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from stillhouse.api import render
+from stillhouse.api.shapes import render
 from stillhouse.domain.proof import Proof, ProofState, judge
-from stillhouse.warehouse.proof_at_cut import Compared
+from stillhouse.warehouse.proof.at_cut import Compared
 
 BAD, GAP, NODE = (
     ["t holds other rows"],

@@ -8,10 +8,10 @@ from typing import Any, cast
 import pytest
 
 from stillhouse.catalog import proofs
-from stillhouse.control import proofs as requests
-from stillhouse.control.clusters import delete_cluster
+from stillhouse.control.clusters.requests import delete_cluster
 from stillhouse.control.context import Control
-from stillhouse.control.snapshots import delete_snapshot, request_snapshot
+from stillhouse.control.proofs import requests
+from stillhouse.control.snapshots.requests import delete_snapshot, request_snapshot
 from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import ClusterStatus
 from stillhouse.domain.proof import ProofSchedule, ProofState, due_for_proof

@@ -1,6 +1,6 @@
 """A clone is started in quarantine with as few settings as recovery needs."""
 
-from stillhouse.warehouse import quarantine_settings
+from stillhouse.warehouse.clone import quarantine_settings
 
 SOURCE = {
     "max_connections": "5000",

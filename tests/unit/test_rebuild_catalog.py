@@ -13,19 +13,20 @@ import pytest
 from stillhouse import bootstrap
 from stillhouse.bootstrap import open_control, rebuild_catalog
 from stillhouse.catalog import clusters, operations
-from stillhouse.catalog.data_lock import lock_data_directory
 from stillhouse.config import Settings
-from stillhouse.control.access_keys import create_access_key
-from stillhouse.control.clusters import RestoreRequest, list_clusters, request_restore
+from stillhouse.control.access.access_keys import create_access_key
+from stillhouse.control.clusters.requests import RestoreRequest, list_clusters, request_restore
 from stillhouse.control.context import Control
-from stillhouse.control.rebuild_catalog import Rebuilt, write
-from stillhouse.control.snapshots import delete_snapshot, get_snapshot, list_snapshots, request_copy
+from stillhouse.control.snapshots.requests import delete_snapshot, get_snapshot, list_snapshots, request_copy
+from stillhouse.control.upkeep.rebuild_catalog import Rebuilt, write
+from stillhouse.data_lock import lock_data_directory
 from stillhouse.domain.cluster import ClusterStatus, Node, Role
 from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.snapshot import SnapshotStatus
 from stillhouse.errors import DataDirectoryInUse, InvalidInput, SnapshotUnknown, StateForbids
-from stillhouse.repository import identity, layout, roots
-from stillhouse.repository.keys import Kek, create_or_open, read_kek, write_kek
+from stillhouse.repository.format import layout
+from stillhouse.repository.format.keys import Kek, create_or_open, read_kek, write_kek
+from stillhouse.repository.objects import identity, roots
 from stillhouse.storage.store import ObjectStore
 from support.buckets import PROJECT, Bucket
 from support.crashing import Crashing, Killed

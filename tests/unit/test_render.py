@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from stillhouse.api import render
-from stillhouse.api.policies import policies_of_cluster
+from stillhouse.api.operations.snapshot_policies import policies_of_cluster
+from stillhouse.api.shapes import render
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Engine, Node, Role, Task
-from stillhouse.domain.policies import DEFAULTS, BackupSettings, Policy
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus, SnapshotType
+from stillhouse.domain.snapshot_policies import DEFAULTS, BackupSettings, Policy
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "api"
 PROJECT = "3d1f0c5e7a9b42d68e0f1a2b3c4d5e6f"

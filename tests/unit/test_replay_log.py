@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stillhouse.errors import CatalogUnavailable
-from stillhouse.warehouse.replay import ReplayLog, watching
+from stillhouse.warehouse.clone.replay import ReplayLog, watching
 
 BEFORE = "2026-11-25 10:00:00.000 UTC [7] LOG:  redo starts at 0/1000000\n"
 AT = "2026-11-25 16:00:00.000 UTC [9] LOG:  "

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from stillhouse.cli import repo_report
 from stillhouse.cli.main import app
-from stillhouse.repository.check_touch import Damage
-from stillhouse.repository.losses import FileTouched, NodeTouched, SnapshotTouched
+from stillhouse.cli.repo import report as repo_report
+from stillhouse.repository.check.damage import Damage
+from stillhouse.repository.check.losses import FileTouched, NodeTouched, SnapshotTouched
 from support import aged_repository
 from support.aged_repository import KEK, Aged
 

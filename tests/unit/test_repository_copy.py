@@ -10,12 +10,13 @@ import pytest
 from stillhouse.clock import Clock, SystemClock
 from stillhouse.domain.ids import new_uuid
 from stillhouse.errors import InvalidInput, RepositoryDamaged
-from stillhouse.repository import findings, identity, layout, manifest, roots
-from stillhouse.repository.check_faults import ALTERED, Fault
-from stillhouse.repository.copy import End, Outcome, copy_snapshots
-from stillhouse.repository.inventory import choose, newest_of, take_inventory
-from stillhouse.repository.keys import Kek, create_or_open, new_generation, open_keys
-from stillhouse.repository.sealed import Stored
+from stillhouse.repository.check.faults import ALTERED, Fault
+from stillhouse.repository.format import layout, manifest
+from stillhouse.repository.format.keys import Kek, create_or_open, new_generation, open_keys
+from stillhouse.repository.format.sealed import Stored
+from stillhouse.repository.objects import findings, identity, roots
+from stillhouse.repository.upkeep.copy import End, Outcome, copy_snapshots
+from stillhouse.repository.upkeep.inventory import choose, newest_of, take_inventory
 from stillhouse.storage.local import LocalStore
 from stillhouse.storage.objects import memory_store
 from stillhouse.storage.store import ObjectStore

@@ -11,12 +11,21 @@ from hypothesis import strategies as st
 
 from stillhouse.domain.ids import new_hex, new_uuid
 from stillhouse.errors import RepositoryDamaged
-from stillhouse.repository import layout, manifest, maps, roots, sealed
-from stillhouse.repository.container import Type
-from stillhouse.repository.keys import ClusterKeys, Kek, create_or_open
-from stillhouse.repository.manifest import Line, ManifestWriter
-from stillhouse.repository.maps import HOLE, BytesEntry, Extent, FrameRef, MapBuilder, PagesEntry, PlacedPages
-from stillhouse.repository.sealed import Stored
+from stillhouse.repository.format import layout, manifest, maps, sealed
+from stillhouse.repository.format.container import Type
+from stillhouse.repository.format.keys import ClusterKeys, Kek, create_or_open
+from stillhouse.repository.format.manifest import Line, ManifestWriter
+from stillhouse.repository.format.maps import (
+    HOLE,
+    BytesEntry,
+    Extent,
+    FrameRef,
+    MapBuilder,
+    PagesEntry,
+    PlacedPages,
+)
+from stillhouse.repository.format.sealed import Stored
+from stillhouse.repository.objects import roots
 from stillhouse.storage.objects import memory_store
 from stillhouse.storage.store import ObjectStore
 

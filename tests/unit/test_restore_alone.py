@@ -6,17 +6,18 @@ from typing import Any
 
 import pytest
 
-from stillhouse.control import recovery, restore_alone
-from stillhouse.control.restore_alone import State
+from stillhouse.control.restores import alone as restore_alone
+from stillhouse.control.restores import recovery
+from stillhouse.control.restores.alone import State
 from stillhouse.domain.cluster import Node, Role
 from stillhouse.domain.ids import new_hex, new_uuid
 from stillhouse.errors import Cancelled, InvalidInput, RepositoryDamaged, RestoreFailed
-from stillhouse.node.jobs import Repository
-from stillhouse.postgres.account import fresh_account
-from stillhouse.postgres.binaries import Binaries
-from stillhouse.repository.keys import Kek
+from stillhouse.postgres.host.account import fresh_account
+from stillhouse.postgres.host.binaries import Binaries
+from stillhouse.repository.format.keys import Kek
 from stillhouse.sealing import Sealer
-from stillhouse.warehouse.embedded import Site
+from stillhouse.warehouse.cluster.embedded import Site
+from stillhouse.workers.jobs import Repository
 
 REPOSITORY = Repository("memory://", new_hex(), Kek(bytes(32)))
 NAMES = ("cn", "dn1", "dn2")

@@ -10,15 +10,15 @@ import pytest
 
 from stillhouse.domain.ids import new_uuid
 from stillhouse.errors import RepositoryDamaged
-from stillhouse.node import restore
-from stillhouse.node.pack_writer import PackWriter, StoredPack
-from stillhouse.node.unpacking import Packs
-from stillhouse.repository import layout, maps
-from stillhouse.repository.container import HEADER_BYTES, Kind
-from stillhouse.repository.keys import ClusterKeys, Kek, create_or_open
-from stillhouse.repository.manifest import Line, ManifestWriter
-from stillhouse.repository.maps import Extent, FrameRef, Map, MapBuilder
-from stillhouse.repository.sealed import Stored
+from stillhouse.node.capture.pack_writer import PackWriter, StoredPack
+from stillhouse.node.restore import rebuild as restore
+from stillhouse.node.restore.unpacking import Packs
+from stillhouse.repository.format import layout, maps
+from stillhouse.repository.format.container import HEADER_BYTES, Kind
+from stillhouse.repository.format.keys import ClusterKeys, Kek, create_or_open
+from stillhouse.repository.format.manifest import Line, ManifestWriter
+from stillhouse.repository.format.maps import Extent, FrameRef, Map, MapBuilder
+from stillhouse.repository.format.sealed import Stored
 from stillhouse.storage.objects import memory_store
 from stillhouse.storage.store import ObjectStore
 from support import fake_tree

@@ -6,20 +6,20 @@ from typing import Any
 
 import pytest
 
-from stillhouse.control import create_snapshot
 from stillhouse.control.context import Control
-from stillhouse.control.snapshots import get_snapshot, request_snapshot
+from stillhouse.control.snapshots import create as create_snapshot
+from stillhouse.control.snapshots.requests import get_snapshot, request_snapshot
 from stillhouse.control.workplace import Workplace
 from stillhouse.domain.snapshot import SnapshotStatus
-from stillhouse.node.jobs import Repository
-from stillhouse.postgres.account import fresh_account
-from stillhouse.postgres.binaries import Binaries
-from stillhouse.repository import identity
-from stillhouse.repository.keys import Kek, create_or_open
-from stillhouse.repository.rotation import rotate
+from stillhouse.postgres.host.account import fresh_account
+from stillhouse.postgres.host.binaries import Binaries
+from stillhouse.repository.format.keys import Kek, create_or_open
+from stillhouse.repository.objects import identity
+from stillhouse.repository.upkeep.rotate import rotate
 from stillhouse.sealing import Sealer
 from stillhouse.storage.objects import memory_store
-from stillhouse.warehouse.embedded import Site
+from stillhouse.warehouse.cluster.embedded import Site
+from stillhouse.workers.jobs import Repository
 from support.requests_bed import PROJECT, available_cluster, requests_bed
 
 OLD, NEW = Kek(b"1" * 32), Kek(b"2" * 32)

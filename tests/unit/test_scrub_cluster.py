@@ -10,25 +10,28 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import select
 
-from stillhouse.catalog import captures, clusters, scrubs, snapshots, tables
-from stillhouse.control import create_snapshot, scrub_cluster
+from stillhouse.catalog import captures, clusters, scrubs, snapshots
+from stillhouse.catalog.schema import tables
 from stillhouse.control.context import Control
-from stillhouse.control.findings import look_for_findings
-from stillhouse.control.snapshots import request_snapshot
+from stillhouse.control.snapshots import create as create_snapshot
+from stillhouse.control.snapshots.requests import request_snapshot
+from stillhouse.control.upkeep import scrub as scrub_cluster
+from stillhouse.control.upkeep.findings import look_for_findings
 from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import Node, Role
 from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.snapshot import Cut, RestorePoint
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import CaptureInterrupted
-from stillhouse.node.jobs import Repository
-from stillhouse.repository import findings, identity, layout, roots
-from stillhouse.repository import scrubs as records
-from stillhouse.repository.check import check
-from stillhouse.repository.check_faults import ALTERED, Fault
-from stillhouse.repository.keys import create_or_open, open_keys
-from stillhouse.repository.manifest import Line, ManifestWriter
+from stillhouse.repository.check.faults import ALTERED, Fault
+from stillhouse.repository.check.structure import check
+from stillhouse.repository.format import layout
+from stillhouse.repository.format.keys import create_or_open, open_keys
+from stillhouse.repository.format.manifest import Line, ManifestWriter
+from stillhouse.repository.objects import findings, identity, roots
+from stillhouse.repository.objects import scrubs as records
 from stillhouse.storage.local import LocalStore
+from stillhouse.workers.jobs import Repository
 from support import aged_repository
 from support.aged_repository import KEK
 from support.dict_store import DictStore

@@ -5,10 +5,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from stillhouse.domain.ids import new_hex, new_uuid
-from stillhouse.repository import layout, scrubs
-from stillhouse.repository.container import Type
-from stillhouse.repository.keys import ClusterKeys, Kek, create_or_open
-from stillhouse.repository.sealed import seal
+from stillhouse.repository.format import layout
+from stillhouse.repository.format.container import Type
+from stillhouse.repository.format.keys import ClusterKeys, Kek, create_or_open
+from stillhouse.repository.format.sealed import seal
+from stillhouse.repository.objects import scrubs
 from support.dict_store import START, DictStore
 
 DAY = timedelta(days=1)

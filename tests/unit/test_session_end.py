@@ -2,7 +2,7 @@
 
 import pytest
 
-from stillhouse.postgres.session_end import Afterwards, LastSeen, why_ended
+from stillhouse.postgres.sessions.session_end import Afterwards, LastSeen, why_ended
 
 MB = 1 << 20
 SEEN = LastSeen("57P01", "terminating connection", holds_from=100 * MB, idle_seconds=5, server_started="1")

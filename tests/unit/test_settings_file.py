@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from stillhouse.postgres.settings_file import as_lines, parse_line, read_settings
-from stillhouse.postgres.tree import Tree
+from stillhouse.postgres.files.settings_file import as_lines, parse_line, read_settings
+from stillhouse.postgres.files.tree import Tree
 
 
 @pytest.mark.parametrize(

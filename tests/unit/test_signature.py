@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stillhouse.api import signature
-from stillhouse.api.signature import RawRequest
+from stillhouse.api.gateway import signature
+from stillhouse.api.gateway.signature import RawRequest
 from stillhouse.errors import Unauthenticated
 
 ACCESS_KEY = "FAKEACCESSKEYID00001"

@@ -12,17 +12,18 @@ import pytest
 from sqlalchemy import text
 
 from stillhouse import metrics
-from stillhouse.catalog import audit_log, captures, clusters, operations, snapshot_queue, snapshots
-from stillhouse.control.clusters import get_cluster, restart_cluster, stop_cluster
+from stillhouse.catalog import captures, clusters, operations, snapshot_queue, snapshots
+from stillhouse.catalog.access import audit_log
+from stillhouse.control.clusters.requests import get_cluster, restart_cluster, stop_cluster
 from stillhouse.control.context import Control
-from stillhouse.control.snapshot_turns import start_next, start_waiting
-from stillhouse.control.snapshots import (
+from stillhouse.control.snapshots.requests import (
     delete_snapshot,
     get_snapshot,
     list_snapshots,
     request_cancel,
     request_snapshot,
 )
+from stillhouse.control.snapshots.turns import start_next, start_waiting
 from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import ClusterStatus, Task
 from stillhouse.domain.snapshot import SnapshotStatus
@@ -258,7 +259,7 @@ def test_a_turn_killed_in_the_middle_was_none_and_begins_again(
 
     for where in ("snapshot_queue.remove", "snapshots.set_started", "operations.begin"):
         with monkeypatch.context() as patched:
-            patched.setattr(f"stillhouse.control.snapshot_turns.{where}", die)
+            patched.setattr(f"stillhouse.control.snapshots.turns.{where}", die)
             with pytest.raises(RuntimeError):
                 finish_snapshot(control, running)
         assert get_snapshot(control, PROJECT, running).status is SnapshotStatus.CREATING

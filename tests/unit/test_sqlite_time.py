@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, exc, text
 
-from stillhouse.catalog.database import Database
-from stillhouse.catalog.sqlite_time import supply_to_all_connections
+from stillhouse.catalog.schema.database import Database
+from stillhouse.catalog.schema.sqlite_time import supply_to_all_connections
 
 # As the engine's migrations have it under Python 3.12 and newer (dbos 3.4, `_migration.py`).
 TABLE = "CREATE TABLE flows (id TEXT, created INTEGER NOT NULL DEFAULT (unixepoch('subsec') * 1000))"

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from stillhouse.catalog import audit_log, operations
-from stillhouse.control.clusters import delete_cluster
+from stillhouse.catalog import operations
+from stillhouse.catalog.access import audit_log
+from stillhouse.control.clusters.requests import delete_cluster
 from stillhouse.control.context import Control
-from stillhouse.control.snapshots import delete_snapshot, get_snapshot, request_snapshot
-from stillhouse.control.table_restores import check_table_restore, start_table_restore
+from stillhouse.control.restores.table_requests import check_table_restore, start_table_restore
+from stillhouse.control.snapshots.requests import delete_snapshot, get_snapshot, request_snapshot
 from stillhouse.domain.cluster import ClusterStatus, Task
 from stillhouse.domain.table_restore import TableName, TableRestore, TablesWanted
 from stillhouse.errors import ClusterBusy, InvalidInput, StateForbids, StillhouseError

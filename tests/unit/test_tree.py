@@ -13,17 +13,17 @@ import pytest
 from stillhouse.domain.cluster import Node, Role
 from stillhouse.domain.ids import new_uuid
 from stillhouse.errors import FileRefused, InternalError
-from stillhouse.node.packing import Batch, PageRun, WholeFile
-from stillhouse.node.packing_process import PackerPlan, PackingProcess
-from stillhouse.node.restore import RestoreTask, restore
-from stillhouse.postgres import server
-from stillhouse.postgres.reader import LocalReader, Skipped
-from stillhouse.postgres.tree import Tree, read_outside, remove_tree, shown
-from stillhouse.repository import manifest
-from stillhouse.repository.keys import ClusterKeys, Kek, create_or_open
+from stillhouse.node.capture.packing import Batch, PageRun, WholeFile
+from stillhouse.node.capture.packing_process import PackerPlan, PackingProcess
+from stillhouse.node.restore.rebuild import RestoreTask, restore
+from stillhouse.postgres.files.reader import LocalReader, Skipped
+from stillhouse.postgres.files.tree import Tree, read_outside, remove_tree, shown
+from stillhouse.postgres.host import server
+from stillhouse.repository.format import manifest
+from stillhouse.repository.format.keys import ClusterKeys, Kek, create_or_open
 from stillhouse.storage.open import open_store
 from stillhouse.storage.store import ObjectStore
-from stillhouse.warehouse.replay import ReplayLog
+from stillhouse.warehouse.clone.replay import ReplayLog
 from support import fake_tree
 from support.fake_tree import FACTS, PAGE
 from support.plants import DEEP, LINK, ROOTS, Secret, holds, make_secret, needs_root, plant
@@ -431,7 +431,7 @@ def test_a_snapshot_from_before_with_a_set_user_id_file_yields_none(
 ) -> None:
     """Until it is given away such a file is root's."""
     (pgdata / "pg_xact/0001").chmod(0o6755)
-    monkeypatch.setattr("stillhouse.postgres.reader._PERMISSIONS", 0o7777)
+    monkeypatch.setattr("stillhouse.postgres.files.reader._PERMISSIONS", 0o7777)
     stored, _, _ = fake_tree.capture(pgdata, store, keys)
     assert {"mode": 0o6755, "path": "pg_xact/0001"}.items() <= next(
         line for line in manifest.read(store, keys, stored) if line.get("path") == "pg_xact/0001"

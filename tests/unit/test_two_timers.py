@@ -9,13 +9,13 @@ from typing import Any, cast
 
 import pytest
 
-from stillhouse.catalog import policies
-from stillhouse.control.automated import start_due_retention, start_due_snapshots
+from stillhouse.catalog import snapshot_policies as policies
 from stillhouse.control.context import Control
-from stillhouse.control.policies import Strategy, set_policies
-from stillhouse.control.snapshots import list_snapshots
+from stillhouse.control.schedule.automated import start_due_retention, start_due_snapshots
+from stillhouse.control.schedule.snapshot_policies import Strategy, set_policies
+from stillhouse.control.snapshots.requests import list_snapshots
 from stillhouse.control.workplace import Workplace
-from stillhouse.domain.policies import BackupType, Outcome
+from stillhouse.domain.snapshot_policies import BackupType, Outcome
 from support.requests_bed import PROJECT, available_cluster, enqueued, finish_snapshot, requests_bed
 
 TIMERS = 4

@@ -9,13 +9,13 @@ import pytest
 
 from stillhouse.domain.ids import new_hex, new_uuid
 from stillhouse.errors import RepositoryDamaged
-from stillhouse.node.pack_writer import PackWriter, StoredPack
-from stillhouse.repository import layout
-from stillhouse.repository.container import Kind
-from stillhouse.repository.keys import ClusterKeys, Kek, create_or_open
-from stillhouse.repository.manifest import Line, ManifestWriter
-from stillhouse.repository.maps import HOLE, Extent, FrameRef, MapBuilder
-from stillhouse.repository.sealed import Stored
+from stillhouse.node.capture.pack_writer import PackWriter, StoredPack
+from stillhouse.repository.format import layout
+from stillhouse.repository.format.container import Kind
+from stillhouse.repository.format.keys import ClusterKeys, Kek, create_or_open
+from stillhouse.repository.format.manifest import Line, ManifestWriter
+from stillhouse.repository.format.maps import HOLE, Extent, FrameRef, MapBuilder
+from stillhouse.repository.format.sealed import Stored
 from stillhouse.storage.objects import memory_store
 from stillhouse.storage.store import ObjectStore
 from support import fake_tree

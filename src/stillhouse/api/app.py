@@ -11,31 +11,23 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from stillhouse import __version__, metrics
-from stillhouse.api import (
-    cluster_facts,
-    clusters,
-    clusters_more,
-    damage,
-    databases,
-    document,
-    host,
-    identity,
-    own,
-    policies,
-    progress,
-    proofs,
-    refused,
-    service_catalog,
-    snapshots,
-    table_restores,
-    work,
-)
-from stillhouse.api.errors import invalid_input
-from stillhouse.api.middleware import Gateway
-from stillhouse.api.readiness import Readyz
-from stillhouse.api.routing import routes_of
-from stillhouse.control import readiness
+from stillhouse.api.document import openapi as document
+from stillhouse.api.extensions import damage, progress, proofs
+from stillhouse.api.extensions import trash_and_collection as own
+from stillhouse.api.extensions.readiness import Readyz
+from stillhouse.api.gateway.errors import invalid_input
+from stillhouse.api.gateway.middleware import Gateway
+from stillhouse.api.operations import capacity as host
+from stillhouse.api.operations import cluster_facts, clusters, databases, service_catalog, snapshots
+from stillhouse.api.operations import iam as identity
+from stillhouse.api.operations import jobs as work
+from stillhouse.api.operations import not_offered as refused
+from stillhouse.api.operations import snapshot_policies as policies
+from stillhouse.api.operations import tables as table_restores
+from stillhouse.api.operations import tags as clusters_more
+from stillhouse.api.operations.routing import routes_of
 from stillhouse.control.context import Control
+from stillhouse.control.reports import readiness
 from stillhouse.errors import ApiUnknown, InvalidInput
 
 _ROUTERS = (

@@ -8,8 +8,8 @@ from typing import Any
 
 from sqlalchemy import Row, delete, insert, select, update
 
-from stillhouse.catalog.database import Transaction
-from stillhouse.catalog.tables import captures, cuts, restore_points, snapshots, witnesses
+from stillhouse.catalog.schema.database import Transaction
+from stillhouse.catalog.schema.tables import captures, cuts, restore_points, snapshots, witnesses
 from stillhouse.domain.snapshot import Cut, RestorePoint, Witness
 from stillhouse.errors import AttemptDead, SnapshotUnknown
 

@@ -9,9 +9,9 @@ from sqlalchemy import Row, Select, delete, exists, func, insert, or_, select, u
 from sqlalchemy.exc import IntegrityError
 
 from stillhouse.catalog import operations
-from stillhouse.catalog.database import Transaction, sealer_of, violates
-from stillhouse.catalog.tables import cluster_name, clusters, nodes, snapshots
-from stillhouse.catalog.tables import operations as operation_rows
+from stillhouse.catalog.schema.database import Transaction, sealer_of, violates
+from stillhouse.catalog.schema.tables import cluster_name, clusters, nodes, snapshots
+from stillhouse.catalog.schema.tables import operations as operation_rows
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Engine, Node, Role, Task
 from stillhouse.domain.snapshot import SnapshotStatus
 from stillhouse.errors import ClusterUnknown, NameTaken

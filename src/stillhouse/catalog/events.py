@@ -5,8 +5,8 @@ from datetime import datetime
 
 from sqlalchemy import Table, func, select
 
-from stillhouse.catalog.database import Transaction
-from stillhouse.catalog.tables import audit, clusters, snapshots
+from stillhouse.catalog.schema.database import Transaction
+from stillhouse.catalog.schema.tables import audit, clusters, snapshots
 
 # Outcomes of actions that happened. The outcome of a refusal is its error's code.
 HAPPENED = ("accepted", "failed", "proved", "refuted", "restored", "skipped", "replaced")

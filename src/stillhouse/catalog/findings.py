@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import delete, insert, or_, select, update
 
-from stillhouse.catalog.database import Transaction
-from stillhouse.catalog.tables import clusters, findings, losses, snapshots
+from stillhouse.catalog.schema.database import Transaction
+from stillhouse.catalog.schema.tables import clusters, findings, losses, snapshots
 from stillhouse.domain.snapshot import SnapshotStatus
 
 Lines = list[dict[str, Any]]

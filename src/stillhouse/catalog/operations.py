@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from stillhouse.catalog.database import Transaction, violates
-from stillhouse.catalog.tables import clusters, one_active_operation, operations
+from stillhouse.catalog.schema.database import Transaction, violates
+from stillhouse.catalog.schema.tables import clusters, one_active_operation, operations
 from stillhouse.domain.cluster import Task
 from stillhouse.domain.ids import new_uuid
 from stillhouse.errors import ClusterBusy

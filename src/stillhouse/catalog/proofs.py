@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import Row, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from stillhouse.catalog.database import Transaction, violates
-from stillhouse.catalog.tables import clusters, one_active_proof, proof_schedules, proofs, snapshots
+from stillhouse.catalog.schema.database import Transaction, violates
+from stillhouse.catalog.schema.tables import clusters, one_active_proof, proof_schedules, proofs, snapshots
 from stillhouse.domain.proof import Proof, ProofSchedule, ProofState
 from stillhouse.errors import InternalError, StateForbids
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from sqlalchemy import delete, insert, select
 
-from stillhouse.catalog.database import Transaction
-from stillhouse.catalog.tables import restores
+from stillhouse.catalog.schema.database import Transaction
+from stillhouse.catalog.schema.tables import restores
 from stillhouse.domain.progress import Progress
 
 COPYING = "copying"

@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import insert, or_, select, update
 
-from stillhouse.catalog.database import Transaction
-from stillhouse.catalog.tables import scrubs, snapshots
+from stillhouse.catalog.schema.database import Transaction
+from stillhouse.catalog.schema.tables import scrubs, snapshots
 from stillhouse.domain.snapshot import SnapshotStatus
 
 

@@ -5,8 +5,8 @@ Who adds, takes or counts has locked the cluster: the order of rows is then the 
 
 from sqlalchemy import delete, exists, func, insert, select
 
-from stillhouse.catalog.database import Transaction
-from stillhouse.catalog.tables import operations, snapshot_queue
+from stillhouse.catalog.schema.database import Transaction
+from stillhouse.catalog.schema.tables import operations, snapshot_queue
 from stillhouse.domain.cluster import Task
 
 

@@ -9,8 +9,8 @@ from sqlalchemy import ColumnElement, Row, Select, and_, delete, exists, func, i
 from sqlalchemy.exc import IntegrityError
 
 from stillhouse.catalog import operations
-from stillhouse.catalog.database import Transaction, violates
-from stillhouse.catalog.tables import (
+from stillhouse.catalog.schema.database import Transaction, violates
+from stillhouse.catalog.schema.tables import (
     backup_settings,
     captures,
     clusters,
@@ -26,7 +26,7 @@ from stillhouse.catalog.tables import (
     snapshots,
     witnesses,
 )
-from stillhouse.catalog.tables import operations as operation_rows
+from stillhouse.catalog.schema.tables import operations as operation_rows
 from stillhouse.domain.cluster import ClusterStatus, Task
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus, SnapshotType, backup_key
 from stillhouse.errors import NameTaken, SnapshotUnknown

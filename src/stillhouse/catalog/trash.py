@@ -5,9 +5,9 @@ from datetime import datetime
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from stillhouse.catalog.database import Transaction, violates
+from stillhouse.catalog.schema.database import Transaction, violates
+from stillhouse.catalog.schema.tables import purges, snapshot_name, snapshots
 from stillhouse.catalog.snapshots import forget_snapshot, snapshots_where
-from stillhouse.catalog.tables import purges, snapshot_name, snapshots
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
 from stillhouse.errors import NameTaken
 

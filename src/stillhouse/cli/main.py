@@ -6,21 +6,19 @@ from pathlib import Path
 from cyclopts import App
 
 from stillhouse import __version__
-from stillhouse.cli import (
-    command,
-    repo_check,
-    repo_collect,
-    repo_copy,
-    repo_keys,
-    repo_recover,
-)
-from stillhouse.cli.audit import audit
-from stillhouse.cli.cluster import cluster
-from stillhouse.cli.key import key
-from stillhouse.cli.policy import policy
-from stillhouse.cli.repo import repo
-from stillhouse.cli.snapshot import snapshot
-from stillhouse.cli.user import user
+from stillhouse.cli.host.audit import audit
+from stillhouse.cli.host.key import key
+from stillhouse.cli.host.user import user
+from stillhouse.cli.repo import check as repo_check
+from stillhouse.cli.repo import collect as repo_collect
+from stillhouse.cli.repo import copy as repo_copy
+from stillhouse.cli.repo import keys as repo_keys
+from stillhouse.cli.repo import recover as repo_recover
+from stillhouse.cli.repo.app import repo
+from stillhouse.cli.service.cluster import cluster
+from stillhouse.cli.service.policy import policy
+from stillhouse.cli.service.snapshot import snapshot
+from stillhouse.cli.terminal import command
 
 app = App(name="stillhouse", version=__version__, help="Snapshots of PostgreSQL-family warehouse clusters.")
 app.command(key)
@@ -60,7 +58,7 @@ def serve(*, data: Path, listen: str = "127.0.0.1:8080") -> None:
     listen
         HOST:PORT to listen on. Ready when GET /healthz answers 200.
     """
-    from stillhouse.cli.serve import run
+    from stillhouse.cli.host.serve import run
     from stillhouse.config import Settings
 
     command.run(lambda: run(Settings(data=data, listen=listen)))

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
-from stillhouse.catalog import audit_log
-from stillhouse.catalog.audit_log import AuditRecord
-from stillhouse.catalog.database import Transaction
+from stillhouse.catalog.access import audit_log
+from stillhouse.catalog.access.audit_log import AuditRecord
+from stillhouse.catalog.schema.database import Transaction
 from stillhouse.control.context import Control
 from stillhouse.errors import CatalogUnavailable, StillhouseError
 

@@ -2,18 +2,18 @@
 
 from dataclasses import dataclass, field, replace
 
-from stillhouse.catalog.database import Database
+from stillhouse.catalog.schema.database import Database
 from stillhouse.clock import Clock
 from stillhouse.config import Settings
 from stillhouse.control.lockout import Lockouts
-from stillhouse.control.tally import Tally
-from stillhouse.domain.permissions import NOTHING, Permissions
+from stillhouse.control.refusal_counts import Tally
+from stillhouse.domain.access.permissions import NOTHING, Permissions
 from stillhouse.durable.flows import Flows
-from stillhouse.node.jobs import Repository
-from stillhouse.repository import identity
-from stillhouse.repository.keys import ClusterKeys, open_keys
+from stillhouse.repository.format.keys import ClusterKeys, open_keys
+from stillhouse.repository.objects import identity
 from stillhouse.sealing import Sealer
 from stillhouse.storage.store import ObjectStore
+from stillhouse.workers.jobs import Repository
 
 
 @dataclass(frozen=True)

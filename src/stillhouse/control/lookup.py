@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from stillhouse.catalog import clusters, snapshots
-from stillhouse.catalog.database import Transaction
+from stillhouse.catalog.schema.database import Transaction
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Task
 from stillhouse.domain.ids import is_uuid
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus

@@ -8,13 +8,13 @@ from stillhouse.domain.cluster import Cluster
 from stillhouse.domain.slots import attempt_slot
 from stillhouse.domain.snapshot import Snapshot
 from stillhouse.errors import RepositoryDamaged
-from stillhouse.node.jobs import Repository
-from stillhouse.repository import roots
-from stillhouse.repository.keys import open_keys
-from stillhouse.repository.roots import Root
+from stillhouse.repository.format.keys import open_keys
+from stillhouse.repository.objects import roots
+from stillhouse.repository.objects.roots import Root
 from stillhouse.storage.store import ObjectStore
-from stillhouse.warehouse import embedded
-from stillhouse.warehouse.embedded import Site
+from stillhouse.warehouse.cluster import embedded
+from stillhouse.warehouse.cluster.embedded import Site
+from stillhouse.workers.jobs import Repository
 
 
 @dataclass(frozen=True)

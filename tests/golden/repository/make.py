@@ -20,25 +20,26 @@ import numpy as np
 from blake3 import blake3
 
 from stillhouse.clock import SystemClock
-from stillhouse.domain.care import Care
-from stillhouse.domain.choice import Changed
-from stillhouse.node.base import Base, Source
-from stillhouse.node.copying import Copy
-from stillhouse.node.pack_writer import PackWriter
-from stillhouse.node.shelf import PackLedger
-from stillhouse.postgres.backup import Facts
-from stillhouse.postgres.reader import LocalReader
-from stillhouse.postgres.summaries import Changes
-from stillhouse.repository import findings, layout, marks, pins, roots
-from stillhouse.repository import keys as repository_keys
-from stillhouse.repository.check_faults import Fault
-from stillhouse.repository.container import Kind
-from stillhouse.repository.keys import KEY_BYTES, ClusterKeys, Kek
-from stillhouse.repository.losses import FileTouched, NodeTouched, SnapshotTouched
-from stillhouse.repository.manifest import ManifestWriter
-from stillhouse.repository.maps import Extent, MapBuilder
-from stillhouse.repository.pins import Pin, PinnedBase
-from stillhouse.repository.sealed import Stored
+from stillhouse.domain.page_choice import Changed
+from stillhouse.domain.throttle import Care
+from stillhouse.node.capture.base import Base, Source
+from stillhouse.node.capture.copying import Copy
+from stillhouse.node.capture.pack_writer import PackWriter
+from stillhouse.node.capture.pending import PackLedger
+from stillhouse.postgres.files.reader import LocalReader
+from stillhouse.postgres.wal.backup import Facts
+from stillhouse.postgres.wal.summaries import Changes
+from stillhouse.repository.check.faults import Fault
+from stillhouse.repository.check.losses import FileTouched, NodeTouched, SnapshotTouched
+from stillhouse.repository.format import keys as repository_keys
+from stillhouse.repository.format import layout
+from stillhouse.repository.format.container import Kind
+from stillhouse.repository.format.keys import KEY_BYTES, ClusterKeys, Kek
+from stillhouse.repository.format.manifest import ManifestWriter
+from stillhouse.repository.format.maps import Extent, MapBuilder
+from stillhouse.repository.format.sealed import Stored
+from stillhouse.repository.objects import findings, marks, pins, roots
+from stillhouse.repository.objects.pins import Pin, PinnedBase
 from stillhouse.storage.local import LocalStore
 from stillhouse.storage.store import ObjectStore
 

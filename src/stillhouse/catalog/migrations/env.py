@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from stillhouse.catalog.tables import metadata
+from stillhouse.catalog.schema.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -1,0 +1,1 @@
+"""One sentence for each field of the API, for the OpenAPI document."""

@@ -1,0 +1,36 @@
+"""Our own operations that tell what is known to be lost. DWS's answers have only a status for it."""
+
+from stillhouse.api.operations.routing import ControlOf, answers, router
+from stillhouse.api.shapes import damage_of as render_damage
+from stillhouse.api.shapes.damage import Damages, SnapshotDamage
+from stillhouse.api.shapes.render import Json
+from stillhouse.api.shapes.request import SnapshotId
+from stillhouse.control.upkeep import findings
+
+routes = router()
+
+
+@routes.get(
+    "/stillhouse/v1/{project_id}/snapshots/{snapshot_id}/damage",
+    operation_id="ShowSnapshotDamage",
+    **answers(SnapshotDamage, "The known losses of the snapshot"),
+)
+def show_snapshot_damage(control: ControlOf, project_id: str, snapshot_id: SnapshotId) -> Json:
+    """Its `damage` is null for a snapshot without known losses."""
+    snapshot, touched = findings.damage_of(control, project_id, snapshot_id)
+    return {"damage": None if touched is None else render_damage.damage(snapshot, touched)}
+
+
+@routes.get(
+    "/stillhouse/v1/{project_id}/damage",
+    operation_id="ListDamage",
+    **answers(Damages, "The known losses of the project's snapshots, and the repository's damaged objects"),
+)
+def list_damage(control: ControlOf, project_id: str) -> Json:
+    touched, known = findings.list_damage(control, project_id)
+    return {
+        "snapshots": [render_damage.damage(snapshot, lost) for snapshot, lost in touched],
+        "objects": render_damage.objects(known),
+        "is_worked_out": all(one.is_worked_out for one in known.values()),
+        "count": len(touched),
+    }

@@ -1,0 +1,240 @@
+"""The gateway in front of the routes: request ids, limits, signatures, and every refusal's answer.
+
+It stands outside the framework, so what it promises holds for every answer: `X-Request-Id` is on all
+of them, and no byte of a body is parsed before its caller is known and permitted to call. As on the
+cloud's gateway, an API that does not exist is said to be so before anyone is asked who they are.
+"""
+
+import ipaddress
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from time import monotonic
+
+from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.routing import Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from stillhouse import log
+from stillhouse.api.gateway import errors
+from stillhouse.api.gateway.authentication import authenticate
+from stillhouse.api.gateway.raw_body import MAX_BODY_BYTES, ClientGone, read_body, replay
+from stillhouse.api.gateway.signature import RawRequest
+from stillhouse.control.access import permissions
+from stillhouse.control.access.refusals import Refused, record_refusal
+from stillhouse.control.context import Caller, Control
+from stillhouse.domain import ids
+from stillhouse.domain.access.actions import NEEDS, Need
+from stillhouse.errors import (
+    ApiUnknown,
+    InternalError,
+    InvalidInput,
+    NotPermitted,
+    ShuttingDown,
+    StillhouseError,
+    Unauthenticated,
+)
+
+# The cloud gateway's limits.
+MAX_URI_BYTES = 32 * 2**10
+MAX_HEADER_BYTES = 32 * 2**10
+MAX_HEADERS_BYTES = 128 * 2**10
+# Nobody answers for the body of a call that is open to all.
+_STRANGERS_BODY_BYTES = 64 * 2**10
+
+_NO_NEED = Need()
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json"})
+METRICS_PATH = "/metrics"
+READY_PATH = "/readyz"
+
+
+@dataclass(frozen=True)
+class Call:
+    """The published API a request is for; `project` is None where the path has none."""
+
+    operation: str = ""
+    need: Need = _NO_NEED
+    project: str | None = None
+    cluster: str | None = None
+    snapshot: str | None = None
+
+
+class Gateway:
+    """ASGI application around `app`; `routes` are the published APIs.
+
+    Raises KeyError, naming it, for an operation that `domain.actions` has no need of.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        control: Control,
+        routes: Sequence[APIRoute],
+        is_shutting_down: Callable[[], bool],
+    ) -> None:
+        self._app = app
+        self._control = control
+        self._routes = [(route, NEEDS[_operation_of(route)]) for route in routes]
+        self._is_shutting_down = is_shutting_down
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = ids.new_hex()
+        with log.bound(request_id=request_id, method=scope["method"], path=scope["path"]):
+            await self._answer(scope, receive, _Answering(send, request_id))
+
+    async def _answer(self, scope: Scope, receive: Receive, answering: "_Answering") -> None:
+        logger, begun, call = log.get("api"), monotonic(), Call()
+        try:
+            _check_limits(scope)
+            if self._is_shutting_down():
+                raise ShuttingDown("the service is shutting down")
+            is_host = self._is_this_host(scope)
+            if scope["path"] == READY_PATH:
+                scope.setdefault("state", {})["is_told_reasons"] = is_host
+            if scope["path"] in OPEN_PATHS or (is_host and scope["path"] == METRICS_PATH):
+                await self._app(scope, receive, answering.send)
+                return
+            call = self._published(scope)
+            await self._carry_out(call, scope, receive, answering)
+        except ClientGone:
+            logger.info("client gone", operation=call.operation)
+            return
+        except StillhouseError as error:
+            await answering.refuse(error, call.operation, scope, receive)
+            if error.status >= 500:
+                logger.error("failed", operation=call.operation, code=error.code, exc_info=True)
+        except Exception:
+            await answering.refuse(InternalError("bug"), call.operation, scope, receive)
+            logger.exception("bug", operation=call.operation)
+        seconds = round(monotonic() - begun, 4)
+        logger.info("answered", operation=call.operation, status=answering.status, seconds=seconds)
+
+    def _is_this_host(self, scope: Scope) -> bool:
+        """Whether it may see, without a signature, what is for a collector on this host: metrics, and why the service
+        is not ready. To anyone else there are no metrics, and no reasons."""
+        if not self._control.settings.metrics or not scope["client"]:
+            return False
+        try:
+            return ipaddress.ip_address(scope["client"][0]).is_loopback
+        except ValueError:  # whatever a proxy wrote there
+            return False
+
+    def _published(self, scope: Scope) -> Call:
+        matched = Match.NONE
+        for route, need in self._routes:
+            match, child_scope = route.matches(scope)
+            if match is Match.FULL:
+                named = child_scope["path_params"]
+                places = (named.get(f"{kind}_id") for kind in ("project", "cluster", "snapshot"))
+                return Call(_operation_of(route), need, *places)
+            matched = max(matched, match, key=lambda found: found.value)
+        if matched is Match.PARTIAL:
+            raise ApiUnknown("The API does not exist.")
+        raise ApiUnknown("The API does not exist or has not been published in the environment.")
+
+    async def _carry_out(self, call: Call, scope: Scope, receive: Receive, answering: "_Answering") -> None:
+        """Let the framework see the request once its caller is known and permitted; else leave a record."""
+        address = scope["client"][0] if scope.get("client") else ""
+        caller = Caller(request_id=answering.request_id, address=address)
+        try:
+            if call.need.open_to_all:
+                body = await read_body(receive, _STRANGERS_BODY_BYTES)
+            else:
+                request = RawRequest(
+                    scope["method"], scope["raw_path"], scope["query_string"], scope["headers"]
+                )
+                known, body = await authenticate(self._control, request, receive, address)
+                caller = replace(known, request_id=answering.request_id)
+                _check_project(call.project, caller.project)
+                await run_in_threadpool(_check_permissions, self._control.acting_for(caller), call)
+            scope.setdefault("state", {})["control"] = self._control.acting_for(caller)
+            await self._app(scope, replay(body, receive), answering.send)
+        except (Unauthenticated, NotPermitted) as error:
+            await run_in_threadpool(_record, self._control.acting_for(caller), call, scope["path"], error)
+            raise
+
+
+class _Answering:
+    """The sending side of one request: marks what goes out, and knows whether something has."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self.request_id = request_id
+        self.status: int | None = None
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            MutableHeaders(scope=message)["X-Request-Id"] = self.request_id
+        await self._send(message)
+
+    async def refuse(self, error: StillhouseError, operation: str, scope: Scope, receive: Receive) -> None:
+        if self.status is not None:
+            raise error  # half an answer is out; only the server can end it, by closing the connection
+        status, body = errors.answer(error, operation, self.request_id)
+        await JSONResponse(body.model_dump(), status)(scope, receive, self.send)
+
+
+def _check_limits(scope: Scope) -> None:
+    if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_URI_BYTES:
+        raise errors.UriTooLong("The URI is longer than 32 KB.")
+    sizes = [len(name) + len(value) for name, value in scope["headers"]]
+    if sum(sizes) > MAX_HEADERS_BYTES or any(size > MAX_HEADER_BYTES for size in sizes):
+        raise errors.HeadersTooLarge("A header is longer than 32 KB, or all of them than 128 KB.")
+    for name, value in scope["headers"]:
+        if name == b"content-length" and _length(value) > MAX_BODY_BYTES:
+            raise errors.BodyTooLarge("The body is larger than 12 MB.")
+
+
+def _operation_of(route: APIRoute) -> str:
+    return route.operation_id or route.name
+
+
+def _length(declared: bytes) -> int:
+    """No server passes on a length that is none; but which server stands in front is not ours to choose."""
+    if not declared.isdigit() or len(declared) > 20:
+        raise InvalidInput("The Content-Length is not a number.")
+    return int(declared)
+
+
+def _check_project(of_path: str | None, of_caller: str) -> None:
+    if of_path is None or of_path == of_caller:
+        return
+    if not ids.is_project_id(of_path):
+        raise InvalidInput(
+            "The project ID in the path is not 32 hexadecimal digits; "
+            "put your project's ID where the sample says {project_id}."
+        )
+    raise NotPermitted("Resource not found or permission denied.")
+
+
+def _check_permissions(control: Control, call: Call) -> None:
+    """Policies that make no difference between clusters are judged without a look at the catalog."""
+    allowed = control.caller.permissions
+    if call.need.cluster_in_body:
+        if not allowed.may_allow(call.need.names):
+            raise permissions.refusal(call.operation)
+        return
+    named: list[str | None] = [None]
+    if allowed.are_narrow:
+        named = permissions.clusters_named(control, control.caller.project, call.cluster, call.snapshot)
+    permissions.demand(control, call.operation, named)
+
+
+def _record(control: Control, call: Call, path: str, error: Unauthenticated | NotPermitted) -> None:
+    caller = control.caller
+    claimed = error.who if isinstance(error, Unauthenticated) else ""
+    refused = Refused(
+        who=caller.access_key or claimed,
+        project=caller.project or (call.project if call.project and ids.is_project_id(call.project) else ""),
+        operation=call.operation,
+        path=path,
+        address=caller.address,
+        request_id=caller.request_id,
+    )
+    record_refusal(control, refused, error)

@@ -1,0 +1,125 @@
+"""The operations of the DWS API that look inside a cluster: its nodes, settings, schemas and tables."""
+
+from typing import Annotated
+
+from fastapi import Query
+
+from stillhouse.api.operations.routing import ControlOf, answers, router
+from stillhouse.api.shapes import render_work
+from stillhouse.api.shapes.jobs import Configurations, DatabaseObjects, Nodes, Parameters, Schemas, Validated
+from stillhouse.api.shapes.render import Json, parameter_group_id
+from stillhouse.api.shapes.request import ClusterId, Limit, Offset
+from stillhouse.api.shapes.request_more import ValidateDbDataRequest
+from stillhouse.control.clusters import databases
+from stillhouse.control.clusters import requests as clusters
+from stillhouse.domain.cluster import ClusterStatus
+from stillhouse.errors import OperationUnknown
+from stillhouse.warehouse.cluster.contents import Kind
+
+routes = router()
+
+_VALIDATE = {"schema": databases.validate_schemas, "table": databases.validate_tables}
+Name = Annotated[str, Query(max_length=255)]
+
+
+@routes.post(
+    "/v1/{project_id}/clusters/{cluster_id}/{database}/validate",
+    operation_id="ValidateDbData",
+    **answers(Validated, "Which of the names exist"),
+)
+def validate(
+    control: ControlOf, project_id: str, cluster_id: ClusterId, database: str, body: ValidateDbDataRequest
+) -> Json:
+    present = _VALIDATE[body.type](control, project_id, cluster_id, database, body.data)
+    return {
+        "total": len(body.data),
+        "success": len(present),
+        "failure": len(body.data) - len(present),
+        "type": body.type,
+        "data": present,
+    }
+
+
+@routes.get(
+    "/v2/{project_id}/clusters/{cluster_id}/nodes",
+    operation_id="ListClusterNodes",
+    **answers(Nodes, "One page of the cluster's servers, and their number in all"),
+)
+def list_nodes(
+    control: ControlOf,
+    project_id: str,
+    cluster_id: ClusterId,
+    offset: Annotated[Offset, Query()] = 0,
+    limit: Annotated[Limit, Query()] = 100,
+) -> Json:
+    cluster = clusters.get_cluster(control, project_id, cluster_id)
+    nodes = [render_work.node(cluster, node) for node in cluster.nodes]
+    failed = len(nodes) if cluster.status in (ClusterStatus.FAILED, ClusterStatus.CREATE_FAILED) else 0
+    return {"node_list": nodes[offset : offset + limit], "count": len(nodes), "failed_count": failed}
+
+
+@routes.get(
+    "/v1.0/{project_id}/clusters/{cluster_id}/configurations",
+    operation_id="ListClusterConfigurations",
+    **answers(Configurations, "The cluster's one group of settings"),
+)
+def list_configurations(control: ControlOf, project_id: str, cluster_id: ClusterId) -> Json:
+    cluster = clusters.get_cluster(control, project_id, cluster_id)
+    return {"configurations": [render_work.configuration(cluster)]}
+
+
+@routes.get(
+    "/v1.0/{project_id}/clusters/{cluster_id}/configurations/{configuration_id}",
+    operation_id="ListClusterConfigurationsParameter",
+    **answers(Parameters, "The settings of the cluster's servers, as its user may see them"),
+)
+def list_parameters(
+    control: ControlOf, project_id: str, cluster_id: ClusterId, configuration_id: str
+) -> Json:
+    cluster = clusters.get_cluster(control, project_id, cluster_id)
+    if configuration_id.lower() != parameter_group_id(cluster):
+        raise OperationUnknown("the cluster has no such group of settings")
+    return {
+        "configurations": render_work.parameters(databases.settings_by_role(control, project_id, cluster_id))
+    }
+
+
+@routes.get(
+    "/v2/{project_id}/clusters/{cluster_id}/databases/{database_name}/schemas",
+    operation_id="ListSchemas",
+    **answers(Schemas, "One page of the database's schemas with their sizes, and their number in all"),
+)
+def list_schemas(
+    control: ControlOf,
+    project_id: str,
+    cluster_id: ClusterId,
+    database_name: str,
+    keywords: Name = "",
+    offset: Annotated[Offset, Query()] = 0,
+    limit: Annotated[Limit, Query()] = 10,
+) -> Json:
+    sizes = databases.schema_sizes(control, project_id, cluster_id, database_name)
+    shown = [render_work.schema(size, database_name) for size in sizes if keywords in size.schema]
+    return {"schemas": shown[offset : offset + limit], "count": len(shown)}
+
+
+@routes.get(
+    "/v1/{project_id}/clusters/{cluster_id}/db-manager/objects",
+    operation_id="ListDatabaseObjects",
+    **answers(DatabaseObjects, "One page of the names of one kind, and their number in all, as text"),
+)
+def list_objects(
+    control: ControlOf,
+    project_id: str,
+    cluster_id: ClusterId,
+    type: Kind,
+    name: Name = "",
+    database: Name | None = None,
+    schema: Name | None = None,
+    offset: Annotated[Offset, Query()] = 0,
+    limit: Annotated[Limit, Query()] = 1000,
+) -> Json:
+    found = databases.list_objects(control, project_id, cluster_id, type, database=database, schema=schema)
+    named = [one for one in found if name in one]
+    shown = [{"obj_name": one} for one in named[offset : offset + limit]]
+    return {"type": type.value, "object_list": shown, "count": str(len(named))}

@@ -1,0 +1,80 @@
+"""What every route shares: the control plane, a strictly decoded body, the documented refusals."""
+
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.routing import APIRoute
+
+from stillhouse.api.gateway import json_body
+from stillhouse.api.gateway.errors import ErrorBody
+from stillhouse.api.shapes.answer import Answer
+from stillhouse.control.context import Control
+from stillhouse.errors import BodyMissing
+
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorBody, "description": "The request is malformed, or names what does not exist"},
+    401: {"model": ErrorBody, "description": "The signature is missing or wrong"},
+    403: {"model": ErrorBody, "description": "Not permitted, or ruled out by the resource's state"},
+    404: {"model": ErrorBody, "description": "The API or the cluster does not exist"},
+    409: {"model": ErrorBody, "description": "The name is taken, or the cluster is busy"},
+    413: {"model": ErrorBody, "description": "The body is larger than 12 MB"},
+    414: {"model": ErrorBody, "description": "The URI is longer than 32 KB"},
+    494: {"model": ErrorBody, "description": "A header is longer than 32 KB, or all of them than 128 KB"},
+    500: {"model": ErrorBody, "description": "Server failure"},
+    503: {"model": ErrorBody, "description": "Unavailable for the moment"},
+}
+
+
+class JsonRoute(APIRoute):
+    """A route whose body, if it takes one, is decoded by `json_body` instead of the framework's parser."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        field = self.body_field
+        if field is None:
+            return handle
+
+        async def decode_and_handle(request: Request) -> Response:
+            decoded = _Decoded(request.scope, request.receive)
+            raw = await decoded.body()
+            if raw:
+                decoded.document = json_body.decode(raw, request.headers.get("content-type"))
+            elif field.field_info.is_required():
+                raise BodyMissing("The request is empty.")
+            return await handle(decoded)
+
+        return decode_and_handle
+
+
+class _Decoded(Request):
+    document: object = None
+
+    async def json(self) -> object:
+        return self.document
+
+
+async def _control(request: Request) -> Control:
+    """The control plane, acting for whoever signed the request; the gateway put it there."""
+    control: Control = request.state.control
+    return control
+
+
+ControlOf = Annotated[Control, Depends(_control)]
+
+
+def answers(shape: type[Answer], meaning: str, status: int = 200) -> dict[str, Any]:
+    """Arguments of a route's decorator: what it answers when all is well. Only the document looks at `shape`."""
+    return {
+        "status_code": status,
+        "response_model": None,
+        "responses": {status: {"model": shape, "description": meaning}},
+    }
+
+
+def router() -> APIRouter:
+    return APIRouter(route_class=JsonRoute, responses=_REFUSALS, strict_content_type=False)
+
+
+def routes_of(*routers: APIRouter) -> list[APIRoute]:
+    return [route for router in routers for route in router.routes if isinstance(route, APIRoute)]

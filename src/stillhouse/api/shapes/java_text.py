@@ -1,0 +1,61 @@
+"""Numbers as text for the one client that cannot read them: the newest Java SDK on Maven Central, 3.1.143.
+
+Its models of three answers are older than those of all other SDKs, which have numbers there. Its `User-Agent` is
+`huaweicloud-usdk-java/3.0` whatever its version (`core.Constants.USER_AGENT_VALUE`), and what a program adds stands
+behind it. Later ones, from August 2025 on, tell the system and Java there as well (`core.impl.DefaultUserAgent`),
+and have numbers: so the SDK is taken for an older one where no `java/` is told.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fastapi import Request, Response
+
+from stillhouse.api.shapes.render import Json
+
+_JAVA_SDK = "huaweicloud-usdk-java/3.0"
+_TELLS_JAVA = re.compile(r"[ ;]java/")
+
+
+def _nothing(_value: object) -> None:
+    """Instead of a text that is an Integer in the model."""
+
+
+# By operation: the way to a field, through the items of lists, and what becomes of its value.
+_CHANGED: Mapping[str, Mapping[tuple[str, ...], Callable[[Any], object]]] = {
+    "ListNodeTypes": {
+        ("node_types", "datastores", "attachments", "min_cn"): str,
+        ("node_types", "datastores", "attachments", "max_cn"): str,
+        ("node_types", "elastic_volume_specs", "step"): str,
+    },
+    "ListQuotas": {
+        ("quotas", "resources", "used"): str,
+        ("quotas", "resources", "unit"): _nothing,
+    },
+    "ListSnapshotPolicy": {("keep_day",): str},
+}
+
+
+def for_client(operation: str, answer: Json, request: Request, response: Response) -> Json:
+    """The answer as the caller can read it; caches are told that it depends on who asks."""
+    response.headers["Vary"] = "User-Agent"
+    if reads_text(request.headers.get("user-agent", "")):
+        for way, change in _CHANGED[operation].items():
+            _change(answer, way, change)
+    return answer
+
+
+def reads_text(user_agent: str) -> bool:
+    """Whether it is the Java SDK, of a version that has text where others have numbers."""
+    return user_agent.startswith(_JAVA_SDK) and not _TELLS_JAVA.search(user_agent, len(_JAVA_SDK))
+
+
+def _change(node: Any, way: tuple[str, ...], change: Callable[[Any], object]) -> None:
+    if isinstance(node, list):
+        for item in node:
+            _change(item, way, change)
+    elif isinstance(node, dict) and len(way) > 1:
+        _change(node[way[0]], way[1:], change)
+    elif isinstance(node, dict) and node[way[0]] is not None:
+        node[way[0]] = change(node[way[0]])

@@ -1,0 +1,108 @@
+"""This host and its one kind of node as DWS's JSON: what is there, in the fields that DWS has for it."""
+
+import uuid
+
+from stillhouse.api.shapes.render import DATASTORE, VERSION, Json
+from stillhouse.control.reports.capacity import Holdings
+from stillhouse.domain.cluster import Cluster
+from stillhouse.domain.node_type import NODE_TYPE, ZONE, Host
+
+_GB = 1024**3
+# Ids of node types are UUIDs in DWS; ours is the same on every host, as its name is.
+_NODE_TYPE_ID = str(uuid.uuid5(uuid.NAMESPACE_OID, NODE_TYPE))
+_ARCHITECTURES = {"x86_64": "x86", "aarch64": "arm"}
+_DISK = "LOCAL_DISK"
+_UNLIMITED = -1
+
+
+def node_type(host: Host) -> Json:
+    # The API's pages and SDKs read the first of these keys, Terraform the second.
+    zones = [{"code": ZONE, "status": "normal"}]
+    return {
+        "spec_name": NODE_TYPE,
+        "id": _NODE_TYPE_ID,
+        "datastore_type": DATASTORE,
+        "architecture": _ARCHITECTURES.get(host.machine, host.machine),
+        "ram": _gb(host.memory_bytes),
+        "vcpus": host.cores,
+        "available_zones": zones,
+        "availability_zones": zones,
+        "datastores": [
+            {"version": VERSION, "attachments": {"min_cn": 1, "max_cn": 1}, "role": "STABLE"},
+        ],
+        "volume": {"type": _DISK, "size": _gb(host.disk_bytes)},
+        "elastic_volume_specs": None,
+        "detail": [
+            {"type": "vCPU", "value": str(host.cores), "unit": None},
+            {"type": "mem", "value": str(_gb(host.memory_bytes)), "unit": "GB"},
+            {"type": _DISK, "value": str(_gb(host.disk_bytes)), "unit": "GB"},
+        ],
+    }
+
+
+def flavor(host: Host, source: Cluster) -> Json:
+    """The flavour a snapshot of `source` can be restored to: this host, with as many nodes as the source has."""
+    disk = _gb(host.disk_bytes)
+    return {
+        "id": _NODE_TYPE_ID,
+        "code": NODE_TYPE,
+        "default_capacity": str(disk),
+        "classify": "customized",
+        "scenario": DATASTORE,
+        "version": "v2.0",
+        "status": "normal",
+        "attribute": [
+            {"code": "cpu", "value": str(host.cores)},
+            {"code": "mem", "value": str(_gb(host.memory_bytes))},
+        ],
+        "duplicate": 1,
+        "default_node": source.number_of_node,
+        "min_node": source.number_of_node,
+        "max_node": source.number_of_node,
+        "product_version_list": [
+            {"min_cn": 1, "max_cn": 1, "version_type": "1", "datastore_version": VERSION},
+        ],
+        "flavor_id": _NODE_TYPE_ID,
+        "flavor_code": NODE_TYPE,
+        "volume_num": 1,
+        "volume_used": {"volume_type": _DISK, "volume_num": 1, "capacity": disk, "volume_size": disk},
+    }
+
+
+def zone() -> Json:
+    return {"code": ZONE, "name": "This host", "status": "available", "public_border_group": "center"}
+
+
+def quotas(host: Host, held: Holdings) -> list[Json]:
+    """Clusters are limited by the host's disk alone; nothing sets its cores and memory aside for a node."""
+    return [
+        {"type": "instances", "used": held.clusters, "quota": _UNLIMITED, "unit": ""},
+        {
+            "type": "disk_capacity",
+            "used": _gb(host.disk_used_bytes),
+            "quota": _gb(host.disk_bytes),
+            "unit": "GB",
+        },
+    ]
+
+
+def statistics(host: Host, held: Holdings) -> list[Json]:
+    return [
+        {"name": "cluster.total", "value": float(held.clusters), "unit": ""},
+        {"name": "cluster.normal", "value": float(held.clusters_at_work), "unit": ""},
+        {"name": "instance.total", "value": float(held.nodes), "unit": ""},
+        {"name": "instance.normal", "value": float(held.nodes_at_work), "unit": ""},
+        {"name": "storage.total", "value": round(host.disk_bytes / _GB, 3), "unit": "GB"},
+    ]
+
+
+def resource_statistics(held: Holdings) -> Json:
+    return {
+        "cluster_statistics": {"active": held.clusters_at_work, "total": held.clusters},
+        "node_statistics": {"active": held.nodes_at_work, "total": held.nodes},
+    }
+
+
+def _gb(size: int) -> int:
+    """Whole GB, as DWS counts them; never 0 for what is there."""
+    return max(round(size / _GB), 1)

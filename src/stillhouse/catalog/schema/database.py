@@ -1,0 +1,141 @@
+"""One database, SQLite or PostgreSQL by URL: its transactions, its schema, its failures."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import URL, Connection, Engine, Index, create_engine, event, exc, make_url, text
+
+from stillhouse.catalog.schema.sqlite_time import supply_to_all_connections
+from stillhouse.errors import CatalogUnavailable, InternalError
+from stillhouse.sealing import Sealer
+
+# The argument of all functions in this package; opaque to every other package.
+Transaction = Connection
+
+FILE_NAME = "catalog.sqlite"
+# Any constant will do that no other application uses.
+_MIGRATION_LOCK = 0x5711_1005E
+
+
+class Database:
+    """The catalog's connection pool. On SQLite in WAL mode, writers queue up at BEGIN for `busy_seconds`.
+
+    `sealer` seals and unseals the secrets in rows of nodes; it is needed only where they have secrets.
+    """
+
+    def __init__(self, url: str, sealer: Sealer | None = None, *, busy_seconds: float = 30) -> None:
+        self._options = {"sh_sealer": sealer}
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite":
+            supply_to_all_connections()
+            self._engine = _sqlite_engine(parsed, busy_seconds)
+        else:
+            self._engine = create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+
+    @classmethod
+    def in_directory(cls, data: Path, sealer: Sealer | None = None) -> "Database":
+        return cls(URL.create("sqlite", database=str(data / FILE_NAME)).render_as_string(), sealer)
+
+    @property
+    def url(self) -> str:
+        """The URL for the workflow engine, which uses the same database. It contains the password, if there is one."""
+        return self._engine.url.render_as_string(hide_password=False)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """A transaction that may write: committed at the end, rolled back when anything is raised."""
+        with _failures_translated(), self._engine.connect() as connection:
+            # IMMEDIATE takes the write lock now: a reader that turns writer later may fail without waiting.
+            writing = connection.execution_options(sh_begin="BEGIN IMMEDIATE", **self._options)
+            with writing.begin():
+                yield writing
+
+    @contextmanager
+    def reading(self) -> Iterator[Transaction]:
+        """A transaction that only reads, and on SQLite waits for no writer."""
+        with _failures_translated(), self._engine.connect() as connection:
+            reading = connection.execution_options(**self._options)
+            with reading.begin():
+                yield reading
+
+    def migrate(self) -> None:
+        """Bring the schema up to date. If several services start at once, one works and the others wait."""
+        config = Config()
+        config.set_main_option("script_location", "stillhouse.catalog:migrations")
+        if self._engine.dialect.name == "sqlite":
+            self._enter_wal_mode()
+        with self.transaction() as transaction:
+            if transaction.dialect.name == "postgresql":
+                transaction.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+            config.attributes["connection"] = transaction
+            command.upgrade(config, "head")
+
+    def _enter_wal_mode(self) -> None:
+        """Set WAL mode once: the mode stays with the file, so the workflow engine gets it too."""
+        with _failures_translated(), self._engine.connect() as connection:
+            outside = connection.execution_options(sh_begin=None)
+            outside.exec_driver_sql("PRAGMA journal_mode = WAL")
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+def sealer_of(transaction: Transaction) -> Sealer:
+    """The sealer of the catalog that the transaction belongs to."""
+    sealer: Sealer | None = transaction.get_execution_options().get("sh_sealer")
+    if sealer is None:
+        raise InternalError("this catalog was opened without the key of its secrets")
+    return sealer
+
+
+def violates(error: exc.IntegrityError, index: Index) -> bool:
+    """Whether this unique index refused the row.
+
+    PostgreSQL names the index. SQLite names it only when it is over an expression, else its columns.
+    """
+    said = str(error.orig)
+    columns = ", ".join(str(column) for column in index.columns)
+    return str(index.name) in said or said.endswith(f"failed: {columns}")
+
+
+def _sqlite_engine(url: URL, busy_seconds: float) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": busy_seconds})
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _record: Any) -> None:
+        # The driver would open a transaction only at the first write; `begin` below opens it explicitly.
+        connection.isolation_level = None
+        # FULL: in WAL mode anything less may lose the last commits in a power cut.
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        statement = connection.get_execution_options().get("sh_begin", "BEGIN")
+        if statement is not None:
+            connection.exec_driver_sql(statement)
+
+    return engine
+
+
+@contextmanager
+def _failures_translated() -> Iterator[None]:
+    try:
+        yield
+    except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
+        raise _unavailable(error) from error
+    except exc.DatabaseError as error:
+        # The bare class is a damaged or foreign file; its subclasses are faults of ours.
+        if type(error) is not exc.DatabaseError:
+            raise
+        raise _unavailable(error) from error
+
+
+def _unavailable(error: exc.SQLAlchemyError) -> CatalogUnavailable:
+    # Only the driver's words: SQLAlchemy would add the statement and its parameters.
+    reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+    return CatalogUnavailable(f"the catalog's database does not answer: {reason}")

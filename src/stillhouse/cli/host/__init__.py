@@ -1,0 +1,1 @@
+"""Commands on the data directory of this host."""

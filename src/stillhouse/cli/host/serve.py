@@ -1,0 +1,103 @@
+"""`stillhouse serve`: one process that answers the API and carries out flows until it is told to stop."""
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from stillhouse import log
+from stillhouse.api.app import create_app
+from stillhouse.api.gateway import addresses
+from stillhouse.bootstrap import Service, open_service, stop_servers
+from stillhouse.config import Settings
+from stillhouse.errors import InvalidInput
+from stillhouse.workers import process
+
+_DRAIN_SECONDS = 20
+# Clients poll every 5 to 30 s on one connection; what closes it earlier meets the next request on its way.
+KEEP_ALIVE_SECONDS = 75
+_LAST_PORT = 65535
+_ADDRESS = re.compile(r"(?P<host>.+):(?P<port>[0-9]{1,5})", re.ASCII)
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; then drain, stop the servers and return.
+
+    Raises InvalidInput for an address that cannot be listened on, and for settings that no client can use, before
+    anything else is touched.
+    """
+    addresses.check(settings)
+    log.configure(settings.log_level)
+    process.get_ready()
+    with _bound(settings.listen) as listener, open_service(settings) as service:
+        control = service.control
+        stopping = threading.Event()
+        app = create_app(control, is_shutting_down=stopping.is_set)
+        server = _Server(http(app), service)
+
+        def stop(*_: object) -> None:
+            # 503 from now on, not only when the socket closes. A second signal stops waiting for open requests.
+            server.force_exit = stopping.is_set()
+            stopping.set()
+            server.should_exit = True
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, stop)
+        server.run(sockets=[listener])
+        drained = control.flows.shutdown(0)
+        stop_servers(control)
+    if not drained:
+        # A step's thread would keep the interpreter alive; what it did is done again at the next start.
+        sys.stderr.flush()
+        os._exit(0)
+
+
+def http(app: ASGIApp) -> uvicorn.Config:
+    """How the API is served over HTTP."""
+    return uvicorn.Config(
+        app, ws="none", access_log=False, log_config=None, timeout_keep_alive=KEEP_ALIVE_SECONDS
+    )
+
+
+class _Server(uvicorn.Server):
+    """Answers until the flows have come to a stop, so that callers are told 503 instead of nothing."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    async def main_loop(self) -> None:
+        await super().main_loop()
+        await asyncio.to_thread(self._service.drain, _DRAIN_SECONDS)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leaves signals to us: uvicorn would raise them anew when it is done, and end the process too early."""
+        yield
+
+
+def _bound(listen: str) -> socket.socket:
+    """A socket that holds the address; it refuses connections until the server listens, when all is ready."""
+    address = _ADDRESS.fullmatch(listen)
+    if address is None or int(address["port"]) > _LAST_PORT:
+        raise InvalidInput(f"{listen!r} is not HOST:PORT")
+    host = address["host"].removeprefix("[").removesuffix("]")
+    try:
+        found = socket.getaddrinfo(host, int(address["port"]), type=socket.SOCK_STREAM)
+        family, _, _, _, place = min(found, key=lambda each: each[0] != socket.AF_INET)
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(place)
+    except (OSError, UnicodeError) as error:
+        raise InvalidInput(
+            f"cannot listen on {listen}: {error}", hint="is another program listening there?"
+        ) from error
+    return listener

@@ -1,0 +1,1 @@
+"""Commands on a repository alone, without a service."""

@@ -1,0 +1,145 @@
+"""`stillhouse repo collect`: remove what nothing in a repository needs, without a catalog to ask."""
+
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from stillhouse.cli.repo.app import KekFile, Location, open_bucket
+from stillhouse.cli.terminal import command
+from stillhouse.cli.terminal.command import Json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from stillhouse.repository.upkeep.collect import Collected, Collector
+
+# Without a catalog only listings tell what is reached, and they may lag (docs/format.md, section 12).
+_LEAST_GRACE_DAYS = 7
+
+TrashDays = Annotated[int, Parameter(name=["--trash-days", "--grace-days"], env_var="STILLHOUSE_TRASH_DAYS")]
+
+
+def collect(
+    *,
+    repository: Location,
+    kek_file: KekFile,
+    cluster: str = "",
+    trash_days: TrashDays = 7,
+    dry_run: bool = False,
+    json_: Json = False,
+) -> None:
+    """Purge deleted snapshots whose time is over, and remove what nothing reaches any more.
+
+    A running service does this by itself, and may go on while this runs: what it captures stays, and what it brings
+    back from the trash is not purged. It reads the service's own STILLHOUSE_TRASH_DAYS where that is set.
+
+    Parameters
+    ----------
+    repository
+        A directory, or s3://bucket/prefix.
+    kek_file
+        The file with the key-encryption key.
+    cluster
+        Collect the objects of this cluster only.
+    trash_days
+        Deleted snapshots stay this long in the trash; with 0 they are purged now. What is unreachable goes as many days
+        after it was first found so, but 7 at least. --grace-days is another name of this.
+    dry_run
+        Touch nothing; tell of each object whether it stays or goes, and why.
+    json_
+        Print one JSON object.
+    """
+
+    def work() -> None:
+        from stillhouse.errors import InvalidInput
+
+        if trash_days < 0:
+            raise InvalidInput("--trash-days is at least 0")
+        answers: dict[str, Any] = {}
+        for collector in _collectors(repository, kek_file, cluster, timedelta(days=trash_days)):
+            run = _draft if dry_run else _collect
+            answers[collector.cluster] = run(collector, json_)
+        if json_:
+            command.say_json({"dry_run": dry_run, "clusters": answers})
+        elif not answers:
+            command.say("nothing of any cluster is in this repository")
+
+    command.run(work)
+
+
+def _collectors(repository: str, kek_file: KekFile, only: str, trash: timedelta) -> "Iterator[Collector]":
+    from stillhouse.clock import SystemClock
+    from stillhouse.domain.collection import Rules
+    from stillhouse.errors import InvalidInput
+    from stillhouse.repository.format.keys import open_keys
+    from stillhouse.repository.upkeep.collect import Collector, is_empty
+
+    grace = max(trash, timedelta(days=_LEAST_GRACE_DAYS))
+    bucket = open_bucket(repository, kek_file, only)
+    if only and is_empty(bucket.store, only.lower()):
+        raise InvalidInput(f"nothing of cluster {only} is in this repository")
+    for cluster in bucket.clusters:
+        keys = open_keys(bucket.store, bucket.kek, cluster)
+        yield Collector(bucket.store, keys, SystemClock(), Rules(grace, trash))
+
+
+@contextmanager
+def _shown(collector: "Collector") -> "Iterator[Collector]":
+    """The collector with a bar on standard error, where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task(collector.cluster)
+        yield replace(collector, go_on=lambda done, total: progress.update(bar, completed=done, total=total))
+
+
+def _draft(collector: "Collector", as_json: bool) -> dict[str, Any]:
+    from stillhouse.repository.upkeep.collect import summary
+
+    with _shown(collector) as shown:
+        look, plan = shown.draft()
+        items = list(plan)
+    if not as_json:
+        command.say(f"cluster {collector.cluster}")
+        for item in items:
+            command.say(f"  {item.verdict:<6}  {item.key}  {_size(item.size)}  {item.why}")
+        _say_what("would be ", summary(items))
+    return {
+        "now": look.now.isoformat(),
+        "objects": [asdict(item) for item in items],
+        **asdict(summary(items)),
+    }
+
+
+def _collect(collector: "Collector", as_json: bool) -> dict[str, Any]:
+    with _shown(collector) as shown:
+        done = shown.collect()
+    if not as_json:
+        command.say(f"cluster {collector.cluster}")
+        _say_what("", done)
+    return asdict(done)
+
+
+def _say_what(mood: str, done: "Collected") -> None:
+    numbers: list[tuple[str, int, int]] = [
+        ("kept", done.kept, done.kept_bytes),
+        ("marked as unreachable", done.marked, done.marked_bytes),
+        ("deleted", done.deleted, done.deleted_bytes),
+    ]
+    for snapshot in done.purged:
+        command.say(f"  snapshot {snapshot} {mood}purged")
+    for what, count, size in numbers:
+        command.say(f"  {count} objects ({_size(size)}) {mood}{what}")
+    if done.stopped_by:
+        command.say(f"  ended early: {done.stopped_by} appeared meanwhile; collect again")
+
+
+def _size(size: int) -> str:
+    from rich.filesize import decimal
+
+    return decimal(size)

@@ -1,0 +1,119 @@
+"""`stillhouse repo copy`: snapshots into a second repository."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from stillhouse.cli.repo.app import KekFile, Location, open_bucket
+from stillhouse.cli.repo.keys import NEW_KEY
+from stillhouse.cli.repo.recover import inventory_of, size_text
+from stillhouse.cli.terminal import command
+from stillhouse.cli.terminal.command import Json
+
+if TYPE_CHECKING:
+    from stillhouse.repository.upkeep.copy import Outcome
+
+_STATES = {
+    "copied": "copied",
+    "there": "was there",
+    "mended": "was there, and what was known to be damaged of it is mended",
+    "buried": "was given up there, and stays so",
+    "failed": "NOT copied",
+}
+
+
+def copy(
+    *,
+    repository: Location,
+    kek_file: KekFile,
+    to: str,
+    to_kek_file: Path,
+    snapshot: tuple[str, ...] = (),
+    all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
+    newest: int = 0,
+    cluster: str = "",
+    workers: int = 4,
+    json_: Json = False,
+) -> None:
+    """Copy snapshots into a second repository, under a key of its own: only what it lacks.
+
+    Every object is proved on the way. A snapshot of which something is damaged is named and left out, and the others
+    are copied all the same; the exit code is 1 then. Called again, the same command moves what is still lacking.
+
+    Parameters
+    ----------
+    repository
+        A directory or s3://bucket/prefix.
+    kek_file
+        The file that holds its KEK.
+    to
+        The second repository, which is made when there is none.
+    to_kek_file
+        The file of its KEK; the key is made when the file is missing and the second repository holds nothing.
+    snapshot
+        A snapshot's id or name; may be given several times.
+    all_
+        All snapshots that are not in the trash.
+    newest
+        The newest so many of each cluster.
+    cluster
+        Only of this cluster, by its id.
+    workers
+        Objects that are moved at once.
+    json_
+        Print one JSON object.
+    """
+    from stillhouse.cli.terminal.progress import bars
+    from stillhouse.clock import SystemClock
+    from stillhouse.errors import InvalidInput
+    from stillhouse.repository.objects import identity
+    from stillhouse.repository.upkeep.copy import End, copy_snapshots
+    from stillhouse.repository.upkeep.inventory import choose, newest_of
+    from stillhouse.repository.upkeep.kek_fit import kek_for_copies
+    from stillhouse.storage.open import SHORTLY, open_store
+    from stillhouse.storage.probe import probe
+
+    def move() -> None:
+        if (bool(snapshot), all_, newest > 0).count(True) != 1:
+            raise InvalidInput("say which snapshots", hint="one of --snapshot, --all and --newest")
+        bucket = open_bucket(repository, kek_file, cluster)
+        inventory = inventory_of(bucket)
+        if snapshot:
+            chosen = [choose(inventory.snapshots, wanted) for wanted in snapshot]
+        else:
+            chosen = newest_of(inventory.snapshots, newest or len(inventory.snapshots))
+        probe(open_store(to, retry_for=SHORTLY))
+        second = open_store(to)
+        kek, is_new = kek_for_copies(second, to, to_kek_file)
+        source = End(bucket.store, bucket.kek, identity.demand(bucket.store, repository))
+        target = End(second, kek, identity.claim(second))
+        with bars() as new_bar:
+            outcomes = list(
+                copy_snapshots(source, target, chosen, workers=workers, clock=SystemClock(), new_bar=new_bar)
+            )
+        unreadable = [] if snapshot else inventory.unreadable
+        if json_:
+            told = [asdict(outcome) for outcome in outcomes]
+            command.say_json({"repository": target.id, "snapshots": told, "unreadable": unreadable})
+        else:
+            _say_copied(outcomes, unreadable)
+            if is_new:
+                command.say(NEW_KEY.format(file=to_kek_file))
+        if unreadable or any(outcome.state == "failed" for outcome in outcomes):
+            raise SystemExit(1)
+
+    command.run(move)
+
+
+def _say_copied(outcomes: "Sequence[Outcome]", unreadable: Sequence[str]) -> None:
+    for outcome in outcomes:
+        command.say(
+            f"{outcome.snapshot}  {outcome.name}  {_STATES[outcome.state]}"
+            f"  {outcome.objects} objects, {size_text(outcome.bytes)}"
+            f"{f'  {outcome.reason}' if outcome.reason else ''}"
+        )
+    for sentence in unreadable:
+        command.say(f"cannot be read: {sentence}")

@@ -1,0 +1,272 @@
+"""The command line as a client of the API: where the service is, who asks, and how its answers are told."""
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from stillhouse.cli.terminal import command
+from stillhouse.domain.ids import is_project_id, is_uuid
+from stillhouse.errors import InvalidInput, ServiceRefused, ServiceUnreachable
+
+if TYPE_CHECKING:
+    import httpx
+
+Answer = dict[str, Any]
+
+_SECONDS = 60.0
+_POLL_SECONDS = 0.5
+_OTHERS_MAY_READ = 0o077
+
+# What a person can do about a refusal whose text does not say it.
+_HINTS = {
+    "APIGW.0101": "the service is of another version, or this is not its address",
+    "APIGW.0301": "check the access key, its secret, and this host's clock",
+    "DWS.0011": "wait until it is done, or see what it is with `stillhouse cluster show`",
+    "DWS.0015": "an access key is good for one project: see --project",
+}
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Access:
+    """Where the service is, and who asks.
+
+    Parameters
+    ----------
+    endpoint
+        Address of the service.
+    project
+        Project id: 32 lower-case hexadecimal digits.
+    access_key
+        Access key; its secret comes from CLOUD_SDK_SK, or from the key file.
+    key_file
+        What `stillhouse key create --json` has printed, in a file that nobody else can read; in place of the others.
+    """
+
+    endpoint: Annotated[str, Parameter(env_var="STILLHOUSE_ENDPOINT")] = "http://127.0.0.1:8080"
+    project: Annotated[str, Parameter(env_var="STILLHOUSE_PROJECT")] = ""
+    access_key: Annotated[str, Parameter(env_var="CLOUD_SDK_AK")] = ""
+    key_file: Annotated[Path | None, Parameter(env_var="STILLHOUSE_KEY_FILE")] = None
+
+
+@dataclass(frozen=True)
+class _Key:
+    project: str
+    access_key: str
+    secret_key: str = field(repr=False)
+
+
+class Client:
+    """Signed requests of one project. Raises ServiceRefused, ServiceUnreachable."""
+
+    def __init__(self, http: "httpx.Client", key: _Key) -> None:
+        self._http, self._key = http, key
+
+    def call(self, method: str, path: str, body: Any = None) -> Answer:
+        """`{p}` in the path stands for the project."""
+        import httpx
+
+        from stillhouse.api.gateway.signature import RawRequest, authorization
+
+        content = b"" if body is None else json.dumps(body).encode()
+        date = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        headers = {"X-Sdk-Date": date} | ({"Content-Type": "application/json"} if content else {})
+        url = path.replace("{p}", self._key.project)
+        request = self._http.build_request(method, url, content=content, headers=headers)
+        signed = [(name.lower(), value) for name, value in request.headers.raw if name.lower() in _SIGNED]
+        target, _, query = request.url.raw_path.partition(b"?")
+        request.headers["Authorization"] = authorization(
+            RawRequest(method, target, query, signed),
+            hashlib.sha256(content).hexdigest(),
+            date,
+            self._key.access_key,
+            self._key.secret_key,
+        )
+        try:
+            return _answer(self._http.send(request))
+        except httpx.TransportError as error:
+            raise ServiceUnreachable(
+                f"no service answers at {self._http.base_url}: {error}",
+                hint="start it with `stillhouse serve`, or name its address with --endpoint",
+            ) from error
+
+    def find(self, kind: str, named: str, *, among: str = "") -> str:
+        """The id of what is named by its id or its name; `among` is where it is listed."""
+        if is_uuid(named):
+            return named.lower()
+        found = [
+            str(one["id"])
+            for one in self.call("GET", among or f"/v1.0/{{p}}/{kind}s")[f"{kind}s"]
+            if str(one["name"]).lower() == named.lower()
+        ]
+        if not found:
+            raise InvalidInput(f"there is no {kind} named {named[:64]}", hint="give its name or its id")
+        if len(found) > 1:
+            raise InvalidInput(
+                f"{named[:64]} is the name of several", hint=f"give one's id: {', '.join(found)}"
+            )
+        return found[0]
+
+
+_SIGNED = (b"host", b"x-sdk-date", b"content-type")
+
+
+def run(access: Access, work: Callable[[Client], None]) -> None:
+    """Run a command that asks the service."""
+
+    def ask() -> None:
+        import httpx
+
+        key = _key(access)
+        with httpx.Client(base_url=_checked(access.endpoint), timeout=_SECONDS) as http:
+            work(Client(http, key))
+
+    command.run(ask)
+
+
+def wait(
+    what: str,
+    look: Callable[[], tuple[Answer, int | None]],
+    *,
+    as_json: bool,
+    wanted: Sequence[str],
+    pace: Callable[[], str] = str,
+) -> Answer:
+    """Look until there is no percentage any more, showing it on the terminal; what was seen last.
+
+    `pace` says how fast it goes, in words. Raises ServiceRefused when it has ended in none of the `wanted` states.
+    """
+    import time
+
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    told = TextColumn("{task.fields[pace]}")
+    bar = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), told)
+    with Progress(*bar, console=Console(stderr=True), disable=as_json, transient=True) as progress:
+        task = progress.add_task(what, total=100, pace="")
+        while True:
+            seen, percent = look()
+            if percent is None:
+                break
+            progress.update(task, completed=percent, pace="" if as_json else pace())
+            time.sleep(_POLL_SECONDS)
+    state = str(seen.get("status", seen.get("state")))
+    if state not in wanted:
+        reason = seen.get("reason") or (seen.get("failed_reasons") or {}).get("error_msg") or ""
+        raise ServiceRefused(f"{what}: it ended as {state}", hint=str(reason))
+    return seen
+
+
+def pace_of(service: Client, kind: str, subject: str) -> Callable[[], str]:
+    """How fast a snapshot or cluster comes along, as `wait` shows it."""
+    return lambda: said_pace(service.call("GET", f"/stillhouse/v1/{{p}}/{kind}s/{subject}/progress"))
+
+
+def said_pace(shown: Answer) -> str:
+    """`copying, 1.2 GB of 3.2 GB, 210.0 MB/s, 0:00:09 left`, as far as it is known; and the pause of the cut."""
+    from rich.filesize import decimal
+
+    said = [str(shown["phase"])]
+    if shown["bytes_total"]:
+        said.append(f"{decimal(shown['bytes_done'])} of {decimal(shown['bytes_total'])}")
+    if shown["bytes_per_second"]:
+        said.append(f"{decimal(shown['bytes_per_second'])}/s")
+    if shown["seconds_left"]:
+        said.append(f"{timedelta(seconds=shown['seconds_left'])} left")
+    if shown["expected_pause_seconds"] and shown["phase"] in ("copying", "cutting"):
+        said.append(f"writes will pause for about {shown['expected_pause_seconds']:.2f} s")
+    return ", ".join(said)
+
+
+def percent(text: object) -> int:
+    """`"37%"` as 37."""
+    digits = str(text).removesuffix("%")
+    return int(digits) if digits.isdigit() else 0
+
+
+def say(answer: Answer, as_json: bool, fields: Mapping[str, Any] | None = None) -> None:
+    """One thing: the answer as it came, or a line per field that has a value."""
+    shown = answer if fields is None else fields
+    command.say_fields(
+        answer if as_json else {name: value for name, value in shown.items() if value not in (None, "")},
+        as_json,
+    )
+
+
+def say_all(answer: Answer, rows: Sequence[Answer], columns: Sequence[str], as_json: bool) -> None:
+    """Many alike: the answer as it came, or a line for each."""
+    if as_json:
+        command.say_json(answer)
+    else:
+        command.say_table(columns, rows)
+
+
+def _answer(response: "httpx.Response") -> Answer:
+    try:
+        body = response.json() if response.content else {}
+    except ValueError:
+        body = {}
+    if response.is_success and isinstance(body, dict):
+        return body
+    said = body if isinstance(body, dict) else {}
+    code = str(said.get("error_code") or f"HTTP {response.status_code}")
+    text = str(said.get("error_msg") or response.reason_phrase)
+    request = response.headers.get("X-Request-Id")
+    raise ServiceRefused(
+        f"{code}: {text}" + (f" [request {request}]" if request else ""), hint=_HINTS.get(code, "")
+    )
+
+
+def _checked(endpoint: str) -> str:
+    if not endpoint.startswith(("http://", "https://")):
+        raise InvalidInput(
+            f"{endpoint!r} is no address of a service", hint="http://HOST:PORT or https://HOST"
+        )
+    return endpoint.rstrip("/")
+
+
+def _key(access: Access) -> _Key:
+    """A secret on a command line would be read by everyone on the host, so it is never asked for there."""
+    if access.key_file is not None:
+        said = _key_in(access.key_file)
+    else:
+        said = {"access_key": access.access_key, "secret_key": os.environ.get("CLOUD_SDK_SK", "")}
+    key = _Key(
+        project=access.project or said.get("project_id", ""),
+        access_key=said.get("access_key", ""),
+        secret_key=said.get("secret_key", ""),
+    )
+    if not key.access_key or not key.secret_key:
+        raise InvalidInput(
+            "there is no access key to sign with",
+            hint="set CLOUD_SDK_AK and CLOUD_SDK_SK, or name a --key-file",
+        )
+    if not is_project_id(key.project):
+        raise InvalidInput(
+            "a project id is 32 lower-case hexadecimal digits",
+            hint="give it with --project, STILLHOUSE_PROJECT or a --key-file",
+        )
+    return key
+
+
+def _key_in(path: Path) -> dict[str, str]:
+    try:
+        if stat.S_IMODE(path.stat().st_mode) & _OTHERS_MAY_READ:
+            raise InvalidInput(f"others than its owner may read {path}", hint=f"chmod 600 {path}")
+        said = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"{path} is no key file: {error}") from error
+    if not isinstance(said, dict) or not all(isinstance(value, str) for value in said.values()):
+        raise InvalidInput(
+            f"{path} is no key file", hint="it holds what `stillhouse key create --json` printed"
+        )
+    return said

@@ -1,0 +1,308 @@
+"""`stillhouse snapshot`: taken, looked at, restored, proved, deleted and brought back, through the API."""
+
+from typing import Any
+
+from cyclopts import App
+
+from stillhouse.cli.service import client, cluster, damage
+from stillhouse.cli.service.client import Access, Answer, Client
+from stillhouse.cli.service.table_names import wanted_tables
+from stillhouse.cli.terminal.command import Json, ServerSettings
+from stillhouse.domain import chosen_settings
+from stillhouse.errors import InvalidInput
+
+snapshot = App(name="snapshot", help="Snapshots of clusters. They are named by their name or their id.")
+
+_COLUMNS = ("id", "name", "status", "progress", "type", "cluster_name", "started", "finished", "size")
+_TRASH_COLUMNS = ("id", "name", "status", "cluster_name", "deleted", "until")
+_TRASH = "/stillhouse/v1/{p}/trash"
+_DAMAGE = "/stillhouse/v1/{p}/damage"
+_ANYONE = Access()
+
+
+@snapshot.command
+def create(
+    name: str,
+    /,
+    *,
+    cluster: str,
+    description: str = "",
+    wait: bool = False,
+    access: Access = _ANYONE,
+    json_: Json = False,
+) -> None:
+    """Take a snapshot of a cluster.
+
+    Parameters
+    ----------
+    name
+        Name of the snapshot.
+    cluster
+        The cluster, by name or id.
+    description
+        A line about it.
+    wait
+        Until it is available, or has failed.
+    json_
+        Print one JSON object.
+    """
+
+    def work(service: Client) -> None:
+        wanted = {"name": name, "cluster_id": service.find("cluster", cluster), "description": description}
+        answer = service.call("POST", "/v1.0/{p}/snapshots", {"snapshot": wanted})
+        if wait:
+            answer = {"snapshot": _available(service, answer["snapshot"]["id"], as_json=json_)}
+        client.say(answer, json_, _shown(answer["snapshot"]))
+
+    client.run(access, work)
+
+
+@snapshot.command(name="list")
+def list_(*, cluster: str = "", access: Access = _ANYONE, json_: Json = False) -> None:
+    """List snapshots, the newest first.
+
+    Parameters
+    ----------
+    cluster
+        Only this cluster's, by name or id.
+    json_
+        Print one JSON object.
+    """
+
+    def work(service: Client) -> None:
+        path = "/v1.0/{p}/snapshots"
+        if cluster:
+            path = f"/v1.0/{{p}}/clusters/{service.find('cluster', cluster)}/snapshots"
+        answer = service.call("GET", path)
+        lost = {one["snapshot_id"]: one for one in service.call("GET", _DAMAGE)["snapshots"]}
+        for one in answer["snapshots"]:
+            one["damage"] = lost.get(one["id"])
+        rows = [one | {"damage": damage.words(one["damage"])} for one in answer["snapshots"]]
+        client.say_all(answer, rows, (*_COLUMNS, "damage") if lost else _COLUMNS, json_)
+
+    client.run(access, work)
+
+
+@snapshot.command
+def show(name: str, /, *, access: Access = _ANYONE, json_: Json = False) -> None:
+    """Show one snapshot, with its losses if it has any."""
+
+    def work(service: Client) -> None:
+        snapshot_id = service.find("snapshot", name)
+        answer = service.call("GET", f"/v1.0/{{p}}/snapshots/{snapshot_id}")
+        answer |= service.call("GET", f"/stillhouse/v1/{{p}}/snapshots/{snapshot_id}/damage")
+        client.say(answer, json_, _shown(answer["snapshot"]) | damage.fields(answer["damage"]))
+
+    client.run(access, work)
+
+
+@snapshot.command
+def delete(name: str, /, *, access: Access = _ANYONE, json_: Json = False) -> None:
+    """Move a snapshot to the trash."""
+    _tell(access, json_, "DELETE", "/v1.0/{{p}}/snapshots/{id}", name)
+
+
+@snapshot.command
+def undelete(name: str, /, *, access: Access = _ANYONE, json_: Json = False) -> None:
+    """Bring a snapshot back from the trash."""
+    _tell(access, json_, "POST", "/stillhouse/v1/{{p}}/snapshots/{id}/undelete", name, among=_TRASH)
+
+
+@snapshot.command
+def trash(*, access: Access = _ANYONE, json_: Json = False) -> None:
+    """List the snapshots in the trash, and until when they can be brought back."""
+
+    def work(service: Client) -> None:
+        answer = service.call("GET", _TRASH)
+        client.say_all(answer, answer["snapshots"], _TRASH_COLUMNS, json_)
+
+    client.run(access, work)
+
+
+@snapshot.command
+def cancel(name: str, /, *, access: Access = _ANYONE, json_: Json = False) -> None:
+    """Stop a snapshot that is being taken."""
+    _tell(access, json_, "POST", "/stillhouse/v1/{{p}}/snapshots/{id}/cancel", name)
+
+
+@snapshot.command
+def restore(
+    name: str,
+    /,
+    *,
+    to: str,
+    port: int | None = None,
+    set_: ServerSettings = (),
+    wait: bool = False,
+    access: Access = _ANYONE,
+    json_: Json = False,
+) -> None:
+    """Restore a snapshot into a new cluster.
+
+    Parameters
+    ----------
+    name
+        The snapshot, by name or id.
+    to
+        Name of the new cluster.
+    port
+        Port of the new cluster.
+    set_
+        A setting of PostgreSQL, as name=value, where this host cannot honour the snapshot's; may be given several
+        times.
+    wait
+        Until it is available, or has failed.
+    json_
+        Print one JSON object.
+    """
+
+    def work(service: Client) -> None:
+        wanted: dict[str, Any] = {"name": to} | ({} if port is None else {"port": port})
+        if set_:
+            wanted["server_settings"] = chosen_settings.parse(set_)
+        path = f"/v1.0/{{p}}/snapshots/{service.find('snapshot', name)}/actions"
+        cluster_id = service.call("POST", path, {"restore": wanted})["cluster"]["id"]
+        cluster.say_new(service, cluster_id, f"restoring to {to}", wait=wait, as_json=json_)
+
+    client.run(access, work)
+
+
+@snapshot.command
+def restore_tables(
+    name: str,
+    /,
+    *tables: str,
+    database: str = "gaussdb",
+    case_sensitive: bool = False,
+    check: bool = False,
+    wait: bool = False,
+    access: Access = _ANYONE,
+    json_: Json = False,
+) -> None:
+    """Put tables of a snapshot back into its cluster, where a table of the same name is replaced.
+
+    Parameters
+    ----------
+    name
+        The snapshot, by name or id.
+    tables
+        schema.table, or schema.table=schema.table for another name in the cluster than schema_dws_backup.table_time.
+    database
+        The database that they are in.
+    case_sensitive
+        Take names as they are written; else they are folded to lower case.
+    check
+        Only tell what speaks against it; the exit code is 1 when something is missing.
+    wait
+        Until it is done, or has failed.
+    json_
+        Print one JSON object.
+    """
+
+    def work(service: Client) -> None:
+        body = {"case_sensitive": case_sensitive, "database": database, **wanted_tables(tables)}
+        path = f"/v1/{{p}}/snapshots/{service.find('snapshot', name)}/table-restore"
+        if check:
+            _say_checked(service.call("POST", f"{path}-check", body), as_json=json_)
+            return
+        answer = service.call("POST", path, body)
+        if wait:
+            answer = _restored(service, answer["job_id"], as_json=json_)
+        client.say(answer, json_)
+
+    client.run(access, work)
+
+
+@snapshot.command
+def prove(name: str, /, *, wait: bool = False, access: Access = _ANYONE, json_: Json = False) -> None:
+    """Restore a snapshot into scratch space, check every page and row there, and record what was found.
+
+    Parameters
+    ----------
+    name
+        The snapshot, by name or id.
+    wait
+        Until the proof has ended; the exit code is 1 unless the snapshot is proved.
+    json_
+        Print one JSON object.
+    """
+
+    def work(service: Client) -> None:
+        snapshot_id = service.find("snapshot", name)
+        answer = service.call("POST", f"/stillhouse/v1/{{p}}/snapshots/{snapshot_id}/prove")
+        if wait:
+            _await_proof(service, snapshot_id, name, as_json=json_)
+            answer = _proof(service, snapshot_id)
+        client.say(answer, json_, answer["proof"])
+
+    client.run(access, work)
+
+
+@snapshot.command
+def proof(name: str, /, *, access: Access = _ANYONE, json_: Json = False) -> None:
+    """Show a snapshot's latest proof."""
+
+    def work(service: Client) -> None:
+        answer = _proof(service, service.find("snapshot", name))
+        client.say(answer, json_, answer["proof"] or {"state": "never proved"})
+
+    client.run(access, work)
+
+
+def _tell(access: Access, as_json: bool, method: str, path: str, name: str, *, among: str = "") -> None:
+    """A command that asks for one thing and is told no more than that it is done."""
+
+    def work(service: Client) -> None:
+        snapshot_id = service.find("snapshot", name, among=among)
+        client.say(service.call(method, path.format(id=snapshot_id)), as_json, {"id": snapshot_id})
+
+    client.run(access, work)
+
+
+def _shown(found: Answer) -> Answer:
+    return {name: found.get(name) for name in ("description", *_COLUMNS)}
+
+
+def _available(service: Client, snapshot_id: str, *, as_json: bool) -> Answer:
+    def look() -> tuple[Answer, int | None]:
+        found = service.call("GET", f"/v1.0/{{p}}/snapshots/{snapshot_id}")["snapshot"]
+        return found, client.percent(found["progress"]) if found["status"] == "CREATING" else None
+
+    pace = client.pace_of(service, "snapshot", snapshot_id)
+    return client.wait("taking the snapshot", look, as_json=as_json, wanted=("AVAILABLE",), pace=pace)
+
+
+def _say_checked(answer: Answer, *, as_json: bool) -> None:
+    found = answer["check_table_name_result"]
+    missing = found["restore_table_list"] or []
+    lines = {
+        "missing database": found["database"],
+        "not in the snapshot": ", ".join(missing),
+        "would be replaced": ", ".join(found["target_table_list"] or []),
+    }
+    client.say(answer, as_json, lines if any(lines.values()) else {"found": "nothing speaks against it"})
+    if found["database"] or missing:
+        raise InvalidInput("these tables cannot be restored as they are named")
+
+
+def _restored(service: Client, job_id: str, *, as_json: bool) -> Answer:
+    def look() -> tuple[Answer, int | None]:
+        job = service.call("GET", f"/v1.0/{{p}}/job/{job_id}")
+        seen = job | {"reason": job["failed_detail"]}
+        return seen, client.percent(job["progress"]) if job["status"] == "RUNNING" else None
+
+    client.wait("restoring tables", look, as_json=as_json, wanted=("SUCCESS",))
+    return service.call("GET", f"/v1.0/{{p}}/job/{job_id}")
+
+
+def _proof(service: Client, snapshot_id: str) -> Answer:
+    return service.call("GET", f"/stillhouse/v1/{{p}}/snapshots/{snapshot_id}/proof")
+
+
+def _await_proof(service: Client, snapshot_id: str, name: str, *, as_json: bool) -> None:
+    def look() -> tuple[Answer, int | None]:
+        found = _proof(service, snapshot_id)["proof"]
+        found["reason"] = found["reason"] or "; ".join(found["findings"])
+        return found, client.percent(found["progress"]) if found["state"] == "RUNNING" else None
+
+    client.wait(f"proving {name}", look, as_json=as_json, wanted=("PROVED",))

@@ -1,0 +1,1 @@
+"""How commands take arguments and print."""

@@ -1,0 +1,1 @@
+"""Who may do a thing, and the record of refusals."""

@@ -1,0 +1,101 @@
+"""Access keys: the pairs that sign requests, each acting for one project."""
+
+import re
+import secrets
+import string
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from stillhouse.catalog.access import access_keys as stored
+from stillhouse.catalog.access.access_keys import AccessKey, Attached, KeyFacts
+from stillhouse.catalog.schema.database import Transaction
+from stillhouse.control.access import permissions
+from stillhouse.control.audit import audited
+from stillhouse.control.context import Control
+from stillhouse.domain.access.permissions import FULL_ACCESS
+from stillhouse.domain.ids import is_project_id
+from stillhouse.errors import Conflict, InvalidInput, NotFound
+
+__all__ = [
+    "AccessKey",
+    "KeyFacts",
+    "create_access_key",
+    "disable_access_key",
+    "list_access_keys",
+    "new_pair",
+    "rotate_access_key",
+]
+
+ACCESS_KEY = re.compile(r"[A-Z0-9]{20}")
+
+
+def create_access_key(
+    control: Control, project: str, policies: Sequence[Attached] = (FULL_ACCESS,)
+) -> AccessKey:
+    """A new pair. The secret is shown here once; the catalog keeps it sealed."""
+    key = AccessKey(*new_pair(), project=project, policies=tuple(policies))
+    with audited(control, project, "CreateAccessKey", key.access_key) as transaction:
+        if not is_project_id(project):
+            raise InvalidInput("a project id is 32 lower-case hexadecimal digits")
+        permissions.check_attached(transaction, policies)
+        stored.insert_access_key(transaction, control.sealer, key, control.clock.now())
+    return key
+
+
+def list_access_keys(control: Control, project: str = "") -> list[KeyFacts]:
+    """All that may be told of the project's keys, or of all; the oldest first."""
+    with control.database.reading() as reading:
+        return stored.list_access_keys(reading, project)
+
+
+def disable_access_key(control: Control, project: str, access_key: str) -> None:
+    """For good, and with it the temporary keys made by it."""
+    with audited(control, project, "DisableAccessKey", access_key) as transaction:
+        known = ACCESS_KEY.fullmatch(access_key) is not None
+        if not known or not stored.disable_access_key(transaction, project, access_key, control.clock.now()):
+            raise NotFound("the project has no such access key in use")
+
+
+def rotate_access_key(
+    control: Control, project: str, access_key: str, overlap: timedelta
+) -> tuple[AccessKey, AccessKey]:
+    """A new pair with the old one's policies, and the old one, which ends after the overlap.
+
+    Raises NotFound, or Conflict if its end was set before: whoever lost the new pair makes another.
+    """
+    with audited(control, project, "RotateAccessKey", access_key) as transaction:
+        now = control.clock.now()
+        old = _in_use(transaction, control, project, access_key)
+        if overlap < timedelta(0):
+            raise InvalidInput("an overlap cannot be negative")
+        old = replace(old, expires=now + overlap)
+        assert old.expires is not None
+        if not stored.let_access_key_end(transaction, access_key, now, old.expires):
+            raise Conflict(
+                "the access key was rotated before", hint="rotate its successor, or make a new key"
+            )
+        new = AccessKey(*new_pair(), project=project, policies=old.policies)
+        stored.insert_access_key(transaction, control.sealer, new, now)
+    return new, old
+
+
+def new_pair() -> tuple[str, str]:
+    """An access key and its secret, in the shape that the cloud's have."""
+    return (
+        _random(string.ascii_uppercase + string.digits, 20),
+        _random(string.ascii_letters + string.digits, 40),
+    )
+
+
+def _in_use(transaction: Transaction, control: Control, project: str, access_key: str) -> AccessKey:
+    now = control.clock.now()
+    if ACCESS_KEY.fullmatch(access_key):
+        key = stored.find_access_key(transaction, control.sealer, access_key, now)
+        if key is not None and key.project == project:
+            return key
+    raise NotFound("the project has no such access key in use")
+
+
+def _random(alphabet: str, length: int) -> str:
+    return "".join(secrets.choice(alphabet) for _ in range(length))

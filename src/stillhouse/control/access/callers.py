@@ -1,0 +1,74 @@
+"""Who a request's credentials belong to, and what they may do now: whatever changed, changed for the next request."""
+
+from dataclasses import dataclass, field
+
+from stillhouse.catalog.access import access_keys as stored_keys
+from stillhouse.catalog.access import users as stored_users
+from stillhouse.catalog.access.access_keys import Attached
+from stillhouse.catalog.schema.database import Transaction
+from stillhouse.control.access import permissions
+from stillhouse.control.access.access_keys import ACCESS_KEY
+from stillhouse.control.access.credentials import digest
+from stillhouse.control.context import Caller, Control
+from stillhouse.domain.access import policy_document
+from stillhouse.domain.access.permissions import Permissions
+from stillhouse.errors import TokenExpired, Unauthenticated
+
+
+@dataclass(frozen=True)
+class Signer:
+    """A caller who has signed if `secret_key` verifies; a temporary key's token must be shown too."""
+
+    caller: Caller
+    secret_key: str = field(repr=False)
+    token_digest: str = ""
+
+
+def find_signer(control: Control, access_key: str) -> Signer | None:
+    """Whose access key or temporary key it is; None if it is unknown, disabled or past its end."""
+    # What does not even look like one may hold characters no database takes.
+    if not ACCESS_KEY.fullmatch(access_key):
+        return None
+    with control.database.reading() as reading:
+        key = stored_keys.find_access_key(reading, control.sealer, access_key, control.clock.now())
+        if key is None:
+            return _temporary_signer(control, reading, access_key)
+        granted = Permissions((permissions.resolve(reading, key.policies),))
+    return Signer(
+        Caller(access_key, project=key.project, subject=access_key, permissions=granted), key.secret_key
+    )
+
+
+def find_token_holder(control: Control, token: str) -> Caller:
+    """The user a token was given to. Raises Unauthenticated, or TokenExpired."""
+    with control.database.reading() as reading:
+        found = stored_users.find_token(reading, digest(token))
+        user = None if found is None else stored_users.find_user(reading, found.user_id)
+        if found is None or user is None:
+            raise Unauthenticated("Incorrect IAM authentication information: decrypt token fail")
+        who = f"user/{user.name}"
+        if control.clock.now() >= found.expires:
+            raise TokenExpired("The token must be updated.", who=who)
+        granted = Permissions((permissions.resolve(reading, user.policies),))
+    return Caller(who, project=user.project, subject=user.id, permissions=granted)
+
+
+def _temporary_signer(control: Control, reading: Transaction, access_key: str) -> Signer | None:
+    key = stored_keys.find_temporary_key(reading, control.sealer, access_key, control.clock.now())
+    of_parent = None if key is None else _policies_of(control, reading, key.parent)
+    if key is None or of_parent is None:
+        return None
+    grants = [permissions.resolve(reading, of_parent)]
+    if key.narrowed_to:
+        grants.append((policy_document.read(key.narrowed_to),))
+    caller = Caller(access_key, project=key.project, permissions=Permissions(tuple(grants)))
+    return Signer(caller, key.secret_key, key.token_digest)
+
+
+def _policies_of(control: Control, reading: Transaction, parent: str) -> tuple[Attached, ...] | None:
+    """Those of the access key or the user; None if they are no longer good."""
+    key = stored_keys.find_access_key(reading, control.sealer, parent, control.clock.now())
+    if key is not None:
+        return key.policies
+    user = stored_users.find_user(reading, parent)
+    return None if user is None else user.policies

@@ -1,0 +1,76 @@
+"""Temporary keys and tokens: made for a caller who is known, and good only as long as that caller is."""
+
+import hashlib
+import json
+import secrets
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from stillhouse.catalog.access import access_keys as stored_keys
+from stillhouse.catalog.access import users as stored_users
+from stillhouse.catalog.access.access_keys import TemporaryKey
+from stillhouse.catalog.access.users import Token, User
+from stillhouse.control.access.access_keys import new_pair
+from stillhouse.control.audit import audited
+from stillhouse.control.context import Control
+from stillhouse.domain.access import policy_document
+from stillhouse.errors import InvalidInput, NotPermitted
+
+TOKEN_LIFE = timedelta(hours=24)
+_SHORTEST, _LONGEST = timedelta(minutes=15), timedelta(hours=24)
+
+
+@dataclass(frozen=True)
+class Issued:
+    """A temporary key with the token that goes with it, which is shown this once."""
+
+    key: TemporaryKey
+    security_token: str = field(repr=False)
+
+
+def make_temporary_key(
+    control: Control, life: timedelta, narrowed_to: dict[str, Any] | None = None
+) -> Issued:
+    """A key of the caller's own permissions, or of those that the policy document leaves of them.
+
+    Raises InvalidInput, or NotPermitted for a caller who has a temporary key only: a chain of them
+    would outlive the first one's end.
+    """
+    caller = control.caller
+    if not caller.subject:
+        raise NotPermitted("A temporary key cannot make another.")
+    token = secrets.token_urlsafe(48)
+    access_key, secret_key = new_pair()
+    with audited(control, caller.project, "CreateTemporaryAccessKey", access_key) as transaction:
+        if not _SHORTEST <= life <= _LONGEST:
+            raise InvalidInput("duration_seconds must be between 900 and 86400")
+        if narrowed_to is not None:
+            policy_document.decode(json.dumps(narrowed_to))
+        now = control.clock.now()
+        key = TemporaryKey(
+            access_key=access_key,
+            secret_key=secret_key,
+            token_digest=digest(token),
+            project=caller.project,
+            parent=caller.subject,
+            expires=now + life,
+            narrowed_to=narrowed_to or {},
+        )
+        stored_keys.insert_temporary_key(transaction, control.sealer, key, now)
+    return Issued(key, token)
+
+
+def make_token(control: Control, user: User) -> tuple[str, Token]:
+    """A token that acts as the user for a day; of it only a digest is kept."""
+    token = secrets.token_urlsafe(48)
+    with audited(control, user.project, "CreateToken", f"user/{user.name}") as transaction:
+        now = control.clock.now()
+        made = Token(user.id, issued=now, expires=now + TOKEN_LIFE)
+        stored_users.insert_token(transaction, digest(token), made)
+    return token, made
+
+
+def digest(token: str) -> str:
+    """Tokens have 384 random bits, so a plain hash gives nothing away."""
+    return hashlib.sha256(token.encode()).hexdigest()

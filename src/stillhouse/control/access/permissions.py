@@ -1,0 +1,124 @@
+"""Named policies, and whether a caller's permit what is asked for."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from stillhouse.catalog import snapshots
+from stillhouse.catalog.access import access_keys as secrets
+from stillhouse.catalog.access import named_policies as stored
+from stillhouse.catalog.access import users
+from stillhouse.catalog.access.access_keys import Attached
+from stillhouse.catalog.access.named_policies import NamedPolicy
+from stillhouse.catalog.schema.database import Transaction
+from stillhouse.control.audit import audited
+from stillhouse.control.context import Control
+from stillhouse.domain.access import policy_document
+from stillhouse.domain.access.actions import NEEDS
+from stillhouse.domain.access.permissions import BUILT_IN, Policy
+from stillhouse.domain.ids import is_uuid
+from stillhouse.errors import Conflict, InternalError, InvalidInput, NotFound, NotPermitted
+
+__all__ = ["NamedPolicy", "create_policy", "delete_policy", "demand", "list_policies", "show_policy"]
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9 _.-]{0,63}")
+# Policies are of the installation, not of a project.
+_NO_PROJECT = ""
+
+
+def create_policy(control: Control, name: str, document: str) -> NamedPolicy:
+    """Keep a policy document under a name. Raises InvalidInput, NameTaken."""
+    with audited(control, _NO_PROJECT, "CreatePolicy", name) as transaction:
+        if not _NAME.fullmatch(name):
+            raise InvalidInput(
+                "a policy's name begins with a letter and has up to 64 letters, digits, blanks, '_', '.', '-'"
+            )
+        if name in BUILT_IN:
+            raise InvalidInput(f"{name} is built in")
+        policy = NamedPolicy(name, policy_document.decode(document), control.clock.now())
+        stored.insert_policy(transaction, policy)
+    return policy
+
+
+def list_policies(control: Control) -> list[NamedPolicy]:
+    """Those made here; the built-in ones are `domain.permissions.BUILT_IN`."""
+    with control.database.reading() as reading:
+        return stored.list_policies(reading)
+
+
+def show_policy(control: Control, name: str) -> NamedPolicy:
+    with control.database.reading() as reading:
+        policy = stored.find_policy(reading, name)
+    if policy is None:
+        raise NotFound(f"there is no policy named {name}")
+    return policy
+
+
+def delete_policy(control: Control, name: str) -> None:
+    """Raises Conflict while a key or a user in use has it."""
+    with audited(control, _NO_PROJECT, "DeletePolicy", name) as transaction:
+        holders = [*_keys_with(transaction, name), *_users_with(transaction, name)]
+        if holders:
+            raise Conflict(f"policy {name} is that of {holders[0]}", hint="disable its holders first")
+        if not stored.delete_policy(transaction, name):
+            raise NotFound(f"there is no policy named {name}")
+
+
+def check_attached(transaction: Transaction, attached: Iterable[Attached]) -> None:
+    """Raises InvalidInput unless every name is a policy's and every document is understood."""
+    for each in attached:
+        if isinstance(each, str) and each not in BUILT_IN and stored.find_policy(transaction, each) is None:
+            raise InvalidInput(f"there is no policy named {each}", hint="stillhouse key policy list")
+        if not isinstance(each, str):
+            policy_document.read(each)
+
+
+def resolve(transaction: Transaction, attached: Iterable[Attached]) -> tuple[Policy, ...]:
+    """What names and documents say; a name that has gone is an error, since it may have been a Deny."""
+    return tuple(_policy(transaction, each) for each in attached)
+
+
+def demand(control: Control, operation: str, clusters: Sequence[str | None]) -> None:
+    """Raises NotPermitted unless the caller may do the operation to every one of these clusters.
+
+    None stands for no single cluster. No look-up is made here of what was named, so that a
+    cluster of another project, or one that never was, is refused like one of the caller's own.
+    """
+    names = NEEDS[operation].names
+    if names and not all(control.caller.permissions.allow(names, cluster) for cluster in clusters):
+        raise refusal(operation)
+
+
+def refusal(operation: str) -> NotPermitted:
+    return NotPermitted(f"The caller's policies do not allow {NEEDS[operation].names[0]} here.")
+
+
+def clusters_named(
+    control: Control, project: str, cluster: str | None, snapshot: str | None
+) -> list[str | None]:
+    """The clusters that a path's ids are about; a snapshot is about its source. [None] = no single one."""
+    named: list[str | None] = [] if cluster is None else [cluster.lower()]
+    if snapshot is not None and is_uuid(snapshot):
+        with control.database.reading() as reading:
+            named.append(snapshots.cluster_of(reading, project, snapshot.lower()))
+    return named or [None]
+
+
+def _policy(transaction: Transaction, attached: Attached) -> Policy:
+    if not isinstance(attached, str):
+        return policy_document.read(attached)
+    if attached in BUILT_IN:
+        return BUILT_IN[attached]
+    found = stored.find_policy(transaction, attached)
+    if found is None:
+        raise InternalError(f"policy {attached} is gone, though somebody has it")
+    return policy_document.read(found.document)
+
+
+def _keys_with(transaction: Transaction, policy: str) -> list[str]:
+    keys = secrets.list_access_keys(transaction)
+    return [f"key {key.access_key}" for key in keys if policy in key.policies and key.disabled is None]
+
+
+def _users_with(transaction: Transaction, policy: str) -> list[str]:
+    found = users.list_users(transaction)
+    return [f"user {user.name}" for user in found if policy in user.policies and user.disabled is None]

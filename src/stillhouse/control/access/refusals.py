@@ -1,0 +1,51 @@
+"""Every refusal of a caller is in the audit: the first of its kind by itself, the same again by count.
+
+A kind is who, what and why. Within an hour the 1st, 2nd, 4th, 8th, ... of a kind is written, with its
+number; kinds beyond an outcome's thousandth count as one. So a flood leaves a few thousand rows an
+hour at the most, and of each outcome only the newest hundred thousand stay.
+"""
+
+from dataclasses import dataclass
+
+from stillhouse.catalog.access import audit_log
+from stillhouse.control.audit import record
+from stillhouse.control.context import Caller, Control
+from stillhouse.errors import NotPermitted, StillhouseError, TokenExpired, Unauthenticated
+
+_KEPT = 100_000
+_OUTCOMES = (Unauthenticated.code, TokenExpired.code, NotPermitted.code)
+
+
+@dataclass(frozen=True)
+class Refused:
+    """`who` and `path` are the caller's words unless the caller is known."""
+
+    who: str
+    project: str
+    operation: str
+    path: str
+    address: str
+    request_id: str
+
+
+def record_refusal(control: Control, refused: Refused, error: StillhouseError) -> None:
+    """Called before the refusal is answered: an answer without its record is not given."""
+    kind = (refused.who, refused.operation, error.message)
+    count, is_new_hour = control.tally.count(error.code, kind, control.clock.monotonic())
+    if count & (count - 1):
+        return
+    speaking = control.acting_for(Caller(refused.who, refused.request_id))
+    alike = f" (number {count} of its kind within the hour)" if count > 1 else ""
+    with control.database.transaction() as transaction:
+        if is_new_hour:
+            for outcome in _OUTCOMES:
+                audit_log.forget_oldest(transaction, outcome, _KEPT)
+        record(
+            speaking,
+            transaction,
+            refused.project,
+            refused.operation,
+            refused.path,
+            error.code,
+            f"from {refused.address}{alike}: {error.message}",
+        )

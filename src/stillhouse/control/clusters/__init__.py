@@ -1,0 +1,1 @@
+"""Requests and flows for clusters, and their settings, tags and accounts."""

@@ -1,0 +1,217 @@
+"""The flows that make, restart, stop, start and delete clusters, and those that mark a snapshot deleted or not."""
+
+from collections.abc import Callable
+
+from stillhouse import log
+from stillhouse.catalog import clusters, operations, snapshots
+from stillhouse.catalog.access.access_keys import erase_secret, read_secret
+from stillhouse.control.clusters.accounts import hand_over_cluster
+from stillhouse.control.clusters.requests import user_pwd_key
+from stillhouse.control.upkeep.reaping import reap
+from stillhouse.control.workplace import Workplace
+from stillhouse.domain.cluster import Cluster, ClusterStatus
+from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
+from stillhouse.durable.flows import StepRunner
+from stillhouse.errors import ProvisionFailed, StillhouseError
+from stillhouse.repository.format.keys import open_keys
+from stillhouse.repository.objects import roots
+from stillhouse.warehouse.cluster import embedded
+from stillhouse.warehouse.cluster.embedded import ClusterSpec
+from stillhouse.warehouse.cluster.hand_over import is_due
+
+
+def provision_cluster(place: Workplace, run: StepRunner, cluster_id: str) -> None:
+    operation = run.step("operation", active_operation, place, cluster_id)
+    try:
+        run.step("provision", _provision, place, cluster_id)
+        run.step("finish", _finish_provision, place, cluster_id, operation)
+    except StillhouseError as error:
+        run.step("fail", _fail_provision, place, cluster_id, operation, str(error))
+
+
+def restart_cluster(place: Workplace, run: StepRunner, cluster_id: str) -> None:
+    _change_servers(place, run, cluster_id, "restart", _restart)
+
+
+def stop_cluster(place: Workplace, run: StepRunner, cluster_id: str) -> None:
+    _change_servers(place, run, cluster_id, "stop", _stop)
+
+
+def start_cluster(place: Workplace, run: StepRunner, cluster_id: str) -> None:
+    _change_servers(place, run, cluster_id, "start", _start)
+
+
+def _change_servers(
+    place: Workplace, run: StepRunner, cluster_id: str, what: str, change: Callable[[Workplace, str], None]
+) -> None:
+    operation = run.step("operation", active_operation, place, cluster_id)
+    try:
+        run.step(what, change, place, cluster_id)
+        run.step("finish", finish_operation, place, operation, ClusterStatus.AVAILABLE)
+    except StillhouseError as error:
+        run.step(
+            "fail", finish_operation, place, operation, ClusterStatus.FAILED, f"{what}.failed", str(error)
+        )
+
+
+def delete_cluster(place: Workplace, run: StepRunner, cluster_id: str) -> None:
+    operation = run.step("operation", active_operation, place, cluster_id)
+    try:
+        run.step("trash", _trash_snapshots, place, cluster_id)
+        run.step("destroy", embedded.destroy, place.site, cluster_id)
+        run.step("finish", finish_operation, place, operation, ClusterStatus.DELETED)
+    except StillhouseError as error:
+        run.step(
+            "fail",
+            finish_operation,
+            place,
+            operation,
+            ClusterStatus.DELETE_FAILED,
+            "delete.failed",
+            str(error),
+        )
+
+
+def delete_snapshot(place: Workplace, run: StepRunner, snapshot_id: str) -> None:
+    run.step("mark", settle_mark, place, snapshot_id)
+
+
+def active_operation(place: Workplace, cluster_id: str) -> str:
+    """Read once, in a flow's first step: later steps must end this operation and no other."""
+    with place.control.database.reading() as reading:
+        operation = operations.active(reading, cluster_id)
+    assert operation is not None, "a flow's cluster is held by the operation that started it"
+    return operation.id
+
+
+def open_cluster(place: Workplace, cluster_id: str, operation_id: str) -> None:
+    """Hand a new cluster over, at work: the service may have stopped its servers since they were made."""
+    with place.control.database.reading() as reading:
+        cluster = clusters.read_cluster(reading, cluster_id)
+    embedded.start_all(place.site, cluster.nodes)
+    finish_operation(place, operation_id, ClusterStatus.AVAILABLE)
+
+
+def finish_operation(
+    place: Workplace, operation_id: str, status: ClusterStatus, failed_code: str = "", failed_reason: str = ""
+) -> None:
+    """Release the cluster in its next state; a reason makes it a failure, `failed_code` says of what."""
+    if failed_reason:
+        log.get("cluster").error(
+            "operation failed", operation=operation_id, code=failed_code, reason=failed_reason
+        )
+    with place.control.database.transaction() as transaction:
+        now = place.control.clock.now()
+        clusters.end_operation(
+            transaction,
+            operation_id,
+            now,
+            ClusterStatus(status),
+            failed_code=failed_code,
+            failed_reason=failed_reason,
+        )
+
+
+def _provision(place: Workplace, cluster_id: str) -> None:
+    with place.control.database.reading() as reading:
+        cluster = clusters.read_cluster(reading, cluster_id)
+        password = read_secret(reading, place.control.sealer, user_pwd_key(cluster_id))
+    if password is None:
+        raise ProvisionFailed(
+            f"the password of cluster {cluster_id} is gone", hint="create the cluster again"
+        )
+    spec = ClusterSpec(cluster_id, cluster.number_of_node, cluster.port, cluster.user_name, password)
+    nodes = embedded.provision(place.site, spec)
+    with place.control.database.transaction() as transaction:
+        clusters.save_nodes(transaction, cluster_id, nodes)
+
+
+def _finish_provision(place: Workplace, cluster_id: str, operation_id: str) -> None:
+    with place.control.database.transaction() as transaction:
+        erase_secret(transaction, user_pwd_key(cluster_id))
+    open_cluster(place, cluster_id, operation_id)
+
+
+def _fail_provision(place: Workplace, cluster_id: str, operation_id: str, reason: str) -> None:
+    embedded.destroy(place.site, cluster_id)
+    with place.control.database.transaction() as transaction:
+        erase_secret(transaction, user_pwd_key(cluster_id))
+    finish_operation(place, operation_id, ClusterStatus.CREATE_FAILED, ProvisionFailed.code, reason)
+
+
+def _restart(place: Workplace, cluster_id: str) -> None:
+    cluster = _handed_over(place, cluster_id)
+    embedded.restart(place.site, cluster.nodes)
+    reap(place, cluster)
+
+
+def _stop(place: Workplace, cluster_id: str) -> None:
+    """The row first: a service that starts in between must not start the servers again."""
+    with place.control.database.transaction() as transaction:
+        clusters.set_stopped(transaction, cluster_id, True, place.control.clock.now())
+        cluster = clusters.read_cluster(transaction, cluster_id)
+    embedded.stop_all(place.site, cluster.nodes)
+
+
+def _start(place: Workplace, cluster_id: str) -> None:
+    """The row first: a service that starts in between starts the servers too, as was asked for."""
+    with place.control.database.transaction() as transaction:
+        clusters.set_stopped(transaction, cluster_id, False, place.control.clock.now())
+    cluster = _handed_over(place, cluster_id)
+    embedded.start_all(place.site, cluster.nodes)
+    reap(place, cluster)
+
+
+def _handed_over(place: Workplace, cluster_id: str) -> Cluster:
+    """The cluster. An earlier version's one that could not be handed over at our start is handed over now."""
+    if is_due(place.site, cluster_id):
+        hand_over_cluster(place, _read(place, cluster_id))
+    return _read(place, cluster_id)
+
+
+def _read(place: Workplace, cluster_id: str) -> Cluster:
+    with place.control.database.reading() as reading:
+        return clusters.read_cluster(reading, cluster_id)
+
+
+def _trash_snapshots(place: Workplace, cluster_id: str) -> None:
+    """What the cluster's deletion gives up goes to the trash, from where it can be brought back.
+
+    A snapshot in use does not. There is one only if the snapshot that was being taken was published before its
+    cancellation could reach it: it counts among those to keep then, in place of one that was free to be restored.
+    """
+    with place.control.database.transaction() as transaction:
+        operation = operations.active(transaction, cluster_id)
+        assert operation is not None
+        keep = int(operation.detail["keep_last_manual"])
+        found = snapshots.given_up_with_cluster(transaction, cluster_id, keep)
+        given_up = [snapshot for snapshot in found if not snapshot.use]
+        for snapshot in given_up:
+            snapshots.move_to_trash(transaction, snapshot.id, place.control.clock.now())
+    for snapshot in given_up:
+        settle_mark(place, snapshot.id)
+
+
+def settle_mark(place: Workplace, snapshot_id: str) -> None:
+    """Make the repository say what the row says, deleted or not, so that it is known without the catalog too.
+
+    Of two that do so at once the last to write looks at the row again, so both leave what it says. A mark bears the
+    row's time of deletion, by which both are known to be of one deletion. A snapshot that failed has nothing to mark.
+    """
+    snapshot = _any_snapshot(place, snapshot_id)
+    while True:
+        said = snapshot.deleted
+        if said is None:
+            roots.unmark_trash(place.store, snapshot.cluster_id, snapshot_id)
+        elif snapshot.status is SnapshotStatus.AVAILABLE:
+            keys = open_keys(place.store, place.repository.kek, snapshot.cluster_id)
+            if roots.read(place.store, keys, snapshot_id) is not None:
+                roots.mark_trash(place.store, keys, snapshot_id, said.isoformat())
+        snapshot = _any_snapshot(place, snapshot_id)
+        if snapshot.deleted == said:
+            return
+
+
+def _any_snapshot(place: Workplace, snapshot_id: str) -> Snapshot:
+    with place.control.database.reading() as reading:
+        return snapshots.read_snapshot(reading, snapshot_id)

@@ -1,0 +1,1 @@
+"""Requests for proofs, and the flow that proves a snapshot."""

@@ -1,0 +1,187 @@
+"""The flow that proves a snapshot: restored into scratch space, in quarantine, and held against what is known of it.
+
+prove     one step: a service that dies in it begins again, and nothing half-built is gone on with
+record    the result, on the snapshot and in the audit log
+
+PROVED     what was compared is as it was at the cut, what could be looked into is sound; with the share that this is
+REFUTED    something is not, or the repository does not hold what it should; the findings name it
+FAILED     something could not be looked at, or nothing was compared: nothing is known
+"""
+
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+from stillhouse import log
+from stillhouse.catalog import proofs, snapshots
+from stillhouse.control.audit import record
+from stillhouse.control.restores.recovery import stored_manifest
+from stillhouse.control.restores.scratch_clone import scratch_clone
+from stillhouse.control.workplace import Workplace, read_root
+from stillhouse.domain.cluster import Node
+from stillhouse.domain.proof import SHARE, ProofState, judge
+from stillhouse.durable.flows import StepRunner
+from stillhouse.errors import (
+    CutMissed,
+    FormatUnknown,
+    NodeUnreachable,
+    ObjectMissing,
+    ProofFailed,
+    RepositoryDamaged,
+    StillhouseError,
+)
+from stillhouse.repository.format import manifest
+from stillhouse.repository.format.keys import open_keys
+from stillhouse.repository.objects.roots import Root
+from stillhouse.warehouse.proof.at_cut import compare_at_cut
+from stillhouse.warehouse.proof.structure import check_structure
+
+_SHARE_OF_CLONE = 70
+_MOST_NAMED = 200
+
+Report = dict[str, Any]
+
+
+def prove_snapshot(place: Workplace, run: StepRunner, proof_id: str) -> None:
+    try:
+        result = run.step("prove", _prove, place, proof_id)
+    except StillhouseError as error:
+        result = _ended(ProofState.FAILED, reason=str(error))
+    run.step("record", _record, place, proof_id, result)
+
+
+def _prove(place: Workplace, proof_id: str) -> dict[str, Any]:
+    with place.control.database.reading() as reading:
+        snapshot_id = proofs.read(reading, proof_id).snapshot_id
+    try:
+        return _judge(place, proof_id, read_root(place, snapshot_id))
+    except FormatUnknown as error:
+        return _ended(ProofState.FAILED, reason=str(error))
+    except (RepositoryDamaged, ObjectMissing) as error:
+        return _ended(ProofState.REFUTED, findings=[f"the repository: {error}"])
+    except CutMissed as error:
+        return _ended(ProofState.REFUTED, findings=[str(error)])
+    except StillhouseError as error:
+        return _ended(ProofState.FAILED, reason=str(error))
+
+
+def _judge(place: Workplace, proof_id: str, root: Root) -> dict[str, Any]:
+    def show(done: int, total: int, from_: int = 0, to: int = _SHARE_OF_CLONE) -> None:
+        with place.control.database.transaction() as transaction:
+            proofs.set_progress(transaction, proof_id, from_ + (to - from_) * done // max(total, 1))
+
+    seen: list[_Seen] = []
+    with scratch_clone(place, root, proof_id, show) as nodes:
+        for number, node in enumerate(nodes, 1):
+            seen.append(_look_at(place, root, node))
+            show(number, len(nodes), _SHARE_OF_CLONE, 99)
+    findings, unchecked, notes, left_out = (
+        list(chain.from_iterable(lists))
+        for lists in zip(
+            *((one.findings, one.unchecked, one.notes, one.left_out) for one in seen), strict=True
+        )
+    )
+    state, reason = judge(findings, unchecked, [one.uncompared for one in seen if one.uncompared])
+    return _ended(
+        state,
+        findings=findings,
+        unchecked=unchecked,
+        left_out=left_out,
+        notes=notes,
+        reason=reason,
+        share={name: sum(one.share[name] for one in seen) for name in SHARE},
+    )
+
+
+@dataclass
+class _Seen:
+    """A proof's results for one node. `uncompared` says why nothing of it was compared, if nothing was."""
+
+    findings: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    uncompared: str = ""
+    share: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SHARE, 0))
+
+
+def _look_at(place: Workplace, root: Root, node: Node) -> _Seen:
+    """Do both looks, even if the first fails: a server that ends meanwhile leaves a gap, and gives no verdict."""
+    seen, go_on = _Seen(), place.control.flows.check_running
+    for look in (_compare, _check_structure):
+        go_on()
+        try:
+            look(place, root, node, seen)
+        except (NodeUnreachable, ProofFailed) as error:
+            seen.unchecked.append(str(error))
+    return seen
+
+
+def _compare(place: Workplace, root: Root, node: Node, seen: _Seen) -> None:
+    """With the fingerprints of the cut, as far as there are any; what there are none of is noted."""
+    keys = open_keys(place.store, place.repository.kek, root["cluster"]["id"])
+    lines = manifest.read(place.store, keys, stored_manifest(root, node.name))
+    fingerprints = (line for line in lines if line["t"] in ("witness", "table"))
+    head = next(fingerprints, {"t": "witness", "databases": [], "why": "the snapshot is of an older service"})
+    if head["t"] != "witness":
+        raise RepositoryDamaged(f"the manifest of node {node.name} has tables without a witness")
+    if head["why"]:
+        seen.notes.append(f"{node.name}: no table has a fingerprint: {head['why']}")
+    found = compare_at_cut(node, head["databases"], fingerprints, place.control.flows.check_running)
+    seen.findings += found.findings
+    seen.unchecked += found.unchecked
+    seen.left_out += found.left_out
+    seen.share |= {name: getattr(found, name) for name in ("tables", "tables_total", "rows", "rows_total")}
+    if found.is_of_nothing:
+        why = head["why"] or "none of its tables that hold rows has a fingerprint"
+        seen.uncompared = f"{node.name}: {why}"
+
+
+def _check_structure(place: Workplace, root: Root, node: Node, seen: _Seen) -> None:
+    found = check_structure(node, place.control.flows.check_running)
+    seen.findings += found.findings
+    seen.unchecked += found.unchecked
+    seen.notes += found.notes
+    seen.share |= {"pages": found.pages, "pages_total": found.pages_total}
+
+
+def _ended(
+    state: ProofState,
+    *,
+    findings: list[str] | None = None,
+    unchecked: list[str] | None = None,
+    left_out: list[str] | None = None,
+    notes: list[str] | None = None,
+    reason: str = "",
+    share: dict[str, int] | None = None,
+) -> dict[str, Any]:
+    """A result, as it is recorded; long lists are cut."""
+    report: Report = {
+        "findings": _shortened(findings or []),
+        "unchecked": _shortened(unchecked or []),
+        "left_out": _shortened(left_out or []),
+        "notes": _shortened(notes or []),
+        "reason": reason,
+        **(share or dict.fromkeys(SHARE, 0)),
+    }
+    return {"state": state, "report": report}
+
+
+def _shortened(lines: list[str]) -> list[str]:
+    more = len(lines) - _MOST_NAMED
+    return lines if more <= 0 else [*lines[:_MOST_NAMED], f"and {more} more"]
+
+
+def _record(place: Workplace, proof_id: str, result: dict[str, Any]) -> None:
+    control, state, report = place.control, ProofState(result["state"]), result["report"]
+    with control.database.transaction() as transaction:
+        proof = proofs.read(transaction, proof_id)
+        if not proofs.end(transaction, proof_id, control.clock.now(), state, report):
+            return
+        snapshot = snapshots.read_snapshot(transaction, proof.snapshot_id)
+        detail = report["reason"] or "; ".join(report["findings"])
+        resource = f"snapshot/{snapshot.id}"
+        record(control, transaction, snapshot.project, "ProveSnapshot", resource, state.lower(), detail)
+    said = log.get("proof")
+    tell = said.info if state is ProofState.PROVED else said.error
+    tell("proof ended", snapshot=snapshot.id, state=state, **report)

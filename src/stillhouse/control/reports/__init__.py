@@ -1,0 +1,1 @@
+"""Answers about the state of the service: progress, jobs, capacity, readiness."""

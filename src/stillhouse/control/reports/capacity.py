@@ -1,0 +1,53 @@
+"""What this host has and what a project has on it: measured when asked, never promised."""
+
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+
+from stillhouse.catalog import clusters, snapshots
+from stillhouse.control.context import Control
+from stillhouse.domain.cluster import Cluster, ClusterStatus
+from stillhouse.domain.node_type import Host
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """How many clusters and nodes a project has, and how many of them are at work."""
+
+    clusters: int
+    clusters_at_work: int
+    nodes: int
+    nodes_at_work: int
+
+
+def measure(control: Control) -> Host:
+    disk = shutil.disk_usage(control.settings.data)
+    return Host(
+        machine=platform.machine(),
+        cores=os.cpu_count() or 1,
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        disk_bytes=disk.total,
+        disk_used_bytes=disk.used,
+    )
+
+
+def holdings(control: Control, project: str) -> Holdings:
+    with control.database.reading() as reading:
+        found = clusters.list_clusters(reading, project)
+    at_work = [one for one in found if one.status is ClusterStatus.AVAILABLE and not one.stopped]
+    return Holdings(
+        clusters=len(found),
+        clusters_at_work=len(at_work),
+        nodes=sum(one.number_of_node for one in found),
+        nodes_at_work=sum(one.number_of_node for one in at_work),
+    )
+
+
+def cluster_of_snapshot(control: Control, project: str, snapshot_id: str) -> Cluster | None:
+    """What the snapshot was taken of, even if it is deleted: a restore makes the like of it. None if there is no
+    such snapshot.
+    """
+    with control.database.reading() as reading:
+        snapshot = snapshots.find_snapshot(reading, project, snapshot_id.lower())
+        return None if snapshot is None else clusters.read_cluster(reading, snapshot.cluster_id)

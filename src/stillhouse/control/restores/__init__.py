@@ -1,0 +1,1 @@
+"""Restores of clusters, of tables, and without a service."""

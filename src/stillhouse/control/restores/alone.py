@@ -1,0 +1,196 @@
+"""A snapshot restored into a directory by the bucket and the KEK alone: no catalog, no service.
+
+The directory is laid out as a service's is: nodes below `clusters/<id>`, sockets below `run`. `restore.json` in it
+says what it is for, so that a restore that was killed is gone on with, and nobody else's directory is touched.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from threading import Event
+
+from stillhouse.control.restores import recovery
+from stillhouse.data_lock import lock_data_directory
+from stillhouse.domain.cluster import Node
+from stillhouse.domain.ids import new_uuid
+from stillhouse.errors import Cancelled, InvalidInput, RestoreFailed
+from stillhouse.postgres.host.account import make_passable
+from stillhouse.postgres.host.trial import check_settings
+from stillhouse.repository.objects.roots import Root
+from stillhouse.warehouse.cluster import embedded
+from stillhouse.warehouse.cluster.embedded import Site
+from stillhouse.warehouse.cluster.hand_over import hand_over, is_due, settle
+from stillhouse.workers.jobs import Repository
+
+_STATE = "restore.json"
+_BEFORE_THE_STATE = frozenset(
+    {f"{_STATE}.new", "lock"}
+)  # all that one killed at the very start may have left
+_SPARE = 64 << 20  # bytes that must stay free beside what is restored
+_NODES_AT_ONCE = 4
+
+Watch = Callable[[str, int], Callable[[int], None]]
+"""Told of a node and the bytes it will have; what it returns is told of the bytes written so far."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """`node`: the only one to be rebuilt, "" for all. `port` 0: that of the source.
+
+    A part of a cluster is never opened, since its wires still lead to the source: `node` implies `files_only`.
+    `settings` are PostgreSQL's, and prevail over the snapshot's when the cluster is opened; nothing afterwards.
+    """
+
+    node: str = ""
+    port: int = 0
+    files_only: bool = False
+    start: bool = False
+    workers: int = 2
+    pg_bin: Path | None = None
+    os_user: str = "stillhouse"
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class State:
+    """What a directory is for; `cluster` is the new one's id.
+
+    `opened`: all nodes are at their cut, rewired and out of quarantine.
+    """
+
+    repository: str
+    snapshot: str
+    node: str
+    port: int
+    cluster: str = ""
+    opened: bool = False
+
+
+@dataclass(frozen=True)
+class RestoredAlone:
+    """`findings` are what a person should look at, told once, when the cluster was opened."""
+
+    cluster: str
+    nodes: tuple[Node, ...]
+    opened: bool
+    running: bool
+    findings: tuple[str, ...] = ()
+
+
+def restore_alone(
+    into: Path, repository: Repository, root: Root, wanted: Wanted, watch: Watch
+) -> RestoredAlone:
+    """Rebuild the snapshot's nodes below `into` and, unless files are all that is wanted, open the cluster.
+
+    Killed anywhere and called again, it ends the same; called once more, it starts or stops the servers as `start`
+    says. Raises InvalidInput for a directory that is anything else's, RestoreFailed.
+    """
+    asked = State(repository.id, root["snapshot"], wanted.node, wanted.port or root["cluster"]["port"])
+    _read_state(into, asked)
+    make_passable(into)
+    with lock_data_directory(into):
+        state = _read_state(into, asked)
+        if state is None:
+            state = replace(asked, cluster=new_uuid())
+            _write_state(into, state)
+        site = embedded.open_site(into, pg_bin=wanted.pg_bin, os_user=wanted.os_user)
+        check_settings(site.binaries, wanted.settings)
+        planned = embedded.plan_nodes(site, state.cluster, root["cluster"]["number_of_node"], state.port)
+        if state.opened and is_due(site, state.cluster):
+            planned = hand_over(site, state.cluster, root["cluster"]["user_name"], is_whole=True)
+            settle(site, state.cluster)
+        nodes = _chosen(planned, root, wanted.node)
+        _rebuild(site, repository, root, nodes, wanted.workers, watch)
+        if wanted.files_only or wanted.node:
+            return RestoredAlone(state.cluster, nodes, opened=state.opened, running=False)
+        findings: list[str] = []
+        if not state.opened:
+            findings = recovery.recover(site, root, nodes, chosen=wanted.settings)
+            state = replace(state, opened=True)
+            _write_state(into, state)
+        (embedded.start_all if wanted.start else embedded.stop_all)(site, nodes)
+        return RestoredAlone(state.cluster, nodes, True, wanted.start, tuple(findings))
+
+
+def _read_state(into: Path, asked: State) -> State | None:
+    """None for a directory that is empty or not there. Raises InvalidInput when it is for anything but `asked`."""
+    hint = "restore into a directory of its own"
+    try:
+        state = State(**json.loads((into / _STATE).read_text()))
+    except FileNotFoundError:
+        there = sorted(path.name for path in into.iterdir()) if into.exists() else []
+        if foreign := [name for name in there if name not in _BEFORE_THE_STATE]:
+            raise InvalidInput(f"{into} is not empty: it holds {foreign[0]}", hint=hint) from None
+        return None
+    except (NotADirectoryError, ValueError, TypeError):
+        raise InvalidInput(f"{into} is no directory of a restore", hint=hint) from None
+    if replace(state, cluster="", opened=False) != asked:
+        raise InvalidInput(
+            f"{into} holds a restore of snapshot {state.snapshot}"
+            f" ({f'node {state.node}' if state.node else 'all nodes'}, port {state.port})",
+            hint=hint,
+        )
+    return state
+
+
+def _write_state(into: Path, state: State) -> None:
+    fresh = into / f"{_STATE}.new"
+    with fresh.open("w") as file:
+        json.dump(asdict(state), file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.rename(into / _STATE)
+
+
+def _chosen(planned: Sequence[Node], root: Root, name: str) -> tuple[Node, ...]:
+    known = {stored["name"] for stored in root["nodes"]}
+    if name and name not in known:
+        raise InvalidInput(
+            f"the snapshot has no node {name}", hint=f"its nodes are {', '.join(sorted(known))}"
+        )
+    nodes = tuple(node for node in planned if node.name == name or not name)
+    if missing := known ^ {node.name for node in planned}:
+        raise RestoreFailed(
+            f"the snapshot's nodes are not those of its cluster: {', '.join(sorted(missing))}"
+        )
+    return nodes
+
+
+def _rebuild(
+    site: Site, repository: Repository, root: Root, nodes: Sequence[Node], workers: int, watch: Watch
+) -> None:
+    """All nodes at once, each in a process of its own; when one fails, the others are stopped."""
+    missing = [node for node in nodes if not recovery.is_rebuilt(node)]
+    sizes = {node.name: recovery.bytes_of(root, node) for node in missing}
+    free, needed = shutil.disk_usage(site.data).free, sum(sizes.values()) + _SPARE
+    if missing and free < needed:
+        raise RestoreFailed(f"{site.data} has {free} bytes free, {needed} are needed", hint="make room")
+    failed = Event()
+
+    def check() -> None:
+        if failed.is_set():
+            raise Cancelled("another node could not be restored")
+
+    def one(node: Node) -> None:
+        show = watch(node.name, sizes[node.name])
+        try:
+            recovery.rebuild_node(site, repository, root, node, workers, check=check, show=show)
+        except BaseException:
+            failed.set()
+            raise
+        show(sizes[node.name])
+
+    with ThreadPoolExecutor(_NODES_AT_ONCE) as pool:
+        futures = [pool.submit(one, node) for node in missing]
+        try:
+            wait(futures)
+        finally:  # a person's Ctrl-C comes here
+            failed.set()
+        errors = [error for future in futures if (error := future.exception()) is not None]
+    # What made the others stop, not that they were stopped.
+    for error in sorted(errors, key=lambda error: isinstance(error, Cancelled)):
+        raise error

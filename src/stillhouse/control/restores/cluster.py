@@ -1,0 +1,156 @@
+"""The flow that restores a snapshot into a new cluster.
+
+plan             the snapshot's root; the new nodes, their places and addresses
+restore_node     one child per node, in a process of its own
+recover          quarantine: replay to the cut, rewire, release
+finish           what a person should know; the row
+fail             everything of the new cluster removed; the row, with the reason
+"""
+
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from stillhouse import log
+from stillhouse.catalog import clusters, operations, restores
+from stillhouse.catalog.restores import COPYING, REPLAYING
+from stillhouse.control.audit import record
+from stillhouse.control.clusters.flows import active_operation, finish_operation, open_cluster
+from stillhouse.control.restores.recovery import bytes_of, is_rebuilt, rebuild_node, recover
+from stillhouse.control.workplace import Workplace, read_root
+from stillhouse.domain.cluster import ClusterStatus, Node
+from stillhouse.domain.progress import Pace, Progress, together
+from stillhouse.durable.flows import StepRunner
+from stillhouse.errors import RestoreFailed, StillhouseError
+from stillhouse.postgres.host.trial import check_settings
+from stillhouse.warehouse.cluster import embedded
+
+_SHARE_OF_COPY, _SHARE_OF_REPLAY = 85, 95
+
+Plan = dict[str, Any]
+
+
+def restore_cluster(place: Workplace, run: StepRunner, cluster_id: str) -> None:
+    operation = run.step("operation", active_operation, place, cluster_id)
+    try:
+        plan = run.step("plan", _plan, place, cluster_id)
+        children = [run.start_child("restore_node", f"{cluster_id}/{node}") for node in plan["nodes"]]
+        failures = [failure for child in children if (failure := _failure(run, child)) is not None]
+        if failures:
+            raise failures[0]
+        notes = run.step("recover", _recover, place, cluster_id, plan)
+        # It is None if an earlier version carried out the step.
+        run.step("finish", _finish, place, cluster_id, operation, notes or [])
+    except StillhouseError as error:
+        run.step("fail", _fail, place, cluster_id, operation, str(error))
+
+
+def restore_node(place: Workplace, run: StepRunner, subject: str) -> None:
+    cluster_id, node_name = subject.split("/")
+    run.step("restore", _restore_node, place, cluster_id, node_name)
+
+
+def _failure(run: StepRunner, child: str) -> StillhouseError | None:
+    try:
+        run.wait(child)
+    except StillhouseError as error:
+        return error
+    return None
+
+
+def _plan(place: Workplace, cluster_id: str) -> Plan:
+    with place.control.database.reading() as reading:
+        operation = operations.active(reading, cluster_id)
+        cluster = clusters.read_cluster(reading, cluster_id)
+    assert operation is not None, "a cluster being restored is held by its operation"
+    check_settings(place.site.binaries, operation.detail.get("server_settings", {}))
+    nodes = embedded.plan_nodes(place.site, cluster_id, cluster.number_of_node, cluster.port)
+    root = read_root(place, operation.subject_id)
+    with place.control.database.transaction() as transaction:
+        clusters.save_nodes(transaction, cluster_id, nodes)
+        for node in nodes:  # so that the whole is known from the first byte on
+            begun = Progress(COPYING, 0, bytes_of(root, node))
+            restores.put(transaction, operation.id, node.name, begun)
+    return {
+        "operation": operation.id,
+        "snapshot": operation.subject_id,
+        "nodes": [node.name for node in nodes],
+    }
+
+
+def _restore_node(place: Workplace, cluster_id: str, node_name: str) -> None:
+    with place.control.database.reading() as reading:
+        cluster = clusters.read_cluster(reading, cluster_id)
+        operation = operations.active(reading, cluster_id)
+    assert operation is not None
+    node = next(node for node in cluster.nodes if node.name == node_name)
+    if is_rebuilt(node):
+        return  # a step that runs again
+    root = read_root(place, operation.subject_id)
+    rebuild_node(
+        place.site,
+        place.repository,
+        root,
+        node,
+        place.control.settings.capture_workers,
+        check=place.control.flows.check_running,
+        show=partial(_Report(place, operation.id, node, COPYING).show, total=bytes_of(root, node)),
+    )
+
+
+class _Report:
+    """How far one node's restore has come, in one phase, for the catalog."""
+
+    def __init__(self, place: Workplace, operation_id: str, node: Node, phase: str) -> None:
+        self._place, self._operation, self._node = place, operation_id, node.name
+        self._phase, self._pace = phase, Pace()
+
+    def show(self, done: int, total: int) -> None:
+        self._pace.add(time.monotonic(), done)
+        now = Progress(self._phase, min(done, total), total, self._pace.bytes_per_second)
+        with self._place.control.database.transaction() as transaction:
+            restores.put(transaction, self._operation, self._node, now)
+            nodes = restores.of_operation(transaction, self._operation)
+            operations.set_progress(transaction, self._operation, _percent(nodes))
+
+
+def _percent(nodes: Sequence[Progress]) -> int:
+    """Of the whole restore: all nodes are copied before any of them replays."""
+    phase = restores.phase_of(nodes)
+    whole = together(phase, [node for node in nodes if node.phase == phase])
+    from_, to = (0, _SHARE_OF_COPY) if phase == COPYING else (_SHARE_OF_COPY, _SHARE_OF_REPLAY)
+    return from_ + (to - from_) * whole.bytes_done // max(whole.bytes_total, 1)
+
+
+def _recover(place: Workplace, cluster_id: str, plan: Plan) -> list[str]:
+    root = read_root(place, plan["snapshot"])
+    with place.control.database.reading() as reading:
+        cluster = clusters.read_cluster(reading, cluster_id)
+        # An earlier version wrote none.
+        chosen = operations.read(reading, plan["operation"]).detail.get("server_settings", {})
+    reports = {node.name: _Report(place, plan["operation"], node, REPLAYING) for node in cluster.nodes}
+    shows = {name: report.show for name, report in reports.items()}
+    return recover(place.site, root, cluster.nodes, shows, chosen)
+
+
+def _finish(place: Workplace, cluster_id: str, operation_id: str, notes: list[str]) -> None:
+    """The notes stand with the operation, in the audit log and in the service's own."""
+    with place.control.database.transaction() as transaction:
+        if operations.is_active(transaction, operation_id):
+            cluster = clusters.read_cluster(transaction, cluster_id)
+            operations.add_detail(transaction, operation_id, {"notes": notes})
+            for note in notes or [""]:
+                resource = f"cluster/{cluster_id}"
+                record(
+                    place.control, transaction, cluster.project, "RestoreCluster", resource, "restored", note
+                )
+    for note in notes:
+        log.get("restore").warning("to be looked at in the clone", cluster=cluster_id, finding=note)
+    open_cluster(place, cluster_id, operation_id)
+
+
+def _fail(place: Workplace, cluster_id: str, operation_id: str, reason: str) -> None:
+    log.get("restore").error("restore failed", cluster=cluster_id, reason=reason)
+    embedded.destroy(place.site, cluster_id)
+    finish_operation(place, operation_id, ClusterStatus.CREATE_FAILED, RestoreFailed.code, reason)

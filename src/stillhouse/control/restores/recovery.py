@@ -1,0 +1,148 @@
+"""From a snapshot's root to a cluster at work: what restores, the command on the bucket alone and proofs share."""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from stillhouse.domain.cluster import Node, Role
+from stillhouse.domain.snapshot import RestorePoint
+from stillhouse.node.restore.rebuild import Restored, RestoreTask
+from stillhouse.postgres.host.trial import check_settings
+from stillhouse.repository.format.sealed import Stored
+from stillhouse.repository.objects.roots import Root
+from stillhouse.warehouse.clone import quarantine
+from stillhouse.warehouse.clone.inspection import inspect
+from stillhouse.warehouse.clone.parking import unpark
+from stillhouse.warehouse.clone.release import release
+from stillhouse.warehouse.clone.replay import Show
+from stillhouse.warehouse.clone.rewire import rewire
+from stillhouse.warehouse.cluster.embedded import Site
+from stillhouse.workers.jobs import Repository, RestoreJob, restore_job
+from stillhouse.workers.process import Done, Progress, Worker
+
+_POLL_SECONDS = 0.2
+NODES_AT_ONCE = 4
+
+
+def bytes_of(root: Root, node: Node) -> int:
+    """What the node's files will take."""
+    stored = _stored_node(root, node.name)
+    return int(stored["plain_bytes"] + stored["wal_bytes"])
+
+
+def is_rebuilt(node: Node) -> bool:
+    """The rename that ends a node's restore has happened."""
+    return (Path(node.directory) / "pgdata").exists()
+
+
+def rebuild_node(
+    site: Site,
+    repository: Repository,
+    root: Root,
+    node: Node,
+    workers: int,
+    *,
+    check: Callable[[], None],
+    show: Callable[[int], None],
+) -> None:
+    """The node's files, ready for recovery, made in a process of its own unless they are there.
+
+    `check` is asked again and again and stops the work by raising; `show` is told the bytes written so far.
+    """
+    if is_rebuilt(node):
+        return
+    account = site.binaries.of(node).account
+    task = RestoreTask(
+        node=node,
+        manifest=stored_manifest(root, node.name),
+        expected_bytes=bytes_of(root, node),
+        owner=(account.uid, account.gid) if account else None,
+        pg_major=site.binaries.major,
+        workers=workers,
+    )
+    worker: Worker[Restored] = Worker(restore_job, RestoreJob(repository, root["cluster"]["id"], task))
+    try:
+        while not isinstance(event := worker.poll(_POLL_SECONDS), Done):
+            check()
+            if isinstance(event, Progress):
+                show(event.done)
+    finally:
+        worker.end()
+
+
+def recover(
+    site: Site,
+    root: Root,
+    nodes: Sequence[Node],
+    shows: Mapping[str, Show] | None = None,
+    chosen: Mapping[str, str] | None = None,
+) -> list[str]:
+    """All nodes to the cut, shut off; then the clone's own wires; only then the doors. The servers run afterwards.
+
+    `shows`, by the node's name, are told how far replay has come; `chosen` are settings that a person wants of all
+    nodes. Killed anywhere and called again, it ends the same. Returns what a person should look at in the clone. Raises
+    RestoreFailed, NodeUnreachable, and InvalidInput for what PostgreSQL does not take as a setting.
+    """
+    told = shows or {}
+    check_settings(site.binaries, chosen or {})
+    with ThreadPoolExecutor(NODES_AT_ONCE) as pool:
+        with quarantine.own_network(site, nodes) as inside:
+            list(
+                pool.map(
+                    lambda node: recover_to_cut(inside, root, node, show=told.get(node.name), chosen=chosen),
+                    nodes,
+                )
+            )
+            rewired = rewire(nodes, root["cluster"]["user_name"], source_nodes(root))
+            inspected = [finding for findings in pool.map(inspect, nodes) for finding in findings]
+            list(pool.map(unpark, nodes))
+        released = pool.map(lambda node: release(site.binaries, node, _capacity(root, node), chosen), nodes)
+        changed = [note for notes in released for note in notes]
+    return [*changed, *_without_network(site), *map(str, rewired.strangers), *inspected]
+
+
+def _without_network(site: Site) -> list[str]:
+    why = site.why_no_network()
+    return [
+        "while it was recovered, the clone had no network of its own, since"
+        f" {why}: its foreign servers led nowhere, but a function of its users could have opened another way out"
+    ][: bool(why)]
+
+
+def recover_to_cut(
+    site: Site,
+    root: Root,
+    node: Node,
+    settings: Mapping[str, str] | None = None,
+    *,
+    show: Show | None = None,
+    chosen: Mapping[str, str] | None = None,
+) -> None:
+    """Recover one node to its cut, in quarantine. `settings` hold for this start only; a person chose `chosen`."""
+    stored = _stored_node(root, node.name)
+    point = RestorePoint(node.id, stored["cut_name"], stored["cut_lsn"], stored["timeline"])
+    quarantine.recover(site.binaries, node, point, stored["capacity"], show, settings=settings, chosen=chosen)
+
+
+def _capacity(root: Root, node: Node) -> dict[str, str]:
+    capacity: dict[str, str] = _stored_node(root, node.name)["capacity"]
+    return capacity
+
+
+def stored_manifest(root: Root, node_name: str) -> Stored:
+    stored = _stored_node(root, node_name)
+    return Stored(stored["manifest"], stored["size"], stored["hash"])
+
+
+def _stored_node(root: Root, node_name: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(stored for stored in root["nodes"] if stored["name"] == node_name)
+    return found
+
+
+def source_nodes(root: Root) -> tuple[Node, ...]:
+    """The snapshot's nodes as they were wired: name, host and port are what rewiring goes by."""
+    return tuple(
+        Node(stored["node_id"], stored["name"], Role(stored["role"]), stored["host"], stored["port"], "", "")
+        for stored in root["nodes"]
+    )

@@ -1,0 +1,90 @@
+"""A clone of a snapshot in scratch space, to be looked into and thrown away: what proofs and table restores share.
+
+It is at its cut and never leaves its quarantine: reached by its private sockets only, and wired to nothing but itself.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from stillhouse.control.restores.recovery import NODES_AT_ONCE, rebuild_node, recover_to_cut, source_nodes
+from stillhouse.control.workplace import Workplace
+from stillhouse.domain.cluster import Node
+from stillhouse.errors import RestoreFailed
+from stillhouse.repository.objects.roots import Root
+from stillhouse.warehouse.clone import quarantine
+from stillhouse.warehouse.clone.parking import silence
+from stillhouse.warehouse.clone.rewire import rewire
+from stillhouse.warehouse.cluster import embedded
+from stillhouse.warehouse.cluster.embedded import Site
+
+_SPARE_BYTES = 256 << 20
+# The clone is thrown away: what a power cut would lose, nobody misses. Nothing is to change by itself.
+_HASTY = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
+
+
+@contextmanager
+def scratch_clone(
+    place: Workplace, root: Root, clone_id: str, show: Callable[[int, int], None]
+) -> Iterator[tuple[Node, ...]]:
+    """The clone's nodes, running, coordinator first; it is gone afterwards, and so is what an earlier run left.
+
+    `show` is told how many bytes of it are written, and of how many. Raises RestoreFailed, also when there is no room.
+    """
+    embedded.destroy(place.scratch, clone_id)
+    try:
+        nodes = _plan(place, root, clone_id)
+        with quarantine.own_network(place.scratch, nodes) as inside:
+            _make(place, inside, root, nodes, show)
+            yield nodes
+    finally:
+        embedded.destroy(place.scratch, clone_id)
+
+
+def check_room(place: Workplace, needed: int, what: str) -> None:
+    """Before anything is written: a full disk would be the warehouses' as well. Raises RestoreFailed."""
+    free = shutil.disk_usage(place.scratch.data).free
+    if free < needed + _SPARE_BYTES:
+        raise RestoreFailed(
+            f"{place.scratch.data} has {free} bytes free, {needed + _SPARE_BYTES} are needed {what}",
+            hint="make room below the data directory",
+        )
+
+
+def _plan(place: Workplace, root: Root, clone_id: str) -> tuple[Node, ...]:
+    check_room(place, _bytes_of(root), "to restore the snapshot there")
+    return embedded.plan_nodes(
+        place.scratch,
+        clone_id,
+        root["cluster"]["number_of_node"],
+        root["cluster"]["port"],
+        frozenset(embedded.planned_hosts(place.site)),
+    )
+
+
+def _bytes_of(root: Root) -> int:
+    return sum(int(stored["plain_bytes"] + stored["wal_bytes"]) for stored in root["nodes"])
+
+
+def _make(
+    place: Workplace, inside: Site, root: Root, nodes: tuple[Node, ...], show: Callable[[int, int], None]
+) -> None:
+    total = _bytes_of(root)
+    copied = dict.fromkeys((node.name for node in nodes), 0)
+
+    def rebuild(node: Node) -> None:
+        def tell(done: int) -> None:
+            copied[node.name] = done
+            show(sum(copied.values()), total)
+
+        workers, check = place.control.settings.capture_workers, place.control.flows.check_running
+        rebuild_node(inside, place.repository, root, node, workers, check=check, show=tell)
+
+    with ThreadPoolExecutor(NODES_AT_ONCE) as pool:
+        list(pool.map(rebuild, nodes))
+        list(pool.map(lambda node: recover_to_cut(inside, root, node, _HASTY), nodes))
+        list(pool.map(silence, nodes))
+    # Functions of the clone's users may run in it: it must not reach the source's data nodes.
+    rewire(nodes, root["cluster"]["user_name"], source_nodes(root))
+    show(total, total)

@@ -1,0 +1,276 @@
+"""The flow that puts tables of a snapshot into the cluster it was taken of.
+
+copy      one step: a clone in scratch space, the tables gathered there and copied into the cluster's hidden schemas;
+          a service that dies in it begins again
+swap      the copied tables in the place of the old ones, in one moment
+finish    nothing of it left on the nodes but the tables; the operation ended
+fail      the same without the tables; the reason. A swap that turns out to have happened is finished
+
+Nobody sees anything of it before the swap. Until then the cluster is as it was, after it all tables are there.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
+from typing import Any, TypeVar
+
+from stillhouse import log
+from stillhouse.catalog import clusters, operations, restores
+from stillhouse.catalog.operations import Operation
+from stillhouse.control.audit import record
+from stillhouse.control.restores.recovery import NODES_AT_ONCE
+from stillhouse.control.restores.scratch_clone import check_room, scratch_clone
+from stillhouse.control.workplace import Workplace, read_root
+from stillhouse.domain.cluster import Cluster, Node
+from stillhouse.domain.progress import Pace, Progress
+from stillhouse.domain.table_restore import TableRestore
+from stillhouse.durable.flows import StepRunner
+from stillhouse.errors import Cancelled, NodeUnreachable, RestoreFailed, StillhouseError, TablesHeld
+from stillhouse.warehouse.cluster import embedded
+from stillhouse.warehouse.tables.exchange import Share, exchange, is_waiting, settle
+from stillhouse.warehouse.tables.gather import Gathered
+from stillhouse.warehouse.tables.load import adopt, clear, load, unmarked_things
+from stillhouse.warehouse.tables.marks import operation_prefix
+from stillhouse.warehouse.tables.sources import gather_cluster
+
+_SHARE_OF_CLONE, _SHARE_OF_COPY = 50, 95
+# The rows, their indexes, and the WAL of both.
+_ROOM_PER_BYTE = 2
+_ALL_NODES = "all"
+_SWAP_TRIES = 40
+_NODE_TRIES = 5
+_PAUSE_SECONDS = 1.0
+
+Plan = dict[str, Any]
+T = TypeVar("T")
+
+
+def restore_tables(place: Workplace, run: StepRunner, operation_id: str) -> None:
+    is_copied = False
+    try:
+        plan = run.step("copy", _copy, place, operation_id)
+        is_copied = True
+        notes = run.step("swap", _swap, place, operation_id, plan)
+        run.step("finish", _finish, place, operation_id, [*plan["notes"], *notes])
+    except StillhouseError as error:
+        run.step("fail", _fail, place, operation_id, is_copied, str(error))
+
+
+def _copy(place: Workplace, operation_id: str) -> Plan:
+    operation, cluster, wanted = _read(place, operation_id)
+    prefix = operation_prefix(operation_id)
+    _take_over(place, operation, cluster, wanted)
+    _clean(place, cluster)
+    strangers = _patiently(place, cluster, partial(_strangers, cluster))
+    root = read_root(place, operation.subject_id)
+    cloning = _Report(place, operation_id, 0, _SHARE_OF_CLONE)
+    with scratch_clone(place, root, operation_id, cloning.show) as clones:
+        gathered = gather_cluster(clones, cluster.nodes, wanted, prefix)
+        total = sum(one.bytes for one in gathered.values())
+        check_room(place, total * _ROOM_PER_BYTE, "to copy the tables")
+        notes = _load(place, operation_id, clones, cluster, wanted.database, gathered)
+    shares = {name: Share(one.hidden, one.tables).to_json() for name, one in gathered.items()}
+    return {"shares": shares, "notes": [*strangers, *notes]}
+
+
+def _load(
+    place: Workplace,
+    operation_id: str,
+    clones: tuple[Node, ...],
+    cluster: Cluster,
+    database: str,
+    gathered: dict[str, Gathered],
+) -> list[str]:
+    """All nodes' tables at once; notes on all that is not as it was."""
+    # Rows take other room on the way than on disk, and indexes none: an estimate.
+    total = sum(one.bytes for one in gathered.values())
+    passed = dict.fromkeys(gathered, 0)
+    report = _Report(place, operation_id, _SHARE_OF_CLONE, _SHARE_OF_COPY)
+
+    failed = threading.Event()
+
+    def check() -> None:
+        place.control.flows.check_running()
+        if failed.is_set():
+            raise Cancelled("the tables of another node could not be copied")
+
+    def one(clone: Node) -> list[str]:
+        def tell(done: int) -> None:
+            passed[clone.name] = done
+            report.show(sum(passed.values()), total)
+
+        live = next(node for node in cluster.nodes if node.name == clone.name)
+        role, mine = operation_prefix(operation_id), gathered[clone.name]
+        try:
+            given = load(
+                place.site.binaries,
+                clone,
+                live,
+                database,
+                mine,
+                role,
+                cluster.user_name,
+                check=check,
+                show=tell,
+            )
+        except BaseException:
+            failed.set()
+            raise
+        return [f"{clone.name}: {note}" for note in (*mine.notes, *given)]
+
+    with ThreadPoolExecutor(NODES_AT_ONCE) as pool:
+        futures = [pool.submit(one, node) for node in clones if node.name in gathered]
+        wait(futures)
+    errors = [error for future in futures if (error := future.exception()) is not None]
+    # What made the others stop, not that they were stopped.
+    for error in sorted(errors, key=lambda error: isinstance(error, Cancelled)):
+        raise error
+    return [note for future in futures for note in future.result()]
+
+
+class _Report:
+    """How far one part of the copying has come, for the catalog; the parts follow each other, each of many threads."""
+
+    def __init__(self, place: Workplace, operation_id: str, from_: int, to: int) -> None:
+        self._place, self._operation, self._from, self._to = place, operation_id, from_, to
+        self._pace, self._lock = Pace(), threading.Lock()
+
+    def show(self, done: int, total: int) -> None:
+        with self._lock, self._place.control.database.transaction() as transaction:
+            self._pace.add(time.monotonic(), done)
+            now = Progress(restores.COPYING, min(done, total), total, self._pace.bytes_per_second)
+            percent = self._from + (self._to - self._from) * now.bytes_done // max(total, 1)
+            restores.put(transaction, self._operation, _ALL_NODES, now)
+            operations.set_progress(transaction, self._operation, percent)
+
+
+def _swap(place: Workplace, operation_id: str, plan: Plan) -> list[str]:
+    """Tried again while somebody holds a table; notes on what went with the old tables, lost if we die meanwhile."""
+    operation, cluster, wanted = _read(place, operation_id)
+    prefix = operation_prefix(operation_id)
+    _take_over(place, operation, cluster, wanted)
+    shares = {name: Share.from_json(said) for name, said in plan["shares"].items()}
+
+    notes: list[str] = []
+    failure: NodeUnreachable | TablesHeld | None = None
+    for _ in range(_SWAP_TRIES):
+        if _is_swapped(place, cluster, wanted.database, prefix):
+            return notes
+        place.control.flows.check_running()
+        if failure is not None:
+            place.control.clock.sleep(_PAUSE_SECONDS)
+        try:
+            notes = exchange(cluster.nodes, wanted.database, prefix, shares)
+        except (NodeUnreachable, TablesHeld) as error:
+            failure = error
+    if not _is_swapped(place, cluster, wanted.database, prefix) and failure is not None:
+        raise failure
+    return notes
+
+
+def _finish(place: Workplace, operation_id: str, notes: list[str]) -> None:
+    operation, cluster, wanted = _read(place, operation_id)
+    _take_over(place, operation, cluster, wanted)
+    _clean(place, cluster)
+    _end(place, operation, cluster, notes=notes)
+
+
+def _fail(place: Workplace, operation_id: str, is_copied: bool, reason: str) -> None:
+    operation, cluster, wanted = _read(place, operation_id)
+    prefix, has_happened = operation_prefix(operation_id), False
+    try:
+        _take_over(place, operation, cluster, wanted)
+        # Without a copy there are no hidden schemas either, and that says nothing.
+        has_happened = is_copied and _is_swapped(place, cluster, wanted.database, prefix)
+        _clean(place, cluster)
+    except NodeUnreachable as error:
+        reason = f"{reason}; what is left on the nodes goes with the next restore of tables: {error}"
+    if has_happened:
+        _end(place, operation, cluster, notes=[reason])
+    else:
+        _end(place, operation, cluster, reason=reason)
+
+
+def _read(place: Workplace, operation_id: str) -> tuple[Operation, Cluster, TableRestore]:
+    with place.control.database.reading() as reading:
+        operation = operations.read(reading, operation_id)
+        cluster = clusters.read_cluster(reading, operation.cluster_id)
+    return operation, cluster, TableRestore.from_detail(operation.detail)
+
+
+def _is_swapped(place: Workplace, cluster: Cluster, database: str, prefix: str) -> bool:
+    """Of tables that were copied, and only once whatever an earlier run began is decided."""
+
+    def look() -> bool:
+        settle(cluster.nodes)
+        return not is_waiting(cluster.coordinator, database, prefix)
+
+    return _patiently(place, cluster, look)
+
+
+def _clean(place: Workplace, cluster: Cluster) -> None:
+    """Also of what an earlier restore of tables left on a node that did not answer then."""
+    _patiently(place, cluster, partial(settle, cluster.nodes))
+    for node in cluster.nodes:
+        _patiently(place, cluster, partial(clear, node))
+
+
+def _take_over(place: Workplace, operation: Operation, cluster: Cluster, wanted: TableRestore) -> None:
+    """Go on with a restore that an earlier version began, and mark as ours the things that it has made."""
+    if not operation.detail.get("marked"):
+        work = partial(adopt, cluster.nodes, wanted.database, operation_prefix(operation.id))
+        _patiently(place, cluster, work)
+
+
+def _strangers(cluster: Cluster) -> list[str]:
+    return [f"{node.name}: {note}" for node in cluster.nodes for note in unmarked_things(node)]
+
+
+def _patiently(place: Workplace, cluster: Cluster, work: Callable[[], T]) -> T:
+    """A node that does not answer is started, and asked again."""
+    failure: NodeUnreachable | None = None
+    for _ in range(_NODE_TRIES):
+        try:
+            if failure is not None:
+                embedded.start_all(place.site, cluster.nodes)
+            return work()
+        except NodeUnreachable as error:
+            failure = error
+        place.control.flows.check_running()
+        place.control.clock.sleep(_PAUSE_SECONDS)
+    assert failure is not None
+    raise failure
+
+
+def _end(
+    place: Workplace, operation: Operation, cluster: Cluster, *, notes: Sequence[str] = (), reason: str = ""
+) -> None:
+    """The cluster is what it was, at work; how its tables fared stands with the operation and in the audit log."""
+    control, now = place.control, place.control.clock.now()
+    with control.database.transaction() as transaction:
+        ended = clusters.end_operation(
+            transaction,
+            operation.id,
+            now,
+            cluster.status,
+            failed_code=RestoreFailed.code if reason else "",
+            failed_reason=reason,
+        )
+        if not ended:
+            return  # a step that runs again
+        operations.add_detail(transaction, operation.id, {"notes": [*notes]})
+        outcome, detail = ("failed", reason) if reason else ("restored", "; ".join(notes))
+        record(
+            control,
+            transaction,
+            cluster.project,
+            "RestoreTable",
+            f"snapshot/{operation.subject_id}",
+            outcome,
+            detail,
+        )
+    said = log.get("tables")
+    tell = said.error if reason else said.info
+    tell("restore of tables ended", operation=operation.id, outcome=outcome, reason=reason, notes=[*notes])

@@ -1,0 +1,1 @@
+"""Snapshot policies, and the snapshots that they are due."""

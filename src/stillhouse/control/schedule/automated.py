@@ -1,0 +1,172 @@
+"""What falls due without anyone asking: automated snapshots, and the end of those whose days are over."""
+
+from datetime import datetime, timedelta
+from functools import partial
+
+from stillhouse import log
+from stillhouse.catalog import clusters, operations, snapshot_queue, snapshots
+from stillhouse.catalog import snapshot_policies as policies
+from stillhouse.catalog.schema.database import Transaction
+from stillhouse.control.audit import ACCEPTED, record
+from stillhouse.control.context import Control
+from stillhouse.control.snapshots.requests import new_snapshot
+from stillhouse.control.snapshots.turns import take
+from stillhouse.control.timetable import attempt
+from stillhouse.control.workplace import Workplace
+from stillhouse.domain import retention
+from stillhouse.domain.cluster import Cluster, ClusterStatus, Task
+from stillhouse.domain.ids import new_uuid
+from stillhouse.domain.retention import Verdict
+from stillhouse.domain.schedule import Once, parse
+from stillhouse.domain.snapshot import SnapshotType
+from stillhouse.domain.snapshot_policies import BackupType, Decision, Outcome, Policy, Run, Situation, decide
+
+# Of the longest name, what a snapshot's own part of it leaves for the cluster's.
+_CLUSTER_NAME_LIMIT = 40
+
+
+def start_due_snapshots(place: Workplace, now: datetime) -> None:
+    """Note what has fallen due, and take, leave waiting or skip what has been noted. Cluster by cluster."""
+    control = place.control
+    scheduled: dict[str, list[tuple[Policy, datetime | None]]] = {}
+    with control.database.reading() as reading:
+        waiting = {run.cluster_id for run in policies.waiting_runs(reading)}
+        for policy, known in policies.scheduled(reading, now):
+            scheduled.setdefault(policy.cluster_id, []).append((policy, known))
+
+    def look_at(cluster_id: str) -> None:
+        """Most looks end here: no transaction that may write is begun where there is nothing to do."""
+        mine = scheduled.get(cluster_id, [])
+        if cluster_id in waiting or any(
+            policy.since > now or _due(policy, known, now) for policy, known in mine
+        ):
+            _advance(control, cluster_id, now)
+
+    for cluster_id in sorted(waiting | scheduled.keys()):
+        attempt(f"automated snapshots of {cluster_id}", partial(look_at, cluster_id))
+
+
+def start_due_retention(place: Workplace, now: datetime) -> None:
+    """Move automated snapshots whose days are over to the trash. Cluster by cluster."""
+    control = place.control
+    with control.database.reading() as reading:
+        concerned = [
+            cluster_id
+            for cluster_id, keep_day in policies.kept_days(reading).items()
+            if policies.has_automated_before(reading, cluster_id, now - timedelta(days=keep_day))
+            and any(verdict.expires for verdict in _verdicts(reading, cluster_id, keep_day, now))
+        ]
+    for cluster_id in concerned:
+        attempt(f"retention of {cluster_id}", partial(_expire, control, cluster_id, now))
+
+
+def _due(policy: Policy, known: datetime | None, now: datetime) -> datetime | None:
+    """The policy's newest due time that is not known yet. Earlier ones it stands for: a missed run is taken once."""
+    return parse(policy.schedule).latest(max(policy.since, known or policy.since), now)
+
+
+def _advance(control: Control, cluster_id: str, now: datetime) -> None:
+    with control.database.transaction() as transaction:
+        clusters.lock_cluster(transaction, cluster_id)
+        for policy, known in policies.scheduled(transaction, now, cluster_id):
+            _note_due(transaction, policy, known, now)
+        cluster = clusters.read_cluster(transaction, cluster_id)
+        waiting = policies.waiting_runs(transaction, cluster_id)
+        for decision in decide(waiting, _situation(transaction, cluster, now), now):
+            _carry_out(control, transaction, cluster, decision, now)
+
+
+def _note_due(transaction: Transaction, policy: Policy, known: datetime | None, now: datetime) -> None:
+    if policy.since > now:
+        # Set while the clock was ahead: it would sleep until the clock is there again.
+        policies.count_from(transaction, [policy.id], now)
+        return
+    due = _due(policy, known, now)
+    if due is None:
+        return
+    policies.skip_waiting(
+        transaction, [policy.id], f"missed: the run due at {due:%Y-%m-%dT%H:%M:%SZ} stands for it"
+    )
+    run = Run(
+        cluster_id=policy.cluster_id,
+        policy_id=policy.id,
+        policy_name=policy.name,
+        schedule=policy.schedule,
+        due=due,
+        seen=now,
+        is_full=policy.backup_type is BackupType.FULL,
+        is_once=isinstance(parse(policy.schedule), Once),
+    )
+    policies.insert_run(transaction, run)
+
+
+def _situation(transaction: Transaction, cluster: Cluster, now: datetime) -> Situation:
+    operation = operations.active(transaction, cluster.id)
+    return Situation(
+        blocked=_blocked(cluster, len(snapshot_queue.waiting(transaction, cluster.id))),
+        automated_ended=policies.automated_ended(transaction, cluster.id, now),
+        automated_runs=operation is not None
+        and operation.kind is Task.SNAPSHOTTING
+        and snapshots.read_snapshot(transaction, operation.subject_id).type is SnapshotType.AUTO,
+    )
+
+
+def _blocked(cluster: Cluster, queued: int) -> str:
+    """Snapshots that were asked for go first, and a run never stands among them: its own line is the schedule's."""
+    if cluster.status is not ClusterStatus.AVAILABLE:
+        return f"the cluster is in state {cluster.status}"
+    if cluster.stopped:
+        return "the cluster is stopped"
+    line = f"snapshots that were asked for wait: {queued}" if queued else ""
+    if cluster.task is not None:
+        return f"the cluster is busy: {cluster.task}" + (f", and {line}" if line else "")
+    return line
+
+
+def _carry_out(
+    control: Control, transaction: Transaction, cluster: Cluster, decision: Decision, now: datetime
+) -> None:
+    """The run's end, the snapshot's row and its flow are one: neither kill -9 nor a second timer takes two."""
+    run = decision.run
+    told = f"policy {run.policy_name}, due at {run.due:%Y-%m-%dT%H:%M:%SZ}"
+    resource = f"cluster/{cluster.id}/policy/{run.policy_id}"
+    if decision.outcome is Outcome.TAKEN:
+        snapshot_id = new_uuid()
+        if policies.end_run(transaction, decision, snapshot_id):
+            name = _name(transaction, cluster, run, snapshot_id)
+            take(control, transaction, new_snapshot(cluster, snapshot_id, SnapshotType.AUTO, now, name))
+            resource = f"cluster/{cluster.id}/snapshot/{snapshot_id}"
+            record(control, transaction, cluster.project, "CreateSnapshot", resource, ACCEPTED, told)
+    elif decision.outcome is Outcome.SKIPPED and policies.end_run(transaction, decision):
+        detail = f"{told}: {decision.reason}"
+        record(control, transaction, cluster.project, "CreateSnapshot", resource, decision.outcome, detail)
+        log.get("automated").warning("run skipped", cluster=cluster.id, policy=run.policy_id, reason=detail)
+
+
+def _name(transaction: Transaction, cluster: Cluster, run: Run, snapshot_id: str) -> str:
+    """The cluster's name and the due time, as DWS's automated snapshots have them; more only where that is taken."""
+    name = f"{cluster.name[:_CLUSTER_NAME_LIMIT]}-auto-{run.due:%Y%m%d%H%M%S}"
+    is_free = not snapshots.is_name_taken(transaction, cluster.project, name)
+    return name if is_free else f"{name[:59]}-{snapshot_id[:4]}"
+
+
+def _verdicts(transaction: Transaction, cluster_id: str, keep_day: int, now: datetime) -> list[Verdict]:
+    return retention.plan(snapshots.of_cluster(transaction, cluster_id), keep_day, now)
+
+
+def _expire(control: Control, cluster_id: str, now: datetime) -> None:
+    with control.database.transaction() as transaction:
+        clusters.lock_cluster(transaction, cluster_id)
+        cluster = clusters.read_cluster(transaction, cluster_id)
+        settings = policies.find_settings(transaction, cluster_id)
+        if settings is None or cluster.status is ClusterStatus.DELETING:
+            return
+        snapshots.lock_snapshots(transaction, cluster_id)
+        for verdict in _verdicts(transaction, cluster_id, settings.keep_day, now):
+            if verdict.expires:
+                resource = f"cluster/{cluster_id}/snapshot/{verdict.snapshot.id}"
+                snapshots.move_to_trash(transaction, verdict.snapshot.id, now)
+                control.flows.enqueue(transaction, "delete_snapshot", verdict.snapshot.id)
+                record(
+                    control, transaction, cluster.project, "ExpireSnapshot", resource, ACCEPTED, verdict.why
+                )

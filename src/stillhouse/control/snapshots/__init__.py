@@ -1,0 +1,1 @@
+"""Requests and flows for snapshots, from the pins to the trash."""

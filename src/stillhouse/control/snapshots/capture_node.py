@@ -1,0 +1,259 @@
+"""The flow that captures one node of a snapshot, in a process of its own, and keeps the catalog told."""
+
+import time
+from dataclasses import asdict
+from typing import Any
+
+from stillhouse import log, metrics
+from stillhouse.catalog import captures, snapshots
+from stillhouse.catalog.captures import Capture, CaptureState
+from stillhouse.control.snapshots.pinning import is_pinned, newest_root
+from stillhouse.control.snapshots.turns import cancellation
+from stillhouse.control.workplace import Workplace, snapshot_and_cluster
+from stillhouse.domain.base_choice import Offer, offer_base
+from stillhouse.domain.cluster import Cluster, Node
+from stillhouse.domain.progress import Pace
+from stillhouse.domain.snapshot import Cut
+from stillhouse.domain.throttle import Care, Checkpoint, IoPriority
+from stillhouse.durable.flows import StepRunner
+from stillhouse.errors import AttemptDead, StillhouseError
+from stillhouse.node.capture.task import Captured, CaptureTask
+from stillhouse.postgres.sessions import size
+from stillhouse.repository.format.keys import create_or_open
+from stillhouse.repository.format.sealed import Stored
+from stillhouse.repository.objects import identity
+from stillhouse.workers.jobs import CaptureJob, capture_job
+from stillhouse.workers.process import Done, Progress, Ready, Saved, Worker
+
+_POLL_SECONDS = 0.1
+_WAIT_FOR_CUT_SECONDS = 0.02
+_REPORT_SECONDS = 0.5
+
+
+def capture_node(place: Workplace, run: StepRunner, subject: str) -> dict[str, Any]:
+    """A node's capture is one step: a service that dies in it leaves nothing to go on from."""
+    snapshot_id, number, node_id = subject.split("/")
+    attempt = int(number)
+    try:
+        return run.step("capture", _capture_node, place, snapshot_id, attempt, node_id)
+    except StillhouseError as error:
+        # Whatever it was, a bug included: who waits for this node's base looks at its row, not at this flow.
+        run.step("note failure", _note_failure, place, snapshot_id, attempt, node_id, str(error))
+        raise
+
+
+def _capture_node(place: Workplace, snapshot_id: str, attempt: int, node_id: str) -> dict[str, Any]:
+    snapshot, cluster = snapshot_and_cluster(place, snapshot_id)
+    node = _node(cluster, node_id)
+    report = _Report(place, snapshot_id, attempt, node_id)
+    expected = size.of_databases(node)
+    report.begin(expected)
+    offer = _offer(place, cluster, node, snapshot_id, attempt, is_full=snapshot.is_full)
+    task = _task(place, cluster, node, snapshot_id, attempt, offer, report.parts(), expected)
+    begun = time.monotonic()
+    captured = _conduct(place, task, report)
+    metrics.count_captured(
+        captured.files,
+        captured.pages_stored,
+        {
+            "live": captured.plain_bytes,
+            "read": captured.read_bytes,
+            "packed": captured.packed_bytes,
+            "stored": captured.stored_bytes,
+        },
+        time.monotonic() - begun,
+        is_whole=captured.base is None,
+    )
+    log.get("capture").info(
+        "node captured",
+        snapshot=snapshot_id,
+        node=node.name,
+        base=captured.base,
+        whole_because=captured.whole_because,
+        read_bytes=captured.read_bytes,
+        stored_bytes=captured.stored_bytes,
+        files=captured.files,
+    )
+    if captured.skipped:
+        log.get("capture").warning(
+            "files are not the account's own and were skipped",
+            snapshot=snapshot_id,
+            node=node.name,
+            count=captured.skipped,
+            skipped=captured.skipped_first,
+        )
+    if captured.replaced:
+        log.get("capture").warning(
+            "tables were replaced while they were read, and have no fingerprint",
+            snapshot=snapshot_id,
+            node=node.name,
+            count=captured.replaced,
+            first=captured.replaced_first,
+        )
+    return {**asdict(captured), "depth": offer.depth if captured.base else 0}
+
+
+def _offer(
+    place: Workplace, cluster: Cluster, node: Node, snapshot_id: str, attempt: int, *, is_full: bool
+) -> Offer:
+    """The attempt's pin keeps what is offered from being collected meanwhile."""
+    identity.check(place.store, place.repository.id)
+    keys = create_or_open(place.store, place.repository.kek, cluster.id)
+    offer = offer_base(
+        newest_root(place, keys, cluster.id),
+        node.id,
+        node.lineage,
+        whole_every=place.control.settings.whole_every,
+        is_full=is_full,
+    )
+    if offer.manifest and not is_pinned(place, keys, snapshot_id, attempt, offer.manifest[0]):
+        return Offer(None, 0, "the snapshot to build on was deleted meanwhile")
+    return offer
+
+
+def _note_failure(place: Workplace, snapshot_id: str, attempt: int, node_id: str, reason: str) -> None:
+    _, cluster = snapshot_and_cluster(place, snapshot_id)
+    log.get("capture").warning(
+        "capture failed",
+        snapshot=snapshot_id,
+        node=_node(cluster, node_id).name,
+        attempt=attempt,
+        reason=reason,
+    )
+    _Report(place, snapshot_id, attempt, node_id).fail(reason)
+
+
+def _node(cluster: Cluster, node_id: str) -> Node:
+    return next(node for node in cluster.nodes if node.id == node_id)
+
+
+def _task(
+    place: Workplace,
+    cluster: Cluster,
+    node: Node,
+    snapshot_id: str,
+    attempt: int,
+    offer: Offer,
+    parts: tuple[Stored, ...],
+    expected_bytes: int,
+) -> CaptureTask:
+    settings = place.control.settings
+    return CaptureTask(
+        node=node,
+        cluster=cluster.id,
+        snapshot=snapshot_id,
+        attempt=attempt,
+        slot=place.slot(snapshot_id, attempt),
+        workers=settings.capture_workers,
+        wal_retention_bytes=settings.wal_retention_bytes,
+        care=Care(
+            settings.capture_bytes_per_second,
+            IoPriority(settings.capture_io_priority),
+            Checkpoint(settings.capture_checkpoint),
+        ),
+        base=Stored(*offer.manifest) if offer.manifest else None,
+        whole_because=offer.why,
+        parts=parts,
+        expected_bytes=expected_bytes,
+        fingerprint_seconds=settings.fingerprint_seconds,
+    )
+
+
+def _conduct(place: Workplace, task: CaptureTask, report: "_Report") -> Captured:
+    """Run the capture in its process: pass on its progress, tell it of the cut, stop it when it is called off."""
+    worker: Worker[Captured] = Worker(capture_job, CaptureJob(place.repository, task))
+    try:
+        ready = told = False
+        while True:
+            event = worker.poll(_WAIT_FOR_CUT_SECONDS if ready and not told else _POLL_SECONDS)
+            if isinstance(event, Done):
+                report.state(CaptureState.DONE)
+                result: Captured = event.result
+                return result
+            if isinstance(event, Progress):
+                report.progress(event.done, event.total)
+            if isinstance(event, Saved):
+                report.saved(event.part)
+            if isinstance(event, Ready):
+                report.state(CaptureState.READY)
+                ready = True
+            report.check()
+            if ready and not told and (cut := report.cut()) is not None:
+                worker.say(next(point for point in cut.points if point.node == task.node.id))
+                told = True
+    finally:
+        worker.end()
+
+
+class _Report:
+    """One capture's row in the catalog, and what the catalog says of its snapshot."""
+
+    def __init__(self, place: Workplace, snapshot_id: str, attempt: int, node_id: str) -> None:
+        self._place, self._key = place, (snapshot_id, node_id, attempt)
+        self._total, self._last, self._pace = 1, 0.0, Pace()
+
+    def begin(self, total: int) -> None:
+        """Raises AttemptDead when this attempt was begun before: by a service that has died in it."""
+        self._total = max(total, 1)
+        with self._place.control.database.transaction() as transaction:
+            row = self._row(captures.list_captures(transaction, self._key[0], self._key[2]))
+            if row.bytes_total or row.state is not CaptureState.COPYING:
+                raise AttemptDead(f"attempt {self._key[2]} ended with the service that made it")
+            captures.set_bytes(transaction, *self._key, self._now(), done=0, total=self._total)
+
+    def progress(self, done: int, total: int) -> None:
+        """`total` is what the copy expects to have read by its end: it moves as files are looked at."""
+        now = time.monotonic()
+        self._total = max(total, done, 1)
+        self._pace.add(now, done)
+        if now - self._last < _REPORT_SECONDS:
+            return
+        self._last, rate = now, self._pace.bytes_per_second
+        with self._place.control.database.transaction() as transaction:
+            captures.set_bytes(
+                transaction, *self._key, self._now(), done=done, total=self._total, per_second=rate
+            )
+
+    def saved(self, part: Stored) -> None:
+        with self._place.control.database.transaction() as transaction:
+            captures.add_part(transaction, *self._key, (part.id, part.size, part.hash), self._now())
+
+    def parts(self) -> tuple[Stored, ...]:
+        """What earlier attempts have saved."""
+        with self._place.control.database.reading() as reading:
+            return tuple(Stored(*part) for part in captures.parts_of(reading, *self._key[:2]))
+
+    def state(self, state: CaptureState) -> None:
+        with self._place.control.database.transaction() as transaction:
+            if state is CaptureState.READY:
+                captures.set_bytes(transaction, *self._key, self._now(), done=self._total, total=self._total)
+            captures.set_state(transaction, *self._key, state, self._now())
+
+    def fail(self, reason: str) -> None:
+        with self._place.control.database.transaction() as transaction:
+            row = self._row(captures.list_captures(transaction, self._key[0], self._key[2]))
+            if row.state is not CaptureState.ABANDONED:
+                captures.set_state(transaction, *self._key, CaptureState.FAILED, self._now(), error=reason)
+
+    def check(self) -> None:
+        """Raises Cancelled, AttemptDead, or what ends a flow at shutdown."""
+        self._place.control.flows.check_running()
+        with self._place.control.database.reading() as reading:
+            snapshot = snapshots.read_snapshot(reading, self._key[0])
+            if snapshot.cancel_requested:
+                raise cancellation(snapshot)
+            if (
+                self._row(captures.list_captures(reading, self._key[0], self._key[2])).state
+                is CaptureState.ABANDONED
+            ):
+                raise AttemptDead(f"attempt {self._key[2]} was given up")
+
+    def cut(self) -> Cut | None:
+        with self._place.control.database.reading() as reading:
+            return captures.read_cut(reading, self._key[0], self._key[2])
+
+    def _row(self, rows: list[Capture]) -> Capture:
+        return next(row for row in rows if row.node == self._key[1])
+
+    def _now(self) -> Any:
+        return self._place.control.clock.now()

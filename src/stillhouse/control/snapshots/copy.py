@@ -1,0 +1,92 @@
+"""The flow that copies a snapshot: a second root over the same manifests. Nothing else is written.
+
+copy             the root, under the copy's id; then the row
+fail             the tombstone; then the row, with the reason
+"""
+
+from itertools import chain
+
+from stillhouse import log
+from stillhouse.catalog import snapshots
+from stillhouse.control.audit import record
+from stillhouse.control.workplace import Workplace
+from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
+from stillhouse.durable.flows import StepRunner
+from stillhouse.errors import Cancelled, InvalidInput, RepositoryDamaged, StillhouseError, Unavailable
+from stillhouse.repository.format.keys import open_keys
+from stillhouse.repository.objects import identity, roots
+from stillhouse.repository.upkeep.reach import manifests, reached
+
+# One try after each: a store that restarts is back after a while.
+_PAUSES_SECONDS = (0.0, 1.0, 5.0)
+
+
+def copy_snapshot(place: Workplace, run: StepRunner, copy_id: str) -> None:
+    reason = ""
+    for pause in _PAUSES_SECONDS:
+        try:
+            run.step("copy", _copy, place, copy_id, pause)
+            return
+        except StillhouseError as error:
+            reason = str(error)
+            if not error.retryable:
+                break
+    run.step("fail", _fail, place, copy_id, reason)
+
+
+def _copy(place: Workplace, copy_id: str, pause_seconds: float) -> None:
+    """The source cannot go meanwhile: neither retention nor its cluster's deletion touches what is being copied."""
+    place.control.clock.sleep(pause_seconds)
+    copy = _read(place, copy_id)
+    if copy.cancel_requested:
+        raise Cancelled("the copy was cancelled")
+    identity.check(place.store, place.repository.id)
+    keys = open_keys(place.store, place.repository.kek, copy.cluster_id)
+    source = roots.read(place.store, keys, copy.copied_from)
+    if source is None:
+        raise RepositoryDamaged(f"snapshot {copy.copied_from} is not in the repository")
+    root = {
+        **source,
+        "snapshot": copy.id,
+        "name": copy.name,
+        "description": copy.description,
+        "type": copy.type,
+        "stored_bytes": 0,
+        "copied_from": copy.copied_from,
+    }
+    below = chain.from_iterable(reached(place.store, keys, stored) for stored in manifests(root))
+    if roots.publish(place.store, keys, root, below) is None:
+        raise RepositoryDamaged(f"a tombstone holds the place of the copy {copy_id}")
+    _mark_copied(place, copy_id)
+
+
+def _fail(place: Workplace, copy_id: str, reason: str) -> None:
+    """A root that is there says that it did succeed."""
+    copy = _read(place, copy_id)
+    if copy.status is not SnapshotStatus.CREATING:
+        return
+    now = place.control.clock.now()
+    try:
+        keys = open_keys(place.store, place.repository.kek, copy.cluster_id)
+        root = roots.bury(place.store, keys, copy_id, 0, reason, now.isoformat())
+    except (Unavailable, InvalidInput, RepositoryDamaged) as error:
+        # Nobody else writes for this copy any more, so the row may say so without the tombstone.
+        root, reason = None, f"{reason}; nor can the repository be told: {error.message}"
+    if root is not None:
+        _mark_copied(place, copy_id)
+        return
+    log.get("snapshot").error("copy failed", snapshot=copy_id, source=copy.copied_from, reason=reason)
+    with place.control.database.transaction() as transaction:
+        snapshots.mark_unavailable(transaction, copy_id, now, reason)
+        resource = f"snapshot/{copy.copied_from}/copy/{copy_id}"
+        record(place.control, transaction, copy.project, "CopySnapshot", resource, "failed", reason)
+
+
+def _read(place: Workplace, copy_id: str) -> Snapshot:
+    with place.control.database.reading() as reading:
+        return snapshots.read_snapshot(reading, copy_id)
+
+
+def _mark_copied(place: Workplace, copy_id: str) -> None:
+    with place.control.database.transaction() as transaction:
+        snapshots.mark_copied(transaction, copy_id, place.control.clock.now())

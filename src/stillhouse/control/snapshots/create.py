@@ -1,0 +1,396 @@
+"""The flow that takes a snapshot: begin, capture all nodes, cut, publish. Every step may run again after a crash.
+
+begin            a fresh attempt, and its pin; what dead ones left at the nodes is removed
+capture_node     one child per node, in a process of its own: base, WAL, manifest
+cut              when every base is complete
+publish          the root: the commit point; then the pin goes, then the row; the next snapshot has its turn
+fail             the tombstone; then the pin goes, then the row, with the reason; likewise
+"""
+
+from datetime import timedelta
+from itertools import chain
+from typing import Any
+
+from stillhouse import log, metrics
+from stillhouse.catalog import captures, clusters, snapshots
+from stillhouse.catalog.captures import CaptureState
+from stillhouse.catalog.schema.database import Transaction
+from stillhouse.control.audit import record
+from stillhouse.control.snapshots.cut_wait import CutWait, check_deadline
+from stillhouse.control.snapshots.forecast import expect, foretell
+from stillhouse.control.snapshots.pinning import beat, pin_attempt, unpin
+from stillhouse.control.snapshots.turns import cancellation, fail, start_next
+from stillhouse.control.upkeep.reaping import reap
+from stillhouse.control.workplace import Workplace, snapshot_and_cluster
+from stillhouse.domain.cluster import Cluster
+from stillhouse.domain.snapshot import Cut, Snapshot, SnapshotStatus
+from stillhouse.durable.flows import StepRunner
+from stillhouse.errors import (
+    AttemptDead,
+    Cancelled,
+    CaptureInterrupted,
+    CutFailed,
+    InvalidInput,
+    RepositoryDamaged,
+    StillhouseError,
+    Unavailable,
+)
+from stillhouse.repository.format import layout
+from stillhouse.repository.format.keys import ClusterKeys, create_or_open
+from stillhouse.repository.objects import identity, pins, roots, scrubs
+from stillhouse.repository.objects.roots import Root
+from stillhouse.repository.objects.second_look import note_met
+from stillhouse.repository.upkeep.reach import manifests, reached
+from stillhouse.warehouse.cut.cut import take_cut
+from stillhouse.warehouse.cut.witness import HANDOVER_SECONDS, Witnesses
+
+# One attempt after each: a node or a store that restarts is back after a while.
+_PAUSES_SECONDS = (0.0, 1.0, 5.0)
+_POLL_SECONDS = 0.1
+# A capture is waited for with looks that are rarer the longer it takes: a late look costs a twentieth of it at most.
+_FIRST_LOOK, _LAST_LOOK, _LATE = 0.02, 0.5, 0.05
+_SHARE_OF_COPY = 95  # percent of the progress; the cut and what follows are short
+
+
+def create_snapshot(place: Workplace, run: StepRunner, snapshot_id: str) -> None:
+    reason = ""
+    for pause in _PAUSES_SECONDS:
+        try:
+            attempt = run.step("begin", _begin, place, snapshot_id, pause)
+            nodes = run.step("nodes", _nodes, place, snapshot_id)
+            children = [run.start_child("capture_node", f"{snapshot_id}/{attempt}/{node}") for node in nodes]
+            no_cut = run.step("cut", _cut_when_ready, place, snapshot_id, attempt)
+            results = [_outcome(run, child) for child in children]
+            failure = _first_cause(no_cut, results)
+            if failure is None:
+                captured = [result["captured"] for result in results]
+                run.step("publish", _publish, place, snapshot_id, attempt, captured)
+                return
+        except StillhouseError as error:
+            failure = _described(error)
+        reason = failure["reason"]
+        if not failure["retryable"]:
+            break
+    run.step("fail", _fail, place, snapshot_id, reason)
+
+
+def _described(error: StillhouseError) -> dict[str, Any]:
+    """The deadline of the cut is the snapshot's: when it has passed, another attempt has no time left."""
+    may_pass = error.retryable and not isinstance(error, CutFailed)
+    return {"reason": str(error), "retryable": may_pass, "code": error.code}
+
+
+def _outcome(run: StepRunner, child: str) -> dict[str, Any]:
+    try:
+        return {"captured": run.wait(child)}
+    except StillhouseError as error:
+        return {"failed": _described(error)}
+
+
+def _first_cause(no_cut: dict[str, Any] | None, results: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Why the attempt failed, if it did. Reasons that the next attempt would meet as well come first.
+
+    A capture that was given up because another failed tells no reason of its own. What fails in a snapshot that was
+    cancelled is no reason either: its cluster may be on its way out.
+    """
+    if no_cut and no_cut["code"] == Cancelled.code:
+        return no_cut
+    failed = [result["failed"] for result in results if "failed" in result]
+    own = [failure for failure in failed if failure["code"] != AttemptDead.code]
+    own.sort(key=lambda failure: bool(failure["retryable"]))
+    return next(iter([*own, *([no_cut] if no_cut else []), *failed]), None)
+
+
+def _nodes(place: Workplace, snapshot_id: str) -> list[str]:
+    return [node.id for node in snapshot_and_cluster(place, snapshot_id)[1].nodes]
+
+
+def _begin(place: Workplace, snapshot_id: str, pause_seconds: float) -> int:
+    """A new attempt number. Earlier attempts learn that they are dead when they next report."""
+    clock = place.control.clock
+    latest = clock.monotonic() + pause_seconds
+    while clock.monotonic() < latest:
+        _check_wanted(place, snapshot_id)
+        clock.sleep(_POLL_SECONDS)
+    cluster = _check_wanted(place, snapshot_id)
+    check_deadline(place.control, snapshot_id)
+    foretell(place.control, snapshot_id, cluster)
+    with place.control.database.transaction() as transaction:
+        nodes = [node.id for node in cluster.nodes]
+        attempt = captures.begin_attempt(transaction, snapshot_id, nodes, place.control.clock.now())
+    reap(place, cluster)
+    pin_attempt(place, snapshot_id, cluster, attempt)
+    return attempt
+
+
+def _check_wanted(place: Workplace, snapshot_id: str) -> Cluster:
+    """The snapshot's cluster. Raises Cancelled, or what ends a flow at shutdown."""
+    place.control.flows.check_running()
+    snapshot, cluster = snapshot_and_cluster(place, snapshot_id)
+    if snapshot.cancel_requested:
+        raise cancellation(snapshot)
+    return cluster
+
+
+def _cut_when_ready(place: Workplace, snapshot_id: str, attempt: int) -> dict[str, Any] | None:
+    """Wait for every base, then cut. Returns what failed, if anything did; then all captures are given up."""
+    control = place.control
+    _, cluster = snapshot_and_cluster(place, snapshot_id)
+    begun = last_beat = control.clock.monotonic()
+    try:
+        while not _all_ready(place, snapshot_id, attempt):
+            control.flows.check_running()
+            elapsed = control.clock.monotonic() - begun
+            control.clock.sleep(min(max(elapsed * _LATE, _FIRST_LOOK), _LAST_LOOK))
+            if control.clock.monotonic() - last_beat >= pins.BEAT_SECONDS:
+                beat(place, snapshot_id, cluster.id, attempt)
+                last_beat = control.clock.monotonic()
+        with Witnesses() as witnesses:
+            cut = _take_cut(place, snapshot_id, attempt, cluster, witnesses)
+            metrics.count_cut(cut.pause_seconds, cut.tries)
+            with control.database.transaction() as transaction:
+                captures.save_cut(transaction, snapshot_id, attempt, cut)
+                snapshots.set_progress(transaction, snapshot_id, _SHARE_OF_COPY + 2, control.clock.now())
+            _hand_over(place, snapshot_id, attempt, cut)
+    except StillhouseError as error:
+        with control.database.transaction() as transaction:
+            captures.abandon(transaction, snapshot_id, control.clock.now())
+        return _described(error)
+    return None
+
+
+def _take_cut(
+    place: Workplace, snapshot_id: str, attempt: int, cluster: Cluster, witnesses: Witnesses
+) -> Cut:
+    control, waiting = place.control, CutWait(place.control, snapshot_id)
+
+    def should_stop() -> bool:
+        waiting.note()
+        return _is_called_off(place, snapshot_id, attempt)
+
+    try:
+        cut = take_cut(
+            cluster,
+            place.slot(snapshot_id, attempt),
+            deadline_seconds=control.settings.cut_deadline_seconds,
+            waited_seconds=waiting.before,
+            clock=control.clock,
+            should_stop=should_stop,
+            witnesses=witnesses if control.settings.fingerprint_seconds > 0 else None,
+            tell=lambda expected: expect(control, snapshot_id, cluster, expected),
+        )
+    except CutFailed:
+        waiting.use_up()
+        raise
+    waiting.note()
+    return cut
+
+
+def _hand_over(place: Workplace, snapshot_id: str, attempt: int, cut: Cut) -> None:
+    """Keep the witnesses until the captures have ended, for a little while: by then they read on their own."""
+    clock = place.control.clock
+    latest = clock.monotonic() + (HANDOVER_SECONDS if any(p.witness.snapshots for p in cut.points) else 0)
+    while clock.monotonic() < latest:
+        place.control.flows.check_running()
+        with place.control.database.reading() as reading:
+            rows = captures.list_captures(reading, snapshot_id, attempt)
+        if not any(row.state is CaptureState.READY for row in rows):
+            break
+        clock.sleep(_POLL_SECONDS)
+
+
+def _all_ready(place: Workplace, snapshot_id: str, attempt: int) -> bool:
+    """True when the cut may be taken; keeps the progress. Raises for the first capture that failed."""
+    with place.control.database.transaction() as transaction:
+        snapshot = snapshots.read_snapshot(transaction, snapshot_id)
+        rows = captures.list_captures(transaction, snapshot_id, attempt)
+        done, total = sum(row.bytes_done for row in rows), sum(row.bytes_total for row in rows)
+        if total:
+            percent = done * _SHARE_OF_COPY // total
+            snapshots.set_progress(transaction, snapshot_id, percent, place.control.clock.now())
+    if snapshot.cancel_requested:
+        raise cancellation(snapshot)
+    for row in rows:
+        if row.state is CaptureState.FAILED:
+            raise CaptureInterrupted(row.error)
+        if row.state is CaptureState.ABANDONED:
+            raise AttemptDead(
+                f"attempt {attempt} was given up by a service that ended before it could say why"
+            )
+    return all(row.state is CaptureState.READY for row in rows)
+
+
+def _is_called_off(place: Workplace, snapshot_id: str, attempt: int) -> bool:
+    """Raises for the reason, where there is one: a capture that failed meanwhile is no cancellation."""
+    place.control.flows.check_running()
+    return not _all_ready(place, snapshot_id, attempt)
+
+
+def _publish(place: Workplace, snapshot_id: str, attempt: int, captured: list[dict[str, Any]]) -> None:
+    """Create the root, then switch the row: a crash between the two is healed by reading the root."""
+    _check_wanted(place, snapshot_id)
+    snapshot, cluster = snapshot_and_cluster(place, snapshot_id)
+    with place.control.database.reading() as reading:
+        cut = captures.read_cut(reading, snapshot_id, attempt)
+    assert cut is not None, "nodes end only after the cut was recorded"
+    identity.check(place.store, place.repository.id)
+    keys = create_or_open(place.store, place.repository.kek, cluster.id)
+    root = _root(place, snapshot, cluster, cut, attempt, captured)
+    try:
+        below = list(chain.from_iterable(reached(place.store, keys, stored) for stored in manifests(root)))
+        root["scrub_overdue_packs"] = len(_overdue_packs(place, keys, below))
+        published = roots.publish(place.store, keys, root, below)
+    except RepositoryDamaged as met:
+        note_met(place.store, keys, manifests(root), met, place.control.clock.now())
+        raise CaptureInterrupted(str(met), hint="another attempt reads it anew from the node") from met
+    if published is None:
+        raise AttemptDead("the snapshot was closed by a tombstone before it could be published")
+    unpin(place, snapshot_id, cluster.id)
+    _mark_available(place, snapshot_id, cluster.id, published)
+
+
+def _overdue_packs(place: Workplace, keys: ClusterKeys, reached: list[tuple[str, int]]) -> tuple[str, ...]:
+    """Packs below the root that nobody has read whole for too long: a snapshot names its base's, and reads none."""
+    folder = layout.packs_of(str(keys.cluster))
+    packs = [key.removeprefix(folder) for key, _ in reached if key.startswith(folder)]
+    max_age = timedelta(days=place.control.settings.scrub_max_age_days)
+    return scrubs.overdue(place.store, keys, packs, place.control.clock.now(), max_age)
+
+
+def _root(
+    place: Workplace,
+    snapshot: Snapshot,
+    cluster: Cluster,
+    cut: Cut,
+    attempt: int,
+    captured: list[dict[str, Any]],
+) -> Root:
+    points = {point.node: point for point in cut.points}
+    nodes = []
+    for node, result in zip(cluster.nodes, captured, strict=True):
+        point = points[node.id]
+        where = {
+            "name": node.name,
+            "node_id": node.id,
+            "role": node.role,
+            "host": node.host,
+            "port": node.port,
+        }
+        found = result["manifest"]
+        nodes.append(
+            {
+                **where,
+                "manifest": found["id"],
+                "size": found["size"],
+                "hash": found["hash"],
+                "plain_bytes": result["plain_bytes"],
+                "wal_bytes": result["wal_bytes"],
+                "rotten": result["rotten"],
+                "capacity": result["capacity"],
+                "lineage": result["lineage"],
+                "base": result["base"],
+                "depth": result["depth"],
+                "whole_because": result["whole_because"],
+                "read_bytes": result["read_bytes"],
+                "packed_bytes": result["packed_bytes"],
+                "pages_stored": result["pages_stored"],
+                "files": result["files"],
+                # A flow that an older service began has results without these.
+                "skipped": result.get("skipped", 0),
+                "skipped_first": next(map(": ".join, result.get("skipped_first", {}).items()), ""),
+                "replaced": result.get("replaced", 0),
+                "replaced_first": result.get("replaced_first", ""),
+                "start_lsn": result["start_lsn"],
+                "cut_name": point.name,
+                "cut_lsn": point.lsn,
+                "timeline": point.timeline,
+            }
+        )
+    return {
+        "format": 1,
+        "snapshot": snapshot.id,
+        "project": snapshot.project,
+        "cluster": {
+            "id": cluster.id,
+            "name": cluster.name,
+            "engine": cluster.engine,
+            "number_of_node": cluster.number_of_node,
+            "port": cluster.port,
+            "user_name": cluster.user_name,
+            "facts": cluster.facts,
+        },
+        "name": snapshot.name,
+        "description": snapshot.description,
+        "type": snapshot.type,
+        "attempt": attempt,
+        "started": snapshot.started.isoformat(),
+        "finished": place.control.clock.now().isoformat(),
+        "cut": {"pause_seconds": cut.pause_seconds, "tries": cut.tries},
+        "plain_bytes": sum(result["plain_bytes"] for result in captured),
+        "stored_bytes": sum(result["stored_bytes"] for result in captured),
+        "nodes": nodes,
+    }
+
+
+def _mark_available(place: Workplace, snapshot_id: str, cluster_id: str, root: Root) -> None:
+    now = place.control.clock.now()
+    with place.control.database.transaction() as transaction:
+        clusters.lock_cluster(transaction, cluster_id)
+        is_first = snapshots.mark_available(
+            transaction, snapshot_id, now, plain_bytes=root["plain_bytes"], stored_bytes=root["stored_bytes"]
+        )
+        if is_first:
+            _record_warnings(place, transaction, cluster_id, root)
+        clusters.note_failure(transaction, cluster_id, now, code="", reason="")
+        for node in root["nodes"]:
+            clusters.set_lineage(transaction, node["node_id"], node["lineage"])
+        start_next(place.control, transaction, cluster_id)
+    metrics.count_snapshot("available")
+    log.get("snapshot").info(
+        "snapshot available",
+        snapshot=snapshot_id,
+        stored_bytes=root["stored_bytes"],
+        scrub_overdue_packs=root.get("scrub_overdue_packs", 0),
+    )
+
+
+def _record_warnings(place: Workplace, transaction: Transaction, cluster_id: str, root: Root) -> None:
+    """Tell what is missing in a snapshot that succeeded, and what was done to the cluster while it was taken."""
+    resource = f"cluster/{cluster_id}/snapshot/{root['snapshot']}"
+    for node in root["nodes"]:
+        warnings = {}
+        if count := node.get("skipped"):
+            warnings["skipped"] = f"{count} not the account's own, as {node['skipped_first']}"
+        if count := node.get("replaced"):
+            warnings["replaced"] = f"{count} without a fingerprint, as {node['replaced_first']}"
+        for outcome, what in warnings.items():
+            detail = f"node {node['name']}: {what}"
+            record(place.control, transaction, root["project"], "CreateSnapshot", resource, outcome, detail)
+
+
+def _fail(place: Workplace, snapshot_id: str, reason: str) -> None:
+    """Close the root's key with a tombstone, then the row. A root that is there says that it did succeed."""
+    snapshot, cluster = snapshot_and_cluster(place, snapshot_id)
+    if snapshot.status is not SnapshotStatus.CREATING:
+        return
+    now = place.control.clock.now()
+    with place.control.database.transaction() as transaction:
+        captures.abandon(transaction, snapshot_id, now)
+    try:
+        identity.check(place.store, place.repository.id)
+        keys = create_or_open(place.store, place.repository.kek, cluster.id)
+        root = roots.bury(place.store, keys, snapshot_id, 0, reason, now.isoformat())
+    except (Unavailable, InvalidInput, RepositoryDamaged) as error:
+        # Down, closed to our KEK, or without the cluster's keys. Nobody else writes for this snapshot any more, so the
+        # row may say so without the tombstone.
+        root, reason = None, f"{reason}; nor can the repository be told: {error}"
+    else:
+        unpin(place, snapshot_id, cluster.id)
+    if root is not None:
+        _mark_available(place, snapshot_id, cluster.id, root)
+        return
+    reap(place, cluster)
+    with place.control.database.transaction() as transaction:
+        clusters.lock_cluster(transaction, cluster.id)
+        fail(place.control, transaction, snapshot, reason)
+        start_next(place.control, transaction, cluster.id)

@@ -1,0 +1,91 @@
+"""Keeps what an attempt at a snapshot builds on, and what it has stored, from being collected meanwhile."""
+
+from contextlib import suppress
+
+from stillhouse.catalog import captures, snapshots
+from stillhouse.control.workplace import Workplace
+from stillhouse.domain.cluster import Cluster
+from stillhouse.errors import RepositoryDamaged, Unavailable
+from stillhouse.repository.check.faults import ALTERED, Fault
+from stillhouse.repository.format.keys import ClusterKeys, create_or_open
+from stillhouse.repository.format.sealed import Stored
+from stillhouse.repository.objects import findings, identity, pins, roots
+from stillhouse.repository.objects.pins import Pin, PinnedBase
+from stillhouse.repository.objects.roots import Root
+from stillhouse.storage.now import store_time
+
+
+def pin_attempt(place: Workplace, snapshot_id: str, cluster: Cluster, attempt: int) -> None:
+    """Pin the bases that the attempt may be offered, and all that any attempt at this snapshot has stored.
+
+    The new pin is there before those of earlier attempts go, and goes back to when the first of them began.
+    """
+    identity.check(place.store, place.repository.id)
+    keys = create_or_open(place.store, place.repository.kek, cluster.id)
+    earlier = [pins.id_of(snapshot_id, number) for number in range(1, attempt)]
+    begun = [pin.started for one in earlier if (pin := pins.find(place.store, keys, one)) is not None]
+    pin = Pin(
+        id=pins.id_of(snapshot_id, attempt),
+        work=pins.CAPTURE,
+        snapshot=snapshot_id,
+        attempt=attempt,
+        bases=(*_bases(place, keys, cluster), *_parts(place, snapshot_id, cluster)),
+        started=min(begun) if begun else store_time(place.store, place.control.clock),
+    )
+    pins.put(place.store, keys, pin, place.control.clock.now())
+    pins.remove(place.store, cluster.id, earlier)
+
+
+def beat(place: Workplace, snapshot_id: str, cluster_id: str, attempt: int) -> None:
+    """Show that the attempt goes on. A store that is away does not matter: a pin lasts for an hour.
+
+    It is not waited for either: a cancellation would have to wait as well.
+    """
+    place = place.hurried
+    with suppress(Unavailable):
+        keys = create_or_open(place.store, place.repository.kek, cluster_id)
+        if (pin := pins.find(place.store, keys, pins.id_of(snapshot_id, attempt))) is not None:
+            pins.put(place.store, keys, pin, place.control.clock.now())
+
+
+def unpin(place: Workplace, snapshot_id: str, cluster_id: str) -> None:
+    """Once the root's key is taken. What cannot be removed now is stale, and a collection removes it."""
+    with place.control.database.reading() as reading:
+        attempts = range(1, captures.latest_attempt(reading, snapshot_id) + 1)
+    with suppress(Unavailable):
+        pins.remove(place.store, cluster_id, [pins.id_of(snapshot_id, number) for number in attempts])
+
+
+def is_pinned(place: Workplace, keys: ClusterKeys, snapshot_id: str, attempt: int, manifest: str) -> bool:
+    """Whether the attempt's pin holds this manifest as a base."""
+    pin = pins.find(place.store, keys, pins.id_of(snapshot_id, attempt))
+    return pin is not None and manifest in {base.manifest.id for base in pin.bases}
+
+
+def newest_root(place: Workplace, keys: ClusterKeys, cluster_id: str) -> Root | None:
+    """The root of the cluster's newest snapshot. None when there is none, or it is damaged, which is recorded then."""
+    with place.control.database.reading() as reading:
+        newest = snapshots.newest_available(reading, cluster_id)
+    try:
+        return None if newest is None else roots.read(place.store, keys, newest)
+    except RepositoryDamaged as error:
+        if error.key:
+            fault = Fault(error.key, ALTERED, error.message.removeprefix(f"{error.key} "))
+            findings.note(place.store, keys, [fault], place.control.clock.now())
+        return None
+
+
+def _bases(place: Workplace, keys: ClusterKeys, cluster: Cluster) -> list[PinnedBase]:
+    """The newest snapshot's manifests: what `offer_base` chooses from."""
+    root = newest_root(place, keys, cluster.id)
+    nodes = [] if root is None else root["nodes"]
+    return [PinnedBase(node["name"], Stored(node["manifest"], node["size"], node["hash"])) for node in nodes]
+
+
+def _parts(place: Workplace, snapshot_id: str, cluster: Cluster) -> list[PinnedBase]:
+    with place.control.database.reading() as reading:
+        return [
+            PinnedBase(node.name, Stored(*part))
+            for node in cluster.nodes
+            for part in captures.parts_of(reading, snapshot_id, node.id)
+        ]

@@ -1,0 +1,176 @@
+"""Requests about snapshots. Each is accepted or refused in one transaction; flows do the work."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from stillhouse.catalog import clusters, snapshots
+from stillhouse.control.audit import audited
+from stillhouse.control.context import Control
+from stillhouse.control.lookup import known_cluster, known_snapshot, locked_snapshot, working_cluster
+from stillhouse.control.snapshots.turns import leave_queue, take_or_wait
+from stillhouse.domain import names
+from stillhouse.domain.cluster import Cluster, ClusterStatus, Task
+from stillhouse.domain.ids import new_uuid
+from stillhouse.domain.snapshot import Snapshot, SnapshotStatus, SnapshotType, backup_key
+from stillhouse.errors import InvalidInput, NameTaken, StateForbids, WrongKind
+
+# The largest int of the API's clients; page number times page length stays within any database's integers.
+_LARGEST = 2**31 - 1
+
+
+def request_snapshot(
+    control: Control, project: str, *, name: str, cluster_id: str, description: str = ""
+) -> str:
+    """Accept a manual snapshot of a whole cluster; its id. The flow `create_snapshot` takes it, when its turn comes."""
+    snapshot_id = new_uuid()
+    resource = f"cluster/{cluster_id}/snapshot/{snapshot_id}"
+    with audited(control, project, "CreateSnapshot", resource) as transaction:
+        names.check_snapshot_name(name)
+        names.check_description(description)
+        cluster = working_cluster(transaction, project, cluster_id, beside={Task.SNAPSHOTTING})
+        now = control.clock.now()
+        snapshot = new_snapshot(cluster, snapshot_id, SnapshotType.MANUAL, now, name, description)
+        take_or_wait(control, transaction, cluster, snapshot)
+    return snapshot_id
+
+
+def new_snapshot(
+    cluster: Cluster, snapshot_id: str, type_: SnapshotType, now: datetime, name: str, description: str = ""
+) -> Snapshot:
+    """A snapshot of the cluster as it is before anything of it is taken."""
+    return Snapshot(
+        id=snapshot_id,
+        project=cluster.project,
+        cluster_id=cluster.id,
+        cluster_name=cluster.name,
+        name=name,
+        description=description,
+        status=SnapshotStatus.CREATING,
+        type=type_,
+        started=now,
+        updated=now,
+        db_user=cluster.user_name,
+        backup_key=backup_key(now),
+    )
+
+
+def request_copy(
+    control: Control, project: str, snapshot_id: str, *, name: str, description: str = ""
+) -> str:
+    """Accept a manual snapshot of what an automated one holds; the flow `copy_snapshot` writes its root. Its id."""
+    copy_id = new_uuid()
+    with audited(control, project, "CopySnapshot", f"snapshot/{snapshot_id}/copy/{copy_id}") as transaction:
+        names.check_snapshot_name(name)
+        names.check_description(description)
+        # The cluster first, as whoever deletes either does: he waits, or has come first.
+        clusters.lock_cluster(transaction, known_snapshot(transaction, project, snapshot_id).cluster_id)
+        source = locked_snapshot(transaction, project, snapshot_id)
+        if source.type is not SnapshotType.AUTO:
+            raise WrongKind(f"snapshot {source.id} is a manual one", hint="it stays without a copy")
+        if source.status is not SnapshotStatus.AVAILABLE:
+            raise StateForbids(f"snapshot {source.id} is in state {source.status}")
+        if source.restoring:
+            raise StateForbids(f"snapshot {source.id} is being restored")
+        if clusters.read_cluster(transaction, source.cluster_id).status is ClusterStatus.DELETING:
+            raise StateForbids(f"cluster {source.cluster_id} is being deleted")
+        if snapshots.has_copy(transaction, source.id):
+            raise StateForbids(f"snapshot {source.id} has a copy already", hint="delete that one first")
+        copy = replace(
+            source,
+            id=copy_id,
+            name=name,
+            description=description,
+            status=SnapshotStatus.CREATING,
+            type=SnapshotType.MANUAL,
+            updated=control.clock.now(),
+            progress=0,
+            stored_bytes=0,
+            copied_from=source.id,
+        )
+        snapshots.insert_copy(transaction, copy)
+        control.flows.enqueue(transaction, "copy_snapshot", copy_id)
+    return copy_id
+
+
+def check_name(control: Control, project: str, name: str) -> None:
+    """Raise what CreateSnapshot would raise for this name at this moment."""
+    names.check_snapshot_name(name)
+    with control.database.reading() as reading:
+        if snapshots.is_name_taken(reading, project, name):
+            raise NameTaken(f"the project already has a snapshot named {name}")
+
+
+def list_snapshots(control: Control, project: str) -> list[Snapshot]:
+    """All of the project's snapshots, manual and automated, the newest first."""
+    with control.database.reading() as reading:
+        return snapshots.list_snapshots(reading, project)
+
+
+def get_snapshot(control: Control, project: str, snapshot_id: str) -> Snapshot:
+    with control.database.reading() as reading:
+        return known_snapshot(reading, project, snapshot_id)
+
+
+def list_cluster_snapshots(
+    control: Control,
+    project: str,
+    cluster_id: str,
+    *,
+    limit: int | None = None,
+    offset: int = 0,
+    sort_key: str = "started",
+    descending: bool = True,
+) -> tuple[list[Snapshot], int]:
+    """One page and the total. `offset` counts pages, not snapshots; without a limit all are one page."""
+    if limit is not None and not 1 <= limit <= _LARGEST:
+        raise InvalidInput(f"limit must be between 1 and {_LARGEST}")
+    if not 0 <= offset <= _LARGEST:
+        raise InvalidInput(f"offset must be between 0 and {_LARGEST}")
+    if sort_key not in snapshots.SORT_KEYS:
+        raise InvalidInput(f"sort_key must be one of {', '.join(snapshots.SORT_KEYS)}")
+    with control.database.reading() as reading:
+        cluster = known_cluster(reading, project, cluster_id)
+        return snapshots.page_of_cluster(
+            reading,
+            cluster.id,
+            sort_key=sort_key,
+            descending=descending,
+            limit=limit,
+            skip=offset * (limit or _LARGEST),
+        )
+
+
+def delete_snapshot(control: Control, project: str, snapshot_id: str) -> None:
+    """Move a manual snapshot to the trash; the flow `delete_snapshot` marks it in the repository.
+
+    One that still waits for its turn is called off by that.
+    """
+    with audited(control, project, "DeleteSnapshot", f"snapshot/{snapshot_id}") as transaction:
+        clusters.lock_cluster(transaction, known_snapshot(transaction, project, snapshot_id).cluster_id)
+        snapshot = locked_snapshot(transaction, project, snapshot_id)
+        if snapshot.type is not SnapshotType.MANUAL:
+            raise WrongKind(
+                f"snapshot {snapshot.id} is an automated one",
+                hint="it goes when its days are over, or with its cluster",
+            )
+        is_creating = snapshot.status is SnapshotStatus.CREATING
+        if is_creating and not leave_queue(control, transaction, snapshot, "deleted before its turn came"):
+            raise StateForbids(f"snapshot {snapshot.id} is still being taken")
+        if snapshot.use:
+            raise StateForbids(f"snapshot {snapshot.id} is {snapshot.use}")
+        snapshots.move_to_trash(transaction, snapshot.id, control.clock.now())
+        control.flows.enqueue(transaction, "delete_snapshot", snapshot.id)
+
+
+def request_cancel(control: Control, project: str, snapshot_id: str) -> None:
+    """Ask the running flow to stop at its next step; the snapshot then becomes UNAVAILABLE.
+
+    One that still waits for its turn becomes so at once.
+    """
+    with audited(control, project, "CancelSnapshot", f"snapshot/{snapshot_id}") as transaction:
+        clusters.lock_cluster(transaction, known_snapshot(transaction, project, snapshot_id).cluster_id)
+        snapshot = locked_snapshot(transaction, project, snapshot_id)
+        if snapshot.status is not SnapshotStatus.CREATING:
+            raise StateForbids(f"snapshot {snapshot.id} is not being taken")
+        if not leave_queue(control, transaction, snapshot, "the snapshot was cancelled before its turn came"):
+            snapshots.request_cancel(transaction, snapshot.id, control.clock.now())

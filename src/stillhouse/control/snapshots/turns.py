@@ -1,0 +1,167 @@
+"""Whose turn it is on a cluster: snapshots wait for each other, first in, first out; a deletion waits for one only.
+
+The transaction that ends a snapshot hands its cluster to what is next, so nothing comes in between, and a crash leaves
+either both done or neither. A waiting snapshot is two rows: no thread, no flow and no pin are its own before its turn.
+A deletion calls off all snapshots and holds the cluster from then on; its flow begins when the one that was being taken
+has removed what it had on the nodes and in the repository.
+"""
+
+from datetime import datetime
+from functools import partial
+
+from stillhouse import log, metrics
+from stillhouse.catalog import clusters, operations, snapshot_queue, snapshots
+from stillhouse.catalog.schema.database import Transaction
+from stillhouse.control.audit import record
+from stillhouse.control.context import Control
+from stillhouse.control.timetable import attempt
+from stillhouse.control.workplace import Workplace
+from stillhouse.domain.cluster import Cluster, ClusterStatus, Task
+from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
+from stillhouse.errors import Cancelled, ClusterBusy, ShuttingDown
+
+AFTER = "after_snapshot"
+"""In the detail of a deletion's operation: the snapshot whose end its flow waits for. Empty once the flow has begun."""
+
+_BEING_DELETED = "the cluster is being deleted"
+
+
+def take_or_wait(control: Control, transaction: Transaction, cluster: Cluster, snapshot: Snapshot) -> None:
+    """Begin a snapshot of a free cluster, or let it wait behind those before it. Raises ClusterBusy if too many do.
+
+    The cluster is locked, and held by nothing but a snapshot.
+    """
+    ahead = len(snapshot_queue.waiting(transaction, cluster.id))
+    if cluster.task is None and not ahead:
+        take(control, transaction, snapshot)
+        return
+    most = control.settings.snapshot_queue
+    if ahead >= most:
+        full = f", and {ahead} snapshots wait, of {most} that may" if most else ""
+        raise ClusterBusy(
+            f"cluster {cluster.id} is busy: {Task.SNAPSHOTTING}{full}",
+            hint="ask again when one of them has ended",
+        )
+    snapshots.insert_snapshot(transaction, snapshot)
+    snapshot_queue.add(transaction, cluster.id, snapshot.id)
+    start_next(control, transaction, cluster.id)
+
+
+def take(control: Control, transaction: Transaction, snapshot: Snapshot) -> None:
+    """The snapshot's row, the operation that holds its cluster, and its flow, all or none. Raises ClusterBusy."""
+    operations.begin(transaction, snapshot.cluster_id, Task.SNAPSHOTTING, snapshot.id, snapshot.started)
+    snapshots.insert_snapshot(transaction, snapshot)
+    control.flows.enqueue(transaction, "create_snapshot", snapshot.id)
+
+
+def start_next(control: Control, transaction: Transaction, cluster_id: str) -> None:
+    """Give the cluster, if it is free, to the snapshot that waits longest; the cluster is locked.
+
+    Where it cannot be captured, as one that is stopped, all that wait for it fail. A deletion that has waited begins.
+    """
+    _start_deletion(control, transaction, cluster_id)
+    cluster = clusters.read_cluster(transaction, cluster_id)
+    waiting = [] if cluster.task else snapshot_queue.waiting(transaction, cluster_id)
+    if not waiting:
+        return
+    if obstacle := _obstacle(cluster):
+        fail_waiting(control, transaction, cluster_id, f"{obstacle} when its turn came")
+        return
+    try:
+        control.flows.enqueue(transaction, "create_snapshot", waiting[0])
+    except ShuttingDown:
+        return  # nothing is written yet: it goes on waiting, and has its turn when the service is back
+    now = control.clock.now()
+    snapshot_queue.remove(transaction, waiting[0])
+    snapshots.set_started(transaction, waiting[0], now)
+    operations.begin(transaction, cluster_id, Task.SNAPSHOTTING, waiting[0], now)
+    log.get("snapshot").info("snapshot has its turn", snapshot=waiting[0], cluster=cluster_id)
+
+
+def _start_deletion(control: Control, transaction: Transaction, cluster_id: str) -> None:
+    operation = operations.active(transaction, cluster_id)
+    if operation is None or operation.kind is not Task.DELETING or not operation.detail.get(AFTER):
+        return
+    snapshot = snapshots.find_any(transaction, operation.detail[AFTER])
+    if snapshot is not None and snapshot.status is SnapshotStatus.CREATING:
+        return
+    try:
+        control.flows.enqueue(transaction, "delete_cluster", cluster_id)
+    except ShuttingDown:
+        return  # it goes on waiting, and begins when the service is back
+    operations.add_detail(transaction, operation.id, {AFTER: ""})
+    log.get("cluster").info("deletion begins", cluster=cluster_id)
+
+
+def start_waiting(place: Workplace, now: datetime) -> None:
+    """Begin what waits for nothing any more: there is something only where a service ended before it could do so."""
+    control = place.control
+    with control.database.reading() as reading:
+        metrics.show_waiting(snapshot_queue.lengths(reading))
+        free = snapshot_queue.held_up_by_nothing(reading)
+        deleted = [
+            one.cluster_id for one in operations.all_active(reading, Task.DELETING) if one.detail.get(AFTER)
+        ]
+
+    def look_at(cluster_id: str) -> None:
+        with control.database.transaction() as transaction:
+            clusters.lock_cluster(transaction, cluster_id)
+            start_next(control, transaction, cluster_id)
+
+    for cluster_id in [*free, *deleted]:
+        attempt(f"what waits for cluster {cluster_id}", partial(look_at, cluster_id))
+
+
+def leave_queue(control: Control, transaction: Transaction, snapshot: Snapshot, reason: str) -> bool:
+    """Fail a snapshot that waits. False, and nothing changed, if it does not; its cluster is locked."""
+    waited = snapshot_queue.remove(transaction, snapshot.id)
+    if waited:
+        fail(control, transaction, snapshot, reason)
+    return waited
+
+
+def call_off(control: Control, transaction: Transaction, cluster_id: str) -> str:
+    """For a deletion: fail all snapshots that wait for the cluster, which is locked, and take it from the one at work.
+
+    The id of that one, or "". It stays CREATING until its flow, which stops at its next step, has removed its traces.
+    """
+    fail_waiting(control, transaction, cluster_id, f"{_BEING_DELETED}, and the snapshot's turn had not come")
+    operation = operations.active(transaction, cluster_id)
+    if operation is None or operation.kind is not Task.SNAPSHOTTING:
+        return ""
+    now = control.clock.now()
+    # The snapshot's row before the operation's, in the order of those that tell its progress.
+    snapshots.request_cancel(transaction, operation.subject_id, now)
+    operations.end(transaction, operation.id, now, operations.FAILED, _BEING_DELETED)
+    return operation.subject_id
+
+
+def cancellation(snapshot: Snapshot) -> Cancelled:
+    """The error that ends the flow of a snapshot whose `cancel_requested` is set."""
+    why = f": {_BEING_DELETED}" if snapshot.cluster_status is ClusterStatus.DELETING else ""
+    return Cancelled(f"the snapshot was cancelled{why}")
+
+
+def fail_waiting(control: Control, transaction: Transaction, cluster_id: str, reason: str) -> None:
+    """Fail all that wait for a cluster, which is locked."""
+    for snapshot_id in snapshot_queue.waiting(transaction, cluster_id):
+        leave_queue(control, transaction, snapshots.read_snapshot(transaction, snapshot_id), reason)
+
+
+def fail(control: Control, transaction: Transaction, snapshot: Snapshot, reason: str) -> None:
+    """CREATING becomes UNAVAILABLE; its cluster, the audit and the log say why."""
+    now = control.clock.now()
+    metrics.count_snapshot("failed")
+    log.get("snapshot").error(
+        "snapshot failed", snapshot=snapshot.id, cluster=snapshot.cluster_id, reason=reason
+    )
+    snapshots.mark_unavailable(transaction, snapshot.id, now, reason)
+    clusters.note_failure(transaction, snapshot.cluster_id, now, code="snapshot.failed", reason=reason)
+    resource = f"cluster/{snapshot.cluster_id}/snapshot/{snapshot.id}"
+    record(control, transaction, snapshot.project, "CreateSnapshot", resource, "failed", reason)
+
+
+def _obstacle(cluster: Cluster) -> str:
+    if cluster.status is not ClusterStatus.AVAILABLE:
+        return f"the cluster was in state {cluster.status}"
+    return "the cluster was stopped" if cluster.stopped else ""

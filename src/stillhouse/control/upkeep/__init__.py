@@ -1,0 +1,1 @@
+"""Duties of the timer: collect, scrub, reap, and rebuild what was lost."""

@@ -1,0 +1,261 @@
+"""The flow that collects a cluster's part of the repository, and who decides that it is due.
+
+release          what was in the trash for long enough can no longer come back
+collect          in a process of its own: purge, mark, delete
+forget           rows of what the repository has purged
+end              the cluster is free; it was all along for whoever wanted it
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from stillhouse import log
+from stillhouse.catalog import clusters, operations, snapshots, trash
+from stillhouse.catalog.schema.database import Transaction
+from stillhouse.control.audit import audited, record
+from stillhouse.control.clusters.flows import settle_mark
+from stillhouse.control.context import Control, Vault
+from stillhouse.control.workplace import Workplace
+from stillhouse.domain.cluster import Cluster, ClusterStatus, Task
+from stillhouse.domain.collection import Rules
+from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
+from stillhouse.durable.flows import FlowInterrupted, StepRunner
+from stillhouse.errors import ClusterUnknown, InvalidInput, ShuttingDown, StillhouseError
+from stillhouse.repository.format import layout
+from stillhouse.repository.format.keys import ClusterKeys, open_keys
+from stillhouse.repository.objects import endings, roots
+from stillhouse.repository.objects.endings import Ending
+from stillhouse.repository.upkeep.collect import Collected
+from stillhouse.storage.store import ObjectStore
+from stillhouse.workers.jobs import CollectJob, collect_job
+from stillhouse.workers.process import Done, Worker
+
+Last = tuple[datetime | None, str]
+"""When a cluster's last collection ended, None if it has not, and its outcome."""
+
+_POLL_SECONDS = 0.2
+_AT_ONCE = 2  # of all clusters: it is work for quiet hours
+
+
+def start_due_collections(place: Workplace, now: datetime) -> list[str]:
+    """Begin the collections whose time has come, a few at a time; the ids of their clusters.
+
+    To be called every few seconds. Whom another operation holds is left for the next time.
+    """
+    control = place.control
+    started: list[str] = []
+    with control.database.transaction() as transaction:
+        last = operations.collections(transaction)
+        free = _AT_ONCE - sum(ended is None for ended, _ in last.values())
+        for cluster_id in _with_objects(transaction, last):
+            if len(started) >= free:
+                break
+            if _is_due(control, last.get(cluster_id), now) and not operations.active(transaction, cluster_id):
+                _begin(control, transaction, cluster_id)
+                started.append(cluster_id)
+    return started
+
+
+def request_collection(control: Control, project: str, cluster_id: str) -> None:
+    """Begin a collection now, of a deleted cluster too. Raises ClusterBusy while another operation holds it."""
+    with audited(control, project, "CollectCluster", f"cluster/{cluster_id}") as transaction:
+        _begin(control, transaction, _any_cluster(transaction, project, cluster_id).id)
+
+
+def draft_collection(control: Control, project: str, cluster_id: str) -> Collected:
+    """What a collection would do now; nothing is touched. It takes as long as reading all manifests does."""
+    if control.vault is None:
+        raise InvalidInput("only a running service drafts collections")
+    with control.database.reading() as reading:
+        cluster = _any_cluster(reading, project, cluster_id)
+        before = control.clock.now() - timedelta(days=control.settings.trash_days)
+        over = [
+            one.id
+            for one in trash.trash_of(reading, cluster.id)
+            if one.deleted is not None and one.deleted <= before and not one.use
+        ]
+        job = _job(control, control.vault, reading, cluster, over, dry_run=True)
+    try:
+        return _conduct(control, job, None) or Collected()
+    except FlowInterrupted:
+        raise ShuttingDown("the service is shutting down", hint="ask again when it is back") from None
+
+
+def collect_cluster(place: Workplace, run: StepRunner, operation_id: str) -> None:
+    """`operation_id` is the one that holds the cluster, until somebody else wants it."""
+    try:
+        run.step("release", _release, place, operation_id)
+        done = run.step("collect", _collect, place, operation_id)
+        run.step("forget", _forget, place, operation_id)
+        run.step("end", _end, place, operation_id, _outcome(done), "")
+    except StillhouseError as error:
+        run.step("fail", _end, place, operation_id, operations.FAILED, str(error))
+
+
+def _with_objects(transaction: Transaction, last: Mapping[str, Last]) -> list[str]:
+    """Clusters of which something may be in the repository, the longest not collected first."""
+    left = {cluster for cluster, (_, outcome) in last.items() if outcome != operations.EMPTIED}
+    never = datetime.min.replace(tzinfo=UTC)
+    order = {
+        one: (last.get(one, (None, ""))[0] or never, one)
+        for one in clusters.with_snapshots(transaction) | left
+    }
+    return sorted(order, key=order.__getitem__)
+
+
+def _is_due(control: Control, last: Last | None, now: datetime) -> bool:
+    if last is None:
+        return True
+    ended, outcome = last
+    if ended is None:
+        return False
+    return (
+        outcome == operations.YIELDED or ended + timedelta(hours=control.settings.collect_every_hours) <= now
+    )
+
+
+def _begin(control: Control, transaction: Transaction, cluster_id: str) -> None:
+    operation = operations.begin(transaction, cluster_id, Task.COLLECTING, cluster_id, control.clock.now())
+    control.flows.enqueue(transaction, "collect_cluster", operation)
+
+
+def _any_cluster(transaction: Transaction, project: str, cluster_id: str) -> Cluster:
+    """The project's cluster, a deleted one as well: its snapshots may still be there."""
+    cluster = clusters.read_cluster(transaction, cluster_id)
+    if cluster.project != project:
+        raise ClusterUnknown(f"cluster {cluster_id} does not exist")
+    return cluster
+
+
+def _release(place: Workplace, operation_id: str) -> None:
+    """Begin purges, and make the repository's trash marks agree with the rows: a purge goes by both."""
+    control = place.control
+    with control.database.reading() as reading:
+        cluster_id = operations.read(reading, operation_id).cluster_id
+    restarted = _begin_anew(place, cluster_id)
+    with control.database.transaction() as transaction:
+        now = control.clock.now()
+        trash.release(transaction, cluster_id, now - timedelta(days=control.settings.trash_days), now)
+        deleted = {one.id for one in trash.trash_of(transaction, cluster_id)}
+        usable = set(trash.usable(transaction, cluster_id))
+    marked = {one.key.rpartition("/")[2] for one in place.store.list(layout.trash_of(cluster_id))}
+    for snapshot_id in sorted((deleted & usable) ^ (marked & usable) | restarted):
+        settle_mark(place, snapshot_id)
+
+
+def _begin_anew(place: Workplace, cluster_id: str) -> set[str]:
+    """Snapshots whose undelete ended their deletion in the repository and then was lost, or refused.
+
+    No purge takes them, and whoever asks sees them in the trash: their deletion counts from now, and can be purged by.
+    """
+    control = place.control
+    with control.database.reading() as reading:
+        usable = set(trash.usable(reading, cluster_id))
+        deleted = [one for one in trash.trash_of(reading, cluster_id) if one.id in usable]
+    if not deleted:
+        return set()
+    keys = open_keys(place.store, place.repository.kek, cluster_id)
+    ended = [one for one in deleted if _was_brought_back(place.store, keys, one)]
+    with control.database.transaction() as transaction:
+        for one in ended:
+            trash.begin_anew(transaction, one, control.clock.now())
+    return {one.id for one in ended}
+
+
+def _was_brought_back(store: ObjectStore, keys: ClusterKeys, snapshot: Snapshot) -> bool:
+    """Whether its deletion ended so, by the row's time of it or by the mark's: who undeletes ends both, one by one."""
+    assert snapshot.deleted is not None, "it is in the trash"
+    times = {snapshot.deleted.isoformat(), roots.trashed_since(store, keys, snapshot.id)}
+    return any(endings.find(store, keys, snapshot.id, time) is Ending.UNDELETED for time in times if time)
+
+
+def _collect(place: Workplace, operation_id: str) -> dict[str, Any] | None:
+    """What was done; None when the collection gave way."""
+    control = place.control
+    with control.database.reading() as reading:
+        cluster = clusters.read_cluster(reading, operations.read(reading, operation_id).cluster_id)
+        vault = Vault(place.store, place.repository)
+        job = _job(control, vault, reading, cluster, trash.released(reading, cluster.id), dry_run=False)
+    done = _conduct(control, job, operation_id)
+    if done is None:
+        return None
+    log.get("collection").info("collected", cluster=cluster.id, **asdict(done))
+    return asdict(done)
+
+
+def _job(
+    control: Control,
+    vault: Vault,
+    reading: Transaction,
+    cluster: Cluster,
+    released: list[str],
+    *,
+    dry_run: bool,
+) -> CollectJob:
+    settings = control.settings
+    rules = Rules(
+        grace=timedelta(hours=settings.collect_grace_hours),
+        trash=timedelta(days=settings.trash_days),
+        released=frozenset(released),
+        given_up=cluster.status is ClusterStatus.DELETED,
+    )
+    known = frozenset(trash.usable(reading, cluster.id))
+    return CollectJob(vault.repository, cluster.id, rules, known, dry_run)
+
+
+def _conduct(control: Control, job: CollectJob, operation_id: str | None) -> Collected | None:
+    """Run the collection in its process, and end it the moment that somebody else has taken the cluster."""
+    worker: Worker[Collected] = Worker(collect_job, job)
+    try:
+        while True:
+            event = worker.poll(_POLL_SECONDS)
+            if isinstance(event, Done):
+                result: Collected = event.result
+                return result
+            control.flows.check_running()
+            if operation_id is not None and not _is_held(control, operation_id):
+                return None
+    finally:
+        worker.end()
+
+
+def _is_held(control: Control, operation_id: str) -> bool:
+    with control.database.reading() as reading:
+        return operations.is_active(reading, operation_id)
+
+
+def _forget(place: Workplace, operation_id: str) -> None:
+    """Rows go only when the repository has nothing of them; who was brought back in time is in the trash again."""
+    with place.control.database.reading() as reading:
+        cluster_id = operations.read(reading, operation_id).cluster_id
+        released = [snapshots.read_snapshot(reading, one) for one in trash.released(reading, cluster_id)]
+    for snapshot in released:
+        # What failed has no root, and its cluster perhaps not even keys.
+        is_there = snapshot.status is SnapshotStatus.AVAILABLE and _has_root(place, snapshot)
+        with place.control.database.transaction() as transaction:
+            (trash.take_back if is_there else trash.forget)(transaction, snapshot.id)
+
+
+def _has_root(place: Workplace, snapshot: Snapshot) -> bool:
+    keys = open_keys(place.store, place.repository.kek, snapshot.cluster_id)
+    return roots.read(place.store, keys, snapshot.id) is not None
+
+
+def _end(place: Workplace, operation_id: str, outcome: str, reason: str) -> None:
+    control = place.control
+    with control.database.transaction() as transaction:
+        if operations.end(transaction, operation_id, control.clock.now(), outcome) and reason:
+            cluster = clusters.read_cluster(
+                transaction, operations.read(transaction, operation_id).cluster_id
+            )
+            log.get("collection").error("collection failed", cluster=cluster.id, reason=reason)
+            resource = f"cluster/{cluster.id}"
+            record(control, transaction, cluster.project, "CollectCluster", resource, "failed", reason)
+
+
+def _outcome(done: dict[str, Any] | None) -> str:
+    if done is None:
+        return operations.YIELDED
+    return operations.EMPTIED if done["keys_gone"] else operations.DONE

@@ -1,0 +1,142 @@
+"""The repository's known damage, copied to where it is asked for: requests, metrics, the next scrub.
+
+The records in the repository are the truth, and others write them too: `stillhouse repo`, another service's restore.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from functools import partial
+
+from stillhouse import log, metrics
+from stillhouse.catalog import findings as rows
+from stillhouse.catalog import scrubs, snapshots
+from stillhouse.catalog.findings import Known, Lines
+from stillhouse.control.context import Control
+from stillhouse.control.lookup import known_snapshot
+from stillhouse.control.timetable import attempt
+from stillhouse.control.workplace import Workplace
+from stillhouse.domain.snapshot import Snapshot
+from stillhouse.repository.check import losses
+from stillhouse.repository.check.losses import SnapshotTouched
+from stillhouse.repository.format import layout
+from stillhouse.repository.format.keys import open_keys
+from stillhouse.repository.objects import findings
+from stillhouse.repository.objects.findings import Findings
+
+_ROUNDS = 6  # of the timer between two looks at a cluster
+_WHOLE_SNAPSHOT, _WHOLE_NODE = "snapshots", "nodes"
+
+
+def look_for_findings(place: Workplace, now: datetime) -> list[str]:
+    """Look at the records of each cluster that is due; returns the clusters whose records have changed.
+
+    A timer calls it every few seconds: where nothing has changed, it costs the listing of a small folder.
+    """
+    before = now - _ROUNDS * timedelta(seconds=place.control.settings.timer_seconds)
+    with place.control.database.reading() as reading:
+        waiting = rows.due(reading, before)
+    news: list[str] = []
+    for cluster_id in waiting:
+        attempt(f"findings of cluster {cluster_id}", partial(_look, place, cluster_id, news))
+    show(place.control)
+    return news
+
+
+def _look(place: Workplace, cluster_id: str, news: list[str]) -> None:
+    if refresh(place, cluster_id):
+        news.append(cluster_id)
+
+
+def refresh(place: Workplace, cluster_id: str) -> bool:
+    """Copy the repository's records into the catalog; True when they have changed.
+
+    A scrub reads at once those findings whose cost nobody has worked out yet.
+    """
+    control = place.control
+    listed = sorted(one.key.rpartition("/")[2] for one in place.store.list(layout.findings_of(cluster_id)))
+    with control.database.reading() as reading:
+        before = rows.known(reading, cluster_id)
+    if before is not None and list(before.records) == listed:
+        with control.database.transaction() as transaction:
+            rows.note_look(transaction, cluster_id, control.clock.now())
+        return False
+    found = Findings(cluster_id)
+    if listed:
+        found = findings.read(place.store, open_keys(place.store, place.repository.kek, cluster_id))
+    said = Known(listed, found.is_worked_out, [_object(found, key) for key in sorted(found.keys)])
+    costs = {one.snapshot: list(losses.lines(one)) for one in found.losses}
+    with control.database.transaction() as transaction:
+        rows.put(transaction, cluster_id, control.clock.now(), said, costs)
+        if found.faults and not found.is_worked_out:
+            scrubs.hasten(transaction, cluster_id, control.clock.now())
+    is_news = before is None or before.objects != said.objects
+    if is_news and said.objects:
+        log.get("findings").error(
+            "the repository is known to be damaged",
+            cluster=cluster_id,
+            objects=len(said.objects),
+            snapshots=sorted(costs),
+        )
+    return is_news
+
+
+def show(control: Control) -> None:
+    """Show the losses in the metrics."""
+    with control.database.reading() as reading:
+        objects, costs = rows.figures(reading)
+    metrics.show_damage(objects, {whose: _sums(lines) for whose, lines in costs.items()})
+
+
+def damage_of(control: Control, project: str, snapshot_id: str) -> tuple[Snapshot, SnapshotTouched | None]:
+    """The known losses of a snapshot; None when there are none."""
+    with control.database.reading() as reading:
+        snapshot = known_snapshot(reading, project, snapshot_id)
+        lines = rows.loss_of(reading, snapshot.id)
+    return snapshot, None if lines is None else _touched(lines)
+
+
+def list_damage(
+    control: Control, project: str
+) -> tuple[list[tuple[Snapshot, SnapshotTouched]], dict[str, Known]]:
+    """The project's snapshots that lost something, the newest first; and the damaged objects by cluster."""
+    with control.database.reading() as reading:
+        touched = [
+            (one, _touched(rows.loss_of(reading, one.id) or []))
+            for one in snapshots.list_snapshots(reading, project)
+            if one.damaged
+        ]
+        return touched, rows.of_project(reading, project)
+
+
+def _object(found: Findings, key: str) -> dict[str, object]:
+    fault = found.faults[key]
+    return {
+        "key": key,
+        "kind": fault.kind,
+        "detail": fault.detail,
+        "costs": fault.parts is None or bool(fault.parts),
+        "found": found.found[key].isoformat(),
+    }
+
+
+def _touched(lines: Lines) -> SnapshotTouched:
+    (one,) = losses.together(map(losses.of_line, lines))
+    return one
+
+
+def _sums(lines: Lines) -> dict[str, int]:
+    """How many whole snapshots, whole nodes, files, blocks and bytes are lost, as far as they are named."""
+    sums = dict.fromkeys((_WHOLE_SNAPSHOT, _WHOLE_NODE, "files", "blocks", "bytes"), 0)
+    touched = _touched(lines)
+    sums[_WHOLE_SNAPSHOT] = int(touched.nodes is None)
+    for node in touched.nodes or ():
+        sums[_WHOLE_NODE] += node.files is None
+        sums["files"] += len(node.files or ()) + node.more
+        for file in node.files or ():
+            sums["blocks"] += _count(file.blocks)
+            sums["bytes"] += _count(file.bytes)
+    return sums
+
+
+def _count(ranges: Iterable[tuple[int, int]]) -> int:
+    return sum(last - first + 1 for first, last in ranges)

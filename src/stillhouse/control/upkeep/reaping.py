@@ -1,0 +1,95 @@
+"""Find and remove the slots of dead attempts, which keep WAL on the nodes, no matter which version left them.
+
+An attempt's own slot goes with its session. A slot that is found all the same was left by an earlier version, whose
+slots were permanent, or is held by a process that was stopped and does not know that its attempt is dead.
+"""
+
+import threading
+from datetime import datetime
+from functools import partial
+
+from stillhouse import log
+from stillhouse.catalog import captures, clusters, operations
+from stillhouse.control.timetable import attempt
+from stillhouse.control.workplace import Workplace
+from stillhouse.domain.cluster import Cluster, ClusterStatus, Node, Task
+from stillhouse.domain.slots import is_attempt_slot
+from stillhouse.errors import NodeUnreachable
+from stillhouse.postgres.wal.slot import list_slots, remove_slots
+
+_PATIENCE_SECONDS = 2.0
+# Of a cluster that is being deleted an attempt may be at work still, which removes its slots itself.
+_LEFT_ALONE = (ClusterStatus.CREATING, ClusterStatus.DELETING)
+
+
+def reap(place: Workplace, cluster: Cluster) -> list[str]:
+    """Remove all attempts' slots from the cluster's nodes; their names.
+
+    The caller holds the cluster, so no slot belongs to an attempt at work. A node that does not answer keeps its slots
+    for the next time: it writes no WAL meanwhile.
+    """
+    return [name for node in cluster.nodes for name in _reap_node(place, node, at_work=None)]
+
+
+class Reaper:
+    """The timer's duty: looks at every node of every cluster now and then, beside attempts at work.
+
+    A node that hangs holds up neither the timer nor the others: it is left to its look, and not asked again meanwhile.
+    """
+
+    def __init__(self, every_seconds: float, patience_seconds: float = _PATIENCE_SECONDS) -> None:
+        self._every_seconds, self._patience_seconds = every_seconds, patience_seconds
+        self._next = 0.0
+        self._looks: dict[str, threading.Thread] = {}
+
+    def __call__(self, place: Workplace, now: datetime) -> None:
+        clock = place.control.clock
+        if clock.monotonic() < self._next:
+            return
+        self._next = clock.monotonic() + self._every_seconds
+        with place.control.database.reading() as reading:
+            found = clusters.all_clusters(reading)
+        for cluster in found:
+            if cluster.status not in _LEFT_ALONE and not cluster.stopped:
+                for node in cluster.nodes:
+                    self._look_at(place, cluster, node)
+        latest = clock.monotonic() + self._patience_seconds
+        for look in self._looks.values():
+            look.join(max(0.0, latest - clock.monotonic()))
+        self._looks = {node: look for node, look in self._looks.items() if look.is_alive()}
+
+    def _look_at(self, place: Workplace, cluster: Cluster, node: Node) -> None:
+        if node.id not in self._looks:
+            look = partial(_reap_node, place, node, at_work=cluster.id)
+            told = f"slots of node {node.name} of cluster {cluster.id}"
+            self._looks[node.id] = threading.Thread(
+                target=attempt, args=(told, look), name="reaper", daemon=True
+            )
+            self._looks[node.id].start()
+
+
+def _reap_node(place: Workplace, node: Node, *, at_work: str | None) -> list[str]:
+    """`at_work` is the cluster whose attempt may be at work.
+
+    Slots first, then the catalog: it knew each attempt before its slot was made, so what is seen and not at work then
+    is dead, and its name is never used again.
+    """
+    try:
+        found = [name for name in list_slots(node) if is_attempt_slot(name, place.installation)]
+        alive = _slot_at_work(place, at_work) if found and at_work else None
+        dead = [name for name in found if name != alive]
+        removed = remove_slots(node, dead) if dead else []
+    except NodeUnreachable:
+        return []
+    if removed:
+        log.get("reaper").warning("slots of dead attempts removed", node=node.name, slots=removed)
+    return removed
+
+
+def _slot_at_work(place: Workplace, cluster_id: str) -> str | None:
+    with place.control.database.reading() as reading:
+        operation = operations.active(reading, cluster_id)
+        if operation is None or operation.kind is not Task.SNAPSHOTTING:
+            return None
+        number = captures.latest_attempt(reading, operation.subject_id)
+    return place.slot(operation.subject_id, number)

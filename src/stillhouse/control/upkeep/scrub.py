@@ -1,0 +1,111 @@
+"""The flow that reads a cluster's packs whole in the background, slowly, those first that have waited longest.
+
+It only reads, and notes in the repository what was read, so it holds no cluster: beside it anything may go on. What a
+collection removes meanwhile is no damage, because its roots are read again before anything is said to be one.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from stillhouse import log
+from stillhouse.catalog import clusters, findings
+from stillhouse.catalog import scrubs as rows
+from stillhouse.control.upkeep.findings import refresh, show
+from stillhouse.control.workplace import Workplace
+from stillhouse.durable.flows import StepRunner
+from stillhouse.errors import RepositoryDamaged, StillhouseError
+from stillhouse.workers.jobs import Scrubbed, ScrubJob, scrub_job
+from stillhouse.workers.process import Done, Worker
+
+_POLL_SECONDS = 0.5
+_AT_A_TIME = timedelta(hours=1)
+_PAUSE = timedelta(hours=6)  # when nothing is due
+_AFTER_FAILURE = timedelta(hours=1)
+_LONGEST = timedelta(days=1)  # of a flow that has vanished; others end, and say when the next one begins
+
+
+def start_due_scrubs(place: Workplace, now: datetime) -> list[str]:
+    """Enqueue a flow for each cluster whose time has come; their ids. Cheap: for a timer of some seconds.
+
+    Where scrubs are switched off, only objects that somebody met damaged are read.
+    """
+    with place.control.database.reading() as reading:
+        waiting = rows.due(reading, now)
+        if not place.control.settings.scrub_rate_bytes:
+            waiting = [one for one in waiting if not findings.is_worked_out(reading, one)]
+    started = []
+    for cluster_id in waiting:
+        with place.control.database.transaction() as transaction:
+            if rows.begin(transaction, cluster_id, now, now + _LONGEST):
+                place.control.flows.enqueue(transaction, "scrub_cluster", cluster_id)
+                started.append(cluster_id)
+    return started
+
+
+def scrub_cluster(place: Workplace, run: StepRunner, cluster_id: str) -> None:
+    try:
+        found = run.step("read", _read, place, cluster_id)
+        run.step("end", _end, place, cluster_id, found)
+    except StillhouseError as error:
+        run.step("put off", _put_off, place, cluster_id, str(error))
+
+
+def _read(place: Workplace, cluster_id: str) -> dict[str, Any]:
+    """In a process of its own, for an hour at most. Packs are due at half of their age, so that none is overdue."""
+    settings = place.control.settings
+    with place.control.database.reading() as reading:
+        published = rows.published(reading, cluster_id)
+    job = ScrubJob(
+        place.repository,
+        cluster_id,
+        tuple(published),
+        before=place.control.clock.now() - timedelta(days=settings.scrub_max_age_days) / 2,
+        rate=settings.scrub_rate_bytes,
+        at_most=settings.scrub_rate_bytes * int(_AT_A_TIME.total_seconds()),
+        only_suspected=not settings.scrub_rate_bytes,
+    )
+    worker: Worker[Scrubbed] = Worker(scrub_job, job)
+    try:
+        while not isinstance(event := worker.poll(_POLL_SECONDS), Done):
+            place.control.flows.check_running()
+    finally:
+        worker.end()
+    found = event.result
+    damages = [
+        {
+            "kind": damage.kind,
+            "key": damage.key,
+            "detail": damage.detail,
+            "snapshots": [touched.snapshot for touched in damage.touches],
+        }
+        for damage in found.damages
+    ]
+    return {"packs": found.packs, "bytes": found.bytes, "is_more": found.is_more, "damages": damages}
+
+
+def _end(place: Workplace, cluster_id: str, found: dict[str, Any]) -> None:
+    """Say what was found: in the log, in the row, and where it is damage in the cluster's `failed_reasons`."""
+    now, damages = place.control.clock.now(), found["damages"]
+    for damage in damages:
+        log.get("scrub").error("the repository is damaged", cluster=cluster_id, **damage)
+    log.get("scrub").info("packs read", cluster=cluster_id, packs=found["packs"], bytes=found["bytes"])
+    with place.control.database.transaction() as transaction:
+        again = now if found["is_more"] else now + _PAUSE
+        rows.end(
+            transaction, cluster_id, now, again, packs=found["packs"], read=found["bytes"], damages=damages
+        )
+        if damages:
+            reason = (
+                f"{len(damages)} objects of the repository are damaged: `stillhouse repo check` tells more"
+            )
+            clusters.note_failure(transaction, cluster_id, now, code=RepositoryDamaged.code, reason=reason)
+        elif clusters.read_cluster(transaction, cluster_id).failed_code == RepositoryDamaged.code:
+            clusters.note_failure(transaction, cluster_id, now, code="", reason="")
+    refresh(place, cluster_id)
+    show(place.control)
+
+
+def _put_off(place: Workplace, cluster_id: str, reason: str) -> None:
+    log.get("scrub").warning("packs could not be read", cluster=cluster_id, reason=reason)
+    with place.control.database.transaction() as transaction:
+        rows.put_off(transaction, cluster_id, place.control.clock.now() + _AFTER_FAILURE)

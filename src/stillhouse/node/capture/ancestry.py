@@ -1,0 +1,251 @@
+"""Ancestry: decides whether a capture may build on an earlier one, which needs one unbroken history of the node."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from stillhouse.domain.cluster import Node
+from stillhouse.domain.ids import new_hex
+from stillhouse.node.capture.base import Source
+from stillhouse.postgres.sessions import session
+from stillhouse.postgres.sessions.databases import MAINTENANCE
+from stillhouse.postgres.wal import summaries
+from stillhouse.postgres.wal.backup import Facts
+from stillhouse.postgres.wal.lineage import PATIENCE, Mark, read_mark, write_mark
+from stillhouse.postgres.wal.segments import format_lsn, parse_lsn
+from stillhouse.postgres.wal.summaries import Changes
+from stillhouse.repository.format import manifest
+from stillhouse.repository.format.keys import ClusterKeys
+from stillhouse.repository.format.manifest import Line
+from stillhouse.repository.format.sealed import Stored
+from stillhouse.storage.store import ObjectStore
+
+_MAJOR = 10000
+_FOREIGN = "the node's data come from another history than the base"
+
+
+@dataclass(frozen=True)
+class Offered:
+    """The manifests that the caller offers to build on: a published one, or why it is missing, and parts of attempts
+    that failed.
+    """
+
+    base: Stored | None
+    why_none: str = ""
+    parts: tuple[Stored, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ground:
+    """The manifests that a capture may build on. `base` is the id of the published one among the sources. Without it
+    the capture is whole, and `why` says why.
+
+    `lineage` is the node's lineage from now on. It is a new one if the node's history was found broken.
+    """
+
+    sources: tuple[Source, ...]
+    lineage: str
+    base: str | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Passed:
+    """The evidence by which a later capture knows that the node's history came as far as `lsn`.
+
+    It is the mark left in the node. If no mark could be left, `unmarked` says why, and the evidence is a checkpoint
+    after `lsn` at which a WAL summary begins.
+    """
+
+    lsn: int
+    unmarked: str = ""
+    checkpoint: int | None = None
+
+
+def find_ground(
+    node: Node, offered: Offered, facts: Facts, start_lsn: int, store: ObjectStore, keys: ClusterKeys
+) -> Ground:
+    """Judge the offered manifests in the session that began at `start_lsn`, and leave a mark of this start in the node.
+
+    Any doubt makes the capture whole. The capture goes on if no mark can be left.
+    """
+    with _marking(node) as connection:
+        judge = _Judge(connection, node, facts, start_lsn, store, keys)
+        found = judge.judge(offered)
+        write_mark(connection, found.lineage, start_lsn)
+    return found
+
+
+def pass_mark(node: Node, lineage: str) -> Passed:
+    """Record in the node how far its WAL has come. If the mark later shows less, the server was rolled back."""
+    with _marking(node) as connection:
+        ((flushed,),) = connection.execute("SELECT pg_catalog.pg_current_wal_flush_lsn()::text").fetchall()
+        lsn = parse_lsn(flushed)
+        return Passed(lsn, write_mark(connection, lineage, lsn))
+
+
+def pass_cut(node: Node, lineage: str, lsn: int, token: str) -> Passed:
+    """Record in the node that a complete base ends at `lsn`. The node recognises this base by `token`.
+
+    If no mark can be left, make a checkpoint instead, provided that WAL summaries will show it.
+    """
+    with _marking(node) as connection:
+        unmarked = write_mark(connection, lineage, lsn, token)
+        return Passed(lsn, unmarked, _make_checkpoint(connection, lsn) if unmarked else None)
+
+
+@contextmanager
+def _marking(node: Node) -> Iterator[session.Connection]:
+    with closing(
+        session.connect(node, MAINTENANCE, application_name="stillhouse lineage", settings=PATIENCE)
+    ) as connection:
+        yield connection
+
+
+def _make_checkpoint(connection: session.Connection, lsn: int) -> int | None:
+    """Make a checkpoint after `lsn` and return its redo point.
+
+    Return `None` if the server has no WAL summaries, or if the checkpoint failed.
+    """
+    if connection.info.server_version < summaries.SINCE_VERSION:
+        return None
+    try:
+        connection.execute("CHECKPOINT")
+        ((redo,),) = connection.execute("SELECT redo_lsn::text FROM pg_control_checkpoint()").fetchall()
+    except session.Error:
+        return None
+    return parse_lsn(redo) if parse_lsn(redo) >= lsn else None
+
+
+class _Judge:
+    def __init__(
+        self,
+        connection: session.Connection,
+        node: Node,
+        facts: Facts,
+        start_lsn: int,
+        store: ObjectStore,
+        keys: ClusterKeys,
+    ) -> None:
+        self._connection, self._node, self._facts, self._start_lsn = connection, node, facts, start_lsn
+        self._store, self._keys = store, keys
+        self._changes: dict[int, Changes | str] = {}
+
+    def judge(self, offered: Offered) -> Ground:
+        try:
+            mark, unread = read_mark(self._connection), ""
+        except session.Error as error:
+            if self._connection.broken:
+                raise
+            mark, unread = None, f": {str(error).partition(chr(10))[0]}"
+        heads = [
+            (stored, next(manifest.read(self._store, self._keys, stored)))
+            for stored in ([offered.base] if offered.base else []) + list(offered.parts)
+        ]
+        for _, head in heads:
+            broken = why_another_history(head, mark, self._node.lineage, self._start_lsn, self._facts)
+            if broken := broken or self._why_not_vouched_for(head):
+                return Ground((), new_hex(), why=f"{broken}{unread}")
+        if not heads and mark is not None and mark.lineage != self._node.lineage:
+            return Ground((), new_hex(), why="the node's data come from another history")
+        sources: list[Source] = []
+        base, why = None, offered.why_none
+        for stored, head in heads:
+            source = self._source(stored, head)
+            if isinstance(source, Source):
+                sources.append(source)
+                base = stored.id if stored == offered.base else base
+            elif stored == offered.base:
+                why = source
+        return Ground(tuple(sources), self._node.lineage, base, why)
+
+    def _why_not_vouched_for(self, head: Line) -> str:
+        """Say why a base is in doubt if no mark could be left at its end. WAL summaries must then vouch for it."""
+        if not head.get("unmarked"):
+            return ""
+        said = f"the node could not be marked at its last snapshot ({head['unmarked']})"
+        if isinstance(changes := self._changes_since(head["start_lsn"]), str):
+            return f"{said}; {changes}"
+        passed = head.get("passed")
+        if passed is None or not summaries.is_boundary(self._connection, self._facts.timeline, passed):
+            return f"{said}, and no WAL summary shows that it came so far"
+        return ""
+
+    def _source(self, stored: Stored, head: Line) -> Source | str:
+        """Return the manifest with the changes since, or the reason why the changes cannot be known."""
+        if unlike := why_other_pages(head, self._facts):
+            return unlike
+        changes = self._changes_since(head["start_lsn"])
+        if isinstance(changes, Changes):
+            return Source(stored, head["start_lsn"], changes)
+        if unsafe := why_no_scan(head, self._facts):
+            return f"{changes}; no scan either: {unsafe}"
+        return Source(stored, head["start_lsn"], None)
+
+    def _changes_since(self, lsn: int) -> Changes | str:
+        if self._facts.version_num < summaries.SINCE_VERSION:
+            return "PostgreSQL has no WAL summaries before version 17"
+        if lsn not in self._changes:
+            self._changes[lsn] = summaries.read_changes(
+                self._connection, self._facts.timeline, lsn, self._start_lsn
+            )
+        return self._changes[lsn]
+
+
+def why_another_history(head: Line, mark: Mark | None, lineage: str, start_lsn: int, facts: Facts) -> str:
+    """Say in words why a manifest is not of this node's history. `head` is its `node` line. Empty if all fits.
+
+    A published manifest holds pages up to its cut. A part holds pages up to the LSN that it says it had reached. A part
+    without that LSN may hold pages of any age. A part has no token: only the very next attempt uses it, so the LSN
+    suffices. If no mark could be left at a base's end, the mark says nothing about that base.
+    """
+    reached = head["cut"]["lsn"] if head["cut"] else head.get("reached", start_lsn)
+    if head["lineage"] != lineage:
+        return _FOREIGN
+    if not head.get("unmarked") and (denied := _what_the_mark_denies(head, mark, lineage, reached)):
+        return denied
+    if reached > start_lsn:
+        return "the base ends later in the WAL than the node stands now"
+    for field, here in (("system_identifier", facts.system_identifier), ("timeline", facts.timeline)):
+        if head[field] != here:
+            return f"the base's {field} is {head[field]}, the node's {here}"
+    return ""
+
+
+def _what_the_mark_denies(head: Line, mark: Mark | None, lineage: str, reached: int) -> str:
+    if mark is None:
+        return "the node lacks the mark of its last snapshot"
+    if mark.lineage != lineage:
+        return _FOREIGN
+    if mark.lsn < reached:
+        return f"the node was set back to before the base: it knows of {format_lsn(mark.lsn)}"
+    if head["cut"] and head.get("token") not in mark.tokens:
+        return "the node does not know the base: it was set back to before it, and has come as far again"
+    return ""
+
+
+def why_other_pages(head: Line, facts: Facts) -> str:
+    """Say in words why the pages of a manifest are unlike the node's pages now, though its history is the same."""
+    same: dict[str, Any] = {
+        "block_size": facts.block_size,
+        "segment_blocks": facts.segment_blocks,
+        "checksum_version": facts.checksum_version,
+    }
+    for field, here in same.items():
+        if head[field] != here:
+            return f"{field} was {head[field]} and is {here}"
+    if head["pg_version_num"] // _MAJOR != facts.version_num // _MAJOR:
+        return "PostgreSQL is of another major version"
+    return ""
+
+
+def why_no_scan(head: Line, facts: Facts) -> str:
+    """Say why a scan for newer LSNs is unsafe. A scan trusts that no page changes without a new LSN. If hint bits
+    change pages silently, all-visible flags would be lost.
+    """
+    if not (facts.checksum_version or facts.wal_log_hints) or not head.get("hints_logged"):
+        return "with neither data checksums nor wal_log_hints, pages change without a trace"
+    if head.get("postmaster_started") != facts.postmaster_started:
+        return "the server was restarted since, and may have been changed while it was down"
+    return ""

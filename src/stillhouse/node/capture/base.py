@@ -1,0 +1,345 @@
+"""The base of a capture: an index of the files in earlier manifests of the node, and the choice of pages per file."""
+
+import json
+import os
+import sqlite3
+import threading
+from collections import OrderedDict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stillhouse.domain import page_choice as choice
+from stillhouse.domain.page_choice import Blocks, Choice, InBase
+from stillhouse.errors import RepositoryDamaged
+from stillhouse.node.capture.pack_writer import StoredPack
+from stillhouse.postgres.files import pages as page_rules
+from stillhouse.postgres.files.layout import RelationFile
+from stillhouse.postgres.files.reader import Entry
+from stillhouse.postgres.wal.summaries import Changes
+from stillhouse.repository.format import layout, manifest, maps
+from stillhouse.repository.format.container import Container
+from stillhouse.repository.format.keys import ClusterKeys
+from stillhouse.repository.format.manifest import Line
+from stillhouse.repository.format.maps import BytesEntry, Extent, FrameRef, Map, PagesEntry, PlacedPages
+from stillhouse.repository.format.sealed import Stored
+from stillhouse.storage.store import ObjectStore
+
+_OPEN_MAPS, _OPEN_PACKS = 8, 16
+_SCHEMA = """
+    CREATE TABLE maps (id TEXT PRIMARY KEY, size INT, hash TEXT, packs TEXT) WITHOUT ROWID;
+    CREATE TABLE files (path BLOB PRIMARY KEY, map TEXT, entry INT, source INT, line TEXT, bytes INT, kept TEXT)
+        WITHOUT ROWID;
+    CREATE TABLE versions (path BLOB, inode INT, mtime_ns INT, source INT);
+    CREATE TABLE rotten (path BLOB, page INT, source INT);
+    CREATE INDEX files_by_map ON files (map, entry);
+    CREATE INDEX rotten_by_path ON rotten (path);
+"""
+
+
+@dataclass(frozen=True)
+class Source:
+    """An earlier manifest and the changes since it began. Without `changes` all pages are scanned for their LSN."""
+
+    manifest: Stored
+    start_lsn: int
+    changes: Changes | None
+
+
+@dataclass(frozen=True)
+class BaseFile:
+    """A file of the base, and the place of its bytes. `line` is its manifest line, `number` the number of its source.
+
+    `lost` are the pages that cannot be read from the base.
+    """
+
+    line: Line
+    map: Stored
+    source: Source
+    number: int
+    page_size: int
+    lost: Blocks = field(default_factory=choice.no_blocks)
+
+    @property
+    def pages(self) -> int:
+        return int(self.line["size"]) // self.page_size
+
+    @property
+    def is_paged(self) -> bool:
+        """Whether the file is stored as pages. A relation file is stored as bytes if its size was no whole number of
+        pages when it was listed.
+        """
+        return int(self.line["size"]) % self.page_size == 0 and not self.line.get("bytes")
+
+    @property
+    def held(self) -> int:
+        """The most pages of this file that its frames can hold, dead pages included."""
+        return int(self.line.get("held", self.pages))
+
+    @property
+    def pieces(self) -> tuple[str, ...]:
+        return tuple(self.line.get("pieces", ()))
+
+
+@dataclass(frozen=True)
+class KeptMap:
+    """A map of the base that is to be named again, for `lines`. `share` of its files' bytes is still in use."""
+
+    stored: Stored
+    packs: list[str]
+    lines: list[Line]
+    share: float
+
+
+class Base:
+    """The files of earlier manifests. A later manifest overrides an earlier one. The index is on disk, so that memory
+    does not grow with the number of files.
+
+    One thread makes, uses and closes a base. Only `pages_of`, `fingerprints_of` and `extents_of` may be called from any
+    thread. `damaged` are keys of packs and maps: their content is treated as absent.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        keys: ClusterKeys,
+        page_size: int,
+        sources: Sequence[Source],
+        damaged: Collection[str] = (),
+    ) -> None:
+        self._store, self._keys, self._page_size, self._sources = store, keys, page_size, list(sources)
+        self.packs: dict[str, StoredPack] = {}
+        self._maps: OrderedDict[str, Map] = OrderedDict()
+        self._open: OrderedDict[str, tuple[Container, NDArray[np.uint64], NDArray[np.intp]]] = OrderedDict()
+        self._lock = threading.Lock()
+        cluster = str(keys.cluster)
+        self._bad_packs = _named_below(layout.packs_of(cluster), damaged)
+        self._bad_maps = _named_below(layout.maps_of(cluster), damaged)
+        self._same_since: dict[str, int] = {}
+        self._index = sqlite3.connect("")  # a temporary file of SQLite's own, gone when closed
+        self._index.executescript(_SCHEMA)
+        for number, source in enumerate(self._sources):
+            self._load(number, source)
+
+    def close(self) -> None:
+        self._index.close()
+
+    def _load(self, number: int, source: Source) -> None:
+        packs: list[str] = []
+        for line in manifest.read(self._store, self._keys, source.manifest):
+            kind = line["t"]
+            if kind == "pack":
+                packs.append(line["id"])
+                self.packs[line["id"]] = StoredPack(line["id"], line["size"], line["index"], line["hash"])
+            elif kind == "map":
+                named = json.dumps([packs[ordinal] for ordinal in line["packs"]])
+                self._index.execute(
+                    "INSERT OR IGNORE INTO maps VALUES (?, ?, ?, ?)",
+                    (line["id"], line["size"], line["hash"], named),
+                )
+            elif kind == "file":
+                path = os.fsencode(line["path"])
+                self._index.execute(
+                    "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, NULL)",
+                    (path, line["map"], line["entry"], number, json.dumps(line), line["size"]),
+                )
+                if "inode" in line:
+                    self._index.execute(
+                        "INSERT INTO versions VALUES (?, ?, ?, ?)",
+                        (path, line["inode"], line["mtime_ns"], number),
+                    )
+            elif kind == "rotten":
+                path = os.fsencode(line["path"])
+                self._index.execute("INSERT INTO rotten VALUES (?, ?, ?)", (path, line["block"], number))
+
+    def find(self, path: str) -> BaseFile | None:
+        """Return the file of the base. `None` if the base lacks it, or if its bytes there are damaged."""
+        row = self._index.execute(
+            "SELECT f.line, f.source, m.packs, m.id, m.size, m.hash FROM files f JOIN maps m ON m.id = f.map"
+            " WHERE f.path = ?",
+            (os.fsencode(path),),
+        ).fetchone()
+        if row is None:
+            return None
+        line, number, packs, *stored = row
+        file = BaseFile(json.loads(line), Stored(*stored), self._sources[number], number, self._page_size)
+        if file.map.id in self._bad_maps:
+            return None
+        return self._less_damaged(file) if self._bad_packs and self.is_damaged(json.loads(packs)) else file
+
+    def is_damaged(self, packs: Collection[str]) -> bool:
+        return not self._bad_packs.isdisjoint(packs)
+
+    def _less_damaged(self, file: BaseFile) -> BaseFile | None:
+        """Return the file with its damaged pages as lost. A file stored as bytes is kept whole or not at all."""
+        loaded, entry = self.entry_of(file.map, file.line)
+        bad = loaded.in_packs(self._bad_packs)
+        frames = entry.frame if isinstance(entry, PagesEntry) else entry.extents[:, 0]
+        stored = np.flatnonzero(frames != maps.HOLE)
+        lost = stored[bad[frames[stored]]].astype(np.uint32)
+        if len(lost) and not isinstance(entry, PagesEntry):
+            return None
+        return replace(file, lost=lost)
+
+    def look_at_version(self, entry: Entry) -> None:
+        """Compare a PG_VERSION file with the sources. Call it before the relations of its directory are chosen.
+
+        If the file is another one than in a source, the database was copied there since, and its pages have old LSNs.
+        """
+        (since,) = self._index.execute(
+            "SELECT min(source) FROM versions WHERE (path, inode, mtime_ns) = (?, ?, ?)",
+            (os.fsencode(entry.path), entry.inode, entry.mtime_ns),
+        ).fetchone()
+        if since is not None:
+            self._same_since[entry.path.rpartition("/")[0]] = since
+
+    def _was_copied(self, file: BaseFile, path: str) -> bool:
+        """Whether the file's database may have been copied there since the file's source.
+
+        It was not if that source or an earlier one holds the present PG_VERSION. A later source does not count: a part
+        may have saved PG_VERSION and not the relation.
+        """
+        directory = path.rpartition("/")[0]
+        if directory == "global":
+            return False
+        return self._same_since.get(directory, len(self._sources)) > file.number
+
+    def choose(
+        self, file: BaseFile | None, entry: Entry, relation: RelationFile, pages: int, first: int
+    ) -> Choice:
+        """Choose the pages to read of a segment of a main fork. `first` is the segment's first block."""
+        if file is None or not file.is_paged:
+            return choice.whole(pages, "not in the base")
+        inside = InBase(file.pages, file.held, file.lost)
+        changes = file.source.changes
+        if changes is None:
+            if self._was_copied(file, entry.path):
+                return choice.whole(pages, "its database was copied there")
+            return choice.by_scan(pages, inside)
+        if changes.is_copied(relation.tablespace, relation.database):
+            return choice.whole(pages, "its database was copied there")
+        changed = changes.of(relation.tablespace, relation.database, relation.relation)
+        return choice.by_summaries(pages, first, inside, changed)
+
+    def unchanged_by_lsn(self, file: BaseFile) -> "UnchangedByLsn":
+        return UnchangedByLsn(file.pages, file.source.start_lsn, file.lost)
+
+    def rotten(self, path: str) -> list[int]:
+        """Return the pages of a file that are rotten in the base."""
+        rows = self._index.execute(
+            "SELECT r.page FROM rotten r JOIN files f ON (f.path, f.source) = (r.path, r.source) WHERE r.path = ?",
+            (os.fsencode(path),),
+        )
+        return [page for (page,) in rows]
+
+    def keep(self, line: Line) -> None:
+        """Keep a file as it is in the base, with this line. `kept` lists it."""
+        row = (json.dumps(line), os.fsencode(line["path"]))
+        self._index.execute("UPDATE files SET kept = ? WHERE path = ?", row)
+
+    def kept(self) -> Iterator[KeptMap]:
+        """Yield every map that holds kept files."""
+        rows = self._index.execute(
+            "SELECT m.id, m.size, m.hash, m.packs, sum(f.bytes * (f.kept IS NOT NULL)), sum(f.bytes)"
+            " FROM maps m JOIN files f ON f.map = m.id GROUP BY m.id HAVING count(f.kept) > 0"
+        ).fetchall()
+        for id_, size, hash_, packs, used, held in rows:
+            lines = self._index.execute(
+                "SELECT kept FROM files WHERE map = ? AND kept IS NOT NULL ORDER BY entry", (id_,)
+            )
+            found = [json.loads(line) for (line,) in lines]
+            yield KeptMap(Stored(id_, size, hash_), json.loads(packs), found, used / held)
+
+    def entry_of(self, stored: Stored, line: Line) -> tuple[Map, PagesEntry | BytesEntry]:
+        loaded = self._map(stored)
+        if not 0 <= line["entry"] < len(loaded.entries):
+            raise RepositoryDamaged(f"map {stored.id} has no entry {line['entry']}")
+        return loaded, loaded.entries[line["entry"]]
+
+    def pages_of(self, file: BaseFile) -> PlacedPages:
+        loaded, entry = self.entry_of(file.map, file.line)
+        if not isinstance(entry, PagesEntry):
+            raise RepositoryDamaged(f"map {file.map.id} holds no pages of {file.line['path']}")
+        return loaded.placed(entry)
+
+    def extents_of(self, file: BaseFile) -> tuple[Extent, ...]:
+        """Return the extent of each piece."""
+        loaded, entry = self.entry_of(file.map, file.line)
+        if not isinstance(entry, BytesEntry) or len(entry.extents) != len(file.pieces):
+            raise RepositoryDamaged(f"map {file.map.id} does not hold the pieces of {file.line['path']}")
+        return loaded.extents(entry)
+
+    def fingerprints_of(self, file: BaseFile) -> NDArray[np.uint64]:
+        """Return each page's fingerprint, 0 for pages of zeros. Reads the indexes of the packs that hold the pages."""
+        placed = self.pages_of(file)
+        found = np.zeros(len(placed.frame), np.uint64)
+        for number, ref in enumerate(placed.frames):
+            mine = placed.frame == number
+            marks, firsts = self._marks(ref)
+            found[mine] = marks[firsts[ref.ordinal] + placed.slot[mine]]
+        return found
+
+    def _map(self, stored: Stored) -> Map:
+        with self._lock:
+            if stored.id not in self._maps:
+                self._maps[stored.id] = maps.load(self._store, self._keys, stored)
+                if len(self._maps) > _OPEN_MAPS:
+                    self._maps.popitem(last=False)
+            self._maps.move_to_end(stored.id)
+            return self._maps[stored.id]
+
+    def _marks(self, ref: FrameRef) -> tuple[NDArray[np.uint64], NDArray[np.intp]]:
+        """Return a pack's fingerprints, and the position of each frame's first fingerprint."""
+        with self._lock:
+            if ref.pack not in self._open:
+                pack = self._opened(self.packs[ref.pack])
+                firsts = np.cumsum([0, *(frame.pages for frame in pack.frames)])
+                self._open[ref.pack] = (pack, np.frombuffer(pack.fingerprints(), "<u8"), firsts)
+                if len(self._open) > _OPEN_PACKS:
+                    self._open.popitem(last=False)
+            self._open.move_to_end(ref.pack)
+            return self._open[ref.pack][1:]
+
+    def _opened(self, pack: StoredPack) -> Container:
+        key = layout.pack(str(self._keys.cluster), pack.id)
+        tail = self._store.get_range(key, pack.index, pack.size - pack.index)
+
+        def read(at: int, length: int) -> bytes:
+            return self._store.get_range(key, at, length)
+
+        return Container(key, self._keys, tail, read, pack.size)
+
+
+@dataclass(frozen=True)
+class UnchangedByLsn:
+    """Used in a scan: a page is unchanged if its LSN has not moved on since the base began."""
+
+    base_pages: int
+    base_start: int
+    lost: Blocks
+
+    def __call__(self, pages: page_rules.Pages, indexes: Blocks) -> NDArray[np.bool_]:
+        return choice.is_unmoved(page_rules.lsns(pages), indexes, self.base_pages, self.base_start, self.lost)
+
+
+@dataclass(frozen=True)
+class UnchangedByFingerprint:
+    """Used for a fork that is read whole: a page is unchanged if the base has the same bytes at the same place."""
+
+    base: Base
+    file: BaseFile
+    keys: ClusterKeys
+
+    def __call__(self, pages: page_rules.Pages, indexes: Blocks) -> NDArray[np.bool_]:
+        stored = self.base.fingerprints_of(self.file)
+        same: NDArray[np.bool_] = np.zeros(len(pages), np.bool_)
+        known = np.flatnonzero(indexes < len(stored))
+        tags = self.keys.page_tags(pages[known].reshape(-1).data, pages.shape[1])
+        same[known] = np.frombuffer(b"".join(tags), "<u8")[::2] == stored[indexes[known]]
+        return same
+
+
+def _named_below(folder: str, keys: Collection[str]) -> frozenset[str]:
+    return frozenset(key.removeprefix(folder) for key in keys if key.startswith(folder))

@@ -1,0 +1,1 @@
+"""Write a node's files back from the repository."""

@@ -1,0 +1,264 @@
+"""A restore: rebuilds one node's directory from its manifest, with no path in it that leads to the source."""
+
+import errno
+import os
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stillhouse.domain.cluster import Node
+from stillhouse.errors import RepositoryDamaged, RestoreFailed
+from stillhouse.node.restore.syncing import SyncedTree, sync
+from stillhouse.node.restore.unpacking import Owner, Packs, have_directory, write_file, write_small
+from stillhouse.postgres.files.tree import remove_tree
+from stillhouse.postgres.host import server
+from stillhouse.repository.format import manifest, maps
+from stillhouse.repository.format.keys import ClusterKeys
+from stillhouse.repository.format.manifest import Line
+from stillhouse.repository.format.sealed import Stored
+from stillhouse.storage.store import ObjectStore
+
+_SPARE = 64 << 20  # bytes that must stay free beside the restored files
+_IN_FLIGHT_PER_WORKER = 2
+_SHARE_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class RestoreTask:
+    """The task to restore one node. `owner` is the account that servers run as, `None` if it is our own account.
+
+    `expected_bytes` must be free. `pg_major` is the major version of PostgreSQL that will run the node.
+    """
+
+    node: Node
+    manifest: Stored
+    expected_bytes: int
+    owner: Owner | None
+    pg_major: int
+    workers: int
+
+
+@dataclass
+class Restored:
+    """The result of a restore. `head` is the manifest's node line. The checks before opening use `extensions` and
+    `collations`.
+    """
+
+    head: Line = field(default_factory=dict)
+    extensions: list[Line] = field(default_factory=list)
+    collations: list[Line] = field(default_factory=list)
+    bytes: int = 0
+    files: int = 0
+
+
+def restore(
+    task: RestoreTask, store: ObjectStore, keys: ClusterKeys, on_progress: Callable[[int], None]
+) -> Restored:
+    """Rebuild `<node directory>/pgdata`, ready for recovery. Idempotent: built aside, put in place by one rename.
+
+    Raises RestoreFailed for lack of space, if a server runs there, or if the directory cannot be written;
+    RepositoryDamaged if stored bytes are missing or have changed.
+    """
+    if server.process_id(task.node) is not None:
+        raise RestoreFailed(
+            f"a server runs in {task.node.directory}", hint="restore into a directory of its own"
+        )
+    try:
+        return _restore(task, store, keys, on_progress)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise RestoreFailed(f"{task.node.directory} cannot be written: {error}") from error
+        raise RestoreFailed(f"{task.node.directory} has run full", hint="make room") from error
+
+
+def _restore(
+    task: RestoreTask, store: ObjectStore, keys: ClusterKeys, on_progress: Callable[[int], None]
+) -> Restored:
+    home = Path(task.node.directory)
+    home.parent.mkdir(parents=True, exist_ok=True)
+    # No other account may enter until all is there: the files below are made by path, and are the account's already.
+    have_directory(home, 0o700, (os.geteuid(), os.getegid()) if task.owner else None)
+    final, building, tablespaces = home / "pgdata", home / "pgdata.restoring", home / "tablespaces"
+    for leftover in (final, building, tablespaces):  # in this order: `final` has links into `tablespaces`
+        remove_tree(leftover)
+    _check_space(home, task.expected_bytes)
+    have_directory(tablespaces, 0o700, task.owner)
+    have_directory(building, 0o700, task.owner)
+    with closing(SyncedTree(home)) as tree, closing(Packs(store, keys)) as packs:
+        restored = _Rebuild(task, building, tablespaces, packs, store, keys).run(on_progress)
+        tree.sync()
+        have_directory(home, 0o700, task.owner)
+        building.rename(final)
+        sync(home)
+    return restored
+
+
+class _Rebuild:
+    def __init__(
+        self,
+        task: RestoreTask,
+        root: Path,
+        tablespaces: Path,
+        packs: Packs,
+        store: ObjectStore,
+        keys: ClusterKeys,
+    ) -> None:
+        self._task, self._root, self._tablespaces = task, root, tablespaces
+        self._packs, self._store, self._keys = packs, store, keys
+        self._links: dict[str, Path] = {}  # by the tablespace's oid
+        self._lacks_files = False
+        self._restored = Restored()
+
+    def run(self, on_progress: Callable[[int], None]) -> Restored:
+        flying: deque[Future[int]] = deque()
+        with ThreadPoolExecutor(self._task.workers, "restore") as pool:
+            try:
+                for stored, lines in _by_map(
+                    self._placed(manifest.read(self._store, self._keys, self._task.manifest))
+                ):
+                    flying.append(pool.submit(self._write_map, stored, lines))
+                    while len(flying) >= self._task.workers * _IN_FLIGHT_PER_WORKER:
+                        self._count(flying.popleft().result(), on_progress)
+                while flying:
+                    self._count(flying.popleft().result(), on_progress)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        self._write_tablespace_map()
+        self._write_small("recovery.signal", b"")
+        if (
+            self._lacks_files and not (self._root / "postgresql.conf").exists()
+        ):  # no server starts without one
+            self._write_small("postgresql.conf", b"")
+        return self._restored
+
+    def _count(self, written: int, on_progress: Callable[[int], None]) -> None:
+        self._restored.bytes += written
+        on_progress(self._restored.bytes)
+
+    def _placed(self, lines: Iterable[Line]) -> Iterator[Line]:
+        """Handle the lines that need no packs. Pass on the lines of maps and of files that have bytes."""
+        for line in lines:
+            kind = line["t"]
+            if kind == "node":
+                self._check_version(line)
+                self._restored.head = line
+            elif kind == "extension":
+                self._restored.extensions.append(line)
+            elif kind == "collation":
+                self._restored.collations.append(line)
+            elif kind == "pack":
+                self._packs.expect(line["id"], line["size"], line["index"])
+            elif kind == "dir":
+                self._make_directory(line["path"], line["mode"])
+            elif kind == "link":
+                self._make_tablespace(int(line["oid"]))
+            elif kind == "skipped":
+                self._lacks_files = True
+            elif kind == "file" and line["map"] is None:
+                write_small(b"", self._target(line["path"]), line["mode"], self._task.owner)
+                self._restored.files += 1
+            elif kind in ("map", "file", "wal"):
+                self._restored.files += kind == "file"
+                yield line
+
+    def _check_version(self, head: Line) -> None:
+        major = head["pg_version_num"] // 10000
+        if major != self._task.pg_major:
+            raise RestoreFailed(
+                f"the snapshot is of PostgreSQL {major}, this host runs {self._task.pg_major}",
+                hint="point pg_bin to a server of the same major version",
+            )
+
+    def _make_directory(self, path: str, mode: int) -> None:
+        target = self._target(path)
+        try:
+            have_directory(target, mode, self._task.owner)
+        except FileNotFoundError:
+            raise RepositoryDamaged(f"a manifest names no directory for {target}") from None
+
+    def _make_tablespace(self, oid: int) -> None:
+        """Put a tablespace below the new node, wherever it was at the source: the old place holds live data."""
+        place = self._tablespaces / str(oid)
+        have_directory(place, 0o700, self._task.owner)
+        (self._root / "pg_tblspc" / str(oid)).symlink_to(place)
+        self._links[str(oid)] = place
+
+    def _target(self, path: str) -> Path:
+        if path.startswith("@"):
+            return self._root / path.rpartition("/")[2]
+        parts = path.split("/")
+        if parts[0] == "pg_tblspc" and len(parts) > 1 and parts[1] in self._links:
+            return self._links[parts[1]].joinpath(*parts[2:])
+        return self._root / path
+
+    def _write_small(self, name: str, content: bytes) -> None:
+        write_small(content, self._root / name, 0o600, self._task.owner)
+
+    def _write_map(self, stored: Stored, lines: list[Line]) -> int:
+        """Write files of one map and return their bytes. Each file has one writer: several slow each other down."""
+        loaded = maps.load(self._store, self._keys, stored)
+        written = 0
+        for line in lines:
+            target = (
+                self._root / "pg_wal" / line["path"] if line["t"] == "wal" else self._target(line["path"])
+            )
+            if line["entry"] >= len(loaded.entries):
+                raise RepositoryDamaged(f"map {stored.id} has no entry {line['entry']}")
+            entry = loaded.entries[line["entry"]]
+            mode = line.get("mode", 0o600)
+            size = write_file(self._packs, loaded, entry, target, mode, self._task.owner)
+            if size != line["size"]:
+                raise RepositoryDamaged(
+                    f"map {stored.id} holds {size} bytes of {line['path']}, not {line['size']}"
+                )
+            written += size
+        return written
+
+    def _write_tablespace_map(self) -> None:
+        """Write the tablespace map with the new places: recovery makes the links again from it."""
+        (self._root / "tablespace_map").unlink(missing_ok=True)
+        if self._links:
+            rows = [f"{oid} {_escaped(str(place))}\n" for oid, place in sorted(self._links.items())]
+            self._write_small("tablespace_map", os.fsencode("".join(rows)))
+
+
+def _escaped(path: str) -> str:
+    # Backslash escapes, as recovery reads them (src/backend/access/transam/xlogrecovery.c, read_tablespace_map).
+    return path.replace("\\", "\\\\").replace("\n", "\\\n").replace("\r", "\\\r")
+
+
+def _by_map(lines: Iterable[Line]) -> Iterator[tuple[Stored, list[Line]]]:
+    """Yield each map with its files, which follow it in the manifest (docs/format.md, section 5).
+
+    A large map comes several times, each time with as many of its files as one worker writes at a time.
+    """
+    stored: Stored | None = None
+    files: list[Line] = []
+    room = _SHARE_BYTES
+    for line in lines:
+        is_map = line["t"] == "map"
+        if files and (is_map or room <= 0):
+            assert stored is not None, "files follow a map"
+            yield stored, files
+            files, room = [], _SHARE_BYTES
+        if is_map:
+            stored = Stored(line["id"], line["size"], line["hash"])
+            continue
+        if stored is None or line["map"] != stored.id:
+            raise RepositoryDamaged(f"{line['path']} does not follow its map")
+        files.append(line)
+        room -= line["size"]
+    if files:
+        assert stored is not None, "files follow a map"
+        yield stored, files
+
+
+def _check_space(home: Path, expected: int) -> None:
+    free = shutil.disk_usage(home).free
+    if free < expected + _SPARE:
+        raise RestoreFailed(f"{home} has {free} bytes free, {expected + _SPARE} are needed", hint="make room")

@@ -1,0 +1,1 @@
+"""A data directory as PostgreSQL lays it out, read as its owner's."""

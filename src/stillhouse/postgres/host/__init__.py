@@ -1,0 +1,1 @@
+"""Servers of this host: programs, accounts, starts and stops, networks."""

@@ -1,0 +1,88 @@
+"""The first look at a server: checks whether it can be captured, before anything is changed, and names obstacles."""
+
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+
+from stillhouse.domain.cluster import Node
+from stillhouse.errors import CaptureFailed
+from stillhouse.postgres.files.control_file import CRC_OFFSET, NEWEST, OLDEST
+from stillhouse.postgres.sessions import session
+from stillhouse.postgres.sessions.databases import MAINTENANCE
+from stillhouse.postgres.wal.segments import BLOCK_SIZE
+
+_LOOK = """
+    SELECT current_setting('server_version_num')::int / 10000, pg_is_in_recovery(),
+           (SELECT pg_control_version FROM pg_control_system()),
+           (SELECT jsonb_object_agg(name, setting) FROM pg_settings WHERE name = ANY(%s))
+"""
+
+
+def _is_positive(value: str) -> bool:
+    return value.isdecimal() and int(value) > 0
+
+
+# Each setting, the test of its value, and the remedy if it fails.
+_WANTED: dict[str, tuple[Callable[[str], bool], str]] = {
+    "wal_block_size": (
+        lambda value: value == str(BLOCK_SIZE),
+        "WAL of another block size cannot be followed; use a PostgreSQL built with --with-wal-blocksize=8",
+    ),
+    "wal_level": (
+        lambda value: value in ("replica", "logical"),
+        "set wal_level = replica and restart the server: without it the WAL is not enough to recover from",
+    ),
+    "max_replication_slots": (
+        _is_positive,
+        "set max_replication_slots = 10 and restart the server: a slot keeps the WAL until it is stored",
+    ),
+    "max_slot_wal_keep_size": (
+        lambda value: value != "0",
+        "set max_slot_wal_keep_size = -1 and reload: with 0 the WAL is removed before it can be stored",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """The facts that decide. `settings` are as in pg_settings, in its units."""
+
+    major: int
+    is_standby: bool
+    control_version: int
+    settings: Mapping[str, str]
+
+
+def check_fit(node: Node) -> None:
+    """Raise CaptureFailed, with the remedy, for an obstacle that would stop every attempt."""
+    with (
+        session.refusing_as(CaptureFailed, node),
+        closing(session.connect(node, MAINTENANCE, application_name="stillhouse first look")) as connection,
+    ):
+        ((major, is_standby, control_version, settings),) = connection.execute(
+            _LOOK, [list(_WANTED)]
+        ).fetchall()
+    if unfit := why_unfit(Look(major, is_standby, control_version, settings)):
+        reason, remedy = unfit
+        raise CaptureFailed(f"node {node.name}: {reason}", hint=remedy)
+
+
+def why_unfit(look: Look) -> tuple[str, str] | None:
+    """Return the obstacle and its remedy, or `None` if the server can be captured."""
+    if not OLDEST <= look.major <= NEWEST:
+        return (
+            f"PostgreSQL {look.major} is not known to this version of Stillhouse",
+            f"it captures PostgreSQL {OLDEST} to {NEWEST}",
+        )
+    if look.is_standby:
+        return "it is a standby", "capture its primary, or promote it"
+    if look.control_version not in CRC_OFFSET:
+        known = ", ".join(map(str, CRC_OFFSET))
+        return (
+            f"its pg_control is of version {look.control_version}, which is not known (known are {known})",
+            "it may be a modified PostgreSQL, with another layout of the data directory",
+        )
+    for name, (is_fit, remedy) in _WANTED.items():
+        if not is_fit(look.settings.get(name, "")):
+            return f"its {name} is {look.settings.get(name, 'unknown')}", remedy
+    return None

@@ -1,0 +1,1 @@
+"""Sessions on a server, and what may impose on them: settings, roles, triggers."""

@@ -1,0 +1,243 @@
+"""Sessions of the service on a server: the only way in, through the server's private socket.
+
+A session takes no unwanted setting from the server, its role or its database. It begins with the settings of
+options.py. Other settings that a database or a role imposes are found and overruled before the session is used.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+from psycopg import pq, waiting
+from psycopg.abc import PQGenConn
+
+from stillhouse.domain.cluster import Node
+from stillhouse.errors import DatabaseClosed, NodeUnreachable, StillhouseError
+from stillhouse.postgres.sessions import sql as sql
+from stillhouse.postgres.sessions.options import as_options, session_settings
+from stillhouse.postgres.sessions.text import Codec, encode, speak_as_bytes
+from stillhouse.postgres.sessions.text import Connection as Connection
+
+SUPERUSER = "stillhouse"
+# Reads tenants' tables. It is no superuser, so a tenant's function never runs with a superuser's rights.
+READER = "stillhouse_reader"
+CONNECT_SECONDS = 10
+_POLL_SECONDS = 0.1
+
+Error = psycopg.Error
+# Settings that a database or a role imposes: name, default value, and whether any user may set it.
+Imposed = list[tuple[str, str, bool]]
+Rows = list[tuple[str | None, ...]]
+# Errors that the next try may not meet: a broken connection, a time-out, a lock that was not free, an object that was
+# dropped or replaced between two looks at the catalog.
+PASSING_ERRORS = (
+    psycopg.OperationalError,
+    psycopg.InternalError,
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedObject,
+    psycopg.errors.WrongObjectType,
+)
+# Errors that every try meets: read_only_sql_transaction, errors raised by PL/pgSQL, program_limit_exceeded.
+_LASTING = ("25006", "P0", "54")
+# deadlock_timeout keeps the server's value: the gate must know it. It has no effect on a session that waits less long.
+_WANTED = ("deadlock_timeout",)
+_IMPOSED = """
+    SELECT name, boot_val, context = 'user' FROM pg_catalog.pg_settings
+     WHERE source IN ('global', 'database', 'user', 'database user') AND name <> ALL(%s)
+"""
+
+
+def connect(
+    node: Node,
+    database: str,
+    *,
+    autocommit: bool = True,
+    application_name: str = "stillhouse",
+    settings: Mapping[str, str] | None = None,
+    role: str = SUPERUSER,
+) -> Connection:
+    """Log in as one of our roles. Names outside pg_catalog must be qualified.
+
+    The password is the node's. A server in quarantine asks for no password and checks the caller's account instead.
+    `settings` are the session's own, for example {"statement_timeout": "2s"}. Raises NodeUnreachable, and
+    DatabaseClosed if the database imposes a setting that cannot be overruled.
+    """
+    connection, _ = _enter(node, database, application_name, settings, role)
+    connection.autocommit = autocommit
+    return connection
+
+
+def program_options(
+    node: Node, database: str, settings: Mapping[str, str] | None = None, *, may_set_all: bool = True
+) -> str:
+    """Return `options` for the connection string of a PostgreSQL program, so that its session begins as ours do.
+
+    Settings that the database imposes at this moment are overruled by name. `may_set_all` is false for a role that is
+    not a superuser. Raises as `connect` does.
+    """
+    connection, imposed = _enter(node, database, "stillhouse", None, SUPERUSER)
+    connection.close()
+    overruled = {name: value for name, value, is_users in imposed if may_set_all or is_users}
+    own = {**overruled, **(settings or {})}
+    return as_options(session_settings(major_version(node), own, may_set_all=may_set_all))
+
+
+def as_conninfo(parameters: Mapping[str, str]) -> str:
+    """Return a connection string. Values are quoted, because a database's name may hold any characters, even '='."""
+    quoted = {name: value.replace("\\", "\\\\").replace("'", "\\'") for name, value in parameters.items()}
+    return " ".join(f"{name}='{value}'" for name, value in quoted.items())
+
+
+def major_version(node: Node) -> int:
+    """Return the major version of the node's server, from its data directory. It is needed before the login, because
+    the settings of the login depend on it.
+
+    Raises NodeUnreachable if the data directory has no version.
+    """
+    path = Path(node.directory, "pgdata", "PG_VERSION")
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            return int(file.read(8))
+    except (OSError, ValueError) as error:
+        raise NodeUnreachable(
+            f"node {node.name} does not answer: its data directory has no version"
+        ) from error
+
+
+def _enter(
+    node: Node, database: str, application_name: str, settings: Mapping[str, str] | None, role: str
+) -> tuple[Connection, Imposed]:
+    """Return a session in autocommit mode, and the settings overruled in it."""
+    parameters = {
+        "host": node.socket,
+        "port": str(node.port),
+        "user": role,
+        "password": node.password(role),
+        "dbname": database,
+        "application_name": application_name,
+        # Nothing may be converted before the database's encoding is known.
+        "client_encoding": "SQL_ASCII",
+        "options": as_options(session_settings(major_version(node), settings)),
+        # Set here, so that the service's environment variables have no effect.
+        "sslmode": "disable",
+        "gssencmode": "disable",
+        "target_session_attrs": "any",
+    }
+    try:
+        connection = _log_in(encode(as_conninfo(parameters)))
+        try:
+            connection.autocommit = True
+            speak_as_bytes(connection)
+            return connection, _overrule(connection, database)
+        except BaseException:
+            connection.close()
+            raise
+    except Error as error:
+        reason = str(error).strip().replace("\n", " ")
+        raise NodeUnreachable(f"node {node.name} does not answer: {reason}") from error
+
+
+def password_file(node: Node) -> str:
+    """Return a password file of our roles for libpq's programs (PGPASSFILE): host, port, database, role, password."""
+    return "".join(f"*:*:*:{role}:{node.password(role)}\n" for role in (SUPERUSER, READER))
+
+
+def _log_in(conninfo: bytes) -> Connection:
+    """Log in as psycopg.connect does, but also to a database with a name that is not valid UTF-8."""
+    pgconn = waiting.wait_conn(_connecting(conninfo), interval=_POLL_SECONDS, timeout=CONNECT_SECONDS)
+    return psycopg.Connection(pgconn)
+
+
+def _connecting(conninfo: bytes) -> PQGenConn["pq.abc.PGconn"]:
+    pgconn = pq.PGconn.connect_start(conninfo)
+    while pgconn.status != pq.ConnStatus.BAD:
+        status = pgconn.connect_poll()
+        if status == pq.PollingStatus.OK:
+            pgconn.nonblocking = 1
+            return pgconn
+        if status == pq.PollingStatus.FAILED:
+            break
+        wait = waiting.Wait.R if status == pq.PollingStatus.READING else waiting.Wait.W
+        while not (yield pgconn.socket, wait):
+            pass
+    reason = pgconn.get_error_message("utf-8")
+    pgconn.finish()
+    raise psycopg.OperationalError(reason)
+
+
+def _overrule(connection: Connection, database: str) -> Imposed:
+    """Set every imposed setting to PostgreSQL's default. RESET would go back to the imposed value."""
+    imposed = connection.execute(_IMPOSED, [list(_WANTED)]).fetchall()
+    stubborn = []
+    for name, value, _ in imposed:
+        try:
+            connection.execute("SELECT pg_catalog.set_config(%s, %s, false)", [name, value])
+        except Error as error:
+            stubborn.append(f"{name} ({str(error).partition(chr(10))[0]})")
+    if stubborn:
+        raise DatabaseClosed(f"database {database} imposes what cannot be overruled: {', '.join(stubborn)}")
+    return [(name, value or "", is_users) for name, value, is_users in imposed]
+
+
+def may_pass(error: Error) -> bool:
+    """Whether the next try may succeed."""
+    return isinstance(error, PASSING_ERRORS) and not (error.sqlstate or "").startswith(_LASTING)
+
+
+@contextmanager
+def refusing_as(failure: type[StillhouseError], node: Node) -> Iterator[None]:
+    """Turn a server's errors into ours: NodeUnreachable if another try may help, else `failure`."""
+    try:
+        yield
+    except Error as error:
+        told = NodeUnreachable if may_pass(error) else failure
+        reason = str(error).partition("\n")[0]
+        raise told(f"node {node.name}: {reason}") from error
+
+
+def ask_at_once(connections: Sequence[Connection], query: str) -> list[list[Rows] | Error]:
+    """Send the same statements to all servers, and only then wait for the answers.
+
+    Return for each connection its rows, as text, statement by statement. While other sessions are held up, this costs
+    one round trip for all servers.
+    """
+    unsent: dict[int, Error] = {}
+    for place, connection in enumerate(connections):
+        try:
+            connection.pgconn.send_query(Codec(connection).encode(query))
+        except Error as error:
+            unsent[place] = error
+    return [unsent[place] if place in unsent else _replies(one) for place, one in enumerate(connections)]
+
+
+def _replies(connection: Connection) -> list[Rows] | Error:
+    replies: list[Rows] = []
+    codec = Codec(connection)
+    failure: Error | None = None
+    try:
+        while (result := connection.pgconn.get_result()) is not None:
+            if result.status == psycopg.pq.ExecStatus.FATAL_ERROR:
+                failure = psycopg.OperationalError(result.get_error_message())
+            replies.append(
+                [
+                    tuple(
+                        None if (value := result.get_value(row, column)) is None else codec.decode(value)
+                        for column in range(result.nfields)
+                    )
+                    for row in range(result.ntuples)
+                ]
+            )
+    except Error as error:
+        return error
+    return failure or replies
+
+
+def scram_verifier(connection: Connection, role: str, password: str) -> str:
+    """Return the verifier that the server stores for `password`. Send it instead of the password, so that the password
+    is in no statement and no log.
+    """
+    verifier = connection.pgconn.encrypt_password(password.encode(), encode(role), b"scram-sha-256")
+    return verifier.decode()

@@ -1,0 +1,1 @@
+"""Base backups, WAL and its summaries, slots, timelines."""

@@ -1,0 +1,1 @@
+"""Read a repository and tell what is damaged, and what that costs."""

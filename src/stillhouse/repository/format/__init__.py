@@ -1,0 +1,1 @@
+"""docs/format.md in code: packs, maps, manifests, roots, keys."""

@@ -1,0 +1,180 @@
+"""Manifests: a node's snapshot as a stream of JSON lines (docs/format.md, section 5)."""
+
+import base64
+import json
+import os
+import tempfile
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from typing import Any
+
+from stillhouse.domain.ids import new_hex
+from stillhouse.errors import FormatUnknown, RepositoryDamaged
+from stillhouse.repository.format import container, layout, sealed
+from stillhouse.repository.format.fields import parse
+from stillhouse.repository.format.keys import ClusterKeys
+from stillhouse.repository.format.sealed import Stored
+from stillhouse.storage.store import ObjectStore
+
+Line = dict[str, Any]
+
+_SPOOL_BYTES = 8 << 20  # lines of small clusters stay in memory, those of a million files go to disk
+KNOWN = frozenset(
+    {
+        "node",
+        "extension",
+        "collation",
+        "pack",
+        "map",
+        "dir",
+        "link",
+        "file",
+        "wal",
+        "rotten",
+        "skipped",
+        "witness",
+        "partitioned",
+        "table",
+        "end",
+    }
+)
+
+
+class ManifestWriter:
+    """Takes lines while a node is captured. At the end it stores them in the order that the format requires."""
+
+    def __init__(self) -> None:
+        self.map_bytes = 0  # stored size of all new maps named so far
+        self._in_parts = 0  # bytes of the spool that parts already hold
+        self._spool = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)  # noqa: SIM115 (closed by close)
+
+    def close(self) -> None:
+        self._spool.close()
+
+    def add(self, line: Line) -> None:
+        self._spool.write(_encode(line))
+
+    def add_map(self, stored: Stored, packs: list[int], *, is_new: bool) -> None:
+        """Add a map. `packs` are the ordinals, among the manifest's pack lines, of the packs that it names."""
+        if is_new:
+            self.map_bytes += stored.size
+        self.add({"t": "map", "id": stored.id, "size": stored.size, "hash": stored.hash, "packs": packs})
+
+    def store(
+        self,
+        store: ObjectStore,
+        keys: ClusterKeys,
+        head: Iterable[Line],
+        drop: Callable[[Line], bool],
+    ) -> Stored:
+        """Seal and store all lines except those named by `drop`, under a fresh id; durable on return.
+
+        `head` comes first: the node, its extensions and collations, its packs. `drop` names files that were copied
+        before the WAL showed that they would stop recovery.
+        """
+        kept = (line for line in self._since(0) if not drop(line))
+        return _store(store, keys, chain(head, kept))
+
+    def store_part(self, store: ObjectStore, keys: ClusterKeys, head: Iterable[Line]) -> Stored | None:
+        """Store the lines added since the last part, as a separate manifest; None when there are no new lines.
+
+        The parts of a failed attempt serve the next one as a base.
+        """
+        end = self._spool.tell()
+        if end == self._in_parts:
+            return None
+        stored = _store(store, keys, chain(head, self._since(self._in_parts)))
+        self._spool.seek(end)
+        self._in_parts = end
+        return stored
+
+    def _since(self, offset: int) -> Iterator[Line]:
+        self._spool.seek(offset)
+        for encoded in self._spool:
+            yield _decode("the manifest being written", encoded)
+
+
+def _store(store: ObjectStore, keys: ClusterKeys, lines: Iterable[Line]) -> Stored:
+    counts = {"files": 0, "bytes": 0, "wal": 0}
+    manifest_id = new_hex()
+    writer = container.ContainerWriter(keys, container.Type.MANIFEST, uuid.UUID(manifest_id))
+    frame = bytearray()
+
+    def write(line: Line) -> None:
+        frame.extend(_encode(line))
+        while len(frame) >= container.MAX_FRAME:
+            writer.add(bytes(frame[: container.MAX_FRAME]), container.Kind.BYTES)
+            del frame[: container.MAX_FRAME]
+
+    for line in lines:
+        if line["t"] == "file":
+            counts["files"] += 1
+            counts["bytes"] += line["size"]
+        elif line["t"] == "wal":
+            counts["wal"] += 1
+        write(line)
+    write({"t": "end", **counts})
+    writer.add(bytes(frame), container.Kind.BYTES)
+    return sealed.create(store, layout.manifest(str(keys.cluster), manifest_id), manifest_id, writer.finish())
+
+
+def read(store: ObjectStore, keys: ClusterKeys, stored: Stored) -> Iterator[Line]:
+    """The manifest's lines as a stream, `node` first and `end` last.
+
+    Raises RepositoryDamaged when it is not the object that the root names, ends early, or names a path outside the
+    node.
+    """
+    key = layout.manifest(str(keys.cluster), stored.id)
+    yield from lines_of(key, sealed.open_stored(store, keys, key, stored))
+
+
+def lines_of(key: str, opened: container.Container) -> Iterator[Line]:
+    """The lines of an open manifest. Raises as `read` does."""
+    last = ""
+    for number, line in enumerate(split_lines(key, opened.plain())):
+        fields = _decode(key, line)
+        last = fields["t"]
+        if number == 0 and last != "node":
+            raise RepositoryDamaged(f"{key} does not begin with its node")
+        if last not in KNOWN and last[:1].isupper():
+            raise FormatUnknown(f"{key} needs a newer program: it holds {last!r}")
+        if "path" in fields:
+            _check_path(key, fields["path"])
+        yield fields
+    if last != "end":
+        raise RepositoryDamaged(f"{key} ends early")
+
+
+def split_lines(key: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines of an object whose frames are `chunks`. Raises RepositoryDamaged for a line cut short, or too long."""
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        yield from whole
+        if len(rest) > container.MAX_FRAME:
+            raise RepositoryDamaged(f"{key} holds a line that is too long")
+    if rest:
+        raise RepositoryDamaged(f"{key} ends within a line")
+
+
+def _check_path(key: str, path: str) -> None:
+    if "\0" in path or any(part in ("", ".", "..") for part in path.split("/")):
+        raise RepositoryDamaged(f"{key} names a path outside the node: {path!r}")
+
+
+def _encode(line: Line) -> bytes:
+    path = line.get("path", "")
+    if not path.isascii() and (raw := os.fsencode(path)) != path.encode(errors="replace"):
+        line = {name: value for name, value in line.items() if name != "path"}
+        line["path_b64"] = base64.b64encode(raw).decode()
+    return json.dumps(line, separators=(",", ":")).encode() + b"\n"
+
+
+def _decode(key: str, line: bytes) -> Line:
+    fields = parse(key, line)
+    if not isinstance(fields.get("t"), str):
+        raise RepositoryDamaged(f"{key} holds a line without a type")
+    if "path_b64" in fields:
+        fields["path"] = os.fsdecode(base64.b64decode(fields.pop("path_b64")))
+    return fields

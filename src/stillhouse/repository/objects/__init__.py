@@ -1,0 +1,1 @@
+"""The small objects beside packs: pins, marks, roots, findings."""

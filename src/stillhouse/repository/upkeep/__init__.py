@@ -1,0 +1,1 @@
+"""What changes or lists a whole repository: collect, copy, rotate, take stock."""

@@ -1,0 +1,1 @@
+"""A restored cluster, from its quarantined first start to its release."""

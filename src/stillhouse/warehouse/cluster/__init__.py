@@ -1,0 +1,1 @@
+"""Clusters of PostgreSQL servers that we make ourselves, and their wiring."""

@@ -1,0 +1,1 @@
+"""One restore point on every node, and the witnesses that prove it."""

@@ -1,0 +1,1 @@
+"""Keep distributed writes out while a cut is taken."""

@@ -1,0 +1,1 @@
+"""Compare a restored cluster with what the snapshot recorded."""

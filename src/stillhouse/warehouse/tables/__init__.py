@@ -1,0 +1,1 @@
+"""Carry single tables from a clone into a living cluster."""

@@ -1,0 +1,1 @@
+"""A node's work in a process of its own."""
