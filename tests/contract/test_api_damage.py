@@ -1,4 +1,4 @@
-"""Known losses are told: in DWS's status, by our own operations, on the terminal and in the metrics."""
+"""KnownDamage losses are told: in DWS's status, by our own operations, on the terminal and in the metrics."""
 
 import json
 from collections.abc import Iterator
@@ -8,11 +8,10 @@ import pytest
 
 from stillhouse import metrics
 from stillhouse.catalog import findings
-from stillhouse.catalog.findings import Known
 from stillhouse.cli.main import app
 from stillhouse.control.upkeep.findings import show
+from stillhouse.domain.reports.damage import FileTouched, KnownDamage, NodeTouched, SnapshotTouched
 from stillhouse.repository.check import losses
-from stillhouse.repository.check.losses import FileTouched, NodeTouched, SnapshotTouched
 from support.api_service import PROJECT, Service, serving_service
 
 FILES = (FileTouched("base/5/16384", ((0, 7), (9, 9))), FileTouched("pg_xact/0000", bytes=((0, 99),)))
@@ -38,7 +37,7 @@ def snapshots_of(service: Service, *names: str) -> tuple[str, list[str]]:
 
 def become_known(service: Service, cluster: str, *lost: SnapshotTouched) -> None:
     control = service.control
-    said = Known(["0" * 32], True, [OBJECT]) if lost else Known([], True, [])
+    said = KnownDamage(["0" * 32], True, [OBJECT]) if lost else KnownDamage([], True, [])
     costs = {one.snapshot: list(losses.lines(one)) for one in lost}
     with control.database.transaction() as transaction:
         findings.put(transaction, cluster, control.clock.now(), said, costs)

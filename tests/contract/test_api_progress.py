@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from stillhouse.catalog import captures, operations, restores
-from stillhouse.catalog.captures import CaptureState
 from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.progress import Progress
+from stillhouse.domain.reports.captures import CaptureState
 from stillhouse.domain.snapshot import Cut, RestorePoint
 from support.api_service import Service, serving_service
 

@@ -13,6 +13,7 @@ from stillhouse.catalog import clusters, operations
 from stillhouse.catalog.access import audit_log
 from stillhouse.domain.cluster import Task
 from stillhouse.domain.ids import new_hex
+from stillhouse.domain.reports.operations import DONE
 from support.api_asking import get, post, refused
 from support.api_client import Answer
 from support.api_service import PASSWORD, PROJECT, Service, a_cluster, serving_service
@@ -184,7 +185,7 @@ def test_a_cluster_at_rest_does_nothing_that_is_null_everywhere(service: Service
         operation = operations.begin(transaction, cluster_id, Task.REBOOTING, cluster_id, now)
     assert shown(service, cluster_id)["task_status"] == "REBOOTING"
     with service.control.database.transaction() as transaction:
-        operations.end(transaction, operation, now, operations.DONE)
+        operations.end(transaction, operation, now, DONE)
     assert shown(service, cluster_id)["task_status"] is None
 
 

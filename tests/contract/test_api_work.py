@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from stillhouse.catalog import captures, clusters, operations, snapshots
-from stillhouse.catalog.captures import CaptureState
 from stillhouse.domain.cluster import Task
+from stillhouse.domain.reports.captures import CaptureState
+from stillhouse.domain.reports.operations import DONE
 from support.api_asking import end_operation, get, post, refused, snapshot
 from support.api_service import PROJECT, Service, serving_service
 from support.api_shapes import shape
@@ -119,6 +120,6 @@ def test_every_task_is_a_job_with_a_name(service: Service, cluster_id: str) -> N
         with service.control.database.transaction() as transaction:
             now = service.control.clock.now()
             operation_id = operations.begin(transaction, cluster_id, task, cluster_id, now)
-            operations.end(transaction, operation_id, now, operations.DONE)
+            operations.end(transaction, operation_id, now, DONE)
         job = get(service, f"/v1.0/{{p}}/job/{operation_id.replace('-', '')}")
         assert (job["status"], job["progress"]) == ("SUCCESS", "100%")

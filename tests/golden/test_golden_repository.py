@@ -13,8 +13,8 @@ from blake3 import blake3
 
 from stillhouse.clock import SystemClock
 from stillhouse.domain.cluster import Node, Role
+from stillhouse.domain.reports.damage import FileTouched, NodeTouched, SnapshotTouched
 from stillhouse.node.restore.rebuild import RestoreTask, restore
-from stillhouse.repository.check.losses import FileTouched, NodeTouched, SnapshotTouched
 from stillhouse.repository.format.container import Container
 from stillhouse.repository.format.keys import ClusterKeys, Kek, open_keys
 from stillhouse.repository.format.sealed import Stored

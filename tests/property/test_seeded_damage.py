@@ -12,8 +12,8 @@ from collections import Counter
 import pytest
 
 from stillhouse.clock import SystemClock
+from stillhouse.domain.reports.damage import FileTouched
 from stillhouse.repository.check.damage import Damage, damages
-from stillhouse.repository.check.losses import FileTouched
 from stillhouse.repository.check.orphans import look_for_lost_roots
 from stillhouse.repository.check.record import conclude
 from stillhouse.repository.check.structure import Checked, check

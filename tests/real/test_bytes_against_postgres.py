@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stillhouse.domain import relation_files
 from stillhouse.domain.cluster import Node
 from stillhouse.errors import CaptureFailed
 from stillhouse.postgres.files import control_file, layout, pages
@@ -40,7 +41,9 @@ def test_page_checksums_are_postgresqls(node: Node) -> None:
             ours = pages.checksums(np.frombuffer(page, np.uint8).reshape(1, -1), np.array([block], np.uint32))
             assert int(ours[0]) == expected % 65536
     base = Path(node.directory, "pgdata", "base")
-    files = [path for path in base.rglob("*") if layout.relation_file(f"base/{path.relative_to(base)}")]
+    files = [
+        path for path in base.rglob("*") if relation_files.relation_file(f"base/{path.relative_to(base)}")
+    ]
     checked = 0
     for file in files:
         batch = np.fromfile(file, np.uint8).reshape(-1, 8192)

@@ -8,10 +8,9 @@ from sqlalchemy import text
 from stillhouse.api.document.published import NOT_YET, REFUSED
 from stillhouse.api.shapes.render import parameter_group_id
 from stillhouse.catalog import captures, clusters, findings
-from stillhouse.catalog.findings import Known
 from stillhouse.control.access import users
+from stillhouse.domain.reports.damage import FileTouched, KnownDamage, NodeTouched, SnapshotTouched
 from stillhouse.repository.check import losses
-from stillhouse.repository.check.losses import FileTouched, NodeTouched, SnapshotTouched
 from support.api_client import Answer
 from support.api_service import PASSWORD, PROJECT, Service, a_cluster
 
@@ -107,15 +106,15 @@ def _snapshots(tour: Tour, source: str) -> None:
 
 
 def _damage(tour: Tour, snapshot: str, source: str) -> None:
-    """Known for a while, and then mended."""
+    """KnownDamage for a while, and then mended."""
     control = tour.service.control
     damaged: dict[str, Any] = {"key": f"c/{source}/packs/{'0' * 32}", "kind": "missing", "detail": "is gone"}
     damaged |= {"costs": True, "found": "2026-11-20T08:14:51+00:00"}
     files = (FileTouched("base/5/16384", ((0, 7),)), FileTouched("pg_xact/0000", bytes=((0, 99),)))
     lost = SnapshotTouched(snapshot, "before-upgrade", (NodeTouched("cn", files), NodeTouched("dn1", None)))
     for said, costs in (
-        (Known(["0" * 32], True, [damaged]), {snapshot: list(losses.lines(lost))}),
-        (Known([], True, []), {}),
+        (KnownDamage(["0" * 32], True, [damaged]), {snapshot: list(losses.lines(lost))}),
+        (KnownDamage([], True, []), {}),
     ):
         with control.database.transaction() as transaction:
             findings.put(transaction, source, control.clock.now(), said, costs)

@@ -9,11 +9,11 @@ from unittest.mock import patch
 
 from stillhouse.catalog.access import passwords
 from stillhouse.catalog.access import users as stored_users
-from stillhouse.catalog.access.users import Token, User
 from stillhouse.control.access import users
 from stillhouse.control.access.access_keys import create_access_key, disable_access_key
 from stillhouse.control.access.credentials import make_token
 from stillhouse.domain.access.permissions import FULL_ACCESS, READ_ONLY_ACCESS
+from stillhouse.domain.access.users import Token, User
 from support.api_client import Answer, SignedClient
 from support.api_service import OTHER_PROJECT, PROJECT, Service
 

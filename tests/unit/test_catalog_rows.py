@@ -9,13 +9,14 @@ import pytest
 from sqlalchemy import JSON, Boolean, Table, Text
 
 from stillhouse.catalog import captures, clusters, operations, snapshots, trash
-from stillhouse.catalog.captures import CaptureState
 from stillhouse.catalog.schema import tables
 from stillhouse.catalog.schema.columns import UtcTime
 from stillhouse.control.clusters.requests import ClusterRequest, request_cluster
 from stillhouse.control.context import Control
 from stillhouse.control.snapshots.requests import delete_snapshot, get_snapshot, request_snapshot
 from stillhouse.domain.cluster import ClusterStatus, Node, Role, Task
+from stillhouse.domain.reports.captures import CaptureState
+from stillhouse.domain.reports.operations import DONE
 from stillhouse.domain.snapshot import Cut, RestorePoint, SnapshotStatus
 from stillhouse.errors import AttemptDead, ClusterBusy, ClusterUnknown, SnapshotUnknown
 from support.requests_bed import PASSWORD, PROJECT, available_cluster, finish_snapshot, requests_bed
@@ -84,7 +85,7 @@ def test_only_one_operation_holds_a_cluster_until_it_ends(control: Control) -> N
         held = operations.active(transaction, cluster_id)
         assert held is not None
         assert (held.id, held.kind, held.detail, held.started) == (first, Task.REBOOTING, {"a": 1}, NOW)
-        assert operations.end(transaction, first, NOW, operations.DONE)
+        assert operations.end(transaction, first, NOW, DONE)
         assert operations.active(transaction, cluster_id) is None
         operations.begin(transaction, cluster_id, Task.DELETING, cluster_id, NOW)
 

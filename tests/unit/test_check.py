@@ -10,9 +10,9 @@ import pytest
 
 from stillhouse.clock import SystemClock
 from stillhouse.domain.ids import new_hex, new_uuid
+from stillhouse.domain.reports.damage import FileTouched
 from stillhouse.errors import Cancelled
 from stillhouse.repository.check.damage import Damage, damages, ranges
-from stillhouse.repository.check.losses import FileTouched
 from stillhouse.repository.check.report import sum_up
 from stillhouse.repository.check.stats import figures
 from stillhouse.repository.check.structure import Checked, check

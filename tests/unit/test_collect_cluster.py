@@ -22,6 +22,7 @@ from stillhouse.control.upkeep import collect as collect_cluster
 from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import ClusterStatus
 from stillhouse.domain.collection import Rules
+from stillhouse.domain.reports.operations import DONE, EMPTIED, FAILED, YIELDED
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import (
     ClusterBusy,
@@ -163,7 +164,7 @@ class InThisProcess:
 def test_a_deleted_snapshot_is_purged_collected_and_forgotten(bed: Bed) -> None:
     kept, gone = bed.snapshot("kept"), bed.snapshot("gone")
     bed.delete(gone)
-    assert bed.collect() == operations.DONE
+    assert bed.collect() == DONE
     assert [one.snapshot.id for one in list_trash(bed.control, PROJECT)] == [gone]
     assert roots.read(bed.store, bed.keys, gone) is not None, "its time is not over"
     bed.clock.time += 7 * DAY
@@ -448,7 +449,7 @@ def test_a_deleted_cluster_is_collected_to_the_last_key_and_then_left_alone(bed:
     end_operation(bed.control, bed.cluster, ClusterStatus.DELETED)
     bed.clock.time += 7 * DAY
     outcomes = [bed.collect() for _ in range(3)]
-    assert outcomes == [operations.DONE, operations.DONE, operations.EMPTIED]
+    assert outcomes == [DONE, DONE, EMPTIED]
     assert bed.objects() == set()
     bed.clock.time += 30 * DAY
     assert collect_cluster.start_due_collections(bed.place, bed.clock.now()) == []
@@ -460,7 +461,7 @@ def test_a_kept_snapshot_of_a_deleted_cluster_keeps_its_keys(bed: Bed) -> None:
     cluster_flows._trash_snapshots(bed.place, bed.cluster)
     end_operation(bed.control, bed.cluster, ClusterStatus.DELETED)
     before = bed.objects()
-    assert [bed.collect() for _ in range(3)] == [operations.DONE] * 3
+    assert [bed.collect() for _ in range(3)] == [DONE] * 3
     assert bed.objects() == before
     bed.delete(kept)
     undelete_snapshot(bed.control, PROJECT, kept)
@@ -486,7 +487,7 @@ def test_a_collection_gives_way_to_any_request(bed: Bed, request_: Callable[[Bed
     bed.snapshot()
     operation = bed.begin()
     request_(bed)
-    assert bed.outcome() == operations.YIELDED
+    assert bed.outcome() == YIELDED
     with bed.control.database.reading() as reading:
         assert not operations.is_active(reading, operation)
     assert collect_cluster.start_due_collections(bed.place, bed.clock.now()) == [], "the cluster is held"
@@ -504,7 +505,7 @@ def test_a_collection_that_gave_way_ends_without_a_word(bed: Bed, monkeypatch: p
             ended.set()
 
     monkeypatch.setattr(collect_cluster, "Worker", Slow)
-    assert bed.collect() == operations.YIELDED
+    assert bed.collect() == YIELDED
     assert ended.is_set()
     end_operation(bed.control, bed.cluster, ClusterStatus.AVAILABLE)
     assert bed.begin(), "it is due again at once"
@@ -557,7 +558,7 @@ def test_only_a_few_clusters_are_collected_at_once_the_longest_waiting_first(bed
         for cluster in first:
             operation = operations.active(transaction, cluster)
             assert operation is not None
-            operations.end(transaction, operation.id, bed.clock.now(), operations.DONE)
+            operations.end(transaction, operation.id, bed.clock.now(), DONE)
     assert set(collect_cluster.start_due_collections(bed.place, bed.clock.now())) == set(made) - set(first)
 
 
@@ -565,7 +566,7 @@ def test_a_root_that_is_gone_fails_the_collection_and_is_recorded(bed: Bed) -> N
     lost = bed.snapshot()
     bed.store.delete(layout.root(bed.cluster, lost))
     before = bed.objects()
-    assert bed.collect() == operations.FAILED
+    assert bed.collect() == FAILED
     assert bed.objects() == before
     with bed.control.database.reading() as reading:
         record = audit_log.list_records(reading, PROJECT, limit=1)[0]

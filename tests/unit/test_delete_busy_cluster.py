@@ -11,7 +11,6 @@ from sqlalchemy import text
 
 from stillhouse.catalog import clusters, operations, snapshot_queue, snapshots
 from stillhouse.catalog.access import audit_log
-from stillhouse.catalog.operations import Operation
 from stillhouse.control.clusters.facts import rename
 from stillhouse.control.clusters.flows import _trash_snapshots
 from stillhouse.control.clusters.requests import (
@@ -30,6 +29,7 @@ from stillhouse.control.snapshots.requests import delete_snapshot, get_snapshot,
 from stillhouse.control.snapshots.turns import cancellation, fail, start_next, start_waiting
 from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import ClusterStatus, Task
+from stillhouse.domain.reports.operations import Operation
 from stillhouse.domain.snapshot import SnapshotStatus
 from stillhouse.errors import ClusterBusy, NodeUnreachable, ShuttingDown, StateForbids
 from support.requests_bed import (

@@ -7,10 +7,10 @@ import pytest
 
 from stillhouse.clock import SystemClock
 from stillhouse.domain.collection import Rules
+from stillhouse.domain.reports.damage import FileTouched, NodeTouched, SnapshotTouched
 from stillhouse.errors import StoreUnavailable
 from stillhouse.repository.check import losses
 from stillhouse.repository.check.faults import ALTERED, MISSING, NOTHING, Fault
-from stillhouse.repository.check.losses import FileTouched, NodeTouched, SnapshotTouched
 from stillhouse.repository.check.record import conclude, suspected
 from stillhouse.repository.check.report import sum_up
 from stillhouse.repository.check.structure import Checked, check

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from stillhouse.domain import relation_files
+from stillhouse.domain.relation_files import Kind, RelationFile
 from stillhouse.postgres.files import layout
-from stillhouse.postgres.files.layout import Kind, RelationFile
 from stillhouse.postgres.files.reader import LocalReader
 
 
@@ -24,7 +25,7 @@ from stillhouse.postgres.files.reader import LocalReader
     ],
 )
 def test_relations_are_known_by_their_place_and_name(path: str, expected: RelationFile) -> None:
-    assert layout.relation_file(path) == expected
+    assert relation_files.relation_file(path) == expected
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,7 @@ def test_relations_are_known_by_their_place_and_name(path: str, expected: Relati
     ],
 )
 def test_anything_else_holds_no_pages(path: str) -> None:
-    assert layout.relation_file(path) is None
+    assert relation_files.relation_file(path) is None
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ import pytest
 
 from stillhouse.cli.main import app
 from stillhouse.cli.repo import report as repo_report
+from stillhouse.domain.reports.damage import FileTouched, NodeTouched, SnapshotTouched
 from stillhouse.repository.check.damage import Damage
-from stillhouse.repository.check.losses import FileTouched, NodeTouched, SnapshotTouched
 from support import aged_repository
 from support.aged_repository import KEK, Aged
 

@@ -1,41 +1,19 @@
 """A snapshot's attempts: the progress of each node's capture, and the cut that was made."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Row, delete, insert, select, update
 
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.catalog.schema.tables import captures, cuts, restore_points, snapshots, witnesses
+from stillhouse.domain.reports.captures import Capture, CaptureState
 from stillhouse.domain.snapshot import Cut, RestorePoint, Witness
 from stillhouse.errors import AttemptDead, SnapshotUnknown
 
 Part = tuple[str, int, str]
 """A manifest of a part of a capture: its id, size and hash."""
-
-
-class CaptureState(StrEnum):
-    COPYING = "copying"
-    READY = "ready"  # the base is copied; waits for the cut
-    DONE = "done"
-    FAILED = "failed"
-    ABANDONED = "abandoned"
-
-
-@dataclass(frozen=True)
-class Capture:
-    snapshot_id: str
-    node: str
-    attempt: int
-    state: CaptureState
-    bytes_done: int
-    bytes_total: int
-    error: str
-    updated: datetime
-    bytes_per_second: int = 0
 
 
 def begin_attempt(transaction: Transaction, snapshot_id: str, nodes: Sequence[str], now: datetime) -> int:

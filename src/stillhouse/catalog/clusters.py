@@ -13,6 +13,7 @@ from stillhouse.catalog.schema.database import Transaction, sealer_of, violates
 from stillhouse.catalog.schema.tables import cluster_name, clusters, nodes, snapshots
 from stillhouse.catalog.schema.tables import operations as operation_rows
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Engine, Node, Role, Task
+from stillhouse.domain.reports.operations import DONE, FAILED
 from stillhouse.domain.snapshot import SnapshotStatus
 from stillhouse.errors import ClusterUnknown, NameTaken
 
@@ -176,7 +177,7 @@ def end_operation(
     Returns False, with nothing changed, if the operation had ended before. A step that runs again must not touch the
     results of a later operation on the cluster.
     """
-    outcome = operations.FAILED if failed_reason else operations.DONE
+    outcome = FAILED if failed_reason else DONE
     if not operations.end(transaction, operation_id, now, outcome, failed_reason):
         return False
     cluster_id = select(operation_rows.c.cluster_id).where(operation_rows.c.id == operation_id)

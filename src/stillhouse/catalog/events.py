@@ -1,43 +1,16 @@
 """The audit log as a project's events: actions on its clusters and snapshots, without refused requests."""
 
-from dataclasses import dataclass
-from datetime import datetime
-
 from sqlalchemy import Table, func, select
 
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.catalog.schema.tables import audit, clusters, snapshots
+from stillhouse.domain.reports.events import Event
 
 # Outcomes of actions that happened. The outcome of a refusal is its error's code.
 HAPPENED = ("accepted", "failed", "proved", "refuted", "restored", "skipped", "replaced")
-# A snapshot succeeded without some files, or without the fingerprints of tables that were replaced while being read.
-_WARNINGS = ("skipped", "replaced")
 
 _TABLES = {"cluster": clusters, "snapshot": snapshots}
 _KINDS = {"cluster": "cluster", "snapshot": "snapshot", "copy": "snapshot"}
-
-
-@dataclass(frozen=True)
-class Event:
-    """`kind` is `cluster` or `snapshot`. `name` is empty when the object `id` has left the catalog."""
-
-    number: int
-    time: datetime
-    action: str
-    kind: str
-    id: str
-    name: str
-    outcome: str
-    detail: str
-
-    @property
-    def failed(self) -> bool:
-        return self.outcome in ("failed", "refuted")
-
-    @property
-    def is_warning(self) -> bool:
-        """Whether a person should look at it."""
-        return self.failed or self.outcome in _WARNINGS
 
 
 def page_of_events(

@@ -1,30 +1,14 @@
 """A copy of the repository's records of findings, by cluster: requests read it without waiting for the store."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import delete, insert, or_, select, update
 
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.catalog.schema.tables import clusters, findings, losses, snapshots
+from stillhouse.domain.reports.damage import KnownDamage, Lines
 from stillhouse.domain.snapshot import SnapshotStatus
-
-Lines = list[dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Known:
-    """The known damage of one cluster.
-
-    `records` are those that were read. `objects` are the damaged objects: key, kind, detail, and since when it is
-    known.
-    """
-
-    records: Sequence[str]
-    is_worked_out: bool
-    objects: Lines
 
 
 def due(transaction: Transaction, before: datetime) -> list[str]:
@@ -42,10 +26,10 @@ def due(transaction: Transaction, before: datetime) -> list[str]:
     return list(transaction.execute(query).scalars())
 
 
-def known(transaction: Transaction, cluster_id: str) -> Known | None:
+def known(transaction: Transaction, cluster_id: str) -> KnownDamage | None:
     """The findings of a cluster; None if it was never looked at."""
     row = transaction.execute(select(findings).where(findings.c.cluster_id == cluster_id)).one_or_none()
-    return None if row is None else Known(row.records, row.is_worked_out, row.objects)
+    return None if row is None else KnownDamage(row.records, row.is_worked_out, row.objects)
 
 
 def is_worked_out(transaction: Transaction, cluster_id: str) -> bool:
@@ -60,7 +44,7 @@ def note_look(transaction: Transaction, cluster_id: str, now: datetime) -> None:
 
 
 def put(
-    transaction: Transaction, cluster_id: str, now: datetime, said: Known, costs: Mapping[str, Lines]
+    transaction: Transaction, cluster_id: str, now: datetime, said: KnownDamage, costs: Mapping[str, Lines]
 ) -> None:
     """Replace the findings of a cluster. `costs` are by snapshot; snapshots missing from the catalog are left out."""
     transaction.execute(delete(findings).where(findings.c.cluster_id == cluster_id))
@@ -85,7 +69,7 @@ def loss_of(transaction: Transaction, snapshot_id: str) -> Lines | None:
     return found
 
 
-def of_project(transaction: Transaction, project: str) -> dict[str, Known]:
+def of_project(transaction: Transaction, project: str) -> dict[str, KnownDamage]:
     """The findings of each cluster with known damage, deleted clusters included."""
     query = (
         select(findings)
@@ -94,7 +78,7 @@ def of_project(transaction: Transaction, project: str) -> dict[str, Known]:
         .order_by(findings.c.cluster_id)
     )
     return {
-        row.cluster_id: Known(row.records, row.is_worked_out, row.objects)
+        row.cluster_id: KnownDamage(row.records, row.is_worked_out, row.objects)
         for row in transaction.execute(query)
         if row.objects
     }

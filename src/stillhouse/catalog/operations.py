@@ -3,7 +3,6 @@
 Its row stays when it has ended: the API shows it as a job.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -14,34 +13,8 @@ from stillhouse.catalog.schema.database import Transaction, violates
 from stillhouse.catalog.schema.tables import clusters, one_active_operation, operations
 from stillhouse.domain.cluster import Task
 from stillhouse.domain.ids import new_uuid
+from stillhouse.domain.reports.operations import DONE, YIELDED, Operation
 from stillhouse.errors import ClusterBusy
-
-DONE = "done"
-FAILED = "failed"
-YIELDED = "yielded"
-"""A collection's outcome: another operation wanted the cluster."""
-
-EMPTIED = "emptied"
-"""A collection's outcome: the repository holds no object of the cluster any more, not even its keys."""
-
-
-@dataclass(frozen=True)
-class Operation:
-    """`subject_id` is the snapshot taken or restored, else the cluster itself. `detail` holds no secret.
-
-    `outcome` is empty until it has ended; `reason` says why it failed.
-    """
-
-    id: str
-    cluster_id: str
-    kind: Task
-    subject_id: str
-    detail: dict[str, Any]
-    progress: int
-    started: datetime
-    ended: datetime | None = None
-    outcome: str = ""
-    reason: str = ""
 
 
 def begin(

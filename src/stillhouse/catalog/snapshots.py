@@ -28,6 +28,7 @@ from stillhouse.catalog.schema.tables import (
 )
 from stillhouse.catalog.schema.tables import operations as operation_rows
 from stillhouse.domain.cluster import ClusterStatus, Task
+from stillhouse.domain.reports.operations import DONE, FAILED
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus, SnapshotType, backup_key
 from stillhouse.errors import NameTaken, SnapshotUnknown
 
@@ -226,7 +227,7 @@ def mark_available(
         transaction,
         snapshot_id,
         now,
-        operations.DONE,
+        DONE,
         status=SnapshotStatus.AVAILABLE,
         progress=100,
         plain_bytes=plain_bytes,
@@ -240,7 +241,7 @@ def mark_unavailable(transaction: Transaction, snapshot_id: str, now: datetime, 
         transaction,
         snapshot_id,
         now,
-        operations.FAILED,
+        FAILED,
         status=SnapshotStatus.UNAVAILABLE,
         reason=reason,
     )

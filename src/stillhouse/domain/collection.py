@@ -7,7 +7,7 @@ An object is deleted only if nothing reaches it now, and nothing reached it at a
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
@@ -112,6 +112,28 @@ class Item:
     size: int
     verdict: Verdict
     why: str
+
+
+@dataclass
+class Collected:
+    """The result of a collection. `stopped_by` is the key of a new root or pin that ended it early."""
+
+    purged: list[str] = field(default_factory=list)
+    marked: int = 0
+    marked_bytes: int = 0
+    deleted: int = 0
+    deleted_bytes: int = 0
+    kept: int = 0
+    kept_bytes: int = 0
+    keys_gone: bool = False
+    stopped_by: str = ""
+
+    def count(self, item: Item) -> None:
+        """Count an item that stays, for good or for now."""
+        if item.verdict is Verdict.KEEP:
+            self.kept, self.kept_bytes = self.kept + 1, self.kept_bytes + item.size
+        elif item.verdict is Verdict.MARK:
+            self.marked, self.marked_bytes = self.marked + 1, self.marked_bytes + item.size
 
 
 def is_stale(pin: SeenPin, look: Look, grace: timedelta) -> bool:

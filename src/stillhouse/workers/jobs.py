@@ -8,7 +8,7 @@ from itertools import accumulate
 import psutil
 
 from stillhouse.clock import SystemClock
-from stillhouse.domain.collection import Rules
+from stillhouse.domain.collection import Collected, Rules
 from stillhouse.domain.snapshot import RestorePoint
 from stillhouse.domain.throttle import IoPriority
 from stillhouse.errors import (
@@ -36,7 +36,7 @@ from stillhouse.repository.format.keys import ClusterKeys, Kek, create_or_open, 
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import findings, identity, scrubs
 from stillhouse.repository.objects.second_look import note_all, note_met
-from stillhouse.repository.upkeep.collect import Collected, Collector, is_empty, summary
+from stillhouse.repository.upkeep.collect import Collector, is_empty, summary
 from stillhouse.storage.open import RETRY_FOR, open_store
 from stillhouse.storage.store import ObjectStore
 from stillhouse.workers.process import Line, Progress, Ready, Saved

@@ -21,6 +21,7 @@ from blake3 import blake3
 
 from stillhouse.clock import SystemClock
 from stillhouse.domain.page_choice import Changed
+from stillhouse.domain.reports.damage import FileTouched, NodeTouched, SnapshotTouched
 from stillhouse.domain.throttle import Care
 from stillhouse.node.capture.base import Base, Source
 from stillhouse.node.capture.copying import Copy
@@ -30,7 +31,6 @@ from stillhouse.postgres.files.reader import LocalReader
 from stillhouse.postgres.wal.backup import Facts
 from stillhouse.postgres.wal.summaries import Changes
 from stillhouse.repository.check.faults import Fault
-from stillhouse.repository.check.losses import FileTouched, NodeTouched, SnapshotTouched
 from stillhouse.repository.format import keys as repository_keys
 from stillhouse.repository.format import layout
 from stillhouse.repository.format.container import Kind

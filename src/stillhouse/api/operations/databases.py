@@ -13,8 +13,8 @@ from stillhouse.api.shapes.request_more import ValidateDbDataRequest
 from stillhouse.control.clusters import databases
 from stillhouse.control.clusters import requests as clusters
 from stillhouse.domain.cluster import ClusterStatus
+from stillhouse.domain.reports.contents import Kind
 from stillhouse.errors import OperationUnknown
-from stillhouse.warehouse.cluster.contents import Kind
 
 routes = router()
 

@@ -17,9 +17,9 @@ from stillhouse.api.operations.routing import ControlOf, answers, router
 from stillhouse.api.shapes.iam import Domains, Projects, TemporaryKeyMade, TokenMade
 from stillhouse.api.shapes.render import Json
 from stillhouse.api.shapes.request import Request
-from stillhouse.catalog.access.users import Token, User
 from stillhouse.control.access import credentials, users
 from stillhouse.control.context import Control
+from stillhouse.domain.access.users import Token, User
 from stillhouse.errors import InvalidInput, NotPermitted
 
 routes = router()

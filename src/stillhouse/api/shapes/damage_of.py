@@ -4,10 +4,9 @@ import os
 from typing import Any
 from urllib.parse import quote
 
-from stillhouse.catalog.findings import Known
+from stillhouse.domain.relation_files import relation_file
+from stillhouse.domain.reports.damage import FileTouched, KnownDamage, NodeTouched, SnapshotTouched
 from stillhouse.domain.snapshot import Snapshot
-from stillhouse.postgres.files.layout import relation_file
-from stillhouse.repository.check.losses import FileTouched, NodeTouched, SnapshotTouched
 
 Json = dict[str, Any]
 
@@ -24,7 +23,7 @@ def damage(snapshot: Snapshot, touched: SnapshotTouched) -> Json:
     }
 
 
-def objects(known: dict[str, Known]) -> list[Json]:
+def objects(known: dict[str, KnownDamage]) -> list[Json]:
     """The damaged objects of the repository, cluster by cluster."""
     return [
         {

@@ -7,10 +7,10 @@ from typing import Any
 from stillhouse.control.clusters.facts import TIME_ZONE
 from stillhouse.control.snapshots.trash import Trashed
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Node, Task
+from stillhouse.domain.collection import Collected
 from stillhouse.domain.node_type import ZONE
 from stillhouse.domain.proof import Proof, ProofSchedule
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
-from stillhouse.repository.upkeep.collect import Collected
 
 Json = dict[str, object]
 

@@ -11,14 +11,14 @@ from stillhouse.api.shapes.render import (
     parameter_group_id,
     snapshot_time,
 )
-from stillhouse.catalog.captures import Capture, CaptureState
-from stillhouse.catalog.events import Event
-from stillhouse.catalog.operations import DONE, Operation
 from stillhouse.control.reports.jobs import LiveTask
 from stillhouse.control.restores.table_requests import Verdict
 from stillhouse.domain.cluster import Cluster, Node, Task
 from stillhouse.domain.node_type import NODE_TYPE, ZONE
-from stillhouse.warehouse.cluster.contents import SchemaSize, Setting
+from stillhouse.domain.reports.captures import Capture, CaptureState
+from stillhouse.domain.reports.contents import SchemaSize, Setting
+from stillhouse.domain.reports.events import Event
+from stillhouse.domain.reports.operations import DONE, Operation
 
 _JOBS = {
     Task.CREATING: "createClusterJob",

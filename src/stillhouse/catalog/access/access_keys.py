@@ -12,10 +12,8 @@ from sqlalchemy import ColumnElement, Row, delete, insert, or_, select, update
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.catalog.schema.tables import access_keys, sealed_secrets, temporary_keys
 from stillhouse.domain.access.permissions import FULL_ACCESS
+from stillhouse.domain.access.policy_document import Attached
 from stillhouse.sealing import Sealer
-
-# A policy by its name, or a document of the holder's own.
-Attached = str | dict[str, Any]
 
 
 @dataclass(frozen=True)

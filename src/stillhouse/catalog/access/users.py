@@ -1,37 +1,18 @@
 """Users, who log in by password, and their tokens. Only digests of passwords and tokens are kept."""
 
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from stillhouse.catalog.access.access_keys import Attached
 from stillhouse.catalog.schema.database import Transaction, violates
 from stillhouse.catalog.schema.tables import tokens, user_name, users
+from stillhouse.domain.access.users import Token, User
 from stillhouse.errors import NameTaken
 
 # For this time an expired token is still told from one that never existed.
 _REMEMBERED = timedelta(days=1)
-
-
-@dataclass(frozen=True)
-class User:
-    id: str
-    project: str
-    name: str
-    password_hash: str = field(repr=False)
-    policies: tuple[Attached, ...]
-    created: datetime
-    disabled: datetime | None = None
-
-
-@dataclass(frozen=True)
-class Token:
-    user_id: str
-    issued: datetime
-    expires: datetime
 
 
 def insert_user(transaction: Transaction, user: User) -> None:

@@ -11,8 +11,9 @@ from stillhouse.cli.terminal import command
 from stillhouse.cli.terminal.command import Data, Json, OneProject, Policies, Project
 
 if TYPE_CHECKING:
-    from stillhouse.catalog.access.access_keys import AccessKey, Attached
+    from stillhouse.catalog.access.access_keys import AccessKey
     from stillhouse.control.context import Control
+    from stillhouse.domain.access.policy_document import Attached
 
 key = App(name="key", help="Access keys, which sign requests.")
 policy = App(name="policy", help="Policies: what the holder of a key may do.")

@@ -14,7 +14,8 @@ from stillhouse.cli.terminal.command import Json
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from stillhouse.repository.upkeep.collect import Collected, Collector
+    from stillhouse.domain.collection import Collected
+    from stillhouse.repository.upkeep.collect import Collector
 
 # Without a catalog only listings tell what is reached, and they may lag (docs/format.md, section 12).
 _LEAST_GRACE_DAYS = 7

@@ -8,12 +8,13 @@ from dataclasses import replace
 from datetime import timedelta
 
 from stillhouse.catalog.access import access_keys as stored
-from stillhouse.catalog.access.access_keys import AccessKey, Attached, KeyFacts
+from stillhouse.catalog.access.access_keys import AccessKey, KeyFacts
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.control.access import permissions
 from stillhouse.control.audit import audited
 from stillhouse.control.context import Control
 from stillhouse.domain.access.permissions import FULL_ACCESS
+from stillhouse.domain.access.policy_document import Attached
 from stillhouse.domain.ids import is_project_id
 from stillhouse.errors import Conflict, InvalidInput, NotFound
 

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 
 from stillhouse.catalog.access import access_keys as stored_keys
 from stillhouse.catalog.access import users as stored_users
-from stillhouse.catalog.access.access_keys import Attached
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.control.access import permissions
 from stillhouse.control.access.access_keys import ACCESS_KEY
@@ -12,6 +11,7 @@ from stillhouse.control.access.credentials import digest
 from stillhouse.control.context import Caller, Control
 from stillhouse.domain.access import policy_document
 from stillhouse.domain.access.permissions import Permissions
+from stillhouse.domain.access.policy_document import Attached
 from stillhouse.errors import TokenExpired, Unauthenticated
 
 

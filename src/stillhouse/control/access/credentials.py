@@ -10,11 +10,11 @@ from typing import Any
 from stillhouse.catalog.access import access_keys as stored_keys
 from stillhouse.catalog.access import users as stored_users
 from stillhouse.catalog.access.access_keys import TemporaryKey
-from stillhouse.catalog.access.users import Token, User
 from stillhouse.control.access.access_keys import new_pair
 from stillhouse.control.audit import audited
 from stillhouse.control.context import Control
 from stillhouse.domain.access import policy_document
+from stillhouse.domain.access.users import Token, User
 from stillhouse.errors import InvalidInput, NotPermitted
 
 TOKEN_LIFE = timedelta(hours=24)

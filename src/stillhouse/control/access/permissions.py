@@ -7,7 +7,6 @@ from stillhouse.catalog import snapshots
 from stillhouse.catalog.access import access_keys as secrets
 from stillhouse.catalog.access import named_policies as stored
 from stillhouse.catalog.access import users
-from stillhouse.catalog.access.access_keys import Attached
 from stillhouse.catalog.access.named_policies import NamedPolicy
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.control.audit import audited
@@ -15,6 +14,7 @@ from stillhouse.control.context import Control
 from stillhouse.domain.access import policy_document
 from stillhouse.domain.access.actions import NEEDS
 from stillhouse.domain.access.permissions import BUILT_IN, Policy
+from stillhouse.domain.access.policy_document import Attached
 from stillhouse.domain.ids import is_uuid
 from stillhouse.errors import Conflict, InternalError, InvalidInput, NotFound, NotPermitted
 

@@ -7,16 +7,14 @@ from functools import cache
 
 from stillhouse.catalog.access import passwords
 from stillhouse.catalog.access import users as stored
-from stillhouse.catalog.access.access_keys import Attached
-from stillhouse.catalog.access.users import User
 from stillhouse.control.access import permissions
 from stillhouse.control.audit import audited
 from stillhouse.control.context import Control
 from stillhouse.domain.access.permissions import FULL_ACCESS
+from stillhouse.domain.access.policy_document import Attached
+from stillhouse.domain.access.users import User
 from stillhouse.domain.ids import is_project_id, new_hex
 from stillhouse.errors import InvalidInput, NotFound, Unauthenticated
-
-__all__ = ["User", "create_user", "disable_user", "list_users", "log_in"]
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.@-]{0,63}")
 _LOCKED = "Incorrect IAM authentication information: AK access failed to reach the limit,forbidden"

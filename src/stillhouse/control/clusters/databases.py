@@ -6,9 +6,9 @@ from stillhouse.control.context import Control
 from stillhouse.control.lookup import answering_cluster
 from stillhouse.domain.cluster import Cluster
 from stillhouse.domain.names import LONGEST_IDENTIFIER
+from stillhouse.domain.reports.contents import Kind, SchemaSize, Setting
 from stillhouse.errors import DatabaseUnknown, InvalidInput
 from stillhouse.warehouse.cluster import contents
-from stillhouse.warehouse.cluster.contents import Kind, SchemaSize, Setting
 
 _DEFAULT_SCHEMA = "public"
 

@@ -4,12 +4,12 @@ import uuid
 from dataclasses import dataclass
 
 from stillhouse.catalog import captures, events, operations, snapshots
-from stillhouse.catalog.captures import Capture
-from stillhouse.catalog.events import Event
-from stillhouse.catalog.operations import Operation
 from stillhouse.control.context import Control
 from stillhouse.control.lookup import known_cluster
 from stillhouse.domain.cluster import Cluster, Task
+from stillhouse.domain.reports.captures import Capture
+from stillhouse.domain.reports.events import Event
+from stillhouse.domain.reports.operations import FAILED, Operation
 from stillhouse.domain.snapshot import Snapshot
 from stillhouse.errors import OperationUnknown
 
@@ -42,7 +42,7 @@ def job_of(control: Control, cluster_id: str, kind: Task) -> str | None:
 
 def live_task(control: Control, project: str, cluster_id: str, kind: Task, *, failed: bool) -> LiveTask:
     """The last such operation, or the last that failed."""
-    outcome = operations.FAILED if failed else None
+    outcome = FAILED if failed else None
     with control.database.reading() as reading:
         cluster = known_cluster(reading, project, cluster_id)
         operation = operations.latest(reading, cluster.id, kind, outcome=outcome)

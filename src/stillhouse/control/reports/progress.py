@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from stillhouse.catalog import captures, operations, restores
-from stillhouse.catalog.captures import CaptureState
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.control.context import Control
 from stillhouse.control.lookup import known_cluster, known_snapshot
 from stillhouse.domain.cluster import Task
 from stillhouse.domain.progress import Progress, together
+from stillhouse.domain.reports.captures import CaptureState
 from stillhouse.domain.snapshot import SnapshotStatus
 
 DONE = "done"

@@ -18,13 +18,13 @@ from typing import Any, TypeVar
 
 from stillhouse import log
 from stillhouse.catalog import clusters, operations, restores
-from stillhouse.catalog.operations import Operation
 from stillhouse.control.audit import record
 from stillhouse.control.restores.recovery import NODES_AT_ONCE
 from stillhouse.control.restores.scratch_clone import check_room, scratch_clone
 from stillhouse.control.workplace import Workplace, read_root
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.progress import Pace, Progress
+from stillhouse.domain.reports.operations import Operation
 from stillhouse.domain.table_restore import TableRestore
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import Cancelled, NodeUnreachable, RestoreFailed, StillhouseError, TablesHeld

@@ -6,13 +6,13 @@ from typing import Any
 
 from stillhouse import log, metrics
 from stillhouse.catalog import captures, snapshots
-from stillhouse.catalog.captures import Capture, CaptureState
 from stillhouse.control.snapshots.pinning import is_pinned, newest_root
 from stillhouse.control.snapshots.turns import cancellation
 from stillhouse.control.workplace import Workplace, snapshot_and_cluster
 from stillhouse.domain.base_choice import Offer, offer_base
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.progress import Pace
+from stillhouse.domain.reports.captures import Capture, CaptureState
 from stillhouse.domain.snapshot import Cut
 from stillhouse.domain.throttle import Care, Checkpoint, IoPriority
 from stillhouse.durable.flows import StepRunner

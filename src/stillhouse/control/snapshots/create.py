@@ -13,7 +13,6 @@ from typing import Any
 
 from stillhouse import log, metrics
 from stillhouse.catalog import captures, clusters, snapshots
-from stillhouse.catalog.captures import CaptureState
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.control.audit import record
 from stillhouse.control.snapshots.cut_wait import CutWait, check_deadline
@@ -23,6 +22,7 @@ from stillhouse.control.snapshots.turns import cancellation, fail, start_next
 from stillhouse.control.upkeep.reaping import reap
 from stillhouse.control.workplace import Workplace, snapshot_and_cluster
 from stillhouse.domain.cluster import Cluster
+from stillhouse.domain.reports.captures import CaptureState
 from stillhouse.domain.snapshot import Cut, Snapshot, SnapshotStatus
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import (

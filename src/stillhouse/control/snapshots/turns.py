@@ -17,6 +17,7 @@ from stillhouse.control.context import Control
 from stillhouse.control.timetable import attempt
 from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Task
+from stillhouse.domain.reports.operations import FAILED
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
 from stillhouse.errors import Cancelled, ClusterBusy, ShuttingDown
 
@@ -132,7 +133,7 @@ def call_off(control: Control, transaction: Transaction, cluster_id: str) -> str
     now = control.clock.now()
     # The snapshot's row before the operation's, in the order of those that tell its progress.
     snapshots.request_cancel(transaction, operation.subject_id, now)
-    operations.end(transaction, operation.id, now, operations.FAILED, _BEING_DELETED)
+    operations.end(transaction, operation.id, now, FAILED, _BEING_DELETED)
     return operation.subject_id
 
 

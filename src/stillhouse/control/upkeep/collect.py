@@ -19,7 +19,8 @@ from stillhouse.control.clusters.flows import settle_mark
 from stillhouse.control.context import Control, Vault
 from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Task
-from stillhouse.domain.collection import Rules
+from stillhouse.domain.collection import Collected, Rules
+from stillhouse.domain.reports.operations import DONE, EMPTIED, FAILED, YIELDED
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
 from stillhouse.durable.flows import FlowInterrupted, StepRunner
 from stillhouse.errors import ClusterUnknown, InvalidInput, ShuttingDown, StillhouseError
@@ -27,7 +28,6 @@ from stillhouse.repository.format import layout
 from stillhouse.repository.format.keys import ClusterKeys, open_keys
 from stillhouse.repository.objects import endings, roots
 from stillhouse.repository.objects.endings import Ending
-from stillhouse.repository.upkeep.collect import Collected
 from stillhouse.storage.store import ObjectStore
 from stillhouse.workers.jobs import CollectJob, collect_job
 from stillhouse.workers.process import Done, Worker
@@ -91,12 +91,12 @@ def collect_cluster(place: Workplace, run: StepRunner, operation_id: str) -> Non
         run.step("forget", _forget, place, operation_id)
         run.step("end", _end, place, operation_id, _outcome(done), "")
     except StillhouseError as error:
-        run.step("fail", _end, place, operation_id, operations.FAILED, str(error))
+        run.step("fail", _end, place, operation_id, FAILED, str(error))
 
 
 def _with_objects(transaction: Transaction, last: Mapping[str, Last]) -> list[str]:
     """Clusters of which something may be in the repository, the longest not collected first."""
-    left = {cluster for cluster, (_, outcome) in last.items() if outcome != operations.EMPTIED}
+    left = {cluster for cluster, (_, outcome) in last.items() if outcome != EMPTIED}
     never = datetime.min.replace(tzinfo=UTC)
     order = {
         one: (last.get(one, (None, ""))[0] or never, one)
@@ -111,9 +111,7 @@ def _is_due(control: Control, last: Last | None, now: datetime) -> bool:
     ended, outcome = last
     if ended is None:
         return False
-    return (
-        outcome == operations.YIELDED or ended + timedelta(hours=control.settings.collect_every_hours) <= now
-    )
+    return outcome == YIELDED or ended + timedelta(hours=control.settings.collect_every_hours) <= now
 
 
 def _begin(control: Control, transaction: Transaction, cluster_id: str) -> None:
@@ -257,5 +255,5 @@ def _end(place: Workplace, operation_id: str, outcome: str, reason: str) -> None
 
 def _outcome(done: dict[str, Any] | None) -> str:
     if done is None:
-        return operations.YIELDED
-    return operations.EMPTIED if done["keys_gone"] else operations.DONE
+        return YIELDED
+    return EMPTIED if done["keys_gone"] else DONE

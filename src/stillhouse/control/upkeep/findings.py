@@ -10,14 +10,13 @@ from functools import partial
 from stillhouse import log, metrics
 from stillhouse.catalog import findings as rows
 from stillhouse.catalog import scrubs, snapshots
-from stillhouse.catalog.findings import Known, Lines
 from stillhouse.control.context import Control
 from stillhouse.control.lookup import known_snapshot
 from stillhouse.control.timetable import attempt
 from stillhouse.control.workplace import Workplace
+from stillhouse.domain.reports.damage import KnownDamage, Lines, SnapshotTouched
 from stillhouse.domain.snapshot import Snapshot
 from stillhouse.repository.check import losses
-from stillhouse.repository.check.losses import SnapshotTouched
 from stillhouse.repository.format import layout
 from stillhouse.repository.format.keys import open_keys
 from stillhouse.repository.objects import findings
@@ -63,7 +62,7 @@ def refresh(place: Workplace, cluster_id: str) -> bool:
     found = Findings(cluster_id)
     if listed:
         found = findings.read(place.store, open_keys(place.store, place.repository.kek, cluster_id))
-    said = Known(listed, found.is_worked_out, [_object(found, key) for key in sorted(found.keys)])
+    said = KnownDamage(listed, found.is_worked_out, [_object(found, key) for key in sorted(found.keys)])
     costs = {one.snapshot: list(losses.lines(one)) for one in found.losses}
     with control.database.transaction() as transaction:
         rows.put(transaction, cluster_id, control.clock.now(), said, costs)
@@ -97,7 +96,7 @@ def damage_of(control: Control, project: str, snapshot_id: str) -> tuple[Snapsho
 
 def list_damage(
     control: Control, project: str
-) -> tuple[list[tuple[Snapshot, SnapshotTouched]], dict[str, Known]]:
+) -> tuple[list[tuple[Snapshot, SnapshotTouched]], dict[str, KnownDamage]]:
     """The project's snapshots that lost something, the newest first; and the damaged objects by cluster."""
     with control.database.reading() as reading:
         touched = [

@@ -17,6 +17,9 @@ from stillhouse.errors import InvalidInput
 
 # IAM accepts 6,144 characters.
 MAX_LENGTH = 6144
+# A policy by its name, or a document of the holder's own.
+Attached = str | dict[str, Any]
+
 _VERSIONS = ("1.1", "5.0")
 _KEYS = {"Effect", "Action", "Resource"}
 _ACTION = re.compile(r"[a-z0-9:*]+")

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from stillhouse.domain import page_choice as choice
 from stillhouse.domain.page_choice import Blocks, Choice, InBase
+from stillhouse.domain.relation_files import RelationFile
 from stillhouse.errors import RepositoryDamaged
 from stillhouse.node.capture.pack_writer import StoredPack
 from stillhouse.postgres.files import pages as page_rules
-from stillhouse.postgres.files.layout import RelationFile
 from stillhouse.postgres.files.reader import Entry
 from stillhouse.postgres.wal.summaries import Changes
 from stillhouse.repository.format import layout, manifest, maps

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from stillhouse.domain import relation_files
 from stillhouse.domain.page_choice import How
 from stillhouse.domain.progress import expected_bytes
 from stillhouse.domain.throttle import Care
@@ -214,7 +215,7 @@ class Copy:
     def _is_paged(self, entry: Entry) -> bool:
         return (
             entry.size is not None
-            and layout.relation_file(entry.path) is not None
+            and relation_files.relation_file(entry.path) is not None
             and entry.size % self._page_size == 0
             and entry.size <= self._facts.segment_blocks * self._page_size
         )
@@ -233,14 +234,14 @@ class Copy:
 
         A file that needs no reading is settled here.
         """
-        relation = layout.relation_file(entry.path)
+        relation = relation_files.relation_file(entry.path)
         assert relation is not None
         assert entry.size is not None
         self.tally.looked_at += entry.size
         pages = entry.size // self._page_size
         first_block = relation.segment * self._facts.segment_blocks
         base = self._base.find(entry.path)
-        if relation.kind is layout.Kind.FORK:
+        if relation.kind is relation_files.Kind.FORK:
             return self._fork(number, entry, base, pages, first_block, room, per_batch)
         chosen = self._base.choose(base, entry, relation, pages, first_block)
         if chosen.how is How.KEPT:
@@ -360,7 +361,7 @@ class Copy:
                 extents.append(self._base.extents_of(file.base)[number])
         line = self._line(file.entry, packed.size, How.SAME if file.base else How.WHOLE)
         line["pieces"] = list(packed.pieces)
-        if layout.relation_file(file.entry.path) is not None:
+        if relation_files.relation_file(file.entry.path) is not None:
             line["bytes"] = True  # marked, because its size may by now be a whole number of pages
         self._place(line, lambda builder: builder.add_bytes(extents))
 

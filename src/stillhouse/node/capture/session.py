@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from stillhouse.domain import relation_files
 from stillhouse.domain.cluster import Node
 from stillhouse.domain.ids import new_hex
 from stillhouse.domain.snapshot import RestorePoint
@@ -307,10 +308,10 @@ class Dropped:
         directory, _, name = line["path"].rpartition("/")
         if directory == "pg_twophase":
             return int(name, 16) & 0xFFFFFFFF in self._prepared
-        match = layout.RELATION.fullmatch(name)
-        if match is None or match["fork"] == "init" or not layout.is_database_directory(directory):
+        match = relation_files.RELATION.fullmatch(name)
+        if match is None or match["fork"] == "init" or not relation_files.is_database_directory(directory):
             return False
-        return (*layout.owner(directory), int(match["relation"])) in self._unlogged
+        return (*relation_files.owner(directory), int(match["relation"])) in self._unlogged
 
 
 def _head(

@@ -1,20 +1,18 @@
-"""The layout of a data directory: the kinds of its files, and the files that a capture leaves out.
+"""The layout of a data directory: the files that a capture leaves out, and the directories that it empties.
 
-The exclusions come from src/backend/backup/basebackup.c, the file names from src/common/relpath.c.
+The exclusions come from src/backend/backup/basebackup.c. `relation_files` reads the names of files of relations.
 """
 
 import re
 from array import array
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from itertools import chain
 
 import numpy as np
 
-RELATION = re.compile(r"(?P<relation>\d+)(?:_(?P<fork>fsm|vm|init))?(?:\.(?P<segment>\d+))?")
+from stillhouse.domain.relation_files import RELATION, is_database_directory
+
 _TEMPORARY = re.compile(r"t\d+_\d+(_(fsm|vm|init))?(\.\d+)?")
-_DATABASE_DIRECTORY = re.compile(r"global|base/\d+|pg_tblspc/\d+/PG_[^/]+/\d+")
 
 # Kept as empty directories, because their contents belong to the running server only.
 EMPTIED = frozenset(
@@ -38,46 +36,6 @@ VERSION = "PG_VERSION"
 # A relation's number has 32 bits (Oid, src/include/postgres_ext.h). Its 2^32 blocks make fewer than 2^30 segments.
 _FORKS = ("", "fsm", "init", "vm")
 _SEGMENT_BITS, _RELATION_SHIFT = 30, 32
-GLOBAL_TABLESPACE, DEFAULT_TABLESPACE = 1664, 1663  # src/include/catalog/pg_tablespace.dat
-
-
-class Kind(StrEnum):
-    MAIN = "main"
-    FORK = "fork"  # fsm, vm, init: pages too, but not all their changes are in the WAL
-    OTHER = "other"
-
-
-@dataclass(frozen=True)
-class RelationFile:
-    """One segment of one fork of a relation. Its first block has the number segment x blocks per segment."""
-
-    kind: Kind
-    tablespace: int
-    database: int
-    relation: int
-    segment: int
-
-
-def relation_file(path: str) -> RelationFile | None:
-    """Return the relation file at `path`, which is relative to the data directory. `None` for any other file."""
-    directory, _, name = path.rpartition("/")
-    match = RELATION.fullmatch(name)
-    if match is None or _DATABASE_DIRECTORY.fullmatch(directory) is None:
-        return None
-    kind = Kind.FORK if match["fork"] else Kind.MAIN
-    return RelationFile(kind, *owner(directory), int(match["relation"]), int(match["segment"] or 0))
-
-
-def is_database_directory(path: str) -> bool:
-    return _DATABASE_DIRECTORY.fullmatch(path) is not None
-
-
-def owner(directory: str) -> tuple[int, int]:
-    """Return the tablespace and database (oids) of a database directory, as in the WAL."""
-    parts = directory.split("/")
-    if parts[0] == "global":
-        return GLOBAL_TABLESPACE, 0
-    return (DEFAULT_TABLESPACE if parts[0] == "base" else int(parts[1])), int(parts[-1])
 
 
 def is_skipped(path: str) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from stillhouse.domain import relation_files
 from stillhouse.errors import FileRefused
 from stillhouse.postgres.files import layout
 from stillhouse.postgres.files.tree import Directory, Tree, shown, why_foreign
@@ -84,7 +85,11 @@ class LocalReader:
     def _directory(self, path: str, directory: Directory) -> Iterator[Entry]:
         with os.scandir(directory.descriptor) as found:
             every = (entry.name for entry in found)
-            names = layout.without_unlogged(every) if layout.is_database_directory(path) else sorted(every)
+            names = (
+                layout.without_unlogged(every)
+                if relation_files.is_database_directory(path)
+                else sorted(every)
+            )
         for name in names:
             child = f"{path}/{name}" if path else name
             if not layout.is_skipped(child) and child != layout.CONTROL:

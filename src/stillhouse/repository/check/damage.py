@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from stillhouse.domain.reports.damage import FileTouched, NodeTouched, Ranges, SnapshotTouched
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.repository.check.faults import Parts
-from stillhouse.repository.check.losses import FileTouched, NodeTouched, Ranges, SnapshotTouched
 from stillhouse.repository.check.structure import Checked, NodeFacts, path_of
 from stillhouse.repository.format import layout, maps
 from stillhouse.repository.format.container import Type, claims

@@ -3,41 +3,12 @@
 import base64
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-Ranges = tuple[tuple[int, int], ...]
-"""First and last number of each range, both included, ascending."""
+from stillhouse.domain.reports.damage import FileTouched, NodeTouched, Ranges, SnapshotTouched
 
 _MOST_FILES = _MOST_RANGES = 200  # the most that a record of findings names
-
-
-@dataclass(frozen=True)
-class FileTouched:
-    """The lost blocks or bytes of a file, as stored; without both, the whole file. `more` counts ranges left out."""
-
-    path: str
-    blocks: Ranges = ()
-    bytes: Ranges = ()
-    more: int = 0
-
-
-@dataclass(frozen=True)
-class NodeTouched:
-    """If `files` is None, the whole node is lost. `more` counts files left out."""
-
-    node: str
-    files: tuple[FileTouched, ...] | None
-    more: int = 0
-
-
-@dataclass(frozen=True)
-class SnapshotTouched:
-    """If `nodes` is None, the whole snapshot is lost and its name with it, or another object that had that id."""
-
-    snapshot: str
-    name: str
-    nodes: tuple[NodeTouched, ...] | None
 
 
 def together(touched: Iterable[SnapshotTouched]) -> list[SnapshotTouched]:

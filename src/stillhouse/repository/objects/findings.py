@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from stillhouse.domain.ids import new_hex
+from stillhouse.domain.reports.damage import SnapshotTouched
 from stillhouse.errors import FormatUnknown, ObjectMissing, RepositoryDamaged, StoreUnavailable
 from stillhouse.repository.check import losses
 from stillhouse.repository.check.faults import Fault, Faults, Parts
-from stillhouse.repository.check.losses import SnapshotTouched
 from stillhouse.repository.format import layout, sealed
 from stillhouse.repository.format.container import (
     MAX_FRAME,

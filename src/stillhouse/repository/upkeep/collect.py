@@ -7,13 +7,13 @@ store: the next one starts again with a look.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
 
 from stillhouse.clock import Clock
 from stillhouse.domain import collection
-from stillhouse.domain.collection import Item, Listed, Look, Rules, SeenPin, Verdict
+from stillhouse.domain.collection import Collected, Item, Listed, Look, Rules, SeenPin, Verdict
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.repository.format import layout
 from stillhouse.repository.format.container import Type
@@ -30,28 +30,6 @@ _AT_ONCE = 8
 
 GoOn = Callable[[int, int], None]
 """Called with work done and work in total. It raises to stop the collection, which is safe at any point."""
-
-
-@dataclass
-class Collected:
-    """The result of a collection. `stopped_by` is the key of a new root or pin that ended it early."""
-
-    purged: list[str] = field(default_factory=list)
-    marked: int = 0
-    marked_bytes: int = 0
-    deleted: int = 0
-    deleted_bytes: int = 0
-    kept: int = 0
-    kept_bytes: int = 0
-    keys_gone: bool = False
-    stopped_by: str = ""
-
-    def count(self, item: Item) -> None:
-        """Count an item that stays, for good or for now."""
-        if item.verdict is Verdict.KEEP:
-            self.kept, self.kept_bytes = self.kept + 1, self.kept_bytes + item.size
-        elif item.verdict is Verdict.MARK:
-            self.marked, self.marked_bytes = self.marked + 1, self.marked_bytes + item.size
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,9 @@ PostgreSQL's own schemas and ours are left out: no one can take a snapshot of on
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from enum import StrEnum
 
 from stillhouse.domain.cluster import Cluster, Node, Role
+from stillhouse.domain.reports.contents import Kind, SchemaSize, Setting
 from stillhouse.errors import DatabaseUnknown, InternalError, shown
 from stillhouse.postgres.sessions import databases, session
 from stillhouse.postgres.sessions.reading import enter_as_reader
@@ -58,41 +57,7 @@ _SETTINGS = """
 """
 
 
-class Kind(StrEnum):
-    DATABASE = "DATABASE"
-    SCHEMA = "SCHEMA"
-    TABLE = "TABLE"
-    VIEW = "VIEW"
-    FUNCTION = "FUNCTION"
-
-
 _RELKINDS = {Kind.TABLE: ["r", "p", "f"], Kind.VIEW: ["v", "m"]}
-
-
-@dataclass(frozen=True)
-class SchemaSize:
-    """Bytes that a schema takes on each data node, by the node's name."""
-
-    schema: str
-    on_nodes: dict[str, int]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A row of pg_settings as the cluster's user sees it.
-
-    Bounds and choices are text, empty if there are no bounds or choices.
-    """
-
-    name: str
-    value: str
-    default: str
-    unit: str
-    kind: str
-    context: str
-    bounds: tuple[str, str]
-    choices: str
-    description: str
 
 
 def list_databases(node: Node) -> list[str]:

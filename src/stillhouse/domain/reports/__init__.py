@@ -1,0 +1,1 @@
+"""Facts that the lower layers report: operations, captures, events, damage, and the contents of databases."""
