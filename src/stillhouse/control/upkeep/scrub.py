@@ -53,7 +53,7 @@ def scrub_cluster(place: Workplace, run: StepRunner, cluster_id: str) -> None:
 
 
 def _read(place: Workplace, cluster_id: str) -> dict[str, Any]:
-    """Read in a process of its own, for an hour at most. Packs are due at half the greatest age, so they stay in time."""
+    """Read in a process of its own, for an hour at most. Packs are due at half the greatest age, to stay within it."""
     settings = place.control.settings
     with place.control.database.reading() as reading:
         published = rows.published(reading, cluster_id)
