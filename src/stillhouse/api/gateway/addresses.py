@@ -58,7 +58,7 @@ def told(request: Request, settings: Settings) -> str:
 
 
 def choose(asked: Asked, *, public_url: str, listen: str) -> str:
-    """Choose the public address; else the one asked, if it is a loopback one, the one listened on, or the connection's."""
+    """Choose the public address; else the one asked, if it is on loopback, the one listened on, or the connection's."""
     if public_url:
         return public_url.rstrip("/")
     named = _authority(asked.host, asked.scheme)

@@ -18,7 +18,7 @@ from stillhouse.errors import NodeUnreachable
 from stillhouse.postgres.wal.slot import list_slots, remove_slots
 
 _PATIENCE_SECONDS = 2.0
-# Of a cluster that is being deleted an attempt may be at work still, which removes its slots itself.
+# An attempt may still be at work on a cluster that is being deleted; it removes its slots itself.
 _LEFT_ALONE = (ClusterStatus.CREATING, ClusterStatus.DELETING)
 
 
