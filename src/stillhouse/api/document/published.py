@@ -15,7 +15,7 @@ _SNAPSHOT = "/{project_id}/snapshots/{snapshot_id}"
 
 @dataclass(frozen=True)
 class Published:
-    """`standing` holds once there is a route; `note` says what is deviating, or why it is refused."""
+    """An operation. `standing` holds once there is a route; `note` names the deviation or the refusal's reason."""
 
     operation: str
     method: str

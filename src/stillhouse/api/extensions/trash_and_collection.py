@@ -60,7 +60,7 @@ def collect_cluster(
     response: Response,
     body: CollectClusterRequest | None = None,
 ) -> Json:
-    """A dry run answers 200 and what a collection would do now, which takes as long as reading all manifests."""
+    """A dry run answers 200 with the plan of a collection at this moment, and reads all manifests for it."""
     if body is None or not body.dry_run:
         collections.request_collection(control, project_id, cluster_id)
         return {}

@@ -1,4 +1,4 @@
-"""The operations of the DWS API that tell what there is to be had: node types, zones, quotas, statistics."""
+"""The operations of the DWS API about capacity: node types, zones, quotas, statistics."""
 
 from typing import Annotated, Literal
 

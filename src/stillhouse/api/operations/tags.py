@@ -90,7 +90,7 @@ def delete_cluster(
         Literal["NO_RELEASE", "RELEASE_BINDING"], unless_empty("NO_RELEASE")
     ] = "NO_RELEASE",
 ) -> Json:
-    """There is no elastic IP to be released, whichever is asked for."""
+    """There is no elastic IP to be released, whether or not the request asks for it."""
     operation_id = clusters.delete_cluster(control, project_id, cluster_id, keep_last_manual_backup)
     return _accepted(operation_id)
 
@@ -191,7 +191,7 @@ def _accepted(operation_id: str) -> Json:
 
 
 def _facts(wanted: ClusterToCreateV2 | ClusterToCheck) -> dict[str, object]:
-    """What is only given back, under the names that version 1.0 has for it."""
+    """Return the facts that are only given back, under their names in version 1.0."""
     sent = wanted.model_dump(exclude_none=True)
     renamed = {"flavor": "node_type", "num_cn": "number_of_cn"}
     spent = {"name", "num_node", "db_name", "db_password", "db_port", "availability_zones", "tag_list"}

@@ -185,7 +185,7 @@ def _parameter(at_roles: list[tuple[str, Setting]]) -> Json:
 
 
 def _whole_step(task: LiveTask) -> Json:
-    """Where nothing is told node by node, the operation itself is the one step."""
+    """Return the operation itself as the one step, for tasks without steps by node."""
     operation = task.operation
     return {
         "status": _status(operation, running="RUNNING", done="SUCCESS", failed="FAILED"),
@@ -215,7 +215,7 @@ def _capture_step(task: LiveTask, capture: Capture) -> Json:
 
 
 def _progress_info(task: LiveTask, progress: str, error: str, *, size: int) -> str:
-    """JSON text whose one value is JSON text again: so it is in DWS."""
+    """Return JSON text with one value that is JSON text again, as in DWS."""
     operation, snapshot = task.operation, task.snapshot
     info = {
         "actionStartTime": snapshot_time(operation.started),

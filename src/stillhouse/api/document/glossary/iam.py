@@ -1,4 +1,4 @@
-"""What the words of IAM mean in the OpenAPI document: tokens, projects, temporary keys."""
+"""Descriptions of IAM's fields for the OpenAPI document: tokens, projects, temporary keys."""
 
 OF_IAM: dict[str, tuple[str, str]] = {
     "auth": ("Who asks, and for what", ""),

@@ -1,7 +1,7 @@
-"""What every word of the API means, said once: the OpenAPI document describes its fields and parameters by this.
+"""Descriptions of the API's fields and parameters, once for each name, for the OpenAPI document.
 
-A word may mean something of its own in one shape; then it stands here as `Shape.word` too. The second text is an
-example in JSON; empty for what holds other fields.
+A name with a meaning of its own in one shape has another entry, `Shape.name`. The second text is an example in JSON;
+it is empty for a field that holds other fields.
 """
 
 from stillhouse.api.document.glossary.damage import OF_DAMAGE
