@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import text
 
 from stillhouse.api.document.published import NOT_YET, REFUSED
-from stillhouse.api.shapes.render import parameter_group_id
+from stillhouse.api.shapes.clusters import parameter_group_id
 from stillhouse.catalog import captures, clusters, findings
 from stillhouse.control.access import users
 from stillhouse.domain.reports.damage import FileTouched, KnownDamage, NodeTouched, SnapshotTouched

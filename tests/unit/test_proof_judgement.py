@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stillhouse.api.shapes import render
+from stillhouse.api.shapes import extensions
 from stillhouse.domain.proof import Proof, ProofState, judge
 from stillhouse.warehouse.proof.at_cut import Compared
 
@@ -52,7 +52,7 @@ def test_of_nothing_is_a_comparison_without_tables_or_without_a_row_of_those_the
 
 def shown(**report: Any) -> dict[str, Any]:
     now = datetime(2026, 11, 20, tzinfo=UTC)
-    return dict(render.proof(Proof("p", "s", ProofState.PROVED, "", 100, now, now, report)))
+    return dict(extensions.proof(Proof("p", "s", ProofState.PROVED, "", 100, now, now, report)))
 
 
 def test_a_proof_tells_what_share_it_has_seen() -> None:

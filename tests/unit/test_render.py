@@ -7,8 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from stillhouse.api.operations.snapshot_policies import policies_of_cluster
-from stillhouse.api.shapes import render
+from stillhouse.api.shapes.clusters import cluster_detail, cluster_in_list
+from stillhouse.api.shapes.snapshot_policies import policies_of_cluster
+from stillhouse.api.shapes.snapshots import (
+    snapshot_detail,
+    snapshot_in_cluster_list,
+    snapshot_in_project_list,
+)
+from stillhouse.api.shapes.values import Json
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Engine, Node, Role, Task
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus, SnapshotType
 from stillhouse.domain.snapshot_policies import DEFAULTS, BackupSettings, Policy
@@ -70,12 +76,12 @@ CLUSTER = Cluster(
 )
 
 
-def assert_golden(name: str, shown: render.Json) -> None:
+def assert_golden(name: str, shown: Json) -> None:
     assert shown == json.loads((GOLDEN / name).read_text())
 
 
 def test_a_snapshot_in_the_project_s_list() -> None:
-    assert_golden("list_snapshots_item.json", render.snapshot_in_project_list(SNAPSHOT))
+    assert_golden("list_snapshots_item.json", snapshot_in_project_list(SNAPSHOT))
 
 
 def test_an_automated_snapshot_in_the_project_s_list() -> None:
@@ -88,7 +94,7 @@ def test_an_automated_snapshot_in_the_project_s_list() -> None:
         schedule="0 15 22 30 * ?",
         keep_day=7,
     )
-    assert_golden("list_snapshots_item_automated.json", render.snapshot_in_project_list(automated))
+    assert_golden("list_snapshots_item_automated.json", snapshot_in_project_list(automated))
 
 
 def test_the_policies_of_a_cluster() -> None:
@@ -104,7 +110,7 @@ def test_the_policies_of_a_cluster() -> None:
 
 
 def test_a_snapshot_in_detail() -> None:
-    assert_golden("list_snapshot_details.json", render.snapshot_detail(SNAPSHOT))
+    assert_golden("list_snapshot_details.json", snapshot_detail(SNAPSHOT))
 
 
 def test_a_snapshot_being_made_in_its_cluster_s_list() -> None:
@@ -117,29 +123,29 @@ def test_a_snapshot_being_made_in_its_cluster_s_list() -> None:
         stored_bytes=0,
         description="",
     )
-    assert_golden("list_cluster_snapshots_item.json", render.snapshot_in_cluster_list(running))
+    assert_golden("list_cluster_snapshots_item.json", snapshot_in_cluster_list(running))
 
 
 def test_a_cluster_in_the_list() -> None:
-    assert_golden("list_clusters_item.json", render.cluster_in_list(CLUSTER))
+    assert_golden("list_clusters_item.json", cluster_in_list(CLUSTER))
 
 
 def test_an_idle_cluster_in_detail() -> None:
-    assert_golden("list_cluster_details.json", render.cluster_detail(CLUSTER))
+    assert_golden("list_cluster_details.json", cluster_detail(CLUSTER))
 
 
 def test_a_cluster_being_restored_that_has_no_nodes_yet() -> None:
     restoring = replace(
         CLUSTER, status=ClusterStatus.CREATING, nodes=(), facts={}, task=Task.RESTORING, progress=16
     )
-    assert_golden("list_cluster_details_restoring.json", render.cluster_detail(restoring))
+    assert_golden("list_cluster_details_restoring.json", cluster_detail(restoring))
 
 
 def test_only_the_cluster_s_list_knows_that_a_snapshot_is_being_restored() -> None:
     restoring = replace(SNAPSHOT, restoring=True)
-    assert render.snapshot_in_cluster_list(restoring)["status"] == "RESTORING"
-    assert render.snapshot_in_project_list(restoring)["status"] == "AVAILABLE"
-    assert render.snapshot_detail(restoring)["status"] == "AVAILABLE"
+    assert snapshot_in_cluster_list(restoring)["status"] == "RESTORING"
+    assert snapshot_in_project_list(restoring)["status"] == "AVAILABLE"
+    assert snapshot_detail(restoring)["status"] == "AVAILABLE"
 
 
 @pytest.mark.parametrize(("kilobytes", "shown"), [(2**31 - 1, 2**31 - 1), (2**31, None)])
@@ -147,9 +153,9 @@ def test_a_total_size_beyond_32_bits_is_left_out_where_clients_cannot_read_it(
     kilobytes: int, shown: int | None
 ) -> None:
     large = replace(SNAPSHOT, plain_bytes=kilobytes * 1024)
-    assert render.snapshot_in_project_list(large)["total_backup_size"] == kilobytes
-    assert render.snapshot_in_cluster_list(large)["total_backup_size"] == shown
-    assert render.snapshot_detail(large)["total_backup_size"] == shown
+    assert snapshot_in_project_list(large)["total_backup_size"] == kilobytes
+    assert snapshot_in_cluster_list(large)["total_backup_size"] == shown
+    assert snapshot_detail(large)["total_backup_size"] == shown
 
 
 @pytest.mark.parametrize(
@@ -167,23 +173,23 @@ def test_a_total_size_beyond_32_bits_is_left_out_where_clients_cannot_read_it(
 def test_a_task_shows_in_the_words_dws_has_for_it(
     task: Task | None, task_status: str | None, action_progress: dict[str, str]
 ) -> None:
-    shown = render.cluster_in_list(replace(CLUSTER, task=task, progress=42))
+    shown = cluster_in_list(replace(CLUSTER, task=task, progress=42))
     assert (shown["task_status"], shown["action_progress"]) == (task_status, action_progress)
 
 
 @pytest.mark.parametrize("number_of_node", [1, 3, 256])
 def test_as_many_nodes_are_listed_as_the_cluster_counts(number_of_node: int) -> None:
     planned = replace(CLUSTER, status=ClusterStatus.CREATING, nodes=(), number_of_node=number_of_node)
-    shown = render.cluster_in_list(planned)["nodes"]
+    shown = cluster_in_list(planned)["nodes"]
     assert isinstance(shown, list)
     assert len({node["id"] for node in shown}) == number_of_node
     assert {node["status"] for node in shown} == {"100"}
-    assert shown == render.cluster_in_list(planned)["nodes"]
+    assert shown == cluster_in_list(planned)["nodes"]
 
 
 def test_a_single_server_is_its_own_node_and_endpoint() -> None:
     single = replace(CLUSTER, engine=Engine.SINGLE, number_of_node=1, nodes=(node("cn-1", Role.CN, 10),))
-    shown = render.cluster_in_list(single)
+    shown = cluster_in_list(single)
     assert shown["nodes"] == [{"id": "00000000-0000-4000-8000-000000000010", "name": "cn-1", "status": "200"}]
     assert shown["endpoints"] == [
         {
@@ -200,6 +206,6 @@ def test_a_failure_is_shown_with_its_reason() -> None:
         failed_code="provision.failed",
         failed_reason="No space left.",
     )
-    shown = render.cluster_in_list(failed)
+    shown = cluster_in_list(failed)
     assert shown["failed_reasons"] == {"error_code": "DWS.6000", "error_msg": "No space left."}
     assert {node["status"] for node in shown["nodes"]} == {"303"}  # type: ignore[attr-defined]

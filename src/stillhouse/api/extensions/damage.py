@@ -1,10 +1,9 @@
 """Our own operations that list known losses. DWS's answers have only a status for them."""
 
 from stillhouse.api.operations.routing import ControlOf, answers, router
-from stillhouse.api.shapes import damage_of as render_damage
+from stillhouse.api.shapes import damage as shapes
 from stillhouse.api.shapes.damage import Damages, SnapshotDamage
-from stillhouse.api.shapes.render import Json
-from stillhouse.api.shapes.request import SnapshotId
+from stillhouse.api.shapes.values import Json, SnapshotId
 from stillhouse.control.upkeep import findings
 
 routes = router()
@@ -18,7 +17,7 @@ routes = router()
 def show_snapshot_damage(control: ControlOf, project_id: str, snapshot_id: SnapshotId) -> Json:
     """Its `damage` is null for a snapshot without known losses."""
     snapshot, touched = findings.damage_of(control, project_id, snapshot_id)
-    return {"damage": None if touched is None else render_damage.damage(snapshot, touched)}
+    return {"damage": None if touched is None else shapes.damage(snapshot, touched)}
 
 
 @routes.get(
@@ -29,8 +28,8 @@ def show_snapshot_damage(control: ControlOf, project_id: str, snapshot_id: Snaps
 def list_damage(control: ControlOf, project_id: str) -> Json:
     touched, known = findings.list_damage(control, project_id)
     return {
-        "snapshots": [render_damage.damage(snapshot, lost) for snapshot, lost in touched],
-        "objects": render_damage.objects(known),
+        "snapshots": [shapes.damage(snapshot, lost) for snapshot, lost in touched],
+        "objects": shapes.objects(known),
         "is_worked_out": all(one.is_worked_out for one in known.values()),
         "count": len(touched),
     }

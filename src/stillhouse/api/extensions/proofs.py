@@ -1,10 +1,14 @@
 """Proofs of snapshots, which are operations of our own."""
 
 from stillhouse.api.operations.routing import ControlOf, answers, router
-from stillhouse.api.shapes import render
-from stillhouse.api.shapes.extensions import LatestProof, ProofStarted, ShownProofSchedule
-from stillhouse.api.shapes.render import Json
-from stillhouse.api.shapes.request import ClusterId, ProofScheduleRequest, SnapshotId
+from stillhouse.api.shapes import extensions
+from stillhouse.api.shapes.extensions import (
+    LatestProof,
+    ProofScheduleRequest,
+    ProofStarted,
+    ShownProofSchedule,
+)
+from stillhouse.api.shapes.values import ClusterId, Json, SnapshotId
 from stillhouse.control.proofs import requests as proofs
 from stillhouse.domain.proof import ProofSchedule
 
@@ -20,7 +24,7 @@ _OF_CLUSTER = "/stillhouse/v1/{project_id}/clusters/{cluster_id}/proofs"
     **answers(ProofStarted, "The proof is being carried out", 202),
 )
 def prove_snapshot(control: ControlOf, project_id: str, snapshot_id: SnapshotId) -> Json:
-    return {"proof": render.proof(proofs.request_proof(control, project_id, snapshot_id))}
+    return {"proof": extensions.proof(proofs.request_proof(control, project_id, snapshot_id))}
 
 
 @routes.get(
@@ -31,7 +35,7 @@ def prove_snapshot(control: ControlOf, project_id: str, snapshot_id: SnapshotId)
 def show_proof(control: ControlOf, project_id: str, snapshot_id: SnapshotId) -> Json:
     """The latest; `null` for a snapshot that was never proved."""
     latest = proofs.latest_proof(control, project_id, snapshot_id)
-    return {"proof": None if latest is None else render.proof(latest)}
+    return {"proof": None if latest is None else extensions.proof(latest)}
 
 
 @routes.put(
@@ -42,9 +46,9 @@ def set_proof_schedule(
 ) -> Json:
     wanted = ProofSchedule(body.every_days, body.newest_only)
     proofs.set_schedule(control, project_id, cluster_id, wanted)
-    return render.proof_schedule(wanted)
+    return extensions.proof_schedule(wanted)
 
 
 @routes.get(_OF_CLUSTER, operation_id="ShowProofSchedule", **answers(ShownProofSchedule, "The schedule"))
 def show_proof_schedule(control: ControlOf, project_id: str, cluster_id: ClusterId) -> Json:
-    return render.proof_schedule(proofs.get_schedule(control, project_id, cluster_id))
+    return extensions.proof_schedule(proofs.get_schedule(control, project_id, cluster_id))

@@ -3,11 +3,10 @@
 from fastapi import Response
 
 from stillhouse.api.operations.routing import ControlOf, answers, router
-from stillhouse.api.shapes import render
-from stillhouse.api.shapes.answer import Nothing, SnapshotCreated
-from stillhouse.api.shapes.extensions import CollectionPlan, Trash
-from stillhouse.api.shapes.render import Json
-from stillhouse.api.shapes.request import ClusterId, CollectClusterRequest, SnapshotId
+from stillhouse.api.shapes import extensions
+from stillhouse.api.shapes.extensions import CollectClusterRequest, CollectionPlan, Trash
+from stillhouse.api.shapes.snapshots import SnapshotCreated
+from stillhouse.api.shapes.values import ClusterId, Json, Nothing, SnapshotId
 from stillhouse.control.snapshots import requests as snapshots
 from stillhouse.control.snapshots import trash
 from stillhouse.control.upkeep import collect as collections
@@ -30,7 +29,7 @@ def cancel_snapshot(control: ControlOf, project_id: str, snapshot_id: SnapshotId
 )
 def list_trash(control: ControlOf, project_id: str) -> Json:
     found = trash.list_trash(control, project_id)
-    return {"snapshots": [render.trashed_snapshot(one) for one in found], "count": len(found)}
+    return {"snapshots": [extensions.trashed_snapshot(one) for one in found], "count": len(found)}
 
 
 @routes.post(
@@ -65,4 +64,4 @@ def collect_cluster(
         collections.request_collection(control, project_id, cluster_id)
         return {}
     response.status_code = 200
-    return {"plan": render.collected(collections.draft_collection(control, project_id, cluster_id))}
+    return {"plan": extensions.collected(collections.draft_collection(control, project_id, cluster_id))}

@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 from fastapi import Request, Response
 
 from stillhouse.api.operations.routing import ControlOf, answers, router
-from stillhouse.api.shapes import java_text, render_host
+from stillhouse.api.shapes import capacity as shapes
+from stillhouse.api.shapes import java_text
 from stillhouse.api.shapes.capacity import NodeTypes, Quotas, ResourceStatistics, Statistics, Zones
-from stillhouse.api.shapes.render import Json
-from stillhouse.api.shapes.request import unless_empty
+from stillhouse.api.shapes.values import Json, unless_empty
 from stillhouse.control.reports import capacity as host
 
 routes = router()
@@ -20,7 +20,7 @@ routes = router()
     **answers(NodeTypes, "The one type of node there is: this host"),
 )
 def list_node_types(control: ControlOf, project_id: str, request: Request, response: Response) -> Json:
-    answer: Json = {"node_types": [render_host.node_type(host.measure(control))], "count": 1}
+    answer: Json = {"node_types": [shapes.node_type(host.measure(control))], "count": 1}
     return java_text.for_client("ListNodeTypes", answer, request, response)
 
 
@@ -30,7 +30,7 @@ def list_node_types(control: ControlOf, project_id: str, request: Request, respo
     **answers(Zones, "The one zone there is: this host"),
 )
 def list_zones(control: ControlOf, project_id: str) -> Json:
-    return {"availability_zones": [render_host.zone()], "count": 1}
+    return {"availability_zones": [shapes.zone()], "count": 1}
 
 
 @routes.get(
@@ -40,7 +40,7 @@ def list_zones(control: ControlOf, project_id: str) -> Json:
 )
 def list_quotas(control: ControlOf, project_id: str, request: Request, response: Response) -> Json:
     measured, held = host.measure(control), host.holdings(control, project_id)
-    answer: Json = {"quotas": {"resources": render_host.quotas(measured, held)}}
+    answer: Json = {"quotas": {"resources": shapes.quotas(measured, held)}}
     return java_text.for_client("ListQuotas", answer, request, response)
 
 
@@ -51,7 +51,7 @@ def list_quotas(control: ControlOf, project_id: str, request: Request, response:
 )
 def list_statistics(control: ControlOf, project_id: str) -> Json:
     measured, held = host.measure(control), host.holdings(control, project_id)
-    return {"statistics": render_host.statistics(measured, held)}
+    return {"statistics": shapes.statistics(measured, held)}
 
 
 @routes.get(
@@ -64,4 +64,4 @@ def show_resource_statistics(
     project_id: str,
     namespace: Annotated[Literal["dws"], unless_empty("dws")] = "dws",
 ) -> Json:
-    return render_host.resource_statistics(host.holdings(control, project_id))
+    return shapes.resource_statistics(host.holdings(control, project_id))

@@ -1,16 +1,14 @@
 """The operations by which Terraform changes a cluster that it has made, without a change to its servers."""
 
 from stillhouse.api.operations.routing import ControlOf, answers, router
-from stillhouse.api.shapes import render
-from stillhouse.api.shapes.answer import Accepted, Done
-from stillhouse.api.shapes.render import Json
-from stillhouse.api.shapes.request import ClusterId
-from stillhouse.api.shapes.request_more import (
+from stillhouse.api.shapes.clusters import (
     DescriptionRequest,
     LogicalClusterSwitchRequest,
     NameRequest,
     TimeZoneRequest,
 )
+from stillhouse.api.shapes.jobs import job_id
+from stillhouse.api.shapes.values import Accepted, ClusterId, Done, Json
 from stillhouse.control.clusters import facts as cluster_facts
 
 routes = router()
@@ -61,4 +59,4 @@ def switch_logical_clusters(
 
 
 def _ended(operation_id: str) -> Json:
-    return {"error_code": None, "error_msg": None, "job_id": render.job_id(operation_id)}
+    return {"error_code": None, "error_msg": None, "job_id": job_id(operation_id)}

@@ -5,20 +5,20 @@ from typing import Annotated
 from fastapi import Query
 
 from stillhouse.api.operations.routing import ControlOf, answers, router
-from stillhouse.api.shapes import render
-from stillhouse.api.shapes.answer import ClusterCreated, ClusterDetails, ClusterRestored, Clusters, Nothing
-from stillhouse.api.shapes.render import Json
-from stillhouse.api.shapes.request import (
-    ClusterId,
+from stillhouse.api.shapes.clusters import (
+    ClusterCreated,
+    ClusterDetails,
+    Clusters,
     ClusterToCreate,
-    ClusterToRestore,
     CreateClusterRequest,
     DeleteClusterRequest,
     RestartClusterRequest,
-    RestoreClusterRequest,
-    SnapshotId,
-    unless_empty,
+    cluster_detail,
+    cluster_in_list,
 )
+from stillhouse.api.shapes.jobs import job_id
+from stillhouse.api.shapes.snapshots import ClusterRestored, ClusterToRestore, RestoreClusterRequest
+from stillhouse.api.shapes.values import ClusterId, Json, Nothing, SnapshotId, unless_empty
 from stillhouse.control.clusters import requests as clusters
 from stillhouse.control.reports import jobs as work
 from stillhouse.domain import names
@@ -62,7 +62,7 @@ def restore_cluster(
     cluster_id = clusters.request_restore(control, project_id, snapshot_id, request)
     return {
         "cluster": {"id": cluster_id},
-        "job_id": render.job_id(work.job_of(control, cluster_id, Task.RESTORING)),
+        "job_id": job_id(work.job_of(control, cluster_id, Task.RESTORING)),
     }
 
 
@@ -78,7 +78,7 @@ def list_clusters(
         str, Query(max_length=255), unless_empty(_EVERY_ENTERPRISE_PROJECT)
     ] = _EVERY_ENTERPRISE_PROJECT,
 ) -> Json:
-    shown = [render.cluster_in_list(cluster) for cluster in clusters.list_clusters(control, project_id)]
+    shown = [cluster_in_list(cluster) for cluster in clusters.list_clusters(control, project_id)]
     if enterprise_project_id != _EVERY_ENTERPRISE_PROJECT:
         shown = [cluster for cluster in shown if cluster["enterprise_project_id"] == enterprise_project_id]
     return {"clusters": shown, "count": len(shown)}
@@ -90,7 +90,7 @@ def list_clusters(
     **answers(ClusterDetails, "The cluster"),
 )
 def show_cluster(control: ControlOf, project_id: str, cluster_id: ClusterId) -> Json:
-    return {"cluster": render.cluster_detail(clusters.get_cluster(control, project_id, cluster_id))}
+    return {"cluster": cluster_detail(clusters.get_cluster(control, project_id, cluster_id))}
 
 
 @routes.delete(

@@ -5,11 +5,18 @@ from typing import Annotated
 from fastapi import Query
 
 from stillhouse.api.operations.routing import ControlOf, answers, router
-from stillhouse.api.shapes import render_work
-from stillhouse.api.shapes.jobs import Configurations, DatabaseObjects, Nodes, Parameters, Schemas, Validated
-from stillhouse.api.shapes.render import Json, parameter_group_id
-from stillhouse.api.shapes.request import ClusterId, Limit, Offset
-from stillhouse.api.shapes.request_more import ValidateDbDataRequest
+from stillhouse.api.shapes import databases as shapes
+from stillhouse.api.shapes.clusters import parameter_group_id
+from stillhouse.api.shapes.databases import (
+    Configurations,
+    DatabaseObjects,
+    Nodes,
+    Parameters,
+    Schemas,
+    Validated,
+    ValidateDbDataRequest,
+)
+from stillhouse.api.shapes.values import ClusterId, Json, Limit, Offset
 from stillhouse.control.clusters import databases
 from stillhouse.control.clusters import requests as clusters
 from stillhouse.domain.cluster import ClusterStatus
@@ -53,7 +60,7 @@ def list_nodes(
     limit: Annotated[Limit, Query()] = 100,
 ) -> Json:
     cluster = clusters.get_cluster(control, project_id, cluster_id)
-    nodes = [render_work.node(cluster, node) for node in cluster.nodes]
+    nodes = [shapes.node(cluster, node) for node in cluster.nodes]
     failed = len(nodes) if cluster.status in (ClusterStatus.FAILED, ClusterStatus.CREATE_FAILED) else 0
     return {"node_list": nodes[offset : offset + limit], "count": len(nodes), "failed_count": failed}
 
@@ -65,7 +72,7 @@ def list_nodes(
 )
 def list_configurations(control: ControlOf, project_id: str, cluster_id: ClusterId) -> Json:
     cluster = clusters.get_cluster(control, project_id, cluster_id)
-    return {"configurations": [render_work.configuration(cluster)]}
+    return {"configurations": [shapes.configuration(cluster)]}
 
 
 @routes.get(
@@ -79,9 +86,7 @@ def list_parameters(
     cluster = clusters.get_cluster(control, project_id, cluster_id)
     if configuration_id.lower() != parameter_group_id(cluster):
         raise OperationUnknown("the cluster has no such group of settings")
-    return {
-        "configurations": render_work.parameters(databases.settings_by_role(control, project_id, cluster_id))
-    }
+    return {"configurations": shapes.parameters(databases.settings_by_role(control, project_id, cluster_id))}
 
 
 @routes.get(
@@ -99,7 +104,7 @@ def list_schemas(
     limit: Annotated[Limit, Query()] = 10,
 ) -> Json:
     sizes = databases.schema_sizes(control, project_id, cluster_id, database_name)
-    shown = [render_work.schema(size, database_name) for size in sizes if keywords in size.schema]
+    shown = [shapes.schema(size, database_name) for size in sizes if keywords in size.schema]
     return {"schemas": shown[offset : offset + limit], "count": len(shown)}
 
 

@@ -4,82 +4,34 @@ A project is an account (domain) of its own here, and is named by its id. A call
 every name that a project is asked for by (the SDKs ask by the region's) means this one.
 """
 
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from datetime import timedelta
+from typing import Annotated
 
 from fastapi import Query, Response
 from fastapi import Request as HttpRequest
-from pydantic import Field, SecretStr
 
 from stillhouse.api.gateway import addresses
 from stillhouse.api.operations import service_catalog
 from stillhouse.api.operations.routing import ControlOf, answers, router
-from stillhouse.api.shapes.iam import Domains, Projects, TemporaryKeyMade, TokenMade
-from stillhouse.api.shapes.render import Json
-from stillhouse.api.shapes.request import Request
+from stillhouse.api.shapes import iam as shapes
+from stillhouse.api.shapes.iam import (
+    CreateTemporaryKeyRequest,
+    CreateTokenRequest,
+    Domains,
+    Named,
+    Projects,
+    Scope,
+    TemporaryKeyMade,
+    TokenMade,
+    TokenMethod,
+)
+from stillhouse.api.shapes.values import Json
 from stillhouse.control.access import credentials, users
 from stillhouse.control.context import Control
-from stillhouse.domain.access.users import Token, User
+from stillhouse.domain.access.users import User
 from stillhouse.errors import InvalidInput, NotPermitted
 
 routes = router()
-
-Name = Annotated[str, Field(max_length=255)]
-
-
-class Named(Request):
-    """A domain or a project, by id or by name."""
-
-    id: Name | None = None
-    name: Name | None = None
-
-
-class PasswordUser(Request):
-    id: Name | None = None
-    name: Name | None = None
-    domain: Named | None = None
-    password: SecretStr = Field(max_length=1024)
-
-
-class PasswordMethod(Request):
-    user: PasswordUser
-
-
-class PasswordIdentity(Request):
-    methods: list[Literal["password"]] = Field(min_length=1, max_length=1)
-    password: PasswordMethod
-
-
-class Scope(Request):
-    project: Named | None = None
-    domain: Named | None = None
-
-
-class PasswordAuth(Request):
-    identity: PasswordIdentity
-    scope: Scope | None = None
-
-
-class CreateTokenRequest(Request):
-    auth: PasswordAuth
-
-
-class TokenMethod(Request):
-    duration_seconds: int = 900
-
-
-class TokenIdentity(Request):
-    methods: list[Literal["token"]] = Field(min_length=1, max_length=1)
-    token: TokenMethod | None = None
-    policy: dict[str, Any] | None = None
-
-
-class TokenAuth(Request):
-    identity: TokenIdentity
-
-
-class CreateTemporaryKeyRequest(Request):
-    auth: TokenAuth
 
 
 @routes.post(
@@ -112,7 +64,7 @@ def create_token(
         raise NotPermitted("The user is of another domain than the scope.")
     token, made = credentials.make_token(control, user)
     response.headers["X-Subject-Token"] = token
-    shown = _token(user, made, scope)
+    shown = shapes.token(user, made, scope)
     if nocatalog is None:
         shown |= _catalog(control, request, user)
     return {"token": shown}
@@ -141,7 +93,7 @@ def list_projects(control: ControlOf, name: Annotated[str | None, Query(max_leng
 def list_domains(control: ControlOf) -> Json:
     """Lists one account, the caller's."""
     domain = {
-        **_domain(control.caller.project),
+        **shapes.domain(control.caller.project),
         "enabled": True,
         "description": "",
         "links": {"self": f"/v3/domains/{control.caller.project}"},
@@ -164,7 +116,7 @@ def create_temporary_key(control: ControlOf, body: CreateTemporaryKeyRequest) ->
             "access": made.key.access_key,
             "secret": made.key.secret_key,
             "securitytoken": made.security_token,
-            "expires_at": _moment(made.key.expires),
+            "expires_at": shapes.moment(made.key.expires),
         }
     }
 
@@ -175,32 +127,3 @@ def _catalog(control: Control, request: HttpRequest, user: User) -> Json:
     if not address:
         return {"catalog": [], "hint": addresses.HINT}
     return {"catalog": service_catalog.entries(control, address, user.project)}
-
-
-def _token(user: User, made: Token, scope: Scope) -> Json:
-    names = [policy if isinstance(policy, str) else "a policy of its own" for policy in user.policies]
-    shown: Json = {
-        "methods": ["password"],
-        "issued_at": _moment(made.issued),
-        "expires_at": _moment(made.expires),
-        "user": {
-            "id": user.id,
-            "name": user.name,
-            "domain": _domain(user.project),
-            "password_expires_at": "",
-        },
-        "roles": [{"id": str(position), "name": name} for position, name in enumerate(names)],
-        "catalog": [],
-    }
-    if scope.domain is not None:
-        return shown | {"domain": _domain(user.project)}
-    name = (scope.project.name if scope.project else None) or user.project
-    return shown | {"project": {"id": user.project, "name": name, "domain": _domain(user.project)}}
-
-
-def _domain(project: str) -> Json:
-    return {"id": project, "name": project}
-
-
-def _moment(time: datetime) -> str:
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

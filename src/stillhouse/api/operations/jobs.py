@@ -5,11 +5,9 @@ from typing import Annotated, Literal
 from fastapi import Query
 
 from stillhouse.api.operations.routing import ControlOf, answers, router
-from stillhouse.api.shapes import render_work
-from stillhouse.api.shapes.jobs import Events, Job, LiveTask
-from stillhouse.api.shapes.render import Json
-from stillhouse.api.shapes.request import ClusterId, Limit, Offset
-from stillhouse.api.shapes.request_more import JobId
+from stillhouse.api.shapes import jobs as shapes
+from stillhouse.api.shapes.jobs import Events, Job, JobId, LiveTask
+from stillhouse.api.shapes.values import ClusterId, Json, Limit, Offset
 from stillhouse.control.reports import jobs as work
 from stillhouse.domain.cluster import Task
 from stillhouse.errors import OperationUnknown
@@ -39,7 +37,7 @@ ActionName = Literal[
     **answers(Job, "The job"),
 )
 def show_job(control: ControlOf, project_id: str, job_id: JobId) -> Json:
-    return render_work.job(work.find_job(control, project_id, job_id))
+    return shapes.job(work.find_job(control, project_id, job_id))
 
 
 @routes.get(
@@ -52,9 +50,7 @@ def show_task(control: ControlOf, project_id: str, cluster_id: ClusterId, action
     if kind is None:
         raise OperationUnknown("the cluster has had no such task")
     failed = action_name.endswith(_FAILED)
-    return render_work.live_task(
-        work.live_task(control, project_id, cluster_id, kind, failed=failed), action_name
-    )
+    return shapes.live_task(work.live_task(control, project_id, cluster_id, kind, failed=failed), action_name)
 
 
 @routes.get(
@@ -69,4 +65,4 @@ def list_events(
     limit: Annotated[Limit, Query()] = _MOST_EVENTS,
 ) -> Json:
     page, total = work.list_events(control, project_id, limit=min(limit, _MOST_EVENTS), skip=offset)
-    return {"events": [render_work.event(one, project_id) for one in page], "count": total}
+    return {"events": [shapes.event(one, project_id) for one in page], "count": total}

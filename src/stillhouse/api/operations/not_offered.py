@@ -6,7 +6,7 @@ from fastapi import Request
 
 from stillhouse.api.document.published import NOT_YET, REFUSED, Published
 from stillhouse.api.operations.routing import ControlOf, router
-from stillhouse.api.shapes.render import Json
+from stillhouse.api.shapes.values import Json
 from stillhouse.control import refusal
 
 routes = router()

@@ -8,7 +8,7 @@ from fastapi.routing import APIRoute
 
 from stillhouse.api.gateway import json_body
 from stillhouse.api.gateway.errors import ErrorBody
-from stillhouse.api.shapes.answer import Answer
+from stillhouse.api.shapes.values import Answer
 from stillhouse.control.context import Control
 from stillhouse.errors import BodyMissing
 

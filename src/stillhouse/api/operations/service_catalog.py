@@ -12,7 +12,7 @@ from fastapi import Request
 from stillhouse.api.gateway import addresses
 from stillhouse.api.operations.routing import ControlOf, answers, router
 from stillhouse.api.shapes.iam import ServiceCatalog, VersionList, VersionShown
-from stillhouse.api.shapes.render import Json
+from stillhouse.api.shapes.values import Json
 from stillhouse.control.context import Control
 from stillhouse.errors import InvalidInput
 

@@ -1,59 +1,22 @@
 """The operations of automated snapshots: policies, permanent copies, and the storage of snapshots."""
 
-from datetime import datetime
-from typing import Annotated, Literal
-
 from fastapi import Request as Asking
 from fastapi import Response
-from pydantic import Field
 
 from stillhouse.api.operations.routing import ControlOf, answers, router
 from stillhouse.api.shapes import java_text
-from stillhouse.api.shapes.answer import Nothing
 from stillhouse.api.shapes.capacity import Statistics
-from stillhouse.api.shapes.extensions import Policies, SnapshotCopied
-from stillhouse.api.shapes.render import Json, epoch_milliseconds, snapshot_time
-from stillhouse.api.shapes.request import ClusterId, Request, SnapshotId, Text
+from stillhouse.api.shapes.snapshot_policies import Policies, SetPoliciesRequest, policies_of_cluster
+from stillhouse.api.shapes.snapshots import CopySnapshotRequest, SnapshotCopied
+from stillhouse.api.shapes.values import GB, ClusterId, Json, Nothing, SnapshotId
 from stillhouse.control.schedule import snapshot_policies as policies
 from stillhouse.control.schedule.snapshot_policies import Strategy
 from stillhouse.control.snapshots import requests as snapshots
-from stillhouse.domain.schedule import LONGEST_TEXT, parse
 from stillhouse.domain.snapshot_policies import (
-    LEAST_KEEP_DAY,
-    MOST_KEEP_DAY,
-    MOST_OF_CLUSTER,
-    MOST_OF_SCHEMA,
-    BackupSettings,
     BackupType,
-    Policy,
 )
 
 routes = router()
-
-_GB = 1024**3
-
-
-class StrategyToSet(Request):
-    """A policy as it is sent. The model's other fields are not read: output, and levels below the cluster."""
-
-    policy_id: Text | None = None
-    policy_name: str | None = None
-    backup_strategy: Annotated[str, Field(max_length=LONGEST_TEXT)] | None = None
-    backup_type: Literal["full", "increment"] | None = None
-    backup_level: Text | None = None
-    time_zone_offset: Annotated[int, Field(ge=0, le=23)] | None = None
-
-
-class SetPoliciesRequest(Request):
-    keep_day: Annotated[int, Field(ge=LEAST_KEEP_DAY, le=MOST_KEEP_DAY)] | None = None
-    backup_strategies: Annotated[list[StrategyToSet], Field(max_length=MOST_OF_SCHEMA)] | None = None
-    device_name: Text | None = None
-    auto_backup: bool | None = None
-
-
-class CopySnapshotRequest(Request):
-    backup_name: str
-    description: str | None = None
 
 
 @routes.put(
@@ -140,38 +103,6 @@ def show_statistics(control: ControlOf, project_id: str, cluster_id: ClusterId) 
     named = {"storage.free": storage.free, "storage.paid": storage.paid, "storage.used": storage.used}
     return {
         "statistics": [
-            {"name": name, "value": round(count / _GB, 6), "unit": "GB"} for name, count in named.items()
+            {"name": name, "value": round(count / GB, 6), "unit": "GB"} for name, count in named.items()
         ]
-    }
-
-
-def policies_of_cluster(settings: BackupSettings, found: list[Policy], now: datetime) -> Json:
-    return {
-        "keep_day": settings.keep_day,
-        "auto_backup": settings.auto_backup,
-        "device_name": "OBS",
-        "server_ips": None,
-        "server_port": None,
-        "backup_param": None,
-        "backup_strategy_cluster_type_limit_num": MOST_OF_CLUSTER,
-        "backup_strategy_schema_type_limit_num": MOST_OF_SCHEMA,
-        "backup_strategies": [_policy(policy, now if settings.auto_backup else None) for policy in found],
-    }
-
-
-def _policy(policy: Policy, now: datetime | None) -> Json:
-    """Return a policy as JSON. Without a time no run is planned."""
-    fires = None if now is None else parse(policy.schedule).next_after(now)
-    return {
-        "policy_id": policy.id,
-        "policy_name": policy.name,
-        "backup_strategy": policy.schedule,
-        "backup_type": policy.backup_type.value,
-        "backup_level": "cluster",
-        "next_fire_time": None if fires is None else epoch_milliseconds(fires),
-        "update_time": snapshot_time(policy.updated),
-        "time_zone_offset": policy.time_zone_offset,
-        "backup_database": None,
-        "backup_schema_list": None,
-        "backup_table_list": None,
     }

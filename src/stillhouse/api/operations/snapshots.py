@@ -5,26 +5,28 @@ from typing import Annotated, Literal
 from fastapi import Query
 
 from stillhouse.api.operations.routing import ControlOf, answers, router
-from stillhouse.api.shapes import render, render_host
-from stillhouse.api.shapes.answer import (
-    Accepted,
+from stillhouse.api.shapes.capacity import Flavors, flavor
+from stillhouse.api.shapes.snapshots import (
+    CheckSnapshotRequest,
     ClusterSnapshots,
-    Nothing,
+    CreateSnapshotRequest,
     SnapshotCreated,
     SnapshotDetails,
     Snapshots,
-)
-from stillhouse.api.shapes.capacity import Flavors
-from stillhouse.api.shapes.render import Json
-from stillhouse.api.shapes.request import (
-    CheckSnapshotRequest,
-    ClusterId,
-    CreateSnapshotRequest,
-    Limit,
-    Offset,
-    SnapshotId,
     SortDirection,
     SortKey,
+    snapshot_detail,
+    snapshot_in_cluster_list,
+    snapshot_in_project_list,
+)
+from stillhouse.api.shapes.values import (
+    Accepted,
+    ClusterId,
+    Json,
+    Limit,
+    Nothing,
+    Offset,
+    SnapshotId,
     unless_empty,
 )
 from stillhouse.control.access import permissions
@@ -59,7 +61,7 @@ def create_snapshot(control: ControlOf, project_id: str, body: CreateSnapshotReq
 )
 def list_snapshots(control: ControlOf, project_id: str) -> Json:
     found = snapshots.list_snapshots(control, project_id)
-    return {"snapshots": [render.snapshot_in_project_list(one) for one in found], "count": len(found)}
+    return {"snapshots": [snapshot_in_project_list(one) for one in found], "count": len(found)}
 
 
 @routes.get(
@@ -68,7 +70,7 @@ def list_snapshots(control: ControlOf, project_id: str) -> Json:
     **answers(SnapshotDetails, "The snapshot"),
 )
 def show_snapshot(control: ControlOf, project_id: str, snapshot_id: SnapshotId) -> Json:
-    return {"snapshot": render.snapshot_detail(snapshots.get_snapshot(control, project_id, snapshot_id))}
+    return {"snapshot": snapshot_detail(snapshots.get_snapshot(control, project_id, snapshot_id))}
 
 
 @routes.get(
@@ -98,7 +100,7 @@ def list_cluster_snapshots(
     return {
         "project_id": project_id,
         "cluster_id": cluster_id,
-        "snapshots": [render.snapshot_in_cluster_list(one) for one in page],
+        "snapshots": [snapshot_in_cluster_list(one) for one in page],
         "count": total,
     }
 
@@ -142,5 +144,5 @@ def list_snapshot_flavors(
     snapshot that it does not know, and no error either.
     """
     source = host.cluster_of_snapshot(control, project_id, snapshot_id)
-    flavors = [] if source is None else [render_host.flavor(host.measure(control), source)]
+    flavors = [] if source is None else [flavor(host.measure(control), source)]
     return {"flavors": flavors, "count": len(flavors)}

@@ -1,11 +1,15 @@
 """The operations of the DWS API that put tables of a snapshot back into its cluster."""
 
 from stillhouse.api.operations.routing import ControlOf, answers, router
-from stillhouse.api.shapes import render, render_work
-from stillhouse.api.shapes.jobs import JobStarted, TableRestoreChecked
-from stillhouse.api.shapes.render import Json
-from stillhouse.api.shapes.request import SnapshotId
-from stillhouse.api.shapes.request_more import NamedTable, TableRestoreRequest
+from stillhouse.api.shapes.jobs import job_id
+from stillhouse.api.shapes.tables import (
+    JobStarted,
+    NamedTable,
+    TableRestoreChecked,
+    TableRestoreRequest,
+    checked_names,
+)
+from stillhouse.api.shapes.values import Json, SnapshotId
 from stillhouse.control.restores import table_requests as table_restores
 from stillhouse.domain.table_restore import TableName, TablesWanted
 
@@ -21,7 +25,7 @@ def check_table_restore(
     control: ControlOf, project_id: str, snapshot_id: SnapshotId, body: TableRestoreRequest
 ) -> Json:
     verdict = table_restores.check_table_restore(control, project_id, snapshot_id, _wanted(body))
-    return {"check_table_name_result": render_work.checked_names(verdict)}
+    return {"check_table_name_result": checked_names(verdict)}
 
 
 @routes.post(
@@ -33,7 +37,7 @@ def restore_table(
     control: ControlOf, project_id: str, snapshot_id: SnapshotId, body: TableRestoreRequest
 ) -> Json:
     operation_id = table_restores.start_table_restore(control, project_id, snapshot_id, _wanted(body))
-    return {"job_id": render.job_id(operation_id)}
+    return {"job_id": job_id(operation_id)}
 
 
 def _wanted(body: TableRestoreRequest) -> TablesWanted:

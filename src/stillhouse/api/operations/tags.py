@@ -5,20 +5,24 @@ from typing import Annotated, Literal
 from fastapi import Query
 
 from stillhouse.api.operations.routing import ControlOf, answers, router
-from stillhouse.api.shapes import render
-from stillhouse.api.shapes.answer import Accepted, ClusterCreated, Clusters, Nothing
-from stillhouse.api.shapes.capacity import ClusterTags, ProjectTags
-from stillhouse.api.shapes.render import Json
-from stillhouse.api.shapes.request import ClusterId, DecimalText, unless_empty
-from stillhouse.api.shapes.request_more import (
-    BatchTagsRequest,
+from stillhouse.api.shapes.clusters import (
     CheckClusterRequest,
+    ClusterCreated,
+    Clusters,
     ClusterToCheck,
     ClusterToCreateV2,
     CreateClusterV2Request,
+    cluster_in_list,
+)
+from stillhouse.api.shapes.jobs import job_id
+from stillhouse.api.shapes.tags import (
+    BatchTagsRequest,
+    ClusterTags,
+    ProjectTags,
     TagRequest,
     TagsActionRequest,
 )
+from stillhouse.api.shapes.values import Accepted, ClusterId, DecimalText, Json, Nothing, unless_empty
 from stillhouse.control.access import permissions
 from stillhouse.control.clusters import requests as clusters
 from stillhouse.control.clusters import tags
@@ -52,7 +56,7 @@ def create_cluster(control: ControlOf, project_id: str, body: CreateClusterV2Req
     **answers(Clusters, "The project's clusters, the newest first"),
 )
 def list_clusters(control: ControlOf, project_id: str) -> Json:
-    shown = [render.cluster_in_list(cluster) for cluster in clusters.list_clusters(control, project_id)]
+    shown = [cluster_in_list(cluster) for cluster in clusters.list_clusters(control, project_id)]
     return {"clusters": shown, "count": len(shown)}
 
 
@@ -187,7 +191,7 @@ def change_tags(control: ControlOf, project_id: str, cluster_id: ClusterId, body
 
 
 def _accepted(operation_id: str) -> Json:
-    return {"error_code": None, "error_msg": None, "job_id": render.job_id(operation_id)}
+    return {"error_code": None, "error_msg": None, "job_id": job_id(operation_id)}
 
 
 def _facts(wanted: ClusterToCreateV2 | ClusterToCheck) -> dict[str, object]:

@@ -1,36 +1,33 @@
-"""Shapes of the answers about policies, proofs, the trash and collections; see `answer`."""
+"""Proofs, progress, the trash and collections, which DWS does not have: bodies, and how they are shown."""
 
-from stillhouse.api.shapes.answer import Answer, Int32, Int64, Text
+from typing import Annotated, Any
 
+from pydantic import Field
 
-class Strategy(Answer):
-    policy_id: str
-    policy_name: str
-    backup_strategy: str
-    backup_type: str
-    backup_level: str
-    next_fire_time: Text
-    update_time: str
-    time_zone_offset: Int32
-    backup_database: Text
-    backup_schema_list: Text
-    backup_table_list: Text
+from stillhouse.api.shapes.values import Answer, Int32, Int64, Json, NullableText, Request, cluster_time
+from stillhouse.control.reports.progress import Shown
+from stillhouse.control.snapshots.trash import Trashed
+from stillhouse.domain import collection
+from stillhouse.domain import proof as proofs
 
 
-class Policies(Answer):
-    keep_day: Int32
-    auto_backup: bool
-    device_name: str
-    server_ips: list[str] | None
-    server_port: Text
-    backup_param: Text
-    backup_strategy_cluster_type_limit_num: Int32
-    backup_strategy_schema_type_limit_num: Int32
-    backup_strategies: list[Strategy]
+class CollectClusterRequest(Request):
+    dry_run: bool = False
 
 
-class SnapshotCopied(Answer):
-    snapshot_id: str
+class ProofScheduleRequest(Request):
+    every_days: Annotated[int, Field(ge=0, le=3650)]
+    newest_only: bool = True
+
+
+class ShownProgress(Answer):
+    phase: str
+    bytes_done: Int64
+    bytes_total: Int64
+    bytes_per_second: Int64
+    seconds_left: Int64 | None
+    percent: Int32
+    expected_pause_seconds: float | None
 
 
 class Proof(Answer):
@@ -40,7 +37,7 @@ class Proof(Answer):
     progress: str
     requested_by: str
     started: str
-    ended: Text
+    ended: NullableText
     seconds: float | None
     tables: Int32
     tables_total: Int32 | None
@@ -103,3 +100,88 @@ class Collected(Answer):
 
 class CollectionPlan(Answer):
     plan: Collected
+
+
+def proof(proof: proofs.Proof) -> Json:
+    """Return a proof as JSON. `findings` are faults of the snapshot, `left_out` are tables that were not looked at, and
+    `unchecked` are things that should have been looked at and could not be.
+    """
+    report = proof.report
+    return {
+        "id": proof.id,
+        "snapshot_id": proof.snapshot_id,
+        "state": proof.state.value,
+        "progress": f"{proof.progress}%",
+        "requested_by": proof.access_key or "schedule",
+        "started": cluster_time(proof.started),
+        "ended": cluster_time(proof.ended) if proof.ended else None,
+        "seconds": round((proof.ended - proof.started).total_seconds(), 1) if proof.ended else None,
+        "tables": report.get("tables", 0),
+        "tables_total": report.get("tables_total"),
+        "rows": report.get("rows", 0),
+        "rows_total": report.get("rows_total"),
+        "rows_share": _share(report, "rows"),
+        "pages": report.get("pages"),
+        "pages_total": report.get("pages_total"),
+        "pages_share": _share(report, "pages"),
+        "findings": report.get("findings", []),
+        "unchecked": report.get("unchecked", []),
+        "left_out": report.get("left_out", []),
+        "notes": report.get("notes", []),
+        "reason": report.get("reason", ""),
+    }
+
+
+def _share(report: dict[str, Any], what: str) -> float | None:
+    """Return the share that was seen, rounded down: only all of it is 1. `None` if the proof did not get so far, or was
+    made by an older service, which did not count.
+    """
+    seen, total = report.get(what), report.get(f"{what}_total")
+    if seen is None or total is None or not report.get("pages_total"):
+        return None
+    return 1.0 if seen >= total else seen * 10_000 // total / 10_000
+
+
+def proof_schedule(schedule: proofs.ProofSchedule) -> Json:
+    return {"every_days": schedule.every_days, "newest_only": schedule.newest_only}
+
+
+def trashed_snapshot(trashed: Trashed) -> Json:
+    """An item of our own ListTrash; `until` is when it can no longer be brought back."""
+    snapshot = trashed.snapshot
+    return {
+        "id": snapshot.id,
+        "name": snapshot.name,
+        "status": snapshot.status.value,
+        "type": snapshot.type.value,
+        "cluster_id": snapshot.cluster_id,
+        "cluster_name": snapshot.cluster_name,
+        "started": cluster_time(snapshot.started),
+        "deleted": cluster_time(snapshot.deleted) if snapshot.deleted else "",
+        "until": cluster_time(trashed.until),
+        "can_be_undeleted": trashed.can_come_back,
+    }
+
+
+def collected(would: collection.Collected) -> Json:
+    """The summary of a plan: numbers of objects and their bytes in the repository."""
+    return {
+        "purged_snapshots": would.purged,
+        "kept": {"objects": would.kept, "bytes": would.kept_bytes},
+        "marked": {"objects": would.marked, "bytes": would.marked_bytes},
+        "deleted": {"objects": would.deleted, "bytes": would.deleted_bytes},
+        "keys_gone": would.keys_gone,
+    }
+
+
+def progress(shown: Shown) -> Json:
+    found = shown.progress
+    return {
+        "phase": found.phase,
+        "bytes_done": found.bytes_done,
+        "bytes_total": found.bytes_total,
+        "bytes_per_second": found.bytes_per_second,
+        "seconds_left": found.seconds_left,
+        "percent": shown.percent,
+        "expected_pause_seconds": shown.expected_pause_seconds,
+    }

@@ -1,8 +1,69 @@
-"""Shapes of the answers about tokens, temporary keys, projects and the service's address; see `answer`."""
+"""Tokens, temporary keys, projects and accounts: the bodies of requests and answers, and how they are shown."""
 
-from pydantic import Field
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
 
-from stillhouse.api.shapes.answer import Answer, Text
+from pydantic import Field, SecretStr
+
+from stillhouse.api.shapes.values import Answer, Json, NullableText, Request
+from stillhouse.domain.access import users
+
+Name = Annotated[str, Field(max_length=255)]
+
+
+class Named(Request):
+    """A domain or a project, by id or by name."""
+
+    id: Name | None = None
+    name: Name | None = None
+
+
+class PasswordUser(Request):
+    id: Name | None = None
+    name: Name | None = None
+    domain: Named | None = None
+    password: SecretStr = Field(max_length=1024)
+
+
+class PasswordMethod(Request):
+    user: PasswordUser
+
+
+class PasswordIdentity(Request):
+    methods: list[Literal["password"]] = Field(min_length=1, max_length=1)
+    password: PasswordMethod
+
+
+class Scope(Request):
+    project: Named | None = None
+    domain: Named | None = None
+
+
+class PasswordAuth(Request):
+    identity: PasswordIdentity
+    scope: Scope | None = None
+
+
+class CreateTokenRequest(Request):
+    auth: PasswordAuth
+
+
+class TokenMethod(Request):
+    duration_seconds: int = 900
+
+
+class TokenIdentity(Request):
+    methods: list[Literal["token"]] = Field(min_length=1, max_length=1)
+    token: TokenMethod | None = None
+    policy: dict[str, Any] | None = None
+
+
+class TokenAuth(Request):
+    identity: TokenIdentity
+
+
+class CreateTemporaryKeyRequest(Request):
+    auth: TokenAuth
 
 
 class CatalogEndpoint(Answer):
@@ -65,8 +126,8 @@ class SelfLink(Answer):
 
 class PageLinks(Answer):
     self: str
-    previous: Text
-    next: Text
+    previous: NullableText
+    next: NullableText
 
 
 class ShownProject(Answer):
@@ -142,3 +203,32 @@ class IdentityVersions(Answer):
 
 class VersionList(Answer):
     versions: IdentityVersions
+
+
+def token(user: users.User, made: users.Token, scope: Scope) -> Json:
+    names = [policy if isinstance(policy, str) else "a policy of its own" for policy in user.policies]
+    shown: Json = {
+        "methods": ["password"],
+        "issued_at": moment(made.issued),
+        "expires_at": moment(made.expires),
+        "user": {
+            "id": user.id,
+            "name": user.name,
+            "domain": domain(user.project),
+            "password_expires_at": "",
+        },
+        "roles": [{"id": str(position), "name": name} for position, name in enumerate(names)],
+        "catalog": [],
+    }
+    if scope.domain is not None:
+        return shown | {"domain": domain(user.project)}
+    name = (scope.project.name if scope.project else None) or user.project
+    return shown | {"project": {"id": user.project, "name": name, "domain": domain(user.project)}}
+
+
+def domain(project: str) -> Json:
+    return {"id": project, "name": project}
+
+
+def moment(time: datetime) -> str:
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

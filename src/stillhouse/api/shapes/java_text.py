@@ -12,7 +12,7 @@ from typing import Any
 
 from fastapi import Request, Response
 
-from stillhouse.api.shapes.render import Json
+from stillhouse.api.shapes.values import Json
 
 _JAVA_SDK = "huaweicloud-usdk-java/3.0"
 _TELLS_JAVA = re.compile(r"[ ;]java/")

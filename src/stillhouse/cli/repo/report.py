@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from stillhouse.api.shapes.damage_of import printable
+from stillhouse.api.shapes.damage import printable
 from stillhouse.domain.relation_files import relation_file
 from stillhouse.domain.reports.damage import FileTouched, Ranges, SnapshotTouched
 from stillhouse.repository.check.damage import Damage

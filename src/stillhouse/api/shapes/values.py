@@ -1,0 +1,134 @@
+"""Values that the bodies of many resources share: numbers, ids, pages, times, and the bases of requests and answers.
+
+Requests have the field names and types that the SDKs know; unknown fields are ignored. Types are strict, as they are
+in the Go and Java clients: no `true` for 1, and `"3"` for 3 only in the fields that a vendor's client sends so, which
+are `DecimalText`. An optional field that is `""` counts as not given. The rules of names, passwords and ports are in
+`domain.names`; requests add only the rules of the wire.
+
+Classes of answers serve the OpenAPI document and the tests. The functions beside them build the JSON, which is sent
+as it is: nothing is validated when a request is answered. The fields are described in `api/document/glossary`.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
+
+from stillhouse.domain import ids
+from stillhouse.errors import SnapshotUnknown
+
+Json = dict[str, object]
+# Clients only show it. It is ours to count, as DWS's is not PostgreSQL's either.
+VERSION = "1.0.0"
+DATASTORE = "dws"
+INT32_MAX = 2**31 - 1
+GB = 1024**3
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+Int32 = Annotated[int, Field(json_schema_extra={"format": "int32"})]
+Int64 = Annotated[int, Field(json_schema_extra={"format": "int64"})]
+NullableText = str | None
+
+
+def _cluster_id(text: str) -> str:
+    if not ids.is_uuid(text):
+        raise ValueError("must be a UUID")
+    return text.lower()
+
+
+def _snapshot_id(text: str) -> str:
+    """The service answers a malformed snapshot id as one that does not exist, unlike a cluster id."""
+    if not ids.is_uuid(text):
+        raise SnapshotUnknown("a snapshot id is a UUID")
+    return text.lower()
+
+
+def _decimal(value: object) -> object:
+    """Read a number. A text must have plain digits only, while int() would also take ` +1_0 `."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 10:
+        return int(value)
+    return value
+
+
+def unless_empty(default: str) -> BeforeValidator:
+    """Return a validator by which `""` in a query counts as not given, as in bodies (`Request`)."""
+    return BeforeValidator(lambda sent: default if sent == "" else sent)
+
+
+ClusterId = Annotated[str, AfterValidator(_cluster_id)]
+SnapshotId = Annotated[str, AfterValidator(_snapshot_id)]
+Limit = Annotated[int, Field(strict=True, ge=1, le=INT32_MAX), BeforeValidator(_decimal)]
+Offset = Annotated[int, Field(strict=True, ge=0, le=INT32_MAX), BeforeValidator(_decimal)]
+# A number that some clients send as text: `docs/api.md` lists the fields, and who sends them so.
+DecimalText = Annotated[
+    int,
+    Field(strict=True, ge=0, le=INT32_MAX),
+    BeforeValidator(_decimal),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0, "maximum": INT32_MAX},
+                {"type": "string", "pattern": "^[0-9]{1,10}$"},
+            ]
+        }
+    ),
+]
+# Facts that the service only gives back; bounded, so that a caller cannot store a book in one.
+ShortText = Annotated[str, Field(max_length=255)]
+
+
+class Request(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty(cls, sent: object) -> object:
+        """Go clients cannot leave out a text or an object that they do not set: they send `""` (gophertelekomcloud)."""
+        if not isinstance(sent, dict):
+            return sent
+        optional = {name for name, field in cls.model_fields.items() if not field.is_required()}
+        return {name: value for name, value in sent.items() if value != "" or name not in optional}
+
+
+class Answer(BaseModel):
+    """Every key is always there; a missing value is null."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Nothing(Answer):
+    """An empty object, because clients decode the body of every answer."""
+
+
+class Done(Answer):
+    error_code: NullableText
+    error_msg: NullableText
+
+
+class Id(Answer):
+    id: str
+
+
+class Accepted(Answer):
+    error_code: NullableText
+    error_msg: NullableText
+    job_id: NullableText
+
+
+def snapshot_time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def cluster_time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def epoch_milliseconds(moment: datetime) -> str:
+    return str((moment - _EPOCH) // timedelta(milliseconds=1))
