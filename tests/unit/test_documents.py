@@ -10,6 +10,7 @@ import pytest
 
 from stillhouse import errors
 from stillhouse.api.document import published
+from stillhouse.api.document.glossary import terms
 from stillhouse.config import Settings
 from stillhouse.errors import StillhouseError
 from support import api_page
@@ -176,6 +177,10 @@ def test_no_operation_is_accounted_for_twice() -> None:
     kinds = (published.SNAPSHOTS, published.CLUSTERS, published.TOKENS, published.REFUSED, published.NOT_YET)
     listed = [one.operation for kind in kinds for one in kind]
     assert len(listed) == len(set(listed))
+
+
+def test_no_field_is_described_twice() -> None:
+    assert sum(map(len, terms.PARTS)) == len(terms.GLOSSARY)
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path != Path(__file__)], ids=_name)

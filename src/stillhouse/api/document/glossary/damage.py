@@ -1,6 +1,6 @@
-"""The words of ShowSnapshotDamage and ListDamage; see `glossary`."""
+"""Descriptions of the fields and parameters of ShowSnapshotDamage and ListDamage."""
 
-OF_DAMAGE: dict[str, tuple[str, str]] = {
+TERMS: dict[str, tuple[str, str]] = {
     "damage": ("The known losses of the snapshot; null when there are none", ""),
     "Damages.snapshots": ("The snapshots of which something is lost, the newest first", ""),
     "Damages.objects": ("The damaged objects of the repository", ""),

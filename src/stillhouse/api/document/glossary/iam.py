@@ -1,6 +1,6 @@
-"""Descriptions of IAM's fields for the OpenAPI document: tokens, projects, temporary keys."""
+"""Descriptions of the fields and parameters of IAM: tokens, projects, temporary keys."""
 
-OF_IAM: dict[str, tuple[str, str]] = {
+TERMS: dict[str, tuple[str, str]] = {
     "auth": ("Who asks, and for what", ""),
     "identity": ("Who asks", ""),
     "methods": ("How it is shown who asks", '["password"]'),

@@ -1,6 +1,6 @@
-"""The words of RestoreTable and CheckTableRestore; see `glossary`."""
+"""Descriptions of the fields and parameters of RestoreTable and CheckTableRestore."""
 
-OF_TABLE_RESTORES: dict[str, tuple[str, str]] = {
+TERMS: dict[str, tuple[str, str]] = {
     "CheckedTableNames.database": (
         "The database, if the snapshot or the cluster has none of this name",
         "null",

@@ -1,0 +1,9 @@
+"""Descriptions of the fields and parameters of tags."""
+
+TERMS: dict[str, tuple[str, str]] = {
+    "tags": ("Tags", ""),
+    "tag_list": ("Tags", ""),
+    "key": ("Key of the tag: 1 to 128 characters, none of = * < > \\ , | /", '"team"'),
+    "tag": ("The tag", ""),
+    "action": ("create or delete", '"create"'),
+}
