@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from jsonschema_rs import validator_for
 
-from stillhouse.api.document.published import NOT_YET, REFUSED
 from stillhouse.api.gateway import errors
+from stillhouse.domain.api_operations.not_yet import NOT_YET
+from stillhouse.domain.api_operations.refused import REFUSED
 from support import api_tour
 from support.api_client import Answer
 from support.api_page import routed
@@ -98,7 +99,7 @@ def test_every_operation_has_a_summary_a_success_and_every_error_with_its_codes(
         assert operation["summary"]
         assert "422" not in responses
         assert refusals <= responses.keys()
-        is_refused = operation["operationId"] in {one.operation for one in (*REFUSED, *NOT_YET)}
+        is_refused = operation["operationId"] in {one.id for one in (*REFUSED, *NOT_YET)}
         assert bool({"200", "201", "202"} & responses.keys()) is not is_refused
         for status, response in responses.items():
             assert "X-Request-Id" in response["headers"]

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from stillhouse.api.document.published import NOT_YET, REFUSED
 from stillhouse.catalog import clusters, operations
 from stillhouse.catalog.access import audit_log
+from stillhouse.domain.api_operations.not_yet import NOT_YET
+from stillhouse.domain.api_operations.refused import REFUSED
 from stillhouse.domain.ids import new_hex
 from support.api_asking import end_operation, get, post, refused, snapshot
 from support.api_service import PASSWORD, PROJECT, Service, a_cluster, serving_service
@@ -355,7 +356,7 @@ def test_a_snapshot_tells_what_its_cluster_is_doing(service: Service, cluster_id
 # --- refused, and gone ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("one", [*REFUSED, *NOT_YET], ids=lambda one: one.operation)
+@pytest.mark.parametrize("one", [*REFUSED, *NOT_YET], ids=lambda one: one.id)
 def test_what_means_nothing_here_is_refused_with_why_and_recorded(shared: Service, one: Any) -> None:
     path = one.path.replace("{project_id}", "{p}").replace("{cluster_id}", UNKNOWN)
     path = path.replace("{configuration_id}", UNKNOWN).replace("{elb_id}", "e").replace("{eip_id}", "e")
@@ -364,7 +365,7 @@ def test_what_means_nothing_here_is_refused_with_why_and_recorded(shared: Servic
     assert one.note in message
     with shared.control.database.reading() as reading:
         (record,) = audit_log.list_records(reading, PROJECT, limit=1)
-    assert (record.action, record.outcome) == (one.operation, "not-offered")
+    assert (record.action, record.outcome) == (one.id, "not-offered")
 
 
 @pytest.mark.parametrize(

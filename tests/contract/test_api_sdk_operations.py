@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 from huaweicloudsdkcore.exceptions.exceptions import ServiceResponseException
 
-from stillhouse.api.document.published import NOT_YET, REFUSED
+from stillhouse.domain.api_operations.not_yet import NOT_YET
+from stillhouse.domain.api_operations.refused import REFUSED
 from support import api_tour
 from support.api_page import routed
 from support.api_service import Service, serving_service
@@ -37,7 +38,7 @@ def test_the_sdk_is_sent_to_every_operation_it_knows(tour: SdkTour) -> None:
         {name for name, _, _ in routed()}
         - NEEDS_SERVERS
         - NOT_OF_DWS
-        - {one.operation for one in (*REFUSED, *NOT_YET)}
+        - {one.id for one in (*REFUSED, *NOT_YET)}
     ),
 )
 def test_an_answer_is_read_whole(tour: SdkTour, operation: str) -> None:
@@ -47,7 +48,7 @@ def test_an_answer_is_read_whole(tour: SdkTour, operation: str) -> None:
     assert_read(response, json.loads(response.raw_content), operation)
 
 
-@pytest.mark.parametrize("operation", [one.operation for one in (*REFUSED, *NOT_YET)])
+@pytest.mark.parametrize("operation", [one.id for one in (*REFUSED, *NOT_YET)])
 def test_a_refusal_is_read_with_its_code(tour: SdkTour, operation: str) -> None:
     refusal = tour.read[operation]
     assert isinstance(refusal, ServiceResponseException)

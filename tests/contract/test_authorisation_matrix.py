@@ -16,7 +16,8 @@ from fastapi.routing import APIRoute
 
 from stillhouse.api.app import published_routes
 from stillhouse.catalog.schema import tables
-from stillhouse.domain.access.actions import NEEDS, Need
+from stillhouse.domain.api_operations.operation import Need
+from stillhouse.domain.api_operations.table import OPERATIONS
 from support.api_client import Answer
 from support.api_service import PASSWORD, PROJECT, Service, a_cluster, serving_service
 from support.callers import (
@@ -108,7 +109,7 @@ BODIES: dict[str, Any] = {
 }
 
 ROUTES = published_routes()
-OF_CALLERS = [route for route in ROUTES if not NEEDS[str(route.operation_id)].open_to_all]
+OF_CALLERS = [route for route in ROUTES if not OPERATIONS[str(route.operation_id)].need.open_to_all]
 
 
 def _name(route: APIRoute) -> str:
@@ -160,7 +161,7 @@ def assert_admitted(who: str, answer: Answer) -> None:
 
 
 def needs_of(route: APIRoute) -> Need:
-    return NEEDS[_name(route)]
+    return OPERATIONS[_name(route)].need
 
 
 def rows(service: Service) -> list[Any]:
@@ -174,7 +175,7 @@ def rows(service: Service) -> list[Any]:
 
 @pytest.mark.parametrize("route", ROUTES, ids=_name)
 def test_every_operation_says_what_it_needs_and_has_a_sample(route: APIRoute) -> None:
-    assert _name(route) in NEEDS
+    assert _name(route) in OPERATIONS
     sample(route)
 
 

@@ -5,10 +5,11 @@ from typing import Any
 
 from sqlalchemy import text
 
-from stillhouse.api.document.published import NOT_YET, REFUSED
 from stillhouse.api.shapes.clusters import parameter_group_id
 from stillhouse.catalog import captures, clusters, findings
 from stillhouse.control.access import users
+from stillhouse.domain.api_operations.not_yet import NOT_YET
+from stillhouse.domain.api_operations.refused import REFUSED
 from stillhouse.domain.reports.damage import FileTouched, KnownDamage, NodeTouched, SnapshotTouched
 from stillhouse.repository.check import losses
 from support.api_client import Answer
@@ -59,7 +60,7 @@ def take(tour: Tour) -> dict[str, Answer]:
         path = one.path.replace("{project_id}", "{p}").replace("{cluster_id}", source)
         path = path.replace("{configuration_id}", source).replace("{elb_id}", "e").replace("{eip_id}", "e")
         path = re.sub(r"{(disaster_recovery|event_sub|alarm_sub)_id}", "e", path)
-        tour.ask(one.operation, one.method, path, {})
+        tour.ask(one.id, one.method, path, {})
     tour.ask("DeleteCluster", "DELETE", f"/v1.0/{{p}}/clusters/{source}", {"keep_last_manual_snapshot": 0})
     return tour.answers
 

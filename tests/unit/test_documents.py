@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from stillhouse import errors
-from stillhouse.api.document import published
 from stillhouse.api.document.glossary import terms
 from stillhouse.config import Settings
+from stillhouse.domain.api_operations.extensions import EXTENSIONS
+from stillhouse.domain.api_operations.snapshots import SNAPSHOTS
+from stillhouse.domain.api_operations.table import OPERATIONS, PUBLISHED
 from stillhouse.errors import StillhouseError
 from support import api_page
 
@@ -158,8 +160,7 @@ def test_every_route_is_accounted_for_or_under_our_own_prefix() -> None:
 
 
 def test_a_route_has_the_name_its_operation_is_published_under() -> None:
-    kinds = (published.SNAPSHOTS, published.CLUSTERS, published.TOKENS, published.REFUSED, published.NOT_YET)
-    names = {api_page.place(one.method, one.path): one.operation for kind in kinds for one in kind}
+    names = {api_page.place(one.method, one.path): one.id for one in PUBLISHED}
     others = {
         name
         for name, method, path in api_page.routed()
@@ -169,14 +170,12 @@ def test_a_route_has_the_name_its_operation_is_published_under() -> None:
 
 
 def test_no_operation_on_snapshots_is_missing_or_partial() -> None:
-    standings = {one.operation: api_page.standing(one) for one in published.SNAPSHOTS}
+    standings = {one.id: api_page.standing(one) for one in SNAPSHOTS}
     assert len(standings) == 16 and set(standings.values()) <= {"done", "deviating"}
 
 
 def test_no_operation_is_accounted_for_twice() -> None:
-    kinds = (published.SNAPSHOTS, published.CLUSTERS, published.TOKENS, published.REFUSED, published.NOT_YET)
-    listed = [one.operation for kind in kinds for one in kind]
-    assert len(listed) == len(set(listed))
+    assert len(OPERATIONS) == len(PUBLISHED) + len(EXTENSIONS)
 
 
 def test_no_field_is_described_twice() -> None:

@@ -15,13 +15,13 @@ from stillhouse.control import audit
 from stillhouse.control.access import access_keys, callers, credentials, permissions, users
 from stillhouse.control.context import Control
 from stillhouse.domain.access import policy_document
-from stillhouse.domain.access.actions import NEEDS
 from stillhouse.domain.access.permissions import BUILT_IN, FULL_ACCESS, READ_ONLY_ACCESS
+from stillhouse.domain.api_operations.table import OPERATIONS
 from stillhouse.errors import Conflict, InvalidInput, NameTaken, NotFound
 from support.requests_bed import OTHER_PROJECT, PROJECT, requests_bed
 
 READER = json.dumps({"Version": "1.1", "Statement": [{"Effect": "Allow", "Action": "dws:*:list*"}]})
-LIST, CREATE = NEEDS["ListSnapshots"].names, NEEDS["CreateSnapshot"].names
+LIST, CREATE = OPERATIONS["ListSnapshots"].need.names, OPERATIONS["CreateSnapshot"].need.names
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

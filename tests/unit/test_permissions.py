@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stillhouse.domain.access import policy_document
-from stillhouse.domain.access.actions import ACTIONS, NEEDS
 from stillhouse.domain.access.permissions import (
     BUILT_IN,
     FULL_ACCESS,
@@ -20,10 +19,11 @@ from stillhouse.domain.access.permissions import (
     Statement,
     matches,
 )
+from stillhouse.domain.api_operations.table import ACTIONS, OPERATIONS
 from stillhouse.errors import InvalidInput
 
-CREATE = NEEDS["CreateSnapshot"].names
-DELETE = NEEDS["DeleteSnapshot"].names
+CREATE = OPERATIONS["CreateSnapshot"].need.names
+DELETE = OPERATIONS["DeleteSnapshot"].need.names
 CLUSTER = "6f1d9c52-7a8e-4c03-9b11-2f60d0a1e7c4"
 OTHER = "d0c9b8a7-9687-4756-8453-423120191817"
 
@@ -80,17 +80,20 @@ def test_a_statement_about_one_cluster_says_nothing_of_others_nor_of_all() -> No
     narrow = permitted(allow("dws:*:*", Resource=[f"dws:*:*:cluster:{CLUSTER.upper()}"]))
     assert narrow.allow(CREATE, CLUSTER) and narrow.allow(CREATE, CLUSTER.upper())
     assert not narrow.allow(CREATE, OTHER)
-    assert not narrow.allow(NEEDS["ListSnapshots"].names, None)
+    assert not narrow.allow(OPERATIONS["ListSnapshots"].need.names, None)
     spared = permitted(allow("dws:*:*"), deny("dws:*:*", Resource=f"dws:*:*:cluster:{CLUSTER}"))
     assert not spared.allow(CREATE, CLUSTER)
-    assert spared.allow(CREATE, OTHER) and spared.allow(NEEDS["ListSnapshots"].names, None)
+    assert spared.allow(CREATE, OTHER) and spared.allow(OPERATIONS["ListSnapshots"].need.names, None)
 
 
 def test_the_built_in_policies_are_what_they_are_called() -> None:
     full, read = (Permissions(((BUILT_IN[name],),)) for name in (FULL_ACCESS, READ_ONLY_ACCESS))
-    reads = {name for name, need in NEEDS.items() if need.names and read.allow(need.names, None)}
-    assert all(full.allow(need.names, None) for need in NEEDS.values() if need.names)
-    assert reads == {name for name, need in NEEDS.items() if need.names and name.startswith(("List", "Show"))}
+    needs = {name: one.need for name, one in OPERATIONS.items()}
+    reads = {name for name, need in needs.items() if need.names and read.allow(need.names, None)}
+    assert all(full.allow(need.names, None) for need in needs.values() if need.names)
+    # CheckDisasterName asks only whether a name is free.
+    reading = ("List", "Show", "CheckDisasterName")
+    assert reads == {name for name, need in needs.items() if need.names and name.startswith(reading)}
 
 
 @pytest.mark.parametrize("resource", ["*", ["*"], "dws:*:*:cluster:*", "DWS:*:*:cluster:6f1d*"])

@@ -1,1 +1,1 @@
-"""The OpenAPI document, and the operations that the DWS API is published with."""
+"""The OpenAPI document, and the descriptions of its fields."""

@@ -1,29 +1,23 @@
 """Our own operations that list known losses. DWS's answers have only a status for them."""
 
-from stillhouse.api.operations.routing import ControlOf, answers, router
+from stillhouse.api.operations.routing import ControlOf, Router
 from stillhouse.api.shapes import damage as shapes
 from stillhouse.api.shapes.damage import Damages, SnapshotDamage
 from stillhouse.api.shapes.values import Json, SnapshotId
 from stillhouse.control.upkeep import findings
 
-routes = router()
+routes = Router()
 
 
-@routes.get(
-    "/stillhouse/v1/{project_id}/snapshots/{snapshot_id}/damage",
-    operation_id="ShowSnapshotDamage",
-    **answers(SnapshotDamage, "The known losses of the snapshot"),
-)
+@routes.operation("ShowSnapshotDamage", SnapshotDamage, "The known losses of the snapshot")
 def show_snapshot_damage(control: ControlOf, project_id: str, snapshot_id: SnapshotId) -> Json:
     """Its `damage` is null for a snapshot without known losses."""
     snapshot, touched = findings.damage_of(control, project_id, snapshot_id)
     return {"damage": None if touched is None else shapes.damage(snapshot, touched)}
 
 
-@routes.get(
-    "/stillhouse/v1/{project_id}/damage",
-    operation_id="ListDamage",
-    **answers(Damages, "The known losses of the project's snapshots, and the repository's damaged objects"),
+@routes.operation(
+    "ListDamage", Damages, "The known losses of the project's snapshots, and the repository's damaged objects"
 )
 def list_damage(control: ControlOf, project_id: str) -> Json:
     touched, known = findings.list_damage(control, project_id)

@@ -1,27 +1,21 @@
 """Progress in bytes, with its rate and the time left: operations of our own."""
 
-from stillhouse.api.operations.routing import ControlOf, answers, router
+from stillhouse.api.operations.routing import ControlOf, Router
 from stillhouse.api.shapes import extensions
 from stillhouse.api.shapes.extensions import ShownProgress
 from stillhouse.api.shapes.values import ClusterId, Json, SnapshotId
 from stillhouse.control.reports import progress
 
-routes = router()
+routes = Router()
 
 
-@routes.get(
-    "/stillhouse/v1/{project_id}/snapshots/{snapshot_id}/progress",
-    operation_id="ShowSnapshotProgress",
-    **answers(ShownProgress, "How far the snapshot has come"),
-)
+@routes.operation("ShowSnapshotProgress", ShownProgress, "How far the snapshot has come")
 def show_snapshot_progress(control: ControlOf, project_id: str, snapshot_id: SnapshotId) -> Json:
     return extensions.progress(progress.of_snapshot(control, project_id, snapshot_id))
 
 
-@routes.get(
-    "/stillhouse/v1/{project_id}/clusters/{cluster_id}/progress",
-    operation_id="ShowClusterProgress",
-    **answers(ShownProgress, "How far the operation has come that holds the cluster"),
+@routes.operation(
+    "ShowClusterProgress", ShownProgress, "How far the operation has come that holds the cluster"
 )
 def show_cluster_progress(control: ControlOf, project_id: str, cluster_id: ClusterId) -> Json:
     return extensions.progress(progress.of_cluster(control, project_id, cluster_id))

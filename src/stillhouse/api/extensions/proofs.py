@@ -1,6 +1,6 @@
 """Proofs of snapshots, which are operations of our own."""
 
-from stillhouse.api.operations.routing import ControlOf, answers, router
+from stillhouse.api.operations.routing import ControlOf, Router
 from stillhouse.api.shapes import extensions
 from stillhouse.api.shapes.extensions import (
     LatestProof,
@@ -12,35 +12,25 @@ from stillhouse.api.shapes.values import ClusterId, Json, SnapshotId
 from stillhouse.control.proofs import requests as proofs
 from stillhouse.domain.proof import ProofSchedule
 
-routes = router()
+routes = Router()
 
 _OF_SNAPSHOT = "/stillhouse/v1/{project_id}/snapshots/{snapshot_id}"
 _OF_CLUSTER = "/stillhouse/v1/{project_id}/clusters/{cluster_id}/proofs"
 
 
-@routes.post(
-    f"{_OF_SNAPSHOT}/prove",
-    operation_id="ProveSnapshot",
-    **answers(ProofStarted, "The proof is being carried out", 202),
-)
+@routes.operation("ProveSnapshot", ProofStarted, "The proof is being carried out", 202)
 def prove_snapshot(control: ControlOf, project_id: str, snapshot_id: SnapshotId) -> Json:
     return {"proof": extensions.proof(proofs.request_proof(control, project_id, snapshot_id))}
 
 
-@routes.get(
-    f"{_OF_SNAPSHOT}/proof",
-    operation_id="ShowProof",
-    **answers(LatestProof, "The latest proof; null if there was none"),
-)
+@routes.operation("ShowProof", LatestProof, "The latest proof; null if there was none")
 def show_proof(control: ControlOf, project_id: str, snapshot_id: SnapshotId) -> Json:
     """The latest; `null` for a snapshot that was never proved."""
     latest = proofs.latest_proof(control, project_id, snapshot_id)
     return {"proof": None if latest is None else extensions.proof(latest)}
 
 
-@routes.put(
-    _OF_CLUSTER, operation_id="SetProofSchedule", **answers(ShownProofSchedule, "The schedule, as it is now")
-)
+@routes.operation("SetProofSchedule", ShownProofSchedule, "The schedule, as it is now")
 def set_proof_schedule(
     control: ControlOf, project_id: str, cluster_id: ClusterId, body: ProofScheduleRequest
 ) -> Json:
@@ -49,6 +39,6 @@ def set_proof_schedule(
     return extensions.proof_schedule(wanted)
 
 
-@routes.get(_OF_CLUSTER, operation_id="ShowProofSchedule", **answers(ShownProofSchedule, "The schedule"))
+@routes.operation("ShowProofSchedule", ShownProofSchedule, "The schedule")
 def show_proof_schedule(control: ControlOf, project_id: str, cluster_id: ClusterId) -> Json:
     return extensions.proof_schedule(proofs.get_schedule(control, project_id, cluster_id))

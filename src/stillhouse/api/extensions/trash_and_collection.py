@@ -2,7 +2,7 @@
 
 from fastapi import Response
 
-from stillhouse.api.operations.routing import ControlOf, answers, router
+from stillhouse.api.operations.routing import ControlOf, Router
 from stillhouse.api.shapes import extensions
 from stillhouse.api.shapes.extensions import CollectClusterRequest, CollectionPlan, Trash
 from stillhouse.api.shapes.snapshots import SnapshotCreated
@@ -11,46 +11,35 @@ from stillhouse.control.snapshots import requests as snapshots
 from stillhouse.control.snapshots import trash
 from stillhouse.control.upkeep import collect as collections
 
-routes = router()
+routes = Router()
 
 
-@routes.post(
-    "/stillhouse/v1/{project_id}/snapshots/{snapshot_id}/cancel",
-    operation_id="CancelSnapshot",
-    **answers(Nothing, "The snapshot's capture will stop, and the snapshot become UNAVAILABLE", 202),
+@routes.operation(
+    "CancelSnapshot", Nothing, "The snapshot's capture will stop, and the snapshot become UNAVAILABLE", 202
 )
 def cancel_snapshot(control: ControlOf, project_id: str, snapshot_id: SnapshotId) -> Json:
     snapshots.request_cancel(control, project_id, snapshot_id)
     return {}
 
 
-@routes.get(
-    "/stillhouse/v1/{project_id}/trash", operation_id="ListTrash", **answers(Trash, "What is in the trash")
-)
+@routes.operation("ListTrash", Trash, "What is in the trash")
 def list_trash(control: ControlOf, project_id: str) -> Json:
     found = trash.list_trash(control, project_id)
     return {"snapshots": [extensions.trashed_snapshot(one) for one in found], "count": len(found)}
 
 
-@routes.post(
-    "/stillhouse/v1/{project_id}/snapshots/{snapshot_id}/undelete",
-    operation_id="UndeleteSnapshot",
-    **answers(SnapshotCreated, "The snapshot is back"),
-)
+@routes.operation("UndeleteSnapshot", SnapshotCreated, "The snapshot is back")
 def undelete_snapshot(control: ControlOf, project_id: str, snapshot_id: SnapshotId) -> Json:
     trash.undelete_snapshot(control, project_id, snapshot_id)
     return {"snapshot": {"id": snapshot_id}}
 
 
-@routes.post(
-    "/stillhouse/v1/{project_id}/clusters/{cluster_id}/collect",
-    operation_id="CollectCluster",
-    status_code=202,
-    response_model=None,
-    responses={
-        200: {"model": CollectionPlan, "description": "Of a dry run: what a collection would do now"},
-        202: {"model": Nothing, "description": "Accepted; the collection runs"},
-    },
+@routes.operation(
+    "CollectCluster",
+    Nothing,
+    "Accepted; the collection runs",
+    202,
+    others={200: (CollectionPlan, "Of a dry run: what a collection would do now")},
 )
 def collect_cluster(
     control: ControlOf,

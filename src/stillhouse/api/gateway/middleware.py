@@ -26,7 +26,8 @@ from stillhouse.control.access import permissions
 from stillhouse.control.access.refusals import Refused, record_refusal
 from stillhouse.control.context import Caller, Control
 from stillhouse.domain import ids
-from stillhouse.domain.access.actions import NEEDS, Need
+from stillhouse.domain.api_operations.operation import Need
+from stillhouse.domain.api_operations.table import OPERATIONS
 from stillhouse.errors import (
     ApiUnknown,
     InternalError,
@@ -64,7 +65,7 @@ class Call:
 class Gateway:
     """ASGI application around `app`; `routes` are the published APIs.
 
-    Raises KeyError with the name of an operation that `domain.actions` does not list.
+    Raises KeyError with the name of an operation that `domain.api_operations` does not declare.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class Gateway:
     ) -> None:
         self._app = app
         self._control = control
-        self._routes = [(route, NEEDS[_operation_of(route)]) for route in routes]
+        self._routes = [(route, OPERATIONS[_operation_of(route)].need) for route in routes]
         self._is_shutting_down = is_shutting_down
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

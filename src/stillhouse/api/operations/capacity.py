@@ -4,60 +4,42 @@ from typing import Annotated, Literal
 
 from fastapi import Request, Response
 
-from stillhouse.api.operations.routing import ControlOf, answers, router
+from stillhouse.api.operations.routing import ControlOf, Router
 from stillhouse.api.shapes import capacity as shapes
 from stillhouse.api.shapes import java_text
 from stillhouse.api.shapes.capacity import NodeTypes, Quotas, ResourceStatistics, Statistics, Zones
 from stillhouse.api.shapes.values import Json, unless_empty
 from stillhouse.control.reports import capacity as host
 
-routes = router()
+routes = Router()
 
 
-@routes.get(
-    "/v2/{project_id}/node-types",
-    operation_id="ListNodeTypes",
-    **answers(NodeTypes, "The one type of node there is: this host"),
-)
+@routes.operation("ListNodeTypes", NodeTypes, "The one type of node there is: this host")
 def list_node_types(control: ControlOf, project_id: str, request: Request, response: Response) -> Json:
     answer: Json = {"node_types": [shapes.node_type(host.measure(control))], "count": 1}
     return java_text.for_client("ListNodeTypes", answer, request, response)
 
 
-@routes.get(
-    "/v1.0/{project_id}/availability-zones",
-    operation_id="ListAvailabilityZones",
-    **answers(Zones, "The one zone there is: this host"),
-)
+@routes.operation("ListAvailabilityZones", Zones, "The one zone there is: this host")
 def list_zones(control: ControlOf, project_id: str) -> Json:
     return {"availability_zones": [shapes.zone()], "count": 1}
 
 
-@routes.get(
-    "/v1.0/{project_id}/quotas",
-    operation_id="ListQuotas",
-    **answers(Quotas, "What limits there are, and how much of them is used"),
-)
+@routes.operation("ListQuotas", Quotas, "What limits there are, and how much of them is used")
 def list_quotas(control: ControlOf, project_id: str, request: Request, response: Response) -> Json:
     measured, held = host.measure(control), host.holdings(control, project_id)
     answer: Json = {"quotas": {"resources": shapes.quotas(measured, held)}}
     return java_text.for_client("ListQuotas", answer, request, response)
 
 
-@routes.get(
-    "/v1.0/{project_id}/statistics",
-    operation_id="ListStatistics",
-    **answers(Statistics, "Clusters and nodes of the project, and the host's storage"),
-)
+@routes.operation("ListStatistics", Statistics, "Clusters and nodes of the project, and the host's storage")
 def list_statistics(control: ControlOf, project_id: str) -> Json:
     measured, held = host.measure(control), host.holdings(control, project_id)
     return {"statistics": shapes.statistics(measured, held)}
 
 
-@routes.get(
-    "/v1/{project_id}/resource-statistics",
-    operation_id="ShowResourceStatistics",
-    **answers(ResourceStatistics, "Clusters and nodes of the project, and those at work"),
+@routes.operation(
+    "ShowResourceStatistics", ResourceStatistics, "Clusters and nodes of the project, and those at work"
 )
 def show_resource_statistics(
     control: ControlOf,

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Query
 
-from stillhouse.api.operations.routing import ControlOf, answers, router
+from stillhouse.api.operations.routing import ControlOf, Router
 from stillhouse.api.shapes.clusters import (
     ClusterCreated,
     ClusterDetails,
@@ -24,16 +24,12 @@ from stillhouse.control.reports import jobs as work
 from stillhouse.domain import names
 from stillhouse.domain.cluster import Task
 
-routes = router()
+routes = Router()
 
 _EVERY_ENTERPRISE_PROJECT = "all_granted_eps"
 
 
-@routes.post(
-    "/v1.0/{project_id}/clusters",
-    operation_id="CreateCluster",
-    **answers(ClusterCreated, "Accepted; the cluster is being made"),
-)
+@routes.operation("CreateCluster", ClusterCreated, "Accepted; the cluster is being made")
 def create_cluster(control: ControlOf, project_id: str, body: CreateClusterRequest) -> Json:
     wanted = body.cluster
     request = clusters.ClusterRequest(
@@ -47,11 +43,7 @@ def create_cluster(control: ControlOf, project_id: str, body: CreateClusterReque
     return {"cluster": {"id": clusters.request_cluster(control, project_id, request)}}
 
 
-@routes.post(
-    "/v1.0/{project_id}/snapshots/{snapshot_id}/actions",
-    operation_id="RestoreCluster",
-    **answers(ClusterRestored, "Accepted; a new cluster is being made of the snapshot"),
-)
+@routes.operation("RestoreCluster", ClusterRestored, "Accepted; a new cluster is being made of the snapshot")
 def restore_cluster(
     control: ControlOf, project_id: str, snapshot_id: SnapshotId, body: RestoreClusterRequest
 ) -> Json:
@@ -66,11 +58,7 @@ def restore_cluster(
     }
 
 
-@routes.get(
-    "/v1.0/{project_id}/clusters",
-    operation_id="ListClusters",
-    **answers(Clusters, "The project's clusters, the newest first"),
-)
+@routes.operation("ListClusters", Clusters, "The project's clusters, the newest first")
 def list_clusters(
     control: ControlOf,
     project_id: str,
@@ -84,20 +72,12 @@ def list_clusters(
     return {"clusters": shown, "count": len(shown)}
 
 
-@routes.get(
-    "/v1.0/{project_id}/clusters/{cluster_id}",
-    operation_id="ListClusterDetails",
-    **answers(ClusterDetails, "The cluster"),
-)
+@routes.operation("ListClusterDetails", ClusterDetails, "The cluster")
 def show_cluster(control: ControlOf, project_id: str, cluster_id: ClusterId) -> Json:
     return {"cluster": cluster_detail(clusters.get_cluster(control, project_id, cluster_id))}
 
 
-@routes.delete(
-    "/v1.0/{project_id}/clusters/{cluster_id}",
-    operation_id="DeleteCluster",
-    **answers(Nothing, "Accepted; the cluster is being deleted", 202),
-)
+@routes.operation("DeleteCluster", Nothing, "Accepted; the cluster is being deleted", 202)
 def delete_cluster(
     control: ControlOf, project_id: str, cluster_id: ClusterId, body: DeleteClusterRequest
 ) -> Json:
@@ -105,11 +85,7 @@ def delete_cluster(
     return {}
 
 
-@routes.post(
-    "/v1.0/{project_id}/clusters/{cluster_id}/restart",
-    operation_id="RestartCluster",
-    **answers(Nothing, "Accepted; the cluster's servers start anew"),
-)
+@routes.operation("RestartCluster", Nothing, "Accepted; the cluster's servers start anew")
 def restart_cluster(
     control: ControlOf, project_id: str, cluster_id: ClusterId, body: RestartClusterRequest | None = None
 ) -> Json:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Query
 
-from stillhouse.api.operations.routing import ControlOf, answers, router
+from stillhouse.api.operations.routing import ControlOf, Router
 from stillhouse.api.shapes import databases as shapes
 from stillhouse.api.shapes.clusters import parameter_group_id
 from stillhouse.api.shapes.databases import (
@@ -23,17 +23,13 @@ from stillhouse.domain.cluster import ClusterStatus
 from stillhouse.domain.reports.contents import Kind
 from stillhouse.errors import OperationUnknown
 
-routes = router()
+routes = Router()
 
 _VALIDATE = {"schema": databases.validate_schemas, "table": databases.validate_tables}
 Name = Annotated[str, Query(max_length=255)]
 
 
-@routes.post(
-    "/v1/{project_id}/clusters/{cluster_id}/{database}/validate",
-    operation_id="ValidateDbData",
-    **answers(Validated, "Which of the names exist"),
-)
+@routes.operation("ValidateDbData", Validated, "Which of the names exist")
 def validate(
     control: ControlOf, project_id: str, cluster_id: ClusterId, database: str, body: ValidateDbDataRequest
 ) -> Json:
@@ -47,11 +43,7 @@ def validate(
     }
 
 
-@routes.get(
-    "/v2/{project_id}/clusters/{cluster_id}/nodes",
-    operation_id="ListClusterNodes",
-    **answers(Nodes, "One page of the cluster's servers, and their number in all"),
-)
+@routes.operation("ListClusterNodes", Nodes, "One page of the cluster's servers, and their number in all")
 def list_nodes(
     control: ControlOf,
     project_id: str,
@@ -65,20 +57,16 @@ def list_nodes(
     return {"node_list": nodes[offset : offset + limit], "count": len(nodes), "failed_count": failed}
 
 
-@routes.get(
-    "/v1.0/{project_id}/clusters/{cluster_id}/configurations",
-    operation_id="ListClusterConfigurations",
-    **answers(Configurations, "The cluster's one group of settings"),
-)
+@routes.operation("ListClusterConfigurations", Configurations, "The cluster's one group of settings")
 def list_configurations(control: ControlOf, project_id: str, cluster_id: ClusterId) -> Json:
     cluster = clusters.get_cluster(control, project_id, cluster_id)
     return {"configurations": [shapes.configuration(cluster)]}
 
 
-@routes.get(
-    "/v1.0/{project_id}/clusters/{cluster_id}/configurations/{configuration_id}",
-    operation_id="ListClusterConfigurationsParameter",
-    **answers(Parameters, "The settings of the cluster's servers, as its user may see them"),
+@routes.operation(
+    "ListClusterConfigurationsParameter",
+    Parameters,
+    "The settings of the cluster's servers, as its user may see them",
 )
 def list_parameters(
     control: ControlOf, project_id: str, cluster_id: ClusterId, configuration_id: str
@@ -89,10 +77,8 @@ def list_parameters(
     return {"configurations": shapes.parameters(databases.settings_by_role(control, project_id, cluster_id))}
 
 
-@routes.get(
-    "/v2/{project_id}/clusters/{cluster_id}/databases/{database_name}/schemas",
-    operation_id="ListSchemas",
-    **answers(Schemas, "One page of the database's schemas with their sizes, and their number in all"),
+@routes.operation(
+    "ListSchemas", Schemas, "One page of the database's schemas with their sizes, and their number in all"
 )
 def list_schemas(
     control: ControlOf,
@@ -108,10 +94,10 @@ def list_schemas(
     return {"schemas": shown[offset : offset + limit], "count": len(shown)}
 
 
-@routes.get(
-    "/v1/{project_id}/clusters/{cluster_id}/db-manager/objects",
-    operation_id="ListDatabaseObjects",
-    **answers(DatabaseObjects, "One page of the names of one kind, and their number in all, as text"),
+@routes.operation(
+    "ListDatabaseObjects",
+    DatabaseObjects,
+    "One page of the names of one kind, and their number in all, as text",
 )
 def list_objects(
     control: ControlOf,

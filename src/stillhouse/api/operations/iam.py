@@ -12,7 +12,7 @@ from fastapi import Request as HttpRequest
 
 from stillhouse.api.gateway import addresses
 from stillhouse.api.operations import service_catalog
-from stillhouse.api.operations.routing import ControlOf, answers, router
+from stillhouse.api.operations.routing import ControlOf, Router
 from stillhouse.api.shapes import iam as shapes
 from stillhouse.api.shapes.iam import (
     CreateTemporaryKeyRequest,
@@ -31,13 +31,11 @@ from stillhouse.control.context import Control
 from stillhouse.domain.access.users import User
 from stillhouse.errors import InvalidInput, NotPermitted
 
-routes = router()
+routes = Router()
 
 
-@routes.post(
-    "/v3/auth/tokens",
-    operation_id="KeystoneCreateUserTokenByPassword",
-    **answers(TokenMade, "The token is in the header X-Subject-Token", 201),
+@routes.operation(
+    "KeystoneCreateUserTokenByPassword", TokenMade, "The token is in the header X-Subject-Token", 201
 )
 def create_token(
     control: ControlOf,
@@ -70,7 +68,7 @@ def create_token(
     return {"token": shown}
 
 
-@routes.get("/v3/projects", operation_id="KeystoneListProjects", **answers(Projects, "The caller's project"))
+@routes.operation("KeystoneListProjects", Projects, "The caller's project")
 def list_projects(control: ControlOf, name: Annotated[str | None, Query(max_length=255)] = None) -> Json:
     """Lists one project, the caller's, by the name that the request asks for."""
     project = control.caller.project
@@ -87,9 +85,7 @@ def list_projects(control: ControlOf, name: Annotated[str | None, Query(max_leng
     return {"projects": [shown], "links": {"self": "/v3/projects", "previous": None, "next": None}}
 
 
-@routes.get(
-    "/v3/auth/domains", operation_id="KeystoneListAuthDomains", **answers(Domains, "The caller's account")
-)
+@routes.operation("KeystoneListAuthDomains", Domains, "The caller's account")
 def list_domains(control: ControlOf) -> Json:
     """Lists one account, the caller's."""
     domain = {
@@ -101,11 +97,7 @@ def list_domains(control: ControlOf) -> Json:
     return {"domains": [domain], "links": {"self": "/v3/auth/domains", "previous": None, "next": None}}
 
 
-@routes.post(
-    "/v3.0/OS-CREDENTIAL/securitytokens",
-    operation_id="CreateTemporaryAccessKeyByToken",
-    **answers(TemporaryKeyMade, "A key that ends by itself", 201),
-)
+@routes.operation("CreateTemporaryAccessKeyByToken", TemporaryKeyMade, "A key that ends by itself", 201)
 def create_temporary_key(control: ControlOf, body: CreateTemporaryKeyRequest) -> Json:
     """For a caller who signed the request or sent a token; `policy` limits the key to a part of their permissions."""
     identity = body.auth.identity

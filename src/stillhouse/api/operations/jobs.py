@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from fastapi import Query
 
-from stillhouse.api.operations.routing import ControlOf, answers, router
+from stillhouse.api.operations.routing import ControlOf, Router
 from stillhouse.api.shapes import jobs as shapes
 from stillhouse.api.shapes.jobs import Events, Job, JobId, LiveTask
 from stillhouse.api.shapes.values import ClusterId, Json, Limit, Offset
@@ -12,7 +12,7 @@ from stillhouse.control.reports import jobs as work
 from stillhouse.domain.cluster import Task
 from stillhouse.errors import OperationUnknown
 
-routes = router()
+routes = Router()
 
 _FAILED = "_FAILED"
 # The actions of DWS that happen here.
@@ -31,20 +31,12 @@ ActionName = Literal[
 ]
 
 
-@routes.get(
-    "/v1.0/{project_id}/job/{job_id}",
-    operation_id="ListJobDetails",
-    **answers(Job, "The job"),
-)
+@routes.operation("ListJobDetails", Job, "The job")
 def show_job(control: ControlOf, project_id: str, job_id: JobId) -> Json:
     return shapes.job(work.find_job(control, project_id, job_id))
 
 
-@routes.get(
-    "/v1/{project_id}/clusters/{cluster_id}/actions/{action_name}",
-    operation_id="ListClusterActions",
-    **answers(LiveTask, "The cluster's last task of this kind, step by step"),
-)
+@routes.operation("ListClusterActions", LiveTask, "The cluster's last task of this kind, step by step")
 def show_task(control: ControlOf, project_id: str, cluster_id: ClusterId, action_name: ActionName) -> Json:
     kind = _TASKS.get(action_name.removesuffix(_FAILED))
     if kind is None:
@@ -53,10 +45,8 @@ def show_task(control: ControlOf, project_id: str, cluster_id: ClusterId, action
     return shapes.live_task(work.live_task(control, project_id, cluster_id, kind, failed=failed), action_name)
 
 
-@routes.get(
-    "/v2/{project_id}/events",
-    operation_id="ListEvents",
-    **answers(Events, "One page of the project's events, the newest first, and their number in all"),
+@routes.operation(
+    "ListEvents", Events, "One page of the project's events, the newest first, and their number in all"
 )
 def list_events(
     control: ControlOf,

@@ -4,19 +4,21 @@ from collections.abc import Callable
 
 from fastapi import Request
 
-from stillhouse.api.document.published import NOT_YET, REFUSED, Published
-from stillhouse.api.operations.routing import ControlOf, router
+from stillhouse.api.operations.routing import ControlOf, Router
 from stillhouse.api.shapes.values import Json
 from stillhouse.control import refusal
+from stillhouse.domain.api_operations.not_yet import NOT_YET
+from stillhouse.domain.api_operations.operation import Operation
+from stillhouse.domain.api_operations.refused import REFUSED
 
-routes = router()
+routes = Router()
 
 
-def _refusing(published: Published) -> Callable[[ControlOf, str, Request], Json]:
+def _refusing(refused: Operation) -> Callable[[ControlOf, str, Request], Json]:
     def refuse(control: ControlOf, project_id: str, request: Request) -> Json:
         cluster = request.path_params.get("cluster_id")
         resource = f"cluster/{cluster}" if cluster else f"project/{project_id}"
-        refusal.refuse(control, project_id, published.operation, resource, published.note)
+        refusal.refuse(control, project_id, refused.id, resource, refused.note)
 
     return refuse
 
@@ -26,7 +28,7 @@ for _one in (*REFUSED, *NOT_YET):
         _one.path,
         _refusing(_one),
         methods=[_one.method],
-        operation_id=_one.operation,
+        operation_id=_one.id,
         status_code=400,
         description=f"{'Not yet' if _one.standing == 'not yet' else 'Refused'}: {_one.note}.",
         response_model=None,

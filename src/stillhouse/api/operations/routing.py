@@ -1,15 +1,18 @@
 """Parts shared by every route: the control plane, a strictly decoded body, the documented refusals."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.routing import APIRoute
+from fastapi.types import DecoratedCallable
 
 from stillhouse.api.gateway import json_body
 from stillhouse.api.gateway.errors import ErrorBody
 from stillhouse.api.shapes.values import Answer
 from stillhouse.control.context import Control
+from stillhouse.domain.api_operations.table import OPERATIONS
 from stillhouse.errors import BodyMissing
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -63,17 +66,35 @@ async def _control(request: Request) -> Control:
 ControlOf = Annotated[Control, Depends(_control)]
 
 
-def answers(shape: type[Answer], meaning: str, status: int = 200) -> dict[str, Any]:
-    """Return arguments of a route's decorator for its successful answer. Only the document uses `shape`."""
-    return {
-        "status_code": status,
-        "response_model": None,
-        "responses": {status: {"model": shape, "description": meaning}},
-    }
+class Router(APIRouter):
+    """Routes of operations that are declared in `domain/api_operations`."""
 
+    def __init__(self) -> None:
+        super().__init__(route_class=JsonRoute, responses=_REFUSALS, strict_content_type=False)
 
-def router() -> APIRouter:
-    return APIRouter(route_class=JsonRoute, responses=_REFUSALS, strict_content_type=False)
+    def operation(
+        self,
+        name: str,
+        shape: type[Answer],
+        meaning: str,
+        status: int = 200,
+        others: Mapping[int, tuple[type[Answer], str]] = MappingProxyType({}),
+    ) -> Callable[[DecoratedCallable], DecoratedCallable]:
+        """Return a decorator that routes the declared operation to a function.
+
+        `meaning` describes its successful answer; `others` are its other successful answers, by status. Only the
+        document uses the shapes.
+        """
+        declared = OPERATIONS[name]
+        shapes = {**others, status: (shape, meaning)}
+        return self.api_route(
+            declared.path,
+            methods=[declared.method],
+            operation_id=name,
+            status_code=status,
+            response_model=None,
+            responses={code: {"model": model, "description": text} for code, (model, text) in shapes.items()},
+        )
 
 
 def routes_of(*routers: APIRouter) -> list[APIRoute]:

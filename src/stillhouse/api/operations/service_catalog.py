@@ -10,33 +10,27 @@ import hashlib
 from fastapi import Request
 
 from stillhouse.api.gateway import addresses
-from stillhouse.api.operations.routing import ControlOf, answers, router
+from stillhouse.api.operations.routing import ControlOf, Router
 from stillhouse.api.shapes.iam import ServiceCatalog, VersionList, VersionShown
 from stillhouse.api.shapes.values import Json
 from stillhouse.control.context import Control
 from stillhouse.errors import InvalidInput
 
-routes = router()
+routes = Router()
 
 
-@routes.get(
-    "/", operation_id="KeystoneListVersions", **answers(VersionList, "The versions of identity: one, v3")
-)
+@routes.operation("KeystoneListVersions", VersionList, "The versions of identity: one, v3")
 def list_versions(control: ControlOf, request: Request) -> Json:
     return {"versions": {"values": [_version(_address(control, request))]}}
 
 
 @routes.get("/v3/", operation_id="KeystoneShowVersion", include_in_schema=False)
-@routes.get("/v3", operation_id="KeystoneShowVersion", **answers(VersionShown, "The version v3 of identity"))
+@routes.operation("KeystoneShowVersion", VersionShown, "The version v3 of identity")
 def show_version(control: ControlOf, request: Request) -> Json:
     return {"version": _version(_address(control, request))}
 
 
-@routes.get(
-    "/v3/auth/catalog",
-    operation_id="KeystoneShowCatalog",
-    **answers(ServiceCatalog, "Where the caller finds the service"),
-)
+@routes.operation("KeystoneShowCatalog", ServiceCatalog, "Where the caller finds the service")
 def show_catalog(control: ControlOf, request: Request) -> Json:
     links = {"self": "/v3/auth/catalog", "previous": None, "next": None}
     address = _address(control, request)

@@ -3,7 +3,7 @@
 from fastapi import Request as Asking
 from fastapi import Response
 
-from stillhouse.api.operations.routing import ControlOf, answers, router
+from stillhouse.api.operations.routing import ControlOf, Router
 from stillhouse.api.shapes import java_text
 from stillhouse.api.shapes.capacity import Statistics
 from stillhouse.api.shapes.snapshot_policies import Policies, SetPoliciesRequest, policies_of_cluster
@@ -16,14 +16,10 @@ from stillhouse.domain.snapshot_policies import (
     BackupType,
 )
 
-routes = router()
+routes = Router()
 
 
-@routes.put(
-    "/v2/{project_id}/clusters/{cluster_id}/snapshot-policies",
-    operation_id="CreateSnapshotPolicy",
-    **answers(Nothing, "The policies are as sent; the others stay"),
-)
+@routes.operation("CreateSnapshotPolicy", Nothing, "The policies are as sent; the others stay")
 def set_policies(
     control: ControlOf, project_id: str, cluster_id: ClusterId, body: SetPoliciesRequest
 ) -> Json:
@@ -51,11 +47,7 @@ def set_policies(
     return {}
 
 
-@routes.get(
-    "/v2/{project_id}/clusters/{cluster_id}/snapshot-policies",
-    operation_id="ListSnapshotPolicy",
-    **answers(Policies, "The policies of the cluster"),
-)
+@routes.operation("ListSnapshotPolicy", Policies, "The policies of the cluster")
 def list_policies(
     control: ControlOf,
     project_id: str,
@@ -68,22 +60,14 @@ def list_policies(
     return java_text.for_client("ListSnapshotPolicy", answer, request, response)
 
 
-@routes.delete(
-    "/v1.0/{project_id}/clusters/{cluster_id}/snapshot-policies/{id}",
-    operation_id="DeleteSnapshotPolicy",
-    **answers(Nothing, "There is no such policy any more"),
-)
+@routes.operation("DeleteSnapshotPolicy", Nothing, "There is no such policy any more")
 def delete_policy(control: ControlOf, project_id: str, cluster_id: ClusterId, id: str) -> Json:
     """A policy that is not there is deleted already: Terraform has no other word for it."""
     policies.delete_policy(control, project_id, cluster_id, id)
     return {}
 
 
-@routes.post(
-    "/v1.0/{project_id}/snapshots/{snapshot_id}/linked-copy",
-    operation_id="CopySnapshot",
-    **answers(SnapshotCopied, "The copy is being made"),
-)
+@routes.operation("CopySnapshot", SnapshotCopied, "The copy is being made")
 def copy_snapshot(
     control: ControlOf, project_id: str, snapshot_id: SnapshotId, body: CopySnapshotRequest
 ) -> Json:
@@ -93,11 +77,7 @@ def copy_snapshot(
     return {"snapshot_id": copy_id}
 
 
-@routes.get(
-    "/v1.0/{project_id}/clusters/{cluster_id}/snapshots/statistics",
-    operation_id="ListSnapshotStatistics",
-    **answers(Statistics, "What the snapshots of the cluster take"),
-)
+@routes.operation("ListSnapshotStatistics", Statistics, "What the snapshots of the cluster take")
 def show_statistics(control: ControlOf, project_id: str, cluster_id: ClusterId) -> Json:
     storage = policies.storage_statistics(control, project_id, cluster_id)
     named = {"storage.free": storage.free, "storage.paid": storage.paid, "storage.used": storage.used}

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from fastapi import Query
 
-from stillhouse.api.operations.routing import ControlOf, answers, router
+from stillhouse.api.operations.routing import ControlOf, Router
 from stillhouse.api.shapes.capacity import Flavors, flavor
 from stillhouse.api.shapes.snapshots import (
     CheckSnapshotRequest,
@@ -34,13 +34,11 @@ from stillhouse.control.reports import capacity as host
 from stillhouse.control.snapshots import requests as snapshots
 from stillhouse.errors import InvalidInput
 
-routes = router()
+routes = Router()
 
 
-@routes.post(
-    "/v1.0/{project_id}/snapshots",
-    operation_id="CreateSnapshot",
-    **answers(SnapshotCreated, "Accepted; the snapshot is being taken, or waits for its turn"),
+@routes.operation(
+    "CreateSnapshot", SnapshotCreated, "Accepted; the snapshot is being taken, or waits for its turn"
 )
 def create_snapshot(control: ControlOf, project_id: str, body: CreateSnapshotRequest) -> Json:
     permissions.demand(control, "CreateSnapshot", [body.snapshot.cluster_id])
@@ -54,29 +52,19 @@ def create_snapshot(control: ControlOf, project_id: str, body: CreateSnapshotReq
     return {"snapshot": {"id": snapshot_id}}
 
 
-@routes.get(
-    "/v1.0/{project_id}/snapshots",
-    operation_id="ListSnapshots",
-    **answers(Snapshots, "All snapshots of the project, the newest first"),
-)
+@routes.operation("ListSnapshots", Snapshots, "All snapshots of the project, the newest first")
 def list_snapshots(control: ControlOf, project_id: str) -> Json:
     found = snapshots.list_snapshots(control, project_id)
     return {"snapshots": [snapshot_in_project_list(one) for one in found], "count": len(found)}
 
 
-@routes.get(
-    "/v1.0/{project_id}/snapshots/{snapshot_id}",
-    operation_id="ListSnapshotDetails",
-    **answers(SnapshotDetails, "The snapshot"),
-)
+@routes.operation("ListSnapshotDetails", SnapshotDetails, "The snapshot")
 def show_snapshot(control: ControlOf, project_id: str, snapshot_id: SnapshotId) -> Json:
     return {"snapshot": snapshot_detail(snapshots.get_snapshot(control, project_id, snapshot_id))}
 
 
-@routes.get(
-    "/v1.0/{project_id}/clusters/{cluster_id}/snapshots",
-    operation_id="ListClusterSnapshots",
-    **answers(ClusterSnapshots, "One page of the cluster's snapshots, and their number in all"),
+@routes.operation(
+    "ListClusterSnapshots", ClusterSnapshots, "One page of the cluster's snapshots, and their number in all"
 )
 def list_cluster_snapshots(
     control: ControlOf,
@@ -105,21 +93,13 @@ def list_cluster_snapshots(
     }
 
 
-@routes.delete(
-    "/v1.0/{project_id}/snapshots/{snapshot_id}",
-    operation_id="DeleteSnapshot",
-    **answers(Accepted, "The snapshot is in the trash", 202),
-)
+@routes.operation("DeleteSnapshot", Accepted, "The snapshot is in the trash", 202)
 def delete_snapshot(control: ControlOf, project_id: str, snapshot_id: SnapshotId) -> Json:
     snapshots.delete_snapshot(control, project_id, snapshot_id)
     return {"error_code": None, "error_msg": None, "job_id": None}
 
 
-@routes.post(
-    "/v1/{project_id}/snapshots/check",
-    operation_id="CheckSnapshot",
-    **answers(Nothing, "The name can be given to a snapshot"),
-)
+@routes.operation("CheckSnapshot", Nothing, "The name can be given to a snapshot")
 def check_snapshot(control: ControlOf, project_id: str, body: CheckSnapshotRequest) -> Json:
     if body.snapshot_name is None:
         raise InvalidInput("Invalid parameter. snapshot_name: there is none to check")
@@ -127,11 +107,7 @@ def check_snapshot(control: ControlOf, project_id: str, body: CheckSnapshotReque
     return {}
 
 
-@routes.get(
-    "/v2/{project_id}/snapshots/{snapshot_id}/flavors",
-    operation_id="ListSnapshotFlavorInfo",
-    **answers(Flavors, "What the snapshot can be restored to: this host"),
-)
+@routes.operation("ListSnapshotFlavorInfo", Flavors, "What the snapshot can be restored to: this host")
 def list_snapshot_flavors(
     control: ControlOf,
     project_id: str,

@@ -1,6 +1,6 @@
 """The operations of the DWS API that put tables of a snapshot back into its cluster."""
 
-from stillhouse.api.operations.routing import ControlOf, answers, router
+from stillhouse.api.operations.routing import ControlOf, Router
 from stillhouse.api.shapes.jobs import job_id
 from stillhouse.api.shapes.tables import (
     JobStarted,
@@ -13,13 +13,13 @@ from stillhouse.api.shapes.values import Json, SnapshotId
 from stillhouse.control.restores import table_requests as table_restores
 from stillhouse.domain.table_restore import TableName, TablesWanted
 
-routes = router()
+routes = Router()
 
 
-@routes.post(
-    "/v1/{project_id}/snapshots/{snapshot_id}/table-restore-check",
-    operation_id="CheckTableRestore",
-    **answers(TableRestoreChecked, "What speaks against a restore of these tables; null where nothing does"),
+@routes.operation(
+    "CheckTableRestore",
+    TableRestoreChecked,
+    "What speaks against a restore of these tables; null where nothing does",
 )
 def check_table_restore(
     control: ControlOf, project_id: str, snapshot_id: SnapshotId, body: TableRestoreRequest
@@ -28,10 +28,8 @@ def check_table_restore(
     return {"check_table_name_result": checked_names(verdict)}
 
 
-@routes.post(
-    "/v1/{project_id}/snapshots/{snapshot_id}/table-restore",
-    operation_id="RestoreTable",
-    **answers(JobStarted, "Accepted; the tables are being put into the snapshot's cluster"),
+@routes.operation(
+    "RestoreTable", JobStarted, "Accepted; the tables are being put into the snapshot's cluster"
 )
 def restore_table(
     control: ControlOf, project_id: str, snapshot_id: SnapshotId, body: TableRestoreRequest

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from fastapi import Query
 
-from stillhouse.api.operations.routing import ControlOf, answers, router
+from stillhouse.api.operations.routing import ControlOf, Router
 from stillhouse.api.shapes.clusters import (
     CheckClusterRequest,
     ClusterCreated,
@@ -29,14 +29,10 @@ from stillhouse.control.clusters import tags
 from stillhouse.control.clusters.requests import ClusterRequest
 from stillhouse.domain import names
 
-routes = router()
+routes = Router()
 
 
-@routes.post(
-    "/v2/{project_id}/clusters",
-    operation_id="CreateClusterV2",
-    **answers(ClusterCreated, "Accepted; the cluster is being made"),
-)
+@routes.operation("CreateClusterV2", ClusterCreated, "Accepted; the cluster is being made")
 def create_cluster(control: ControlOf, project_id: str, body: CreateClusterV2Request) -> Json:
     wanted = body.cluster
     request = ClusterRequest(
@@ -50,21 +46,13 @@ def create_cluster(control: ControlOf, project_id: str, body: CreateClusterV2Req
     return {"cluster": {"id": clusters.request_cluster(control, project_id, request)}}
 
 
-@routes.get(
-    "/v2/{project_id}/clusters",
-    operation_id="ShowClusters",
-    **answers(Clusters, "The project's clusters, the newest first"),
-)
+@routes.operation("ShowClusters", Clusters, "The project's clusters, the newest first")
 def list_clusters(control: ControlOf, project_id: str) -> Json:
     shown = [cluster_in_list(cluster) for cluster in clusters.list_clusters(control, project_id)]
     return {"clusters": shown, "count": len(shown)}
 
 
-@routes.post(
-    "/v2/{project_id}/cluster-precheck",
-    operation_id="CheckCluster",
-    **answers(Nothing, "Nothing is in the way of such a cluster"),
-)
+@routes.operation("CheckCluster", Nothing, "Nothing is in the way of such a cluster")
 def check_cluster(control: ControlOf, project_id: str, body: CheckClusterRequest) -> Json:
     wanted = body.cluster
     request = ClusterRequest(
@@ -80,11 +68,7 @@ def check_cluster(control: ControlOf, project_id: str, body: CheckClusterRequest
     return {}
 
 
-@routes.delete(
-    "/v2/{project_id}/clusters/{cluster_id}",
-    operation_id="DeleteDwsCluster",
-    **answers(Accepted, "Accepted; the cluster is being deleted", 202),
-)
+@routes.operation("DeleteDwsCluster", Accepted, "Accepted; the cluster is being deleted", 202)
 def delete_cluster(
     control: ControlOf,
     project_id: str,
@@ -99,89 +83,53 @@ def delete_cluster(
     return _accepted(operation_id)
 
 
-@routes.post(
-    "/v1/{project_id}/clusters/{cluster_id}/start",
-    operation_id="StartCluster",
-    **answers(Accepted, "Accepted; the cluster's servers are being started"),
-)
+@routes.operation("StartCluster", Accepted, "Accepted; the cluster's servers are being started")
 def start_cluster(control: ControlOf, project_id: str, cluster_id: ClusterId) -> Json:
     return _accepted(clusters.start_cluster(control, project_id, cluster_id))
 
 
-@routes.post(
-    "/v1/{project_id}/clusters/{cluster_id}/stop",
-    operation_id="StopCluster",
-    **answers(Accepted, "Accepted; the cluster's servers are being stopped, and stay so"),
-)
+@routes.operation("StopCluster", Accepted, "Accepted; the cluster's servers are being stopped, and stay so")
 def stop_cluster(control: ControlOf, project_id: str, cluster_id: ClusterId) -> Json:
     return _accepted(clusters.stop_cluster(control, project_id, cluster_id))
 
 
-@routes.get(
-    "/v1.0/{project_id}/tags",
-    operation_id="ListTags",
-    **answers(ProjectTags, "The tags in use in the project, by key"),
-)
+@routes.operation("ListTags", ProjectTags, "The tags in use in the project, by key")
 def list_tags(control: ControlOf, project_id: str) -> Json:
     found = tags.project_tags(control, project_id)
     return {"tags": [{"key": key, "values": values} for key, values in found.items()]}
 
 
-@routes.get(
-    "/v1.0/{project_id}/clusters/{cluster_id}/tags",
-    operation_id="ListClusterTags",
-    **answers(ClusterTags, "The cluster's tags"),
-)
+@routes.operation("ListClusterTags", ClusterTags, "The cluster's tags")
 def list_cluster_tags(control: ControlOf, project_id: str, cluster_id: ClusterId) -> Json:
     found = tags.tags_of(clusters.get_cluster(control, project_id, cluster_id))
     return {"tags": [{"key": key, "value": value} for key, value in found.items()]}
 
 
-@routes.post(
-    "/v1.0/{project_id}/clusters/{cluster_id}/tags/batch-create",
-    operation_id="BatchCreateResourceTag",
-    **answers(Nothing, "The cluster has these tags"),
-)
+@routes.operation("BatchCreateResourceTag", Nothing, "The cluster has these tags")
 def add_tags(control: ControlOf, project_id: str, cluster_id: ClusterId, body: BatchTagsRequest) -> Json:
     tags.add_tags(control, project_id, cluster_id, {tag.key: tag.value for tag in body.tags})
     return {}
 
 
-@routes.post(
-    "/v1.0/{project_id}/clusters/{cluster_id}/tags/batch-delete",
-    operation_id="BatchDeleteResourceTag",
-    **answers(Nothing, "The cluster has no tag of these keys"),
-)
+@routes.operation("BatchDeleteResourceTag", Nothing, "The cluster has no tag of these keys")
 def remove_tags(control: ControlOf, project_id: str, cluster_id: ClusterId, body: BatchTagsRequest) -> Json:
     tags.remove_tags(control, project_id, cluster_id, [tag.key for tag in body.tags])
     return {}
 
 
-@routes.post(
-    "/v1.0/{project_id}/clusters/{cluster_id}/tags",
-    operation_id="CreateClusterTag",
-    **answers(Nothing, "The cluster has this tag"),
-)
+@routes.operation("CreateClusterTag", Nothing, "The cluster has this tag")
 def add_tag(control: ControlOf, project_id: str, cluster_id: ClusterId, body: TagRequest) -> Json:
     tags.add_tags(control, project_id, cluster_id, {body.tag.key: body.tag.value})
     return {}
 
 
-@routes.delete(
-    "/v1.0/{project_id}/clusters/{cluster_id}/tags/{key}",
-    operation_id="DeleteClusterTag",
-    **answers(Nothing, "The cluster has no tag of this key", 202),
-)
+@routes.operation("DeleteClusterTag", Nothing, "The cluster has no tag of this key", 202)
 def remove_tag(control: ControlOf, project_id: str, cluster_id: ClusterId, key: str) -> Json:
     tags.remove_tags(control, project_id, cluster_id, [key])
     return {}
 
 
-@routes.post(
-    "/v1.0/{project_id}/clusters/{cluster_id}/tags/action",
-    operation_id="BatchCreateClusterTags",
-    **answers(Nothing, "The cluster has these tags, or none of these keys"),
-)
+@routes.operation("BatchCreateClusterTags", Nothing, "The cluster has these tags, or none of these keys")
 def change_tags(control: ControlOf, project_id: str, cluster_id: ClusterId, body: TagsActionRequest) -> Json:
     """The gateway has asked for the permission to create tags; a deletion asks for its own as well."""
     if body.action == "create":

@@ -12,9 +12,9 @@ from stillhouse.catalog.schema.database import Transaction
 from stillhouse.control.audit import audited
 from stillhouse.control.context import Control
 from stillhouse.domain.access import policy_document
-from stillhouse.domain.access.actions import NEEDS
 from stillhouse.domain.access.permissions import BUILT_IN, Policy
 from stillhouse.domain.access.policy_document import Attached
+from stillhouse.domain.api_operations.table import OPERATIONS
 from stillhouse.domain.ids import is_uuid
 from stillhouse.errors import Conflict, InternalError, InvalidInput, NotFound, NotPermitted
 
@@ -83,13 +83,13 @@ def demand(control: Control, operation: str, clusters: Sequence[str | None]) -> 
     `None` stands for no single cluster. The clusters are not looked up here, so that a cluster of
     another project, or one that never existed, is refused like one of the caller's own.
     """
-    names = NEEDS[operation].names
+    names = OPERATIONS[operation].need.names
     if names and not all(control.caller.permissions.allow(names, cluster) for cluster in clusters):
         raise refusal(operation)
 
 
 def refusal(operation: str) -> NotPermitted:
-    return NotPermitted(f"The caller's policies do not allow {NEEDS[operation].names[0]} here.")
+    return NotPermitted(f"The caller's policies do not allow {OPERATIONS[operation].need.names[0]} here.")
 
 
 def clusters_named(

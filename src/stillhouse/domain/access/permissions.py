@@ -1,6 +1,6 @@
 """Access policies, and the decision whether they permit an operation. Pure. Deny wins, and the default is to refuse.
 
-An operation has several names (see `domain.actions`). A statement that means one of them means the operation:
+An operation has several names (see `domain.api_operations`). A statement that means one of them means the operation:
 otherwise a Deny with an older name would have no effect. Names are compared without regard to case, as IAM compares
 resource types and actions.
 """

@@ -1,0 +1,63 @@
+"""Our own operations, under a prefix that no client of DWS uses."""
+
+from stillhouse.domain.api_operations.needs import CLUSTER_DETAIL, LIST_SNAPSHOTS, SNAPSHOT_DETAIL
+from stillhouse.domain.api_operations.operation import Operation, need
+
+EXTENSIONS = (
+    Operation(
+        "ProveSnapshot",
+        "POST",
+        "/stillhouse/v1/{project_id}/snapshots/{snapshot_id}/prove",
+        need("dws:cluster:proveSnapshot"),
+    ),
+    Operation(
+        "ShowProof", "GET", "/stillhouse/v1/{project_id}/snapshots/{snapshot_id}/proof", SNAPSHOT_DETAIL
+    ),
+    Operation(
+        "SetProofSchedule",
+        "PUT",
+        "/stillhouse/v1/{project_id}/clusters/{cluster_id}/proofs",
+        need("dws:cluster:setProofSchedule"),
+    ),
+    Operation(
+        "ShowProofSchedule", "GET", "/stillhouse/v1/{project_id}/clusters/{cluster_id}/proofs", CLUSTER_DETAIL
+    ),
+    Operation(
+        "ShowSnapshotProgress",
+        "GET",
+        "/stillhouse/v1/{project_id}/snapshots/{snapshot_id}/progress",
+        SNAPSHOT_DETAIL,
+    ),
+    Operation(
+        "ShowClusterProgress",
+        "GET",
+        "/stillhouse/v1/{project_id}/clusters/{cluster_id}/progress",
+        CLUSTER_DETAIL,
+    ),
+    Operation(
+        "ShowSnapshotDamage",
+        "GET",
+        "/stillhouse/v1/{project_id}/snapshots/{snapshot_id}/damage",
+        SNAPSHOT_DETAIL,
+    ),
+    Operation("ListDamage", "GET", "/stillhouse/v1/{project_id}/damage", LIST_SNAPSHOTS),
+    Operation(
+        "CancelSnapshot",
+        "POST",
+        "/stillhouse/v1/{project_id}/snapshots/{snapshot_id}/cancel",
+        need("dws:cluster:cancelSnapshot"),
+    ),
+    Operation("ListTrash", "GET", "/stillhouse/v1/{project_id}/trash", LIST_SNAPSHOTS),
+    Operation(
+        "UndeleteSnapshot",
+        "POST",
+        "/stillhouse/v1/{project_id}/snapshots/{snapshot_id}/undelete",
+        need("dws:cluster:undeleteSnapshot"),
+    ),
+    Operation(
+        "CollectCluster",
+        "POST",
+        "/stillhouse/v1/{project_id}/clusters/{cluster_id}/collect",
+        need("dws:cluster:collect"),
+    ),
+)
