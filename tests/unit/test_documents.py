@@ -150,7 +150,7 @@ def test_the_reading_order_tells_of_every_floor() -> None:
 def test_lines_of_documents_are_short(document: Path) -> None:
     """At most 120 characters; tables and code cannot be wrapped, nor can a line of one word or link."""
     lines = _FENCE.sub("", document.read_text()).splitlines()
-    wide = [line for line in lines if len(line) > 120 and not line.startswith("|")]
+    wide = [line for line in lines if len(line) > 120 and not line.lstrip().startswith("|")]
     assert [line for line in wide if len(_LINK.sub("link", line)) > 120] == []
 
 

@@ -217,7 +217,7 @@ REFUSED = (
         "PUT",
         f"/v1.0{_CLUSTER}/maintenance-window",
         "refused",
-        "nobody maintains the host but its owner",
+        "only its owner maintains the host",
     ),
     Published(
         "UpdateConfiguration",
