@@ -4,15 +4,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-long test-all torture check format lock api-docs fuzz-api fuzz-openapi test-clients predecessor soak-collection soak-damage bench bench-peers bench-files bench-gate bench-growth bench-limits bench-proportion bench-service bench-witness bench-postgres-incremental
+.PHONY: demo test test-long test-all wheel torture check format lock api-docs fuzz-api fuzz-openapi test-clients predecessor soak-collection soak-damage bench bench-peers bench-files bench-gate bench-growth bench-limits bench-proportion bench-service bench-witness bench-postgres-incremental
 
 # uv when present (fast), else the standard library's venv and pip: both install exactly the lock file.
-$(VENV)/.ready: requirements-dev.lock pyproject.toml
+$(VENV)/.ready: locks/dev.lock pyproject.toml
 	@if command -v uv >/dev/null; then \
-	  uv venv --quiet --allow-existing $(VENV) && uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.lock \
+	  uv venv --quiet --allow-existing $(VENV) && uv pip install --quiet --python $(BIN)/python --require-hashes -r locks/dev.lock \
 	  && uv pip install --quiet --python $(BIN)/python --no-deps -e .; \
 	else \
-	  $(PYTHON) -m venv $(VENV) && $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock \
+	  $(PYTHON) -m venv $(VENV) && $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r locks/dev.lock \
 	  && $(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .; \
 	fi
 	@touch $@
@@ -28,6 +28,10 @@ test-long: $(VENV)/.ready
 	@$(BIN)/pytest -n 2 --dist loadfile -m long
 
 test-all: test test-long
+
+# dist/stillhouse-<version>-py3-none-any.whl; install it beside the hashes of locks/run.lock.
+wheel: $(VENV)/.ready
+	@$(PYTHON) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
 # Of what `make test` tries a freshly seeded few: a thousand damages of repositories. SEED=... brings the same ones again.
 soak-damage: $(VENV)/.ready
@@ -45,11 +49,11 @@ torture: $(VENV)/.ready
 	@PYTHONPATH=tests $(BIN)/python -m torture --rounds $(ROUNDS) --pg $(PG) $(if $(SEED),--seed $(SEED)) $(if $(RECORD),--record)
 
 # What only the benchmarks need: plots.
-$(VENV)/.bench: requirements-bench.lock $(VENV)/.ready
+$(VENV)/.bench: locks/bench.lock $(VENV)/.ready
 	@if command -v uv >/dev/null; then \
-	  uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-bench.lock; \
+	  uv pip install --quiet --python $(BIN)/python --require-hashes -r locks/bench.lock; \
 	else \
-	  $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock; \
+	  $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r locks/bench.lock; \
 	fi
 	@touch $@
 
@@ -100,6 +104,6 @@ api-docs: $(VENV)/.ready
 
 # Re-resolves every dependency; the files hold hashes, so a changed upload is refused.
 lock:
-	uv pip compile pyproject.toml --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url -q -o requirements.lock
-	uv pip compile pyproject.toml --group bench --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url -q -o requirements-bench.lock
-	uv pip compile pyproject.toml --group dev --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url -q -o requirements-dev.lock
+	uv pip compile pyproject.toml --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url -q -o locks/run.lock
+	uv pip compile pyproject.toml --group bench --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url -q -o locks/bench.lock
+	uv pip compile pyproject.toml --group dev --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url -q -o locks/dev.lock

@@ -219,6 +219,34 @@ def test_a_deletion_by_version_2_is_a_job(service: Service, cluster_id: str) -> 
     assert operation.detail == {"keep_last_manual": 2}
 
 
+@pytest.mark.parametrize("version", ["v1.0", "v2"])
+def test_a_deletion_calls_off_the_cluster_s_snapshots(
+    service: Service, cluster_id: str, version: str
+) -> None:
+    running, waiting = snapshot(service, cluster_id, "running"), snapshot(service, cluster_id, "waiting")
+    path, body = f"/{version}/{{p}}/clusters/{cluster_id}", {"keep_last_manual_snapshot": 0}
+    answer = service.client.request("DELETE", path, body if version == "v1.0" else None)
+    assert answer.status == 202
+    shown = get(service, f"/v1.0/{{p}}/clusters/{cluster_id}")["cluster"]
+    assert (shown["status"], shown["task_status"], shown["action_progress"]) == ("DELETING", None, {})
+    if version == "v2":
+        job = get(service, f"/v1.0/{{p}}/job/{answer.json['job_id']}")
+        assert (job["job_name"], job["status"]) == ("deleteClusterJob", "RUNNING")
+    states = [
+        get(service, f"/v1.0/{{p}}/snapshots/{one}")["snapshot"]["status"] for one in (running, waiting)
+    ]
+    assert states == ["CREATING", "UNAVAILABLE"]
+    again = service.client.request("DELETE", path, body if version == "v1.0" else None)
+    refused(again, 403, "DWS.7023")
+    late = {"snapshot": {"name": "late", "cluster_id": cluster_id}}
+    refused(post(service, "/v1.0/{p}/snapshots", late), 403, "DWS.7023")
+    events = get(service, "/v2/{p}/events")["events"]
+    assert {(one["name"], one["source_id"]) for one in events[:2]} == {
+        ("DeleteCluster", cluster_id),
+        ("CreateSnapshot", waiting),
+    }
+
+
 def test_a_cluster_is_stopped_and_started(service: Service, cluster_id: str) -> None:
     path = f"/v1/{{p}}/clusters/{cluster_id}"
     refused(post(service, path + "/start"), 403, "DWS.7023")

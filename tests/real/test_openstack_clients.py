@@ -119,7 +119,7 @@ def test_only_terraform_s_blocks_are_not_run_and_the_versions_are_those_tried() 
         (version,) = re.findall(rf"^{name}==([\d.]+)", pins, re.MULTILINE)
         assert f"{name} {version}" in page
     (version,) = re.findall(
-        r"^huaweicloudsdkdws==([\d.]+)", (ROOT / "requirements-dev.lock").read_text(), re.MULTILINE
+        r"^huaweicloudsdkdws==([\d.]+)", (ROOT / "locks/dev.lock").read_text(), re.MULTILINE
     )
     assert f"Python {version}" in page
     (version,) = re.findall(r"<version>(3[\d.]+)<", (CLIENTS / "java" / "pom.xml").read_text())

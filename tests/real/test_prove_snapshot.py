@@ -94,7 +94,7 @@ def test_a_good_snapshot_is_proved_and_cannot_be_deleted_meanwhile(
     assert service.call("DELETE", f"/v1.0/{{p}}/clusters/{cluster}", kept).error_code == "DWS.0011"
     # Neither the cluster nor DWS's words for it know of the proof, and another snapshot can be taken.
     (shown,) = service.call("GET", f"/v1.0/{{p}}/clusters/{cluster}/snapshots").json["snapshots"]
-    assert (shown["status"], service.cluster(cluster)["task_status"]) == ("AVAILABLE", "")
+    assert (shown["status"], service.cluster(cluster)["task_status"]) == ("AVAILABLE", None)
     beside = service.request_snapshot(cluster, "beside")
     assert service.ended(beside) == "AVAILABLE"
     assert service.call("DELETE", f"/v1.0/{{p}}/snapshots/{beside}").status == 202

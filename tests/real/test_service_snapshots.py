@@ -142,7 +142,7 @@ def test_a_snapshots_whole_life_through_the_official_sdk(service: Service, sdk: 
     for one in (cluster_id, restored):
         nothing_kept = DeleteClusterRequestBody(keep_last_manual_snapshot=0)
         sdk.delete_cluster(DeleteClusterRequest(cluster_id=one, body=nothing_kept))
-        service.until("the cluster to be gone", partial(_is_gone, service, one))
+        service.until("the cluster to be gone", partial(service.is_gone, one))
         gone = ListClusterDetailsRequest(cluster_id=one)
         assert refused(sdk.list_cluster_details, gone) == (404, "DWS.0047")
     assert not any(server.process_id(node) or Path(node.directory).exists() for node in nodes)
@@ -169,10 +169,6 @@ def _watch_until_available(service: Service, sdk: Any, cluster_id: str, snapshot
     service.until("the snapshot to be available", look)
     assert shown
     assert all(progress.endswith("%") and 0 <= int(progress[:-1]) <= 100 for progress in shown)
-
-
-def _is_gone(service: Service, cluster_id: str) -> bool:
-    return service.call("GET", f"/v1.0/{{p}}/clusters/{cluster_id}").status == 404
 
 
 @pytest.mark.long

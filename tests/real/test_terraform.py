@@ -61,7 +61,7 @@ class Provider:
     def await_idle(self, cluster_id: str) -> Any:
         def look() -> Any:
             shown = self.cluster(cluster_id)
-            if shown["task_status"] == "" and shown["status"] in _DONE:
+            if shown["task_status"] is None and shown["status"] in _DONE:
                 return shown
             assert "ING" in shown["task_status"], shown
             return None
@@ -147,7 +147,7 @@ def _create_snapshot(provider: Provider, cluster_id: str) -> str:
     assert (shown["type"], shown["size"] > 0) == ("MANUAL", True)
     # Whoever waits for the snapshot may use the cluster at once.
     idle = provider.cluster(cluster_id)
-    assert (idle["task_status"], idle["action_progress"], idle["sub_status"]) == ("", {}, "NORMAL")
+    assert (idle["task_status"], idle["action_progress"], idle["sub_status"]) == (None, {}, "NORMAL")
     return snapshot_id
 
 

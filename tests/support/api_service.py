@@ -209,7 +209,7 @@ class Service:
 
     def task_of(self, cluster_id: str) -> str:
         shown = self.client.request("GET", f"/v1.0/{{p}}/clusters/{cluster_id}").json["cluster"]
-        return str(shown["task_status"])
+        return str(shown["task_status"] or "")
 
     def break_catalog(self) -> None:
         """Put something else in the place of the catalog's file."""

@@ -197,9 +197,15 @@ class Service:
 
     def delete_cluster(self, cluster_id: str) -> None:
         """And wait until it is gone."""
+        self.request_deletion(cluster_id)
+        self.until(f"cluster {cluster_id} to be gone", lambda: self.is_gone(cluster_id))
+
+    def request_deletion(self, cluster_id: str) -> None:
         path, kept = f"/v1.0/{{p}}/clusters/{cluster_id}", {"keep_last_manual_snapshot": 0}
         assert self.call("DELETE", path, kept).status == 202
-        self.until(f"cluster {cluster_id} to be gone", lambda: self.call("GET", path).status == 404)
+
+    def is_gone(self, cluster_id: str) -> bool:
+        return self.call("GET", f"/v1.0/{{p}}/clusters/{cluster_id}").status == 404
 
     def reason(self, snapshot_id: str) -> str:
         """Why the snapshot failed, as the catalog knows it; the DWS API has no field for it."""

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from stillhouse import metrics
 from stillhouse.catalog import captures, clusters, operations, snapshot_queue, snapshots
 from stillhouse.catalog.access import audit_log
-from stillhouse.control.clusters.requests import delete_cluster, get_cluster, restart_cluster, stop_cluster
+from stillhouse.control.clusters.requests import get_cluster, restart_cluster, stop_cluster
 from stillhouse.control.context import Control
 from stillhouse.control.snapshots.requests import (
     delete_snapshot,
@@ -220,23 +220,6 @@ def test_one_that_waits_can_be_called_off_and_the_others_keep_their_order(
     assert get_snapshot(control, PROJECT, stays).cancel_requested
 
 
-def test_deleting_the_cluster_fails_those_that_wait_and_says_why(control: Control, cluster: str) -> None:
-    running, *waits = ask(control, cluster, "running", "second", "third")
-    with pytest.raises(ClusterBusy):
-        delete_cluster(control, PROJECT, cluster, 0)
-    assert waiting(control, cluster) == waits, "a refused request changes nothing"
-    lose_the_turn(control, running)
-    delete_cluster(control, PROJECT, cluster, 1)
-    tick(control)
-    assert (begun(control), waiting(control, cluster)) == ([running], [])
-    for snapshot in waits:
-        found = get_snapshot(control, PROJECT, snapshot)
-        assert (found.status, found.reason) == (
-            SnapshotStatus.UNAVAILABLE,
-            "the cluster was deleted before its turn came",
-        )
-
-
 # --- whose turn it is -------------------------------------------------------------------------------
 
 
@@ -276,7 +259,7 @@ def test_a_turn_killed_in_the_middle_was_none_and_begins_again(
 
     for where in ("snapshot_queue.remove", "snapshots.set_started", "operations.begin"):
         with monkeypatch.context() as patched:
-            patched.setattr(f"stillhouse.control.snapshots.requests.turns.{where}", die)
+            patched.setattr(f"stillhouse.control.snapshots.turns.{where}", die)
             with pytest.raises(RuntimeError):
                 finish_snapshot(control, running)
         assert get_snapshot(control, PROJECT, running).status is SnapshotStatus.CREATING

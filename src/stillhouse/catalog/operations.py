@@ -107,6 +107,12 @@ def active(transaction: Transaction, cluster_id: str) -> Operation | None:
     return None if row is None else _operation(row)
 
 
+def all_active(transaction: Transaction, kind: Task) -> list[Operation]:
+    """Those of one kind on all clusters, in the order of the clusters' ids."""
+    query = select(operations).where(operations.c.kind == kind, operations.c.ended.is_(None))
+    return [_operation(row) for row in transaction.execute(query.order_by(operations.c.cluster_id))]
+
+
 def find(transaction: Transaction, project: str, operation_id: str) -> Operation | None:
     """An operation on one of the project's clusters, deleted ones as well."""
     query = (
@@ -183,6 +189,19 @@ def end(transaction: Transaction, operation_id: str, now: datetime, outcome: str
         .values(ended=now, outcome=outcome, reason=reason)
     )
     return ended.rowcount == 1
+
+
+def correct_outcome(
+    transaction: Transaction, subject_id: str, kind: Task, outcome: str, reason: str = ""
+) -> None:
+    """What came of an operation that had to release its cluster before it was at its end."""
+    transaction.execute(
+        update(operations)
+        .where(
+            operations.c.subject_id == subject_id, operations.c.kind == kind, operations.c.ended.is_not(None)
+        )
+        .values(outcome=outcome, reason=reason)
+    )
 
 
 def _operation(row: Row[Any]) -> Operation:

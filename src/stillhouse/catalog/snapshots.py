@@ -293,9 +293,11 @@ def _end(transaction: Transaction, snapshot_id: str, now: datetime, outcome: str
         .where(snapshots.c.id == snapshot_id, _creating())
         .values(finished=now, updated=now, **columns)
     )
-    operation_id = _active_operation(transaction, snapshot_id)
+    reason, operation_id = str(columns.get("reason", "")), _active_operation(transaction, snapshot_id)
     if operation_id is not None:
-        operations.end(transaction, operation_id, now, outcome, str(columns.get("reason", "")))
+        operations.end(transaction, operation_id, now, outcome, reason)
+    elif switched.rowcount:  # a deletion has taken the cluster already
+        operations.correct_outcome(transaction, snapshot_id, Task.SNAPSHOTTING, outcome, reason)
     return switched.rowcount == 1
 
 
@@ -322,10 +324,7 @@ def _copied(snapshot_id: Any, *states: SnapshotStatus) -> Any:
 
 @cache
 def _selected() -> Select[Any]:
-    """Snapshots joined with the facts in other tables.
-
-    The query is built once: building it costs more than running it.
-    """
+    """Snapshots joined with facts in other tables. The query is built once: that costs more than running it."""
     restoring = exists().where(
         operation_rows.c.subject_id == snapshots.c.id,
         operation_rows.c.kind.in_((Task.RESTORING, Task.FINE_GRAINED_RESTORING)),

@@ -175,13 +175,17 @@ def _read(place: Workplace, cluster_id: str) -> Cluster:
 
 
 def _trash_snapshots(place: Workplace, cluster_id: str) -> None:
-    """What the cluster's deletion gives up goes to the trash, from where it can be brought back."""
+    """What the cluster's deletion gives up goes to the trash, from where it can be brought back.
+
+    A snapshot in use does not. There is one only if the snapshot that was being taken was published before its
+    cancellation could reach it: it counts among those to keep then, in place of one that was free to be restored.
+    """
     with place.control.database.transaction() as transaction:
         operation = operations.active(transaction, cluster_id)
         assert operation is not None
-        given_up = snapshots.given_up_with_cluster(
-            transaction, cluster_id, int(operation.detail["keep_last_manual"])
-        )
+        keep = int(operation.detail["keep_last_manual"])
+        found = snapshots.given_up_with_cluster(transaction, cluster_id, keep)
+        given_up = [snapshot for snapshot in found if not snapshot.use]
         for snapshot in given_up:
             snapshots.move_to_trash(transaction, snapshot.id, place.control.clock.now())
     for snapshot in given_up:

@@ -15,7 +15,7 @@ from stillhouse.control.lookup import (
     working_cluster,
 )
 from stillhouse.control.schedule.snapshot_policies import add_default_policies
-from stillhouse.control.snapshots.turns import fail_waiting
+from stillhouse.control.snapshots.turns import AFTER, call_off
 from stillhouse.domain import chosen_settings, names
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Engine, Task
 from stillhouse.domain.ids import new_uuid
@@ -208,25 +208,27 @@ def start_cluster(control: Control, project: str, cluster_id: str) -> str:
 
 
 def delete_cluster(control: Control, project: str, cluster_id: str, keep_last_manual: int) -> str:
-    """Accept a deletion, whose operation's id is returned.
+    """Accept a deletion, whose operation's id is returned. The cluster's snapshots that are not taken yet fail.
 
-    `keep_last_manual` waits for the flow in its operation's detail.
+    The flow begins at once, or when the snapshot that is being taken has let go of the cluster. `keep_last_manual`
+    waits for the flow in its operation's detail; it counts snapshots that can be restored then.
     """
     with audited(control, project, "DeleteCluster", f"cluster/{cluster_id}") as transaction:
         if keep_last_manual < 0:
             raise InvalidInput("keep_last_manual_snapshot must not be negative")
-        cluster = idle_cluster(transaction, project, cluster_id, _DELETABLE)
-        fail_waiting(control, transaction, cluster.id, "the cluster was deleted before its turn came")
+        cluster = idle_cluster(transaction, project, cluster_id, _DELETABLE, beside={Task.SNAPSHOTTING})
+        taken = call_off(control, transaction, cluster.id)
         for snapshot in snapshots.given_up_with_cluster(transaction, cluster.id, keep_last_manual):
             if snapshot.use:
                 raise ClusterBusy(f"snapshot {snapshot.id} of cluster {cluster.id} is {snapshot.use}")
             if snapshot.copied_from and snapshot.status is SnapshotStatus.CREATING:
                 raise ClusterBusy(f"snapshot {snapshot.id} of cluster {cluster.id} is being copied")
         now = control.clock.now()
-        detail = {"keep_last_manual": keep_last_manual}
+        detail = {"keep_last_manual": keep_last_manual} | ({AFTER: taken} if taken else {})
         operation_id = operations.begin(transaction, cluster.id, Task.DELETING, cluster.id, now, detail)
         clusters.set_status(transaction, cluster.id, ClusterStatus.DELETING, now)
-        control.flows.enqueue(transaction, "delete_cluster", cluster.id)
+        if not taken:
+            control.flows.enqueue(transaction, "delete_cluster", cluster.id)
     return operation_id
 
 

@@ -8,6 +8,7 @@ from stillhouse import log, metrics
 from stillhouse.catalog import captures, snapshots
 from stillhouse.catalog.captures import Capture, CaptureState
 from stillhouse.control.snapshots.pinning import is_pinned, newest_root
+from stillhouse.control.snapshots.turns import cancellation
 from stillhouse.control.workplace import Workplace, snapshot_and_cluster
 from stillhouse.domain.base_choice import Offer, offer_base
 from stillhouse.domain.cluster import Cluster, Node
@@ -15,7 +16,7 @@ from stillhouse.domain.progress import Pace
 from stillhouse.domain.snapshot import Cut
 from stillhouse.domain.throttle import Care, Checkpoint, IoPriority
 from stillhouse.durable.flows import StepRunner
-from stillhouse.errors import AttemptDead, Cancelled, StillhouseError
+from stillhouse.errors import AttemptDead, StillhouseError
 from stillhouse.node.capture.task import Captured, CaptureTask
 from stillhouse.postgres.sessions import size
 from stillhouse.repository.format.keys import create_or_open
@@ -238,8 +239,9 @@ class _Report:
         """Raises Cancelled, AttemptDead, or what ends a flow at shutdown."""
         self._place.control.flows.check_running()
         with self._place.control.database.reading() as reading:
-            if snapshots.read_snapshot(reading, self._key[0]).cancel_requested:
-                raise Cancelled("the snapshot was cancelled")
+            snapshot = snapshots.read_snapshot(reading, self._key[0])
+            if snapshot.cancel_requested:
+                raise cancellation(snapshot)
             if (
                 self._row(captures.list_captures(reading, self._key[0], self._key[2])).state
                 is CaptureState.ABANDONED

@@ -19,7 +19,7 @@ from stillhouse.control.audit import record
 from stillhouse.control.snapshots.cut_wait import CutWait, check_deadline
 from stillhouse.control.snapshots.forecast import expect, foretell
 from stillhouse.control.snapshots.pinning import beat, pin_attempt, unpin
-from stillhouse.control.snapshots.turns import fail, start_next
+from stillhouse.control.snapshots.turns import cancellation, fail, start_next
 from stillhouse.control.upkeep.reaping import reap
 from stillhouse.control.workplace import Workplace, snapshot_and_cluster
 from stillhouse.domain.cluster import Cluster
@@ -63,14 +63,8 @@ def create_snapshot(place: Workplace, run: StepRunner, snapshot_id: str) -> None
             results = [_outcome(run, child) for child in children]
             failure = _first_cause(no_cut, results)
             if failure is None:
-                run.step(
-                    "publish",
-                    _publish,
-                    place,
-                    snapshot_id,
-                    attempt,
-                    [result["captured"] for result in results],
-                )
+                captured = [result["captured"] for result in results]
+                run.step("publish", _publish, place, snapshot_id, attempt, captured)
                 return
         except StillhouseError as error:
             failure = _described(error)
@@ -96,8 +90,11 @@ def _outcome(run: StepRunner, child: str) -> dict[str, Any]:
 def _first_cause(no_cut: dict[str, Any] | None, results: list[dict[str, Any]]) -> dict[str, Any] | None:
     """Why the attempt failed, if it did. Reasons that the next attempt would meet as well come first.
 
-    A capture that was given up because another failed tells no reason of its own.
+    A capture that was given up because another failed tells no reason of its own. What fails in a snapshot that was
+    cancelled is no reason either: its cluster may be on its way out.
     """
+    if no_cut and no_cut["code"] == Cancelled.code:
+        return no_cut
     failed = [result["failed"] for result in results if "failed" in result]
     own = [failure for failure in failed if failure["code"] != AttemptDead.code]
     own.sort(key=lambda failure: bool(failure["retryable"]))
@@ -131,7 +128,7 @@ def _check_wanted(place: Workplace, snapshot_id: str) -> Cluster:
     place.control.flows.check_running()
     snapshot, cluster = snapshot_and_cluster(place, snapshot_id)
     if snapshot.cancel_requested:
-        raise Cancelled("the snapshot was cancelled")
+        raise cancellation(snapshot)
     return cluster
 
 
@@ -212,7 +209,7 @@ def _all_ready(place: Workplace, snapshot_id: str, attempt: int) -> bool:
             percent = done * _SHARE_OF_COPY // total
             snapshots.set_progress(transaction, snapshot_id, percent, place.control.clock.now())
     if snapshot.cancel_requested:
-        raise Cancelled("the snapshot was cancelled")
+        raise cancellation(snapshot)
     for row in rows:
         if row.state is CaptureState.FAILED:
             raise CaptureInterrupted(row.error)

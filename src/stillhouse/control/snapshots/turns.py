@@ -1,7 +1,9 @@
-"""Whose turn it is on a cluster: snapshots wait for each other, first in, first out, and for nothing else.
+"""Whose turn it is on a cluster: snapshots wait for each other, first in, first out; a deletion waits for one only.
 
-The transaction that ends a snapshot hands its cluster to the next one, so nothing comes in between, and a crash leaves
+The transaction that ends a snapshot hands its cluster to what is next, so nothing comes in between, and a crash leaves
 either both done or neither. A waiting snapshot is two rows: no thread, no flow and no pin are its own before its turn.
+A deletion calls off all snapshots and holds the cluster from then on; its flow begins when the one that was being taken
+has removed what it had on the nodes and in the repository.
 """
 
 from datetime import datetime
@@ -15,8 +17,13 @@ from stillhouse.control.context import Control
 from stillhouse.control.timetable import attempt
 from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Task
-from stillhouse.domain.snapshot import Snapshot
-from stillhouse.errors import ClusterBusy, ShuttingDown
+from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
+from stillhouse.errors import Cancelled, ClusterBusy, ShuttingDown
+
+AFTER = "after_snapshot"
+"""In the detail of a deletion's operation: the snapshot whose end its flow waits for. Empty once the flow has begun."""
+
+_BEING_DELETED = "the cluster is being deleted"
 
 
 def take_or_wait(control: Control, transaction: Transaction, cluster: Cluster, snapshot: Snapshot) -> None:
@@ -50,8 +57,9 @@ def take(control: Control, transaction: Transaction, snapshot: Snapshot) -> None
 def start_next(control: Control, transaction: Transaction, cluster_id: str) -> None:
     """Give the cluster, if it is free, to the snapshot that waits longest; the cluster is locked.
 
-    Where it cannot be captured, as one that is stopped, all that wait for it fail.
+    Where it cannot be captured, as one that is stopped, all that wait for it fail. A deletion that has waited begins.
     """
+    _start_deletion(control, transaction, cluster_id)
     cluster = clusters.read_cluster(transaction, cluster_id)
     waiting = [] if cluster.task else snapshot_queue.waiting(transaction, cluster_id)
     if not waiting:
@@ -70,20 +78,38 @@ def start_next(control: Control, transaction: Transaction, cluster_id: str) -> N
     log.get("snapshot").info("snapshot has its turn", snapshot=waiting[0], cluster=cluster_id)
 
 
+def _start_deletion(control: Control, transaction: Transaction, cluster_id: str) -> None:
+    operation = operations.active(transaction, cluster_id)
+    if operation is None or operation.kind is not Task.DELETING or not operation.detail.get(AFTER):
+        return
+    snapshot = snapshots.find_any(transaction, operation.detail[AFTER])
+    if snapshot is not None and snapshot.status is SnapshotStatus.CREATING:
+        return
+    try:
+        control.flows.enqueue(transaction, "delete_cluster", cluster_id)
+    except ShuttingDown:
+        return  # it goes on waiting, and begins when the service is back
+    operations.add_detail(transaction, operation.id, {AFTER: ""})
+    log.get("cluster").info("deletion begins", cluster=cluster_id)
+
+
 def start_waiting(place: Workplace, now: datetime) -> None:
-    """Give free clusters to those that wait: a service that ended before it could is the reason that there are any."""
+    """Begin what waits for nothing any more: there is something only where a service ended before it could do so."""
     control = place.control
     with control.database.reading() as reading:
         metrics.show_waiting(snapshot_queue.lengths(reading))
         free = snapshot_queue.held_up_by_nothing(reading)
+        deleted = [
+            one.cluster_id for one in operations.all_active(reading, Task.DELETING) if one.detail.get(AFTER)
+        ]
 
     def look_at(cluster_id: str) -> None:
         with control.database.transaction() as transaction:
             clusters.lock_cluster(transaction, cluster_id)
             start_next(control, transaction, cluster_id)
 
-    for cluster_id in free:
-        attempt(f"snapshots that wait for {cluster_id}", partial(look_at, cluster_id))
+    for cluster_id in [*free, *deleted]:
+        attempt(f"what waits for cluster {cluster_id}", partial(look_at, cluster_id))
 
 
 def leave_queue(control: Control, transaction: Transaction, snapshot: Snapshot, reason: str) -> bool:
@@ -92,6 +118,28 @@ def leave_queue(control: Control, transaction: Transaction, snapshot: Snapshot, 
     if waited:
         fail(control, transaction, snapshot, reason)
     return waited
+
+
+def call_off(control: Control, transaction: Transaction, cluster_id: str) -> str:
+    """For a deletion: fail all snapshots that wait for the cluster, which is locked, and take it from the one at work.
+
+    The id of that one, or "". It stays CREATING until its flow, which stops at its next step, has removed its traces.
+    """
+    fail_waiting(control, transaction, cluster_id, f"{_BEING_DELETED}, and the snapshot's turn had not come")
+    operation = operations.active(transaction, cluster_id)
+    if operation is None or operation.kind is not Task.SNAPSHOTTING:
+        return ""
+    now = control.clock.now()
+    # The snapshot's row before the operation's, in the order of those that tell its progress.
+    snapshots.request_cancel(transaction, operation.subject_id, now)
+    operations.end(transaction, operation.id, now, operations.FAILED, _BEING_DELETED)
+    return operation.subject_id
+
+
+def cancellation(snapshot: Snapshot) -> Cancelled:
+    """The error that ends the flow of a snapshot whose `cancel_requested` is set."""
+    why = f": {_BEING_DELETED}" if snapshot.cluster_status is ClusterStatus.DELETING else ""
+    return Cancelled(f"the snapshot was cancelled{why}")
 
 
 def fail_waiting(control: Control, transaction: Transaction, cluster_id: str, reason: str) -> None:

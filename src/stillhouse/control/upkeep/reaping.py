@@ -18,6 +18,8 @@ from stillhouse.errors import NodeUnreachable
 from stillhouse.postgres.wal.slot import list_slots, remove_slots
 
 _PATIENCE_SECONDS = 2.0
+# Of a cluster that is being deleted an attempt may be at work still, which removes its slots itself.
+_LEFT_ALONE = (ClusterStatus.CREATING, ClusterStatus.DELETING)
 
 
 def reap(place: Workplace, cluster: Cluster) -> list[str]:
@@ -48,7 +50,7 @@ class Reaper:
         with place.control.database.reading() as reading:
             found = clusters.all_clusters(reading)
         for cluster in found:
-            if cluster.status is not ClusterStatus.CREATING and not cluster.stopped:
+            if cluster.status not in _LEFT_ALONE and not cluster.stopped:
                 for node in cluster.nodes:
                     self._look_at(place, cluster, node)
         latest = clock.monotonic() + self._patience_seconds
