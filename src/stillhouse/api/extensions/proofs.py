@@ -26,7 +26,7 @@ def prove_snapshot(control: ControlOf, project_id: str, snapshot_id: SnapshotId)
 @routes.get(
     f"{_OF_SNAPSHOT}/proof",
     operation_id="ShowProof",
-    **answers(LatestProof, "The latest proof; null if there was none"),
+    **answers(LatestProof, "The latest proof; null for a snapshot that was never proved"),
 )
 def show_proof(control: ControlOf, project_id: str, snapshot_id: SnapshotId) -> Json:
     """The latest; `null` for a snapshot that was never proved."""

@@ -26,7 +26,9 @@ def cancel_snapshot(control: ControlOf, project_id: str, snapshot_id: SnapshotId
 
 
 @routes.get(
-    "/stillhouse/v1/{project_id}/trash", operation_id="ListTrash", **answers(Trash, "What is in the trash")
+    "/stillhouse/v1/{project_id}/trash",
+    operation_id="ListTrash",
+    **answers(Trash, "The snapshots in the trash"),
 )
 def list_trash(control: ControlOf, project_id: str) -> Json:
     found = trash.list_trash(control, project_id)
@@ -49,7 +51,10 @@ def undelete_snapshot(control: ControlOf, project_id: str, snapshot_id: Snapshot
     status_code=202,
     response_model=None,
     responses={
-        200: {"model": CollectionPlan, "description": "Of a dry run: what a collection would do now"},
+        200: {
+            "model": CollectionPlan,
+            "description": "The plan of a collection at this moment, for a dry run",
+        },
         202: {"model": Nothing, "description": "Accepted; the collection runs"},
     },
 )

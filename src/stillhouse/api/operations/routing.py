@@ -13,7 +13,10 @@ from stillhouse.control.context import Control
 from stillhouse.errors import BodyMissing
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorBody, "description": "The request is malformed, or names what does not exist"},
+    400: {
+        "model": ErrorBody,
+        "description": "The request is malformed, or names a thing that does not exist",
+    },
     401: {"model": ErrorBody, "description": "The signature is missing or wrong"},
     403: {"model": ErrorBody, "description": "Not permitted, or ruled out by the resource's state"},
     404: {"model": ErrorBody, "description": "The API or the cluster does not exist"},

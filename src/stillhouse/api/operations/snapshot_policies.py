@@ -133,7 +133,7 @@ def copy_snapshot(
 @routes.get(
     "/v1.0/{project_id}/clusters/{cluster_id}/snapshots/statistics",
     operation_id="ListSnapshotStatistics",
-    **answers(Statistics, "What the snapshots of the cluster take"),
+    **answers(Statistics, "The storage that the snapshots of the cluster take"),
 )
 def show_statistics(control: ControlOf, project_id: str, cluster_id: ClusterId) -> Json:
     storage = policies.storage_statistics(control, project_id, cluster_id)

@@ -120,7 +120,7 @@ def delete_snapshot(control: ControlOf, project_id: str, snapshot_id: SnapshotId
 )
 def check_snapshot(control: ControlOf, project_id: str, body: CheckSnapshotRequest) -> Json:
     if body.snapshot_name is None:
-        raise InvalidInput("Invalid parameter. snapshot_name: there is none to check")
+        raise InvalidInput("Invalid parameter. snapshot_name: a name to check is missing")
     snapshots.check_name(control, project_id, body.snapshot_name)
     return {}
 
@@ -128,7 +128,7 @@ def check_snapshot(control: ControlOf, project_id: str, body: CheckSnapshotReque
 @routes.get(
     "/v2/{project_id}/snapshots/{snapshot_id}/flavors",
     operation_id="ListSnapshotFlavorInfo",
-    **answers(Flavors, "What the snapshot can be restored to: this host"),
+    **answers(Flavors, "The node types that the snapshot can be restored to: this host's"),
 )
 def list_snapshot_flavors(
     control: ControlOf,

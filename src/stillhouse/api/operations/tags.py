@@ -59,7 +59,7 @@ def list_clusters(control: ControlOf, project_id: str) -> Json:
 @routes.post(
     "/v2/{project_id}/cluster-precheck",
     operation_id="CheckCluster",
-    **answers(Nothing, "Nothing is in the way of such a cluster"),
+    **answers(Nothing, "This cluster could be made now"),
 )
 def check_cluster(control: ControlOf, project_id: str, body: CheckClusterRequest) -> Json:
     wanted = body.cluster
@@ -176,7 +176,7 @@ def remove_tag(control: ControlOf, project_id: str, cluster_id: ClusterId, key: 
 @routes.post(
     "/v1.0/{project_id}/clusters/{cluster_id}/tags/action",
     operation_id="BatchCreateClusterTags",
-    **answers(Nothing, "The cluster has these tags, or none of these keys"),
+    **answers(Nothing, "The tags are set, or their keys are removed"),
 )
 def change_tags(control: ControlOf, project_id: str, cluster_id: ClusterId, body: TagsActionRequest) -> Json:
     """The gateway has asked for the permission to create tags; a deletion asks for its own as well."""

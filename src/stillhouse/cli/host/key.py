@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from stillhouse.control.context import Control
 
 key = App(name="key", help="Access keys, which sign requests.")
-policy = App(name="policy", help="Policies: what the holder of a key may do.")
+policy = App(name="policy", help="Policies: the permissions of a key's holder.")
 key.command(policy)
 
 

@@ -28,7 +28,7 @@ MaxAge = Annotated[
     int,
     Parameter(
         env_var="STILLHOUSE_SCRUB_MAX_AGE_DAYS",
-        help="Packs that nobody has read whole for longer are said to be overdue.",
+        help="Packs that were not read whole for longer are reported as overdue.",
     ),
 ]
 
