@@ -1,4 +1,4 @@
-"""The operations of the DWS API that are accounted for: those answered, those refused and why, those not built yet.
+"""The list of DWS's published operations: the ones answered, refused with a reason, or not built yet.
 
 `docs/api.md` is made of this list and of the routes; a test compares the two.
 """

@@ -1,4 +1,4 @@
-"""Operations of our own, for which the DWS API has no call; under a prefix no DWS client uses."""
+"""Our own operations on the trash and on collections."""
 
 from fastapi import Response
 

@@ -111,7 +111,7 @@ def list_policies(
     **answers(Nothing, "There is no such policy any more"),
 )
 def delete_policy(control: ControlOf, project_id: str, cluster_id: ClusterId, id: str) -> Json:
-    """A policy that is not there is deleted already: Terraform has no other word for it."""
+    """A missing policy counts as deleted: Terraform knows no other answer for it."""
     policies.delete_policy(control, project_id, cluster_id, id)
     return {}
 

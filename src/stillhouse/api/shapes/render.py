@@ -222,7 +222,7 @@ def cluster_detail(cluster: Cluster) -> Json:
 
 
 def parameter_group_id(cluster: Cluster) -> str:
-    """A cluster has one group of settings; its id follows from the cluster's."""
+    """The id of the cluster's one group of settings, derived from the cluster's id."""
     return str(uuid.uuid5(uuid.UUID(cluster.id), "configuration"))
 
 
@@ -240,7 +240,7 @@ def _endpoint(coordinator: Node) -> Json:
 
 
 def _nodes(cluster: Cluster) -> list[Json]:
-    """DWS counts `number_of_node` machines; here those are the data nodes, or the one server there is.
+    """The machines that DWS counts as `number_of_node`: the data nodes, or the cluster's only server.
 
     A node that does not exist yet is listed under an id that stays the same between two calls.
     """
@@ -265,19 +265,19 @@ def node_status(cluster: Cluster) -> str:
 
 
 def job_id(operation_id: str | None) -> str | None:
-    """DWS's job ids are 32 hex digits: an operation's id without its dashes."""
+    """The job's id as in DWS, of 32 hex digits: an operation's id without its dashes."""
     return None if operation_id is None else operation_id.replace("-", "")
 
 
 def _snapshot_status(snapshot: Snapshot) -> str:
-    """DWS has one word for a snapshot that cannot be restored as a whole. ShowSnapshotDamage lists the losses."""
+    """The snapshot's status. DWS has one word for all that cannot be restored; ShowSnapshotDamage lists the losses."""
     if snapshot.damaged and snapshot.status is SnapshotStatus.AVAILABLE:
         return SnapshotStatus.UNAVAILABLE.value
     return snapshot.status.value
 
 
 def _cluster_status(snapshot: Snapshot) -> str | None:
-    """DWS knows no status for a cluster that is gone."""
+    """The status of the snapshot's cluster; `None` for a deleted one, since DWS has no status for it."""
     return None if snapshot.cluster_status is ClusterStatus.DELETED else snapshot.cluster_status
 
 

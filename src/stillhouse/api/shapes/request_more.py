@@ -13,7 +13,7 @@ Tags = Annotated[list[Tag], Field(max_length=MOST_TAGS)]
 
 
 def _without_empty(zones: object) -> object:
-    """Terraform splits its one text of zones at commas, so that no zone is sent as `[""]`."""
+    """Read zones. Terraform splits a text at commas, and so sends `[""]` for no zone."""
     return [zone for zone in zones if zone != ""] if isinstance(zones, list) else zones
 
 
