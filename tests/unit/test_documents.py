@@ -22,9 +22,6 @@ ARCHITECTURE = (ROOT / "docs" / "ARCHITECTURE.md").read_text()
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
 _FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
-# Words that stand for a thing without naming it, and beginnings of sentences that do so.
-_RIDDLE = re.compile(r"\b(?:what|whatever|whoever|whose|nobody|none|such)\b", re.IGNORECASE)
-_RIDDLE_BEGINS = re.compile(r"(?:^|[.!?:]\s+)(?:Of|Those)\b", re.MULTILINE)
 # What would be of this machine, or of where packages came from, and of no use to anyone else.
 _FOREIGN = re.compile(r"/work/|/root/|pypi\.org|pythonhosted|registry\.npmjs|proxy\.golang|crates\.io")
 
@@ -162,14 +159,6 @@ def test_the_map_names_every_law_of_imports() -> None:
     laws = {contract["name"] for contract in contracts if contract["type"] == "forbidden"}
     rows = re.findall(r"^\| ([A-Z].*?) \|", _section("The map"), re.MULTILINE)
     assert laws <= set(rows), "each law has a row in docs/ARCHITECTURE.md that says why"
-
-
-@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
-def test_documents_are_in_plain_words(document: Path) -> None:
-    """Sentences with a subject that a reader can point at: few riddles in 1,000 words."""
-    prose = _CODE.sub("", _FENCE.sub("", document.read_text()))
-    riddles = [*_RIDDLE.findall(prose), *_RIDDLE_BEGINS.findall(prose)]
-    assert len(riddles) <= max(3, 6 * len(prose.split()) / 1000), riddles
 
 
 def test_the_architecture_says_what_each_dependency_is_for() -> None:
