@@ -26,7 +26,7 @@ _NO_TEXT = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
 def shown(text: str) -> str:
-    """The text for people, and for programs that take only valid UTF-8: other bytes of names are shown as \\xNN."""
+    """Return the text for people and programs that take only valid UTF-8: other bytes of names are shown as \\xNN."""
     return _NO_TEXT.sub("\ufffd", text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 

@@ -15,7 +15,6 @@ DOCUMENTS = [
     *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY")),
 ]
 MOST = 8  # per 1,000 words
-MOST_IN_DOCUMENTS = 13
 
 _CODE = re.compile(r"```.*?```|`[^`]*`", re.DOTALL)
 _VAGUE = re.compile(r"\b(?:what|whatever|whoever|whose|nobody|none|such)\b", re.IGNORECASE)
@@ -66,4 +65,4 @@ def test_docstrings_of_the_modules_beside_the_packages_are_in_plain_words() -> N
 def test_documents_are_in_plain_words() -> None:
     density, places = _faults([document.read_text() for document in DOCUMENTS])
 
-    assert density <= MOST_IN_DOCUMENTS, places
+    assert density <= MOST, places

@@ -41,7 +41,7 @@ class Vault:
     repository: Repository
 
     def keys(self, cluster: str) -> ClusterKeys:
-        """Open a captured cluster's keys. Raises as `open_keys`, and RepositoryDamaged in another repository."""
+        """Open a captured cluster's keys. Raises as `open_keys`, and StoreUnavailable at another repository."""
         identity.check(self.store, self.repository.id)
         return open_keys(self.store, self.repository.kek, cluster)
 

@@ -28,7 +28,9 @@ def store_time(store: ObjectStore, clock: Clock) -> datetime:
                 return found[key]
     finally:
         store.delete(key)
-    raise StoreUnavailable("the object store does not list what it has stored", hint="try again later")
+    raise StoreUnavailable(
+        "the object store does not list an object that it has stored", hint="try again later"
+    )
 
 
 def _remove_leftovers(store: ObjectStore, found: dict[str, datetime], before: datetime) -> None:

@@ -45,7 +45,7 @@ class PatientStore:
         self._persist(lambda: self._store.put(key, chunks))
 
     def create(self, key: str, chunks: Sequence[Chunk]) -> bool:
-        """A lost reply does no harm: the next try finds these very bytes, and so has won."""
+        """Create the object. A lost reply does no harm: the next try finds these very bytes, and so has won."""
         return self._persist(lambda: self._store.create(key, chunks))
 
     def get(self, key: str) -> bytes:
@@ -58,7 +58,7 @@ class PatientStore:
         return self._persist(lambda: self._store.size(key))
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
-        """A listing that breaks off begins anew, since stores need not list in order; each object comes once."""
+        """List objects, each once. A listing that breaks off begins anew, since stores need not list in order."""
         given: set[str] = set()
         wait, given_before = self._wait(), 0
         while True:

@@ -92,7 +92,7 @@ def _prove_reading(store: ObjectStore, key: str) -> None:
     content = secrets.token_bytes(64 * 1024)
     store.put(key, [content])
     if store.size(key) != len(content) or store.get(key) != content:
-        raise _unfit("a read after a write did not return what was written")
+        raise _unfit("a read after a write did not return the written bytes")
     if store.get_range(key, 1000, 500) != content[1000:1500]:
         raise _unfit("a read of a range returned other bytes")
 

@@ -76,7 +76,7 @@ def check_key(key: str) -> str:
     if not is_key(key):
         raise InvalidInput(
             f"not an object key: {key[: _KEY_LIMIT + 1]!r}",
-            hint="names of a-z, 0-9, '-', '_' and '.', joined by '/', none starting with '.'",
+            hint="names of a-z, 0-9, '-', '_' and '.', joined by '/', not starting with '.'",
         )
     return key
 

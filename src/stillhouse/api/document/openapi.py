@@ -1,4 +1,4 @@
-"""The OpenAPI document: the framework's, with every field, parameter, error and scheme of signing said in full."""
+"""The OpenAPI document: the framework's, completed with descriptions, errors and schemes of signing."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Operations of our own, for which the DWS API has no call; under a prefix no DWS client uses."""
+"""Our own operations on the trash and on collections."""
 
 from fastapi import Response
 
@@ -22,7 +22,7 @@ def cancel_snapshot(control: ControlOf, project_id: str, snapshot_id: SnapshotId
     return {}
 
 
-@routes.operation("ListTrash", Trash, "What is in the trash")
+@routes.operation("ListTrash", Trash, "The snapshots in the trash")
 def list_trash(control: ControlOf, project_id: str) -> Json:
     found = trash.list_trash(control, project_id)
     return {"snapshots": [extensions.trashed_snapshot(one) for one in found], "count": len(found)}
@@ -39,7 +39,7 @@ def undelete_snapshot(control: ControlOf, project_id: str, snapshot_id: Snapshot
     Nothing,
     "Accepted; the collection runs",
     202,
-    others={200: (CollectionPlan, "Of a dry run: what a collection would do now")},
+    others={200: (CollectionPlan, "The plan of a collection at this moment, for a dry run")},
 )
 def collect_cluster(
     control: ControlOf,

@@ -1,4 +1,4 @@
-"""Reading a JSON body so that everything malformed is refused alike, before any field is looked at."""
+"""Decodes JSON bodies strictly: a malformed one is refused before any of its fields is looked at."""
 
 import json
 import re

@@ -65,7 +65,7 @@ class Call:
 class Gateway:
     """ASGI application around `app`; `routes` are the published APIs.
 
-    Raises KeyError with the name of an operation that `domain.api_operations` does not declare.
+    Raises KeyError with the name of an operation that `domain.actions` does not list.
     """
 
     def __init__(

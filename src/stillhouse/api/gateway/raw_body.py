@@ -1,4 +1,4 @@
-"""Request bodies as bytes: taken in once, up to a limit, and given on to the framework afterwards."""
+"""Request bodies as bytes: read once, up to a limit, and then passed to the framework."""
 
 from starlette.types import Message, Receive
 

@@ -25,7 +25,7 @@ def list_zones(control: ControlOf, project_id: str) -> Json:
     return {"availability_zones": [shapes.zone()], "count": 1}
 
 
-@routes.operation("ListQuotas", Quotas, "What limits there are, and how much of them is used")
+@routes.operation("ListQuotas", Quotas, "The limits, and how much of them is used")
 def list_quotas(control: ControlOf, project_id: str, request: Request, response: Response) -> Json:
     measured, held = host.measure(control), host.holdings(control, project_id)
     answer: Json = {"quotas": {"resources": shapes.quotas(measured, held)}}

@@ -16,7 +16,10 @@ from stillhouse.domain.api_operations.table import OPERATIONS
 from stillhouse.errors import BodyMissing
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorBody, "description": "The request is malformed, or names what does not exist"},
+    400: {
+        "model": ErrorBody,
+        "description": "The request is malformed, or names a thing that does not exist",
+    },
     401: {"model": ErrorBody, "description": "The signature is missing or wrong"},
     403: {"model": ErrorBody, "description": "Not permitted, or ruled out by the resource's state"},
     404: {"model": ErrorBody, "description": "The API or the cluster does not exist"},

@@ -62,7 +62,7 @@ def list_policies(
 
 @routes.operation("DeleteSnapshotPolicy", Nothing, "There is no such policy any more")
 def delete_policy(control: ControlOf, project_id: str, cluster_id: ClusterId, id: str) -> Json:
-    """A policy that is not there is deleted already: Terraform has no other word for it."""
+    """A missing policy counts as deleted: Terraform knows no other answer for it."""
     policies.delete_policy(control, project_id, cluster_id, id)
     return {}
 
@@ -77,7 +77,7 @@ def copy_snapshot(
     return {"snapshot_id": copy_id}
 
 
-@routes.operation("ListSnapshotStatistics", Statistics, "What the snapshots of the cluster take")
+@routes.operation("ListSnapshotStatistics", Statistics, "The storage that the snapshots of the cluster take")
 def show_statistics(control: ControlOf, project_id: str, cluster_id: ClusterId) -> Json:
     storage = policies.storage_statistics(control, project_id, cluster_id)
     named = {"storage.free": storage.free, "storage.paid": storage.paid, "storage.used": storage.used}

@@ -19,7 +19,7 @@ routes = Router()
 @routes.operation(
     "CheckTableRestore",
     TableRestoreChecked,
-    "What speaks against a restore of these tables; null where nothing does",
+    "The objections to a restore of these tables; null if there is no objection",
 )
 def check_table_restore(
     control: ControlOf, project_id: str, snapshot_id: SnapshotId, body: TableRestoreRequest

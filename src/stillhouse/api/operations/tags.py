@@ -52,7 +52,7 @@ def list_clusters(control: ControlOf, project_id: str) -> Json:
     return {"clusters": shown, "count": len(shown)}
 
 
-@routes.operation("CheckCluster", Nothing, "Nothing is in the way of such a cluster")
+@routes.operation("CheckCluster", Nothing, "This cluster could be made now")
 def check_cluster(control: ControlOf, project_id: str, body: CheckClusterRequest) -> Json:
     wanted = body.cluster
     request = ClusterRequest(
@@ -129,7 +129,7 @@ def remove_tag(control: ControlOf, project_id: str, cluster_id: ClusterId, key: 
     return {}
 
 
-@routes.operation("BatchCreateClusterTags", Nothing, "The cluster has these tags, or none of these keys")
+@routes.operation("BatchCreateClusterTags", Nothing, "The tags are set, or their keys are removed")
 def change_tags(control: ControlOf, project_id: str, cluster_id: ClusterId, body: TagsActionRequest) -> Json:
     """The gateway has asked for the permission to create tags; a deletion asks for its own as well."""
     if body.action == "create":

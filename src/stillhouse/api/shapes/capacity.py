@@ -218,7 +218,7 @@ def zone() -> Json:
 
 
 def quotas(host: Host, held: Holdings) -> list[Json]:
-    """Clusters are limited by the host's disk alone; nothing sets its cores and memory aside for a node."""
+    """The limits. Only the host's disk limits clusters; no cores or memory are set aside for a node."""
     return [
         {"type": "instances", "used": held.clusters, "quota": _UNLIMITED, "unit": ""},
         {

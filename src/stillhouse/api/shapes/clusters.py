@@ -60,7 +60,7 @@ class PublicIp(Request):
 
 
 def _tags(value: object) -> object:
-    """The SDKs send one tag as an object, Terraform a list of them."""
+    """Read tags: the SDKs send one as an object, Terraform sends a list."""
     return [value] if isinstance(value, dict) else value
 
 
@@ -96,7 +96,7 @@ class RestartClusterRequest(Request):
 
 
 def _without_empty(zones: object) -> object:
-    """Terraform splits its one text of zones at commas, so that no zone is sent as `[""]`."""
+    """Read zones. Terraform splits a text at commas, and so sends `[""]` for no zone."""
     return [zone for zone in zones if zone != ""] if isinstance(zones, list) else zones
 
 
@@ -343,7 +343,7 @@ def cluster_detail(cluster: Cluster) -> Json:
 
 
 def parameter_group_id(cluster: Cluster) -> str:
-    """A cluster has one group of settings; its id follows from the cluster's."""
+    """The id of the cluster's one group of settings, derived from the cluster's id."""
     return str(uuid.uuid5(uuid.UUID(cluster.id), "configuration"))
 
 
@@ -354,7 +354,7 @@ def _endpoint(coordinator: Node) -> Json:
 
 
 def _nodes(cluster: Cluster) -> list[Json]:
-    """DWS counts `number_of_node` machines; here those are the data nodes, or the one server there is.
+    """The machines that DWS counts as `number_of_node`: the data nodes, or the cluster's only server.
 
     A node that does not exist yet is listed under an id that stays the same between two calls.
     """

@@ -120,7 +120,7 @@ def node(cluster: Cluster, one: Node) -> Json:
 
 
 def schema(size: SchemaSize, database: str) -> Json:
-    """Sizes in bytes. The skew is how much less the emptiest node has than the fullest."""
+    """A schema's sizes in bytes. The skew is how far the emptiest node is below the fullest, in percent."""
     nodes = size.on_nodes
     fullest, emptiest = max(nodes, key=lambda name: nodes[name]), min(nodes, key=lambda name: nodes[name])
     skew = 100 * (nodes[fullest] - nodes[emptiest]) / nodes[fullest] if nodes[fullest] else 0.0

@@ -113,7 +113,7 @@ class Events(Answer):
 
 
 def job_id(operation_id: str | None) -> str | None:
-    """DWS's job ids are 32 hex digits: an operation's id without its dashes."""
+    """The job's id as in DWS, of 32 hex digits: an operation's id without its dashes."""
     return None if operation_id is None else operation_id.replace("-", "")
 
 

@@ -207,12 +207,12 @@ def _with_int32_sizes(shown: Json) -> Json:
 
 
 def _snapshot_status(snapshot: Snapshot) -> str:
-    """DWS has one word for a snapshot that cannot be restored as a whole. ShowSnapshotDamage lists the losses."""
+    """The snapshot's status. DWS has one word for all that cannot be restored; ShowSnapshotDamage lists the losses."""
     if snapshot.damaged and snapshot.status is SnapshotStatus.AVAILABLE:
         return SnapshotStatus.UNAVAILABLE.value
     return snapshot.status.value
 
 
 def _cluster_status(snapshot: Snapshot) -> str | None:
-    """DWS knows no status for a cluster that is gone."""
+    """The status of the snapshot's cluster; `None` for a deleted one, since DWS has no status for it."""
     return None if snapshot.cluster_status is ClusterStatus.DELETED else snapshot.cluster_status

@@ -41,7 +41,7 @@ class TableRestoreChecked(Answer):
 
 
 def checked_names(verdict: Verdict) -> Json:
-    """Null says that nothing is wrong: so DWS does."""
+    """The objections, or null if there is no objection, as in DWS."""
     return {
         "database": verdict.database,
         "restore_table_list": [str(name) for name in verdict.missing] or None,

@@ -44,7 +44,7 @@ def _cluster_id(text: str) -> str:
 
 
 def _snapshot_id(text: str) -> str:
-    """The service answers a malformed snapshot id as one that does not exist, unlike a cluster id."""
+    """Read a snapshot's id. A malformed one is answered like an unknown one, unlike a cluster's id, as DWS does."""
     if not ids.is_uuid(text):
         raise SnapshotUnknown("a snapshot id is a UUID")
     return text.lower()

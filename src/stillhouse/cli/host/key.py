@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from stillhouse.domain.access.policy_document import Attached
 
 key = App(name="key", help="Access keys, which sign requests.")
-policy = App(name="policy", help="Policies: what the holder of a key may do.")
+policy = App(name="policy", help="Policies: the permissions of a key's holder.")
 key.command(policy)
 
 

@@ -28,7 +28,7 @@ MaxAge = Annotated[
     int,
     Parameter(
         env_var="STILLHOUSE_SCRUB_MAX_AGE_DAYS",
-        help="Packs that nobody has read whole for longer are said to be overdue.",
+        help="Packs that were not read whole for longer are reported as overdue.",
     ),
 ]
 
@@ -41,7 +41,7 @@ def check(
     max_age_days: MaxAge = 90,
     json_: Json = False,
 ) -> None:
-    """Is everything there and in its place? Reads all but the packs' frames. Exit code 3: damage was found."""
+    """Check that every object is there and in its place. Reads all but the packs' frames. Exit code 3: damage."""
     from stillhouse.clock import SystemClock
     from stillhouse.repository.check.report import sum_up
     from stillhouse.repository.check.structure import check as check_cluster

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _STATES = {
     "copied": "copied",
     "there": "was there",
-    "mended": "was there, and what was known to be damaged of it is mended",
+    "mended": "was there, and its known damage is mended",
     "buried": "was given up there, and stays so",
     "failed": "NOT copied",
 }

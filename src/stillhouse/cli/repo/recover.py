@@ -47,7 +47,7 @@ def snapshots(*, repository: Location, kek_file: KekFile, cluster: str = "", jso
                     f"{each['id']}  {each['finished'][:19]}  {size_text(each['size'])}  {each['name']}"
                     f"  of {each['cluster']['name']} {each['cluster']['id']}"
                     f"  {len(each['nodes'])} nodes, PostgreSQL {each['pg_major'] or '?'}{trash}"
-                    f"{'  DAMAGED: `repo check` tells what is lost' if each['damaged'] else ''}"
+                    f"{'  DAMAGED: `repo check` lists the losses' if each['damaged'] else ''}"
                 )
             for sentence in inventory.unreadable:
                 command.say(f"cannot be read: {sentence}")

@@ -29,7 +29,7 @@ _OTHERS_MAY_READ = 0o077
 _HINTS = {
     "APIGW.0101": "the service is of another version, or this is not its address",
     "APIGW.0301": "check the access key, its secret, and this host's clock",
-    "DWS.0011": "wait until it is done, or see what it is with `stillhouse cluster show`",
+    "DWS.0011": "wait until it is done, or look at it with `stillhouse cluster show`",
     "DWS.0015": "an access key is good for one project: see --project",
 }
 
@@ -267,6 +267,6 @@ def _key_in(path: Path) -> dict[str, str]:
         raise InvalidInput(f"{path} is no key file: {error}") from error
     if not isinstance(said, dict) or not all(isinstance(value, str) for value in said.values()):
         raise InvalidInput(
-            f"{path} is no key file", hint="it holds what `stillhouse key create --json` printed"
+            f"{path} is no key file", hint="it holds the output of `stillhouse key create --json`"
         )
     return said

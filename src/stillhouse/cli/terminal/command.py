@@ -28,8 +28,8 @@ Policies = Annotated[
     tuple[str, ...],
     Parameter(
         negative=(),
-        help="What the holder may do: a policy's name, or a file with a policy document; may be given several "
-        "times. Without any: DWS FullAccess.",
+        help="The holder's permissions: a policy's name, or a file with a policy document; may be given several "
+        "times; DWS FullAccess by default.",
     ),
 ]
 

@@ -26,7 +26,7 @@ def check_account(reading: Transaction, settings: Settings, project: str) -> Non
     if any(cluster.project != project for cluster in clusters.all_clusters(reading)):
         raise StateForbids(
             "another project has clusters here, and all servers of this service run as one account of the host:"
-            " whoever breaks out of one of them has them all",
+            " an intruder who breaks out of one of them has them all",
             hint="run the service as root, or accept it by STILLHOUSE_SHARED_ACCOUNT=accepted",
         )
 

@@ -34,7 +34,7 @@ _SPARE = 64 << 20  # bytes that must stay free beside the restored files
 _NODES_AT_ONCE = 4
 
 Watch = Callable[[str, int], Callable[[int], None]]
-"""Told of a node and the bytes it will have; what it returns is told of the bytes written so far."""
+"""Called with a node and its total bytes. Returns a function that takes the bytes written so far."""
 
 
 @dataclass(frozen=True)

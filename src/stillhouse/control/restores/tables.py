@@ -188,7 +188,7 @@ def _fail(place: Workplace, operation_id: str, is_copied: bool, reason: str) -> 
         has_happened = is_copied and _is_swapped(place, cluster, wanted.database, prefix)
         _clean(place, cluster)
     except NodeUnreachable as error:
-        reason = f"{reason}; what is left on the nodes goes with the next restore of tables: {error}"
+        reason = f"{reason}; the next restore of tables removes the leftovers on the nodes: {error}"
     if has_happened:
         _end(place, operation, cluster, notes=[reason])
     else:

@@ -22,7 +22,7 @@ from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
 from stillhouse.errors import Cancelled, ClusterBusy, ShuttingDown
 
 AFTER = "after_snapshot"
-"""In the detail of a deletion's operation: the snapshot whose end its flow waits for. Empty once the flow has begun."""
+"""Key in the detail of a deletion's operation: the snapshot that its flow waits for. Empty once the flow has begun."""
 
 _BEING_DELETED = "the cluster is being deleted"
 

@@ -33,7 +33,7 @@ from stillhouse.workers.jobs import CollectJob, collect_job
 from stillhouse.workers.process import Done, Worker
 
 Last = tuple[datetime | None, str]
-"""When a cluster's last collection ended, None if it has not, and its outcome."""
+"""When a cluster's last collection ended, `None` if it has not, and its outcome."""
 
 _POLL_SECONDS = 0.2
 _AT_ONCE = 2  # of all clusters: it is work for quiet hours

@@ -50,7 +50,7 @@ def rows_of(
         try:
             cluster, snapshot = _cluster(one, now, standing(one.cluster)), _snapshot(one, now)
         except (KeyError, TypeError, ValueError) as error:
-            rebuilt.told.append(f"the root of snapshot {one.id} lacks what a catalog needs: {error}")
+            rebuilt.told.append(f"the root of snapshot {one.id} lacks a fact that a catalog needs: {error}")
             continue
         if not wanted or snapshot.project in wanted:
             rebuilt.snapshots.append(snapshot)

@@ -6,7 +6,7 @@ TERMS: dict[str, tuple[str, str]] = {
         '"157e90aa-4c1d-4e77-8b1f-6d5c4a292f8e"',
     ),
     "Parameter.name": ("Name of the setting", '"work_mem"'),
-    "Parameter.description": ("What the setting is for", '"Sets the memory for sorting."'),
+    "Parameter.description": ("The purpose of the setting", '"Sets the memory for sorting."'),
     "alias_name": ("The node's name with its cluster's", '"sales-dw-dn1"'),
     "obj_name": ("Name of a database, schema, table, view or function", '"orders"'),
     "NodeInfo.status": (
@@ -15,7 +15,7 @@ TERMS: dict[str, tuple[str, str]] = {
     ),
     "Configuration.status": ("In-Sync", '"In-Sync"'),
     "Validated.type": ("As it was asked: schema or table", '"schema"'),
-    "ValidateDbDataRequest.type": ("What the names are of: schema or table", '"schema"'),
+    "ValidateDbDataRequest.type": ("The kind of the names: schema or table", '"schema"'),
     "ListDatabaseObjects.type": ("The kind of objects", '"SCHEMA"'),
     "ParameterValue.value": ("The setting's value", '"4096"'),
     "Parameter.values": ("The setting's value at each role of node", ""),
@@ -43,6 +43,6 @@ TERMS: dict[str, tuple[str, str]] = {
     "default_value": ("The setting's value unless it is changed", '"4096"'),
     "readonly": ("True: settings are changed in the database", "true"),
     "restart_required": ("Whether a change needs a restart", "false"),
-    "value_range": ("What the value may be; empty for anything", '"64-2147483647"'),
-    "keywords": ("Only schemas whose name holds this", '"mart"'),
+    "value_range": ("The allowed values; empty for any value", '"64-2147483647"'),
+    "keywords": ("Only schemas with this text in their names", '"mart"'),
 }

@@ -2,7 +2,7 @@
 
 TERMS: dict[str, tuple[str, str]] = {
     "SnapshotToCreate.name": (
-        "Name, unique in the project whatever its case: 4 to 64 letters, digits, - and _, a letter first",
+        "Name, unique in the project without regard to case: 4 to 64 letters, digits, - and _, a letter first",
         '"before-upgrade"',
     ),
     "snapshot_name": ("The name to be checked, by the rules of CreateSnapshot", '"before-upgrade"'),
@@ -39,15 +39,15 @@ TERMS: dict[str, tuple[str, str]] = {
         "Which schemas or tables it is of; null, as it is of the whole cluster",
         "",
     ),
-    "guest_agent_version": ("Version of an agent on the nodes; null, as there is none", "null"),
+    "guest_agent_version": ("Version of an agent on the nodes; always null", "null"),
     "cluster_status": ("Status of the cluster at this moment; null if it is deleted", '"AVAILABLE"'),
-    "cluster_task_status": ("What the cluster is doing at this moment; null if nothing", '"SNAPSHOTTING"'),
+    "cluster_task_status": ("The cluster's task at this moment; null when idle", '"SNAPSHOTTING"'),
     "support_fine_grained_cross_version_restore": ("Whether tables can go to another version", "false"),
     "support_fine_grained_asymmetric_restore": ("Whether tables can go to another number of nodes", "false"),
     "schema_list": ("Names of schemas", '["mart"]'),
     "table_list": ("Names of tables", '["mart.orders"]'),
     "statistics": ("The figures", ""),
     "ListClusterSnapshots.offset": ("Number of the page, less 1", "0"),
-    "sort_key": ("What to sort by", '"started"'),
+    "sort_key": ("The field to sort by", '"started"'),
     "sort_dir": ("asc or desc", '"desc"'),
 }
