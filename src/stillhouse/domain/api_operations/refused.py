@@ -41,7 +41,7 @@ REFUSED = (
         f"/v1.0{CLUSTER}/maintenance-window",
         UPDATE,
         "refused",
-        "nobody maintains the host but its owner",
+        "only its owner maintains the host",
     ),
     Operation(
         "UpdateConfiguration",
