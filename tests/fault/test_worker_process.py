@@ -26,7 +26,7 @@ def test_work_is_done_and_spoken_to() -> None:
 _PROGRAM = """
 import pathlib, sys
 pathlib.Path(sys.argv[1], __name__).touch()
-from stillhouse.node.process import Done, Worker
+from stillhouse.workers.process import Done, Worker
 from support.worker_tasks import answer
 if __name__ == "__main__":
     worker = Worker(answer, "hello")

@@ -24,7 +24,7 @@ _PRIMITIVES: dict[str, tuple[type, ...]] = {
     "float": (float, int),
 }
 # The DWS client has no such call: our own, those of IAM, and those of Open Telekom Cloud.
-NOT_OF_DWS = {name for name, _, path in routed() if path.startswith(("/stillhouse/", "/v3"))}
+NOT_OF_DWS = {name for name, _, path in routed() if path == "/" or path.startswith(("/stillhouse/", "/v3"))}
 NOT_OF_DWS |= {"CreateClusterTag", "DeleteClusterTag", "BatchCreateClusterTags"}
 
 
