@@ -12,7 +12,7 @@
                                 ProofFailed (TableReplaced), FileRefused, Cancelled
       Unavailable 503           ShuttingDown, CatalogUnavailable, StoreUnavailable (StoreRefused),
                                 NodeUnreachable, CutFailed, CaptureInterrupted, AttemptDead,
-                                ServiceUnreachable, TablesHeld
+                                ServiceUnreachable, TablesHeld, Overloaded
       ServiceRefused            in the commands that are clients of the API: the service's own error
 
 `code` is stable and our own; only `api` translates it into DWS's words.
@@ -36,6 +36,8 @@ class StillhouseError(Exception):
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
     retryable: ClassVar[bool] = False
+    # Seconds after which another try may help, for the header Retry-After; 0: not told.
+    retry_after: int = 0
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -297,6 +299,16 @@ class TablesHeld(Unavailable):
     """Somebody works with a table that is to be replaced; the message names who."""
 
     code = "tables.held"
+
+
+class Overloaded(Unavailable):
+    """More work of one kind waits than this service keeps waiting; nothing was begun."""
+
+    code = "overloaded"
+
+    def __init__(self, message: str, *, hint: str = "", retry_after: int = 2) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
 
 
 class ServiceRefused(StillhouseError):

@@ -6,7 +6,6 @@ from typing import NoReturn
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
@@ -30,7 +29,7 @@ from stillhouse.api.operations import (
     tables,
     tags,
 )
-from stillhouse.api.operations.routing import routes_of
+from stillhouse.api.operations.routing import JsonRoute, routes_of
 from stillhouse.control.context import Control
 from stillhouse.control.reports import readiness
 from stillhouse.errors import ApiUnknown, InvalidInput
@@ -55,7 +54,7 @@ _ROUTERS = (
 )
 
 
-def published_routes() -> list[APIRoute]:
+def published_routes() -> list[JsonRoute]:
     """Return the routes of all operations, also of those that are always refused."""
     return routes_of(*_ROUTERS)
 

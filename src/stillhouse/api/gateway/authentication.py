@@ -9,11 +9,7 @@ import hmac
 import secrets
 from dataclasses import replace
 
-from starlette.concurrency import run_in_threadpool
-from starlette.types import Receive
-
 from stillhouse.api.gateway import signature
-from stillhouse.api.gateway.raw_body import read_body
 from stillhouse.api.gateway.signature import Claim, RawRequest
 from stillhouse.control.access.callers import Signer, find_signer, find_token_holder
 from stillhouse.control.access.credentials import digest
@@ -23,30 +19,24 @@ from stillhouse.errors import Unauthenticated
 _LOCKED = "AK access failed to reach the limit,forbidden"
 
 
-async def authenticate(
-    control: Control, request: RawRequest, receive: Receive, address: str
-) -> tuple[Caller, bytes]:
-    """Return the caller and the body, once they are known to belong together.
+def is_keeping_body(control: Control, request: RawRequest, address: str) -> bool:
+    """Tell from the headers alone whether the body is worth keeping: strangers' bodies could fill the memory.
 
-    A signature counts before a token. A fault in the headers alone is refused before the body is read.
+    Raises Unauthenticated for a fault in the headers, so that no body is read for them.
     """
-    if signature.headers_of(request, "x-auth-token") and not signature.headers_of(request, "authorization"):
-        token = signature.the_header(request, "x-auth-token")
-        holder = await run_in_threadpool(find_token_holder, control, token)
-        return replace(holder, address=address), await read_body(receive)
-    claim = signature.read_claim(request, control.clock.now())
-    return await _signed(control, request, claim, receive, address)
+    if token := _token(request):
+        find_token_holder(control, token)
+        return True
+    return find_signer(control, _claim(control, request, address).access_key) is not None
 
 
-async def _signed(
-    control: Control, request: RawRequest, claim: Claim, receive: Receive, address: str
-) -> tuple[Caller, bytes]:
+def authenticate(control: Control, request: RawRequest, body: bytes, address: str) -> Caller:
+    """Return the caller, once headers and body are known to be theirs. A signature counts before a token."""
+    if token := _token(request):
+        return replace(find_token_holder(control, token), address=address)
+    claim = _claim(control, request, address)
     subject = (claim.access_key, address)
-    if control.key_lockouts.is_locked(subject, control.clock.monotonic()):
-        raise _as(claim, signature.refused(_LOCKED))
-    signer = await run_in_threadpool(find_signer, control, claim.access_key)
-    # Strangers' bodies are not kept, since they could fill the memory.
-    body = await read_body(receive, keep=signer is not None)
+    signer = find_signer(control, claim.access_key)
     try:
         secret_key = secrets.token_hex(20) if signer is None else signer.secret_key
         signature.verify(request, hashlib.sha256(body).hexdigest(), claim, secret_key)
@@ -57,7 +47,21 @@ async def _signed(
         control.key_lockouts.failed(subject, control.clock.monotonic())
         raise _as(claim, refusal) from None
     control.key_lockouts.succeeded(subject)
-    return replace(signer.caller, address=address), body
+    return replace(signer.caller, address=address)
+
+
+def _token(request: RawRequest) -> str:
+    """Return the token that counts, or "" if a signature does."""
+    if signature.headers_of(request, "authorization") or not signature.headers_of(request, "x-auth-token"):
+        return ""
+    return signature.the_header(request, "x-auth-token")
+
+
+def _claim(control: Control, request: RawRequest, address: str) -> Claim:
+    claim = signature.read_claim(request, control.clock.now())
+    if control.key_lockouts.is_locked((claim.access_key, address), control.clock.monotonic()):
+        raise _as(claim, signature.refused(_LOCKED))
+    return claim
 
 
 def _check_security_token(request: RawRequest, signer: Signer) -> None:

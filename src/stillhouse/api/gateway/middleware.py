@@ -6,22 +6,22 @@ cloud's gateway, a request to an API that does not exist is told so before it is
 """
 
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from time import monotonic
 
-from fastapi.routing import APIRoute
-from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse
-from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stillhouse import log
 from stillhouse.api.gateway import errors
-from stillhouse.api.gateway.authentication import authenticate
-from stillhouse.api.gateway.raw_body import MAX_BODY_BYTES, ClientGone, read_body, replay
+from stillhouse.api.gateway.authentication import authenticate, is_keeping_body
+from stillhouse.api.gateway.published import Published
+from stillhouse.api.gateway.raw_body import MAX_BODY_BYTES, ClientGone, read_body
 from stillhouse.api.gateway.signature import RawRequest
+from stillhouse.api.gateway.worker_threads import WorkerThreads
+from stillhouse.api.operations.routing import Answered, JsonRoute
 from stillhouse.control.access import permissions
 from stillhouse.control.access.refusals import Refused, record_refusal
 from stillhouse.control.context import Caller, Control
@@ -29,7 +29,6 @@ from stillhouse.domain import ids
 from stillhouse.domain.api_operations.operation import Need
 from stillhouse.domain.api_operations.table import OPERATIONS
 from stillhouse.errors import (
-    ApiUnknown,
     InternalError,
     InvalidInput,
     NotPermitted,
@@ -72,12 +71,14 @@ class Gateway:
         self,
         app: ASGIApp,
         control: Control,
-        routes: Sequence[APIRoute],
+        routes: Sequence[JsonRoute],
         is_shutting_down: Callable[[], bool],
     ) -> None:
         self._app = app
         self._control = control
-        self._routes = [(route, OPERATIONS[_operation_of(route)].need) for route in routes]
+        self._published = Published(routes)
+        self._needs = {_operation_of(route): OPERATIONS[_operation_of(route)].need for route in routes}
+        self._threads = WorkerThreads()
         self._is_shutting_down = is_shutting_down
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,7 +101,9 @@ class Gateway:
             if scope["path"] in OPEN_PATHS or (is_host and scope["path"] == METRICS_PATH):
                 await self._app(scope, receive, answering.send)
                 return
-            call = self._published(scope)
+            route, named = self._published.find(scope["method"], scope["path"])
+            scope["path_params"], scope["route"] = named, route
+            call = self._call(route, named)
             await self._carry_out(call, scope, receive, answering)
         except ClientGone:
             logger.info("client gone", operation=call.operation)
@@ -126,38 +129,59 @@ class Gateway:
         except ValueError:  # a proxy may write any text there
             return False
 
-    def _published(self, scope: Scope) -> Call:
-        matched = Match.NONE
-        for route, need in self._routes:
-            match, child_scope = route.matches(scope)
-            if match is Match.FULL:
-                named = child_scope["path_params"]
-                places = (named.get(f"{kind}_id") for kind in ("project", "cluster", "snapshot"))
-                return Call(_operation_of(route), need, *places)
-            matched = max(matched, match, key=lambda found: found.value)
-        if matched is Match.PARTIAL:
-            raise ApiUnknown("The API does not exist.")
-        raise ApiUnknown("The API does not exist or has not been published in the environment.")
+    def _call(self, route: JsonRoute, named: Mapping[str, str]) -> Call:
+        operation = _operation_of(route)
+        places = (named.get(f"{kind}_id") for kind in ("project", "cluster", "snapshot"))
+        return Call(operation, self._needs[operation], *places)
 
     async def _carry_out(self, call: Call, scope: Scope, receive: Receive, answering: "_Answering") -> None:
-        """Hand the request to the framework once its caller is known and permitted; else record the refusal."""
+        """Answer the request in one thread. Where it has a body, another call asks first whether to keep that."""
         address = scope["client"][0] if scope.get("client") else ""
         caller = Caller(request_id=answering.request_id, address=address)
+        request = RawRequest(scope["method"], scope["raw_path"], scope["query_string"], scope["headers"])
+        if call.need.open_to_all:
+            body = await read_body(receive, _STRANGERS_BODY_BYTES)
+        elif _has_body(scope):
+            is_kept = await self._threads.run(self._is_keeping_body, call, scope, request, caller)
+            body = await read_body(receive, keep=is_kept)
+        else:
+            body = b""
+        answered = await self._threads.run(self._perform, call, scope, request, body, caller)
+        await answering.begin(answered)
+        while answered.rest is not None:
+            part = await self._threads.run(next, answered.rest, None, is_begun=True)
+            await answering.go_on(part)
+            if part is None:
+                break
+
+    def _is_keeping_body(self, call: Call, scope: Scope, request: RawRequest, caller: Caller) -> bool:
+        with self._refusals_recorded(call, scope) as known:
+            known.append(caller)
+            return is_keeping_body(self._control, request, caller.address)
+
+    def _perform(
+        self, call: Call, scope: Scope, request: RawRequest, body: bytes, caller: Caller
+    ) -> Answered:
+        """Do the operation once its caller is known and permitted."""
+        with self._refusals_recorded(call, scope) as known:
+            known.append(caller)
+            if not call.need.open_to_all:
+                signer = authenticate(self._control, request, body, caller.address)
+                known.append(replace(signer, request_id=caller.request_id))
+                _check_project(call.project, signer.project)
+                _check_permissions(self._control.acting_for(known[-1]), call)
+            scope.setdefault("state", {})["control"] = self._control.acting_for(known[-1])
+            route: JsonRoute = scope["route"]
+            return route.answer(scope, body)
+
+    @contextmanager
+    def _refusals_recorded(self, call: Call, scope: Scope) -> Iterator[list[Caller]]:
+        """Record a refusal under the last caller in the list."""
+        known: list[Caller] = []
         try:
-            if call.need.open_to_all:
-                body = await read_body(receive, _STRANGERS_BODY_BYTES)
-            else:
-                request = RawRequest(
-                    scope["method"], scope["raw_path"], scope["query_string"], scope["headers"]
-                )
-                known, body = await authenticate(self._control, request, receive, address)
-                caller = replace(known, request_id=answering.request_id)
-                _check_project(call.project, caller.project)
-                await run_in_threadpool(_check_permissions, self._control.acting_for(caller), call)
-            scope.setdefault("state", {})["control"] = self._control.acting_for(caller)
-            await self._app(scope, replay(body, receive), answering.send)
+            yield known
         except (Unauthenticated, NotPermitted) as error:
-            await run_in_threadpool(_record, self._control.acting_for(caller), call, scope["path"], error)
+            _record(self._control.acting_for(known[-1]), call, scope["path"], error)
             raise
 
 
@@ -172,14 +196,27 @@ class _Answering:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            MutableHeaders(scope=message)["X-Request-Id"] = self.request_id
+            message["headers"] = [*message["headers"], (b"x-request-id", self.request_id.encode())]
         await self._send(message)
+
+    async def begin(self, answered: Answered) -> None:
+        """Send an answer, or its first part."""
+        await self.send(
+            {"type": "http.response.start", "status": answered.status, "headers": answered.headers}
+        )
+        is_part = answered.rest is not None
+        await self.send({"type": "http.response.body", "body": answered.body, "more_body": is_part})
+
+    async def go_on(self, part: bytes | None) -> None:
+        """Send a further part; `None` ends the answer."""
+        await self.send({"type": "http.response.body", "body": part or b"", "more_body": part is not None})
 
     async def refuse(self, error: StillhouseError, operation: str, scope: Scope, receive: Receive) -> None:
         if self.status is not None:
             raise error  # half an answer is out; only the server can end it, by closing the connection
         status, body = errors.answer(error, operation, self.request_id)
-        await JSONResponse(body.model_dump(), status)(scope, receive, self.send)
+        later = {"Retry-After": str(error.retry_after)} if error.retry_after else None
+        await JSONResponse(body.model_dump(), status, later)(scope, receive, self.send)
 
 
 def _check_limits(scope: Scope) -> None:
@@ -193,7 +230,15 @@ def _check_limits(scope: Scope) -> None:
             raise errors.BodyTooLarge("The body is larger than 12 MB.")
 
 
-def _operation_of(route: APIRoute) -> str:
+def _has_body(scope: Scope) -> bool:
+    """Tell from the headers whether a body follows; by HTTP/1.1 one of two announces it (RFC 9112, 6.3)."""
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
+        for name, value in scope["headers"]
+    )
+
+
+def _operation_of(route: JsonRoute) -> str:
     return route.operation_id or route.name
 
 

@@ -1,6 +1,6 @@
-"""Request bodies as bytes: read once, up to a limit, and then passed to the framework."""
+"""Request bodies as bytes: read once, up to a limit."""
 
-from starlette.types import Message, Receive
+from starlette.types import Receive
 
 from stillhouse.api.gateway.errors import BodyTooLarge
 
@@ -31,13 +31,3 @@ async def read_body(receive: Receive, limit: int = MAX_BODY_BYTES, *, keep: bool
             body += chunk
         more = message.get("more_body", False)
     return bytes(body)
-
-
-def replay(body: bytes, receive: Receive) -> Receive:
-    """Return a `receive` that gives the buffered body once, then the server's further messages."""
-    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def give() -> Message:
-        return messages.pop() if messages else await receive()
-
-    return give

@@ -1,19 +1,29 @@
-"""Parts shared by every route: the control plane, a strictly decoded body, the documented refusals."""
+"""Parts shared by every route: the control plane, a strictly decoded body, the encoded answer, documented refusals."""
 
-from collections.abc import Callable, Coroutine, Mapping
+import json
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from itertools import chain
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Request
+from fastapi.dependencies.utils import solve_dependencies
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.types import DecoratedCallable
+from pydantic_core import PydanticUndefined
+from starlette.types import Scope
 
 from stillhouse.api.gateway import json_body
-from stillhouse.api.gateway.errors import ErrorBody
-from stillhouse.api.shapes.values import Answer
+from stillhouse.api.gateway.errors import ErrorBody, invalid_input
+from stillhouse.api.shapes.values import Answer, Json
 from stillhouse.control.context import Control
 from stillhouse.domain.api_operations.table import OPERATIONS
-from stillhouse.errors import BodyMissing
+from stillhouse.errors import BodyMissing, InternalError
+
+T = TypeVar("T")
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {
@@ -30,34 +40,97 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     500: {"model": ErrorBody, "description": "Server failure"},
     503: {"model": ErrorBody, "description": "Unavailable for the moment"},
 }
+_JSON = (b"content-type", b"application/json")
+# The framework wants a place for dependencies that are generators; there are none.
+_NO_GENERATORS = AsyncExitStack()
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A successful answer in bytes. `rest` gives further parts of a long body, each when it is wanted."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]] = field(repr=False)
+    body: bytes = field(repr=False)
+    rest: Iterator[bytes] | None = None
 
 
 class JsonRoute(APIRoute):
-    """A route that decodes its body, if it takes one, by `json_body` instead of the framework's parser."""
+    """A route that is answered in one thread: body decoded by `json_body`, parameters read, answer encoded.
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-        field = self.body_field
-        if field is None:
-            return handle
+    The framework reads the parameters and writes the document. Its own handler would cross from thread to thread three
+    times, and encode the answer on the event loop, where all others wait meanwhile.
+    """
 
-        async def decode_and_handle(request: Request) -> Response:
-            decoded = _Decoded(request.scope, request.receive)
-            raw = await decoded.body()
-            if raw:
-                decoded.document = json_body.decode(raw, request.headers.get("content-type"))
-            elif field.field_info.is_required():
-                raise BodyMissing("The request is empty.")
-            return await handle(decoded)
+    def answer(self, scope: Scope, raw: bytes) -> Answered:
+        """Do the operation for `scope["state"]["control"]`. Raises its errors, and InvalidInput for its parameters."""
+        scope["fastapi_inner_astack"] = scope["fastapi_function_astack"] = _NO_GENERATORS
+        request = Request(scope)
+        solved = _run(
+            solve_dependencies(
+                request=request,
+                dependant=self.dependant,
+                async_exit_stack=_NO_GENERATORS,
+                embed_body_fields=self._embed_body_fields,
+                body=self._decoded(request, raw),
+            )
+        )
+        if solved.errors:
+            # Without its chain, which holds the body, which may hold a password.
+            raise invalid_input(RequestValidationError(solved.errors)) from None
+        assert self.dependant.call is not None
+        content = self.dependant.call(**solved.values)
+        status = solved.response.status_code or self.status_code or 200
+        return _answered(status, solved.response.headers.raw, content)
 
-        return decode_and_handle
+    def _decoded(self, request: Request, raw: bytes) -> object:
+        if self.body_field is not None and raw:
+            return json_body.decode(raw, request.headers.get("content-type"))
+        if self.body_field is not None and self.body_field.field_info.is_required():
+            raise BodyMissing("The request is empty.")
+        return PydanticUndefined  # so the framework reads an absent body
 
 
-class _Decoded(Request):
-    document: object = None
+def _answered(status: int, headers: list[tuple[bytes, bytes]], content: object) -> Answered:
+    if not isinstance(content, Iterator):
+        body = encode(content)
+        return Answered(status, [*headers, _JSON, _length(body)], body)
+    first, second = next(content), next(content, None)
+    if second is None:
+        return Answered(status, [*headers, _JSON, _length(first)], first)
+    return Answered(status, [*headers, _JSON], first, chain((second,), content))
 
-    async def json(self) -> object:
-        return self.document
+
+def _length(body: bytes) -> tuple[bytes, bytes]:
+    return b"content-length", str(len(body)).encode()
+
+
+def listed(key: str, batches: Iterable[Iterable[Json]]) -> Iterator[bytes]:
+    """Encode an object of a list and its `count`, batch by batch; one batch makes one whole answer."""
+    part, count = f'{{"{key}":['.encode(), 0
+    for batch in batches:
+        items = [encode(item) for item in batch]
+        if count and items:
+            yield part
+            part = b","
+        part += b",".join(items)
+        count += len(items)
+    yield part + f'],"count":{count}}}'.encode()
+
+
+def encode(content: object) -> bytes:
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never waits for anything, without an event loop."""
+    try:
+        coroutine.send(None)
+    except StopIteration as ended:
+        found: T = ended.value
+        return found
+    coroutine.close()
+    raise InternalError("a parameter of an operation is waited for")
 
 
 async def _control(request: Request) -> Control:
@@ -100,5 +173,5 @@ class Router(APIRouter):
         )
 
 
-def routes_of(*routers: APIRouter) -> list[APIRoute]:
-    return [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+def routes_of(*routers: APIRouter) -> list[JsonRoute]:
+    return [route for router in routers for route in router.routes if isinstance(route, JsonRoute)]

@@ -5,9 +5,10 @@ The database file alone must not reveal them.
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, bindparam, delete, insert, or_, select, update
 
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.catalog.schema.tables import access_keys, sealed_secrets, temporary_keys
@@ -69,8 +70,7 @@ def find_access_key(
     transaction: Transaction, sealer: Sealer, access_key: str, now: datetime
 ) -> AccessKey | None:
     """The pair, unless it is unknown, disabled or expired."""
-    query = select(access_keys).where(access_keys.c.access_key == access_key, _in_use(now))
-    row = transaction.execute(query).one_or_none()
+    row = transaction.execute(_key_in_use(), {"key": access_key, "now": now}).one_or_none()
     if row is None:
         return None
     secret = sealer.unseal(row.sealed_secret, _access_key_row(access_key))
@@ -129,10 +129,7 @@ def find_temporary_key(
     transaction: Transaction, sealer: Sealer, access_key: str, now: datetime
 ) -> TemporaryKey | None:
     """The pair, unless it is unknown or expired. The caller must check that its parent is still valid."""
-    query = select(temporary_keys).where(
-        temporary_keys.c.access_key == access_key, temporary_keys.c.expires > now
-    )
-    row = transaction.execute(query).one_or_none()
+    row = transaction.execute(_temporary_key_in_use(), {"key": access_key, "now": now}).one_or_none()
     if row is None:
         return None
     secret = sealer.unseal(row.sealed_secret, _access_key_row(access_key))
@@ -158,7 +155,20 @@ def erase_secret(transaction: Transaction, key: str) -> None:
     transaction.execute(delete(sealed_secrets).where(sealed_secrets.c.key == key))
 
 
-def _in_use(now: datetime) -> ColumnElement[bool]:
+@cache
+def _key_in_use() -> Select[Any]:
+    """Built once: every signed request runs it, and building it costs more than running it."""
+    return select(access_keys).where(access_keys.c.access_key == bindparam("key"), _in_use(bindparam("now")))
+
+
+@cache
+def _temporary_key_in_use() -> Select[Any]:
+    return select(temporary_keys).where(
+        temporary_keys.c.access_key == bindparam("key"), temporary_keys.c.expires > bindparam("now")
+    )
+
+
+def _in_use(now: datetime | ColumnElement[Any]) -> ColumnElement[bool]:
     unended = or_(access_keys.c.expires.is_(None), access_keys.c.expires > now)
     return access_keys.c.disabled.is_(None) & unended
 

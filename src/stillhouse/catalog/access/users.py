@@ -1,9 +1,10 @@
 """Users, who log in by password, and their tokens. Only digests of passwords and tokens are kept."""
 
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Row, Select, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from stillhouse.catalog.schema.database import Transaction, violates
@@ -34,8 +35,7 @@ def insert_user(transaction: Transaction, user: User) -> None:
 
 def find_user(transaction: Transaction, user_id: str) -> User | None:
     """The user, unless unknown or disabled."""
-    query = select(users).where(users.c.id == user_id, users.c.disabled.is_(None))
-    row = transaction.execute(query).one_or_none()
+    row = transaction.execute(_user_in_use(), {"user": user_id}).one_or_none()
     return None if row is None else _user(row)
 
 
@@ -78,8 +78,19 @@ def insert_token(transaction: Transaction, digest: str, token: Token) -> None:
 
 def find_token(transaction: Transaction, digest: str) -> Token | None:
     """The token, which may have expired."""
-    row = transaction.execute(select(tokens).where(tokens.c.digest == digest)).one_or_none()
+    row = transaction.execute(_token(), {"shown": digest}).one_or_none()
     return None if row is None else Token(row.user_id, row.issued, row.expires)
+
+
+@cache
+def _user_in_use() -> Select[Any]:
+    """Built once, as `_token`: every request with a token runs them, and building them costs more than running them."""
+    return select(users).where(users.c.id == bindparam("user"), users.c.disabled.is_(None))
+
+
+@cache
+def _token() -> Select[Any]:
+    return select(tokens).where(tokens.c.digest == bindparam("shown"))
 
 
 def _user(row: Row[Any]) -> User:

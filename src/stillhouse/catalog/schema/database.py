@@ -1,7 +1,8 @@
 """One database, SQLite or PostgreSQL by URL: its transactions, its schema, its failures."""
 
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from stillhouse.sealing import Sealer
 Transaction = Connection
 
 FILE_NAME = "catalog.sqlite"
+# Connections are opened as they are needed, and kept: opening one costs as much as several requests. The API's threads
+# and all flows at once (`durable/flows.py`) find one each; the driver opens more beyond that, and closes them again.
+_POOL = {"pool_size": 80, "max_overflow": 40, "pool_use_lifo": True}
 # Any constant will do that no other application uses.
 _MIGRATION_LOCK = 0x5711_1005E
 
@@ -29,12 +33,20 @@ class Database:
 
     def __init__(self, url: str, sealer: Sealer | None = None, *, busy_seconds: float = 30) -> None:
         self._options = {"sh_sealer": sealer}
+        self._turns: _Turns | None
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
             supply_to_all_connections()
             self._engine = _sqlite_engine(parsed, busy_seconds)
+            self._turns = _Turns(busy_seconds)
         else:
-            self._engine = create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+            self._turns = None
+            self._engine = create_engine(
+                parsed.set(drivername="postgresql+psycopg"),
+                pool_pre_ping=True,
+                pool_size=32,
+                pool_use_lifo=True,
+            )
 
     @classmethod
     def in_directory(cls, data: Path, sealer: Sealer | None = None) -> "Database":
@@ -48,7 +60,8 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """A transaction that may write: committed at the end, rolled back when anything is raised."""
-        with _failures_translated(), self._engine.connect() as connection:
+        turn = self._turns.one() if self._turns else nullcontext()
+        with _failures_translated(), turn, self._engine.connect() as connection:
             # IMMEDIATE takes the write lock now: a reader that turns writer later may fail without waiting.
             writing = connection.execution_options(sh_begin="BEGIN IMMEDIATE", **self._options)
             with writing.begin():
@@ -84,6 +97,24 @@ class Database:
         self._engine.dispose()
 
 
+class _Turns:
+    """The writers of this process, one at a time. SQLite's own waiting only looks again now and then, so that an
+    unlucky writer among many waits for seconds, and holds a connection meanwhile.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._turn, self._seconds = threading.Lock(), seconds
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        if not self._turn.acquire(timeout=self._seconds):
+            raise CatalogUnavailable(f"other writers hold the catalog for more than {self._seconds:g} s")
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+
 def sealer_of(transaction: Transaction) -> Sealer:
     """The sealer of the catalog that the transaction belongs to."""
     sealer: Sealer | None = transaction.get_execution_options().get("sh_sealer")
@@ -102,8 +133,13 @@ def violates(error: exc.IntegrityError, index: Index) -> bool:
     return str(index.name) in said or said.endswith(f"failed: {columns}")
 
 
+def _pool_of(url: URL) -> dict[str, Any]:
+    """Return the pool's options. A database in memory has one connection, whose pool takes none."""
+    return _POOL if url.database and url.database != ":memory:" else {}
+
+
 def _sqlite_engine(url: URL, busy_seconds: float) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": busy_seconds})
+    engine = create_engine(url, connect_args={"timeout": busy_seconds}, **_pool_of(url))
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
