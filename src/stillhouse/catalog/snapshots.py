@@ -5,19 +5,24 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, delete, exists, func, insert, select, update
+from sqlalchemy import (
+    Select,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from stillhouse.catalog import operations
 from stillhouse.catalog.schema.database import Transaction, violates
 from stillhouse.catalog.schema.tables import (
-    backup_settings,
     captures,
-    clusters,
     copies,
     cuts,
     losses,
-    policy_runs,
     proofs,
     purges,
     restore_points,
@@ -27,23 +32,11 @@ from stillhouse.catalog.schema.tables import (
     witnesses,
 )
 from stillhouse.catalog.schema.tables import operations as operation_rows
-from stillhouse.domain.cluster import ClusterStatus, Task
+from stillhouse.catalog.snapshot_rows import NEWEST_FIRST, NOT_DELETED, has_copy_in, selected, snapshot_of
+from stillhouse.domain.cluster import Task
 from stillhouse.domain.reports.operations import DONE, FAILED
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus, SnapshotType, backup_key
 from stillhouse.errors import NameTaken, SnapshotUnknown
-
-# The keys by which a list may be sorted. Size is that of the captured data, as the API reports it.
-SORT_KEYS = {
-    "name": func.lower(snapshots.c.name),
-    "started": snapshots.c.started,
-    "finished": snapshots.c.finished,
-    "size": snapshots.c.plain_bytes,
-    "status": snapshots.c.status,
-    "type": snapshots.c.type,
-}
-
-_NOT_DELETED = snapshots.c.deleted.is_(None)
-_NEWEST_FIRST = (snapshots.c.started.desc(), snapshots.c.id)
 
 
 def insert_snapshot(transaction: Transaction, snapshot: Snapshot) -> None:
@@ -59,9 +52,8 @@ def insert_snapshot(transaction: Transaction, snapshot: Snapshot) -> None:
 
 def find_snapshot(transaction: Transaction, project: str, snapshot_id: str) -> Snapshot | None:
     """The project's snapshot, unless it is in the trash or another project's."""
-    query = _selected().where(snapshots.c.project == project, snapshots.c.id == snapshot_id, _NOT_DELETED)
-    row = transaction.execute(query).one_or_none()
-    return None if row is None else _snapshot(row)
+    row = transaction.execute(_one_of_project(), {"project": project, "id": snapshot_id}).one_or_none()
+    return None if row is None else snapshot_of(row)
 
 
 def cluster_of(transaction: Transaction, project: str, snapshot_id: str) -> str | None:
@@ -74,7 +66,7 @@ def cluster_of(transaction: Transaction, project: str, snapshot_id: str) -> str 
 
 def is_name_taken(transaction: Transaction, project: str, name: str) -> bool:
     """Whether the name is taken, for a check beforehand. An insert is checked by the unique index."""
-    same = (snapshots.c.project == project) & (func.lower(snapshots.c.name) == name.lower()) & _NOT_DELETED
+    same = (snapshots.c.project == project) & (func.lower(snapshots.c.name) == name.lower()) & NOT_DELETED
     return transaction.execute(select(snapshots.c.id).where(same)).first() is not None
 
 
@@ -87,8 +79,14 @@ def read_snapshot(transaction: Transaction, snapshot_id: str) -> Snapshot:
 
 
 def find_any(transaction: Transaction, snapshot_id: str) -> Snapshot | None:
-    row = transaction.execute(_selected().where(snapshots.c.id == snapshot_id)).one_or_none()
-    return None if row is None else _snapshot(row)
+    row = transaction.execute(_any_one(), {"id": snapshot_id}).one_or_none()
+    return None if row is None else snapshot_of(row)
+
+
+def look_at(transaction: Transaction, snapshot_id: str) -> tuple[bool, int]:
+    """Whether the snapshot is to be given up, and its progress. A light look, for flows that look often."""
+    row = transaction.execute(_look(), {"id": snapshot_id}).one()
+    return row.cancel_requested, row.progress
 
 
 def lock_snapshot(transaction: Transaction, snapshot_id: str) -> None:
@@ -98,13 +96,8 @@ def lock_snapshot(transaction: Transaction, snapshot_id: str) -> None:
 
 def lock_snapshots(transaction: Transaction, cluster_id: str) -> None:
     """The same for all of a cluster's snapshots."""
-    query = select(snapshots.c.id).where(snapshots.c.cluster_id == cluster_id, _NOT_DELETED)
+    query = select(snapshots.c.id).where(snapshots.c.cluster_id == cluster_id, NOT_DELETED)
     transaction.execute(query.order_by(snapshots.c.id).with_for_update())
-
-
-def list_snapshots(transaction: Transaction, project: str) -> list[Snapshot]:
-    query = _selected().where(snapshots.c.project == project, _NOT_DELETED).order_by(*_NEWEST_FIRST)
-    return [_snapshot(row) for row in transaction.execute(query)]
 
 
 def known_ids(transaction: Transaction) -> set[str]:
@@ -127,37 +120,10 @@ def newest_available(transaction: Transaction, cluster_id: str) -> str | None:
     return transaction.execute(query).scalar_one_or_none()
 
 
-def available_of_cluster(transaction: Transaction, cluster_id: str) -> list[Snapshot]:
-    """The snapshots that can be restored and are not in the trash, the newest first."""
-    query = _selected().where(
-        snapshots.c.cluster_id == cluster_id, snapshots.c.status == SnapshotStatus.AVAILABLE, _NOT_DELETED
-    )
-    return [_snapshot(row) for row in transaction.execute(query.order_by(*_NEWEST_FIRST))]
-
-
-def page_of_cluster(
-    transaction: Transaction,
-    cluster_id: str,
-    *,
-    sort_key: str,
-    descending: bool,
-    limit: int | None,
-    skip: int,
-) -> tuple[list[Snapshot], int]:
-    """One page of a cluster's snapshots, and their number in all."""
-    mine = (snapshots.c.cluster_id == cluster_id) & _NOT_DELETED
-    total = transaction.execute(select(func.count()).select_from(snapshots).where(mine)).scalar_one()
-    column = SORT_KEYS[sort_key]
-    # The two databases differ on where NULL sorts; the id makes pages of equal keys disjoint.
-    order = (column.desc() if descending else column.asc()).nulls_last()
-    query = _selected().where(mine).order_by(order, snapshots.c.id).limit(limit).offset(skip)
-    return [_snapshot(row) for row in transaction.execute(query)], total
-
-
 def of_cluster(transaction: Transaction, cluster_id: str) -> list[Snapshot]:
     """All of a cluster's snapshots that are not in the trash, the newest first."""
-    query = _selected().where(snapshots.c.cluster_id == cluster_id, _NOT_DELETED).order_by(*_NEWEST_FIRST)
-    return [_snapshot(row) for row in transaction.execute(query)]
+    query = selected().where(snapshots.c.cluster_id == cluster_id, NOT_DELETED).order_by(*NEWEST_FIRST)
+    return [snapshot_of(row) for row in transaction.execute(query)]
 
 
 def stored_in_all(transaction: Transaction, cluster_id: str) -> int:
@@ -174,7 +140,7 @@ def insert_copy(transaction: Transaction, snapshot: Snapshot) -> None:
 
 def has_copy(transaction: Transaction, snapshot_id: str) -> bool:
     """Whether a copy of it exists or is being made. A copy that failed or is in the trash does not count."""
-    made = _copied(snapshot_id, SnapshotStatus.CREATING, SnapshotStatus.AVAILABLE)
+    made = has_copy_in(snapshot_id, SnapshotStatus.CREATING, SnapshotStatus.AVAILABLE)
     return bool(transaction.execute(select(made)).scalar_one())
 
 
@@ -249,7 +215,7 @@ def mark_unavailable(transaction: Transaction, snapshot_id: str, now: datetime, 
 
 def move_to_trash(transaction: Transaction, snapshot_id: str, now: datetime) -> None:
     transaction.execute(
-        update(snapshots).where(snapshots.c.id == snapshot_id, _NOT_DELETED).values(deleted=now, updated=now)
+        update(snapshots).where(snapshots.c.id == snapshot_id, NOT_DELETED).values(deleted=now, updated=now)
     )
 
 
@@ -263,12 +229,6 @@ def given_up_with_cluster(transaction: Transaction, cluster_id: str, keep_last_m
     ]
     kept = {snapshot.id for snapshot in manual[:keep_last_manual]}
     return [snapshot for snapshot in found if snapshot.id not in kept]
-
-
-def snapshots_where(transaction: Transaction, *conditions: ColumnElement[bool]) -> list[Snapshot]:
-    """Any snapshots, including those in the trash."""
-    query = _selected().where(*conditions).order_by(*_NEWEST_FIRST)
-    return [_snapshot(row) for row in transaction.execute(query)]
 
 
 def forget_snapshot(transaction: Transaction, snapshot_id: str) -> None:
@@ -312,88 +272,17 @@ def _active_operation(transaction: Transaction, snapshot_id: str) -> str | None:
     return transaction.execute(query).scalar_one_or_none()
 
 
-def _copied(snapshot_id: Any, *states: SnapshotStatus) -> Any:
-    """Whether a snapshot has a copy in one of these states."""
-    made = snapshots.alias("made")
-    return exists(
-        select(copies.c.snapshot_id)
-        .join(made, made.c.id == copies.c.snapshot_id)
-        .where(copies.c.source_id == snapshot_id, made.c.deleted.is_(None), made.c.status.in_(states))
-        .correlate(snapshots)
-    )
+@cache
+def _look() -> Select[Any]:
+    return select(snapshots.c.cancel_requested, snapshots.c.progress).where(snapshots.c.id == bindparam("id"))
 
 
 @cache
-def _selected() -> Select[Any]:
-    """Snapshots joined with facts in other tables. The query is built once: that costs more than running it."""
-    restoring = exists().where(
-        operation_rows.c.subject_id == snapshots.c.id,
-        operation_rows.c.kind.in_((Task.RESTORING, Task.FINE_GRAINED_RESTORING)),
-        operation_rows.c.ended.is_(None),
-    )
-    damaged = exists().where(losses.c.snapshot_id == snapshots.c.id)
-    proving = exists().where(proofs.c.snapshot_id == snapshots.c.id, proofs.c.ended.is_(None))
-    status = select(clusters.c.status).where(clusters.c.id == snapshots.c.cluster_id).scalar_subquery()
-    task = (
-        select(operation_rows.c.kind)
-        .where(
-            operation_rows.c.cluster_id == snapshots.c.cluster_id,
-            operation_rows.c.kind != Task.COLLECTING,
-            operation_rows.c.ended.is_(None),
-        )
-        .scalar_subquery()
-    )
-    automated = snapshots.c.type == SnapshotType.AUTO
-    return select(
-        snapshots,
-        restoring.label("restoring"),
-        proving.label("proving"),
-        damaged.label("damaged"),
-        status.label("cluster_status"),
-        task.label("cluster_task"),
-        _copied(snapshots.c.id, SnapshotStatus.CREATING).label("copying"),
-        copies.c.source_id.label("copied_from"),
-        policy_runs.c.is_full,
-        policy_runs.c.due,
-        policy_runs.c.schedule,
-        backup_settings.c.keep_day,
-    ).select_from(
-        snapshots.outerjoin(policy_runs, policy_runs.c.snapshot_id == snapshots.c.id)
-        .outerjoin(copies, copies.c.snapshot_id == snapshots.c.id)
-        .outerjoin(backup_settings, and_(automated, backup_settings.c.cluster_id == snapshots.c.cluster_id))
-    )
+def _one_of_project() -> Select[Any]:
+    same = (snapshots.c.project == bindparam("project")) & (snapshots.c.id == bindparam("id"))
+    return selected().where(same, NOT_DELETED)
 
 
-def _snapshot(row: Row[Any]) -> Snapshot:
-    return Snapshot(
-        id=row.id,
-        project=row.project,
-        cluster_id=row.cluster_id,
-        cluster_name=row.cluster_name,
-        name=row.name,
-        description=row.description,
-        status=SnapshotStatus(row.status),
-        type=SnapshotType(row.type),
-        started=row.started,
-        updated=row.updated,
-        finished=row.finished,
-        progress=row.progress,
-        plain_bytes=row.plain_bytes,
-        stored_bytes=row.stored_bytes,
-        db_user=row.db_user,
-        backup_key=row.backup_key,
-        reason=row.reason,
-        cancel_requested=row.cancel_requested,
-        restoring=bool(row.restoring),
-        cluster_status=ClusterStatus(row.cluster_status),
-        cluster_task=Task(row.cluster_task) if row.cluster_task else None,
-        proving=bool(row.proving),
-        damaged=bool(row.damaged),
-        deleted=row.deleted,
-        is_full=bool(row.is_full),
-        due=row.due,
-        schedule=row.schedule or "",
-        keep_day=row.keep_day,
-        copied_from=row.copied_from or "",
-        copying=bool(row.copying),
-    )
+@cache
+def _any_one() -> Select[Any]:
+    return selected().where(snapshots.c.id == bindparam("id"))

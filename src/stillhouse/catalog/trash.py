@@ -7,7 +7,8 @@ from sqlalchemy.exc import IntegrityError
 
 from stillhouse.catalog.schema.database import Transaction, violates
 from stillhouse.catalog.schema.tables import purges, snapshot_name, snapshots
-from stillhouse.catalog.snapshots import forget_snapshot, snapshots_where
+from stillhouse.catalog.snapshot_lists import snapshots_where
+from stillhouse.catalog.snapshots import forget_snapshot
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
 from stillhouse.errors import NameTaken
 

@@ -1,10 +1,11 @@
 """The snapshot operations of the DWS API."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from fastapi import Query
 
-from stillhouse.api.operations.routing import ControlOf, Router
+from stillhouse.api.operations.routing import ControlOf, Router, listed
 from stillhouse.api.shapes.capacity import Flavors, flavor
 from stillhouse.api.shapes.snapshots import (
     CheckSnapshotRequest,
@@ -53,9 +54,14 @@ def create_snapshot(control: ControlOf, project_id: str, body: CreateSnapshotReq
 
 
 @routes.operation("ListSnapshots", Snapshots, "All snapshots of the project, the newest first")
-def list_snapshots(control: ControlOf, project_id: str) -> Json:
-    found = snapshots.list_snapshots(control, project_id)
-    return {"snapshots": [snapshot_in_project_list(one) for one in found], "count": len(found)}
+def list_snapshots(
+    control: ControlOf,
+    project_id: str,
+    name: Annotated[str, Query(description="Only the snapshot of this name; an addition of ours")] = "",
+) -> Iterator[bytes]:
+    """A long list is sent in parts while it is read: nobody waits for its encoding, and no memory holds it whole."""
+    batches = snapshots.snapshot_batches(control, project_id, name=name)
+    return listed("snapshots", (map(snapshot_in_project_list, batch) for batch in batches))
 
 
 @routes.operation("ListSnapshotDetails", SnapshotDetails, "The snapshot")

@@ -396,3 +396,22 @@ one_active_operation = _one_per("uq_sh_operations_active", operations.c.cluster_
 one_active_proof = _one_per("uq_sh_proofs_active", proofs.c.snapshot_id, among="ended IS NULL")
 Index("ix_sh_operations_subject", operations.c.subject_id)
 Index("ix_sh_audit_project_time", audit.c.project, audit.c.time)
+
+
+def _order(name: str, *columns: Any) -> Index:
+    """Serve one order of a list of snapshots; those in the trash are in no list."""
+    return Index(
+        f"ix_sh_snapshots_by_{name}",
+        *columns,
+        sqlite_where=text("deleted IS NULL"),
+        postgresql_where=text("deleted IS NULL"),
+    )
+
+
+_order("project", snapshots.c.project, snapshots.c.started.desc(), snapshots.c.id)
+_order("started", snapshots.c.cluster_id, snapshots.c.started, snapshots.c.id)
+_order("finished", snapshots.c.cluster_id, snapshots.c.finished, snapshots.c.id)
+_order("name", snapshots.c.cluster_id, func.lower(snapshots.c.name), snapshots.c.id)
+_order("size", snapshots.c.cluster_id, snapshots.c.plain_bytes, snapshots.c.id)
+_order("status", snapshots.c.cluster_id, snapshots.c.status, snapshots.c.id)
+_order("type", snapshots.c.cluster_id, snapshots.c.type, snapshots.c.id)

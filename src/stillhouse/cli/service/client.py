@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
 from cyclopts import Parameter
 
@@ -102,9 +103,11 @@ class Client:
         """Find a thing's id by its id or its name; `among` is the path of the list that holds it."""
         if is_uuid(named):
             return named.lower()
+        # The service looks a snapshot's name up by itself; one of an earlier version lists them all.
+        path = f"/v1.0/{{p}}/{kind}s" + (f"?name={quote(named, safe='')}" if kind == "snapshot" else "")
         found = [
             str(one["id"])
-            for one in self.call("GET", among or f"/v1.0/{{p}}/{kind}s")[f"{kind}s"]
+            for one in self.call("GET", among or path)[f"{kind}s"]
             if str(one["name"]).lower() == named.lower()
         ]
         if not found:

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from stillhouse.catalog import proofs, snapshots
+from stillhouse.catalog import proofs, snapshot_lists
 from stillhouse.control.audit import audited
 from stillhouse.control.context import Control
 from stillhouse.control.lookup import known_cluster, known_snapshot, usable_snapshot
@@ -60,7 +60,7 @@ def start_due_proofs(place: Workplace, now: datetime) -> list[str]:
         if proofs.any_running(reading):
             return []
         for cluster_id, schedule in proofs.schedules(reading):
-            found = {one.id: one for one in snapshots.available_of_cluster(reading, cluster_id)}
+            found = {one.id: one for one in snapshot_lists.available_of_cluster(reading, cluster_id)}
             snapshot_id = due_for_proof(schedule, [*found], proofs.last_begun(reading, cluster_id), now)
             if snapshot_id is not None:
                 due.append(found[snapshot_id])

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from stillhouse import log
-from stillhouse.catalog import clusters, operations, snapshot_queue, snapshots
+from stillhouse.catalog import clusters, operations, snapshot_lists, snapshot_queue, snapshots
 from stillhouse.catalog import snapshot_policies as policies
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.control.audit import ACCEPTED, record
@@ -151,7 +151,9 @@ def _name(transaction: Transaction, cluster: Cluster, run: Run, snapshot_id: str
 
 
 def _verdicts(transaction: Transaction, cluster_id: str, keep_day: int, now: datetime) -> list[Verdict]:
-    return retention.plan(snapshots.of_cluster(transaction, cluster_id), keep_day, now)
+    """Judge the snapshots that may be due. The others are not read: a cluster may have thousands."""
+    old = now - timedelta(days=keep_day)
+    return retention.plan(snapshot_lists.for_retention(transaction, cluster_id, old, now), keep_day, now)
 
 
 def _expire(control: Control, cluster_id: str, now: datetime) -> None:

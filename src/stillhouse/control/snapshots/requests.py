@@ -1,9 +1,11 @@
 """Requests about snapshots. Each is accepted or refused in one transaction; flows do the work."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
+from itertools import chain
 
-from stillhouse.catalog import clusters, snapshots
+from stillhouse.catalog import clusters, snapshot_lists, snapshots
 from stillhouse.control.audit import audited
 from stillhouse.control.context import Control
 from stillhouse.control.lookup import known_cluster, known_snapshot, locked_snapshot, working_cluster
@@ -14,6 +16,8 @@ from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus, SnapshotType, backup_key
 from stillhouse.errors import InvalidInput, NameTaken, StateForbids, WrongKind
 
+# Snapshots that are read at once; their answer is about half a megabyte.
+_BATCH = 500
 # The largest int of the API's clients; page number times page length stays within any database's integers.
 _LARGEST = 2**31 - 1
 
@@ -102,8 +106,28 @@ def check_name(control: Control, project: str, name: str) -> None:
 
 def list_snapshots(control: Control, project: str) -> list[Snapshot]:
     """List all of the project's snapshots, manual and automated, the newest first."""
-    with control.database.reading() as reading:
-        return snapshots.list_snapshots(reading, project)
+    return list(chain.from_iterable(snapshot_batches(control, project)))
+
+
+def snapshot_batches(control: Control, project: str, *, name: str = "") -> Iterator[list[Snapshot]]:
+    """Yield the project's snapshots in batches, manual and automated, the newest first; with a name, only that one's.
+
+    Each batch is read when it is asked for, in a transaction of its own: a slow reader holds up nothing.
+    """
+    if name:
+        names.check_snapshot_name(name)
+        with control.database.reading() as reading:
+            found = snapshot_lists.find_by_name(reading, project, name)
+        yield [found] if found else []
+        return
+    last: Snapshot | None = None
+    while True:
+        with control.database.reading() as reading:
+            batch = snapshot_lists.list_snapshots(reading, project, _BATCH, last)
+        yield batch
+        if len(batch) < _BATCH:
+            return
+        last = batch[-1]
 
 
 def get_snapshot(control: Control, project: str, snapshot_id: str) -> Snapshot:
@@ -126,11 +150,11 @@ def list_cluster_snapshots(
         raise InvalidInput(f"limit must be between 1 and {_LARGEST}")
     if not 0 <= offset <= _LARGEST:
         raise InvalidInput(f"offset must be between 0 and {_LARGEST}")
-    if sort_key not in snapshots.SORT_KEYS:
-        raise InvalidInput(f"sort_key must be one of {', '.join(snapshots.SORT_KEYS)}")
+    if sort_key not in snapshot_lists.SORT_KEYS:
+        raise InvalidInput(f"sort_key must be one of {', '.join(snapshot_lists.SORT_KEYS)}")
     with control.database.reading() as reading:
         cluster = known_cluster(reading, project, cluster_id)
-        return snapshots.page_of_cluster(
+        return snapshot_lists.page_of_cluster(
             reading,
             cluster.id,
             sort_key=sort_key,

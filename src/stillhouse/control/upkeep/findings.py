@@ -9,7 +9,7 @@ from functools import partial
 
 from stillhouse import log, metrics
 from stillhouse.catalog import findings as rows
-from stillhouse.catalog import scrubs, snapshots
+from stillhouse.catalog import scrubs, snapshot_lists
 from stillhouse.control.context import Control
 from stillhouse.control.lookup import known_snapshot
 from stillhouse.control.timetable import attempt
@@ -101,8 +101,7 @@ def list_damage(
     with control.database.reading() as reading:
         touched = [
             (one, _touched(rows.loss_of(reading, one.id) or []))
-            for one in snapshots.list_snapshots(reading, project)
-            if one.damaged
+            for one in snapshot_lists.damaged(reading, project)
         ]
         return touched, rows.of_project(reading, project)
 

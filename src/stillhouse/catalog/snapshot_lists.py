@@ -1,0 +1,118 @@
+"""Lists of snapshots, each in an order that an index serves."""
+
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from sqlalchemy import BindParameter, ColumnElement, Select, bindparam, func, select
+
+from stillhouse.catalog.schema.database import Transaction
+from stillhouse.catalog.schema.tables import losses, snapshots
+from stillhouse.catalog.snapshot_rows import NEWEST_FIRST, NOT_DELETED, selected, snapshot_of
+from stillhouse.domain.snapshot import Snapshot, SnapshotStatus, SnapshotType
+
+# The keys by which a list may be sorted. Size is that of the captured data, as the API reports it.
+SORT_KEYS = {
+    "name": func.lower(snapshots.c.name),
+    "started": snapshots.c.started,
+    "finished": snapshots.c.finished,
+    "size": snapshots.c.plain_bytes,
+    "status": snapshots.c.status,
+    "type": snapshots.c.type,
+}
+
+
+def list_snapshots(
+    transaction: Transaction, project: str, limit: int, after: Snapshot | None = None
+) -> list[Snapshot]:
+    """Up to `limit` of the project's snapshots, the newest first; those that follow `after` in that order."""
+    if after is None:
+        rows = transaction.execute(_first_of_project(), {"project": project, "most": limit})
+    else:
+        place = {"started": after.started, "id": after.id}
+        rows = transaction.execute(_next_of_project(), {"project": project, "most": limit, **place})
+    return [snapshot_of(row) for row in rows]
+
+
+def damaged(transaction: Transaction, project: str) -> list[Snapshot]:
+    """The project's snapshots that have lost something, the newest first."""
+    lossy = snapshots.c.id.in_(select(losses.c.snapshot_id))
+    query = selected().where(snapshots.c.project == project, lossy, NOT_DELETED).order_by(*NEWEST_FIRST)
+    return [snapshot_of(row) for row in transaction.execute(query)]
+
+
+def find_by_name(transaction: Transaction, project: str, name: str) -> Snapshot | None:
+    """The project's snapshot of that name, in upper or lower case, unless it is in the trash."""
+    query = selected().where(
+        snapshots.c.project == project, func.lower(snapshots.c.name) == name.lower(), NOT_DELETED
+    )
+    row = transaction.execute(query).one_or_none()
+    return None if row is None else snapshot_of(row)
+
+
+def available_of_cluster(transaction: Transaction, cluster_id: str) -> list[Snapshot]:
+    """The snapshots that can be restored and are not in the trash, the newest first."""
+    query = selected().where(
+        snapshots.c.cluster_id == cluster_id, snapshots.c.status == SnapshotStatus.AVAILABLE, NOT_DELETED
+    )
+    return [snapshot_of(row) for row in transaction.execute(query.order_by(*NEWEST_FIRST))]
+
+
+def page_of_cluster(
+    transaction: Transaction,
+    cluster_id: str,
+    *,
+    sort_key: str,
+    descending: bool,
+    limit: int | None,
+    skip: int,
+) -> tuple[list[Snapshot], int]:
+    """One page of a cluster's snapshots, and their number in all."""
+    mine = (snapshots.c.cluster_id == cluster_id) & NOT_DELETED
+    total = transaction.execute(select(func.count()).select_from(snapshots).where(mine)).scalar_one()
+    column = SORT_KEYS[sort_key]
+    # The id makes pages of equal keys disjoint. It follows the column's direction, so one index serves both.
+    order, then = (each.desc() if descending else each.asc() for each in (column, snapshots.c.id))
+    if sort_key == "finished":
+        order = order.nulls_last()  # the two databases differ on where NULL sorts
+    query = selected().where(mine).order_by(order, then).limit(limit).offset(skip)
+    return [snapshot_of(row) for row in transaction.execute(query)], total
+
+
+def for_retention(
+    transaction: Transaction, cluster_id: str, started_by: datetime, now: datetime
+) -> list[Snapshot]:
+    """The cluster's automated snapshots that are as old as that, and the newest usable one, the newest first."""
+    automated = (snapshots.c.cluster_id == cluster_id) & (snapshots.c.type == SnapshotType.AUTO) & NOT_DELETED
+    # As `domain/retention.py` chooses it: one from the future, taken under a wrong clock, only if there is no other.
+    last_good = (
+        select(snapshots.c.id)
+        .where(automated, snapshots.c.status == SnapshotStatus.AVAILABLE)
+        .order_by((snapshots.c.started <= now).desc(), snapshots.c.started.desc(), snapshots.c.id.desc())
+        .limit(1)
+    )
+    kept = transaction.execute(last_good).scalar_one_or_none() or ""
+    query = selected().where(automated, (snapshots.c.started <= started_by) | (snapshots.c.id == kept))
+    return [snapshot_of(row) for row in transaction.execute(query.order_by(*NEWEST_FIRST))]
+
+
+def snapshots_where(transaction: Transaction, *conditions: ColumnElement[bool]) -> list[Snapshot]:
+    """Any snapshots, including those in the trash."""
+    query = selected().where(*conditions).order_by(*NEWEST_FIRST)
+    return [snapshot_of(row) for row in transaction.execute(query)]
+
+
+@cache
+def _first_of_project() -> Select[Any]:
+    mine = snapshots.c.project == bindparam("project")
+    return selected().where(mine, NOT_DELETED).order_by(*NEWEST_FIRST).limit(bindparam("most"))
+
+
+@cache
+def _next_of_project() -> Select[Any]:
+    """Continue at a place in the order, not at a number of rows: one added or deleted meanwhile shifts nothing."""
+    started: BindParameter[Any] = bindparam("started")
+    id_: BindParameter[Any] = bindparam("id")
+    follows = (snapshots.c.started < started) | ((snapshots.c.started == started) & (snapshots.c.id > id_))
+    # Said twice, because a database finds its place in an index only by the plain condition.
+    return _first_of_project().where(snapshots.c.started <= started, follows)
