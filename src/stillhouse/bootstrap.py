@@ -27,10 +27,11 @@ from stillhouse.control.snapshots import capture_node
 from stillhouse.control.snapshots import copy as copy_snapshot
 from stillhouse.control.snapshots import create as create_snapshot
 from stillhouse.control.snapshots import turns as snapshot_turns
-from stillhouse.control.timetable import Timetable
+from stillhouse.control.timetable import Duty, Timetable
 from stillhouse.control.upkeep import collect as collect_cluster
 from stillhouse.control.upkeep import findings
 from stillhouse.control.upkeep import scrub as scrub_cluster
+from stillhouse.control.upkeep.flow_records import FlowRecords
 from stillhouse.control.upkeep.reaping import Reaper, reap
 from stillhouse.control.upkeep.rebuild_catalog import Rebuilt, is_written, rows_of, write
 from stillhouse.control.workplace import Workplace
@@ -137,7 +138,8 @@ def open_service(settings: Settings) -> Iterator[Service]:
         snapshot_turns.start_waiting(place, control.clock.now())
         reaper = Reaper(_ROUNDS_BETWEEN_REAPINGS * settings.timer_seconds)
         # The timer looks again soon, and must not keep the service from ending.
-        timetable = Timetable(place.hurried, {**_DUTIES, "slots": reaper}, settings.timer_seconds)
+        duties: dict[str, Duty] = {**_DUTIES, "slots": reaper, "flow records": FlowRecords()}
+        timetable = Timetable(place.hurried, duties, settings.timer_seconds)
         stack.callback(timetable.stop)
         timetable.start()
         yield Service(control, timetable)

@@ -26,6 +26,7 @@ class Settings(BaseSettings):
     `scrub_rate_bytes`: how fast packs are read whole in the background, per second; 0 = not at all.
     `fingerprint_seconds`: how long, per node, tables' fingerprints are read at a snapshot's cut, the smallest first;
     0 = no fingerprints. Short by default: the work follows the size of the tables, not that of the change.
+    `flow_record_days`: the records of a finished flow's steps are kept for so long, for a look at what it did.
     `trash_days`: a deleted snapshot can be brought back for so long; 0: until the next collection.
     `collect_every_hours`: how often a cluster's part of the repository is collected. An object is removed when it was
     found unneeded twice, `collect_grace_hours` apart.
@@ -65,6 +66,7 @@ class Settings(BaseSettings):
     wal_retention_bytes: int = 10 * 2**30
     trash_days: int = Field(7, ge=0)
     timer_seconds: float = 10
+    flow_record_days: int = Field(7, ge=1)
     default_policies: bool = True
     free_gb_per_node: int = 200
     scrub_max_age_days: int = 90

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -220,3 +221,65 @@ def test_the_engine_leaves_sqlite_in_wal_mode(tmp_path: Path) -> None:
                 assert reading.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
         finally:
             flows.shutdown(within_seconds=10)
+
+
+def test_records_of_flows_go_some_time_after_their_end_with_their_childrens(
+    database: Database, launch: Launch
+) -> None:
+    going_on, at_work = threading.Event(), threading.Event()
+
+    def child(run: StepRunner, subject: str) -> None:
+        run.step("work", lambda: None)
+
+    def parent(run: StepRunner, subject: str) -> None:
+        run.wait(run.start_child("child", subject))
+
+    def long(run: StepRunner, subject: str) -> None:
+        run.wait(run.start_child("child", subject))
+        at_work.set()
+        run.step("hold", lambda: going_on.wait(DEADLINE_SECONDS))
+
+    flows = launch(parent=parent, child=child, long=long)
+    with database.transaction() as transaction:
+        running = flows.enqueue(transaction, "long", "r")
+    assert at_work.wait(DEADLINE_SECONDS)
+    _run(database, flows, "parent", "s")
+    assert flows.forget_ended(datetime.now(UTC) - timedelta(days=1)) == 0, "nothing is old enough"
+    later = datetime.now(UTC) + timedelta(seconds=5)
+    assert flows.forget_ended(later) == 1, "the parent; the running flow's child stays with it"
+    with database.reading() as reading:
+        left = reading.execute(text(f"SELECT name, status FROM {_status_table(database)} ORDER BY name"))
+        assert [tuple(row) for row in left] == [("child", "SUCCESS"), ("long", "PENDING")]
+    going_on.set()
+    flows.result(running, DEADLINE_SECONDS)
+    assert flows.forget_ended(datetime.now(UTC) + timedelta(seconds=5)) == 1
+    with database.reading() as reading:
+        for table in ("workflow_status", "operation_outputs"):
+            found = reading.execute(text(f"SELECT count(*) FROM {_status_table(database, table)}"))
+            assert found.scalar_one() == 0, table
+
+
+def test_a_child_that_ends_is_not_asked_for(
+    database: Database, launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine's records are read only for a child from before a crash."""
+    asked: list[str] = []
+    has_ended = Flows._has_ended
+
+    def noted(self: Flows, flow_id: str) -> bool:
+        asked.append(threading.current_thread().name)
+        return has_ended(self, flow_id)
+
+    def parent(run: StepRunner, subject: str) -> None:
+        monkeypatch.setattr(Flows, "_has_ended", noted)
+        run.wait(run.start_child("child", subject))
+        monkeypatch.setattr(Flows, "_has_ended", has_ended)
+
+    flows = launch(parent=parent, child=lambda run, _: run.step("work", lambda: time.sleep(0.3)))
+    _run(database, flows, "parent", "s")
+    here = threading.current_thread().name  # the test itself asks for the parent
+    assert [each for each in asked if each != here] == []
+
+
+def _status_table(database: Database, table: str = "workflow_status") -> str:
+    return table if database.url.startswith("sqlite") else f"dbos.{table}"

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Row, Select, bindparam, delete, insert, select, update
 
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.catalog.schema.tables import captures, cuts, restore_points, snapshots, witnesses
@@ -117,12 +118,14 @@ def set_bytes(
 
 
 def list_captures(transaction: Transaction, snapshot_id: str, attempt: int) -> list[Capture]:
-    query = (
-        select(captures)
-        .where(captures.c.snapshot_id == snapshot_id, captures.c.attempt == attempt)
-        .order_by(captures.c.node)
-    )
-    return [_capture(row) for row in transaction.execute(query)]
+    rows = transaction.execute(_captures(), {"snapshot": snapshot_id, "number": attempt})
+    return [_capture(row) for row in rows]
+
+
+def state_of(transaction: Transaction, snapshot_id: str, node: str, attempt: int) -> CaptureState:
+    """The state of one capture. A light look, for flows that look often."""
+    key = {"snapshot": snapshot_id, "node": node, "number": attempt}
+    return CaptureState(transaction.execute(_state(), key).scalar_one())
 
 
 def latest_captures(transaction: Transaction, snapshot_id: str) -> list[Capture]:
@@ -179,9 +182,7 @@ def save_cut(transaction: Transaction, snapshot_id: str, attempt: int, cut: Cut)
 
 
 def read_cut(transaction: Transaction, snapshot_id: str, attempt: int) -> Cut | None:
-    made = transaction.execute(
-        select(cuts).where(cuts.c.snapshot_id == snapshot_id, cuts.c.attempt == attempt)
-    ).one_or_none()
+    made = transaction.execute(_cut(), {"snapshot": snapshot_id, "number": attempt}).one_or_none()
     if made is None:
         return None
     points = transaction.execute(
@@ -201,6 +202,31 @@ def read_cut(transaction: Transaction, snapshot_id: str, attempt: int) -> Cut | 
         ),
         pause_seconds=made.pause_seconds,
         tries=made.tries,
+    )
+
+
+# Built once: flows run these all the time, and building them costs more than running them.
+
+
+@cache
+def _captures() -> Select[Any]:
+    same = (captures.c.snapshot_id == bindparam("snapshot")) & (captures.c.attempt == bindparam("number"))
+    return select(captures).where(same).order_by(captures.c.node)
+
+
+@cache
+def _state() -> Select[Any]:
+    return select(captures.c.state).where(
+        captures.c.snapshot_id == bindparam("snapshot"),
+        captures.c.node == bindparam("node"),
+        captures.c.attempt == bindparam("number"),
+    )
+
+
+@cache
+def _cut() -> Select[Any]:
+    return select(cuts).where(
+        cuts.c.snapshot_id == bindparam("snapshot"), cuts.c.attempt == bindparam("number")
     )
 
 

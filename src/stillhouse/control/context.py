@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from stillhouse.catalog.schema.database import Database
 from stillhouse.clock import Clock
 from stillhouse.config import Settings
+from stillhouse.control.bells import Bells
 from stillhouse.control.lockout import Lockouts
 from stillhouse.control.refusal_counts import Tally
 from stillhouse.domain.access.permissions import NOTHING, Permissions
@@ -60,6 +61,7 @@ class Control:
     key_lockouts: Lockouts = field(default_factory=Lockouts)
     user_lockouts: Lockouts = field(default_factory=Lockouts)
     tally: Tally = field(default_factory=Tally)
+    bells: Bells = field(default_factory=Bells)
     vault: Vault | None = None
 
     def acting_for(self, caller: Caller) -> "Control":

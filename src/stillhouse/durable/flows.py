@@ -8,7 +8,9 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 
 from dbos import DBOS, DBOSClient, DBOSConfig, EnqueueOptions, StepOptions, WorkflowHandle, error
@@ -31,7 +33,10 @@ _VERSION = "stillhouse-1"
 _QUEUE = "flows"
 _AT_ONCE = 64
 # How soon an enqueued flow starts. Each poll costs about 3 ms of processor time.
-_QUEUE_POLL_SECONDS = 0.1
+_QUEUE_POLL_SECONDS = 0.2
+_ENDED = ("SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
+# Each batch is a transaction, for which other writers wait.
+_FORGOTTEN_AT_ONCE = 50
 _FIRST_WAIT_SECONDS = 0.02
 _LONGEST_WAIT_SECONDS = 0.2
 
@@ -124,6 +129,27 @@ class Flows:
             time.sleep(_FIRST_WAIT_SECONDS)
         return _result(self._client.retrieve_workflow(flow_id))
 
+    def forget_ended(self, before: datetime) -> int:
+        """Remove the engine's records of flows that ended before a moment, with their children's; how many flows.
+
+        A child's record goes with its parent's, never before: a parent that is replayed finds its children by them.
+        """
+        forgotten = 0
+        while not self._stopping.is_set():
+            ended = self._client.list_workflows(
+                status=list(_ENDED),
+                has_parent=False,
+                completed_before=before.isoformat(),
+                limit=_FORGOTTEN_AT_ONCE,
+                load_input=False,
+                load_output=False,
+            )
+            if not ended:
+                break
+            self._client.delete_workflows([one.workflow_id for one in ended], delete_children=True)
+            forgotten += len(ended)
+        return forgotten
+
     def check_running(self) -> None:
         """Raise FlowInterrupted if the service is shutting down. Long steps call it now and then."""
         if self._stopping.is_set():
@@ -173,12 +199,19 @@ class Flows:
         self.check_running()
         return DBOS.start_workflow(self._runnable[flow_name], subject_id)
 
-    def _wait_for_child(self, child: str) -> None:
-        """Wait for a child. Poll quickly at first, for short children. Wake at once when the service shuts down."""
+    def _wait_for_child(self, child: WorkflowHandle[Any]) -> None:
+        """Wait for a child. A child that runs in this process tells; one from before a crash is asked for now and then.
+
+        Ends soon when the service shuts down.
+        """
         pause = _FIRST_WAIT_SECONDS
         self.check_running()
-        while not self._has_ended(child):
-            self._stopping.wait(pause)
+        future: Future[Any] | None = getattr(child, "future", None)
+        while not (future.done() if future else self._has_ended(child.get_workflow_id())):
+            if future:
+                wait((future,), _LONGEST_WAIT_SECONDS)
+            else:
+                self._stopping.wait(pause)
             self.check_running()
             pause = min(pause * 1.5, _LONGEST_WAIT_SECONDS)
 
@@ -210,7 +243,7 @@ class StepRunner:
 
     def wait(self, child: str) -> Any:
         """Wait for a child's result and return it. Raises the child's error."""
-        self._flows._wait_for_child(child)
+        self._flows._wait_for_child(self._children[child])
         return _result(self._children[child])
 
 

@@ -26,7 +26,8 @@ from stillhouse.workers.jobs import CaptureJob, capture_job
 from stillhouse.workers.process import Done, Progress, Ready, Saved, Worker
 
 _POLL_SECONDS = 0.1
-_WAIT_FOR_CUT_SECONDS = 0.02
+# How often the rows are looked at where no bell rings: they tell of a cancellation.
+_LOOK_SECONDS = 0.5
 _REPORT_SECONDS = 0.5
 
 
@@ -164,8 +165,12 @@ def _conduct(place: Workplace, task: CaptureTask, report: "_Report") -> Captured
     worker: Worker[Captured] = Worker(capture_job, CaptureJob(place.repository, task))
     try:
         ready = told = False
+        heard, looked = 0, 0.0
         while True:
-            event = worker.poll(_WAIT_FOR_CUT_SECONDS if ready and not told else _POLL_SECONDS)
+            rung = heard
+            if ready and not told:
+                rung = report.wait_for_bell(heard, _POLL_SECONDS)
+            event = worker.poll(0 if ready and not told else _POLL_SECONDS)
             if isinstance(event, Done):
                 report.state(CaptureState.DONE)
                 result: Captured = event.result
@@ -177,8 +182,11 @@ def _conduct(place: Workplace, task: CaptureTask, report: "_Report") -> Captured
             if isinstance(event, Ready):
                 report.state(CaptureState.READY)
                 ready = True
-            report.check()
-            if ready and not told and (cut := report.cut()) is not None:
+            report.check_running()
+            if rung == heard and time.monotonic() - looked < _LOOK_SECONDS and not isinstance(event, Ready):
+                continue
+            heard, looked = rung, time.monotonic()
+            if (cut := report.look(wants_cut=ready and not told)) is not None:
                 worker.say(next(point for point in cut.points if point.node == task.node.id))
                 told = True
     finally:
@@ -228,29 +236,34 @@ class _Report:
             if state is CaptureState.READY:
                 captures.set_bytes(transaction, *self._key, self._now(), done=self._total, total=self._total)
             captures.set_state(transaction, *self._key, state, self._now())
+        self._place.control.bells.ring(self._key[0])
 
     def fail(self, reason: str) -> None:
         with self._place.control.database.transaction() as transaction:
             row = self._row(captures.list_captures(transaction, self._key[0], self._key[2]))
             if row.state is not CaptureState.ABANDONED:
                 captures.set_state(transaction, *self._key, CaptureState.FAILED, self._now(), error=reason)
+        self._place.control.bells.ring(self._key[0])
 
-    def check(self) -> None:
-        """Check that the capture may go on. Raises Cancelled, AttemptDead, or the error that ends flows at shutdown."""
+    def check_running(self) -> None:
+        """Raise the error that ends flows if the service is shutting down."""
         self._place.control.flows.check_running()
-        with self._place.control.database.reading() as reading:
-            snapshot = snapshots.read_snapshot(reading, self._key[0])
-            if snapshot.cancel_requested:
-                raise cancellation(snapshot)
-            if (
-                self._row(captures.list_captures(reading, self._key[0], self._key[2])).state
-                is CaptureState.ABANDONED
-            ):
-                raise AttemptDead(f"attempt {self._key[2]} was given up")
 
-    def cut(self) -> Cut | None:
+    def wait_for_bell(self, heard: int, seconds: float) -> int:
+        return self._place.control.bells.wait(self._key[0], heard, seconds)
+
+    def look(self, *, wants_cut: bool) -> Cut | None:
+        """Check that the capture may go on, and return the cut if it is wanted and there.
+
+        Raises Cancelled or AttemptDead. It is asked often, so it reads little.
+        """
         with self._place.control.database.reading() as reading:
-            return captures.read_cut(reading, self._key[0], self._key[2])
+            is_cancelled, _ = snapshots.look_at(reading, self._key[0])
+            if is_cancelled:
+                raise cancellation(snapshots.read_snapshot(reading, self._key[0]))
+            if captures.state_of(reading, *self._key) is CaptureState.ABANDONED:
+                raise AttemptDead(f"attempt {self._key[2]} was given up")
+            return captures.read_cut(reading, self._key[0], self._key[2]) if wants_cut else None
 
     def _row(self, rows: list[Capture]) -> Capture:
         return next(row for row in rows if row.node == self._key[1])

@@ -47,8 +47,8 @@ from stillhouse.warehouse.cut.witness import HANDOVER_SECONDS, Witnesses
 # One attempt after each pause: a node or a store that restarts is back after a while.
 _PAUSES_SECONDS = (0.0, 1.0, 5.0)
 _POLL_SECONDS = 0.1
-# The longer a capture takes, the rarer the looks at it: a late look costs a twentieth of its time at most.
-_FIRST_LOOK, _LAST_LOOK, _LATE = 0.02, 0.5, 0.05
+# A capture that is ready or has failed rings. The looks in between show the progress, and find a cancellation.
+_LOOK_SECONDS = 0.5
 _SHARE_OF_COPY = 95  # percent of the progress; the cut and the steps after it are short
 
 
@@ -65,6 +65,7 @@ def create_snapshot(place: Workplace, run: StepRunner, snapshot_id: str) -> None
             if failure is None:
                 captured = [result["captured"] for result in results]
                 run.step("publish", _publish, place, snapshot_id, attempt, captured)
+                place.control.bells.forget(snapshot_id)
                 return
         except StillhouseError as error:
             failure = _described(error)
@@ -72,6 +73,7 @@ def create_snapshot(place: Workplace, run: StepRunner, snapshot_id: str) -> None
         if not failure["retryable"]:
             break
     run.step("fail", _fail, place, snapshot_id, reason)
+    place.control.bells.forget(snapshot_id)
 
 
 def _described(error: StillhouseError) -> dict[str, Any]:
@@ -110,7 +112,7 @@ def _begin(place: Workplace, snapshot_id: str, pause_seconds: float) -> int:
     clock = place.control.clock
     latest = clock.monotonic() + pause_seconds
     while clock.monotonic() < latest:
-        _check_wanted(place, snapshot_id)
+        _check_not_cancelled(place, snapshot_id)
         clock.sleep(_POLL_SECONDS)
     cluster = _check_wanted(place, snapshot_id)
     check_deadline(place.control, snapshot_id)
@@ -125,23 +127,27 @@ def _begin(place: Workplace, snapshot_id: str, pause_seconds: float) -> int:
 
 def _check_wanted(place: Workplace, snapshot_id: str) -> Cluster:
     """Return the snapshot's cluster. Raises Cancelled, or the error that ends a flow at shutdown."""
+    _check_not_cancelled(place, snapshot_id)
+    return snapshot_and_cluster(place, snapshot_id)[1]
+
+
+def _check_not_cancelled(place: Workplace, snapshot_id: str) -> None:
     place.control.flows.check_running()
-    snapshot, cluster = snapshot_and_cluster(place, snapshot_id)
-    if snapshot.cancel_requested:
-        raise cancellation(snapshot)
-    return cluster
+    with place.control.database.reading() as reading:
+        is_cancelled, _ = snapshots.look_at(reading, snapshot_id)
+        if is_cancelled:
+            raise cancellation(snapshots.read_snapshot(reading, snapshot_id))
 
 
 def _cut_when_ready(place: Workplace, snapshot_id: str, attempt: int) -> dict[str, Any] | None:
     """Wait for every base, then cut. On a failure, give up all captures and return its description."""
     control = place.control
     _, cluster = snapshot_and_cluster(place, snapshot_id)
-    begun = last_beat = control.clock.monotonic()
+    last_beat, heard = control.clock.monotonic(), 0
     try:
         while not _all_ready(place, snapshot_id, attempt):
             control.flows.check_running()
-            elapsed = control.clock.monotonic() - begun
-            control.clock.sleep(min(max(elapsed * _LATE, _FIRST_LOOK), _LAST_LOOK))
+            heard = control.bells.wait(snapshot_id, heard, _LOOK_SECONDS)
             if control.clock.monotonic() - last_beat >= pins.BEAT_SECONDS:
                 beat(place, snapshot_id, cluster.id, attempt)
                 last_beat = control.clock.monotonic()
@@ -151,10 +157,12 @@ def _cut_when_ready(place: Workplace, snapshot_id: str, attempt: int) -> dict[st
             with control.database.transaction() as transaction:
                 captures.save_cut(transaction, snapshot_id, attempt, cut)
                 snapshots.set_progress(transaction, snapshot_id, _SHARE_OF_COPY + 2, control.clock.now())
+            control.bells.ring(snapshot_id)
             _hand_over(place, snapshot_id, attempt, cut)
     except StillhouseError as error:
         with control.database.transaction() as transaction:
             captures.abandon(transaction, snapshot_id, control.clock.now())
+        control.bells.ring(snapshot_id)
         return _described(error)
     return None
 
@@ -200,16 +208,20 @@ def _hand_over(place: Workplace, snapshot_id: str, attempt: int, cut: Cut) -> No
 
 
 def _all_ready(place: Workplace, snapshot_id: str, attempt: int) -> bool:
-    """Tell whether the cut may be taken, and record the progress. Raises for the first capture that failed."""
-    with place.control.database.transaction() as transaction:
-        snapshot = snapshots.read_snapshot(transaction, snapshot_id)
-        rows = captures.list_captures(transaction, snapshot_id, attempt)
-        done, total = sum(row.bytes_done for row in rows), sum(row.bytes_total for row in rows)
-        if total:
-            percent = done * _SHARE_OF_COPY // total
+    """Tell whether the cut may be taken, and record the progress. Raises for the first capture that failed.
+
+    It is asked often, so it reads little, and writes only when the percentage has changed.
+    """
+    with place.control.database.reading() as reading:
+        is_cancelled, shown = snapshots.look_at(reading, snapshot_id)
+        if is_cancelled:
+            raise cancellation(snapshots.read_snapshot(reading, snapshot_id))
+        rows = captures.list_captures(reading, snapshot_id, attempt)
+    done, total = sum(row.bytes_done for row in rows), sum(row.bytes_total for row in rows)
+    percent = done * _SHARE_OF_COPY // total if total else 0
+    if percent > shown:
+        with place.control.database.transaction() as transaction:
             snapshots.set_progress(transaction, snapshot_id, percent, place.control.clock.now())
-    if snapshot.cancel_requested:
-        raise cancellation(snapshot)
     for row in rows:
         if row.state is CaptureState.FAILED:
             raise CaptureInterrupted(row.error)

@@ -1,0 +1,29 @@
+"""Tells one thread of this process that another has changed a snapshot, so that it need not look all the time."""
+
+import threading
+from collections import Counter
+
+
+class Bells:
+    """A bell for each subject. Other processes ring none: a waiter must look now and then without being told."""
+
+    def __init__(self) -> None:
+        self._rung = threading.Condition()
+        self._times: Counter[str] = Counter()
+
+    def ring(self, subject: str) -> None:
+        """Wake the subject's waiters. Call it after the commit, so that they see the change."""
+        with self._rung:
+            self._times[subject] += 1
+            self._rung.notify_all()
+
+    def wait(self, subject: str, heard: int, seconds: float) -> int:
+        """Wait until the bell has rung more than `heard` times, or for so long. Return how often it has rung."""
+        with self._rung:
+            self._rung.wait_for(lambda: self._times[subject] > heard, seconds)
+            return self._times[subject]
+
+    def forget(self, subject: str) -> None:
+        """Call it when nobody waits for the subject any more."""
+        with self._rung:
+            self._times.pop(subject, None)
