@@ -11,8 +11,8 @@ from stillhouse.catalog import snapshot_policies as policies
 from stillhouse.catalog import snapshots
 from stillhouse.control.clusters.requests import ClusterRequest, request_cluster
 from stillhouse.control.schedule.snapshot_policies import add_default_policies
-from support.api_client import Answer
-from support.api_service import Service, a_cluster, serving_service
+from support.api.application import Service, a_cluster, serving_service
+from support.api.client import Answer
 
 UNKNOWN = "c2a3e9b0-50f4-4d6d-8a44-7e9f1b0d2c35"
 NIGHTLY = {"policy_name": "nightly", "backup_strategy": "0 0 2 ? * *", "backup_type": "increment"}

@@ -14,10 +14,10 @@ from stillhouse.catalog.access import audit_log
 from stillhouse.domain.cluster import Task
 from stillhouse.domain.ids import new_hex
 from stillhouse.domain.reports.operations import DONE
-from support.api_asking import get, post, refused
-from support.api_client import Answer
-from support.api_service import PASSWORD, PROJECT, Service, a_cluster, serving_service
-from support.callers import Request, client_with, policy, signing
+from support.api.application import PASSWORD, PROJECT, Service, a_cluster, serving_service
+from support.api.asking import get, post, refused
+from support.api.callers import Request, client_with, policy, signing
+from support.api.client import Answer
 
 UNKNOWN = "c2a3e9b0-50f4-4d6d-8a44-7e9f1b0d2c35"
 

@@ -13,7 +13,7 @@ from stillhouse.node.restore import syncing
 from stillhouse.node.restore.syncing import SyncedTree
 from stillhouse.repository.format.keys import Kek, create_or_open
 from stillhouse.storage.objects import memory_store
-from support import fake_tree
+from support.data_directories import fake_tree
 
 
 @pytest.fixture

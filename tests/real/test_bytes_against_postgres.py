@@ -15,8 +15,8 @@ from stillhouse.postgres.files import control_file, layout, pages
 from stillhouse.postgres.host.binaries import Binaries
 from stillhouse.postgres.sessions import session
 from stillhouse.postgres.wal import segments as wal
-from support.synthetic_wal import storage_created
-from support.warehouses import MakeWarehouse
+from support.data_directories.synthetic_wal import storage_created
+from support.servers.warehouses import MakeWarehouse
 
 SEGMENT = 16 << 20
 

@@ -19,11 +19,11 @@ from stillhouse.warehouse.gate import gate
 from stillhouse.warehouse.gate import lock_plan as gate_plan
 from stillhouse.warehouse.gate.coordinator_catalog import Mode, lock_statement
 from stillhouse.warehouse.gate.lock_plan import Expected
-from support.cuts import OUR_LOCKS, OUR_SESSIONS, ask, grow_old, superuser, take, tell
-from support.many_tables import distribute_many
-from support.writers import Bank, found_bank, until
+from support.databases.many_tables import distribute_many
+from support.databases.writers import Bank, found_bank, until
+from support.snapshots.cuts import OUR_LOCKS, OUR_SESSIONS, ask, grow_old, superuser, take, tell
 
-pytest_plugins = ["support.cut_fixtures"]
+pytest_plugins = ["support.snapshots.cut_fixtures"]
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("nothing_left_behind")]
 
 TABLES = 300

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from support.warehouses import servers_below
+from support.servers.warehouses import servers_below
 
 _EXAMPLES = Path(__file__).parents[2] / "examples"
 _ROWS = 2000

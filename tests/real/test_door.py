@@ -11,12 +11,12 @@ from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.postgres.sessions import session
 from stillhouse.postgres.sessions.event_triggers import without_event_triggers
 from stillhouse.postgres.sessions.session import READER, SUPERUSER
-from support.cuts import ask, superuser, tell
-from support.impositions import impose
-from support.warehouses import USER
-from support.writers import until
+from support.databases.impositions import impose
+from support.databases.writers import until
+from support.servers.warehouses import USER
+from support.snapshots.cuts import ask, superuser, tell
 
-pytest_plugins = ["support.versions"]
+pytest_plugins = ["support.servers.versions"]
 
 FOREIGN = ("global", "database", "user", "database user")
 

@@ -9,10 +9,10 @@ from stillhouse.errors import DatabaseClosed, shown
 from stillhouse.postgres.sessions import databases, text
 from stillhouse.postgres.sessions.databases import Database, Kind, enter, reopened
 from stillhouse.postgres.sessions.session import READER, sql
-from support.cuts import ask, superuser, tell
-from support.warehouses import USER
+from support.servers.warehouses import USER
+from support.snapshots.cuts import ask, superuser, tell
 
-pytest_plugins = ["support.versions"]
+pytest_plugins = ["support.servers.versions"]
 
 RAW = "caf\udce9"  # 'café' as a client that speaks LATIN1 says it
 ENCODINGS = ("SQL_ASCII", "LATIN1", "EUC_JP", "MULE_INTERNAL", "EUC_TW")

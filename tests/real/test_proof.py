@@ -20,7 +20,7 @@ from stillhouse.warehouse.proof import against_source as proof
 from stillhouse.warehouse.proof import definitions as proof_definitions
 from stillhouse.warehouse.proof.against_source import Difference, NodeFingerprint, Position
 from stillhouse.warehouse.proof.structure import check_structure
-from support.warehouses import MakeWarehouse, log_in, rows, take_in
+from support.servers.warehouses import MakeWarehouse, log_in, rows, take_in
 
 pytestmark = pytest.mark.long
 

@@ -16,7 +16,7 @@ from stillhouse.postgres.sessions import session
 from stillhouse.warehouse.proof import structure as proof_structure
 from stillhouse.warehouse.proof.at_cut import compare_at_cut
 from stillhouse.warehouse.proof.structure import check_structure
-from support.warehouses import MakeWarehouse, rows
+from support.servers.warehouses import MakeWarehouse, rows
 
 pytestmark = pytest.mark.long
 

@@ -17,8 +17,8 @@ from stillhouse.repository.format.sealed import Stored, seal
 from stillhouse.repository.objects import roots
 from stillhouse.storage.open import open_store
 from stillhouse.storage.store import ObjectStore
-from support.service import Service, serving
-from support.warehouses import servers_below
+from support.processes.service import Service, serving
+from support.servers.warehouses import servers_below
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("service proofs")]
 

@@ -18,8 +18,11 @@ from stillhouse.warehouse.clone.rewire import rewire
 from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.embedded import Site
 from stillhouse.warehouse.proof.structure import check_structure
-from support import warehouses
-from support.captures import (
+from support.processes.service import PASSWORD, Service, serving
+from support.servers import warehouses
+from support.servers.fifteen import PG_BIN, needs_fifteen
+from support.servers.warehouses import MakeWarehouse, rows
+from support.snapshots.captures import (
     HASTY,
     Clone,
     capture_cluster,
@@ -29,10 +32,7 @@ from support.captures import (
     restore_files,
     restored_cluster,
 )
-from support.cuts import superuser, tell
-from support.fifteen import PG_BIN, needs_fifteen
-from support.service import PASSWORD, Service, serving
-from support.warehouses import MakeWarehouse, rows
+from support.snapshots.cuts import superuser, tell
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("quarantine")]
 

@@ -28,11 +28,11 @@ from stillhouse.warehouse.proof import against_source as proof
 from stillhouse.warehouse.proof import tables as proof_tables
 from stillhouse.warehouse.proof.at_cut import compare_at_cut
 from stillhouse.warehouse.proof.structure import check_structure
-from support.captures import take_one
-from support.cuts import superuser, tell
-from support.warehouses import USER, log_in
+from support.servers.warehouses import USER, log_in
+from support.snapshots.captures import take_one
+from support.snapshots.cuts import superuser, tell
 
-pytest_plugins = ["support.versions"]
+pytest_plugins = ["support.servers.versions"]
 
 # The server's log names the role that runs it, whatever becomes of the transaction.
 SPRUNG = "sprung by "

@@ -15,13 +15,13 @@ from stillhouse.postgres.sessions import session
 from stillhouse.postgres.wal import summaries
 from stillhouse.postgres.wal.summaries import Changes
 from stillhouse.warehouse.cluster.embedded import Site
-from support import incremental_bug
-from support.captures import HASTY, Shot, Vault, capture_cluster, files, lines, restored_cluster
-from support.cuts import ask, superuser, tell
-from support.warehouses import rows
-from support.writers import until
+from support.databases import incremental_bug
+from support.databases.writers import until
+from support.servers.warehouses import rows
+from support.snapshots.captures import HASTY, Shot, Vault, capture_cluster, files, lines, restored_cluster
+from support.snapshots.cuts import ask, superuser, tell
 
-pytest_plugins = ["support.capture_fixtures"]
+pytest_plugins = ["support.snapshots.capture_fixtures"]
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("captures_leave_nothing")]
 
 SUMMARISED = """
