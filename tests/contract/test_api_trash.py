@@ -85,7 +85,7 @@ def test_a_dry_run_answers_what_would_be(service: Service) -> None:
     assert plan["kept"]["objects"] == 5 and plan["kept"]["bytes"] > 0
     assert (plan["purged_snapshots"], plan["deleted"]["objects"], plan["keys_gone"]) == ([], 0, False)
     with service.control.database.reading() as reading:
-        assert snapshots.read_snapshot(reading, snapshot).is_deleted
+        assert snapshots.read_snapshot(reading, snapshot).deleted is not None
 
 
 def test_a_collection_runs_unseen_and_lets_a_snapshot_begin(service: Service) -> None:

@@ -7,13 +7,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from stillhouse.catalog import clusters, operations, snapshots
 from stillhouse.catalog import snapshot_policies as policies
 from stillhouse.catalog.access import audit_log
-from stillhouse.catalog.schema.database import Database
-from stillhouse.catalog.schema.tables import metadata
+from stillhouse.catalog.schema.database import Database, Transaction
+from stillhouse.catalog.schema.tables import metadata, policy_runs
+from stillhouse.catalog.snapshot_policies import _run
 from stillhouse.config import Settings
 from stillhouse.control.clusters.requests import ClusterRequest, request_cluster
 from stillhouse.control.context import Control
@@ -28,6 +29,16 @@ from stillhouse.sealing import Sealer
 
 PROJECT = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"
 GIB = 2**30
+
+
+def ended_runs(transaction: Transaction, cluster_id: str) -> list[Decision]:
+    """The runs taken and skipped, with reasons, in order of time."""
+    query = (
+        select(policy_runs)
+        .where(policy_runs.c.cluster_id == cluster_id, policy_runs.c.outcome != Outcome.WAITING)
+        .order_by(policy_runs.c.due, policy_runs.c.policy_id)
+    )
+    return [Decision(_run(row), Outcome(row.outcome), row.reason) for row in transaction.execute(query)]
 
 
 @dataclass
@@ -155,7 +166,7 @@ class Bed:
 
     def runs(self, cluster_id: str) -> list[Decision]:
         with self.control.database.reading() as reading:
-            return policies.ended_runs(reading, cluster_id)
+            return ended_runs(reading, cluster_id)
 
     def dues(self, cluster_id: str, outcome: Outcome) -> list[str]:
         return [f"{each.run.due:%m-%dT%H:%M}" for each in self.runs(cluster_id) if each.outcome is outcome]

@@ -9,13 +9,13 @@ from typing import Any, cast
 
 import pytest
 
-from stillhouse.catalog import snapshot_policies as policies
 from stillhouse.control.context import Control
 from stillhouse.control.schedule.automated import start_due_retention, start_due_snapshots
 from stillhouse.control.schedule.snapshot_policies import Strategy, set_policies
 from stillhouse.control.snapshots.requests import list_snapshots
 from stillhouse.control.workplace import Workplace
 from stillhouse.domain.snapshot_policies import BackupType, Outcome
+from support.control.automated_bed import ended_runs
 from support.control.requests_bed import PROJECT, available_cluster, enqueued, finish_snapshot, requests_bed
 
 TIMERS = 4
@@ -50,7 +50,7 @@ def test_timers_that_look_together_take_and_expire_each_thing_once(control: Cont
     all_look(0)
     (first,) = list_snapshots(control, PROJECT)
     with control.database.reading() as reading:
-        outcomes = sorted(each.outcome for each in policies.ended_runs(reading, cluster))
+        outcomes = sorted(each.outcome for each in ended_runs(reading, cluster))
     assert outcomes == [Outcome.SKIPPED, Outcome.TAKEN]
     finish_snapshot(control, first.id)
     all_look(8)

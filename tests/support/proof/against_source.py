@@ -16,9 +16,9 @@ from stillhouse.postgres.sessions import session
 from stillhouse.postgres.sessions.databases import Database, databases_of
 from stillhouse.postgres.sessions.reading import enter_as_reader, only
 from stillhouse.postgres.sessions.session import Connection, sql
-from stillhouse.warehouse.proof import definitions as proof_definitions
-from stillhouse.warehouse.proof.definitions import Definitions
 from stillhouse.warehouse.proof.tables import SETTINGS, Relation, Rows, list_relations, read_rows
+from support.proof import definitions as proof_definitions
+from support.proof.definitions import Definitions
 
 _SEQUENCE = """
     SELECT s.last_value, s.is_called, s.log_cnt, p.seqincrement
