@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from stillhouse.control.restores.recovery import _without_network as without_network
+from stillhouse.control.restores.recovery import _without_network
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.postgres.host import network, server
 from stillhouse.postgres.host.binaries import find_binaries
@@ -184,9 +184,9 @@ def test_a_service_that_gives_no_network_says_so(data_root: Path, monkeypatch: p
 
 
 def test_a_restore_without_a_network_says_so(site: Site) -> None:
-    (said,) = without_network(replace(site, clone_network="host"))
+    (said,) = _without_network(replace(site, clone_network="host"))
     assert said.startswith("while it was recovered, the clone had no network of its own")
-    assert without_network(site) == [] or network.why_none() in without_network(site)[0]
+    assert _without_network(site) == [] or network.why_none() in _without_network(site)[0]
 
 
 PROCESSES = {

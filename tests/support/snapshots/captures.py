@@ -14,7 +14,7 @@ from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.ids import new_hex, new_uuid
 from stillhouse.domain.snapshot import Cut, RestorePoint
 from stillhouse.errors import Cancelled
-from stillhouse.node.capture import session as capturing
+from stillhouse.node.capture import session
 from stillhouse.node.capture.packing_process import packing_crew
 from stillhouse.node.capture.session import capture
 from stillhouse.node.capture.task import Captured, CaptureTask
@@ -259,7 +259,7 @@ def _watched(moments: Moments) -> Iterator[None]:
             moments.opening(path)
             return super().read(path)
 
-    with mock.patch.multiple(capturing, BackupSession=Session, LocalReader=Reader):
+    with mock.patch.multiple(session, BackupSession=Session, LocalReader=Reader):
         yield
 
 

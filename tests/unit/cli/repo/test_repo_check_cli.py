@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from stillhouse.cli.main import app
-from stillhouse.cli.repo import report as repo_report
+from stillhouse.cli.repo import report
 from stillhouse.domain.reports.damage import FileTouched, NodeTouched, SnapshotTouched
 from stillhouse.repository.check.damage import Damage
 from support.repositories import aged_repository
@@ -169,7 +169,7 @@ def test_words_name_relations_and_ranges() -> None:
         SnapshotTouched("s1", "nightly", (NodeTouched("cn", files), NodeTouched("dn1", None))),
         SnapshotTouched("s2", "", None),
     )
-    said = list(repo_report._damage_words(Damage("altered", "c/x/packs/y", "does not open", touches)))
+    said = list(report._damage_words(Damage("altered", "c/x/packs/y", "does not open", touches)))
     assert said == [
         "  DAMAGE (altered): c/x/packs/y does not open",
         "    snapshot s1 nightly: node cn, 3 files:",

@@ -11,7 +11,7 @@ import pytest
 from stillhouse.domain.ids import new_uuid
 from stillhouse.errors import RepositoryDamaged
 from stillhouse.node.capture.pack_writer import PackWriter, StoredPack
-from stillhouse.node.restore import rebuild as restore
+from stillhouse.node.restore import rebuild
 from stillhouse.node.restore.unpacking import Packs
 from stillhouse.repository.format import layout, maps
 from stillhouse.repository.format.container import HEADER_BYTES, Kind
@@ -88,7 +88,7 @@ def test_files_of_one_map_are_right_whoever_writes_them_and_its_memory_is_that_o
         return loaded
 
     monkeypatch.setattr(maps, "load", noting)
-    monkeypatch.setattr(restore, "_SHARE_BYTES", 1000)
+    monkeypatch.setattr(rebuild, "_SHARE_BYTES", 1000)
     fake_tree.rebuild(tmp_path / "clone", named, bed.store, bed.keys)
     found = [(tmp_path / "clone/pgdata" / f"f{number}").read_bytes() for number in range(files)]
     assert found == contents
