@@ -39,6 +39,7 @@ from stillhouse.repository.format.container import Kind, Type
 from stillhouse.repository.format.keys import KEY_BYTES, ClusterKeys, Kek
 from stillhouse.repository.format.manifest import Line, ManifestWriter
 from stillhouse.repository.format.maps import Extent, MapBuilder
+from stillhouse.repository.format.root import Root
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import roots
 from support import fake_tree
@@ -158,7 +159,7 @@ class _Cluster:
             "cluster": {"id": self.cluster},
             "nodes": nodes,
         }
-        roots.publish(self.store, self.keys, root, [])
+        roots.publish(self.store, self.keys, Root.from_json("root", root), [])
         self.store.now += timedelta(hours=1)
         return snapshot
 

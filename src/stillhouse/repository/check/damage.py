@@ -217,5 +217,5 @@ def _touches(checked: Checked, cost: _Cost) -> tuple[SnapshotTouched, ...]:
             for (of, name), files in cost.nodes.items()
             if of == snapshot
         )
-        found.append(SnapshotTouched(snapshot, str(checked.place.roots[snapshot].get("name", "")), nodes))
+        found.append(SnapshotTouched(snapshot, checked.place.roots[snapshot].name, nodes))
     return tuple(sorted(found, key=lambda touched: touched.snapshot))

@@ -94,7 +94,7 @@ def _snapshots(checked: Checked, now: datetime, max_age: timedelta) -> tuple[Sna
     return tuple(
         SnapshotReport(
             snapshot,
-            str(place.roots[snapshot].get("name", "")),
+            place.roots[snapshot].name,
             snapshot in place.trash,
             len(checked.packs_of(snapshot)),
             age.oldest,

@@ -15,6 +15,7 @@ from stillhouse.repository.format import layout
 from stillhouse.repository.format.container import FOLDERS, Container, Type, claims, open_bytes
 from stillhouse.repository.format.fields import Fields, parse
 from stillhouse.repository.format.keys import KEY_BYTES, ClusterKeys, Kek, cluster_keys, open_object
+from stillhouse.repository.format.root import Root
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import findings, marks
 from stillhouse.repository.objects.findings import Findings
@@ -40,7 +41,7 @@ class Place:
     keys: ClusterKeys | None = None
     known: Findings = field(default_factory=lambda: Findings(""))
     """The damage that was known before the check read anything."""
-    roots: dict[str, Fields] = field(default_factory=dict)
+    roots: dict[str, Root] = field(default_factory=dict)
     tombstones: set[str] = field(default_factory=set)
     trash: set[str] = field(default_factory=set)
     pinned: set[str] = field(default_factory=set)
@@ -177,8 +178,7 @@ def _take(place: Place, key: str, opened: Container) -> None:
             return
         fields = parse(key, b"".join(opened.plain()))
         if folder == "roots" and opened.type is Type.ROOT:
-            _demand_root(key, name, place.cluster, fields)
-            place.roots[name] = fields
+            place.roots[name] = _read_root(key, name, place.cluster, fields)
         elif folder == "trash":
             place.trash.add(name)
         elif folder == "pins":
@@ -187,27 +187,17 @@ def _take(place: Place, key: str, opened: Container) -> None:
         place.charge(Fault(key, ALTERED, _without(key, error)))
 
 
-def _demand_root(key: str, snapshot: str, cluster: str, root: Fields) -> None:
-    """Check that a root has the fields that reading a snapshot needs."""
+def _read_root(key: str, snapshot: str, cluster: str, fields: Fields) -> Root:
+    """The root, if it has the fields that reading this snapshot needs."""
     try:
-        nodes = [(node["name"], named_manifest(node)) for node in root["nodes"]]
-        sound = root["snapshot"] == snapshot and all(
-            isinstance(name, str)
-            and re.fullmatch("[0-9a-f]{32}", named.id)
-            and isinstance(named.size, int)
-            and isinstance(named.hash, str)
-            for name, named in nodes
-        )
-        sound = sound and root.get("cluster", {}).get("id", cluster) == cluster
-    except (KeyError, TypeError, AttributeError):
-        sound = False
-    if not sound:
-        raise RepositoryDamaged(f"{key} is not a root of this snapshot")
-
-
-def named_manifest(node: Fields) -> Stored:
-    """The manifest named by one of a root's nodes."""
-    return Stored(node["manifest"], node["size"], node["hash"])
+        root = Root.from_json(key, fields)
+        are_named = all(re.fullmatch("[0-9a-f]{32}", node.manifest) for node in root.nodes)
+        # An older root may lack its cluster.
+        if are_named and root.snapshot == snapshot and root.cluster.id in ("", cluster):
+            return root
+    except RepositoryDamaged:
+        pass
+    raise RepositoryDamaged(f"{key} is not a root of this snapshot")
 
 
 def _open_keys(place: Place, found: list[str]) -> None:
