@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from stillhouse.domain.object_kinds import Type
 from stillhouse.postgres.sessions import session
 from stillhouse.repository.format import keys as repository_keys
 from stillhouse.repository.format import layout, manifest
-from stillhouse.repository.format.container import Type
 from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.manifest import Line
 from stillhouse.repository.format.root import Root

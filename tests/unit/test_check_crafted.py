@@ -11,11 +11,12 @@ import pytest
 from blake3 import blake3
 
 from stillhouse.domain.ids import new_hex, new_uuid
+from stillhouse.domain.object_kinds import Type
 from stillhouse.repository.check.report import sum_up
 from stillhouse.repository.check.structure import PackFacts, check
 from stillhouse.repository.check.verify import prove
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.container import ContainerWriter, Kind, Type
+from stillhouse.repository.format.container import ContainerWriter, Kind
 from stillhouse.repository.format.keys import Kek, create_or_open
 from stillhouse.repository.format.manifest import Line, ManifestWriter
 from stillhouse.repository.format.maps import Extent, FrameRef, MapBuilder

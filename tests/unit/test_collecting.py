@@ -11,9 +11,9 @@ import pytest
 from stillhouse.clock import SystemClock
 from stillhouse.domain.collection import Rules, Verdict
 from stillhouse.domain.ids import new_hex, new_uuid
+from stillhouse.domain.object_kinds import Type
 from stillhouse.errors import RepositoryDamaged, StoreUnavailable
 from stillhouse.repository.format import layout, sealed
-from stillhouse.repository.format.container import Type
 from stillhouse.repository.format.keys import ClusterKeys, Kek, create_or_open
 from stillhouse.repository.format.root import Root, RootNode, Tombstone
 from stillhouse.repository.objects import marks, pins, roots

@@ -9,10 +9,11 @@ from typing import TypeVar
 
 from blake3 import blake3
 
+from stillhouse.domain.object_kinds import CONTENT, KINDS, Type
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.repository.check.faults import ALTERED, MISSING, SIZE, Fault, Faults
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.container import FOLDERS, Container, Type, claims, open_bytes
+from stillhouse.repository.format.container import Container, claims, open_bytes
 from stillhouse.repository.format.fields import Fields, parse
 from stillhouse.repository.format.keys import KEY_BYTES, ClusterKeys, Kek, cluster_keys, open_object
 from stillhouse.repository.format.root import Root
@@ -25,7 +26,6 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _KEYS = re.compile(r"(?P<generation>[0-9]{8})/(?P<kek>[0-9a-f]{16})")
-_READ_LATER = frozenset({"packs", "maps", "manifests"})
 
 
 @dataclass
@@ -124,11 +124,11 @@ def survey(place: Place) -> None:
     for key in sorted(place.listed):
         folders.setdefault(key.split("/")[2], []).append(key)
     _open_keys(place, folders.pop("keys", []))
-    place.unknown = sum(len(keys) for folder, keys in folders.items() if folder not in FOLDERS)
+    place.unknown = sum(len(keys) for folder, keys in folders.items() if folder not in KINDS)
     if place.keys is None:
         return
     place.known = findings.read(place.store, place.keys)
-    small = [key for folder in FOLDERS.keys() - _READ_LATER for key in sorted(folders.get(folder, []))]
+    small = [key for folder in KINDS.keys() - CONTENT for key in sorted(folders.get(folder, []))]
     for key, found in zip(small, place.each(place.opened, small), strict=True):
         if isinstance(found, Fault):
             _note_unreadable(place, found)

@@ -4,9 +4,10 @@ import json
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
+from stillhouse.domain.object_kinds import Type
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.container import Type, open_bytes
+from stillhouse.repository.format.container import open_bytes
 from stillhouse.repository.format.fields import Fields, parse
 from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.root import Root, Tombstone

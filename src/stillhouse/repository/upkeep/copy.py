@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from blake3 import blake3
 
 from stillhouse.clock import Clock
+from stillhouse.domain.object_kinds import Type
 from stillhouse.errors import (
     InvalidInput,
     ObjectMissing,
@@ -20,7 +21,7 @@ from stillhouse.errors import (
     Unavailable,
 )
 from stillhouse.repository.format import layout, manifest
-from stillhouse.repository.format.container import Type, open_bytes
+from stillhouse.repository.format.container import open_bytes
 from stillhouse.repository.format.fields import parse
 from stillhouse.repository.format.keys import ClusterKeys, Kek, open_keys, unwrap, wrap, wrappings
 from stillhouse.repository.format.manifest import Line

@@ -5,10 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from stillhouse.domain.ids import is_uuid
+from stillhouse.domain.object_kinds import Type
 from stillhouse.errors import InvalidInput, RepositoryDamaged, SnapshotUnknown, StillhouseError
 from stillhouse.repository.check.losses import SnapshotTouched
 from stillhouse.repository.format import layout, manifest
-from stillhouse.repository.format.container import Type, open_bytes
+from stillhouse.repository.format.container import open_bytes
 from stillhouse.repository.format.fields import parse
 from stillhouse.repository.format.keys import ClusterKeys, Kek, open_keys
 from stillhouse.repository.format.root import Root
