@@ -22,7 +22,7 @@ class Sealer:
 
     @classmethod
     def in_directory(cls, data: Path) -> "Sealer":
-        """Open the directory's key file; create it, once and for good, if it has none."""
+        """Open the directory's key file; create it, once and for good, if it is missing."""
         path = data / KEY_FILE
         if not path.exists():
             _create(path)
@@ -39,7 +39,7 @@ class Sealer:
         return base64.b64encode(sealed).decode()
 
     def unseal(self, sealed: str, row: str) -> str:
-        """The secret; a value altered, moved from another row or sealed by another key is refused."""
+        """Return the secret. A value altered, moved from another row or sealed by another key is refused."""
         raw = base64.b64decode(sealed)
         try:
             return self._cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], row.encode()).decode()
@@ -50,7 +50,7 @@ class Sealer:
 
 
 def _create(path: Path) -> None:
-    """The key appears whole or not at all, and whoever comes second leaves the first one's in place."""
+    """Create the key file whole or not at all; the second of two creators keeps the first one's file."""
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     try:

@@ -1,1 +1,1 @@
-"""The DWS dialect: paths, JSON, signatures, error codes. Nothing below knows of them."""
+"""The HTTP API of DWS: paths, JSON, signatures, error codes. No lower package knows of them."""

@@ -71,7 +71,7 @@ def _node(node: Node, point: RestorePoint, result: Mapping[str, Any]) -> RootNod
         packed_bytes=result["packed_bytes"],
         pages_stored=result["pages_stored"],
         files=result["files"],
-        # A flow that an older service began has results without these.
+        # The results of a flow that an older service began lack these fields.
         skipped=result.get("skipped", 0),
         skipped_first=next(map(": ".join, result.get("skipped_first", {}).items()), ""),
         replaced=result.get("replaced", 0),
