@@ -32,8 +32,8 @@ from stillhouse.errors import (
     StateForbids,
 )
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.container import Type
 from stillhouse.repository.format.keys import ClusterKeys, Kek, create_or_open
+from stillhouse.repository.format.root import Tombstone
 from stillhouse.repository.objects import endings, identity, pins, roots
 from stillhouse.repository.objects.endings import Ending
 from stillhouse.repository.upkeep import reach
@@ -170,7 +170,7 @@ def test_a_deleted_snapshot_is_purged_collected_and_forgotten(bed: Bed) -> None:
     bed.clock.time += 7 * DAY
     bed.collect()
     held = roots.look(bed.store, bed.keys, gone)
-    assert held is not None and held[0] is Type.TOMBSTONE
+    assert isinstance(held, Tombstone)
     with bed.control.database.reading() as reading, pytest.raises(SnapshotUnknown):
         snapshots.read_snapshot(reading, gone)
     bed.collect()

@@ -116,15 +116,15 @@ def test_its_root_is_its_sources_under_a_name_of_its_own(bed: Bed) -> None:
     keys = open_keys(bed.place.store, Kek(KEK), CLUSTER)
     copied, source = (roots.read(bed.place.store, keys, each) for each in (copy_id, SOURCE))
     assert copied is not None and source is not None
-    own = {
-        "snapshot": copy_id,
-        "name": "month-end",
-        "description": "kept",
-        "type": "MANUAL",
-        "stored_bytes": 0,
-        "copied_from": SOURCE,
-    }
-    assert copied == {**source, **own}
+    assert copied == replace(
+        source,
+        snapshot=copy_id,
+        name="month-end",
+        description="kept",
+        type="MANUAL",
+        stored_bytes=0,
+        copied_from=SOURCE,
+    )
 
 
 @pytest.mark.parametrize("gone", ["source", "copy"])

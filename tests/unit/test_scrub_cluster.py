@@ -184,7 +184,7 @@ def test_a_snapshot_says_how_many_of_its_packs_wait_too_long(tmp_path: Path) -> 
         _at_its_cut(control, cluster_id, snapshot_id)
         create_snapshot._publish(place, snapshot_id, 1, captured)
         root = roots.read(store, open_keys(store, KEK, cluster_id), snapshot_id)
-        assert root is not None and root["scrub_overdue_packs"] == 1
+        assert root is not None and root.scrub_overdue_packs == 1
         with control.database.reading() as reading:
             assert snapshots.read_snapshot(reading, snapshot_id).status == "AVAILABLE"
 

@@ -9,8 +9,8 @@ from stillhouse.domain.slots import attempt_slot
 from stillhouse.domain.snapshot import Snapshot
 from stillhouse.errors import RepositoryDamaged
 from stillhouse.repository.format.keys import open_keys
+from stillhouse.repository.format.root import Root
 from stillhouse.repository.objects import roots
-from stillhouse.repository.objects.roots import Root
 from stillhouse.storage.store import ObjectStore
 from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.embedded import Site

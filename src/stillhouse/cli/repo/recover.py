@@ -137,7 +137,7 @@ def restore(
 
 
 def _say_restored(chosen: "Found", done: "RestoredAlone", *, json_: bool) -> None:
-    user = chosen.root["cluster"]["user_name"]
+    user = chosen.root.cluster.user_name
     nodes = [
         {
             "name": node.name,
@@ -248,10 +248,10 @@ def _told(found: "Found", pg_major: int | None) -> dict[str, Any]:
         "id": found.id,
         "name": found.name,
         "cluster": {"id": found.cluster, "name": found.cluster_name},
-        "started": root["started"],
-        "finished": root["finished"],
-        "size": root["plain_bytes"],
-        "nodes": [node["name"] for node in root["nodes"]],
+        "started": root.started,
+        "finished": root.finished,
+        "size": root.plain_bytes,
+        "nodes": [node.name for node in root.nodes],
         "pg_major": pg_major,
         "trashed": found.trashed,
         "damaged": found.lost is not None,

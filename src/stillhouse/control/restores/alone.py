@@ -20,7 +20,7 @@ from stillhouse.domain.ids import new_uuid
 from stillhouse.errors import Cancelled, InvalidInput, RestoreFailed
 from stillhouse.postgres.host.account import make_passable
 from stillhouse.postgres.host.trial import check_settings
-from stillhouse.repository.objects.roots import Root
+from stillhouse.repository.format.root import Root
 from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.embedded import Site
 from stillhouse.warehouse.cluster.hand_over import hand_over, is_due, settle
@@ -89,7 +89,7 @@ def restore_alone(
     If it is killed and called again, the result is the same. A later call starts or stops the servers as `start`
     says. Raises RestoreFailed, and InvalidInput for a directory with another purpose.
     """
-    asked = State(repository.id, root["snapshot"], wanted.node, wanted.port or root["cluster"]["port"])
+    asked = State(repository.id, root.snapshot, wanted.node, wanted.port or root.cluster.port)
     _read_state(into, asked)
     make_passable(into)
     with lock_data_directory(into):
@@ -99,9 +99,9 @@ def restore_alone(
             _write_state(into, state)
         site = embedded.open_site(into, pg_bin=wanted.pg_bin, os_user=wanted.os_user)
         check_settings(site.binaries, wanted.settings)
-        planned = embedded.plan_nodes(site, state.cluster, root["cluster"]["number_of_node"], state.port)
+        planned = embedded.plan_nodes(site, state.cluster, root.cluster.number_of_node, state.port)
         if state.opened and is_due(site, state.cluster):
-            planned = hand_over(site, state.cluster, root["cluster"]["user_name"], is_whole=True)
+            planned = hand_over(site, state.cluster, root.cluster.user_name, is_whole=True)
             settle(site, state.cluster)
         nodes = _chosen(planned, root, wanted.node)
         _rebuild(site, repository, root, nodes, wanted.workers, watch)
@@ -147,7 +147,7 @@ def _write_state(into: Path, state: State) -> None:
 
 
 def _chosen(planned: Sequence[Node], root: Root, name: str) -> tuple[Node, ...]:
-    known = {stored["name"] for stored in root["nodes"]}
+    known = {stored.name for stored in root.nodes}
     if name and name not in known:
         raise InvalidInput(
             f"the snapshot has no node {name}", hint=f"its nodes are {', '.join(sorted(known))}"

@@ -13,7 +13,7 @@ from stillhouse.control.restores.recovery import NODES_AT_ONCE, rebuild_node, re
 from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import Node
 from stillhouse.errors import RestoreFailed
-from stillhouse.repository.objects.roots import Root
+from stillhouse.repository.format.root import Root
 from stillhouse.warehouse.clone import quarantine
 from stillhouse.warehouse.clone.parking import silence
 from stillhouse.warehouse.clone.rewire import rewire
@@ -58,14 +58,14 @@ def _plan(place: Workplace, root: Root, clone_id: str) -> tuple[Node, ...]:
     return embedded.plan_nodes(
         place.scratch,
         clone_id,
-        root["cluster"]["number_of_node"],
-        root["cluster"]["port"],
+        root.cluster.number_of_node,
+        root.cluster.port,
         frozenset(embedded.planned_hosts(place.site)),
     )
 
 
 def _bytes_of(root: Root) -> int:
-    return sum(int(stored["plain_bytes"] + stored["wal_bytes"]) for stored in root["nodes"])
+    return sum(node.restored_bytes for node in root.nodes)
 
 
 def _make(
@@ -87,5 +87,5 @@ def _make(
         list(pool.map(lambda node: recover_to_cut(inside, root, node, _HASTY), nodes))
         list(pool.map(silence, nodes))
     # Functions of the clone's users may run in it, so it must not reach the source's data nodes.
-    rewire(nodes, root["cluster"]["user_name"], source_nodes(root))
+    rewire(nodes, root.cluster.user_name, source_nodes(root))
     show(total, total)

@@ -99,8 +99,9 @@ def _offer(
     """Offer bases to the capture. The attempt's pin keeps them from being collected meanwhile."""
     identity.check(place.store, place.repository.id)
     keys = create_or_open(place.store, place.repository.kek, cluster.id)
+    newest = newest_root(place, keys, cluster.id)
     offer = offer_base(
-        newest_root(place, keys, cluster.id),
+        None if newest is None else newest.nodes,
         node.id,
         node.lineage,
         whole_every=place.control.settings.whole_every,

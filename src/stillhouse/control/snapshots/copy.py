@@ -4,6 +4,7 @@ copy             write the root, under the copy's id; then the row
 fail             write the tombstone; then the row, with the reason
 """
 
+from dataclasses import replace
 from itertools import chain
 
 from stillhouse import log
@@ -45,15 +46,15 @@ def _copy(place: Workplace, copy_id: str, pause_seconds: float) -> None:
     source = roots.read(place.store, keys, copy.copied_from)
     if source is None:
         raise RepositoryDamaged(f"snapshot {copy.copied_from} is not in the repository")
-    root = {
-        **source,
-        "snapshot": copy.id,
-        "name": copy.name,
-        "description": copy.description,
-        "type": copy.type,
-        "stored_bytes": 0,
-        "copied_from": copy.copied_from,
-    }
+    root = replace(
+        source,
+        snapshot=copy.id,
+        name=copy.name,
+        description=copy.description,
+        type=copy.type,
+        stored_bytes=0,
+        copied_from=copy.copied_from,
+    )
     below = chain.from_iterable(reached(place.store, keys, stored) for stored in manifests(root))
     if roots.publish(place.store, keys, root, below) is None:
         raise RepositoryDamaged(f"a tombstone holds the place of the copy {copy_id}")

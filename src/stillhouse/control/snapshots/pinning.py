@@ -8,10 +8,10 @@ from stillhouse.domain.cluster import Cluster
 from stillhouse.errors import RepositoryDamaged, Unavailable
 from stillhouse.repository.check.faults import ALTERED, Fault
 from stillhouse.repository.format.keys import ClusterKeys, create_or_open
+from stillhouse.repository.format.root import Root
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import findings, identity, pins, roots
 from stillhouse.repository.objects.pins import Pin, PinnedBase
-from stillhouse.repository.objects.roots import Root
 from stillhouse.storage.now import store_time
 
 
@@ -82,8 +82,7 @@ def newest_root(place: Workplace, keys: ClusterKeys, cluster_id: str) -> Root | 
 def _bases(place: Workplace, keys: ClusterKeys, cluster: Cluster) -> list[PinnedBase]:
     """Return the newest snapshot's manifests, from which `offer_base` chooses."""
     root = newest_root(place, keys, cluster.id)
-    nodes = [] if root is None else root["nodes"]
-    return [PinnedBase(node["name"], Stored(node["manifest"], node["size"], node["hash"])) for node in nodes]
+    return [] if root is None else [PinnedBase(node.name, node.stored) for node in root.nodes]
 
 
 def _parts(place: Workplace, snapshot_id: str, cluster: Cluster) -> list[PinnedBase]:
