@@ -166,8 +166,8 @@ def _open_workplace(control: Control) -> Workplace:
     installation = _remembered(settings.data / "installation", lambda: secrets.token_hex(4))
     repository = Repository(location, repository_id, kek, retry_for)
     control = replace(control, vault=Vault(store, repository))
-    patient = open_store(location, retry_for=retry_for)
-    return Workplace(control, site, patient, repository, installation)
+    patient = Vault(open_store(location, retry_for=retry_for), repository)
+    return Workplace(control, site, patient, installation)
 
 
 def _open_site(control: Control) -> Site:

@@ -78,7 +78,7 @@ class Bed:
 
     @property
     def store(self) -> ObjectStore:
-        return self.place.store
+        return self.place.vault.store
 
     @property
     def clock(self) -> HandClock:
@@ -86,7 +86,7 @@ class Bed:
 
     @property
     def keys(self) -> ClusterKeys:
-        return create_or_open(self.store, self.place.repository.kek, self.cluster)
+        return create_or_open(self.store, self.place.vault.repository.kek, self.cluster)
 
     def snapshot(self, name: str = "nightly") -> str:
         """Taken, with a root in the repository."""
@@ -138,7 +138,7 @@ def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
             vault=Vault(store, repository),
             settings=control.settings.model_copy(update={"collect_grace_hours": 0}),
         )
-        place = Workplace(control, cast(Any, None), store, repository, "0" * 8)
+        place = Workplace(control, cast(Any, None), Vault(store, repository), "0" * 8)
         monkeypatch.setattr(collect_cluster, "Worker", InThisProcess)
         yield Bed(place, available_cluster(control))
 

@@ -31,7 +31,6 @@ from stillhouse.errors import (
     StillhouseError,
 )
 from stillhouse.repository.format import manifest
-from stillhouse.repository.format.keys import open_keys
 from stillhouse.repository.objects.roots import Root
 from stillhouse.warehouse.proof.at_cut import compare_at_cut
 from stillhouse.warehouse.proof.structure import check_structure
@@ -119,8 +118,8 @@ def _look_at(place: Workplace, root: Root, node: Node) -> _Seen:
 
 def _compare(place: Workplace, root: Root, node: Node, seen: _Seen) -> None:
     """With the fingerprints of the cut, as far as there are any; what there are none of is noted."""
-    keys = open_keys(place.store, place.repository.kek, root["cluster"]["id"])
-    lines = manifest.read(place.store, keys, stored_manifest(root, node.name))
+    keys = place.vault.keys(root["cluster"]["id"])
+    lines = manifest.read(place.vault.store, keys, stored_manifest(root, node.name))
     fingerprints = (line for line in lines if line["t"] in ("witness", "table"))
     head = next(fingerprints, {"t": "witness", "databases": [], "why": "the snapshot is of an older service"})
     if head["t"] != "witness":

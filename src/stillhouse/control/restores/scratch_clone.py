@@ -79,7 +79,7 @@ def _make(
             show(sum(copied.values()), total)
 
         workers, check = place.control.settings.capture_workers, place.control.flows.check_running
-        rebuild_node(inside, place.repository, root, node, workers, check=check, show=tell)
+        rebuild_node(inside, place.vault.repository, root, node, workers, check=check, show=tell)
 
     with ThreadPoolExecutor(NODES_AT_ONCE) as pool:
         list(pool.map(rebuild, nodes))

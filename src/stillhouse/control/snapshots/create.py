@@ -36,8 +36,8 @@ from stillhouse.errors import (
     Unavailable,
 )
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.keys import ClusterKeys, create_or_open
-from stillhouse.repository.objects import identity, pins, roots, scrubs
+from stillhouse.repository.format.keys import ClusterKeys
+from stillhouse.repository.objects import pins, roots, scrubs
 from stillhouse.repository.objects.roots import Root
 from stillhouse.repository.objects.second_look import note_met
 from stillhouse.repository.upkeep.reach import manifests, reached
@@ -233,15 +233,16 @@ def _publish(place: Workplace, snapshot_id: str, attempt: int, captured: list[di
     with place.control.database.reading() as reading:
         cut = captures.read_cut(reading, snapshot_id, attempt)
     assert cut is not None, "nodes end only after the cut was recorded"
-    identity.check(place.store, place.repository.id)
-    keys = create_or_open(place.store, place.repository.kek, cluster.id)
+    keys = place.vault.keys_or_new(cluster.id)
     root = _root(place, snapshot, cluster, cut, attempt, captured)
     try:
-        below = list(chain.from_iterable(reached(place.store, keys, stored) for stored in manifests(root)))
+        below = list(
+            chain.from_iterable(reached(place.vault.store, keys, stored) for stored in manifests(root))
+        )
         root["scrub_overdue_packs"] = len(_overdue_packs(place, keys, below))
-        published = roots.publish(place.store, keys, root, below)
+        published = roots.publish(place.vault.store, keys, root, below)
     except RepositoryDamaged as met:
-        note_met(place.store, keys, manifests(root), met, place.control.clock.now())
+        note_met(place.vault.store, keys, manifests(root), met, place.control.clock.now())
         raise CaptureInterrupted(str(met), hint="another attempt reads it anew from the node") from met
     if published is None:
         raise AttemptDead("the snapshot was closed by a tombstone before it could be published")
@@ -254,7 +255,7 @@ def _overdue_packs(place: Workplace, keys: ClusterKeys, reached: list[tuple[str,
     folder = layout.packs_of(str(keys.cluster))
     packs = [key.removeprefix(folder) for key, _ in reached if key.startswith(folder)]
     max_age = timedelta(days=place.control.settings.scrub_max_age_days)
-    return scrubs.overdue(place.store, keys, packs, place.control.clock.now(), max_age)
+    return scrubs.overdue(place.vault.store, keys, packs, place.control.clock.now(), max_age)
 
 
 def _root(
@@ -377,9 +378,8 @@ def _fail(place: Workplace, snapshot_id: str, reason: str) -> None:
     with place.control.database.transaction() as transaction:
         captures.abandon(transaction, snapshot_id, now)
     try:
-        identity.check(place.store, place.repository.id)
-        keys = create_or_open(place.store, place.repository.kek, cluster.id)
-        root = roots.bury(place.store, keys, snapshot_id, 0, reason, now.isoformat())
+        keys = place.vault.keys_or_new(cluster.id)
+        root = roots.bury(place.vault.store, keys, snapshot_id, 0, reason, now.isoformat())
     except (Unavailable, InvalidInput, RepositoryDamaged) as error:
         # Down, closed to our KEK, or without the cluster's keys. Nobody else writes for this snapshot any more, so the
         # row may say so without the tombstone.

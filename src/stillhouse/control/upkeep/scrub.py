@@ -56,7 +56,7 @@ def _read(place: Workplace, cluster_id: str) -> dict[str, Any]:
     with place.control.database.reading() as reading:
         published = rows.published(reading, cluster_id)
     job = ScrubJob(
-        place.repository,
+        place.vault.repository,
         cluster_id,
         tuple(published),
         before=place.control.clock.now() - timedelta(days=settings.scrub_max_age_days) / 2,
