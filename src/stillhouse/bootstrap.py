@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-from stillhouse import log
+from stillhouse import atomic_file, log
 from stillhouse.catalog import clusters
 from stillhouse.catalog.access.os_accounts import claim_uid
 from stillhouse.catalog.schema.database import Database
@@ -252,9 +252,7 @@ def _close_to_others(data: Path) -> None:
 def _remembered(path: Path, draw: Callable[[], str]) -> str:
     """What was drawn for this data directory, once."""
     if not path.exists():
-        fresh = path.with_name(f"{path.name}.new")
-        fresh.write_text(draw())
-        fresh.replace(path)
+        atomic_file.replace(path, draw().encode())
     return path.read_text().strip()
 
 

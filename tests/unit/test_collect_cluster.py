@@ -39,6 +39,7 @@ from stillhouse.repository.upkeep import reach
 from stillhouse.repository.upkeep.collect import Collector
 from stillhouse.storage.open import open_store
 from stillhouse.storage.store import ObjectStore
+from stillhouse.workers import process
 from stillhouse.workers.jobs import Repository
 from stillhouse.workers.process import Done
 from support.requests_bed import (
@@ -139,7 +140,7 @@ def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
             settings=control.settings.model_copy(update={"collect_grace_hours": 0}),
         )
         place = Workplace(control, cast(Any, None), Vault(store, repository), "0" * 8)
-        monkeypatch.setattr(collect_cluster, "Worker", InThisProcess)
+        monkeypatch.setattr(process, "Worker", InThisProcess)
         yield Bed(place, available_cluster(control))
 
 
@@ -503,7 +504,7 @@ def test_a_collection_that_gave_way_ends_without_a_word(bed: Bed, monkeypatch: p
         def end(self) -> None:
             ended.set()
 
-    monkeypatch.setattr(collect_cluster, "Worker", Slow)
+    monkeypatch.setattr(process, "Worker", Slow)
     assert bed.collect() == operations.YIELDED
     assert ended.is_set()
     end_operation(bed.control, bed.cluster, ClusterStatus.AVAILABLE)

@@ -25,7 +25,7 @@ from stillhouse.control.snapshots.requests import (
 )
 from stillhouse.control.snapshots.trash import undelete_snapshot
 from stillhouse.control.upkeep import collect, findings
-from stillhouse.control.workplace import Workplace
+from stillhouse.control.workplace import Workplace, snapshot_and_cluster
 from stillhouse.domain.cluster import Node
 from stillhouse.domain.snapshot import Cut, RestorePoint, SnapshotStatus
 from stillhouse.errors import StoreUnavailable
@@ -64,7 +64,7 @@ class Bed:
         return self.taken
 
     def pin(self) -> None:
-        taken, cluster = create.snapshot_and_cluster(self.place, self.begin())
+        taken, cluster = snapshot_and_cluster(self.place, self.begin())
         pinning.pin_attempt(self.place, taken.id, cluster, 1)
 
     def delete(self) -> None:
@@ -97,12 +97,12 @@ def bed(tmp_path: Path) -> Iterator[Bed]:
 
 
 def _pin(bed: Bed) -> None:
-    _, cluster = create.snapshot_and_cluster(bed.place, bed.taken)
+    _, cluster = snapshot_and_cluster(bed.place, bed.taken)
     pinning.pin_attempt(bed.place, bed.taken, cluster, 1)
 
 
 def _offer(bed: Bed) -> None:
-    _, cluster = create.snapshot_and_cluster(bed.place, bed.taken)
+    _, cluster = snapshot_and_cluster(bed.place, bed.taken)
     node = cast(Node, type("Node", (), {"id": "node", "lineage": ""}))
     capture_node._offer(bed.place, cluster, node, bed.taken, 1, is_full=False)
 

@@ -29,13 +29,12 @@ from stillhouse.repository.objects import endings, roots
 from stillhouse.repository.objects.endings import Ending
 from stillhouse.repository.upkeep.collect import Collected
 from stillhouse.storage.store import ObjectStore
+from stillhouse.workers import process
 from stillhouse.workers.jobs import CollectJob, collect_job
-from stillhouse.workers.process import Done, Worker
 
 Last = tuple[datetime | None, str]
 """When a cluster's last collection ended, None if it has not, and its outcome."""
 
-_POLL_SECONDS = 0.2
 _AT_ONCE = 2  # of all clusters: it is work for quiet hours
 
 
@@ -205,20 +204,22 @@ def _job(
     return CollectJob(vault.repository, cluster.id, rules, known, dry_run)
 
 
+class _GaveWayError(Exception):
+    """Another operation has taken the cluster."""
+
+
 def _conduct(control: Control, job: CollectJob, operation_id: str | None) -> Collected | None:
     """Run the collection in its process, and end it the moment that somebody else has taken the cluster."""
-    worker: Worker[Collected] = Worker(collect_job, job)
+
+    def on_event(event: object) -> None:
+        control.flows.check_running()
+        if operation_id is not None and not _is_held(control, operation_id):
+            raise _GaveWayError
+
     try:
-        while True:
-            event = worker.poll(_POLL_SECONDS)
-            if isinstance(event, Done):
-                result: Collected = event.result
-                return result
-            control.flows.check_running()
-            if operation_id is not None and not _is_held(control, operation_id):
-                return None
-    finally:
-        worker.end()
+        return process.run(collect_job, job, on_event)
+    except _GaveWayError:
+        return None
 
 
 def _is_held(control: Control, operation_id: str) -> bool:
