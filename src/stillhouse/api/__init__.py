@@ -1,1 +1,1 @@
-"""The DWS dialect: paths, JSON, signatures, error codes. Nothing below knows of them."""
+"""The DWS dialect, which nothing below knows: paths, JSON, signatures, error codes."""

@@ -1,1 +1,1 @@
-"""Object stores: where bytes rest. Knows nothing of databases or of what the bytes mean."""
+"""Object stores: where bytes rest, without any knowledge of databases or of what the bytes mean."""
