@@ -70,7 +70,7 @@ _FLOWS = {
     "collect_cluster": collect_cluster.collect_cluster,
 }
 
-# What the service's timer asks for, in this order.
+# The duties of the service's timer, in this order.
 _DUTIES = {
     "waiting snapshots": snapshot_turns.start_waiting,
     "automated snapshots": automated.start_due_snapshots,
@@ -91,14 +91,14 @@ class Service:
     timetable: Timetable
 
     def drain(self, within_seconds: float) -> bool:
-        """Begin nothing more, and let what is under way come to its end; False if some of it is still running."""
+        """Begin nothing more, and wait for running flows to end; False if one still runs after `within_seconds`."""
         self.timetable.stop()
         return self.control.flows.drain(within_seconds)
 
 
 @contextmanager
 def open_control(settings: Settings) -> Iterator[Control]:
-    """The catalog side alone: enough for requests and key commands, beside a running service too."""
+    """Open the catalog alone: enough for requests and key commands, beside a running service too."""
     make_passable(settings.data)
     sealer = Sealer.in_directory(settings.data)
     database = Database.in_directory(settings.data, sealer)
@@ -112,9 +112,9 @@ def open_control(settings: Settings) -> Iterator[Control]:
 
 @contextmanager
 def open_service(settings: Settings) -> Iterator[Service]:
-    """A whole service over its data directory, which no other has meanwhile: servers adopted, flows running.
+    """Open a whole service over its data directory, and lock it: servers are adopted, flows run.
 
-    Raises DataDirectoryInUse, or InvalidInput for a place or a store that will not do.
+    Raises DataDirectoryInUse, or InvalidInput for a place or a store that cannot be used.
     """
     make_passable(settings.data)
     with ExitStack() as stack:
@@ -153,7 +153,7 @@ def _open_workplace(control: Control) -> Workplace:
         )
     location = settings.repository or str(settings.data.resolve() / "repository")
     retry_for = timedelta(seconds=settings.store_retry_seconds)
-    # For the start and for requests: whoever waits for them is told soon that the store is away.
+    # For the start and for requests: their callers wait, and learn soon that the store is away.
     store = open_store(location, retry_for=min(retry_for, SHORTLY))
     remembered = settings.data / "repository.id"
     if remembered.exists():  # before anything is made there: an unmounted disk looks like an empty repository
@@ -162,7 +162,7 @@ def _open_workplace(control: Control) -> Workplace:
     kek = _open_kek(control, store, location)
     repository_id = _remembered(remembered, lambda: identity.claim(store))
     identity.check(store, repository_id)
-    # Slots on a warehouse that others use as well carry the installation's name.
+    # Slots carry the installation's name, because other services may use the same warehouse.
     installation = _remembered(settings.data / "installation", lambda: secrets.token_hex(4))
     repository = Repository(location, repository_id, kek, retry_for)
     control = replace(control, vault=Vault(store, repository))
@@ -182,7 +182,7 @@ def _open_site(control: Control) -> Site:
 
 
 def _claim_account(control: Control, cluster_id: str) -> str:
-    """An account of the cluster's own, if the service is root and its settings do not say that all share one."""
+    """Make an account of the cluster's own, if the service is root and its settings do not make clusters share one."""
     if is_account_shared(control.settings):
         return ""
     draw = partial(free_uid, uid_range(control.settings.os_uids))
@@ -192,7 +192,7 @@ def _claim_account(control: Control, cluster_id: str) -> str:
 
 
 def _open_kek(control: Control, store: ObjectStore, location: str) -> Kek:
-    """Raises InvalidInput for a key that does not open what the service's clusters have there."""
+    """Open the KEK. Raises InvalidInput if it does not open the keys of the service's clusters in the repository."""
     kek_file = control.settings.kek_file or control.settings.data / "kek"
     with control.database.reading() as reading:
         known = clusters.in_need_of_keys(reading)
@@ -208,10 +208,10 @@ def _open_kek(control: Control, store: ObjectStore, location: str) -> Kek:
 
 
 def rebuild_catalog(settings: Settings, bucket: ObjectStore, kek: Kek, projects: Sequence[str]) -> Rebuilt:
-    """Make a data directory without a catalog one that the repository's snapshots are served from.
+    """Rebuild the catalog of a data directory from the repository's snapshots.
 
-    Killed anywhere and called again, it ends the same. Raises InvalidInput for a directory that belongs to another
-    repository or KEK, or whose catalog is in use.
+    If it is killed and called again, the result is the same. Raises InvalidInput for a directory that belongs to
+    another repository or KEK, or has a catalog in use.
     """
     make_passable(settings.data)
     with lock_data_directory(settings.data):
@@ -227,13 +227,13 @@ def rebuild_catalog(settings: Settings, bucket: ObjectStore, kek: Kek, projects:
             kek_file = settings.data / "kek"
             if not write_kek(kek, kek_file) and read_kek(kek_file) != kek:
                 raise InvalidInput(f"{kek_file} holds another key-encryption key than {kek.id}")
-            # The rows come last: what is beside them is there when they are.
+            # The rows come last, so that the files beside them are there when they are.
             write(control, rebuilt)
             return rebuilt
 
 
 def _standing_nodes(settings: Settings) -> Callable[[str], tuple[Node, ...]]:
-    """Tells the nodes of a cluster that are on this host; a new place for warehouses is not made for that."""
+    """Return a look-up of a cluster's nodes on this host. It does not make a new place for warehouses."""
     if not (settings.data / "clusters").is_dir():
         return lambda cluster_id: ()
     site = embedded.open_site(settings.data, pg_bin=settings.pg_bin, os_user=settings.os_user)
@@ -250,14 +250,14 @@ def _close_to_others(data: Path) -> None:
 
 
 def _remembered(path: Path, draw: Callable[[], str]) -> str:
-    """What was drawn for this data directory, once."""
+    """Return the text that was drawn once for this data directory."""
     if not path.exists():
         atomic_file.replace(path, draw().encode())
     return path.read_text().strip()
 
 
 def _hand_over(place: Workplace) -> None:
-    """Change clusters that an earlier version made to what today's version would make; once, before anything else."""
+    """Bring clusters of an earlier version to the form of this version; once, before anything else."""
     with place.control.database.reading() as reading:
         found = clusters.all_clusters(reading)
     for cluster in found:
@@ -286,7 +286,7 @@ def _adopt(place: Workplace) -> None:
 
 
 def _adopt_cluster(place: Workplace, cluster: Cluster) -> None:
-    """One cluster that does not start must not keep the service from serving the others: its row says why."""
+    """Adopt one cluster. A failure goes to its row, and does not keep the service from serving the others."""
     try:
         embedded.start_all(place.site, cluster.nodes)
         dropped = reap(place, cluster)

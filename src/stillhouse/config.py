@@ -10,34 +10,34 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     """Everything under `data` is created by the service; nothing else on the host is touched.
 
-    `region` and `public_url` are what clients are told in the catalog of services: `public_url` is the address that
-    they use, `http(s)://HOST:PORT`; unset = the one they asked, where it is surely this service's (`api/addresses.py`).
+    `region` and `public_url` go to clients in the catalog of services: `public_url` is the address that they use,
+    `http(s)://HOST:PORT`; unset = the one they asked, if it is surely this service's (`api/gateway/addresses.py`).
     `pg_bin` points to another PostgreSQL's bin directory; unset = the embedded one.
     `repository` is a directory or an `s3://bucket/prefix` URL; unset = `<data>/repository`.
-    `capture_bytes_per_second` bounds what a capture reads of each node (0: no bound); `capture_io_priority` and
-    `capture_checkpoint` are as `domain/care.py` has them.
-    `whole_every`: of so many captures of a node in a row one reads everything anew.
+    `capture_bytes_per_second` bounds the rate at which a capture reads each node (0: no bound); `capture_io_priority`
+    and `capture_checkpoint` are as `domain/care.py` has them.
+    `whole_every`: one of so many captures of a node in a row reads everything anew.
     `cut_deadline_seconds`: how long a snapshot may wait for its cut, all its attempts together; copying does not count.
     `snapshot_queue`: so many snapshots of a cluster may wait for one that is being taken; 0 = they are refused.
-    `timer_seconds`: how often is looked at what is due (automated snapshots, retention).
+    `timer_seconds`: how often the timer looks for due work (automated snapshots, retention).
     `default_policies`: whether a new cluster begins with the policies that DWS gives it.
-    `free_gb_per_node`: what ListSnapshotStatistics calls free storage; nobody bills what goes beyond.
-    `scrub_max_age_days`: a pack that nobody has read whole for longer is overdue, and snapshots say so.
+    `free_gb_per_node`: the free storage in ListSnapshotStatistics; more is not billed either.
+    `scrub_max_age_days`: a pack that was not read whole for longer is overdue, and snapshots say so.
     `scrub_rate_bytes`: how fast packs are read whole in the background, per second; 0 = not at all.
     `fingerprint_seconds`: how long, per node, tables' fingerprints are read at a snapshot's cut, the smallest first;
-    0 = none are. Short by default: it is work that follows the size of the tables, not that of the change.
-    `trash_days`: so long can a deleted snapshot be brought back; 0: until the next collection. `collect_every_hours`:
-    how often a cluster's part of the repository is collected; what nothing needs goes when it was found so twice,
-    `collect_grace_hours` apart.
-    `clone_network`: "own" gives a clone that is not open yet a network of its own, out of which nothing leads, where
-    the host can; "host" does not: then restore and prove no snapshot of users that you do not trust.
+    0 = no fingerprints. Short by default: the work follows the size of the tables, not that of the change.
+    `trash_days`: a deleted snapshot can be brought back for so long; 0: until the next collection.
+    `collect_every_hours`: how often a cluster's part of the repository is collected. An object is removed when it was
+    found unneeded twice, `collect_grace_hours` apart.
+    `clone_network`: "own" gives a clone that is not open yet an isolated network of its own, if the host can; "host"
+    does not: then restore and prove no snapshot of users that you do not trust.
     `metrics`: answer `GET /metrics`, and the reasons of `GET /readyz`, to this host itself, without a signature; off
     where a proxy here lets others in.
-    `os_uids`: the numbers of which each cluster's servers get an account of their own where the service is root; empty:
-    all run as `os_user`. Where clusters share an account, whoever breaks out of one server has them all, so a second
-    project is refused unless `shared_account` is "accepted".
-    `store_retry_seconds`: how long a call to an S3 store that is away is tried again by what goes on by itself:
-    snapshots, restores, collections. Requests, and the start of the service, give up after a few seconds.
+    `os_uids`: if the service is root, each cluster's servers get an account of their own with one of these numbers;
+    empty: all run as `os_user`. If clusters share an account, an intruder who breaks out of one server has them all,
+    so a second project is refused unless `shared_account` is "accepted".
+    `store_retry_seconds`: how long snapshots, restores and collections retry a call to an S3 store that is away.
+    Requests, and the start of the service, give up after a few seconds.
     `kek_file` holds the key-encryption key; unset = `<data>/kek`. Lose it and every snapshot is lost.
     """
 

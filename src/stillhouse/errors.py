@@ -1,4 +1,4 @@
-"""The one tree of errors: what went wrong, whether trying again helps, and what a person can do.
+"""The one tree of errors. Each has a code, an HTTP status, whether trying again helps, and a hint for a person.
 
     StillhouseError
       InvalidInput 400          BodyMissing, NotOffered, WrongKind
@@ -13,7 +13,7 @@
       Unavailable 503           ShuttingDown, CatalogUnavailable, StoreUnavailable (StoreRefused),
                                 NodeUnreachable, CutFailed, CaptureInterrupted, AttemptDead,
                                 ServiceUnreachable, TablesHeld
-      ServiceRefused            in the commands that are clients of the API: what the service answered
+      ServiceRefused            in the commands that are clients of the API: the service's own error
 
 `code` is stable and our own; only `api` translates it into DWS's words.
 """
@@ -26,12 +26,12 @@ _NO_TEXT = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
 def shown(text: str) -> str:
-    """The text for people, and for programs that take only valid UTF-8: other bytes of names are shown as \\xNN."""
+    """Return the text for people and programs that take only valid UTF-8: other bytes of names are shown as \\xNN."""
     return _NO_TEXT.sub("\ufffd", text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 class StillhouseError(Exception):
-    """Root of the tree. `message` names the thing that failed; `hint` says what to do about it."""
+    """Root of the tree. `message` names the thing that failed; `hint` gives the remedy."""
 
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
@@ -56,19 +56,19 @@ class BodyMissing(InvalidInput):
 
 
 class NotOffered(InvalidInput):
-    """The API has this operation, but on one's own host it can mean nothing."""
+    """The API has this operation, but it has no meaning on one's own host."""
 
     code = "not-offered"
 
 
 class WrongKind(InvalidInput):
-    """The operation is not for things of this kind, such as the deletion of an automated snapshot."""
+    """The operation is not for things of this kind, for example the deletion of an automated snapshot."""
 
     code = "input.wrong-kind"
 
 
 class Unauthenticated(StillhouseError):
-    """`who` is whom the caller claimed to be: for the audit, not to be believed."""
+    """The caller is not known. `who` is the claimed name: for the audit, not to be believed."""
 
     code = "auth.failed"
     status = 401
@@ -100,7 +100,7 @@ class StateForbids(Forbidden):
 
 
 class DatabaseClosed(StateForbids):
-    """A database of a cluster that we cannot enter, or not as we would; the message says why."""
+    """We cannot enter a database of a cluster, or not with the rights that we need; the message says why."""
 
     code = "database.closed"
 
@@ -161,7 +161,7 @@ class InternalError(StillhouseError):
 class RepositoryDamaged(InternalError):
     """Stored bytes are missing, altered or not ours. Never retried: the store answered.
 
-    `key` is that of the object whose bytes these are, where it is one.
+    `key` is the damaged object's key, if the bytes belong to an object.
     """
 
     code = "repository.damaged"
@@ -178,7 +178,7 @@ class FormatUnknown(RepositoryDamaged):
 
 
 class ObjectMissing(InternalError):
-    """The store answered that it holds no object of this name; whoever asked knows what that means."""
+    """The store answered that it holds no object of this name. The caller knows whether that is damage."""
 
     code = "object.missing"
 
@@ -198,7 +198,7 @@ class RestoreFailed(InternalError):
 
 
 class CutMissed(RestoreFailed):
-    """Recovery ended at another place than the snapshot's cut, so the stored WAL is wrong."""
+    """Recovery did not end at the snapshot's cut, so the stored WAL is wrong."""
 
     code = "restore.cut-missed"
 
@@ -288,7 +288,7 @@ class AttemptDead(Unavailable):
 
 
 class ServiceUnreachable(Unavailable):
-    """Nobody answers where a command was told that the service is."""
+    """The service does not answer at the address that the command was given."""
 
     code = "service.unreachable"
 

@@ -36,7 +36,7 @@ def configure(level: str = "INFO") -> None:
 
 
 def get(name: str) -> Any:
-    """A logger whose lines carry `component=name` and what `bound` has set."""
+    """Return a logger. Its lines carry `component=name` and the fields that `bound` has set."""
     return structlog.get_logger(component=name)
 
 

@@ -65,7 +65,7 @@ _lost = Gauge(
 def count_captured(
     files: Mapping[str, int], pages_stored: int, volume: Mapping[str, int], seconds: float, *, is_whole: bool
 ) -> None:
-    """One node's capture. `files` counts by `how` (domain/choice.py), `volume` bytes by what they are."""
+    """Count one node's capture. `files` counts by `how` (domain/choice.py), `volume` counts bytes by kind."""
     _captures.labels("none" if is_whole else "earlier").inc()
     for how, number in files.items():
         _files.labels(how).inc(number)
@@ -100,12 +100,12 @@ def show_damage(objects: Mapping[str, int], lost: Mapping[tuple[str, str], Mappi
 
 
 def show_waiting(lengths: Mapping[str, int]) -> None:
-    """Show how many snapshots wait, by cluster; those of no other cluster do."""
+    """Show how many snapshots wait, by cluster; clusters that are not named are removed."""
     _waiting.clear()
     for cluster, number in lengths.items():
         _waiting.labels(cluster).set(number)
 
 
 def render() -> bytes:
-    """All of it, of type CONTENT_TYPE."""
+    """Return all metrics, of type CONTENT_TYPE."""
     return generate_latest(_registry)

@@ -21,7 +21,7 @@ class Sealer:
 
     @classmethod
     def in_directory(cls, data: Path) -> "Sealer":
-        """Open the directory's key file; create it, once and for good, if it has none."""
+        """Open the directory's key file; create it, once and for good, if it is missing."""
         path = data / KEY_FILE
         if not path.exists():
             atomic_file.create(path, secrets.token_bytes(_KEY_BYTES))
@@ -38,7 +38,7 @@ class Sealer:
         return base64.b64encode(sealed).decode()
 
     def unseal(self, sealed: str, row: str) -> str:
-        """The secret; a value altered, moved from another row or sealed by another key is refused."""
+        """Return the secret. A value altered, moved from another row or sealed by another key is refused."""
         raw = base64.b64decode(sealed)
         try:
             return self._cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], row.encode()).decode()

@@ -1,4 +1,4 @@
-"""Which pages come from the base, rule by rule (docs/ARCHITECTURE.md), and against a model of a relation's life."""
+"""Which pages come from the base (docs/design/pages-from-the-base.md), and against a model of a relation's life."""
 
 from dataclasses import dataclass, field
 

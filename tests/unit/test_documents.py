@@ -126,11 +126,39 @@ def test_the_map_shows_the_layers_that_are_enforced() -> None:
     assert shown == [layer for layer in layers if layer != "__main__"]
 
 
-def test_the_architecture_names_every_package() -> None:
-    packages = {path.parent.name for path in SOURCE.glob("*/__init__.py")}
-    modules = {path.stem for path in SOURCE.glob("*.py") if not path.stem.startswith("__")}
-    named = set(re.findall(r"\w+", _section("The map").split("```")[1]))
-    assert packages | modules <= named
+def test_the_map_has_a_line_for_every_folder() -> None:
+    folders = {str(module.parent.relative_to(SOURCE)) for module in MODULES} - {"."}
+    lines = re.findall(r"^\| `([\w/]+)` \| \S", _section("The map"), re.MULTILINE)
+    assert sorted(lines) == sorted(folders)
+
+
+def test_the_drawing_of_the_floors_shows_every_room() -> None:
+    drawing = _section("The map").split("```")[1]
+    folders = {path.name for path in SOURCE.glob("*/*/") if (path / "__init__.py").exists()}
+    floors = {path.parent.name for path in SOURCE.glob("*/__init__.py")}
+    single = {path.stem for path in SOURCE.glob("*.py") if not path.stem.startswith("__")}
+    assert folders | floors | single <= set(re.findall(r"\w+", drawing))
+
+
+def test_the_reading_order_tells_of_every_floor() -> None:
+    page = (ROOT / "docs" / "README.md").read_text()
+    floors = {path.parent.name for path in SOURCE.glob("*/__init__.py")}
+    assert floors <= {folder.split("/")[0] for folder in re.findall(r"`([\w/]+)`", page)}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
+def test_lines_of_documents_are_short(document: Path) -> None:
+    """At most 120 characters; tables and code cannot be wrapped, nor can a line of one word or link."""
+    lines = _FENCE.sub("", document.read_text()).splitlines()
+    wide = [line for line in lines if len(line) > 120 and not line.lstrip().startswith("|")]
+    assert [line for line in wide if len(_LINK.sub("link", line)) > 120] == []
+
+
+def test_the_map_names_every_law_of_imports() -> None:
+    _, *contracts = PROJECT["tool"]["importlinter"]["contracts"]
+    laws = {contract["name"] for contract in contracts if contract["type"] == "forbidden"}
+    rows = re.findall(r"^\| ([A-Z].*?) \|", _section("The map"), re.MULTILINE)
+    assert laws <= set(rows), "each law has a row in docs/ARCHITECTURE.md that says why"
 
 
 def test_the_architecture_says_what_each_dependency_is_for() -> None:

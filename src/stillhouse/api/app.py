@@ -51,15 +51,15 @@ _ROUTERS = (
 
 
 def published_routes() -> list[APIRoute]:
-    """The routes of every operation that is answered, with success or with why not."""
+    """Return the routes of all operations, also of those that are always refused."""
     return routes_of(*_ROUTERS)
 
 
 def create_app(control: Control, *, is_shutting_down: Callable[[], bool]) -> ASGIApp:
-    """Every operation, behind the gateway that authenticates its callers and words its refusals.
+    """Make the application: every operation, behind the gateway that authenticates callers and words refusals.
 
-    `/healthz`, `/readyz` and `/openapi.json` are open to all; they say nothing about anyone, but that `/readyz` tells
-    this host its reasons. `/metrics` is open to this host.
+    `/healthz`, `/readyz` and `/openapi.json` are open to all and hold nothing about a tenant; `/readyz` tells its
+    reasons only to this host. `/metrics` is open to this host.
     """
     app = FastAPI(
         title="Stillhouse", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False

@@ -1,4 +1,4 @@
-"""The command line; what a service does is asked of its API."""
+"""The command line's entry point; commands that need a service use its API."""
 
 import os
 from pathlib import Path
@@ -42,7 +42,7 @@ app.command(policy)
 
 
 def main() -> None:
-    """The program. Files that it makes are nobody else's to read: keys, passwords and tenants' names are among them."""
+    """Run the program. Only its user can read the files that it makes: keys and passwords are among them."""
     os.umask(0o077)
     app()
 

@@ -1,1 +1,1 @@
-"""Use cases and flows: the only place that knows the order of things."""
+"""Use cases and flows: the only package that decides the order of steps over all others."""

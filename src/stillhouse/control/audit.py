@@ -1,4 +1,4 @@
-"""Every state-changing request leaves a record: with its change when accepted, by itself when refused."""
+"""The audit log. An accepted request's record is written with its change, a refused one's by itself."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ _TEXT_LIMIT = 300
 
 @contextmanager
 def audited(control: Control, project: str, action: str, resource: str) -> Iterator[Transaction]:
-    """A transaction for the change; nothing of it remains if it is refused, except the refusal's record."""
+    """Open a transaction for the change. If the change is refused, only the refusal's record remains."""
     try:
         with control.database.transaction() as transaction:
             yield transaction
@@ -55,11 +55,11 @@ def record(
 def list_records(
     control: Control, project: str = "", *, since: datetime | None = None, limit: int = 100
 ) -> list[AuditRecord]:
-    """The newest first; without a project those of all."""
+    """List records, the newest first; without a project, those of all projects."""
     with control.database.reading() as reading:
         return audit_log.list_records(reading, project, since=since, limit=limit)
 
 
 def _storable(text: str) -> str:
-    """Cut to size, and without what PostgreSQL's text or UTF-8 cannot hold."""
+    """Cut the text to size, and drop characters that PostgreSQL's text or UTF-8 cannot hold."""
     return "".join(char if char.isprintable() else "?" for char in text[:_TEXT_LIMIT])

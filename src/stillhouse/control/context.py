@@ -1,4 +1,4 @@
-"""What every use case works with; made once at the start, and narrowed to its caller per request."""
+"""The control plane that every use case works with. It is made once at the start; each request gets its caller's."""
 
 from dataclasses import dataclass, field, replace
 
@@ -18,11 +18,11 @@ from stillhouse.workers.jobs import Repository
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks, and for what they may; empty for the service itself (schedules, flows).
+    """A caller and their permissions; empty for the service itself (schedules, flows).
 
     `access_key` names them in the audit: the key, or `user/<name>`. `subject` is the access key or
-    the user's id that temporary keys can be made of; a temporary key has none. `address` is the
-    peer's.
+    the user's id that temporary keys can be made of; it is empty for a temporary key. `address` is
+    the peer's.
     """
 
     access_key: str = ""
@@ -64,7 +64,7 @@ class Vault:
 
 @dataclass(frozen=True)
 class Control:
-    """`vault` is missing where only the catalog was opened."""
+    """The control plane. `vault` is missing if only the catalog was opened."""
 
     database: Database
     flows: Flows
@@ -72,7 +72,7 @@ class Control:
     clock: Clock
     settings: Settings
     caller: Caller = Caller()
-    # Apart, since names of keys cost a stranger nothing, and would push the users' out.
+    # Apart from the users' lockouts: a stranger can invent names of keys freely, and would push the users' out.
     key_lockouts: Lockouts = field(default_factory=Lockouts)
     user_lockouts: Lockouts = field(default_factory=Lockouts)
     tally: Tally = field(default_factory=Tally)

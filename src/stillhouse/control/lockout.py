@@ -1,9 +1,9 @@
-"""Lock-out: after six failures in a row, five minutes of refusal whatever is shown. In memory only.
+"""Lock-out: after six failures in a row, every attempt is refused for five minutes. Kept in memory only.
 
-What is locked is a name at one address, so that a stranger who fails on purpose does not shut out the
-holder elsewhere; and a lock is not prolonged by failures that meet it. Names nobody has are locked
-like any other, or a lock would tell which exist. A restart forgets everything: to make one is not in
-a stranger's power, and what is guarded cannot be guessed in the few tries it gives.
+The lock holds for a name at one address, so that a stranger who fails on purpose does not shut out the
+holder elsewhere. Failures during a lock do not prolong it. Unknown names are locked like any other,
+because a lock would otherwise tell which names exist. A restart forgets all locks: a stranger cannot
+cause a restart, and the few tries that it gives are too few to guess a secret.
 """
 
 import threading

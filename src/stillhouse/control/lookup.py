@@ -1,4 +1,4 @@
-"""What a request names: found for its project, or refused as what it is."""
+"""Look-up of the clusters and snapshots that a request names, within the request's project."""
 
 from collections.abc import Collection
 
@@ -11,7 +11,7 @@ from stillhouse.errors import ClusterBusy, ClusterUnknown, InvalidInput, Snapsho
 
 
 def known_cluster(transaction: Transaction, project: str, cluster_id: str) -> Cluster:
-    """The project's cluster; another project's is as unknown as one that never was."""
+    """Find the project's cluster; another project's is as unknown as one that never existed."""
     if not is_uuid(cluster_id):
         raise InvalidInput("a cluster id is a UUID of 36 characters")
     cluster = clusters.find_cluster(transaction, project, cluster_id.lower())
@@ -23,7 +23,7 @@ def known_cluster(transaction: Transaction, project: str, cluster_id: str) -> Cl
 def working_cluster(
     transaction: Transaction, project: str, cluster_id: str, *, beside: Collection[Task] = ()
 ) -> Cluster:
-    """The project's cluster, locked, if its servers run and no operation holds it but one of `beside`."""
+    """Find and lock the project's cluster, if its servers run and no operation holds it but one of `beside`."""
     cluster = idle_cluster(transaction, project, cluster_id, {ClusterStatus.AVAILABLE}, beside=beside)
     if cluster.stopped:
         raise StateForbids(f"cluster {cluster.id} is stopped")
@@ -38,7 +38,7 @@ def idle_cluster(
     *,
     beside: Collection[Task] = (),
 ) -> Cluster:
-    """The project's cluster, locked, if it is in one of these states and no operation holds it but one of `beside`."""
+    """Find and lock the project's cluster, if it is in one of these states and held by nothing but one of `beside`."""
     clusters.lock_cluster(transaction, known_cluster(transaction, project, cluster_id).id)
     cluster = known_cluster(transaction, project, cluster_id)
     if cluster.status not in states:
@@ -49,7 +49,7 @@ def idle_cluster(
 
 
 def answering_cluster(transaction: Transaction, project: str, cluster_id: str) -> Cluster:
-    """The project's cluster, if its servers are at work; another operation on it is no hindrance."""
+    """Find the project's cluster, if its servers are at work; another operation may hold it."""
     cluster = known_cluster(transaction, project, cluster_id)
     if cluster.status is not ClusterStatus.AVAILABLE or cluster.stopped:
         state = "stopped" if cluster.stopped else f"in state {cluster.status}"
@@ -58,7 +58,7 @@ def answering_cluster(transaction: Transaction, project: str, cluster_id: str) -
 
 
 def known_snapshot(transaction: Transaction, project: str, snapshot_id: str) -> Snapshot:
-    """The project's snapshot, unless it is in the trash; another project's is as unknown."""
+    """Find the project's snapshot. Snapshots in the trash are unknown, as are other projects'."""
     if is_uuid(snapshot_id):
         snapshot = snapshots.find_snapshot(transaction, project, snapshot_id.lower())
         if snapshot is not None:
@@ -72,9 +72,9 @@ def locked_snapshot(transaction: Transaction, project: str, snapshot_id: str) ->
 
 
 def usable_snapshot(transaction: Transaction, project: str, snapshot_id: str) -> tuple[Cluster, Snapshot]:
-    """A snapshot that can be restored, and the cluster it was taken of.
+    """Find a snapshot that can be restored, and the cluster it was taken of.
 
-    Both rows are locked, the cluster first: whoever would delete one of them waits, or has come first.
+    Both rows are locked, the cluster first, so that a deletion of either waits, or has already happened.
     """
     clusters.lock_cluster(transaction, known_snapshot(transaction, project, snapshot_id).cluster_id)
     snapshot = locked_snapshot(transaction, project, snapshot_id)

@@ -1,4 +1,4 @@
-"""Operations that the API has and that can mean nothing on one's own host: refused, and on record."""
+"""Refuses operations of the API that have no meaning on one's own host, and records the refusal."""
 
 from typing import NoReturn
 

@@ -1,4 +1,4 @@
-"""How often each kind of refusal was met within the hour. In memory, and bounded."""
+"""Counts of each kind of refusal within the hour. Kept in memory, and bounded."""
 
 import threading
 from collections import Counter, defaultdict
@@ -11,7 +11,7 @@ _OTHERS = ("others",)
 class Tally:
     """Times are monotonic seconds. Used from many threads.
 
-    Each outcome has its thousand kinds: strangers must not crowd out what is refused to those who are known.
+    Each outcome has its own thousand kinds, so that strangers' refusals do not crowd out those of known callers.
     """
 
     def __init__(self) -> None:
@@ -20,7 +20,7 @@ class Tally:
         self._guard = threading.Lock()
 
     def count(self, outcome: str, kind: tuple[str, ...], now: float) -> tuple[int, bool]:
-        """How many of this outcome and kind there are now, and whether this one begins an hour."""
+        """Count one refusal. Returns the number of this outcome and kind now, and whether this one begins an hour."""
         with self._guard:
             begins = now >= self._hour_ends
             if begins:

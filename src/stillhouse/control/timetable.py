@@ -1,4 +1,4 @@
-"""The service's one timer: every few seconds it asks each periodic duty what is due."""
+"""The service's one timer: every few seconds it calls each periodic duty."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -10,12 +10,12 @@ from stillhouse.control.workplace import Workplace
 from stillhouse.durable.flows import in_our_errors
 from stillhouse.errors import ShuttingDown, StillhouseError
 
-# Decides from the catalog what is due at a time, and enqueues flows for it in the transaction that notes so.
+# Decides from the catalog which work is due at a time, and enqueues its flows in the transaction that notes so.
 Duty = Callable[[Workplace, datetime], list[str] | None]
 
 
 class Timetable:
-    """One thread. It keeps no state of its own: what was done and what is due is the catalog's to know."""
+    """One thread. It keeps no state of its own: the catalog knows which work was done and which is due."""
 
     def __init__(self, place: Workplace, duties: Mapping[str, Duty], every_seconds: float) -> None:
         self._place = place
@@ -28,7 +28,7 @@ class Timetable:
         self._thread.start()
 
     def stop(self) -> None:
-        """Returns when no duty is at work any more. A second time, or before a start, it does nothing."""
+        """Stop, and return when no duty is at work any more. A second call, or one before the start, does nothing."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -41,15 +41,15 @@ class Timetable:
 
 
 def attempt(what: str, act: Callable[[], list[str] | None]) -> None:
-    """Do one of several things that do not depend on each other; its failure is logged and goes no further.
+    """Do one of several independent things. Its failure is logged and goes no further.
 
-    This is the one place where going on after an error is right: nobody waits for an answer; the catalog still says
-    that the thing is due, so the next round tries it again; and a cluster or a duty that fails for ever must not keep
+    This is the one place where going on after an error is right. No caller waits for an answer. The catalog still
+    says that the thing is due, so the next round tries it again. A cluster or a duty that always fails must not keep
     the others from their schedules.
     """
     try:
         in_our_errors(what, act)
     except ShuttingDown:
-        return  # what is due now is so at the next start
+        return  # work that is due now is still due at the next start
     except StillhouseError as error:
         log.get("timetable").error("failed", what=what, code=error.code, reason=str(error))

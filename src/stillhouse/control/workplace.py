@@ -1,4 +1,4 @@
-"""What flows work with beyond what requests need: this host, the repository, and its key."""
+"""The workplace of flows: the control plane, this host, the repository, and its key."""
 
 from dataclasses import dataclass, replace
 
@@ -16,7 +16,7 @@ from stillhouse.warehouse.cluster.embedded import Site
 
 @dataclass(frozen=True)
 class Workplace:
-    """`installation` (8 hex digits) tells our slots from those of any other service on the same warehouse."""
+    """The means of a flow. `installation` (8 hex digits) marks our slots among other services' on one warehouse."""
 
     control: Control
     site: Site
@@ -24,7 +24,7 @@ class Workplace:
     installation: str
 
     def slot(self, snapshot_id: str, attempt: int) -> str:
-        """The slot, label and restore-point prefix of one attempt: used once in all time."""
+        """Return the slot, label and restore-point prefix of one attempt. No other attempt ever uses it."""
         return attempt_slot(self.installation, snapshot_id, attempt)
 
     @property
@@ -34,12 +34,12 @@ class Workplace:
 
     @property
     def scratch(self) -> Site:
-        """Where clones live that are made only to be looked at."""
+        """Return the place of scratch clones, which are made only to be looked at."""
         return embedded.scratch_of(self.site)
 
 
 def read_root(place: Workplace, snapshot_id: str) -> Root:
-    """The snapshot as the repository has it; the catalog only tells its cluster. Raises RepositoryDamaged."""
+    """Read the snapshot's root from the repository; the catalog only tells its cluster. Raises RepositoryDamaged."""
     with place.control.database.reading() as reading:
         source = snapshots.read_snapshot(reading, snapshot_id).cluster_id
     root = roots.read(place.vault.store, place.vault.keys(source), snapshot_id)

@@ -1,7 +1,7 @@
-"""A directory as an object store whose every acknowledged write survives a power cut.
+"""A directory as an object store. Every acknowledged write survives a power cut.
 
-A name appears only by link(2) or rename(2) of a file whose bytes are already on the disk, and is acknowledged
-only when its directory is on the disk too. Unfinished files live in `.tmp`, apart from all keys.
+A name appears only by link(2) or rename(2), after the file's bytes are on the disk. It is acknowledged only when
+its directory is on the disk too. Unfinished files live in `.tmp`, apart from all keys.
 """
 
 import errno
@@ -46,7 +46,7 @@ class LocalStore:
     def __init__(self, root: Path, clock: Clock) -> None:
         self._root = root.absolute()
         self._temporary = self._root / TEMPORARY
-        self._known: set[Path] = set()  # folders whose own names this instance has seen made durable
+        self._known: set[Path] = set()  # folders with names that this instance has seen made durable
         with self._telling("opening the store"):
             _make_missing(self._temporary)
             _remove_leftovers(self._temporary, clock.now() - LEFTOVER_AGE)
@@ -98,7 +98,7 @@ class LocalStore:
                 path.unlink()
             except _NO_SUCH_FILE:
                 self._demand_presence()
-            # Also when it was gone: whoever removed it may have died before this.
+            # Also when it was gone: the process that removed it may have died before this.
             with suppress(*_NO_SUCH_FILE):
                 sync_directory(path.parent)
 
@@ -119,7 +119,7 @@ class LocalStore:
 
     @contextmanager
     def _durable_file(self, chunks: Sequence[Chunk]) -> Iterator[Path]:
-        """A file outside all keys that holds the chunks, on the disk; removed unless it was renamed."""
+        """Write the chunks durably to a file outside all keys; remove it unless it was renamed."""
         path = self._temporary / secrets.token_hex(16)
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -137,8 +137,8 @@ class LocalStore:
     def _make_folders(self, folder: Path) -> None:
         """Make the folder and those above it, each one's name durable before anything is put below it.
 
-        A folder that is there already may be another process's, not yet synced: so its parent is synced
-        once by every instance, not only by the one that made it.
+        Another process may have made an existing folder and not yet synced it, so every instance syncs
+        its parent once.
         """
         steps = [each for each in (folder, *folder.parents) if self._root in each.parents]
         for step in reversed(steps):
@@ -166,7 +166,7 @@ class LocalStore:
                         yield found
 
     def _demand_presence(self) -> None:
-        """An unmounted disk must not look like a store without objects."""
+        """Check that the directory is there: an unmounted disk must not look like a store without objects."""
         if not self._temporary.is_dir():
             raise StoreUnavailable(
                 f"the object store {self._root} is gone",
@@ -191,7 +191,7 @@ class LocalStore:
             raise self._told(error, doing) from error
 
     def _told(self, error: OSError, doing: str) -> StoreUnavailable | InvalidInput:
-        """The error of our tree that says what the operating system's means here."""
+        """Translate an error of the operating system into our tree."""
         if error.errno in _FULL:
             return StoreUnavailable(f"the disk is full: {doing}", hint=f"free space for {self._root}")
         if error.errno in _NAME_IS_TAKEN:
@@ -202,15 +202,15 @@ class LocalStore:
 
 
 def _write_large(descriptor: int, views: Sequence[memoryview]) -> None:
-    """Past the page cache, as far as whole blocks go: its memory is for what is read again, as the warehouse's pages,
-    and to fill it takes longer than to copy the bytes once more, into a buffer that is there already.
+    """Write whole blocks past the page cache. Its memory is for bytes that are read again, like the warehouse's pages,
+    and filling it takes longer than copying the bytes once more, into a buffer that is there already.
     """
     try:
         _write_direct(descriptor, views)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-        # Not every file system has such a thing, and some say so only when it is used.
+        # Some file systems lack this, and some of them report it only at the first use.
         os.lseek(descriptor, 0, os.SEEK_SET)
         _write_all(descriptor, views)
 
@@ -237,7 +237,7 @@ def _write_direct(descriptor: int, views: Sequence[memoryview]) -> None:
 
 
 def _aligned_buffer() -> memoryview:
-    """One for each thread, used again."""
+    """Return this thread's buffer, which is used again and again."""
     if not hasattr(_mine, "buffer"):
         _mine.buffer = memoryview(mmap.mmap(-1, _BUFFER_BYTES))
     buffer: memoryview = _mine.buffer
@@ -245,7 +245,7 @@ def _aligned_buffer() -> memoryview:
 
 
 def _write_all(descriptor: int, views: Sequence[memoryview]) -> None:
-    """writev(2) takes a bounded number of buffers and may write less than it was given."""
+    """Write everything: writev(2) takes a bounded number of buffers and may write less than it was given."""
     left = [view for view in views if len(view)]
     first = 0
     while first < len(left):
@@ -258,7 +258,7 @@ def _write_all(descriptor: int, views: Sequence[memoryview]) -> None:
 
 
 def _make_directory(directory: Path) -> bool:
-    """Whether the directory had to be made."""
+    """Make the directory. Returns False if it was there."""
     try:
         directory.mkdir(mode=0o700)
     except FileExistsError:
@@ -274,7 +274,7 @@ def _make_missing(directory: Path) -> None:
 
 
 def _remove_leftovers(temporary: Path, before: datetime) -> None:
-    """What killed writers left; what is younger may belong to one at work."""
+    """Remove files that killed writers left. Younger ones may belong to a writer at work."""
     with os.scandir(temporary) as entries:
         for entry in entries:
             with suppress(FileNotFoundError):  # its writer, or another opener, was quicker
@@ -283,7 +283,7 @@ def _remove_leftovers(temporary: Path, before: datetime) -> None:
 
 
 def _describe(key: str, entry: os.DirEntry[str]) -> StoredObject | None:
-    """None for what is gone since it was listed."""
+    """Describe an entry; `None` if it has gone since it was listed."""
     try:
         status = entry.stat()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What time it is by the object store's own clock: ours is never compared with it."""
+"""The time of the object store's own clock, which is never compared with ours."""
 
 import secrets
 from datetime import datetime, timedelta
@@ -13,9 +13,9 @@ _LOOKS, _PAUSE_SECONDS = 10, 1.0
 
 
 def store_time(store: ObjectStore, clock: Clock) -> datetime:
-    """The time that the store gives to an object stored now; `clock` only paces the looks at it.
+    """Return the time that the store gives to an object stored now; `clock` only paces the looks at it.
 
-    Raises StoreUnavailable when it does not list what it has just stored: some stores list late.
+    Raises StoreUnavailable if the store does not list the new object: some stores list late.
     """
     key = f"{_FOLDER}/{secrets.token_hex(16)}"
     store.put(key, [b"what time is it?"])
@@ -28,11 +28,13 @@ def store_time(store: ObjectStore, clock: Clock) -> datetime:
                 return found[key]
     finally:
         store.delete(key)
-    raise StoreUnavailable("the object store does not list what it has stored", hint="try again later")
+    raise StoreUnavailable(
+        "the object store does not list an object that it has stored", hint="try again later"
+    )
 
 
 def _remove_leftovers(store: ObjectStore, found: dict[str, datetime], before: datetime) -> None:
-    """What was stored to learn something, by somebody who was killed before it was removed."""
+    """Remove probe objects that a killed process left."""
     for key, modified in found.items():
         if modified < before:
             store.delete(key)

@@ -1,4 +1,4 @@
-"""Object stores reached through obstore: S3 and what speaks it, and memory."""
+"""Object stores reached through obstore: S3, services that speak its protocol, and memory."""
 
 import os
 import re
@@ -66,7 +66,7 @@ _AWAY_HINT = "check AWS_ENDPOINT_URL, and that a store answers at"
 
 @dataclass(frozen=True, slots=True)
 class S3Access:
-    """How to reach an S3 service; what is empty comes from the standard AWS_* environment variables."""
+    """How to reach an S3 service. Empty fields come from the standard AWS_* environment variables."""
 
     endpoint: str = ""
     region: str = ""
@@ -143,7 +143,7 @@ class BucketStore:
 
     def delete(self, key: str) -> None:
         check_key(key)
-        # Some services answer 404 to the DELETE of what is not there.
+        # Some services answer 404 to the DELETE of a missing object.
         with suppress(ObjectMissing), self._accessing(key):
             obstore.delete(self._client, key)
 
@@ -185,7 +185,7 @@ class BucketStore:
             raise self._told(error, doing) from error
 
     def _told(self, error: BaseError | FileNotFoundError, doing: str) -> StoreUnavailable:
-        """The error of our tree that says what obstore's means here."""
+        """Translate an error of obstore into our tree."""
         text, what = str(error), f"{self._name}: {doing}"
         if isinstance(error, FileNotFoundError) or _NO_BUCKET in text:
             return StoreRefused(f"{what}: no such bucket", hint="create the bucket")
@@ -202,7 +202,7 @@ class BucketStore:
 
 
 def _is_final(status: int, text: str) -> bool:
-    """Whether the same request would be answered so again."""
+    """Tell whether the same request would get the same answer again."""
     if status == HTTPStatus.NOT_IMPLEMENTED:
         return True
     return (
@@ -213,12 +213,12 @@ def _is_final(status: int, text: str) -> bool:
 
 
 def memory_store() -> BucketStore:
-    """A store of its own each time, gone with the process."""
+    """Return a new store in memory, which ends with the process."""
     return BucketStore(MemoryStore(), "memory")
 
 
 def s3_store(bucket: str, prefix: str, access: S3Access, *, stalled: timedelta) -> BucketStore:
-    """`stalled`: a read that is silent for so long is given up, within bounds."""
+    """Return a store in an S3 bucket. `stalled`: a read that is silent for so long is given up, within bounds."""
     name = f"s3://{bucket}/{prefix}".rstrip("/")
     config: S3Config = {}
     if access.endpoint:
@@ -258,7 +258,7 @@ def _endpoint(access: S3Access) -> str:
 
 
 def _gist(text: str) -> str:
-    """What went wrong in one line: obstore appends whole response bodies and its own debug output."""
+    """Return the cause in one line: obstore appends whole response bodies and its own debug output."""
     line = text.split("\n", 1)[0].split("<?xml", 1)[0].rstrip(" :")
     code = re.search(r"<Code>(\w+)</Code>", text)
     return f"{line}: {code[1]}" if code else line

@@ -1,4 +1,4 @@
-"""Which store a URL or path means."""
+"""Opens the object store that a URL or path names."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +14,7 @@ from stillhouse.storage.store import ObjectStore, check_key
 RETRY_FOR = timedelta(seconds=120)  # longer than the restart of a store takes
 SHORTLY = timedelta(
     seconds=1
-)  # where somebody waits: `/readyz` tells reasons that are known within five seconds
+)  # for callers who wait: `/readyz` tells reasons that are known within five seconds
 
 
 def open_store(
@@ -24,7 +24,7 @@ def open_store(
     clock: Clock | None = None,
     retry_for: timedelta = RETRY_FOR,
 ) -> ObjectStore:
-    """`s3://bucket/prefix`, `memory://` (for tests) or a local directory, which is made when missing.
+    """Open `s3://bucket/prefix`, `memory://` (for tests) or a local directory, which is made when missing.
 
     A call to S3 that fails is tried again until `retry_for` has passed since its first failure.
     """

@@ -12,7 +12,7 @@ from stillhouse.storage.store import Chunk, ObjectStore, StoredObject
 Answer = TypeVar("Answer")
 
 # Pauses double from the first to the longest, each drawn anew so that many writers do not come back at one moment.
-# obstore does not hand on a `Retry-After`; the longest pause is what servers usually ask for.
+# obstore does not hand on a `Retry-After`; servers usually ask for the longest pause.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 
 
@@ -36,7 +36,7 @@ class Wait:
 
 
 class PatientStore:
-    """A store each of whose calls is tried again for a while when the store is away, busy or cut short."""
+    """A store that tries each call again for a while when the inner store is away, busy or cut short."""
 
     def __init__(self, store: ObjectStore, lasting: timedelta, clock: Clock) -> None:
         self._store, self._lasting, self._clock = store, lasting, clock
@@ -45,7 +45,7 @@ class PatientStore:
         self._persist(lambda: self._store.put(key, chunks))
 
     def create(self, key: str, chunks: Sequence[Chunk]) -> bool:
-        """A lost reply does no harm: the next try finds these very bytes, and so has won."""
+        """Create the object. A lost reply does no harm: the next try finds these very bytes, and so has won."""
         return self._persist(lambda: self._store.create(key, chunks))
 
     def get(self, key: str) -> bytes:
@@ -58,7 +58,7 @@ class PatientStore:
         return self._persist(lambda: self._store.size(key))
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
-        """A listing that breaks off begins anew, since stores need not list in order; each object comes once."""
+        """List objects, each once. A listing that breaks off begins anew, since stores need not list in order."""
         given: set[str] = set()
         wait, given_before = self._wait(), 0
         while True:

@@ -1,4 +1,4 @@
-"""Whether a store keeps the promises that snapshots rest on, shown by trying."""
+"""Tests by trying whether a store keeps the promises that snapshots rest on."""
 
 import secrets
 import threading
@@ -25,9 +25,9 @@ class _Round:
     size: int
 
 
-# A store that checks first and writes then has one winner most of the time, by luck. What betrays it differs: many
-# writers of one key, few writers of several keys, a body that takes a while to come in. One that fails at a fourteenth
-# of the keys passes these 90 about once in a thousand starts.
+# A store that checks first and writes then has one winner most of the time, by luck. Different loads betray it: many
+# writers of one key, few writers of several keys, a body that takes a while to come in. A store that fails at one key
+# in fourteen passes these 90 about once in a thousand starts.
 _ROUNDS = [_Round(keys, size) for _ in range(5) for size in (64, 16 << 10) for keys in (1, 4, 4)]
 _FEW_ROUNDS = _ROUNDS[:3]  # for a directory: there the kernel decides who wins, by link(2)
 
@@ -82,7 +82,7 @@ def _prove_one_winner(
 def _each(
     creators: ThreadPoolExecutor, call: Callable[[Item], Answer], items: Sequence[Item]
 ) -> list[Answer]:
-    """The answers of all at once. When one fails the others have ended too, so that they store nothing later."""
+    """Run all at once and return their answers. If one fails, the others end first, to write nothing later."""
     running = [creators.submit(call, item) for item in items]
     wait(running)
     return [one.result() for one in running]
@@ -92,7 +92,7 @@ def _prove_reading(store: ObjectStore, key: str) -> None:
     content = secrets.token_bytes(64 * 1024)
     store.put(key, [content])
     if store.size(key) != len(content) or store.get(key) != content:
-        raise _unfit("a read after a write did not return what was written")
+        raise _unfit("a read after a write did not return the written bytes")
     if store.get_range(key, 1000, 500) != content[1000:1500]:
         raise _unfit("a read of a range returned other bytes")
 

@@ -1,4 +1,4 @@
-"""What an object store must do, and the rules of its keys."""
+"""The interface of object stores, and the rules of their keys."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -27,39 +27,39 @@ class StoredObject:
 
 
 class ObjectStore(Protocol):
-    """Whole objects by key. Safe to use from many threads; what a call acknowledges is durable.
+    """Whole objects by key. Safe to use from many threads; an acknowledged write is durable.
 
     Missing objects raise ObjectMissing, unusable keys InvalidInput, a store that is down, full or throttling
     StoreUnavailable. No key may be the folder of another.
     """
 
     def put(self, key: str, chunks: Sequence[Chunk]) -> None:
-        """Store the chunks, one after the other, as the object; replaces one that is there."""
+        """Store the chunks, one after the other, as the object; replaces an existing object."""
         ...
 
     def create(self, key: str, chunks: Sequence[Chunk]) -> bool:
-        """Store the object if there is none. True: the stored one holds these bytes. False: others won.
+        """Store the object if its key is free. True: the stored object holds these bytes. False: others won.
 
-        So a create whose reply was lost may simply be tried again.
+        So a create may simply be tried again if its reply was lost.
         """
         ...
 
     def get(self, key: str) -> bytes: ...
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
-        """Exactly `length` (at least 1) bytes; RepositoryDamaged when the object ends before them."""
+        """Return exactly `length` (at least 1) bytes. Raises RepositoryDamaged if the object ends before them."""
         ...
 
     def size(self, key: str) -> int | None:
-        """The object's length, None when there is no such object."""
+        """Return the object's length; `None` if it is missing."""
         ...
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
-        """Every object below the folder `prefix` ("" = all; a last '/' is optional), in no promised order."""
+        """List every object below the folder `prefix` ("" = all; a last '/' is optional), in no promised order."""
         ...
 
     def delete(self, key: str) -> None:
-        """Remove the object; it is no error when there is none."""
+        """Remove the object; a missing one is no error."""
         ...
 
 
@@ -72,17 +72,17 @@ def is_key(text: str) -> bool:
 
 
 def check_key(key: str) -> str:
-    """The key itself, when every store can hold it."""
+    """Return the key, if every store can hold it. Raises InvalidInput."""
     if not is_key(key):
         raise InvalidInput(
             f"not an object key: {key[: _KEY_LIMIT + 1]!r}",
-            hint="names of a-z, 0-9, '-', '_' and '.', joined by '/', none starting with '.'",
+            hint="names of a-z, 0-9, '-', '_' and '.', joined by '/', not starting with '.'",
         )
     return key
 
 
 def check_folder(prefix: str) -> str:
-    """The folder a listing is asked for, without its last '/'."""
+    """Return the folder of a listing without its last '/'."""
     return check_key(prefix.removesuffix("/")) if prefix else ""
 
 
@@ -97,10 +97,10 @@ def create_once(
     try_create: Callable[[], bool],
     read: Callable[[str], bytes],
 ) -> bool:
-    """Settle "exists" by what the store now holds: it may be our own earlier try.
+    """Create the object, and settle the answer "exists" by reading it: it may be our own earlier try.
 
-    S3 also answers "exists" (409) while another writer's upload is still under way; when that one comes to
-    nothing there is nothing to read, and we try again.
+    S3 also answers "exists" (409) while another writer's upload is still under way. If that upload fails,
+    there is nothing to read, and we try again.
     """
     for _ in range(_CREATE_TRIES):
         if try_create():
@@ -111,12 +111,12 @@ def create_once(
 
 
 def byte_views(chunks: Sequence[Chunk]) -> list[memoryview]:
-    """The chunks counted in bytes whatever their items are; nothing is copied."""
+    """Return the chunks as views of single bytes; nothing is copied."""
     return [memoryview(chunk).cast("B") for chunk in chunks]
 
 
 def holds(stored: bytes, chunks: Sequence[Chunk]) -> bool:
-    """Whether the stored bytes are these chunks, without joining them."""
+    """Tell whether the stored bytes are these chunks, without joining them."""
     views = byte_views(chunks)
     if len(stored) != sum(len(view) for view in views):
         return False

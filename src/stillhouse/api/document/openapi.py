@@ -1,4 +1,4 @@
-"""The OpenAPI document: the framework's, with every field, parameter, error and scheme of signing said in full."""
+"""The OpenAPI document: the framework's, completed with descriptions, errors and schemes of signing."""
 
 import json
 import re
@@ -23,13 +23,13 @@ _REQUEST_ID = {
     "schema": {"type": "string"},
     "example": "3f6c2c9080e88459fa44018459fbeb60",
 }
-# What the framework adds for refusals of its own, which are never answered.
+# The framework adds these for refusals of its own, which are never answered.
 _OF_THE_FRAMEWORK = ("HTTPValidationError", "ValidationError")
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 def complete(app: FastAPI) -> Document:
-    """The document of `app`, made once."""
+    """Return the document of `app`, made once."""
     if app.openapi_schema is None:
         document = get_openapi(
             title=app.title,
@@ -82,7 +82,7 @@ def _describe_operation(path: str, operation: Document) -> None:
 
 
 def _say(described: Document, owner: str, word: str) -> None:
-    """Description and example; what is not in the glossary stays without, which a test finds."""
+    """Add description and example. A name that the glossary lacks stays without them, which a test finds."""
     description, example = GLOSSARY.get(f"{owner}.{word}", GLOSSARY.get(word, ("", "")))
     if description:
         described.setdefault("description", description)

@@ -1,4 +1,4 @@
-"""The operations of the DWS API that are accounted for: those answered, those refused and why, those not built yet.
+"""The list of DWS's published operations: the ones answered, refused with a reason, or not built yet.
 
 `docs/api.md` is made of this list and of the routes; a test compares the two.
 """
@@ -15,7 +15,7 @@ _SNAPSHOT = "/{project_id}/snapshots/{snapshot_id}"
 
 @dataclass(frozen=True)
 class Published:
-    """`standing` holds once there is a route; `note` says what is deviating, or why it is refused."""
+    """An operation. `standing` holds once there is a route; `note` names the deviation or the refusal's reason."""
 
     operation: str
     method: str
@@ -217,7 +217,7 @@ REFUSED = (
         "PUT",
         f"/v1.0{_CLUSTER}/maintenance-window",
         "refused",
-        "nobody maintains the host but its owner",
+        "only its owner maintains the host",
     ),
     Published(
         "UpdateConfiguration",

@@ -1,1 +1,1 @@
-"""Operations of our own, for which the DWS API has no call, under a prefix that no DWS client uses."""
+"""Operations of our own, beyond the DWS API, under a prefix that no DWS client uses."""

@@ -1,4 +1,4 @@
-"""Our own operations that tell what is known to be lost. DWS's answers have only a status for it."""
+"""Our own operations that list known losses. DWS's answers have only a status for them."""
 
 from stillhouse.api.operations.routing import ControlOf, answers, router
 from stillhouse.api.shapes import damage_of as render_damage

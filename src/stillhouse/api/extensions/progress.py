@@ -1,4 +1,4 @@
-"""Progress in bytes, with its rate and the time left: operations of our own."""
+"""Our own operations that show progress in bytes, its rate and the time left."""
 
 from stillhouse.api.operations.routing import ControlOf, answers, router
 from stillhouse.api.shapes.answer import ShownProgress

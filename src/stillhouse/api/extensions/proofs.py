@@ -1,4 +1,4 @@
-"""Proofs of snapshots, which are operations of our own."""
+"""Our own operations that prove snapshots and show the proofs."""
 
 from stillhouse.api.operations.routing import ControlOf, answers, router
 from stillhouse.api.shapes import render
@@ -26,10 +26,10 @@ def prove_snapshot(control: ControlOf, project_id: str, snapshot_id: SnapshotId)
 @routes.get(
     f"{_OF_SNAPSHOT}/proof",
     operation_id="ShowProof",
-    **answers(LatestProof, "The latest proof; null if there was none"),
+    **answers(LatestProof, "The latest proof; null for a snapshot that was never proved"),
 )
 def show_proof(control: ControlOf, project_id: str, snapshot_id: SnapshotId) -> Json:
-    """The latest; `null` for a snapshot that was never proved."""
+    """The latest proof; `null` for a snapshot that was never proved."""
     latest = proofs.latest_proof(control, project_id, snapshot_id)
     return {"proof": None if latest is None else render.proof(latest)}
 

@@ -1,7 +1,7 @@
-"""`/readyz`: whether the service can do its work. Open to all, who are told yes or no; this host itself is told why.
+"""`/readyz`: tells whether the service can do its work. All callers get yes or no; only this host gets the reasons.
 
-Strangers may ask, as often as they like. So there is one look at a time, its result is kept for some seconds, and no
-request holds a thread while it waits.
+Strangers may call it as often as they like. So only one check runs at a time, its result is kept for some seconds, and
+no request holds a thread while it waits.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ class Readyz:
         if self._looking is None or self._looking.done():
             self._looking = asyncio.ensure_future(asyncio.to_thread(self._look))
         try:
-            # Shielded: a caller who goes away must not end the look of the others.
+            # Shielded: a caller who goes away must not end the check that others wait for.
             found = await asyncio.wait_for(asyncio.shield(self._looking), _PATIENCE_SECONDS)
         except TimeoutError:
             return _STILL_LOOKING

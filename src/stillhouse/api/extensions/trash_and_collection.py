@@ -1,4 +1,4 @@
-"""Operations of our own, for which the DWS API has no call; under a prefix no DWS client uses."""
+"""Our own operations on the trash and on collections."""
 
 from fastapi import Response
 
@@ -26,7 +26,9 @@ def cancel_snapshot(control: ControlOf, project_id: str, snapshot_id: SnapshotId
 
 
 @routes.get(
-    "/stillhouse/v1/{project_id}/trash", operation_id="ListTrash", **answers(Trash, "What is in the trash")
+    "/stillhouse/v1/{project_id}/trash",
+    operation_id="ListTrash",
+    **answers(Trash, "The snapshots in the trash"),
 )
 def list_trash(control: ControlOf, project_id: str) -> Json:
     found = trash.list_trash(control, project_id)
@@ -49,7 +51,10 @@ def undelete_snapshot(control: ControlOf, project_id: str, snapshot_id: Snapshot
     status_code=202,
     response_model=None,
     responses={
-        200: {"model": CollectionPlan, "description": "Of a dry run: what a collection would do now"},
+        200: {
+            "model": CollectionPlan,
+            "description": "The plan of a collection at this moment, for a dry run",
+        },
         202: {"model": Nothing, "description": "Accepted; the collection runs"},
     },
 )
@@ -60,7 +65,7 @@ def collect_cluster(
     response: Response,
     body: CollectClusterRequest | None = None,
 ) -> Json:
-    """A dry run answers 200 and what a collection would do now, which takes as long as reading all manifests."""
+    """A dry run answers 200 with the plan of a collection at this moment, and reads all manifests for it."""
     if body is None or not body.dry_run:
         collections.request_collection(control, project_id, cluster_id)
         return {}

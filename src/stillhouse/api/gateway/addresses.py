@@ -1,7 +1,7 @@
-"""The address of this service that clients are told: they send their tokens and passwords there.
+"""Chooses the address of this service that clients are told. They send their tokens and passwords there.
 
-A Host header may be anyone's: a proxy passes it on, a name leads elsewhere tomorrow. So the address asked is told only
-where it is surely this service's own; else STILLHOUSE_PUBLIC_URL has to name it.
+A Host header cannot be trusted: a proxy passes it on, and a name may lead elsewhere tomorrow. So the address that the
+client asked is told only if it is surely this service's own; else STILLHOUSE_PUBLIC_URL has to name it.
 """
 
 import ipaddress
@@ -32,7 +32,7 @@ class Asked:
 
 
 def check(settings: Settings) -> None:
-    """Raises InvalidInput for a public address or a region that clients cannot use."""
+    """Check the settings. Raises InvalidInput for a public address or a region that clients cannot use."""
     url = settings.public_url
     if url and (_PUBLIC_URL.fullmatch(url) is None or _authority(url.split("/")[2], "http") is None):
         raise InvalidInput(
@@ -46,7 +46,7 @@ def check(settings: Settings) -> None:
 
 
 def told(request: Request, settings: Settings) -> str:
-    """The address to tell who sent the request, without a slash at its end; empty if none is safe."""
+    """Return the address for the request's sender, without a slash at its end; empty if no address is safe."""
     server = request.scope.get("server")
     hosts = request.headers.getlist("host")
     asked = Asked(
@@ -58,7 +58,7 @@ def told(request: Request, settings: Settings) -> str:
 
 
 def choose(asked: Asked, *, public_url: str, listen: str) -> str:
-    """The public address; else the one asked, if that is a loopback one, the one listened on, or the connection's."""
+    """Choose the public address; else the one asked, if it is on loopback, the one listened on, or the connection's."""
     if public_url:
         return public_url.rstrip("/")
     named = _authority(asked.host, asked.scheme)
@@ -67,13 +67,13 @@ def choose(asked: Asked, *, public_url: str, listen: str) -> str:
     own = {_authority(listen, "http")} - {None}
     if asked.socket is not None:
         own.add((_plain(asked.socket[0]), asked.socket[1]))
-    # On loopback any port: a tunnel has another than the service, and leads nowhere but to the asker's own host.
+    # Any port is good on loopback: a tunnel's differs from the service's, and it ends at the client's own host.
     is_own = _is_loopback(named[0]) or (named in own and not _is_unspecified(named[0]))
     return f"{asked.scheme}://{asked.host}" if is_own else ""
 
 
 def _authority(text: str, scheme: str) -> tuple[str, int] | None:
-    """Host and port, or None if it is not the like."""
+    """Parse host and port; `None` for any other text."""
     found = _AUTHORITY.fullmatch(text)
     if found is None:
         return None
@@ -82,7 +82,7 @@ def _authority(text: str, scheme: str) -> tuple[str, int] | None:
 
 
 def _plain(host: str) -> str:
-    """An address in the one form it is compared in; a name in lower case."""
+    """Return an address in its canonical form, for comparison; a name in lower case."""
     address = _ip(host)
     return str(address) if address else host.lower()
 

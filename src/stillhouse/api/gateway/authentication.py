@@ -1,7 +1,7 @@
-"""Who sends a request: by its signature, by its signature and security token, or by its token.
+"""Authenticates a request's sender by signature, by signature and security token, or by token.
 
-What is wrong with a signature, a key or a token is said in the same words whether the key exists or
-not, and takes the same path: an unknown key is verified against a secret nobody has.
+A refusal has the same words and takes the same path whether the key exists or not: the signature of an
+unknown key is verified against a secret that does not exist.
 """
 
 import hashlib
@@ -26,9 +26,9 @@ _LOCKED = "AK access failed to reach the limit,forbidden"
 async def authenticate(
     control: Control, request: RawRequest, receive: Receive, address: str
 ) -> tuple[Caller, bytes]:
-    """The caller, once it is known that it and the body belong together, and the body.
+    """Return the caller and the body, once they are known to belong together.
 
-    A signature counts before a token. What the headers alone give away is refused before the body is taken in.
+    A signature counts before a token. A fault in the headers alone is refused before the body is read.
     """
     if signature.headers_of(request, "x-auth-token") and not signature.headers_of(request, "authorization"):
         token = signature.the_header(request, "x-auth-token")
@@ -45,7 +45,7 @@ async def _signed(
     if control.key_lockouts.is_locked(subject, control.clock.monotonic()):
         raise _as(claim, signature.refused(_LOCKED))
     signer = await run_in_threadpool(find_signer, control, claim.access_key)
-    # What strangers send is not kept: they could fill the memory with it.
+    # Strangers' bodies are not kept, since they could fill the memory.
     body = await read_body(receive, keep=signer is not None)
     try:
         secret_key = secrets.token_hex(20) if signer is None else signer.secret_key
@@ -61,7 +61,7 @@ async def _signed(
 
 
 def _check_security_token(request: RawRequest, signer: Signer) -> None:
-    """SDKs sign the header, Terraform adds it afterwards; either way only the right one will do."""
+    """Check the security token. SDKs sign its header, Terraform adds it afterwards; both must send the right one."""
     if not signer.token_digest:
         return
     shown = signature.the_header(request, "x-security-token")

@@ -1,4 +1,4 @@
-"""Errors in DWS's words: which status, code and text a caller gets for each of ours."""
+"""Translates errors into DWS's: the status, code and text that a caller gets for each of ours."""
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
@@ -42,7 +42,7 @@ class HeadersTooLarge(InvalidInput):
 
 
 class ErrorBody(BaseModel):
-    """Every key the service's clients look at; SDKs read the first pair, old clients the second."""
+    """An error's body, with every key that clients look at; SDKs read the first pair, old clients the second."""
 
     error_code: str = Field(examples=["DWS.0001"])
     error_msg: str
@@ -78,7 +78,7 @@ _CODES: dict[type[StillhouseError], tuple[int, str]] = {
 }
 
 # Where the cloud service answers one operation unlike the others. A taken name of a snapshot or policy has no
-# published code; DWS.5039 ("parameter duplicate") says what happened.
+# published code; DWS.5039 ("parameter duplicate") describes it.
 _CODES_OF_OPERATION: dict[tuple[str, type[StillhouseError]], tuple[int, str]] = {
     ("CreateSnapshot", NameTaken): (400, "DWS.5039"),
     ("CheckSnapshot", NameTaken): (400, "DWS.5039"),
@@ -88,8 +88,8 @@ _CODES_OF_OPERATION: dict[tuple[str, type[StillhouseError]], tuple[int, str]] = 
     ("UndeleteSnapshot", NameTaken): (400, "DWS.5039"),
 }
 
-# Texts that must not depend on who raised the error: Terraform matches the first, and none of them
-# may tell a stranger's resource from one that never was, or show the inside of the service.
+# Texts that must not depend on the error's origin. Terraform matches the first. They must not tell another
+# project's resource from one that never existed, or show the inside of the service.
 _TEXTS: dict[type[StillhouseError], str] = {
     ClusterUnknown: "Cluster does not exist or has been deleted.",
     SnapshotUnknown: "The snapshot ID is invalid.",
@@ -99,7 +99,7 @@ _TEXTS: dict[type[StillhouseError], str] = {
 
 
 def answer(error: StillhouseError, operation: str, request_id: str) -> tuple[int, ErrorBody]:
-    """The status and body that `operation` answers `error` with."""
+    """Return the status and body that `operation` answers `error` with."""
     status, code = _code(error, operation)
     text = _text(error, status)
     body = ErrorBody(
@@ -109,12 +109,12 @@ def answer(error: StillhouseError, operation: str, request_id: str) -> tuple[int
 
 
 def every_answer() -> set[tuple[int, str]]:
-    """Every status and code that an error is answered with."""
+    """Return every status and code that an error is answered with."""
     return {*_CODES.values(), *_CODES_OF_OPERATION.values()}
 
 
 def codes_of(status: int, operation: str) -> list[str]:
-    """Every code that `operation` may answer with under this status, in order."""
+    """Return every code that `operation` may answer with under this status, in order."""
     codes = {code for answered, code in _CODES.values() if answered == status}
     own = {
         code
@@ -125,7 +125,7 @@ def codes_of(status: int, operation: str) -> list[str]:
 
 
 def invalid_input(error: RequestValidationError) -> InvalidInput:
-    """One sentence per fault, naming the parameter and never repeating its value."""
+    """Word the error: one sentence per fault, which names the parameter and never repeats its value."""
     faults = [
         f"{_parameter(fault['loc'])}: {fault['msg'].removeprefix('Value error, ')}"
         for fault in error.errors()[:3]
@@ -152,6 +152,6 @@ def _text(error: StillhouseError, status: int) -> str:
 
 
 def _parameter(location: tuple[int | str, ...]) -> str:
-    """`("body", "snapshot", "name")` as `snapshot.name`, cut where a caller's own key could be long."""
+    """Return `("body", "snapshot", "name")` as `snapshot.name`, cut because a caller's own key could be long."""
     inside = location[1:] if location[0] in ("body", "path", "query") else location
     return ".".join(str(part)[:64] for part in inside) or "body"

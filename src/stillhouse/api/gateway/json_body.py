@@ -1,4 +1,4 @@
-"""Reading a JSON body so that everything malformed is refused alike, before any field is looked at."""
+"""Decodes JSON bodies strictly: a malformed one is refused before any of its fields is looked at."""
 
 import json
 import re
@@ -7,12 +7,12 @@ from typing import NoReturn
 
 from stillhouse.errors import InvalidInput
 
-# A NUL cannot be stored by PostgreSQL, half a surrogate pair by nobody.
+# PostgreSQL cannot store a NUL, and no program can store half a surrogate pair.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def decode(raw: bytes, content_type: str | None) -> object:
-    """The document in `raw`; `InvalidInput` for anything two readers could understand differently."""
+    """Decode the document in `raw`. Raises InvalidInput for a text that two readers could understand differently."""
     _check_content_type(content_type)
     try:
         document = json.loads(raw.decode("utf-8"), object_pairs_hook=_object, parse_constant=_not_a_number)

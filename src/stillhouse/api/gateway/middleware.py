@@ -1,8 +1,8 @@
 """The gateway in front of the routes: request ids, limits, signatures, and every refusal's answer.
 
-It stands outside the framework, so what it promises holds for every answer: `X-Request-Id` is on all
-of them, and no byte of a body is parsed before its caller is known and permitted to call. As on the
-cloud's gateway, an API that does not exist is said to be so before anyone is asked who they are.
+It stands outside the framework, so its promises hold for every answer: `X-Request-Id` is on all of
+them, and no byte of a body is parsed before its caller is known and permitted to call. As on the
+cloud's gateway, a request to an API that does not exist is told so before it is authenticated.
 """
 
 import ipaddress
@@ -41,7 +41,7 @@ from stillhouse.errors import (
 MAX_URI_BYTES = 32 * 2**10
 MAX_HEADER_BYTES = 32 * 2**10
 MAX_HEADERS_BYTES = 128 * 2**10
-# Nobody answers for the body of a call that is open to all.
+# The sender of an open call's body is not known.
 _STRANGERS_BODY_BYTES = 64 * 2**10
 
 _NO_NEED = Need()
@@ -52,7 +52,7 @@ READY_PATH = "/readyz"
 
 @dataclass(frozen=True)
 class Call:
-    """The published API a request is for; `project` is None where the path has none."""
+    """The published API that a request is for; `project` is `None` if the path has no project."""
 
     operation: str = ""
     need: Need = _NO_NEED
@@ -64,7 +64,7 @@ class Call:
 class Gateway:
     """ASGI application around `app`; `routes` are the published APIs.
 
-    Raises KeyError, naming it, for an operation that `domain.actions` has no need of.
+    Raises KeyError with the name of an operation that `domain.actions` does not list.
     """
 
     def __init__(
@@ -115,13 +115,14 @@ class Gateway:
         logger.info("answered", operation=call.operation, status=answering.status, seconds=seconds)
 
     def _is_this_host(self, scope: Scope) -> bool:
-        """Whether it may see, without a signature, what is for a collector on this host: metrics, and why the service
-        is not ready. To anyone else there are no metrics, and no reasons."""
+        """Tell whether a request comes from this host. Only this host sees, without a signature, the metrics and the
+        reasons why the service is not ready.
+        """
         if not self._control.settings.metrics or not scope["client"]:
             return False
         try:
             return ipaddress.ip_address(scope["client"][0]).is_loopback
-        except ValueError:  # whatever a proxy wrote there
+        except ValueError:  # a proxy may write any text there
             return False
 
     def _published(self, scope: Scope) -> Call:
@@ -138,7 +139,7 @@ class Gateway:
         raise ApiUnknown("The API does not exist or has not been published in the environment.")
 
     async def _carry_out(self, call: Call, scope: Scope, receive: Receive, answering: "_Answering") -> None:
-        """Let the framework see the request once its caller is known and permitted; else leave a record."""
+        """Hand the request to the framework once its caller is known and permitted; else record the refusal."""
         address = scope["client"][0] if scope.get("client") else ""
         caller = Caller(request_id=answering.request_id, address=address)
         try:
@@ -160,7 +161,7 @@ class Gateway:
 
 
 class _Answering:
-    """The sending side of one request: marks what goes out, and knows whether something has."""
+    """The sending side of one request: adds its headers, and knows whether a part of the answer was sent."""
 
     def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
@@ -196,7 +197,7 @@ def _operation_of(route: APIRoute) -> str:
 
 
 def _length(declared: bytes) -> int:
-    """No server passes on a length that is none; but which server stands in front is not ours to choose."""
+    """Read the declared length. The server in front may pass on a text that is no number."""
     if not declared.isdigit() or len(declared) > 20:
         raise InvalidInput("The Content-Length is not a number.")
     return int(declared)
@@ -214,7 +215,7 @@ def _check_project(of_path: str | None, of_caller: str) -> None:
 
 
 def _check_permissions(control: Control, call: Call) -> None:
-    """Policies that make no difference between clusters are judged without a look at the catalog."""
+    """Check the caller's policies. Policies that name no clusters are decided without the catalog."""
     allowed = control.caller.permissions
     if call.need.cluster_in_body:
         if not allowed.may_allow(call.need.names):

@@ -1,4 +1,4 @@
-"""Request bodies as bytes: taken in once, up to a limit, and given on to the framework afterwards."""
+"""Request bodies as bytes: read once, up to a limit, and then passed to the framework."""
 
 from starlette.types import Message, Receive
 
@@ -9,11 +9,11 @@ MAX_BODY_BYTES = 12 * 2**20
 
 
 class ClientGone(Exception):
-    """The client hung up while its body was being read; nobody is left to answer."""
+    """The client hung up while its body was being read, so no answer can be sent."""
 
 
 async def read_body(receive: Receive, limit: int = MAX_BODY_BYTES, *, keep: bool = True) -> bytes:
-    """The whole body, or nothing of it unless it is to be kept. Raises BodyTooLarge, ClientGone.
+    """Read and return the whole body; without `keep`, read it and return nothing. Raises BodyTooLarge, ClientGone.
 
     Chunked bodies do not say their length, so it is counted.
     """
@@ -34,7 +34,7 @@ async def read_body(receive: Receive, limit: int = MAX_BODY_BYTES, *, keep: bool
 
 
 def replay(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives the buffered body once, then what the server has to say."""
+    """Return a `receive` that gives the buffered body once, then the server's further messages."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def give() -> Message:

@@ -3,7 +3,7 @@
 The scheme is published with Huawei Cloud's SDKs. Where it leaves room, the stricter reading is taken:
 
 - `SignedHeaders` must be lower case, sorted and free of repetition, as every SDK sends it; a header
-  that is signed must be present exactly once, so that nobody can argue about which copy was meant.
+  that is signed must be present exactly once, so that it is clear which copy was meant.
 - `X-Sdk-Content-Sha256`, when present, stands in the canonical request in place of the body's hash.
   `UNSIGNED-PAYLOAD` is accepted there; any other value must be the hash of the body that arrived.
 - In a query `+` is a space, as the router (and Go's `URL.Query`) reads it; in a path it is itself.
@@ -14,7 +14,7 @@ v0.9.4), and with it Terraform's Open Telekom Cloud provider; both leave region 
 
 - The date of the scope is that of `X-Sdk-Date`. Region and service are covered by the signature, and mean nothing here.
 - Each run of blanks in a header's value counts as one blank. Names in the query are sorted without regard to case.
-- Of a name that is repeated in the query only the first value is signed, so no name may be repeated.
+- Only the first value of a repeated name in the query is signed, so no name may be repeated.
 - A POST without a body may sign its query in the body's place.
 """
 
@@ -54,8 +54,9 @@ class RawRequest:
 
 @dataclass(frozen=True)
 class Claim:
-    """What a request says about its signer, not yet believed; `scope` (`date/region/service/sdk_request`) is of the
-    older form, and empty in the newer one."""
+    """A request's unverified claim about its signer. `scope` (`date/region/service/sdk_request`) belongs to the older
+    form, and is empty in the newer one.
+    """
 
     access_key: str
     date: str
@@ -65,7 +66,7 @@ class Claim:
 
 
 def the_header(request: RawRequest, name: str) -> str:
-    """The header's value; Unauthenticated unless it is there exactly once."""
+    """Return the header's value. Raises Unauthenticated unless it is there exactly once."""
     values = headers_of(request, name)
     if len(values) != 1:
         raise refused(f"header {name} must be present exactly once")
@@ -78,7 +79,7 @@ def headers_of(request: RawRequest, name: str) -> list[str]:
 
 
 def read_claim(request: RawRequest, now: datetime) -> Claim:
-    """The claim in the request's headers, if it is well formed and of this quarter of an hour."""
+    """Read the claim in the request's headers, if it is well formed and from this quarter of an hour."""
     scheme, _, rest = the_header(request, "authorization").partition(" ")
     if scheme != ALGORITHM:
         raise refused(f"only {ALGORITHM} is accepted in the Authorization header")
@@ -108,7 +109,7 @@ def verify(request: RawRequest, body_sha256: str, claim: Claim, secret_key: str)
 
 
 def authorization(request: RawRequest, body_sha256: str, date: str, access_key: str, secret_key: str) -> str:
-    """The Authorization header of a request, all of whose headers are signed; `date` is that in `x-sdk-date`."""
+    """Return a request's Authorization header, which signs all its headers; `date` is that in `x-sdk-date`."""
     names = tuple(sorted(name.decode() for name, _ in request.headers))
     claim = Claim(access_key, date, names, "")
     canonical = _canonical_request(request, claim, _canonical_query(request.query), body_sha256)
@@ -151,7 +152,7 @@ def _canonical_path(path: bytes) -> str:
 
 
 def _query_and_payload(request: RawRequest, body_sha256: str, claim: Claim) -> list[tuple[str, str]]:
-    """The canonical queries, each with the hash beside it, that an honest signer may have signed."""
+    """Return the canonical queries that an honest signer may have signed, each with its hash of the body."""
     payload_hashes = _payload_hashes(request, body_sha256)
     if not claim.scope:
         return [(_canonical_query(request.query), payload_hash) for payload_hash in payload_hashes]
@@ -183,7 +184,7 @@ def _pairs(query: bytes) -> _Pairs:
 
 
 def _payload_hashes(request: RawRequest, body_sha256: str) -> tuple[str, ...]:
-    """What may stand for the body: its hash or, as the SDKs differ on empty ones, either of two."""
+    """Return the hashes that may stand for the body: its own or, since SDKs differ on empty bodies, either of two."""
     declared = headers_of(request, "x-sdk-content-sha256")
     if not declared:
         return (body_sha256,)
@@ -194,7 +195,7 @@ def _payload_hashes(request: RawRequest, body_sha256: str) -> tuple[str, ...]:
 
 
 def _fields(text: str) -> dict[str, str]:
-    """`Access` or `Credential`, `SignedHeaders` and `Signature`, in any order, commas with or without blanks."""
+    """Parse `Access` or `Credential`, `SignedHeaders` and `Signature`, in any order, commas with or without blanks."""
     parts = [part.partition("=") for part in _SEPARATOR.split(text.strip())]
     fields = {name: value for name, _, value in parts if value}
     is_whole = len(parts) == len(fields) == 3
@@ -204,7 +205,7 @@ def _fields(text: str) -> dict[str, str]:
 
 
 def _signer(fields: dict[str, str]) -> tuple[str, str]:
-    """The access key, and the older form's scope."""
+    """Return the access key, and the older form's scope."""
     if "Access" in fields:
         return fields["Access"], ""
     credential = _CREDENTIAL.fullmatch(fields["Credential"])
@@ -223,5 +224,5 @@ def _moment(date: str) -> datetime:
 
 
 def refused(why: str, who: str = "") -> Unauthenticated:
-    """In the words of the cloud's gateway, of which the last part tells what was wrong."""
+    """Make the refusal in the words of the cloud's gateway; the last part names the fault."""
     return Unauthenticated(f"Incorrect IAM authentication information: {why}", who=who)

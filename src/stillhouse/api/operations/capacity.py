@@ -1,4 +1,4 @@
-"""The operations of the DWS API that tell what there is to be had: node types, zones, quotas, statistics."""
+"""The operations of the DWS API about capacity: node types, zones, quotas, statistics."""
 
 from typing import Annotated, Literal
 
@@ -36,7 +36,7 @@ def list_zones(control: ControlOf, project_id: str) -> Json:
 @routes.get(
     "/v1.0/{project_id}/quotas",
     operation_id="ListQuotas",
-    **answers(Quotas, "What limits there are, and how much of them is used"),
+    **answers(Quotas, "The limits, and how much of them is used"),
 )
 def list_quotas(control: ControlOf, project_id: str, request: Request, response: Response) -> Json:
     measured, held = host.measure(control), host.holdings(control, project_id)

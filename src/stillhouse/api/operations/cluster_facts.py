@@ -1,4 +1,4 @@
-"""The operations by which Terraform changes a cluster that it has made, and which change no server of it."""
+"""The operations by which Terraform changes a cluster that it has made, without a change to its servers."""
 
 from stillhouse.api.operations.routing import ControlOf, answers, router
 from stillhouse.api.shapes import render
@@ -15,7 +15,7 @@ from stillhouse.control.clusters import facts as cluster_facts
 
 routes = router()
 
-# DWS's code for a request that did what it asked for.
+# DWS's code for a request that succeeded.
 _DONE: Json = {"error_code": "DWS.0000", "error_msg": None}
 
 
@@ -34,7 +34,7 @@ def rename(control: ControlOf, project_id: str, cluster_id: ClusterId, body: Nam
     **answers(Done, "The cluster has the description"),
 )
 def describe(control: ControlOf, project_id: str, cluster_id: ClusterId, body: DescriptionRequest) -> Json:
-    """Terraform takes a description away by an empty one."""
+    """An empty description removes it: Terraform does so."""
     cluster_facts.describe(control, project_id, cluster_id, body.description_info or "")
     return _DONE
 

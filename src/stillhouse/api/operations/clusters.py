@@ -122,7 +122,7 @@ def _port(wanted: ClusterToCreate | ClusterToRestore) -> int:
 
 
 def _facts(wanted: ClusterToCreate | ClusterToRestore) -> dict[str, object]:
-    """What the service only gives back, as it was sent; what was not sent is left out."""
+    """Return the facts that the service only stores and gives back, as they were sent, without absent ones."""
     return wanted.model_dump(
         exclude={"name", "number_of_node", "port", "user_name", "user_pwd", "server_settings"},
         exclude_none=True,

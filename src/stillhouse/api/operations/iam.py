@@ -1,7 +1,7 @@
-"""What the SDKs and Terraform ask of IAM: tokens, temporary keys, and which project and account a caller is of.
+"""The operations of IAM that the SDKs and Terraform use: tokens, temporary keys, a caller's project and account.
 
-A project is an account (domain) of its own here, and goes by its id. A caller is of one project, so
-whatever name a project is asked for by (the SDKs ask by the region's), it is that one.
+A project is an account (domain) of its own here, and is named by its id. A caller belongs to one project, so
+every name that a project is asked for by (the SDKs ask by the region's) means this one.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -120,7 +120,7 @@ def create_token(
 
 @routes.get("/v3/projects", operation_id="KeystoneListProjects", **answers(Projects, "The caller's project"))
 def list_projects(control: ControlOf, name: Annotated[str | None, Query(max_length=255)] = None) -> Json:
-    """One, always: the caller's, by the name it was asked for."""
+    """Lists one project, the caller's, by the name that the request asks for."""
     project = control.caller.project
     shown = {
         "id": project,
@@ -139,7 +139,7 @@ def list_projects(control: ControlOf, name: Annotated[str | None, Query(max_leng
     "/v3/auth/domains", operation_id="KeystoneListAuthDomains", **answers(Domains, "The caller's account")
 )
 def list_domains(control: ControlOf) -> Json:
-    """One, always: the caller's."""
+    """Lists one account, the caller's."""
     domain = {
         **_domain(control.caller.project),
         "enabled": True,
@@ -155,7 +155,7 @@ def list_domains(control: ControlOf) -> Json:
     **answers(TemporaryKeyMade, "A key that ends by itself", 201),
 )
 def create_temporary_key(control: ControlOf, body: CreateTemporaryKeyRequest) -> Json:
-    """For whoever signed the request or showed a token; `policy` leaves the key less than its maker has."""
+    """For a caller who signed the request or sent a token; `policy` limits the key to a part of their permissions."""
     identity = body.auth.identity
     life = timedelta(seconds=min((identity.token or TokenMethod()).duration_seconds, 10**6))
     made = credentials.make_temporary_key(control, life, identity.policy)
@@ -170,7 +170,7 @@ def create_temporary_key(control: ControlOf, body: CreateTemporaryKeyRequest) ->
 
 
 def _catalog(control: Control, request: HttpRequest, user: User) -> Json:
-    """A caller who knows the service's address needs no catalog, so an unknown address is no reason to refuse."""
+    """Return the catalog, empty for an unknown address: a caller who knows the address needs no catalog."""
     address = addresses.told(request, control.settings)
     if not address:
         return {"catalog": [], "hint": addresses.HINT}

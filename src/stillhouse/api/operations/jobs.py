@@ -1,4 +1,4 @@
-"""The operations of the DWS API that tell what is being done and what was: jobs, live tasks, events."""
+"""The operations of the DWS API about jobs, live tasks and events."""
 
 from typing import Annotated, Literal
 
@@ -17,7 +17,7 @@ from stillhouse.errors import OperationUnknown
 routes = router()
 
 _FAILED = "_FAILED"
-# Those of DWS's actions that happen here at all.
+# The actions of DWS that happen here.
 _TASKS = {one.value: one for one in (Task.SNAPSHOTTING, Task.RESTORING, Task.FINE_GRAINED_RESTORING)}
 _MOST_EVENTS = 1000
 

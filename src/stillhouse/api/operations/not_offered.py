@@ -1,4 +1,4 @@
-"""Operations of the DWS API that mean nothing here, or are not built yet: each answers with why, never with success."""
+"""Operations of the DWS API without a meaning here, or not built yet: each answers with the reason of its refusal."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What every route shares: the control plane, a strictly decoded body, the documented refusals."""
+"""Parts shared by every route: the control plane, a strictly decoded body, the documented refusals."""
 
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
@@ -13,7 +13,10 @@ from stillhouse.control.context import Control
 from stillhouse.errors import BodyMissing
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorBody, "description": "The request is malformed, or names what does not exist"},
+    400: {
+        "model": ErrorBody,
+        "description": "The request is malformed, or names a thing that does not exist",
+    },
     401: {"model": ErrorBody, "description": "The signature is missing or wrong"},
     403: {"model": ErrorBody, "description": "Not permitted, or ruled out by the resource's state"},
     404: {"model": ErrorBody, "description": "The API or the cluster does not exist"},
@@ -27,7 +30,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 
 
 class JsonRoute(APIRoute):
-    """A route whose body, if it takes one, is decoded by `json_body` instead of the framework's parser."""
+    """A route that decodes its body, if it takes one, by `json_body` instead of the framework's parser."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -55,7 +58,7 @@ class _Decoded(Request):
 
 
 async def _control(request: Request) -> Control:
-    """The control plane, acting for whoever signed the request; the gateway put it there."""
+    """Return the control plane acting for the request's caller; the gateway put it there."""
     control: Control = request.state.control
     return control
 
@@ -64,7 +67,7 @@ ControlOf = Annotated[Control, Depends(_control)]
 
 
 def answers(shape: type[Answer], meaning: str, status: int = 200) -> dict[str, Any]:
-    """Arguments of a route's decorator: what it answers when all is well. Only the document looks at `shape`."""
+    """Return arguments of a route's decorator for its successful answer. Only the document uses `shape`."""
     return {
         "status_code": status,
         "response_model": None,

@@ -1,4 +1,4 @@
-"""What OpenStack's clients ask before anything else: which versions of identity there are, and where the services are.
+"""The first calls of OpenStack's clients: the versions of the identity service, and the addresses of services.
 
 The form is that of OpenStack's Identity API v3, of which IAM has these calls. `dws` is the bare address, to which
 gophertelekomcloud adds version and project (`NewDWSV1` in its `openstack/client.go`); `dwsv1` has both, as
@@ -44,7 +44,7 @@ def show_catalog(control: ControlOf, request: Request) -> Json:
 
 
 def entries(control: Control, address: str, project: str) -> list[Json]:
-    """The catalog of a project, at this address."""
+    """Return the catalog of a project, at this address."""
     urls = {"dws": address, "dwsv1": f"{address}/v1.0/{project}"}
     return [_entry(type_, url, control.settings.region) for type_, url in urls.items()]
 
@@ -65,7 +65,7 @@ def _id(name: str) -> str:
 
 
 def _version(address: str) -> Json:
-    """v3.6 is what IAM says of itself."""
+    """Return the version entry. IAM itself says v3.6."""
     return {
         "id": "v3.6",
         "status": "stable",

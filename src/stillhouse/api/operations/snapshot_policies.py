@@ -1,4 +1,4 @@
-"""The operations of automated snapshots: policies, permanent copies, and what snapshots take."""
+"""The operations of automated snapshots: policies, permanent copies, and the storage of snapshots."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -34,7 +34,7 @@ _GB = 1024**3
 
 
 class StrategyToSet(Request):
-    """What else the model knows is not taken: output fields, and those of levels below the cluster."""
+    """A policy as it is sent. The model's other fields are not read: output, and levels below the cluster."""
 
     policy_id: Text | None = None
     policy_name: str | None = None
@@ -111,7 +111,7 @@ def list_policies(
     **answers(Nothing, "There is no such policy any more"),
 )
 def delete_policy(control: ControlOf, project_id: str, cluster_id: ClusterId, id: str) -> Json:
-    """A policy that is not there is deleted already: Terraform has no other word for it."""
+    """A missing policy counts as deleted: Terraform knows no other answer for it."""
     policies.delete_policy(control, project_id, cluster_id, id)
     return {}
 
@@ -133,7 +133,7 @@ def copy_snapshot(
 @routes.get(
     "/v1.0/{project_id}/clusters/{cluster_id}/snapshots/statistics",
     operation_id="ListSnapshotStatistics",
-    **answers(Statistics, "What the snapshots of the cluster take"),
+    **answers(Statistics, "The storage that the snapshots of the cluster take"),
 )
 def show_statistics(control: ControlOf, project_id: str, cluster_id: ClusterId) -> Json:
     storage = policies.storage_statistics(control, project_id, cluster_id)
@@ -160,7 +160,7 @@ def policies_of_cluster(settings: BackupSettings, found: list[Policy], now: date
 
 
 def _policy(policy: Policy, now: datetime | None) -> Json:
-    """Without a time nothing will run."""
+    """Return a policy as JSON. Without a time no run is planned."""
     fires = None if now is None else parse(policy.schedule).next_after(now)
     return {
         "policy_id": policy.id,

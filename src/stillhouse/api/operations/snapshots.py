@@ -85,7 +85,7 @@ def list_cluster_snapshots(
     sort_key: Annotated[SortKey, unless_empty("started")] = "started",
     sort_dir: Annotated[SortDirection, unless_empty("desc")] = "desc",
 ) -> Json:
-    """`count` is the total, not the page's."""
+    """`count` is the total number of snapshots, not that of the page."""
     page, total = snapshots.list_cluster_snapshots(
         control,
         project_id,
@@ -120,7 +120,7 @@ def delete_snapshot(control: ControlOf, project_id: str, snapshot_id: SnapshotId
 )
 def check_snapshot(control: ControlOf, project_id: str, body: CheckSnapshotRequest) -> Json:
     if body.snapshot_name is None:
-        raise InvalidInput("Invalid parameter. snapshot_name: there is none to check")
+        raise InvalidInput("Invalid parameter. snapshot_name: a name to check is missing")
     snapshots.check_name(control, project_id, body.snapshot_name)
     return {}
 
@@ -128,7 +128,7 @@ def check_snapshot(control: ControlOf, project_id: str, body: CheckSnapshotReque
 @routes.get(
     "/v2/{project_id}/snapshots/{snapshot_id}/flavors",
     operation_id="ListSnapshotFlavorInfo",
-    **answers(Flavors, "What the snapshot can be restored to: this host"),
+    **answers(Flavors, "The node types that the snapshot can be restored to: this host's"),
 )
 def list_snapshot_flavors(
     control: ControlOf,
@@ -138,8 +138,8 @@ def list_snapshot_flavors(
     az_code: Annotated[str | None, Query(max_length=255)] = None,
     fine_grained_restore: Annotated[Literal["true", "false"], unless_empty("false")] = "false",
 ) -> Json:
-    """Every kind of restore is possible, and to the same node type: the query changes nothing. DWS has no flavour for a
-    snapshot that it does not know, and no error either.
+    """Every kind of restore is possible, and to the same node type: the query changes nothing. As in DWS, an unknown
+    snapshot gets an empty list and no error.
     """
     source = host.cluster_of_snapshot(control, project_id, snapshot_id)
     flavors = [] if source is None else [render_host.flavor(host.measure(control), source)]

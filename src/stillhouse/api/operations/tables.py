@@ -15,7 +15,9 @@ routes = router()
 @routes.post(
     "/v1/{project_id}/snapshots/{snapshot_id}/table-restore-check",
     operation_id="CheckTableRestore",
-    **answers(TableRestoreChecked, "What speaks against a restore of these tables; null where nothing does"),
+    **answers(
+        TableRestoreChecked, "The objections to a restore of these tables; null if there is no objection"
+    ),
 )
 def check_table_restore(
     control: ControlOf, project_id: str, snapshot_id: SnapshotId, body: TableRestoreRequest

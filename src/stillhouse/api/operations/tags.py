@@ -59,7 +59,7 @@ def list_clusters(control: ControlOf, project_id: str) -> Json:
 @routes.post(
     "/v2/{project_id}/cluster-precheck",
     operation_id="CheckCluster",
-    **answers(Nothing, "Nothing is in the way of such a cluster"),
+    **answers(Nothing, "This cluster could be made now"),
 )
 def check_cluster(control: ControlOf, project_id: str, body: CheckClusterRequest) -> Json:
     wanted = body.cluster
@@ -90,7 +90,7 @@ def delete_cluster(
         Literal["NO_RELEASE", "RELEASE_BINDING"], unless_empty("NO_RELEASE")
     ] = "NO_RELEASE",
 ) -> Json:
-    """There is no elastic IP to be released, whichever is asked for."""
+    """There is no elastic IP to be released, whether or not the request asks for it."""
     operation_id = clusters.delete_cluster(control, project_id, cluster_id, keep_last_manual_backup)
     return _accepted(operation_id)
 
@@ -176,7 +176,7 @@ def remove_tag(control: ControlOf, project_id: str, cluster_id: ClusterId, key: 
 @routes.post(
     "/v1.0/{project_id}/clusters/{cluster_id}/tags/action",
     operation_id="BatchCreateClusterTags",
-    **answers(Nothing, "The cluster has these tags, or none of these keys"),
+    **answers(Nothing, "The tags are set, or their keys are removed"),
 )
 def change_tags(control: ControlOf, project_id: str, cluster_id: ClusterId, body: TagsActionRequest) -> Json:
     """The gateway has asked for the permission to create tags; a deletion asks for its own as well."""
@@ -191,7 +191,7 @@ def _accepted(operation_id: str) -> Json:
 
 
 def _facts(wanted: ClusterToCreateV2 | ClusterToCheck) -> dict[str, object]:
-    """What is only given back, under the names that version 1.0 has for it."""
+    """Return the facts that are only given back, under their names in version 1.0."""
     sent = wanted.model_dump(exclude_none=True)
     renamed = {"flavor": "node_type", "num_cn": "number_of_cn"}
     spent = {"name", "num_node", "db_name", "db_password", "db_port", "availability_zones", "tag_list"}

@@ -1,7 +1,7 @@
-"""What is answered about snapshots and clusters: the shapes of it, for the OpenAPI document and its tests.
+"""Shapes of the answers about snapshots and clusters, for the OpenAPI document and its tests.
 
-Answers are built by `render` and sent as they are; nothing here runs when a request is answered. What a
-field means says `glossary`.
+Answers are built by `render` and sent as they are; nothing here runs when a request is answered. The
+fields are described in `glossary`.
 """
 
 from typing import Annotated
@@ -14,13 +14,13 @@ Text = str | None
 
 
 class Answer(BaseModel):
-    """Every key is always there; what has no value is null."""
+    """Every key is always there; a missing value is null."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Nothing(Answer):
-    """Clients decode the body of every answer, so there is one."""
+    """An empty object, because clients decode the body of every answer."""
 
 
 class Done(Answer):

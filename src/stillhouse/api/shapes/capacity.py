@@ -1,4 +1,4 @@
-"""What is answered about this host, its one kind of node, and what a project has on it; see `answers`."""
+"""Shapes of the answers about this host, its one kind of node, and a project's holdings on it; see `answer`."""
 
 from stillhouse.api.shapes.answer import Answer, Int32, ShownTag, Text
 

@@ -1,4 +1,4 @@
-"""The answers of the operations that tell of damage; see `answers`."""
+"""Shapes of the answers about damage; see `answer`."""
 
 from stillhouse.api.shapes.answer import Answer, Int32, Int64
 

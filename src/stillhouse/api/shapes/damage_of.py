@@ -13,7 +13,7 @@ Json = dict[str, Any]
 
 
 def damage(snapshot: Snapshot, touched: SnapshotTouched) -> Json:
-    """The losses of one snapshot: `whole`, or by node and file which blocks (or bytes) cannot be read back."""
+    """The losses of one snapshot: `whole`, or the blocks (or bytes) that cannot be read back, by node and file."""
     return {
         "snapshot_id": snapshot.id,
         "name": snapshot.name,
@@ -41,7 +41,7 @@ def objects(known: dict[str, Known]) -> list[Json]:
 
 
 def printable(path: str) -> str:
-    """A path as it is, or percent-encoded where it is not UTF-8 or would break the line."""
+    """A path as it is, or percent-encoded if it is not UTF-8 or would break the line."""
     return path if path.isprintable() else quote(os.fsencode(path), safe="/ ")
 
 

@@ -1,4 +1,4 @@
-"""What is answered about policies, proofs, the trash and collections; see `answers`."""
+"""Shapes of the answers about policies, proofs, the trash and collections; see `answer`."""
 
 from stillhouse.api.shapes.answer import Answer, Int32, Int64, Text
 

@@ -1,4 +1,4 @@
-"""What is answered about tokens, temporary keys, projects and where the service is; see `answers`."""
+"""Shapes of the answers about tokens, temporary keys, projects and the service's address; see `answer`."""
 
 from pydantic import Field
 

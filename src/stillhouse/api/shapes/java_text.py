@@ -1,9 +1,9 @@
 """Numbers as text for the one client that cannot read them: the newest Java SDK on Maven Central, 3.1.143.
 
 Its models of three answers are older than those of all other SDKs, which have numbers there. Its `User-Agent` is
-`huaweicloud-usdk-java/3.0` whatever its version (`core.Constants.USER_AGENT_VALUE`), and what a program adds stands
-behind it. Later ones, from August 2025 on, tell the system and Java there as well (`core.impl.DefaultUserAgent`),
-and have numbers: so the SDK is taken for an older one where no `java/` is told.
+`huaweicloud-usdk-java/3.0` in every version (`core.Constants.USER_AGENT_VALUE`), and a program's addition follows it.
+Later versions, from August 2025 on, also name the system and Java there (`core.impl.DefaultUserAgent`), and have
+numbers. So the SDK is taken for an older one if there is no `java/`.
 """
 
 import re
@@ -19,10 +19,10 @@ _TELLS_JAVA = re.compile(r"[ ;]java/")
 
 
 def _nothing(_value: object) -> None:
-    """Instead of a text that is an Integer in the model."""
+    """Return null in place of a text that is an Integer in the model."""
 
 
-# By operation: the way to a field, through the items of lists, and what becomes of its value.
+# By operation: the path to a field, through the items of lists, and the conversion of its value.
 _CHANGED: Mapping[str, Mapping[tuple[str, ...], Callable[[Any], object]]] = {
     "ListNodeTypes": {
         ("node_types", "datastores", "attachments", "min_cn"): str,
@@ -38,7 +38,7 @@ _CHANGED: Mapping[str, Mapping[tuple[str, ...], Callable[[Any], object]]] = {
 
 
 def for_client(operation: str, answer: Json, request: Request, response: Response) -> Json:
-    """The answer as the caller can read it; caches are told that it depends on who asks."""
+    """Return the answer as the caller can read it, with a header that tells caches that it depends on the caller."""
     response.headers["Vary"] = "User-Agent"
     if reads_text(request.headers.get("user-agent", "")):
         for way, change in _CHANGED[operation].items():
@@ -47,7 +47,7 @@ def for_client(operation: str, answer: Json, request: Request, response: Respons
 
 
 def reads_text(user_agent: str) -> bool:
-    """Whether it is the Java SDK, of a version that has text where others have numbers."""
+    """Tell whether the caller is a Java SDK of a version that reads text in place of numbers."""
     return user_agent.startswith(_JAVA_SDK) and not _TELLS_JAVA.search(user_agent, len(_JAVA_SDK))
 
 

@@ -1,4 +1,4 @@
-"""What is answered about jobs, tasks, events, and the inside of a cluster; see `answers`."""
+"""Shapes of the answers about jobs, tasks, events, and the inside of a cluster; see `answer`."""
 
 from stillhouse.api.shapes.answer import Answer, Int32, Int64, Text
 

@@ -33,7 +33,7 @@ _NODE_STATUS = {
     ClusterStatus.DELETED: "400",
 }
 
-# DWS's words for what went wrong last, by our code; it has none for a failed snapshot.
+# DWS's words for the last failure, by our code; it has no word for a failed snapshot.
 _FAILURE = {
     "provision.failed": "DWS.6000",
     "restart.failed": "DWS.6002",
@@ -102,8 +102,8 @@ def snapshot_detail(snapshot: Snapshot) -> Json:
 
 
 def proof(proof: Proof) -> Json:
-    """`findings` speak against the snapshot; of the tables `left_out` nothing is known; `unchecked` is what should have
-    been looked at and could not be.
+    """Return a proof as JSON. `findings` are faults of the snapshot, `left_out` are tables that were not looked at, and
+    `unchecked` are things that should have been looked at and could not be.
     """
     report = proof.report
     return {
@@ -132,8 +132,8 @@ def proof(proof: Proof) -> Json:
 
 
 def _share(report: dict[str, Any], what: str) -> float | None:
-    """The share that was seen, rounded down: only all of it is 1. None where the proof did not get so far, or was made
-    by an older service, which did not count.
+    """Return the share that was seen, rounded down: only all of it is 1. `None` if the proof did not get so far, or was
+    made by an older service, which did not count.
     """
     seen, total = report.get(what), report.get(f"{what}_total")
     if seen is None or total is None or not report.get("pages_total"):
@@ -195,7 +195,7 @@ def cluster_in_list(cluster: Cluster) -> Json:
         "vpc_id": facts.get("vpc_id") or "",
         "subnet_id": facts.get("subnet_id") or "",
         "security_group_id": facts.get("security_group_id") or "",
-        # What would be asked for beyond this is refused.
+        # Requests for more than this are refused.
         "public_ip": {"public_bind_type": "not_use", "eip_id": ""},
         "public_endpoints": [],
         "action_progress": _action_progress(cluster),
@@ -222,7 +222,7 @@ def cluster_detail(cluster: Cluster) -> Json:
 
 
 def parameter_group_id(cluster: Cluster) -> str:
-    """A cluster has one group of settings; its id follows from the cluster's."""
+    """The id of the cluster's one group of settings, derived from the cluster's id."""
     return str(uuid.uuid5(uuid.UUID(cluster.id), "configuration"))
 
 
@@ -240,7 +240,7 @@ def _endpoint(coordinator: Node) -> Json:
 
 
 def _nodes(cluster: Cluster) -> list[Json]:
-    """DWS counts `number_of_node` machines; here those are the data nodes, or the one server there is.
+    """The machines that DWS counts as `number_of_node`: the data nodes, or the cluster's only server.
 
     A node that does not exist yet is listed under an id that stays the same between two calls.
     """
@@ -265,19 +265,19 @@ def node_status(cluster: Cluster) -> str:
 
 
 def job_id(operation_id: str | None) -> str | None:
-    """DWS's job ids are 32 hex digits: an operation's id without its dashes."""
+    """The job's id as in DWS, of 32 hex digits: an operation's id without its dashes."""
     return None if operation_id is None else operation_id.replace("-", "")
 
 
 def _snapshot_status(snapshot: Snapshot) -> str:
-    """DWS has one word for a snapshot that cannot be restored as a whole. ShowSnapshotDamage says what is lost."""
+    """The snapshot's status. DWS has one word for all that cannot be restored; ShowSnapshotDamage lists the losses."""
     if snapshot.damaged and snapshot.status is SnapshotStatus.AVAILABLE:
         return SnapshotStatus.UNAVAILABLE.value
     return snapshot.status.value
 
 
 def _cluster_status(snapshot: Snapshot) -> str | None:
-    """DWS knows no status for a cluster that is gone."""
+    """The status of the snapshot's cluster; `None` for a deleted one, since DWS has no status for it."""
     return None if snapshot.cluster_status is ClusterStatus.DELETED else snapshot.cluster_status
 
 

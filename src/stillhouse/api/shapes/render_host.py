@@ -1,4 +1,4 @@
-"""This host and its one kind of node as DWS's JSON: what is there, in the fields that DWS has for it."""
+"""This host and its one kind of node as DWS's JSON."""
 
 import uuid
 
@@ -74,7 +74,7 @@ def zone() -> Json:
 
 
 def quotas(host: Host, held: Holdings) -> list[Json]:
-    """Clusters are limited by the host's disk alone; nothing sets its cores and memory aside for a node."""
+    """The limits. Only the host's disk limits clusters; no cores or memory are set aside for a node."""
     return [
         {"type": "instances", "used": held.clusters, "quota": _UNLIMITED, "unit": ""},
         {
@@ -104,5 +104,5 @@ def resource_statistics(held: Holdings) -> Json:
 
 
 def _gb(size: int) -> int:
-    """Whole GB, as DWS counts them; never 0 for what is there."""
+    """Return whole GB, as DWS counts them, and at least 1."""
     return max(round(size / _GB), 1)

@@ -107,7 +107,7 @@ def event(happened: Event, project: str) -> Json:
 
 
 def checked_names(verdict: Verdict) -> Json:
-    """Null says that nothing is wrong: so DWS does."""
+    """The objections, or null if there is no objection, as in DWS."""
     return {
         "database": verdict.database,
         "restore_table_list": [str(name) for name in verdict.missing] or None,
@@ -129,7 +129,7 @@ def node(cluster: Cluster, one: Node) -> Json:
 
 
 def schema(size: SchemaSize, database: str) -> Json:
-    """Sizes in bytes. The skew is how much less the emptiest node has than the fullest."""
+    """A schema's sizes in bytes. The skew is how far the emptiest node is below the fullest, in percent."""
     nodes = size.on_nodes
     fullest, emptiest = max(nodes, key=lambda name: nodes[name]), min(nodes, key=lambda name: nodes[name])
     skew = 100 * (nodes[fullest] - nodes[emptiest]) / nodes[fullest] if nodes[fullest] else 0.0
@@ -185,7 +185,7 @@ def _parameter(at_roles: list[tuple[str, Setting]]) -> Json:
 
 
 def _whole_step(task: LiveTask) -> Json:
-    """Where nothing is told node by node, the operation itself is the one step."""
+    """Return the operation itself as the one step, for tasks without steps by node."""
     operation = task.operation
     return {
         "status": _status(operation, running="RUNNING", done="SUCCESS", failed="FAILED"),
@@ -215,7 +215,7 @@ def _capture_step(task: LiveTask, capture: Capture) -> Json:
 
 
 def _progress_info(task: LiveTask, progress: str, error: str, *, size: int) -> str:
-    """JSON text whose one value is JSON text again: so it is in DWS."""
+    """Return JSON text with one value that is JSON text again, as in DWS."""
     operation, snapshot = task.operation, task.snapshot
     info = {
         "actionStartTime": snapshot_time(operation.started),

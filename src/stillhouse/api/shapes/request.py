@@ -1,8 +1,8 @@
-"""What callers may send: field names and types as the SDKs know them, unknown fields ignored.
+"""Shapes of requests: field names and types as the SDKs know them, unknown fields ignored.
 
 Types are strict, as they are in the Go and Java clients: no `true` for 1, and `"3"` for 3 only in the fields that a
 vendor's client sends so, which are `DecimalText`. An optional field that is `""` counts as not given. The rules of
-names, passwords and ports are `domain.names`'; here is only what the wire adds to them.
+names, passwords and ports are in `domain.names`; this module adds only the rules of the wire.
 """
 
 import re
@@ -34,7 +34,7 @@ def _cluster_id(text: str) -> str:
 
 
 def _snapshot_id(text: str) -> str:
-    """The service answers a malformed snapshot id as one that does not exist, unlike a cluster id."""
+    """Read a snapshot's id. A malformed one is answered like an unknown one, unlike a cluster's id, as DWS does."""
     if not ids.is_uuid(text):
         raise SnapshotUnknown("a snapshot id is a UUID")
     return text.lower()
@@ -47,14 +47,14 @@ def _tag_text(text: str) -> str:
 
 
 def _decimal(value: object) -> object:
-    """Of text plain digits only, where int() would also take ` +1_0 `."""
+    """Read a number. A text must have plain digits only, while int() would also take ` +1_0 `."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 10:
         return int(value)
     return value
 
 
 def unless_empty(default: str) -> BeforeValidator:
-    """Of a query's parameter: `""` counts as not given, as `Request` has it for bodies."""
+    """Return a validator by which `""` in a query counts as not given, as in bodies (`Request`)."""
     return BeforeValidator(lambda sent: default if sent == "" else sent)
 
 
@@ -78,7 +78,7 @@ DecimalText = Annotated[
 ]
 SortKey = Literal["name", "started", "finished", "size", "status", "type"]
 SortDirection = Literal["asc", "desc"]
-# Facts the service only gives back; bounded so that nobody stores a book in one.
+# Facts that the service only gives back; bounded, so that a caller cannot store a book in one.
 Text = Annotated[str, Field(max_length=255)]
 
 
@@ -120,7 +120,7 @@ class Tag(Request):
 
 
 def _tags(value: object) -> object:
-    """The SDKs send one tag as an object, Terraform a list of them."""
+    """Read tags: the SDKs send one as an object, Terraform sends a list."""
     return [value] if isinstance(value, dict) else value
 
 

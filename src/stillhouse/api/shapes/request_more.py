@@ -1,4 +1,4 @@
-"""What callers may send with the newer operations on clusters, and with those on tags and databases; see `models`."""
+"""Shapes of requests of the newer cluster operations, and of those on tags and databases; see `request`."""
 
 from typing import Annotated, Literal
 
@@ -13,7 +13,7 @@ Tags = Annotated[list[Tag], Field(max_length=MOST_TAGS)]
 
 
 def _without_empty(zones: object) -> object:
-    """Terraform splits its one text of zones at commas, so that no zone is sent as `[""]`."""
+    """Read zones. Terraform splits a text at commas, and so sends `[""]` for no zone."""
     return [zone for zone in zones if zone != ""] if isinstance(zones, list) else zones
 
 
@@ -101,7 +101,7 @@ class BatchTagsRequest(Request):
 
 
 class TagRequest(Request):
-    """Of Open Telekom Cloud, as the next one: one tag."""
+    """One tag, from Open Telekom Cloud's API like the next shape."""
 
     tag: Tag
 
@@ -140,7 +140,7 @@ NamedTables = Annotated[list[NamedTable], Field(min_length=1, max_length=MOST_TA
 
 
 class TableRestoreRequest(Request):
-    """Of RestoreTable, and of CheckTableRestore before it."""
+    """The body of RestoreTable, and of CheckTableRestore before it."""
 
     case_sensitive: bool
     database: str

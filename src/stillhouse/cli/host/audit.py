@@ -1,4 +1,4 @@
-"""`stillhouse audit`: who asked for what, and what came of it."""
+"""`stillhouse audit`: the record of requests, with their callers and outcomes."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""`stillhouse key`: access keys, and the policies that say what each may do."""
+"""`stillhouse key`: access keys, and the policies that hold their permissions."""
 
 import json
 from datetime import timedelta
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from stillhouse.control.context import Control
 
 key = App(name="key", help="Access keys, which sign requests.")
-policy = App(name="policy", help="Policies: what the holder of a key may do.")
+policy = App(name="policy", help="Policies: the permissions of a key's holder.")
 key.command(policy)
 
 
@@ -82,7 +82,7 @@ def rotate(
     access_key
         The key to replace.
     overlap_hours
-        So long both pairs are good; 0 ends the old one at once.
+        Both pairs are good for so long; 0 ends the old one at once.
     """
     from stillhouse.control.access.access_keys import rotate_access_key
 
@@ -103,7 +103,7 @@ def create_policy(file: Path, /, *, data: Data, name: str, json_: Json = False) 
     file
         The JSON document: Version, Statement, and in each Effect, Action, Resource.
     name
-        What keys refer to it by.
+        The policy's name, by which keys refer to it.
     """
     from stillhouse.control.access import permissions
 
@@ -175,7 +175,7 @@ def delete_policy(name: str, /, *, data: Data, json_: Json = False) -> None:
 
 
 def read_policies(given: tuple[str, ...]) -> "tuple[Attached, ...]":
-    """Names as they are, files as the documents in them; FullAccess where none is given."""
+    """Read policies: names as they are, files as the documents in them; FullAccess if nothing is given."""
     from stillhouse.domain.access import policy_document
     from stillhouse.domain.access.permissions import FULL_ACCESS
 

@@ -22,7 +22,7 @@ from stillhouse.errors import InvalidInput
 from stillhouse.workers import process
 
 _DRAIN_SECONDS = 20
-# Clients poll every 5 to 30 s on one connection; what closes it earlier meets the next request on its way.
+# Clients poll every 5 to 30 s on one connection. An earlier close could meet the next request on its way.
 KEEP_ALIVE_SECONDS = 75
 _LAST_PORT = 65535
 _ADDRESS = re.compile(r"(?P<host>.+):(?P<port>[0-9]{1,5})", re.ASCII)
@@ -55,13 +55,13 @@ def run(settings: Settings) -> None:
         drained = control.flows.shutdown(0)
         stop_servers(control)
     if not drained:
-        # A step's thread would keep the interpreter alive; what it did is done again at the next start.
+        # A step's thread would keep the interpreter alive; its step is done again at the next start.
         sys.stderr.flush()
         os._exit(0)
 
 
 def http(app: ASGIApp) -> uvicorn.Config:
-    """How the API is served over HTTP."""
+    """Return the configuration of the HTTP server."""
     return uvicorn.Config(
         app, ws="none", access_log=False, log_config=None, timeout_keep_alive=KEEP_ALIVE_SECONDS
     )
@@ -80,12 +80,12 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leaves signals to us: uvicorn would raise them anew when it is done, and end the process too early."""
+        """Leave signals to us: uvicorn would raise them anew when it is done, and end the process too early."""
         yield
 
 
 def _bound(listen: str) -> socket.socket:
-    """A socket that holds the address; it refuses connections until the server listens, when all is ready."""
+    """Return a socket that holds the address; it refuses connections until the server listens, when all is ready."""
     address = _ADDRESS.fullmatch(listen)
     if address is None or int(address["port"]) > _LAST_PORT:
         raise InvalidInput(f"{listen!r} is not HOST:PORT")

@@ -28,8 +28,9 @@ class Bucket:
 
 
 def open_bucket(repository: str, kek_file: Path, cluster: str = "", *, any_kek: bool = False) -> Bucket:
-    """Raises InvalidInput where there is no repository or no key, for a command must not make either. Also raises it
-    for a key that does not open the repository's keys, unless `any_kek` is set."""
+    """Open a repository. Raises InvalidInput if it or the key is missing, since a command must not make either. Also
+    raises it for a key that does not open the repository's keys, unless `any_kek` is set.
+    """
     from stillhouse.domain.ids import is_uuid
     from stillhouse.errors import InvalidInput
     from stillhouse.repository.format.keys import read_kek
@@ -44,9 +45,7 @@ def open_bucket(repository: str, kek_file: Path, cluster: str = "", *, any_kek: 
     if "://" not in repository and not Path(repository).is_dir():
         raise InvalidInput(f"no repository at {repository}", hint="give a directory or s3://bucket/prefix")
     kek = read_kek(kek_file)
-    identity.demand(
-        open_store(repository, retry_for=SHORTLY), repository
-    )  # a mistyped address is told at once
+    identity.demand(open_store(repository, retry_for=SHORTLY), repository)  # a mistyped address fails at once
     store = open_store(repository)
     clusters = [cluster.lower()] if cluster else clusters_in(store)
     if not any_kek:

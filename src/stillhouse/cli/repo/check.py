@@ -1,4 +1,4 @@
-"""`stillhouse repo check`, `verify`, `stats`: is everything there, can it be read, what does it hold."""
+"""`stillhouse repo check`, `verify`, `stats`: a repository's completeness, readability and content."""
 
 import os
 import sys
@@ -28,7 +28,7 @@ MaxAge = Annotated[
     int,
     Parameter(
         env_var="STILLHOUSE_SCRUB_MAX_AGE_DAYS",
-        help="Packs that nobody has read whole for longer are said to be overdue.",
+        help="Packs that were not read whole for longer are reported as overdue.",
     ),
 ]
 
@@ -41,7 +41,7 @@ def check(
     max_age_days: MaxAge = 90,
     json_: Json = False,
 ) -> None:
-    """Is everything there and in its place? Reads all but the packs' frames. Exit code 3: damage was found."""
+    """Check that every object is there and in its place. Reads all but the packs' frames. Exit code 3: damage."""
     from stillhouse.clock import SystemClock
     from stillhouse.repository.check.report import sum_up
     from stillhouse.repository.check.structure import check as check_cluster
@@ -108,7 +108,7 @@ def stats(
     max_age_days: MaxAge = 90,
     json_: Json = False,
 ) -> None:
-    """What do snapshots hold, share and alone keep? Reads roots and manifests only."""
+    """Show how many bytes each snapshot holds, shares and keeps alone. Reads roots and manifests only."""
     from rich.console import Console
 
     from stillhouse.cli.repo import report as repo_report
@@ -137,7 +137,7 @@ def stats(
 
 
 def _clusters(bucket: Bucket) -> list[str]:
-    """Raises ClusterUnknown for a cluster that has no object there."""
+    """List the clusters to check. Raises ClusterUnknown for a cluster without objects in the repository."""
     from stillhouse.errors import ClusterUnknown
     from stillhouse.repository.upkeep.collect import is_empty
 
@@ -188,7 +188,7 @@ def _chosen(checked: "Checked", sample: float, newest: bool) -> "list[PackFacts]
 
 
 def _progress() -> "AbstractContextManager[Progress | None]":
-    """A bar per cluster, on a terminal alone: standard output is for the report."""
+    """Show a bar per cluster on a terminal; standard output is for the report."""
     if not sys.stderr.isatty():
         return nullcontext()
     from rich.console import Console
@@ -206,7 +206,7 @@ def _bar(progress: "Progress | None", cluster: str, total: int) -> Callable[[int
 
 
 def _end(reports: "list[ClusterReport]", json_: bool) -> None:
-    """Print what was found; exit code 3 where anything is damaged."""
+    """Print the findings; exit code 3 if anything is damaged."""
     from stillhouse.cli.repo import report as repo_report
 
     if json_:

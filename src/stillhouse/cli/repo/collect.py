@@ -1,4 +1,4 @@
-"""`stillhouse repo collect`: remove what nothing in a repository needs, without a catalog to ask."""
+"""`stillhouse repo collect`: remove unneeded objects of a repository, without a catalog."""
 
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from stillhouse.repository.upkeep.collect import Collected, Collector
 
-# Without a catalog only listings tell what is reached, and they may lag (docs/format.md, section 12).
+# Without a catalog only listings show which objects are reached, and they may lag (docs/format.md, section 12).
 _LEAST_GRACE_DAYS = 7
 
 TrashDays = Annotated[int, Parameter(name=["--trash-days", "--grace-days"], env_var="STILLHOUSE_TRASH_DAYS")]
@@ -31,10 +31,10 @@ def collect(
     dry_run: bool = False,
     json_: Json = False,
 ) -> None:
-    """Purge deleted snapshots whose time is over, and remove what nothing reaches any more.
+    """Purge deleted snapshots after their days in the trash, and remove objects that nothing reaches any more.
 
-    A running service does this by itself, and may go on while this runs: what it captures stays, and what it brings
-    back from the trash is not purged. It reads the service's own STILLHOUSE_TRASH_DAYS where that is set.
+    A running service does this by itself, and may go on while this runs: new captures stay, and a snapshot that is
+    brought back from the trash is not purged. STILLHOUSE_TRASH_DAYS sets the days, as for the service.
 
     Parameters
     ----------
@@ -45,10 +45,10 @@ def collect(
     cluster
         Collect the objects of this cluster only.
     trash_days
-        Deleted snapshots stay this long in the trash; with 0 they are purged now. What is unreachable goes as many days
-        after it was first found so, but 7 at least. --grace-days is another name of this.
+        Deleted snapshots stay this long in the trash; with 0 they are purged now. An unreachable object is removed as
+        many days after it was first found so, but at least 7. --grace-days is another name of this.
     dry_run
-        Touch nothing; tell of each object whether it stays or goes, and why.
+        Change nothing; tell for each object whether it stays or goes, and why.
     json_
         Print one JSON object.
     """
@@ -88,7 +88,7 @@ def _collectors(repository: str, kek_file: KekFile, only: str, trash: timedelta)
 
 @contextmanager
 def _shown(collector: "Collector") -> "Iterator[Collector]":
-    """The collector with a bar on standard error, where that is a terminal."""
+    """Yield the collector with a bar on standard error, if that is a terminal."""
     from rich.console import Console
     from rich.progress import Progress
 

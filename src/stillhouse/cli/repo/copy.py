@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _STATES = {
     "copied": "copied",
     "there": "was there",
-    "mended": "was there, and what was known to be damaged of it is mended",
+    "mended": "was there, and its known damage is mended",
     "buried": "was given up there, and stays so",
     "failed": "NOT copied",
 }
@@ -39,10 +39,10 @@ def copy(
     workers: int = 4,
     json_: Json = False,
 ) -> None:
-    """Copy snapshots into a second repository, under a key of its own: only what it lacks.
+    """Copy snapshots into a second repository, under a key of its own. Only missing objects are copied.
 
-    Every object is proved on the way. A snapshot of which something is damaged is named and left out, and the others
-    are copied all the same; the exit code is 1 then. Called again, the same command moves what is still lacking.
+    Every object is checked on the way. A damaged snapshot is named and left out, and the others are copied all the
+    same; the exit code is then 1. Called again, the same command copies the objects that are still missing.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def copy(
     kek_file
         The file that holds its KEK.
     to
-        The second repository, which is made when there is none.
+        The second repository, which is made if it is missing.
     to_kek_file
         The file of its KEK; the key is made when the file is missing and the second repository holds nothing.
     snapshot

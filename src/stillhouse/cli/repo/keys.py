@@ -1,4 +1,4 @@
-"""`stillhouse repo key` and `repo shred`: the key-encryption key and what it wraps."""
+"""`stillhouse repo key` and `repo shred`: the key-encryption key and the clusters' keys that it wraps."""
 
 from pathlib import Path
 from typing import Annotated
@@ -100,7 +100,7 @@ def rotate(
 
     Nothing but a few small objects is written. A service that still uses the old KEK is refused the repository from
     then on: so either stop it meanwhile, or rotate with --keep-old, let it start with the new KEK, and rotate again.
-    Killed anywhere, the same command ends what was begun.
+    If it is killed, the same command completes the work.
 
     Parameters
     ----------
@@ -147,9 +147,9 @@ def rotate(
 def new_generation(
     *, repository: Location, kek_file: KekFile, cluster: str = "", json_: Json = False
 ) -> None:
-    """Draw a new cluster key for what is written from now on; what there is stays readable.
+    """Draw a new cluster key for later writes; existing objects stay readable.
 
-    Captures that run go on with the key they began with.
+    Captures at work go on with the key that they began with.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def new_generation(
     kek_file
         The file that holds the KEK.
     cluster
-        Of this cluster alone, by its id; of all by default.
+        Only this cluster, by its id; all by default.
     json_
         Print one JSON object.
     """

@@ -1,4 +1,4 @@
-"""`stillhouse repo snapshots`, `restore` and `rebuild-catalog`: from the bucket and the KEK back to work."""
+"""`stillhouse repo snapshots`, `restore` and `rebuild-catalog`: recovery with the bucket and the KEK alone."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,7 +29,7 @@ def snapshots(*, repository: Location, kek_file: KekFile, cluster: str = "", jso
     kek_file
         The file that holds the KEK.
     cluster
-        Of this cluster alone, by its id.
+        Only this cluster, by its id.
     json_
         Print one JSON object.
     """
@@ -49,7 +49,7 @@ def snapshots(*, repository: Location, kek_file: KekFile, cluster: str = "", jso
                     f"{each['id']}  {each['finished'][:19]}  {size_text(each['size'])}  {each['name']}"
                     f"  of {each['cluster']['name']} {each['cluster']['id']}"
                     f"  {len(each['nodes'])} nodes, PostgreSQL {each['pg_major'] or '?'}{trash}"
-                    f"{'  DAMAGED: `repo check` tells what is lost' if each['damaged'] else ''}"
+                    f"{'  DAMAGED: `repo check` lists the losses' if each['damaged'] else ''}"
                 )
             for sentence in inventory.unreadable:
                 command.say(f"cannot be read: {sentence}")
@@ -79,8 +79,8 @@ def restore(
 ) -> None:
     """Restore a snapshot by the bucket and the KEK alone: no catalog, no service.
 
-    The cluster is rebuilt, recovered to its cut in quarantine and cut loose from its source. Called again, the same
-    command goes on where it was killed, and starts or stops the servers as it is told.
+    The cluster is rebuilt, recovered to its cut in quarantine and disconnected from its source. Called again, the same
+    command goes on where it was killed, and starts or stops the servers as told.
 
     Parameters
     ----------
@@ -202,19 +202,19 @@ def rebuild_catalog(
 ) -> None:
     """Make a new catalog out of the repository, for when the old one is lost; then `serve` works on it.
 
-    Clusters whose servers do not stand below the directory come back as deleted ones: their snapshots are listed, and
-    can be restored into new clusters.
+    Clusters without servers below the directory come back as deleted ones: their snapshots are listed, and can be
+    restored into new clusters.
 
     Parameters
     ----------
     data
-        A data directory without a catalog, such as an empty one; no service may run on it.
+        A data directory without a catalog, for example an empty one; no service may run on it.
     repository
         A directory or s3://bucket/prefix. The service needs the same in STILLHOUSE_REPOSITORY.
     kek_file
         The file that holds the KEK, which is copied into the data directory.
     project
-        Only what is of this project; may be given several times.
+        Only this project's snapshots; may be given several times.
     json_
         Print one JSON object.
     """

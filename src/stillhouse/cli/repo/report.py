@@ -1,4 +1,4 @@
-"""What checks and figures of a repository look like: one JSON object for programs, words and a table for people."""
+"""Prints the results of repository checks: one JSON object for programs, words and a table for people."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -59,7 +59,7 @@ def _damage_json(damage: Damage) -> Json:
 
 
 def _touched_json(snapshot: SnapshotTouched) -> Json:
-    """`whole` stands where nothing below needs to be named."""
+    """Return a snapshot's losses as JSON; `whole` if it is lost as a whole."""
     told: Json = {"snapshot": snapshot.snapshot, "name": snapshot.name}
     if snapshot.nodes is None:
         return {**told, "whole": True}

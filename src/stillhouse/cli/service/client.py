@@ -1,4 +1,4 @@
-"""The command line as a client of the API: where the service is, who asks, and how its answers are told."""
+"""The command line as a client of the API: the service's address, the credentials, and the printed answers."""
 
 import hashlib
 import json
@@ -25,11 +25,11 @@ _SECONDS = 60.0
 _POLL_SECONDS = 0.5
 _OTHERS_MAY_READ = 0o077
 
-# What a person can do about a refusal whose text does not say it.
+# Remedies for refusals that do not name one themselves.
 _HINTS = {
     "APIGW.0101": "the service is of another version, or this is not its address",
     "APIGW.0301": "check the access key, its secret, and this host's clock",
-    "DWS.0011": "wait until it is done, or see what it is with `stillhouse cluster show`",
+    "DWS.0011": "wait until it is done, or look at it with `stillhouse cluster show`",
     "DWS.0015": "an access key is good for one project: see --project",
 }
 
@@ -37,7 +37,7 @@ _HINTS = {
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Access:
-    """Where the service is, and who asks.
+    """The service's address, and the caller's credentials.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class Access:
     access_key
         Access key; its secret comes from CLOUD_SDK_SK, or from the key file.
     key_file
-        What `stillhouse key create --json` has printed, in a file that nobody else can read; in place of the others.
+        A file with the output of `stillhouse key create --json`, which only you can read; in place of the others.
     """
 
     endpoint: Annotated[str, Parameter(env_var="STILLHOUSE_ENDPOINT")] = "http://127.0.0.1:8080"
@@ -71,7 +71,7 @@ class Client:
         self._http, self._key = http, key
 
     def call(self, method: str, path: str, body: Any = None) -> Answer:
-        """`{p}` in the path stands for the project."""
+        """Send a request and return its answer. `{p}` in the path stands for the project."""
         import httpx
 
         from stillhouse.api.gateway.signature import RawRequest, authorization
@@ -99,7 +99,7 @@ class Client:
             ) from error
 
     def find(self, kind: str, named: str, *, among: str = "") -> str:
-        """The id of what is named by its id or its name; `among` is where it is listed."""
+        """Find a thing's id by its id or its name; `among` is the path of the list that holds it."""
         if is_uuid(named):
             return named.lower()
         found = [
@@ -140,9 +140,9 @@ def wait(
     wanted: Sequence[str],
     pace: Callable[[], str] = str,
 ) -> Answer:
-    """Look until there is no percentage any more, showing it on the terminal; what was seen last.
+    """Wait until the answer has no percentage any more, showing it on the terminal. Returns the last answer.
 
-    `pace` says how fast it goes, in words. Raises ServiceRefused when it has ended in none of the `wanted` states.
+    `pace` returns the speed in words. Raises ServiceRefused if the end state is not one of `wanted`.
     """
     import time
 
@@ -167,12 +167,12 @@ def wait(
 
 
 def pace_of(service: Client, kind: str, subject: str) -> Callable[[], str]:
-    """How fast a snapshot or cluster comes along, as `wait` shows it."""
+    """Return a function that tells the speed of a snapshot's or cluster's work, as `wait` shows it."""
     return lambda: said_pace(service.call("GET", f"/stillhouse/v1/{{p}}/{kind}s/{subject}/progress"))
 
 
 def said_pace(shown: Answer) -> str:
-    """`copying, 1.2 GB of 3.2 GB, 210.0 MB/s, 0:00:09 left`, as far as it is known; and the pause of the cut."""
+    """Return `copying, 1.2 GB of 3.2 GB, 210.0 MB/s, 0:00:09 left`, as far as it is known; and the pause of the cut."""
     from rich.filesize import decimal
 
     said = [str(shown["phase"])]
@@ -188,13 +188,13 @@ def said_pace(shown: Answer) -> str:
 
 
 def percent(text: object) -> int:
-    """`"37%"` as 37."""
+    """Return `"37%"` as 37."""
     digits = str(text).removesuffix("%")
     return int(digits) if digits.isdigit() else 0
 
 
 def say(answer: Answer, as_json: bool, fields: Mapping[str, Any] | None = None) -> None:
-    """One thing: the answer as it came, or a line per field that has a value."""
+    """Print one thing: the answer as it came, or a line per field that has a value."""
     shown = answer if fields is None else fields
     command.say_fields(
         answer if as_json else {name: value for name, value in shown.items() if value not in (None, "")},
@@ -203,7 +203,7 @@ def say(answer: Answer, as_json: bool, fields: Mapping[str, Any] | None = None) 
 
 
 def say_all(answer: Answer, rows: Sequence[Answer], columns: Sequence[str], as_json: bool) -> None:
-    """Many alike: the answer as it came, or a line for each."""
+    """Print a list: the answer as it came, or a line for each thing."""
     if as_json:
         command.say_json(answer)
     else:
@@ -235,7 +235,7 @@ def _checked(endpoint: str) -> str:
 
 
 def _key(access: Access) -> _Key:
-    """A secret on a command line would be read by everyone on the host, so it is never asked for there."""
+    """Read the key. Its secret is never taken from the command line, which everyone on the host can read."""
     if access.key_file is not None:
         said = _key_in(access.key_file)
     else:
@@ -267,6 +267,6 @@ def _key_in(path: Path) -> dict[str, str]:
         raise InvalidInput(f"{path} is no key file: {error}") from error
     if not isinstance(said, dict) or not all(isinstance(value, str) for value in said.values()):
         raise InvalidInput(
-            f"{path} is no key file", hint="it holds what `stillhouse key create --json` printed"
+            f"{path} is no key file", hint="it holds the output of `stillhouse key create --json`"
         )
     return said

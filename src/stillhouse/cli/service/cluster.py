@@ -1,4 +1,4 @@
-"""`stillhouse cluster`: made, looked at, restarted and deleted, through the API."""
+"""`stillhouse cluster`: make, show, restart and delete clusters, through the API."""
 
 import getpass
 import os
@@ -15,7 +15,7 @@ cluster = App(name="cluster", help="Warehouse clusters. They are named by their 
 _COLUMNS = ("id", "name", "status", "task_status", "number_of_node", "port", "created")
 _SHOWN = (*_COLUMNS, "user_name", "endpoint", "nodes", "failed_reasons")
 _ANYONE = Access()
-# The cloud has these; on one's own host they mean nothing, and are only given back.
+# The cloud has these. They have no meaning on one's own host, and are only given back.
 _ECHOED = {"node_type": "any", "vpc_id": "any", "subnet_id": "any", "security_group_id": "any"}
 
 
@@ -89,14 +89,14 @@ def show(name: str, /, *, access: Access = _ANYONE, json_: Json = False) -> None
 
 @cluster.command
 def delete(name: str, /, *, keep_snapshots: int = 0, access: Access = _ANYONE, json_: Json = False) -> None:
-    """Delete a cluster, its data with it; its snapshots go to the trash.
+    """Delete a cluster with its data; its snapshots go to the trash.
 
     Parameters
     ----------
     name
         The cluster, by name or id.
     keep_snapshots
-        So many of its newest manual snapshots stay.
+        The number of its newest manual snapshots that stay.
     json_
         Print one JSON object.
     """
@@ -134,7 +134,7 @@ def restart(name: str, /, *, wait: bool = False, access: Access = _ANYONE, json_
 
 
 def say_new(service: Client, cluster_id: str, what: str, *, wait: bool, as_json: bool) -> None:
-    """The id of a cluster that is worked on; with `wait` the cluster, once nothing holds it."""
+    """Print the id of a cluster that is being changed; with `wait` the cluster, once no operation holds it."""
 
     def look() -> tuple[Answer, int | None]:
         found: Answer = service.call("GET", f"/v1.0/{{p}}/clusters/{cluster_id}")["cluster"]
@@ -158,7 +158,7 @@ def _shown(found: Answer) -> Answer:
 
 
 def _password() -> str:
-    """Never from the command line, which everyone on the host can read."""
+    """Ask for the password. It is never taken from the command line, which everyone on the host can read."""
     given = os.environ.get("STILLHOUSE_USER_PWD")
     if given is not None:
         return given

@@ -1,4 +1,4 @@
-"""`stillhouse policy`: when a cluster's snapshots are taken by themselves, and how long they are kept."""
+"""`stillhouse policy`: the schedules of a cluster's automated snapshots, and how long these are kept."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -52,7 +52,7 @@ def set_(
     access: Access = _ANYONE,
     json_: Json = False,
 ) -> None:
-    """Make a policy or change it; without a name, only what holds for all of the cluster's.
+    """Make a policy or change it; without a name, change the settings of all the cluster's policies.
 
     Parameters
     ----------
@@ -61,9 +61,9 @@ def set_(
     cluster
         The cluster, by name or id.
     schedule
-        When it runs, in UTC: a cron text such as '0 0 2 ? * *', or one time such as 2026-11-30T02:00:00.
+        When it runs, in UTC: a cron text like '0 0 2 ? * *', or one time like 2026-11-30T02:00:00.
     type_
-        Read everything anew, or what changed.
+        Read everything anew, or only changes.
     keep_days
         For how many days the cluster's automated snapshots are kept.
     enabled
@@ -136,6 +136,6 @@ def _given(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _next_run(one: Answer) -> str | None:
-    """Milliseconds since 1970 as a time."""
+    """Return milliseconds since 1970 as a time."""
     fires = one["next_fire_time"]
     return None if fires is None else command.moment(_EPOCH + timedelta(milliseconds=int(fires)))

@@ -1,4 +1,4 @@
-"""`stillhouse snapshot`: taken, looked at, restored, proved, deleted and brought back, through the API."""
+"""`stillhouse snapshot`: take, show, restore, prove, delete and bring back snapshots, through the API."""
 
 from typing import Any
 
@@ -192,7 +192,7 @@ def restore_tables(
     case_sensitive
         Take names as they are written; else they are folded to lower case.
     check
-        Only tell what speaks against it; the exit code is 1 when something is missing.
+        Only tell the objections to it; the exit code is 1 when something is missing.
     wait
         Until it is done, or has failed.
     json_
@@ -215,7 +215,7 @@ def restore_tables(
 
 @snapshot.command
 def prove(name: str, /, *, wait: bool = False, access: Access = _ANYONE, json_: Json = False) -> None:
-    """Restore a snapshot into scratch space, check every page and row there, and record what was found.
+    """Restore a snapshot into scratch space, check every page and row there, and record the result.
 
     Parameters
     ----------
@@ -250,7 +250,7 @@ def proof(name: str, /, *, access: Access = _ANYONE, json_: Json = False) -> Non
 
 
 def _tell(access: Access, as_json: bool, method: str, path: str, name: str, *, among: str = "") -> None:
-    """A command that asks for one thing and is told no more than that it is done."""
+    """Send one request, and print that it is done."""
 
     def work(service: Client) -> None:
         snapshot_id = service.find("snapshot", name, among=among)

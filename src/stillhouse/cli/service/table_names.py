@@ -1,4 +1,4 @@
-"""Tables as a person names them on the command line, as the API takes them."""
+"""Translates names of tables from the command line into the API's form."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ _DEFAULT_SCHEMA = "public"
 
 
 def wanted_tables(words: Sequence[str]) -> dict[str, Any]:
-    """`schema.table[=schema.table]` each, split at the first dot; without a schema it is public's.
+    """Parse words of the form `schema.table[=schema.table]`, split at the first dot; the default schema is public.
 
     A target that is not given is left to the service. Raises InvalidInput where a name is empty.
     """

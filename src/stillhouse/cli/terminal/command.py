@@ -28,8 +28,8 @@ Policies = Annotated[
     tuple[str, ...],
     Parameter(
         negative=(),
-        help="What the holder may do: a policy's name, or a file with a policy document; may be given several "
-        "times. Without any: DWS FullAccess.",
+        help="The holder's permissions: a policy's name, or a file with a policy document; may be given several "
+        "times; DWS FullAccess by default.",
     ),
 ]
 
@@ -67,7 +67,7 @@ def say_json(answer: Any) -> None:
 
 
 def say_fields(fields: Mapping[str, Any], as_json: bool) -> None:
-    """One thing: a JSON object, or a line per field."""
+    """Print one thing: a JSON object, or a line per field."""
     if as_json:
         say_json(fields)
         return
@@ -76,7 +76,7 @@ def say_fields(fields: Mapping[str, Any], as_json: bool) -> None:
 
 
 def say_rows(name: str, rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
-    """Many alike: a JSON object with a list, or a table with a line each."""
+    """Print a list: a JSON object with a list, or a table with a line each."""
     if as_json:
         say_json({name: rows})
     elif rows:
@@ -84,7 +84,7 @@ def say_rows(name: str, rows: Sequence[Mapping[str, Any]], as_json: bool) -> Non
 
 
 def say_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """A line for the names of the columns and one for each row."""
+    """Print a line for the names of the columns and one for each row."""
     table = [list(columns)] + [[_cell(row.get(name)) for name in columns] for row in rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for line in table:
@@ -92,12 +92,12 @@ def say_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None
 
 
 def moment(time: datetime | None) -> str | None:
-    """A time as it is shown: ISO 8601, in UTC."""
+    """Return a time as it is shown: ISO 8601, in UTC."""
     return None if time is None else time.isoformat(timespec="seconds")
 
 
 def read_text(path: Path) -> str:
-    """A file's text; InvalidInput where there is none."""
+    """Read a file's text. Raises InvalidInput if it is missing."""
     try:
         return path.read_text()
     except (OSError, UnicodeDecodeError) as error:

@@ -14,7 +14,7 @@ from rich.progress import (
 )
 
 NewBar = Callable[[str, int], Callable[[int], None]]
-"""Makes a bar of a name and its bytes in all; what it returns is told of those done so far. For any thread."""
+"""Makes a bar from a name and its total bytes. Returns a function that takes the bytes done so far. For any thread."""
 
 
 @contextmanager

@@ -1,1 +1,1 @@
-"""Who may do a thing, and the record of refusals."""
+"""Users, keys, policies and the check of permissions; the record of refusals."""

@@ -33,7 +33,7 @@ ACCESS_KEY = re.compile(r"[A-Z0-9]{20}")
 def create_access_key(
     control: Control, project: str, policies: Sequence[Attached] = (FULL_ACCESS,)
 ) -> AccessKey:
-    """A new pair. The secret is shown here once; the catalog keeps it sealed."""
+    """Make a new pair. The secret is shown here once; the catalog keeps it sealed."""
     key = AccessKey(*new_pair(), project=project, policies=tuple(policies))
     with audited(control, project, "CreateAccessKey", key.access_key) as transaction:
         if not is_project_id(project):
@@ -44,13 +44,13 @@ def create_access_key(
 
 
 def list_access_keys(control: Control, project: str = "") -> list[KeyFacts]:
-    """All that may be told of the project's keys, or of all; the oldest first."""
+    """List the project's keys, or those of all projects, without their secrets; the oldest first."""
     with control.database.reading() as reading:
         return stored.list_access_keys(reading, project)
 
 
 def disable_access_key(control: Control, project: str, access_key: str) -> None:
-    """For good, and with it the temporary keys made by it."""
+    """Disable the key for good, and with it the temporary keys made by it."""
     with audited(control, project, "DisableAccessKey", access_key) as transaction:
         known = ACCESS_KEY.fullmatch(access_key) is not None
         if not known or not stored.disable_access_key(transaction, project, access_key, control.clock.now()):
@@ -60,9 +60,9 @@ def disable_access_key(control: Control, project: str, access_key: str) -> None:
 def rotate_access_key(
     control: Control, project: str, access_key: str, overlap: timedelta
 ) -> tuple[AccessKey, AccessKey]:
-    """A new pair with the old one's policies, and the old one, which ends after the overlap.
+    """Make a new pair with the old one's policies, and return both. The old pair ends after the overlap.
 
-    Raises NotFound, or Conflict if its end was set before: whoever lost the new pair makes another.
+    Raises NotFound, or Conflict if the old pair's end is set already: a caller who lost the new pair makes another.
     """
     with audited(control, project, "RotateAccessKey", access_key) as transaction:
         now = control.clock.now()
@@ -81,7 +81,7 @@ def rotate_access_key(
 
 
 def new_pair() -> tuple[str, str]:
-    """An access key and its secret, in the shape that the cloud's have."""
+    """Draw an access key and its secret, in the shape of the cloud's keys."""
     return (
         _random(string.ascii_uppercase + string.digits, 20),
         _random(string.ascii_letters + string.digits, 40),

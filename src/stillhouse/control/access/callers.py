@@ -1,4 +1,4 @@
-"""Who a request's credentials belong to, and what they may do now: whatever changed, changed for the next request."""
+"""Find the caller that a request's credentials belong to, with the permissions that hold at this moment."""
 
 from dataclasses import dataclass, field
 
@@ -25,8 +25,8 @@ class Signer:
 
 
 def find_signer(control: Control, access_key: str) -> Signer | None:
-    """Whose access key or temporary key it is; None if it is unknown, disabled or past its end."""
-    # What does not even look like one may hold characters no database takes.
+    """Find the holder of an access key or temporary key; `None` if it is unknown, disabled or past its end."""
+    # A text that does not look like a key may hold characters that no database takes.
     if not ACCESS_KEY.fullmatch(access_key):
         return None
     with control.database.reading() as reading:
@@ -40,7 +40,7 @@ def find_signer(control: Control, access_key: str) -> Signer | None:
 
 
 def find_token_holder(control: Control, token: str) -> Caller:
-    """The user a token was given to. Raises Unauthenticated, or TokenExpired."""
+    """Find the user that the token was given to. Raises Unauthenticated, or TokenExpired."""
     with control.database.reading() as reading:
         found = stored_users.find_token(reading, digest(token))
         user = None if found is None else stored_users.find_user(reading, found.user_id)
@@ -66,7 +66,7 @@ def _temporary_signer(control: Control, reading: Transaction, access_key: str) -
 
 
 def _policies_of(control: Control, reading: Transaction, parent: str) -> tuple[Attached, ...] | None:
-    """Those of the access key or the user; None if they are no longer good."""
+    """Return the policies of the access key or the user; `None` if the key or user is no longer good."""
     key = stored_keys.find_access_key(reading, control.sealer, parent, control.clock.now())
     if key is not None:
         return key.policies

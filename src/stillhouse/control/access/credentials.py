@@ -1,4 +1,4 @@
-"""Temporary keys and tokens: made for a caller who is known, and good only as long as that caller is."""
+"""Temporary keys and tokens. They are made for a known caller, and end when the caller is disabled."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ _SHORTEST, _LONGEST = timedelta(minutes=15), timedelta(hours=24)
 
 @dataclass(frozen=True)
 class Issued:
-    """A temporary key with the token that goes with it, which is shown this once."""
+    """A temporary key with its token, which is shown this once."""
 
     key: TemporaryKey
     security_token: str = field(repr=False)
@@ -32,7 +32,7 @@ class Issued:
 def make_temporary_key(
     control: Control, life: timedelta, narrowed_to: dict[str, Any] | None = None
 ) -> Issued:
-    """A key of the caller's own permissions, or of those that the policy document leaves of them.
+    """Make a key with the caller's own permissions, or with the part of them that the policy document allows.
 
     Raises InvalidInput, or NotPermitted for a caller who has a temporary key only: a chain of them
     would outlive the first one's end.
@@ -62,7 +62,7 @@ def make_temporary_key(
 
 
 def make_token(control: Control, user: User) -> tuple[str, Token]:
-    """A token that acts as the user for a day; of it only a digest is kept."""
+    """Make a token that acts as the user for a day. Only its digest is kept."""
     token = secrets.token_urlsafe(48)
     with audited(control, user.project, "CreateToken", f"user/{user.name}") as transaction:
         now = control.clock.now()
@@ -72,5 +72,5 @@ def make_token(control: Control, user: User) -> tuple[str, Token]:
 
 
 def digest(token: str) -> str:
-    """Tokens have 384 random bits, so a plain hash gives nothing away."""
+    """Hash a token. Tokens have 384 random bits, so a plain hash gives nothing away."""
     return hashlib.sha256(token.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Named policies, and whether a caller's permit what is asked for."""
+"""Named policies, and the check that a caller's policies permit an operation."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -21,7 +21,7 @@ from stillhouse.errors import Conflict, InternalError, InvalidInput, NotFound, N
 __all__ = ["NamedPolicy", "create_policy", "delete_policy", "demand", "list_policies", "show_policy"]
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9 _.-]{0,63}")
-# Policies are of the installation, not of a project.
+# Policies belong to the installation, not to a project.
 _NO_PROJECT = ""
 
 
@@ -40,7 +40,7 @@ def create_policy(control: Control, name: str, document: str) -> NamedPolicy:
 
 
 def list_policies(control: Control) -> list[NamedPolicy]:
-    """Those made here; the built-in ones are `domain.permissions.BUILT_IN`."""
+    """List the policies that were made here; the built-in ones are `domain.permissions.BUILT_IN`."""
     with control.database.reading() as reading:
         return stored.list_policies(reading)
 
@@ -54,7 +54,7 @@ def show_policy(control: Control, name: str) -> NamedPolicy:
 
 
 def delete_policy(control: Control, name: str) -> None:
-    """Raises Conflict while a key or a user in use has it."""
+    """Delete a policy. Raises Conflict while a key or a user in use has it."""
     with audited(control, _NO_PROJECT, "DeletePolicy", name) as transaction:
         holders = [*_keys_with(transaction, name), *_users_with(transaction, name)]
         if holders:
@@ -64,7 +64,7 @@ def delete_policy(control: Control, name: str) -> None:
 
 
 def check_attached(transaction: Transaction, attached: Iterable[Attached]) -> None:
-    """Raises InvalidInput unless every name is a policy's and every document is understood."""
+    """Check that every name is a policy's and that every document can be read. Raises InvalidInput."""
     for each in attached:
         if isinstance(each, str) and each not in BUILT_IN and stored.find_policy(transaction, each) is None:
             raise InvalidInput(f"there is no policy named {each}", hint="stillhouse key policy list")
@@ -73,15 +73,15 @@ def check_attached(transaction: Transaction, attached: Iterable[Attached]) -> No
 
 
 def resolve(transaction: Transaction, attached: Iterable[Attached]) -> tuple[Policy, ...]:
-    """What names and documents say; a name that has gone is an error, since it may have been a Deny."""
+    """Read the policies behind names and documents. A missing name is an error, since it may have been a Deny."""
     return tuple(_policy(transaction, each) for each in attached)
 
 
 def demand(control: Control, operation: str, clusters: Sequence[str | None]) -> None:
     """Raises NotPermitted unless the caller may do the operation to every one of these clusters.
 
-    None stands for no single cluster. No look-up is made here of what was named, so that a
-    cluster of another project, or one that never was, is refused like one of the caller's own.
+    `None` stands for no single cluster. The clusters are not looked up here, so that a cluster of
+    another project, or one that never existed, is refused like one of the caller's own.
     """
     names = NEEDS[operation].names
     if names and not all(control.caller.permissions.allow(names, cluster) for cluster in clusters):
@@ -95,7 +95,7 @@ def refusal(operation: str) -> NotPermitted:
 def clusters_named(
     control: Control, project: str, cluster: str | None, snapshot: str | None
 ) -> list[str | None]:
-    """The clusters that a path's ids are about; a snapshot is about its source. [None] = no single one."""
+    """Return the clusters that a path's ids concern; a snapshot concerns its source. `[None]`: no single one."""
     named: list[str | None] = [] if cluster is None else [cluster.lower()]
     if snapshot is not None and is_uuid(snapshot):
         with control.database.reading() as reading:

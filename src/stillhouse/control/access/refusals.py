@@ -1,8 +1,8 @@
-"""Every refusal of a caller is in the audit: the first of its kind by itself, the same again by count.
+"""Records refusals of callers in the audit: the first of each kind as it happens, repetitions by count.
 
-A kind is who, what and why. Within an hour the 1st, 2nd, 4th, 8th, ... of a kind is written, with its
-number; kinds beyond an outcome's thousandth count as one. So a flood leaves a few thousand rows an
-hour at the most, and of each outcome only the newest hundred thousand stay.
+A kind is a caller, an operation and a reason. Within an hour the 1st, 2nd, 4th, 8th, ... of a kind is
+written, with its number; kinds beyond an outcome's thousandth count as one. So a flood leaves at most a
+few thousand rows an hour, and only the newest hundred thousand rows of each outcome stay.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Refused:
 
 
 def record_refusal(control: Control, refused: Refused, error: StillhouseError) -> None:
-    """Called before the refusal is answered: an answer without its record is not given."""
+    """Record a refusal. To be called before it is answered: no answer is given without its record."""
     kind = (refused.who, refused.operation, error.message)
     count, is_new_hour = control.tally.count(error.code, kind, control.clock.monotonic())
     if count & (count - 1):

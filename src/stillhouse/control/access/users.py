@@ -1,4 +1,4 @@
-"""Users: who log in by password, for a token or to make keys of it."""
+"""Users, who log in by password to get a token."""
 
 import re
 import secrets
@@ -30,9 +30,9 @@ def create_user(
     password: str = "",
     policies: Sequence[Attached] = (FULL_ACCESS,),
 ) -> str:
-    """Make a user; returns the password, which is drawn at random where none was given."""
+    """Make a user and return the password, which is drawn at random if the caller gives no password."""
     password = password or secrets.token_urlsafe(24)
-    # Not in the transaction, which on SQLite holds up all other writers.
+    # Hashed outside the transaction, which on SQLite holds up all other writers.
     password_hash = passwords.hash_password(password)
     with audited(control, project, "CreateUser", name) as transaction:
         if not is_project_id(project):
@@ -52,22 +52,22 @@ def create_user(
 
 
 def list_users(control: Control, project: str = "") -> list[User]:
-    """The oldest first, the disabled too."""
+    """List users, the disabled ones too; the oldest first."""
     with control.database.reading() as reading:
         return stored.list_users(reading, project)
 
 
 def disable_user(control: Control, project: str, name: str) -> None:
-    """For good, and with them their tokens and the temporary keys made by them."""
+    """Disable the user for good, and with them their tokens and the temporary keys made by them."""
     with audited(control, project, "DisableUser", name) as transaction:
         if not stored.disable_user(transaction, project, name, control.clock.now()):
             raise NotFound("the project has no such user in use")
 
 
 def log_in(control: Control, password: str, *, user_id: str = "", project: str = "", name: str = "") -> User:
-    """The user of this id, or of this name in the project. Raises Unauthenticated.
+    """Find the user of this id, or of this name in the project, by their password. Raises Unauthenticated.
 
-    Whether there is such a user shows neither in the answer, nor in the time it takes, nor in a lock.
+    Neither the answer, nor the time it takes, nor a lock shows whether the user exists.
     """
     subject = (user_id, project, name, control.caller.address)
     who = f"user/{name or user_id}" if _NAME.fullmatch(name or user_id) else ""
@@ -77,7 +77,7 @@ def log_in(control: Control, password: str, *, user_id: str = "", project: str =
         by_name = None if user_id else stored.find_user_by_name(reading, project, name)
         user = by_name or stored.find_user(reading, user_id)
     is_right = passwords.is_password(password, _nobody() if user is None else user.password_hash)
-    # Of guesses sent all at once, those that end after the lock has fallen tell nothing.
+    # When many guesses are sent at once, the answers after the lock has closed tell nothing.
     if control.user_lockouts.is_locked(subject, control.clock.monotonic()):
         raise Unauthenticated(_LOCKED, who=who)
     if user is None or not is_right:
@@ -89,5 +89,5 @@ def log_in(control: Control, password: str, *, user_id: str = "", project: str =
 
 @cache
 def _nobody() -> str:
-    """What a password is compared with where there is no user."""
+    """Return the hash that a password is compared with if there is no user."""
     return passwords.hash_password(secrets.token_hex(16))

@@ -1,4 +1,4 @@
-"""Accounts of the operating system for clusters: who shares one, and clusters that are given one of their own."""
+"""Accounts of the operating system for clusters: shared ones, and accounts of a cluster's own."""
 
 import os
 from dataclasses import replace
@@ -15,24 +15,24 @@ from stillhouse.warehouse.cluster.hand_over import hand_over, settle
 
 
 def is_account_shared(settings: Settings) -> bool:
-    """Whether all servers run as one account: without root there is no other."""
+    """Tell whether all servers run as one account. Without root there is no other account."""
     return os.geteuid() != 0 or not settings.os_uids
 
 
 def check_account(reading: Transaction, settings: Settings, project: str) -> None:
-    """Raises StateForbids for a second project where all clusters share an account, unless that was accepted."""
+    """Raise StateForbids for a second project if all clusters share an account, unless that was accepted."""
     if not is_account_shared(settings) or settings.shared_account == "accepted":
         return
     if any(cluster.project != project for cluster in clusters.all_clusters(reading)):
         raise StateForbids(
             "another project has clusters here, and all servers of this service run as one account of the host:"
-            " whoever breaks out of one of them has them all",
+            " an intruder who breaks out of one of them has them all",
             hint="run the service as root, or accept it by STILLHOUSE_SHARED_ACCOUNT=accepted",
         )
 
 
 def hand_over_cluster(place: Workplace, cluster: Cluster) -> None:
-    """Give a cluster that an earlier version made an account and passwords of its own; its servers stop for that."""
+    """Give an earlier version's cluster an account and passwords of its own; its servers stop for that."""
     is_whole = cluster.status is not ClusterStatus.CREATING
     nodes = hand_over(place.site, cluster.id, cluster.user_name, is_whole=is_whole)
     known = _with_lineages(nodes, cluster)

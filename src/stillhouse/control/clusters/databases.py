@@ -1,4 +1,4 @@
-"""Requests about what is in a cluster's databases: asked of its servers at the moment, kept nowhere."""
+"""Requests about the content of a cluster's databases. Its servers are asked each time; nothing is kept."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ _DEFAULT_SCHEMA = "public"
 def validate_schemas(
     control: Control, project: str, cluster_id: str, database: str, asked: Sequence[str]
 ) -> list[str]:
-    """Those of the names that are schemas of the database, in the order asked."""
+    """Return the names that are schemas of the database, in the given order."""
     cluster = _answering(control, project, cluster_id)
     _check_name(database, "database")
     return contents.existing_schemas(cluster.coordinator, database, asked)
@@ -25,7 +25,7 @@ def validate_schemas(
 def validate_tables(
     control: Control, project: str, cluster_id: str, database: str, asked: Sequence[str]
 ) -> list[str]:
-    """Those of the names that are tables. `schema.table` is split at its first dot; without one it is public's."""
+    """Return the names that are tables. `schema.table` is split at its first dot; the default schema is public."""
     cluster = _answering(control, project, cluster_id)
     _check_name(database, "database")
     split = {name: _schema_and_table(name) for name in asked}
@@ -44,7 +44,7 @@ def list_objects(
 
 
 def schema_sizes(control: Control, project: str, cluster_id: str, database: str) -> list[SchemaSize]:
-    """Nothing of a database that is not there: so DWS answers, whatever it does elsewhere."""
+    """Return the sizes of a database's schemas; an empty list for a missing database, as in DWS's answer here."""
     cluster = _answering(control, project, cluster_id)
     _check_name(database, "database")
     try:
@@ -54,7 +54,7 @@ def schema_sizes(control: Control, project: str, cluster_id: str, database: str)
 
 
 def settings_by_role(control: Control, project: str, cluster_id: str) -> dict[str, list[Setting]]:
-    """The settings of a coordinator and of a data node, by role."""
+    """Return the settings of a coordinator and of a data node, by role."""
     cluster = _answering(control, project, cluster_id)
     return {
         node.role.value: contents.settings_of(node, cluster.user_name) for node in contents.roles_of(cluster)

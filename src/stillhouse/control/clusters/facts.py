@@ -1,4 +1,4 @@
-"""What a caller says of a cluster and no server of it has to know: name, description, time zone, a switch."""
+"""Requests that change facts of a cluster unknown to its servers: name, description, time zone, a switch."""
 
 from stillhouse.catalog import clusters, operations
 from stillhouse.catalog.schema.database import Transaction
@@ -17,8 +17,8 @@ _NO_OTHER_ZONE = (
 
 
 def rename(control: Control, project: str, cluster_id: str, name: str) -> str:
-    """Give the cluster another name; snapshots that were taken keep the one of their time. The id of an operation that
-    has ended. Raises NameTaken.
+    """Give the cluster another name; its snapshots keep the name of their time. Returns the id of an operation that has
+    ended. Raises NameTaken.
     """
     with audited(control, project, "ModifyClusterName", f"cluster/{cluster_id}") as transaction:
         names.check_cluster_name(name)
@@ -34,8 +34,8 @@ def describe(control: Control, project: str, cluster_id: str, description: str) 
 
 
 def set_time_zone(control: Control, project: str, cluster_id: str, zone: str) -> str:
-    """Take the zone that the cluster is in, and raise NotOffered for every other. The id of an operation that has
-    ended.
+    """Accept the time zone that the cluster has, and raise NotOffered for every other. Returns the id of an operation
+    that has ended.
     """
     with audited(control, project, "ModifyClusterTimezone", f"cluster/{cluster_id}") as transaction:
         cluster = _changeable(transaction, project, cluster_id)
@@ -45,7 +45,7 @@ def set_time_zone(control: Control, project: str, cluster_id: str, zone: str) ->
 
 
 def switch_logical_clusters(control: Control, project: str, cluster_id: str, enabled: bool) -> None:
-    """Remember whether a console is to show the pages of logical clusters: that is all the switch means in DWS."""
+    """Store whether a console is to show the pages of logical clusters: the switch means no more in DWS."""
     with audited(control, project, "EnableLogicalCluster", f"cluster/{cluster_id}") as transaction:
         _keep(control, transaction, project, cluster_id, {"logical_cluster_enable": enabled})
 
@@ -58,7 +58,7 @@ def _keep(
 
 
 def _changeable(transaction: Transaction, project: str, cluster_id: str) -> Cluster:
-    """The cluster, locked: whatever it is doing, as long as it is not being deleted."""
+    """Find and lock the cluster in any state, unless it is being deleted."""
     clusters.lock_cluster(transaction, known_cluster(transaction, project, cluster_id).id)
     cluster = known_cluster(transaction, project, cluster_id)
     if cluster.status is ClusterStatus.DELETING:

@@ -76,7 +76,7 @@ def delete_snapshot(place: Workplace, run: StepRunner, snapshot_id: str) -> None
 
 
 def active_operation(place: Workplace, cluster_id: str) -> str:
-    """Read once, in a flow's first step: later steps must end this operation and no other."""
+    """Return the cluster's operation. A flow reads it once, in its first step: later steps must end no other."""
     with place.control.database.reading() as reading:
         operation = operations.active(reading, cluster_id)
     assert operation is not None, "a flow's cluster is held by the operation that started it"
@@ -84,7 +84,7 @@ def active_operation(place: Workplace, cluster_id: str) -> str:
 
 
 def open_cluster(place: Workplace, cluster_id: str, operation_id: str) -> None:
-    """Hand a new cluster over, at work: the service may have stopped its servers since they were made."""
+    """Hand a new cluster over at work. Start its servers: the service may have stopped them since they were made."""
     with place.control.database.reading() as reading:
         cluster = clusters.read_cluster(reading, cluster_id)
     embedded.start_all(place.site, cluster.nodes)
@@ -94,7 +94,7 @@ def open_cluster(place: Workplace, cluster_id: str, operation_id: str) -> None:
 def finish_operation(
     place: Workplace, operation_id: str, status: ClusterStatus, failed_code: str = "", failed_reason: str = ""
 ) -> None:
-    """Release the cluster in its next state; a reason makes it a failure, `failed_code` says of what."""
+    """Release the cluster in its next state. A `reason` makes it a failure; `failed_code` is the kind of failure."""
     if failed_reason:
         log.get("cluster").error(
             "operation failed", operation=operation_id, code=failed_code, reason=failed_reason
@@ -145,7 +145,7 @@ def _restart(place: Workplace, cluster_id: str) -> None:
 
 
 def _stop(place: Workplace, cluster_id: str) -> None:
-    """The row first: a service that starts in between must not start the servers again."""
+    """Stop the servers, after the row: a service that starts in between must not start them again."""
     with place.control.database.transaction() as transaction:
         clusters.set_stopped(transaction, cluster_id, True, place.control.clock.now())
         cluster = clusters.read_cluster(transaction, cluster_id)
@@ -153,7 +153,7 @@ def _stop(place: Workplace, cluster_id: str) -> None:
 
 
 def _start(place: Workplace, cluster_id: str) -> None:
-    """The row first: a service that starts in between starts the servers too, as was asked for."""
+    """Start the servers, after the row: a service that starts in between starts them too, as requested."""
     with place.control.database.transaction() as transaction:
         clusters.set_stopped(transaction, cluster_id, False, place.control.clock.now())
     cluster = _handed_over(place, cluster_id)
@@ -162,7 +162,7 @@ def _start(place: Workplace, cluster_id: str) -> None:
 
 
 def _handed_over(place: Workplace, cluster_id: str) -> Cluster:
-    """The cluster. An earlier version's one that could not be handed over at our start is handed over now."""
+    """Return the cluster. One of an earlier version that could not be handed over at our start is handed over now."""
     if is_due(place.site, cluster_id):
         hand_over_cluster(place, _read(place, cluster_id))
     return _read(place, cluster_id)
@@ -174,10 +174,10 @@ def _read(place: Workplace, cluster_id: str) -> Cluster:
 
 
 def _trash_snapshots(place: Workplace, cluster_id: str) -> None:
-    """What the cluster's deletion gives up goes to the trash, from where it can be brought back.
+    """Move the deleted cluster's snapshots, but for those to keep, to the trash, from where they can be brought back.
 
-    A snapshot in use does not. There is one only if the snapshot that was being taken was published before its
-    cancellation could reach it: it counts among those to keep then, in place of one that was free to be restored.
+    A snapshot in use stays. This happens only if the snapshot at work was published before its cancellation reached
+    it. It then counts among the snapshots to keep, in place of one that was free to be restored.
     """
     with place.control.database.transaction() as transaction:
         operation = operations.active(transaction, cluster_id)
@@ -192,10 +192,10 @@ def _trash_snapshots(place: Workplace, cluster_id: str) -> None:
 
 
 def settle_mark(place: Workplace, snapshot_id: str) -> None:
-    """Make the repository say what the row says, deleted or not, so that it is known without the catalog too.
+    """Make the repository's mark agree with the row, deleted or not, so that the state is known without the catalog.
 
-    Of two that do so at once the last to write looks at the row again, so both leave what it says. A mark bears the
-    row's time of deletion, by which both are known to be of one deletion. A snapshot that failed has nothing to mark.
+    The last of two concurrent writers reads the row again, so the mark ends as the row says. A mark bears the row's
+    time of deletion, which shows that both belong to one deletion. A failed snapshot has nothing to mark.
     """
     snapshot = _any_snapshot(place, snapshot_id)
     while True:

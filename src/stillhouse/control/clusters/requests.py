@@ -22,7 +22,7 @@ from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.snapshot import SnapshotStatus
 from stillhouse.errors import ClusterBusy, InvalidInput, NameTaken, NotOffered, StateForbids
 
-# Of a snapshot's cluster, these facts hold for the restored one too unless the request says otherwise.
+# A restored cluster takes these facts from the snapshot's cluster unless the request says otherwise.
 _INHERITED_FACTS = (
     "node_type",
     "number_of_cn",
@@ -31,7 +31,7 @@ _INHERITED_FACTS = (
     "security_group_id",
     "availability_zone",
 )
-# What an ordinary host has none of; asked for, it is refused and not forgotten.
+# An ordinary host does not have these. A request for one is refused, not ignored.
 _NOT_OFFERED = {
     "dss_pool_id": "there are no dedicated storage pools",
     "master_key_id": "there is no key service to encrypt the cluster's disks with",
@@ -49,7 +49,7 @@ _DELETABLE = frozenset(
 
 @dataclass(frozen=True)
 class ClusterRequest:
-    """`facts` is what is only echoed: see `Cluster.facts`."""
+    """A cluster to be made. `facts` are only stored and echoed: see `Cluster.facts`."""
 
     name: str
     number_of_node: int
@@ -61,8 +61,8 @@ class ClusterRequest:
 
 @dataclass(frozen=True)
 class RestoreRequest:
-    """`facts` holds only what the request gave: the rest comes from the snapshot's cluster. `server_settings` prevail
-    over the snapshot's.
+    """A cluster to be restored. `facts` are those of the request; the rest comes from the snapshot's cluster.
+    `server_settings` override the snapshot's.
     """
 
     name: str
@@ -72,7 +72,7 @@ class RestoreRequest:
 
 
 def request_cluster(control: Control, project: str, request: ClusterRequest) -> str:
-    """Accept a new cluster; the flow `provision_cluster` builds it. Its id."""
+    """Accept a new cluster; the flow `provision_cluster` builds it. Returns its id."""
     cluster_id = new_uuid()
     with audited(control, project, "CreateCluster", f"cluster/{cluster_id}") as transaction:
         names.check_cluster_name(request.name)
@@ -106,7 +106,7 @@ def request_cluster(control: Control, project: str, request: ClusterRequest) -> 
 
 
 def request_restore(control: Control, project: str, snapshot_id: str, request: RestoreRequest) -> str:
-    """Accept a new cluster from a snapshot; the flow `restore_cluster` builds it. Its id.
+    """Accept a new cluster from a snapshot; the flow `restore_cluster` builds it. Returns its id.
 
     The flow finds the snapshot as the subject of the new cluster's operation.
     """
@@ -142,9 +142,9 @@ def request_restore(control: Control, project: str, snapshot_id: str, request: R
 
 
 def check_cluster(control: Control, project: str, request: ClusterRequest, snapshot_id: str | None) -> None:
-    """Raise what would be in the way of making this cluster now, or restoring it; nothing is changed.
+    """Raise the error that making or restoring this cluster would raise now; nothing is changed.
 
-    Only what was given is looked at: `request.name` and `request.user_pwd` may be empty.
+    Only the given fields are checked: `request.name` and `request.user_pwd` may be empty.
     """
     if request.name:
         names.check_cluster_name(request.name)
@@ -186,7 +186,7 @@ def restart_cluster(control: Control, project: str, cluster_id: str) -> None:
 
 
 def stop_cluster(control: Control, project: str, cluster_id: str) -> str:
-    """Accept a stop of the cluster's servers, which then stay stopped; the id of its operation."""
+    """Accept a stop of the cluster's servers, which then stay stopped. Returns the id of its operation."""
     with audited(control, project, "StopCluster", f"cluster/{cluster_id}") as transaction:
         cluster = working_cluster(transaction, project, cluster_id)
         now = control.clock.now()
@@ -196,7 +196,7 @@ def stop_cluster(control: Control, project: str, cluster_id: str) -> str:
 
 
 def start_cluster(control: Control, project: str, cluster_id: str) -> str:
-    """Accept a start of the servers of a stopped cluster; the id of its operation."""
+    """Accept a start of the servers of a stopped cluster. Returns the id of its operation."""
     with audited(control, project, "StartCluster", f"cluster/{cluster_id}") as transaction:
         cluster = idle_cluster(transaction, project, cluster_id, {ClusterStatus.AVAILABLE})
         if not cluster.stopped:
@@ -208,10 +208,10 @@ def start_cluster(control: Control, project: str, cluster_id: str) -> str:
 
 
 def delete_cluster(control: Control, project: str, cluster_id: str, keep_last_manual: int) -> str:
-    """Accept a deletion, whose operation's id is returned. The cluster's snapshots that are not taken yet fail.
+    """Accept a deletion, and return its operation's id. Snapshots of the cluster that are not complete fail.
 
-    The flow begins at once, or when the snapshot that is being taken has let go of the cluster. `keep_last_manual`
-    waits for the flow in its operation's detail; it counts snapshots that can be restored then.
+    The flow begins at once, or when the snapshot at work has let go of the cluster. The operation's detail keeps
+    `keep_last_manual` for the flow; it counts snapshots that can be restored then.
     """
     with audited(control, project, "DeleteCluster", f"cluster/{cluster_id}") as transaction:
         if keep_last_manual < 0:
@@ -242,11 +242,11 @@ def _check_offered(facts: dict[str, object]) -> None:
 
 
 def _is_address_wanted(public_ip: dict[str, object]) -> bool:
-    """An address that is named is wanted, unless it is said not to be used."""
+    """Tell whether a public address is wanted: a named one is, unless the request says not to use it."""
     kind = public_ip.get("public_bind_type") or ("bind_existing" if public_ip.get("eip_id") else "not_use")
     return kind != "not_use"
 
 
 def user_pwd_key(cluster_id: str) -> str:
-    """Where a new cluster's administrator password waits for the flow that provisions it."""
+    """Return the name under which a new cluster's administrator password waits for the flow that provisions it."""
     return f"user_pwd/{cluster_id}"

@@ -1,4 +1,4 @@
-"""Tags of clusters: words of the caller's that the service keeps and gives back."""
+"""Tags of clusters: words of a caller that the service keeps and gives back."""
 
 from collections.abc import Callable, Sequence
 
@@ -20,7 +20,7 @@ def tags_of(cluster: Cluster) -> Tags:
 
 
 def project_tags(control: Control, project: str) -> dict[str, list[str]]:
-    """Every key in use in the project, with its values, sorted."""
+    """Return every key in use in the project, with its values, sorted."""
     found: dict[str, set[str]] = {}
     with control.database.reading() as reading:
         for cluster in clusters.list_clusters(reading, project):
@@ -30,12 +30,12 @@ def project_tags(control: Control, project: str) -> dict[str, list[str]]:
 
 
 def add_tags(control: Control, project: str, cluster_id: str, added: Tags) -> None:
-    """A key that is there already gets the new value."""
+    """Add tags. An existing key gets the new value."""
     _change(control, project, "BatchCreateResourceTag", cluster_id, lambda tags: tags | added)
 
 
 def remove_tags(control: Control, project: str, cluster_id: str, keys: Sequence[str]) -> None:
-    """Keys that are not there are no fault: a repeated request ends the same."""
+    """Remove tags. Missing keys are no fault: a repeated request ends the same."""
 
     def without(tags: Tags) -> Tags:
         return {key: value for key, value in tags.items() if key not in keys}

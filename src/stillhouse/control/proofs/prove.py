@@ -1,10 +1,10 @@
-"""The flow that proves a snapshot: restored into scratch space, in quarantine, and held against what is known of it.
+"""The flow that proves a snapshot: it restores a clone into scratch space and compares it with the recorded facts.
 
-prove     one step: a service that dies in it begins again, and nothing half-built is gone on with
-record    the result, on the snapshot and in the audit log
+prove     one step: a service that dies in it begins again, with a new clone
+record    write the result to the snapshot and to the audit log
 
-PROVED     what was compared is as it was at the cut, what could be looked into is sound; with the share that this is
-REFUTED    something is not, or the repository does not hold what it should; the findings name it
+PROVED     all compared tables equal those at the cut, and all checked pages are sound; the share of each is given
+REFUTED    a table differs, a page is unsound, or the repository lacks an object; the findings name it
 FAILED     something could not be looked at, or nothing was compared: nothing is known
 """
 
@@ -94,7 +94,7 @@ def _judge(place: Workplace, proof_id: str, root: Root) -> dict[str, Any]:
 
 @dataclass
 class _Seen:
-    """A proof's results for one node. `uncompared` says why nothing of it was compared, if nothing was."""
+    """A proof's results for one node. `uncompared` is the reason if nothing of the node was compared."""
 
     findings: list[str] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
@@ -105,7 +105,7 @@ class _Seen:
 
 
 def _look_at(place: Workplace, root: Root, node: Node) -> _Seen:
-    """Do both looks, even if the first fails: a server that ends meanwhile leaves a gap, and gives no verdict."""
+    """Check and compare, even if the first fails. A server that ends meanwhile leaves a gap, and gives no verdict."""
     seen, go_on = _Seen(), place.control.flows.check_running
     for look in (_compare, _check_structure):
         go_on()
@@ -154,7 +154,7 @@ def _ended(
     reason: str = "",
     share: dict[str, int] | None = None,
 ) -> dict[str, Any]:
-    """A result, as it is recorded; long lists are cut."""
+    """Return a result as it is recorded; long lists are cut."""
     report: Report = {
         "findings": _shortened(findings or []),
         "unchecked": _shortened(unchecked or []),

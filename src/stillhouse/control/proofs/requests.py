@@ -32,7 +32,7 @@ def request_proof(control: Control, project: str, snapshot_id: str) -> Proof:
 
 
 def latest_proof(control: Control, project: str, snapshot_id: str) -> Proof | None:
-    """None for a snapshot that was never proved."""
+    """Return the latest proof; `None` for a snapshot that was never proved."""
     with control.database.reading() as reading:
         return proofs.latest(reading, known_snapshot(reading, project, snapshot_id).id)
 
@@ -51,9 +51,9 @@ def get_schedule(control: Control, project: str, cluster_id: str) -> ProofSchedu
 
 
 def start_due_proofs(place: Workplace, now: datetime) -> list[str]:
-    """Start what the schedules ask for, one proof at a time on this host; the snapshots they are of.
+    """Start the proofs that are due, one at a time on this host. Returns the ids of their snapshots.
 
-    For whoever calls every few seconds: what cannot begin now is asked for again.
+    A timer calls this every few seconds: a proof that cannot begin now begins at a later call.
     """
     control, due = place.control, []
     with control.database.reading() as reading:
@@ -68,6 +68,6 @@ def start_due_proofs(place: Workplace, now: datetime) -> list[str]:
         try:
             request_proof(control, snapshot.project, snapshot.id)
         except (SnapshotUnknown, StateForbids):
-            continue  # since it was looked at, it was deleted, or somebody else asked for its proof
+            continue  # the snapshot was deleted meanwhile, or somebody else asked for its proof
         return [snapshot.id]
     return []

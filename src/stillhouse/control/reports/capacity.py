@@ -1,4 +1,4 @@
-"""What this host has and what a project has on it: measured when asked, never promised."""
+"""Capacity of this host, and a project's holdings on it: measured when asked, never promised."""
 
 import os
 import platform
@@ -45,8 +45,8 @@ def holdings(control: Control, project: str) -> Holdings:
 
 
 def cluster_of_snapshot(control: Control, project: str, snapshot_id: str) -> Cluster | None:
-    """What the snapshot was taken of, even if it is deleted: a restore makes the like of it. None if there is no
-    such snapshot.
+    """Find the snapshot's cluster, even if it is deleted, since a restore makes a cluster of its shape. `None` if the
+    snapshot is unknown.
     """
     with control.database.reading() as reading:
         snapshot = snapshots.find_snapshot(reading, project, snapshot_id.lower())

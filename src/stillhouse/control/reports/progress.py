@@ -1,4 +1,4 @@
-"""How far a snapshot that is taken has come, and a cluster that is restored: bytes, rate, time left."""
+"""Progress of a snapshot or a restore at work: bytes, rate, time left."""
 
 from dataclasses import dataclass
 
@@ -21,9 +21,9 @@ FINISHING = "finishing"
 
 @dataclass(frozen=True)
 class Shown:
-    """`percent` tells of the whole work and only grows; the progress tells of the phase.
+    """Progress as it is shown. `percent` is that of the whole work and only grows; `progress` is that of the phase.
 
-    `expected_pause_seconds`: how long the snapshot's cut is expected to hold writers up; None while nobody knows.
+    `expected_pause_seconds`: how long the snapshot's cut is expected to hold writers up; `None` while unknown.
     """
 
     progress: Progress
@@ -51,7 +51,7 @@ def of_snapshot(control: Control, project: str, snapshot_id: str) -> Shown:
 
 
 def of_cluster(control: Control, project: str, cluster_id: str) -> Shown:
-    """Of the operation that holds the cluster; of its restore also in bytes."""
+    """Return the progress of the operation that holds the cluster; of its restore also in bytes."""
     with control.database.reading() as reading:
         cluster = known_cluster(reading, project, cluster_id)
         operation = operations.active(reading, cluster.id)

@@ -30,7 +30,7 @@ _NODE_SETTINGS = {"statement_timeout": "2s"}
 
 @dataclass(frozen=True)
 class Readiness:
-    """`reasons` has a list for each thing that was looked at; it is empty where nothing is wrong."""
+    """The result. `reasons` has a list for each thing that was checked; the list is empty if nothing is wrong."""
 
     reasons: dict[str, list[str]]
 
@@ -40,7 +40,7 @@ class Readiness:
 
 
 def look(control: Control) -> Readiness:
-    """Costs a few reads of the store and a session on each node. Anything not known to be well counts as not well."""
+    """Check everything: a few reads of the store and a session on each node. An unknown state counts as not ready."""
     looks: dict[str, Callable[[Control], list[str]]] = {
         "key": _key,
         "store": _store,
@@ -63,7 +63,7 @@ def _reasons(one: Callable[[Control], list[str]], control: Control) -> list[str]
 
 
 def _key(control: Control) -> list[str]:
-    """The key must be there at the next start too, and must still open the newest snapshot."""
+    """Check that the key's file is there for the next start too, and that the key opens the newest snapshot."""
     vault, kek_file = _vault(control), control.settings.kek_file or control.settings.data / "kek"
     kek = vault.repository.kek
     if read_kek(kek_file) != kek:
@@ -88,7 +88,7 @@ def _catalog(control: Control) -> list[str]:
 
 
 def _disk(control: Control) -> list[str]:
-    """Where the service keeps its data, and its repository when that is a directory."""
+    """Check the disk of the service's data, and of its repository when that is a directory."""
     places = [control.settings.data]
     if "://" not in (location := _vault(control).repository.location):
         places.append(Path(location))
@@ -105,7 +105,7 @@ def _lacking(place: Path) -> list[str]:
 
 
 def _nodes(control: Control) -> list[str]:
-    """Whether all nodes answer of the clusters that should be at work; if not, how many do not."""
+    """Check that every node answers of the clusters that should be at work, and count the silent ones."""
     with control.database.reading() as reading:
         found = clusters.all_clusters(reading)
     nodes = [

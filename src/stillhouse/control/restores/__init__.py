@@ -1,1 +1,1 @@
-"""Restores of clusters, of tables, and without a service."""
+"""Restores: of clusters, of single tables, and with the bucket alone."""

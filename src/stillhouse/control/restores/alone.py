@@ -1,7 +1,7 @@
-"""A snapshot restored into a directory by the bucket and the KEK alone: no catalog, no service.
+"""Restores a snapshot into a directory with the bucket and the KEK alone, without a catalog or a service.
 
-The directory is laid out as a service's is: nodes below `clusters/<id>`, sockets below `run`. `restore.json` in it
-says what it is for, so that a restore that was killed is gone on with, and nobody else's directory is touched.
+The directory is laid out as a service's is: nodes below `clusters/<id>`, sockets below `run`. Its `restore.json`
+names the restore, so that a killed one can go on, and a directory with another purpose is not touched.
 """
 
 import json
@@ -32,15 +32,15 @@ _BEFORE_THE_STATE = frozenset(
 _SPARE = 64 << 20  # bytes that must stay free beside what is restored
 
 Watch = Callable[[str, int], Callable[[int], None]]
-"""Told of a node and the bytes it will have; what it returns is told of the bytes written so far."""
+"""Called with a node and its total bytes. Returns a function that takes the bytes written so far."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """`node`: the only one to be rebuilt, "" for all. `port` 0: that of the source.
+    """The wanted restore. `node` is the only node to be rebuilt, "" for all. `port` 0 means the source's port.
 
-    A part of a cluster is never opened, since its wires still lead to the source: `node` implies `files_only`.
-    `settings` are PostgreSQL's, and prevail over the snapshot's when the cluster is opened; nothing afterwards.
+    A part of a cluster is never opened, since its connections still lead to the source: `node` implies `files_only`.
+    `settings` are PostgreSQL's. They override the snapshot's when the cluster is opened, and do nothing afterwards.
     """
 
     node: str = ""
@@ -55,7 +55,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class State:
-    """What a directory is for; `cluster` is the new one's id.
+    """The restore that a directory belongs to. `cluster` is the new cluster's id.
 
     `opened`: all nodes are at their cut, rewired and out of quarantine.
     """
@@ -70,7 +70,7 @@ class State:
 
 @dataclass(frozen=True)
 class RestoredAlone:
-    """`findings` are what a person should look at, told once, when the cluster was opened."""
+    """The result. `findings` are for a person to look at; they are told once, when the cluster is opened."""
 
     cluster: str
     nodes: tuple[Node, ...]
@@ -82,10 +82,10 @@ class RestoredAlone:
 def restore_alone(
     into: Path, repository: Repository, root: Root, wanted: Wanted, watch: Watch
 ) -> RestoredAlone:
-    """Rebuild the snapshot's nodes below `into` and, unless files are all that is wanted, open the cluster.
+    """Rebuild the snapshot's nodes below `into` and, unless only files are wanted, open the cluster.
 
-    Killed anywhere and called again, it ends the same; called once more, it starts or stops the servers as `start`
-    says. Raises InvalidInput for a directory that is anything else's, RestoreFailed.
+    If it is killed and called again, the result is the same. A later call starts or stops the servers as `start`
+    says. Raises RestoreFailed, and InvalidInput for a directory with another purpose.
     """
     asked = State(repository.id, root["snapshot"], wanted.node, wanted.port or root["cluster"]["port"])
     _read_state(into, asked)
@@ -115,7 +115,7 @@ def restore_alone(
 
 
 def _read_state(into: Path, asked: State) -> State | None:
-    """None for a directory that is empty or not there. Raises InvalidInput when it is for anything but `asked`."""
+    """Read the state; `None` for an empty or missing directory. Raises InvalidInput if it differs from `asked`."""
     hint = "restore into a directory of its own"
     try:
         state = State(**json.loads((into / _STATE).read_text()))
@@ -156,7 +156,7 @@ def _chosen(planned: Sequence[Node], root: Root, name: str) -> tuple[Node, ...]:
 def _rebuild(
     site: Site, repository: Repository, root: Root, nodes: Sequence[Node], workers: int, watch: Watch
 ) -> None:
-    """All nodes at once, each in a process of its own; when one fails, the others are stopped."""
+    """Rebuild all nodes at once, each in a process of its own. If one fails, the others are stopped."""
     missing = [node for node in nodes if not recovery.is_rebuilt(node)]
     sizes = {node.name: recovery.bytes_of(root, node) for node in missing}
     if missing:

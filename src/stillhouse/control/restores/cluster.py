@@ -3,8 +3,8 @@
 plan             the snapshot's root; the new nodes, their places and addresses
 restore_node     one child per node, in a process of its own
 recover          quarantine: replay to the cut, rewire, release
-finish           what a person should know; the row
-fail             everything of the new cluster removed; the row, with the reason
+finish           write the notes for a person, then the row
+fail             remove everything of the new cluster; write the row, with the reason
 """
 
 import time
@@ -40,7 +40,7 @@ def restore_cluster(place: Workplace, run: StepRunner, cluster_id: str) -> None:
         if failures:
             raise failures[0]
         notes = run.step("recover", _recover, place, cluster_id, plan)
-        # It is None if an earlier version carried out the step.
+        # An earlier version's step returned `None` in place of notes.
         run.step("finish", _finish, place, cluster_id, operation, notes or [])
     except StillhouseError as error:
         run.step("fail", _fail, place, cluster_id, operation, str(error))
@@ -100,7 +100,7 @@ def _restore_node(place: Workplace, cluster_id: str, node_name: str) -> None:
 
 
 class _Report:
-    """How far one node's restore has come, in one phase, for the catalog."""
+    """Reports the progress of one node's restore, in one phase, to the catalog."""
 
     def __init__(self, place: Workplace, operation_id: str, node: Node, phase: str) -> None:
         self._place, self._operation, self._node = place, operation_id, node.name
@@ -116,7 +116,7 @@ class _Report:
 
 
 def _percent(nodes: Sequence[Progress]) -> int:
-    """Of the whole restore: all nodes are copied before any of them replays."""
+    """Return the progress of the whole restore: all nodes are copied before any of them replays."""
     phase = restores.phase_of(nodes)
     whole = together(phase, [node for node in nodes if node.phase == phase])
     from_, to = (0, _SHARE_OF_COPY) if phase == COPYING else (_SHARE_OF_COPY, _SHARE_OF_REPLAY)
@@ -127,7 +127,7 @@ def _recover(place: Workplace, cluster_id: str, plan: Plan) -> list[str]:
     root = read_root(place, plan["snapshot"])
     with place.control.database.reading() as reading:
         cluster = clusters.read_cluster(reading, cluster_id)
-        # An earlier version wrote none.
+        # An earlier version did not write these settings.
         chosen = operations.read(reading, plan["operation"]).detail.get("server_settings", {})
     reports = {node.name: _Report(place, plan["operation"], node, REPLAYING) for node in cluster.nodes}
     shows = {name: report.show for name, report in reports.items()}
@@ -135,7 +135,7 @@ def _recover(place: Workplace, cluster_id: str, plan: Plan) -> list[str]:
 
 
 def _finish(place: Workplace, cluster_id: str, operation_id: str, notes: list[str]) -> None:
-    """The notes stand with the operation, in the audit log and in the service's own."""
+    """End the operation. The notes go to the operation, the audit log and the service's own log."""
     with place.control.database.transaction() as transaction:
         if operations.is_active(transaction, operation_id):
             cluster = clusters.read_cluster(transaction, cluster_id)

@@ -1,4 +1,4 @@
-"""From a snapshot's root to a cluster at work: what restores, the command on the bucket alone and proofs share."""
+"""Rebuilds a cluster from a snapshot's root and recovers it to the cut, for restores, proofs and `repo restore`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,13 +26,13 @@ NODES_AT_ONCE = 4
 
 
 def bytes_of(root: Root, node: Node) -> int:
-    """What the node's files will take."""
+    """Return the bytes that the node's files will take."""
     stored = _stored_node(root, node.name)
     return int(stored["plain_bytes"] + stored["wal_bytes"])
 
 
 def is_rebuilt(node: Node) -> bool:
-    """The rename that ends a node's restore has happened."""
+    """Tell whether the rename that ends a node's restore has happened."""
     return (Path(node.directory) / "pgdata").exists()
 
 
@@ -46,9 +46,9 @@ def rebuild_node(
     check: Callable[[], None],
     show: Callable[[int], None],
 ) -> None:
-    """The node's files, ready for recovery, made in a process of its own unless they are there.
+    """Make the node's files, ready for recovery, in a process of its own, unless they are there.
 
-    `check` is asked again and again and stops the work by raising; `show` is told the bytes written so far.
+    `check` is called again and again, and stops the work by raising; `show` gets the bytes written so far.
     """
     if is_rebuilt(node):
         return
@@ -77,11 +77,12 @@ def recover(
     shows: Mapping[str, Show] | None = None,
     chosen: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """All nodes to the cut, shut off; then the clone's own wires; only then the doors. The servers run afterwards.
+    """Recover all nodes to the cut in quarantine, then connect them to each other, and only then let clients in.
 
-    `shows`, by the node's name, are told how far replay has come; `chosen` are settings that a person wants of all
-    nodes. Killed anywhere and called again, it ends the same. Returns what a person should look at in the clone. Raises
-    RestoreFailed, NodeUnreachable, and InvalidInput for what PostgreSQL does not take as a setting.
+    The servers run afterwards. `shows`, by the node's name, get the progress of replay; `chosen` are settings that a
+    person wants on all nodes. If it is killed and called again, the result is the same. Returns findings in the clone
+    for a person to look at. Raises RestoreFailed, NodeUnreachable, and InvalidInput for a setting that PostgreSQL
+    refuses.
     """
     told = shows or {}
     check_settings(site.binaries, chosen or {})
@@ -140,7 +141,7 @@ def _stored_node(root: Root, node_name: str) -> dict[str, Any]:
 
 
 def source_nodes(root: Root) -> tuple[Node, ...]:
-    """The snapshot's nodes as they were wired: name, host and port are what rewiring goes by."""
+    """Return the snapshot's nodes as they were connected: rewiring finds them by name, host and port."""
     return tuple(
         Node(stored["node_id"], stored["name"], Role(stored["role"]), stored["host"], stored["port"], "", "")
         for stored in root["nodes"]

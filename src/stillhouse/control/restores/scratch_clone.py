@@ -1,6 +1,7 @@
-"""A clone of a snapshot in scratch space, to be looked into and thrown away: what proofs and table restores share.
+"""A temporary clone of a snapshot in scratch space, for proofs and table restores.
 
-It is at its cut and never leaves its quarantine: reached by its private sockets only, and wired to nothing but itself.
+The clone is at its cut and never leaves quarantine: it is reached only by its private sockets, and its nodes reach
+only each other.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.embedded import Site
 
 _SPARE_BYTES = 256 << 20
-# The clone is thrown away: what a power cut would lose, nobody misses. Nothing is to change by itself.
+# The clone is thrown away, so it need not survive a power cut. No background process may change it.
 _HASTY = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
 
 
@@ -28,9 +29,9 @@ _HASTY = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
 def scratch_clone(
     place: Workplace, root: Root, clone_id: str, show: Callable[[int, int], None]
 ) -> Iterator[tuple[Node, ...]]:
-    """The clone's nodes, running, coordinator first; it is gone afterwards, and so is what an earlier run left.
+    """Yield the clone's running nodes, the coordinator first; remove the clone and all leftovers of earlier runs.
 
-    `show` is told how many bytes of it are written, and of how many. Raises RestoreFailed, also when there is no room.
+    `show` gets the bytes that are written, and their total. Raises RestoreFailed, also if there is no room.
     """
     embedded.destroy(place.scratch, clone_id)
     try:
@@ -84,6 +85,6 @@ def _make(
     with ThreadPoolExecutor(NODES_AT_ONCE) as pool:
         list(pool.map(lambda node: recover_to_cut(inside, root, node, _HASTY), nodes))
         list(pool.map(silence, nodes))
-    # Functions of the clone's users may run in it: it must not reach the source's data nodes.
+    # Functions of the clone's users may run in it, so it must not reach the source's data nodes.
     rewire(nodes, root["cluster"]["user_name"], source_nodes(root))
     show(total, total)

@@ -17,10 +17,10 @@ from stillhouse.warehouse.cluster import contents
 
 @dataclass(frozen=True)
 class Verdict:
-    """What speaks against a restore; nothing of it is set when all is well.
+    """The objections to a restore; all fields are empty if there are no objections.
 
-    `database` is missing in the snapshot or in the cluster, and then nothing is known of its tables. `missing` are
-    not in the snapshot, `existing` are in the cluster already, where the restore would replace them.
+    `database` is missing in the snapshot or in the cluster, and then nothing is known of its tables. Tables in
+    `missing` are not in the snapshot. Tables in `existing` are in the cluster, and the restore would replace them.
     """
 
     database: str | None = None
@@ -29,9 +29,9 @@ class Verdict:
 
 
 def start_table_restore(control: Control, project: str, snapshot_id: str, wanted: TablesWanted) -> str:
-    """Accept a restore into the snapshot's own cluster; the flow `restore_tables` does it. Its operation's id.
+    """Accept a restore into the snapshot's own cluster, for the flow `restore_tables`. Returns its operation's id.
 
-    Whether the tables are there is the flow's to find out: neither the repository nor a server is asked here.
+    The flow finds out whether the tables are there: neither the repository nor a server is asked here.
     """
     with audited(control, project, "RestoreTable", f"snapshot/{snapshot_id}") as transaction:
         source, snapshot = usable_snapshot(transaction, project, snapshot_id)
@@ -50,14 +50,14 @@ def start_table_restore(control: Control, project: str, snapshot_id: str, wanted
 
 
 def operation_detail(snapshot_id: str, restore: TableRestore) -> dict[str, Any]:
-    """`marked`: the things that it makes on the nodes bear marks; earlier versions set none."""
+    """Return the operation's detail. `marked`: its objects on the nodes bear marks; earlier versions set no marks."""
     return {"snapshot_id": snapshot_id, "marked": True, **restore.to_detail()}
 
 
 def check_table_restore(control: Control, project: str, snapshot_id: str, wanted: TablesWanted) -> Verdict:
-    """Compare the names with what the snapshot lists and with what the cluster has at this moment.
+    """Compare the names with the snapshot's list of tables and with the cluster's tables at this moment.
 
-    Another operation on the cluster is no hindrance. Raises as `start_table_restore`, and NodeUnreachable.
+    Another operation may hold the cluster. Raises as `start_table_restore`, and NodeUnreachable.
     """
     with control.database.reading() as reading:
         snapshot = known_snapshot(reading, project, snapshot_id)

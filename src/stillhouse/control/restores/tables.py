@@ -1,12 +1,12 @@
 """The flow that puts tables of a snapshot into the cluster it was taken of.
 
-copy      one step: a clone in scratch space, the tables gathered there and copied into the cluster's hidden schemas;
-          a service that dies in it begins again
-swap      the copied tables in the place of the old ones, in one moment
-finish    nothing of it left on the nodes but the tables; the operation ended
-fail      the same without the tables; the reason. A swap that turns out to have happened is finished
+copy      one step: make a clone in scratch space, gather the tables there, and copy them into hidden schemas of the
+          cluster; a service that dies in it begins again
+swap      put the copied tables in the place of the old ones, in one moment
+finish    remove everything but the tables from the nodes; end the operation
+fail      remove the tables too, and record the reason; but a swap that turns out to have happened is finished
 
-Nobody sees anything of it before the swap. Until then the cluster is as it was, after it all tables are there.
+Users see no change before the swap. Until then the cluster is as it was; after it all tables are there.
 """
 
 import threading
@@ -84,8 +84,8 @@ def _load(
     database: str,
     gathered: dict[str, Gathered],
 ) -> list[str]:
-    """All nodes' tables at once; notes on all that is not as it was."""
-    # Rows take other room on the way than on disk, and indexes none: an estimate.
+    """Copy all nodes' tables at once. Returns notes on every difference from the snapshot."""
+    # An estimate: rows take other room on the way than on disk, and indexes are not sent.
     total = sum(one.bytes for one in gathered.values())
     passed = dict.fromkeys(gathered, 0)
     report = _Report(place, operation_id, _SHARE_OF_CLONE, _SHARE_OF_COPY)
@@ -119,7 +119,7 @@ def _load(
 
 
 class _Report:
-    """How far one part of the copying has come, for the catalog; the parts follow each other, each of many threads."""
+    """Reports the progress of one part of the copying to the catalog; parts run in sequence, each in many threads."""
 
     def __init__(self, place: Workplace, operation_id: str, from_: int, to: int) -> None:
         self._place, self._operation, self._from, self._to = place, operation_id, from_, to
@@ -135,7 +135,9 @@ class _Report:
 
 
 def _swap(place: Workplace, operation_id: str, plan: Plan) -> list[str]:
-    """Tried again while somebody holds a table; notes on what went with the old tables, lost if we die meanwhile."""
+    """Swap, trying again while somebody holds a table. Returns notes on objects that went with the old tables; they are
+    lost if we die meanwhile.
+    """
     operation, cluster, wanted = _read(place, operation_id)
     prefix = operation_prefix(operation_id)
     _take_over(place, operation, cluster, wanted)
@@ -170,11 +172,11 @@ def _fail(place: Workplace, operation_id: str, is_copied: bool, reason: str) -> 
     prefix, has_happened = operation_prefix(operation_id), False
     try:
         _take_over(place, operation, cluster, wanted)
-        # Without a copy there are no hidden schemas either, and that says nothing.
+        # If nothing was copied, missing hidden schemas do not show that the swap has happened.
         has_happened = is_copied and _is_swapped(place, cluster, wanted.database, prefix)
         _clean(place, cluster)
     except NodeUnreachable as error:
-        reason = f"{reason}; what is left on the nodes goes with the next restore of tables: {error}"
+        reason = f"{reason}; the next restore of tables removes the leftovers on the nodes: {error}"
     if has_happened:
         _end(place, operation, cluster, notes=[reason])
     else:
@@ -189,7 +191,7 @@ def _read(place: Workplace, operation_id: str) -> tuple[Operation, Cluster, Tabl
 
 
 def _is_swapped(place: Workplace, cluster: Cluster, database: str, prefix: str) -> bool:
-    """Of tables that were copied, and only once whatever an earlier run began is decided."""
+    """Tell whether the copied tables were swapped, once the transactions of an earlier run are decided."""
 
     def look() -> bool:
         settle(cluster.nodes)
@@ -199,7 +201,7 @@ def _is_swapped(place: Workplace, cluster: Cluster, database: str, prefix: str) 
 
 
 def _clean(place: Workplace, cluster: Cluster) -> None:
-    """Also of what an earlier restore of tables left on a node that did not answer then."""
+    """Remove leftovers, also those of an earlier restore of tables on a node that did not answer then."""
     _patiently(place, cluster, partial(settle, cluster.nodes))
     for node in cluster.nodes:
         _patiently(place, cluster, partial(clear, node))
@@ -217,7 +219,7 @@ def _strangers(cluster: Cluster) -> list[str]:
 
 
 def _patiently(place: Workplace, cluster: Cluster, work: Callable[[], T]) -> T:
-    """A node that does not answer is started, and asked again."""
+    """Do the work; start a node that does not answer, and try again."""
     failure: NodeUnreachable | None = None
     for _ in range(_NODE_TRIES):
         try:
@@ -235,7 +237,7 @@ def _patiently(place: Workplace, cluster: Cluster, work: Callable[[], T]) -> T:
 def _end(
     place: Workplace, operation: Operation, cluster: Cluster, *, notes: Sequence[str] = (), reason: str = ""
 ) -> None:
-    """The cluster is what it was, at work; how its tables fared stands with the operation and in the audit log."""
+    """End the operation: the cluster is at work again, and the operation and the audit log have the result."""
     control, now = place.control, place.control.clock.now()
     with control.database.transaction() as transaction:
         ended = clusters.end_operation(

@@ -1,1 +1,1 @@
-"""Snapshot policies, and the snapshots that they are due."""
+"""Snapshot policies, and the automated snapshots that fall due by them."""

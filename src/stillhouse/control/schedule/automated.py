@@ -1,4 +1,4 @@
-"""What falls due without anyone asking: automated snapshots, and the end of those whose days are over."""
+"""The timer's duties for automated snapshots: take those that are due, and delete those past their retention."""
 
 from datetime import datetime, timedelta
 from functools import partial
@@ -21,12 +21,12 @@ from stillhouse.domain.schedule import Once, parse
 from stillhouse.domain.snapshot import SnapshotType
 from stillhouse.domain.snapshot_policies import BackupType, Decision, Outcome, Policy, Run, Situation, decide
 
-# Of the longest name, what a snapshot's own part of it leaves for the cluster's.
+# The part of the longest name that is left for the cluster's name, beside the snapshot's own part.
 _CLUSTER_NAME_LIMIT = 40
 
 
 def start_due_snapshots(place: Workplace, now: datetime) -> None:
-    """Note what has fallen due, and take, leave waiting or skip what has been noted. Cluster by cluster."""
+    """Note the runs that have fallen due, cluster by cluster, and take, leave waiting or skip each noted run."""
     control = place.control
     scheduled: dict[str, list[tuple[Policy, datetime | None]]] = {}
     with control.database.reading() as reading:
@@ -35,7 +35,7 @@ def start_due_snapshots(place: Workplace, now: datetime) -> None:
             scheduled.setdefault(policy.cluster_id, []).append((policy, known))
 
     def look_at(cluster_id: str) -> None:
-        """Most looks end here: no transaction that may write is begun where there is nothing to do."""
+        """Look at one cluster. Most looks end here: no transaction that may write begins if there is nothing to do."""
         mine = scheduled.get(cluster_id, [])
         if cluster_id in waiting or any(
             policy.since > now or _due(policy, known, now) for policy, known in mine
@@ -47,7 +47,7 @@ def start_due_snapshots(place: Workplace, now: datetime) -> None:
 
 
 def start_due_retention(place: Workplace, now: datetime) -> None:
-    """Move automated snapshots whose days are over to the trash. Cluster by cluster."""
+    """Move automated snapshots past their retention to the trash, cluster by cluster."""
     control = place.control
     with control.database.reading() as reading:
         concerned = [
@@ -61,7 +61,7 @@ def start_due_retention(place: Workplace, now: datetime) -> None:
 
 
 def _due(policy: Policy, known: datetime | None, now: datetime) -> datetime | None:
-    """The policy's newest due time that is not known yet. Earlier ones it stands for: a missed run is taken once."""
+    """Return the policy's newest due time that is not noted yet. Earlier missed runs are covered by this one."""
     return parse(policy.schedule).latest(max(policy.since, known or policy.since), now)
 
 
@@ -78,7 +78,7 @@ def _advance(control: Control, cluster_id: str, now: datetime) -> None:
 
 def _note_due(transaction: Transaction, policy: Policy, known: datetime | None, now: datetime) -> None:
     if policy.since > now:
-        # Set while the clock was ahead: it would sleep until the clock is there again.
+        # `since` was set while the clock was ahead. Without this the policy would sleep until then.
         policies.count_from(transaction, [policy.id], now)
         return
     due = _due(policy, known, now)
@@ -112,7 +112,7 @@ def _situation(transaction: Transaction, cluster: Cluster, now: datetime) -> Sit
 
 
 def _blocked(cluster: Cluster, queued: int) -> str:
-    """Snapshots that were asked for go first, and a run never stands among them: its own line is the schedule's."""
+    """Return the reason to wait. Requested snapshots go first, and a run never waits in their queue."""
     if cluster.status is not ClusterStatus.AVAILABLE:
         return f"the cluster is in state {cluster.status}"
     if cluster.stopped:
@@ -126,7 +126,7 @@ def _blocked(cluster: Cluster, queued: int) -> str:
 def _carry_out(
     control: Control, transaction: Transaction, cluster: Cluster, decision: Decision, now: datetime
 ) -> None:
-    """The run's end, the snapshot's row and its flow are one: neither kill -9 nor a second timer takes two."""
+    """End the run and make the snapshot's row and flow at once: neither kill -9 nor a second timer takes two."""
     run = decision.run
     told = f"policy {run.policy_name}, due at {run.due:%Y-%m-%dT%H:%M:%SZ}"
     resource = f"cluster/{cluster.id}/policy/{run.policy_id}"
@@ -144,7 +144,7 @@ def _carry_out(
 
 
 def _name(transaction: Transaction, cluster: Cluster, run: Run, snapshot_id: str) -> str:
-    """The cluster's name and the due time, as DWS's automated snapshots have them; more only where that is taken."""
+    """Return the cluster's name and the due time, as DWS names automated snapshots; longer only if that is taken."""
     name = f"{cluster.name[:_CLUSTER_NAME_LIMIT]}-auto-{run.due:%Y%m%d%H%M%S}"
     is_free = not snapshots.is_name_taken(transaction, cluster.project, name)
     return name if is_free else f"{name[:59]}-{snapshot_id[:4]}"

@@ -1,4 +1,4 @@
-"""Requests about the automated snapshots of a cluster: their policies, their retention, and what all snapshots take."""
+"""Requests about a cluster's automated snapshots: policies, retention, and the storage that all snapshots take."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -33,7 +33,7 @@ _GB = 1024**3
 
 @dataclass(frozen=True)
 class Strategy:
-    """One policy as a caller sends it: without an id a new one, else a change of what is given."""
+    """One policy as a caller sends it: a new one without an id, else a change of the given fields."""
 
     policy_id: str | None = None
     name: str | None = None
@@ -45,7 +45,7 @@ class Strategy:
 
 @dataclass(frozen=True)
 class Storage:
-    """Bytes: what a cluster's snapshots take in the repository, what of it counts as free, and what goes beyond."""
+    """Bytes that a cluster's snapshots take in the repository, how many of them count as free, and the rest."""
 
     free: int
     paid: int
@@ -62,7 +62,7 @@ def set_policies(
     auto_backup: bool | None = None,
     device: str | None = None,
 ) -> None:
-    """Add or change these policies and settings, all or none; what is not named stays as it is."""
+    """Add or change these policies and settings, all or nothing; others stay as they are."""
     with audited(control, project, "CreateSnapshotPolicy", f"cluster/{cluster_id}") as transaction:
         if device is not None and device.upper() != _DEVICE:
             raise InvalidInput(f"device_name must be {_DEVICE}: snapshots are kept in the repository")
@@ -78,7 +78,7 @@ def set_policies(
 
 
 def list_policies(control: Control, project: str, cluster_id: str) -> tuple[BackupSettings, list[Policy]]:
-    """A cluster that was never given any takes no automated snapshots."""
+    """List the cluster's policies. A cluster that was never given any takes no automated snapshots."""
     with control.database.reading() as reading:
         cluster = known_cluster(reading, project, cluster_id)
         settings = policies.find_settings(reading, cluster.id) or BackupSettings(auto_backup=False)
@@ -97,7 +97,7 @@ def delete_policy(control: Control, project: str, cluster_id: str, policy_id: st
 
 
 def add_default_policies(transaction: Transaction, cluster_id: str, now: datetime) -> None:
-    """What a new cluster begins with; in the transaction that makes it."""
+    """Add the policies that a new cluster begins with, in the transaction that makes it."""
     policies.save_settings(transaction, cluster_id, BackupSettings(), now)
     for name, schedule, backup_type in DEFAULTS:
         policy = Policy(new_uuid(), cluster_id, name, schedule, backup_type, 0, now, now)
@@ -131,7 +131,9 @@ def _set_settings(
     policies.save_settings(transaction, cluster.id, after, now)
     mine = [policy.id for policy in policies.list_policies(transaction, cluster.id)]
     if before is not None and after.auto_backup and not before.auto_backup:
-        policies.count_from(transaction, mine, now)  # what fell due while they were off is not made up for
+        policies.count_from(
+            transaction, mine, now
+        )  # runs that fell due while they were off are not made up for
     if not after.auto_backup:
         policies.skip_waiting(transaction, mine, "automated snapshots were switched off")
 

@@ -1,1 +1,1 @@
-"""Requests and flows for snapshots, from the pins to the trash."""
+"""Requests and flows for snapshots: taking, copying, waiting for their turn, and the trash."""

@@ -1,4 +1,4 @@
-"""The flow that captures one node of a snapshot, in a process of its own, and keeps the catalog told."""
+"""The flow that captures one node of a snapshot in a process of its own, and reports to the catalog."""
 
 import time
 from dataclasses import asdict
@@ -29,13 +29,13 @@ _REPORT_SECONDS = 0.5
 
 
 def capture_node(place: Workplace, run: StepRunner, subject: str) -> dict[str, Any]:
-    """A node's capture is one step: a service that dies in it leaves nothing to go on from."""
+    """Capture a node, in one step: a service that dies in it leaves nothing to go on from."""
     snapshot_id, number, node_id = subject.split("/")
     attempt = int(number)
     try:
         return run.step("capture", _capture_node, place, snapshot_id, attempt, node_id)
     except StillhouseError as error:
-        # Whatever it was, a bug included: who waits for this node's base looks at its row, not at this flow.
+        # Record every failure, even a bug's: the snapshot's flow waits for this node's row, not for this flow.
         run.step("note failure", _note_failure, place, snapshot_id, attempt, node_id, str(error))
         raise
 
@@ -183,14 +183,14 @@ def _conduct(place: Workplace, task: CaptureTask, report: "_Report") -> Captured
 
 
 class _Report:
-    """One capture's row in the catalog, and what the catalog says of its snapshot."""
+    """One capture's row in the catalog, and the state of its snapshot there."""
 
     def __init__(self, place: Workplace, snapshot_id: str, attempt: int, node_id: str) -> None:
         self._place, self._key = place, (snapshot_id, node_id, attempt)
         self._total, self._last, self._pace = 1, 0.0, Pace()
 
     def begin(self, total: int) -> None:
-        """Raises AttemptDead when this attempt was begun before: by a service that has died in it."""
+        """Begin the row. Raises AttemptDead if a service that has died had begun this attempt."""
         self._total = max(total, 1)
         with self._place.control.database.transaction() as transaction:
             row = self._row(captures.list_captures(transaction, self._key[0], self._key[2]))
@@ -199,7 +199,7 @@ class _Report:
             captures.set_bytes(transaction, *self._key, self._now(), done=0, total=self._total)
 
     def progress(self, done: int, total: int) -> None:
-        """`total` is what the copy expects to have read by its end: it moves as files are looked at."""
+        """Report progress. `total` is the copy's estimate of all bytes; it changes as files are looked at."""
         now = time.monotonic()
         self._total = max(total, done, 1)
         self._pace.add(now, done)
@@ -216,7 +216,7 @@ class _Report:
             captures.add_part(transaction, *self._key, (part.id, part.size, part.hash), self._now())
 
     def parts(self) -> tuple[Stored, ...]:
-        """What earlier attempts have saved."""
+        """Return the parts that earlier attempts have saved."""
         with self._place.control.database.reading() as reading:
             return tuple(Stored(*part) for part in captures.parts_of(reading, *self._key[:2]))
 
@@ -233,7 +233,7 @@ class _Report:
                 captures.set_state(transaction, *self._key, CaptureState.FAILED, self._now(), error=reason)
 
     def check(self) -> None:
-        """Raises Cancelled, AttemptDead, or what ends a flow at shutdown."""
+        """Check that the capture may go on. Raises Cancelled, AttemptDead, or the error that ends flows at shutdown."""
         self._place.control.flows.check_running()
         with self._place.control.database.reading() as reading:
             snapshot = snapshots.read_snapshot(reading, self._key[0])

@@ -1,7 +1,7 @@
-"""The flow that copies a snapshot: a second root over the same manifests. Nothing else is written.
+"""The flow that copies a snapshot: it writes a second root over the same manifests, and nothing else.
 
-copy             the root, under the copy's id; then the row
-fail             the tombstone; then the row, with the reason
+copy             write the root, under the copy's id; then the row
+fail             write the tombstone; then the row, with the reason
 """
 
 from itertools import chain
@@ -16,7 +16,7 @@ from stillhouse.errors import Cancelled, InvalidInput, RepositoryDamaged, Stillh
 from stillhouse.repository.objects import roots
 from stillhouse.repository.upkeep.reach import manifests, reached
 
-# One try after each: a store that restarts is back after a while.
+# One try after each pause: a store that restarts is back after a while.
 _PAUSES_SECONDS = (0.0, 1.0, 5.0)
 
 
@@ -34,7 +34,7 @@ def copy_snapshot(place: Workplace, run: StepRunner, copy_id: str) -> None:
 
 
 def _copy(place: Workplace, copy_id: str, pause_seconds: float) -> None:
-    """The source cannot go meanwhile: neither retention nor its cluster's deletion touches what is being copied."""
+    """Write the copy's root. Neither retention nor the cluster's deletion removes the source meanwhile."""
     place.control.clock.sleep(pause_seconds)
     copy = _read(place, copy_id)
     if copy.cancel_requested:
@@ -59,7 +59,7 @@ def _copy(place: Workplace, copy_id: str, pause_seconds: float) -> None:
 
 
 def _fail(place: Workplace, copy_id: str, reason: str) -> None:
-    """A root that is there says that it did succeed."""
+    """Close the root's key with a tombstone, then the row. A root that is there shows that the copy succeeded."""
     copy = _read(place, copy_id)
     if copy.status is not SnapshotStatus.CREATING:
         return
@@ -68,7 +68,7 @@ def _fail(place: Workplace, copy_id: str, reason: str) -> None:
         keys = place.vault.keys(copy.cluster_id)
         root = roots.bury(place.vault.store, keys, copy_id, 0, reason, now.isoformat())
     except (Unavailable, InvalidInput, RepositoryDamaged) as error:
-        # Nobody else writes for this copy any more, so the row may say so without the tombstone.
+        # No other process writes for this copy any more, so the row may say so without the tombstone.
         root, reason = None, f"{reason}; nor can the repository be told: {error.message}"
     if root is not None:
         _mark_copied(place, copy_id)

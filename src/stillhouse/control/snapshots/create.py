@@ -1,10 +1,10 @@
 """The flow that takes a snapshot: begin, capture all nodes, cut, publish. Every step may run again after a crash.
 
-begin            a fresh attempt, and its pin; what dead ones left at the nodes is removed
+begin            start a new attempt, with its pin; remove the leftovers of dead attempts from the nodes
 capture_node     one child per node, in a process of its own: base, WAL, manifest
-cut              when every base is complete
-publish          the root: the commit point; then the pin goes, then the row; the next snapshot has its turn
-fail             the tombstone; then the pin goes, then the row, with the reason; likewise
+cut              cut, when every base is complete
+publish          write the root, which commits; remove the pin; write the row; give the next snapshot its turn
+fail             write the tombstone; remove the pin; write the row, with the reason; give the next one its turn
 """
 
 from datetime import timedelta
@@ -44,12 +44,12 @@ from stillhouse.repository.upkeep.reach import manifests, reached
 from stillhouse.warehouse.cut.cut import take_cut
 from stillhouse.warehouse.cut.witness import HANDOVER_SECONDS, Witnesses
 
-# One attempt after each: a node or a store that restarts is back after a while.
+# One attempt after each pause: a node or a store that restarts is back after a while.
 _PAUSES_SECONDS = (0.0, 1.0, 5.0)
 _POLL_SECONDS = 0.1
-# A capture is waited for with looks that are rarer the longer it takes: a late look costs a twentieth of it at most.
+# The longer a capture takes, the rarer the looks at it: a late look costs a twentieth of its time at most.
 _FIRST_LOOK, _LAST_LOOK, _LATE = 0.02, 0.5, 0.05
-_SHARE_OF_COPY = 95  # percent of the progress; the cut and what follows are short
+_SHARE_OF_COPY = 95  # percent of the progress; the cut and the steps after it are short
 
 
 def create_snapshot(place: Workplace, run: StepRunner, snapshot_id: str) -> None:
@@ -75,7 +75,7 @@ def create_snapshot(place: Workplace, run: StepRunner, snapshot_id: str) -> None
 
 
 def _described(error: StillhouseError) -> dict[str, Any]:
-    """The deadline of the cut is the snapshot's: when it has passed, another attempt has no time left."""
+    """Describe an error. The cut's deadline is the whole snapshot's: once it has passed, no attempt has time left."""
     may_pass = error.retryable and not isinstance(error, CutFailed)
     return {"reason": str(error), "retryable": may_pass, "code": error.code}
 
@@ -88,10 +88,10 @@ def _outcome(run: StepRunner, child: str) -> dict[str, Any]:
 
 
 def _first_cause(no_cut: dict[str, Any] | None, results: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Why the attempt failed, if it did. Reasons that the next attempt would meet as well come first.
+    """Return why the attempt failed, if it did. Reasons that the next attempt would meet as well come first.
 
-    A capture that was given up because another failed tells no reason of its own. What fails in a snapshot that was
-    cancelled is no reason either: its cluster may be on its way out.
+    A capture that was given up because another failed gives no reason of its own. A failure in a cancelled snapshot
+    is no reason either: its cluster may be about to be deleted.
     """
     if no_cut and no_cut["code"] == Cancelled.code:
         return no_cut
@@ -106,7 +106,7 @@ def _nodes(place: Workplace, snapshot_id: str) -> list[str]:
 
 
 def _begin(place: Workplace, snapshot_id: str, pause_seconds: float) -> int:
-    """A new attempt number. Earlier attempts learn that they are dead when they next report."""
+    """Begin a new attempt and return its number. Earlier attempts learn that they are dead when they next report."""
     clock = place.control.clock
     latest = clock.monotonic() + pause_seconds
     while clock.monotonic() < latest:
@@ -124,7 +124,7 @@ def _begin(place: Workplace, snapshot_id: str, pause_seconds: float) -> int:
 
 
 def _check_wanted(place: Workplace, snapshot_id: str) -> Cluster:
-    """The snapshot's cluster. Raises Cancelled, or what ends a flow at shutdown."""
+    """Return the snapshot's cluster. Raises Cancelled, or the error that ends a flow at shutdown."""
     place.control.flows.check_running()
     snapshot, cluster = snapshot_and_cluster(place, snapshot_id)
     if snapshot.cancel_requested:
@@ -133,7 +133,7 @@ def _check_wanted(place: Workplace, snapshot_id: str) -> Cluster:
 
 
 def _cut_when_ready(place: Workplace, snapshot_id: str, attempt: int) -> dict[str, Any] | None:
-    """Wait for every base, then cut. Returns what failed, if anything did; then all captures are given up."""
+    """Wait for every base, then cut. On a failure, give up all captures and return its description."""
     control = place.control
     _, cluster = snapshot_and_cluster(place, snapshot_id)
     begun = last_beat = control.clock.monotonic()
@@ -187,7 +187,7 @@ def _take_cut(
 
 
 def _hand_over(place: Workplace, snapshot_id: str, attempt: int, cut: Cut) -> None:
-    """Keep the witnesses until the captures have ended, for a little while: by then they read on their own."""
+    """Keep the cut's witnesses for a little while, until the captures have ended: by then they read on their own."""
     clock = place.control.clock
     latest = clock.monotonic() + (HANDOVER_SECONDS if any(p.witness.snapshots for p in cut.points) else 0)
     while clock.monotonic() < latest:
@@ -200,7 +200,7 @@ def _hand_over(place: Workplace, snapshot_id: str, attempt: int, cut: Cut) -> No
 
 
 def _all_ready(place: Workplace, snapshot_id: str, attempt: int) -> bool:
-    """True when the cut may be taken; keeps the progress. Raises for the first capture that failed."""
+    """Tell whether the cut may be taken, and record the progress. Raises for the first capture that failed."""
     with place.control.database.transaction() as transaction:
         snapshot = snapshots.read_snapshot(transaction, snapshot_id)
         rows = captures.list_captures(transaction, snapshot_id, attempt)
@@ -221,13 +221,13 @@ def _all_ready(place: Workplace, snapshot_id: str, attempt: int) -> bool:
 
 
 def _is_called_off(place: Workplace, snapshot_id: str, attempt: int) -> bool:
-    """Raises for the reason, where there is one: a capture that failed meanwhile is no cancellation."""
+    """Tell whether the attempt is cancelled. Raises the error of a failed capture, which is no cancellation."""
     place.control.flows.check_running()
     return not _all_ready(place, snapshot_id, attempt)
 
 
 def _publish(place: Workplace, snapshot_id: str, attempt: int, captured: list[dict[str, Any]]) -> None:
-    """Create the root, then switch the row: a crash between the two is healed by reading the root."""
+    """Create the root, then switch the row. After a crash between the two, the root is read again."""
     _check_wanted(place, snapshot_id)
     snapshot, cluster = snapshot_and_cluster(place, snapshot_id)
     with place.control.database.reading() as reading:
@@ -251,7 +251,7 @@ def _publish(place: Workplace, snapshot_id: str, attempt: int, captured: list[di
 
 
 def _overdue_packs(place: Workplace, keys: ClusterKeys, reached: list[tuple[str, int]]) -> tuple[str, ...]:
-    """Packs below the root that nobody has read whole for too long: a snapshot names its base's, and reads none."""
+    """Return packs below the root that were not read whole for too long: a snapshot uses its base's packs unread."""
     folder = layout.packs_of(str(keys.cluster))
     packs = [key.removeprefix(folder) for key, _ in reached if key.startswith(folder)]
     max_age = timedelta(days=place.control.settings.scrub_max_age_days)
@@ -296,7 +296,7 @@ def _root(
                 "packed_bytes": result["packed_bytes"],
                 "pages_stored": result["pages_stored"],
                 "files": result["files"],
-                # A flow that an older service began has results without these.
+                # The results of a flow that an older service began lack these fields.
                 "skipped": result.get("skipped", 0),
                 "skipped_first": next(map(": ".join, result.get("skipped_first", {}).items()), ""),
                 "replaced": result.get("replaced", 0),
@@ -356,7 +356,7 @@ def _mark_available(place: Workplace, snapshot_id: str, cluster_id: str, root: R
 
 
 def _record_warnings(place: Workplace, transaction: Transaction, cluster_id: str, root: Root) -> None:
-    """Tell what is missing in a snapshot that succeeded, and what was done to the cluster while it was taken."""
+    """Record the parts missing in a snapshot that succeeded, and the events in the cluster while it was taken."""
     resource = f"cluster/{cluster_id}/snapshot/{root['snapshot']}"
     for node in root["nodes"]:
         warnings = {}
@@ -370,7 +370,7 @@ def _record_warnings(place: Workplace, transaction: Transaction, cluster_id: str
 
 
 def _fail(place: Workplace, snapshot_id: str, reason: str) -> None:
-    """Close the root's key with a tombstone, then the row. A root that is there says that it did succeed."""
+    """Close the root's key with a tombstone, then the row. A root that is there shows that the snapshot succeeded."""
     snapshot, cluster = snapshot_and_cluster(place, snapshot_id)
     if snapshot.status is not SnapshotStatus.CREATING:
         return
@@ -381,8 +381,8 @@ def _fail(place: Workplace, snapshot_id: str, reason: str) -> None:
         keys = place.vault.keys_or_new(cluster.id)
         root = roots.bury(place.vault.store, keys, snapshot_id, 0, reason, now.isoformat())
     except (Unavailable, InvalidInput, RepositoryDamaged) as error:
-        # Down, closed to our KEK, or without the cluster's keys. Nobody else writes for this snapshot any more, so the
-        # row may say so without the tombstone.
+        # The store is down, closed to our KEK, or lacks the cluster's keys. No other process writes for this snapshot
+        # any more, so the row may say so without the tombstone.
         root, reason = None, f"{reason}; nor can the repository be told: {error}"
     else:
         unpin(place, snapshot_id, cluster.id)

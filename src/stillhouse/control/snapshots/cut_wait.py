@@ -1,4 +1,4 @@
-"""How long a snapshot has waited for its cut: one account for all its attempts, kept in the catalog."""
+"""Adds up the time that a snapshot has waited for its cut, over all its attempts, in the catalog."""
 
 from stillhouse.catalog import captures
 from stillhouse.control.context import Control
@@ -9,7 +9,7 @@ class CutWait:
     """The waiting of one attempt, from when all its bases are ready to its cut or its end.
 
     It is added to the snapshot's account at every `note`, so a service that is killed loses no more than the last try.
-    Nobody waits for a cut while nodes are copied, or while no service runs.
+    Time does not count while nodes are copied, or while no service runs.
     """
 
     def __init__(self, control: Control, snapshot_id: str) -> None:
@@ -33,7 +33,7 @@ class CutWait:
 
 
 def check_deadline(control: Control, snapshot_id: str) -> None:
-    """Raises CutFailed when earlier attempts have used the deadline up: another would copy all nodes for nothing."""
+    """Raise CutFailed if earlier attempts have used the deadline up: another would copy all nodes in vain."""
     deadline = control.settings.cut_deadline_seconds
     with control.database.reading() as reading:
         attempts = captures.latest_attempt(reading, snapshot_id)

@@ -1,4 +1,4 @@
-"""How long a cut will hold writers up; told before it, in the log, the metrics and the snapshot's progress."""
+"""Forecasts how long a cut will hold writers up, for the log, the metrics and the snapshot's progress."""
 
 from stillhouse import log, metrics
 from stillhouse.catalog import captures
@@ -9,7 +9,7 @@ from stillhouse.warehouse.gate.lock_plan import Expected
 
 
 def foretell(control: Control, snapshot_id: str, cluster: Cluster) -> None:
-    """Rehearse before anything is copied. Raises StateForbids or CutFailed where no cut can be expected to succeed."""
+    """Rehearse the cut before anything is copied. Raises StateForbids or CutFailed if no cut is expected to succeed."""
     if (expected := foresee(cluster, control.clock)) is not None:
         log.get("snapshot").info(
             "cut foreseen",

@@ -1,4 +1,4 @@
-"""Which tables a snapshot has, by the list in its coordinator's manifest: docs/format.md, section 5."""
+"""The tables of a snapshot, by the list in its coordinator's manifest: docs/format.md, section 5."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,21 +13,21 @@ from stillhouse.repository.format import manifest
 from stillhouse.repository.format.manifest import Line
 from stillhouse.repository.objects import roots
 
-# Of a manifest, as stored, that is read for an answer: half a million lines, of 100,000 tables, are 5 to 10 MB and
+# Stored bytes of a manifest that are read for an answer: half a million lines, of 100,000 tables, are 5 to 10 MB and
 # two seconds of a processor.
 _MOST_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
 class Listed:
-    """What the list says of a restore; where there is none, nothing is said to be missing."""
+    """The list's verdict on a restore. Without a list, no table is reported as missing."""
 
     has_database: bool = True
     missing: tuple[TableName, ...] = ()
 
 
 def listed(vault: Vault, snapshot: Snapshot, restore: TableRestore) -> Listed:
-    """Raises RestoreFailed where the snapshot is not in the repository, and RepositoryDamaged."""
+    """Read the list. Raises RestoreFailed if the snapshot is not in the repository, and RepositoryDamaged."""
     store, keys = vault.store, vault.keys(snapshot.cluster_id)
     root = roots.read(store, keys, snapshot.id)
     if root is None:
@@ -38,7 +38,7 @@ def listed(vault: Vault, snapshot: Snapshot, restore: TableRestore) -> Listed:
 
 
 def told_by(lines: Iterable[Line], restore: TableRestore) -> Listed:
-    """`lines` are those of a manifest, or of its end."""
+    """Judge by the lines of a manifest, or of its end."""
     missing = dict.fromkeys(restore.sources)
     is_complete = False
     for line in lines:
@@ -47,7 +47,7 @@ def told_by(lines: Iterable[Line], restore: TableRestore) -> Listed:
                 return Listed()
             if restore.database not in line["databases"]:
                 return Listed(has_database=restore.database in line.get("left_out", {}))
-            # Earlier versions listed no partitioned tables: what is not found may have been one.
+            # Earlier versions listed no partitioned tables: a missing table may have been one.
             is_complete = line.get("partitioned", False)
         elif _is_table(line) and line["database"] == restore.database:
             missing.pop(TableName(line["schema"], line["name"]), None)
@@ -55,5 +55,5 @@ def told_by(lines: Iterable[Line], restore: TableRestore) -> Listed:
 
 
 def _is_table(line: Line) -> bool:
-    """Not a materialised view, whose rows are others' and can be made again."""
+    """Tell a table from a materialised view, which has rows of other tables and can be made again."""
     return line["t"] == "partitioned" or (line["t"], line.get("kind")) == ("table", "r")

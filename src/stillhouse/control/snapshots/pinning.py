@@ -1,4 +1,4 @@
-"""Keeps what an attempt at a snapshot builds on, and what it has stored, from being collected meanwhile."""
+"""Pins: they keep an attempt's bases and stored parts from being collected while the attempt is at work."""
 
 from contextlib import suppress
 
@@ -16,9 +16,9 @@ from stillhouse.storage.now import store_time
 
 
 def pin_attempt(place: Workplace, snapshot_id: str, cluster: Cluster, attempt: int) -> None:
-    """Pin the bases that the attempt may be offered, and all that any attempt at this snapshot has stored.
+    """Pin the bases that the attempt may be offered, and all parts that any attempt at this snapshot has stored.
 
-    The new pin is there before those of earlier attempts go, and goes back to when the first of them began.
+    The new pin is there before the pins of earlier attempts go. It covers the time since the first of them began.
     """
     keys = place.vault.keys_or_new(cluster.id)
     earlier = [pins.id_of(snapshot_id, number) for number in range(1, attempt)]
@@ -38,7 +38,7 @@ def pin_attempt(place: Workplace, snapshot_id: str, cluster: Cluster, attempt: i
 def beat(place: Workplace, snapshot_id: str, cluster_id: str, attempt: int) -> None:
     """Show that the attempt goes on. A store that is away does not matter: a pin lasts for an hour.
 
-    It is not waited for either: a cancellation would have to wait as well.
+    The call does not wait for the store, because a cancellation would have to wait too.
     """
     place = place.hurried
     with suppress(Unavailable):
@@ -48,7 +48,9 @@ def beat(place: Workplace, snapshot_id: str, cluster_id: str, attempt: int) -> N
 
 
 def unpin(place: Workplace, snapshot_id: str, cluster_id: str) -> None:
-    """Once the root's key is taken. What cannot be removed now is stale, and a collection removes it."""
+    """Remove the pins, once the root's key is taken. A pin that cannot be removed now goes stale, and a collection
+    removes it.
+    """
     with place.control.database.reading() as reading:
         attempts = range(1, captures.latest_attempt(reading, snapshot_id) + 1)
     with suppress(Unavailable):
@@ -63,7 +65,9 @@ def is_pinned(place: Workplace, keys: ClusterKeys, snapshot_id: str, attempt: in
 
 
 def newest_root(place: Workplace, keys: ClusterKeys, cluster_id: str) -> Root | None:
-    """The root of the cluster's newest snapshot. None when there is none, or it is damaged, which is recorded then."""
+    """Return the root of the cluster's newest snapshot. `None` if there is no snapshot, or if its root is damaged; the
+    damage is then recorded.
+    """
     with place.control.database.reading() as reading:
         newest = snapshots.newest_available(reading, cluster_id)
     try:
@@ -76,7 +80,7 @@ def newest_root(place: Workplace, keys: ClusterKeys, cluster_id: str) -> Root | 
 
 
 def _bases(place: Workplace, keys: ClusterKeys, cluster: Cluster) -> list[PinnedBase]:
-    """The newest snapshot's manifests: what `offer_base` chooses from."""
+    """Return the newest snapshot's manifests, from which `offer_base` chooses."""
     root = newest_root(place, keys, cluster.id)
     nodes = [] if root is None else root["nodes"]
     return [PinnedBase(node["name"], Stored(node["manifest"], node["size"], node["hash"])) for node in nodes]

@@ -21,7 +21,7 @@ _LARGEST = 2**31 - 1
 def request_snapshot(
     control: Control, project: str, *, name: str, cluster_id: str, description: str = ""
 ) -> str:
-    """Accept a manual snapshot of a whole cluster; its id. The flow `create_snapshot` takes it, when its turn comes."""
+    """Accept a manual snapshot of a whole cluster, for the flow `create_snapshot` at its turn. Returns its id."""
     snapshot_id = new_uuid()
     resource = f"cluster/{cluster_id}/snapshot/{snapshot_id}"
     with audited(control, project, "CreateSnapshot", resource) as transaction:
@@ -37,7 +37,7 @@ def request_snapshot(
 def new_snapshot(
     cluster: Cluster, snapshot_id: str, type_: SnapshotType, now: datetime, name: str, description: str = ""
 ) -> Snapshot:
-    """A snapshot of the cluster as it is before anything of it is taken."""
+    """Return a snapshot of the cluster, before any part of it is taken."""
     return Snapshot(
         id=snapshot_id,
         project=cluster.project,
@@ -57,12 +57,12 @@ def new_snapshot(
 def request_copy(
     control: Control, project: str, snapshot_id: str, *, name: str, description: str = ""
 ) -> str:
-    """Accept a manual snapshot of what an automated one holds; the flow `copy_snapshot` writes its root. Its id."""
+    """Accept a manual copy of an automated snapshot; the flow `copy_snapshot` writes its root. Returns its id."""
     copy_id = new_uuid()
     with audited(control, project, "CopySnapshot", f"snapshot/{snapshot_id}/copy/{copy_id}") as transaction:
         names.check_snapshot_name(name)
         names.check_description(description)
-        # The cluster first, as whoever deletes either does: he waits, or has come first.
+        # The cluster is locked first, as in every deletion of either: the deletion waits, or has already happened.
         clusters.lock_cluster(transaction, known_snapshot(transaction, project, snapshot_id).cluster_id)
         source = locked_snapshot(transaction, project, snapshot_id)
         if source.type is not SnapshotType.AUTO:
@@ -93,7 +93,7 @@ def request_copy(
 
 
 def check_name(control: Control, project: str, name: str) -> None:
-    """Raise what CreateSnapshot would raise for this name at this moment."""
+    """Raise the error that CreateSnapshot would raise for this name at this moment."""
     names.check_snapshot_name(name)
     with control.database.reading() as reading:
         if snapshots.is_name_taken(reading, project, name):
@@ -101,7 +101,7 @@ def check_name(control: Control, project: str, name: str) -> None:
 
 
 def list_snapshots(control: Control, project: str) -> list[Snapshot]:
-    """All of the project's snapshots, manual and automated, the newest first."""
+    """List all of the project's snapshots, manual and automated, the newest first."""
     with control.database.reading() as reading:
         return snapshots.list_snapshots(reading, project)
 
@@ -121,7 +121,7 @@ def list_cluster_snapshots(
     sort_key: str = "started",
     descending: bool = True,
 ) -> tuple[list[Snapshot], int]:
-    """One page and the total. `offset` counts pages, not snapshots; without a limit all are one page."""
+    """Return one page and the total. `offset` counts pages, not snapshots; without a limit all are one page."""
     if limit is not None and not 1 <= limit <= _LARGEST:
         raise InvalidInput(f"limit must be between 1 and {_LARGEST}")
     if not 0 <= offset <= _LARGEST:
@@ -143,7 +143,7 @@ def list_cluster_snapshots(
 def delete_snapshot(control: Control, project: str, snapshot_id: str) -> None:
     """Move a manual snapshot to the trash; the flow `delete_snapshot` marks it in the repository.
 
-    One that still waits for its turn is called off by that.
+    A snapshot that still waits for its turn is cancelled by that.
     """
     with audited(control, project, "DeleteSnapshot", f"snapshot/{snapshot_id}") as transaction:
         clusters.lock_cluster(transaction, known_snapshot(transaction, project, snapshot_id).cluster_id)
@@ -165,7 +165,7 @@ def delete_snapshot(control: Control, project: str, snapshot_id: str) -> None:
 def request_cancel(control: Control, project: str, snapshot_id: str) -> None:
     """Ask the running flow to stop at its next step; the snapshot then becomes UNAVAILABLE.
 
-    One that still waits for its turn becomes so at once.
+    A snapshot that still waits for its turn becomes UNAVAILABLE at once.
     """
     with audited(control, project, "CancelSnapshot", f"snapshot/{snapshot_id}") as transaction:
         clusters.lock_cluster(transaction, known_snapshot(transaction, project, snapshot_id).cluster_id)

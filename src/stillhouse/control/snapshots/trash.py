@@ -1,4 +1,4 @@
-"""Requests about deleted snapshots: what is in the trash, until when, and how one comes back."""
+"""Requests about deleted snapshots: list the trash, and bring a snapshot back from it."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,7 +22,7 @@ from stillhouse.repository.objects import roots
 
 @dataclass(frozen=True)
 class Trashed:
-    """`until`: it may be brought back before then. One that failed goes as well, but cannot come back."""
+    """A snapshot in the trash. It may be brought back before `until`. A failed one cannot be brought back."""
 
     snapshot: Snapshot
     until: datetime
@@ -30,7 +30,7 @@ class Trashed:
 
 
 def list_trash(control: Control, project: str) -> list[Trashed]:
-    """Those deleted last come first."""
+    """List the trash; the snapshots deleted last come first."""
     keeps = timedelta(days=control.settings.trash_days)
     with control.database.reading() as reading:
         found = trash.list_trash(reading, project)
@@ -44,13 +44,13 @@ def list_trash(control: Control, project: str) -> list[Trashed]:
 def undelete_snapshot(control: Control, project: str, snapshot_id: str) -> None:
     """Bring a snapshot back from the trash, whether its cluster is still there or not.
 
-    The repository first: there the deletion ends, and no purge gets it any more, whoever carries it out. The row
-    follows: a crash between the two leaves a snapshot that is still in the trash for whoever asks. The other way round
-    it would leave one that people see again, and that a collection without the catalog takes for deleted.
+    The deletion ends in the repository first, and from then on no purge takes the snapshot. The row follows: after a
+    crash between the two, users still see the snapshot in the trash. In the other order they would see it as
+    available, while a collection without the catalog takes it for deleted.
     """
     resource = f"snapshot/{snapshot_id}"
     try:
-        # Outside of any transaction: the store may take its time, and the catalog's writers would wait for it.
+        # Outside of any transaction: the store may be slow, and the catalog's writers would wait for it.
         ended = _bring_back(control, project, snapshot_id)
     except StillhouseError as refusal:
         with audited(control, project, "UndeleteSnapshot", resource):
@@ -61,12 +61,12 @@ def undelete_snapshot(control: Control, project: str, snapshot_id: str) -> None:
         if snapshot.deleted != ended.deleted:
             raise StateForbids(f"snapshot {snapshot_id} was deleted again meanwhile", hint="ask again")
         trash.undelete(transaction, snapshot.id, control.clock.now())
-        # The deletion's own flow may be late, and mark it again by what it has read before.
+        # The deletion's own flow may be late, and mark the snapshot again from a row that it has read before.
         control.flows.enqueue(transaction, "delete_snapshot", snapshot.id)
 
 
 def _in_trash(transaction: Transaction, project: str, snapshot_id: str) -> Snapshot:
-    """The snapshot, if it can come back."""
+    """Find the snapshot, if it can come back."""
     if not is_uuid(snapshot_id):
         raise SnapshotUnknown("a snapshot id is a UUID")
     snapshot = next((one for one in trash.list_trash(transaction, project) if one.id == snapshot_id), None)
@@ -82,7 +82,7 @@ def _in_trash(transaction: Transaction, project: str, snapshot_id: str) -> Snaps
 
 
 def _bring_back(control: Control, project: str, snapshot_id: str) -> Snapshot:
-    """End the deletion in the repository; the snapshot as it was then, deleted."""
+    """End the deletion in the repository. Returns the deleted snapshot's row as it was then."""
     with control.database.reading() as reading:
         snapshot = _in_trash(reading, project, snapshot_id)
     if control.vault is None:

@@ -1,9 +1,9 @@
-"""Whose turn it is on a cluster: snapshots wait for each other, first in, first out; a deletion waits for one only.
+"""The queue for a cluster: snapshots wait for each other, first in, first out; a deletion waits for one at most.
 
-The transaction that ends a snapshot hands its cluster to what is next, so nothing comes in between, and a crash leaves
-either both done or neither. A waiting snapshot is two rows: no thread, no flow and no pin are its own before its turn.
-A deletion calls off all snapshots and holds the cluster from then on; its flow begins when the one that was being taken
-has removed what it had on the nodes and in the repository.
+The transaction that ends a snapshot hands its cluster to the next one, so nothing comes in between, and a crash leaves
+either both done or neither. A waiting snapshot is two rows: it has no thread, no flow and no pin before its turn. A
+deletion cancels all snapshots and holds the cluster from then on. Its flow begins when the snapshot at work has
+removed its traces from the nodes and the repository.
 """
 
 from datetime import datetime
@@ -21,7 +21,7 @@ from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
 from stillhouse.errors import Cancelled, ClusterBusy, ShuttingDown
 
 AFTER = "after_snapshot"
-"""In the detail of a deletion's operation: the snapshot whose end its flow waits for. Empty once the flow has begun."""
+"""Key in the detail of a deletion's operation: the snapshot that its flow waits for. Empty once the flow has begun."""
 
 _BEING_DELETED = "the cluster is being deleted"
 
@@ -48,7 +48,7 @@ def take_or_wait(control: Control, transaction: Transaction, cluster: Cluster, s
 
 
 def take(control: Control, transaction: Transaction, snapshot: Snapshot) -> None:
-    """The snapshot's row, the operation that holds its cluster, and its flow, all or none. Raises ClusterBusy."""
+    """Make the snapshot's row, the operation that holds its cluster, and its flow, or nothing. Raises ClusterBusy."""
     operations.begin(transaction, snapshot.cluster_id, Task.SNAPSHOTTING, snapshot.id, snapshot.started)
     snapshots.insert_snapshot(transaction, snapshot)
     control.flows.enqueue(transaction, "create_snapshot", snapshot.id)
@@ -57,7 +57,8 @@ def take(control: Control, transaction: Transaction, snapshot: Snapshot) -> None
 def start_next(control: Control, transaction: Transaction, cluster_id: str) -> None:
     """Give the cluster, if it is free, to the snapshot that waits longest; the cluster is locked.
 
-    Where it cannot be captured, as one that is stopped, all that wait for it fail. A deletion that has waited begins.
+    If the cluster cannot be captured, for example because it is stopped, all waiting snapshots fail. A deletion that
+    has waited begins.
     """
     _start_deletion(control, transaction, cluster_id)
     cluster = clusters.read_cluster(transaction, cluster_id)
@@ -94,7 +95,7 @@ def _start_deletion(control: Control, transaction: Transaction, cluster_id: str)
 
 
 def start_waiting(place: Workplace, now: datetime) -> None:
-    """Begin what waits for nothing any more: there is something only where a service ended before it could do so."""
+    """Begin snapshots and deletions that wait for nothing any more. They are left by a service that was killed."""
     control = place.control
     with control.database.reading() as reading:
         metrics.show_waiting(snapshot_queue.lengths(reading))
@@ -113,7 +114,7 @@ def start_waiting(place: Workplace, now: datetime) -> None:
 
 
 def leave_queue(control: Control, transaction: Transaction, snapshot: Snapshot, reason: str) -> bool:
-    """Fail a snapshot that waits. False, and nothing changed, if it does not; its cluster is locked."""
+    """Fail a snapshot that waits; its cluster is locked. Returns False, and changes nothing, if it does not wait."""
     waited = snapshot_queue.remove(transaction, snapshot.id)
     if waited:
         fail(control, transaction, snapshot, reason)
@@ -121,23 +122,24 @@ def leave_queue(control: Control, transaction: Transaction, snapshot: Snapshot, 
 
 
 def call_off(control: Control, transaction: Transaction, cluster_id: str) -> str:
-    """For a deletion: fail all snapshots that wait for the cluster, which is locked, and take it from the one at work.
+    """Fail all snapshots that wait for the locked cluster, and take it from the one at work, for a deletion.
 
-    The id of that one, or "". It stays CREATING until its flow, which stops at its next step, has removed its traces.
+    Returns the id of the snapshot at work, or "". It stays CREATING until its flow, which stops at its next step, has
+    removed its traces.
     """
     fail_waiting(control, transaction, cluster_id, f"{_BEING_DELETED}, and the snapshot's turn had not come")
     operation = operations.active(transaction, cluster_id)
     if operation is None or operation.kind is not Task.SNAPSHOTTING:
         return ""
     now = control.clock.now()
-    # The snapshot's row before the operation's, in the order of those that tell its progress.
+    # The snapshot's row is locked before the operation's, in the same order as by reports of progress.
     snapshots.request_cancel(transaction, operation.subject_id, now)
     operations.end(transaction, operation.id, now, operations.FAILED, _BEING_DELETED)
     return operation.subject_id
 
 
 def cancellation(snapshot: Snapshot) -> Cancelled:
-    """The error that ends the flow of a snapshot whose `cancel_requested` is set."""
+    """Return the error that ends a snapshot's flow when its `cancel_requested` is set."""
     why = f": {_BEING_DELETED}" if snapshot.cluster_status is ClusterStatus.DELETING else ""
     return Cancelled(f"the snapshot was cancelled{why}")
 
@@ -149,7 +151,7 @@ def fail_waiting(control: Control, transaction: Transaction, cluster_id: str, re
 
 
 def fail(control: Control, transaction: Transaction, snapshot: Snapshot, reason: str) -> None:
-    """CREATING becomes UNAVAILABLE; its cluster, the audit and the log say why."""
+    """Turn the snapshot from CREATING to UNAVAILABLE; its cluster, the audit and the log say why."""
     now = control.clock.now()
     metrics.count_snapshot("failed")
     log.get("snapshot").error(

@@ -1,1 +1,1 @@
-"""Duties of the timer: collect, scrub, reap, and rebuild what was lost."""
+"""Upkeep of the repository and the nodes: collection, scrub, removal of slots, and a lost catalog's rebuild."""

@@ -1,9 +1,9 @@
-"""The flow that collects a cluster's part of the repository, and who decides that it is due.
+"""The flow that collects a cluster's part of the repository, and the duty that starts it when it is due.
 
-release          what was in the trash for long enough can no longer come back
-collect          in a process of its own: purge, mark, delete
-forget           rows of what the repository has purged
-end              the cluster is free; it was all along for whoever wanted it
+release          begin purges: snapshots that were in the trash for long enough can no longer come back
+collect          purge, mark and delete, in a process of its own
+forget           remove the rows of purged snapshots
+end              free the cluster; other operations could take it all along
 """
 
 from collections.abc import Mapping
@@ -33,15 +33,15 @@ from stillhouse.workers import process
 from stillhouse.workers.jobs import CollectJob, collect_job
 
 Last = tuple[datetime | None, str]
-"""When a cluster's last collection ended, None if it has not, and its outcome."""
+"""When a cluster's last collection ended, `None` if it has not, and its outcome."""
 
 _AT_ONCE = 2  # of all clusters: it is work for quiet hours
 
 
 def start_due_collections(place: Workplace, now: datetime) -> list[str]:
-    """Begin the collections whose time has come, a few at a time; the ids of their clusters.
+    """Begin the collections that are due, a few at a time. Returns the ids of their clusters.
 
-    To be called every few seconds. Whom another operation holds is left for the next time.
+    To be called every few seconds. A cluster that another operation holds is left for a later call.
     """
     control = place.control
     started: list[str] = []
@@ -64,7 +64,7 @@ def request_collection(control: Control, project: str, cluster_id: str) -> None:
 
 
 def draft_collection(control: Control, project: str, cluster_id: str) -> Collected:
-    """What a collection would do now; nothing is touched. It takes as long as reading all manifests does."""
+    """Return the plan of a collection at this moment, and change nothing. Reads all manifests, which takes a while."""
     if control.vault is None:
         raise InvalidInput("only a running service drafts collections")
     with control.database.reading() as reading:
@@ -83,7 +83,7 @@ def draft_collection(control: Control, project: str, cluster_id: str) -> Collect
 
 
 def collect_cluster(place: Workplace, run: StepRunner, operation_id: str) -> None:
-    """`operation_id` is the one that holds the cluster, until somebody else wants it."""
+    """Collect a cluster. The operation `operation_id` holds it until another operation wants it."""
     try:
         run.step("release", _release, place, operation_id)
         done = run.step("collect", _collect, place, operation_id)
@@ -94,7 +94,7 @@ def collect_cluster(place: Workplace, run: StepRunner, operation_id: str) -> Non
 
 
 def _with_objects(transaction: Transaction, last: Mapping[str, Last]) -> list[str]:
-    """Clusters of which something may be in the repository, the longest not collected first."""
+    """List clusters that may have objects in the repository; those not collected for the longest time come first."""
     left = {cluster for cluster, (_, outcome) in last.items() if outcome != operations.EMPTIED}
     never = datetime.min.replace(tzinfo=UTC)
     order = {
@@ -121,7 +121,7 @@ def _begin(control: Control, transaction: Transaction, cluster_id: str) -> None:
 
 
 def _any_cluster(transaction: Transaction, project: str, cluster_id: str) -> Cluster:
-    """The project's cluster, a deleted one as well: its snapshots may still be there."""
+    """Find the project's cluster. It may be deleted: its snapshots may still be there."""
     cluster = clusters.read_cluster(transaction, cluster_id)
     if cluster.project != project:
         raise ClusterUnknown(f"cluster {cluster_id} does not exist")
@@ -146,9 +146,10 @@ def _release(place: Workplace, operation_id: str) -> None:
 
 
 def _begin_anew(place: Workplace, cluster_id: str) -> set[str]:
-    """Snapshots whose undelete ended their deletion in the repository and then was lost, or refused.
+    """Restart the deletion of snapshots after an undelete that reached the repository and was then lost, or refused.
 
-    No purge takes them, and whoever asks sees them in the trash: their deletion counts from now, and can be purged by.
+    No purge takes these snapshots, and users see them in the trash. Their deletion counts from now, so that a later
+    purge takes them.
     """
     control = place.control
     with control.database.reading() as reading:
@@ -165,14 +166,14 @@ def _begin_anew(place: Workplace, cluster_id: str) -> set[str]:
 
 
 def _was_brought_back(store: ObjectStore, keys: ClusterKeys, snapshot: Snapshot) -> bool:
-    """Whether its deletion ended so, by the row's time of it or by the mark's: who undeletes ends both, one by one."""
+    """Tell whether an undelete has ended the deletion of the row's time or the mark's: it ends both, one by one."""
     assert snapshot.deleted is not None, "it is in the trash"
     times = {snapshot.deleted.isoformat(), roots.trashed_since(store, keys, snapshot.id)}
     return any(endings.find(store, keys, snapshot.id, time) is Ending.UNDELETED for time in times if time)
 
 
 def _collect(place: Workplace, operation_id: str) -> dict[str, Any] | None:
-    """What was done; None when the collection gave way."""
+    """Return the work that was done; `None` if the collection gave way to another operation."""
     control = place.control
     with control.database.reading() as reading:
         cluster = clusters.read_cluster(reading, operations.read(reading, operation_id).cluster_id)
@@ -228,12 +229,12 @@ def _is_held(control: Control, operation_id: str) -> bool:
 
 
 def _forget(place: Workplace, operation_id: str) -> None:
-    """Rows go only when the repository has nothing of them; who was brought back in time is in the trash again."""
+    """Remove rows of snapshots that the repository has purged; one brought back in time is in the trash again."""
     with place.control.database.reading() as reading:
         cluster_id = operations.read(reading, operation_id).cluster_id
         released = [snapshots.read_snapshot(reading, one) for one in trash.released(reading, cluster_id)]
     for snapshot in released:
-        # What failed has no root, and its cluster perhaps not even keys.
+        # A failed snapshot has no root, and its cluster may not even have keys.
         is_there = snapshot.status is SnapshotStatus.AVAILABLE and _has_root(place, snapshot)
         with place.control.database.transaction() as transaction:
             (trash.take_back if is_there else trash.forget)(transaction, snapshot.id)

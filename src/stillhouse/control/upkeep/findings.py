@@ -1,6 +1,6 @@
-"""The repository's known damage, copied to where it is asked for: requests, metrics, the next scrub.
+"""Copies the repository's records of damage into the catalog, for requests, metrics and the next scrub.
 
-The records in the repository are the truth, and others write them too: `stillhouse repo`, another service's restore.
+The records in the repository are the truth. Others write them too: `stillhouse repo`, another service's restore.
 """
 
 from collections.abc import Iterable
@@ -27,9 +27,9 @@ _WHOLE_SNAPSHOT, _WHOLE_NODE = "snapshots", "nodes"
 
 
 def look_for_findings(place: Workplace, now: datetime) -> list[str]:
-    """Look at the records of each cluster that is due; returns the clusters whose records have changed.
+    """Read the records of each cluster that is due. Returns the clusters with changed records.
 
-    A timer calls it every few seconds: where nothing has changed, it costs the listing of a small folder.
+    A timer calls it every few seconds: if nothing has changed, it costs the listing of a small folder.
     """
     before = now - _ROUNDS * timedelta(seconds=place.control.settings.timer_seconds)
     with place.control.database.reading() as reading:
@@ -47,9 +47,9 @@ def _look(place: Workplace, cluster_id: str, news: list[str]) -> None:
 
 
 def refresh(place: Workplace, cluster_id: str) -> bool:
-    """Copy the repository's records into the catalog; True when they have changed.
+    """Copy the repository's records into the catalog; `True` if they have changed.
 
-    A scrub reads at once those findings whose cost nobody has worked out yet.
+    A scrub is due at once for findings without a list of the snapshots that they touch.
     """
     control = place.control
     place.vault.check_identity()
@@ -90,7 +90,7 @@ def show(control: Control) -> None:
 
 
 def damage_of(control: Control, project: str, snapshot_id: str) -> tuple[Snapshot, SnapshotTouched | None]:
-    """The known losses of a snapshot; None when there are none."""
+    """Return the known losses of a snapshot; `None` without a loss."""
     with control.database.reading() as reading:
         snapshot = known_snapshot(reading, project, snapshot_id)
         lines = rows.loss_of(reading, snapshot.id)
@@ -100,7 +100,7 @@ def damage_of(control: Control, project: str, snapshot_id: str) -> tuple[Snapsho
 def list_damage(
     control: Control, project: str
 ) -> tuple[list[tuple[Snapshot, SnapshotTouched]], dict[str, Known]]:
-    """The project's snapshots that lost something, the newest first; and the damaged objects by cluster."""
+    """Return the project's snapshots with losses, the newest first, and the damaged objects by cluster."""
     with control.database.reading() as reading:
         touched = [
             (one, _touched(rows.loss_of(reading, one.id) or []))
@@ -127,7 +127,7 @@ def _touched(lines: Lines) -> SnapshotTouched:
 
 
 def _sums(lines: Lines) -> dict[str, int]:
-    """How many whole snapshots, whole nodes, files, blocks and bytes are lost, as far as they are named."""
+    """Count the whole snapshots, whole nodes, files, blocks and bytes that are lost, as far as they are named."""
     sums = dict.fromkeys((_WHOLE_SNAPSHOT, _WHOLE_NODE, "files", "blocks", "bytes"), 0)
     touched = _touched(lines)
     sums[_WHOLE_SNAPSHOT] = int(touched.nodes is None)

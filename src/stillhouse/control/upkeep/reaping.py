@@ -1,7 +1,7 @@
-"""Find and remove the slots of dead attempts, which keep WAL on the nodes, no matter which version left them.
+"""Finds and removes the replication slots of dead attempts, which keep WAL on the nodes.
 
-An attempt's own slot goes with its session. A slot that is found all the same was left by an earlier version, whose
-slots were permanent, or is held by a process that was stopped and does not know that its attempt is dead.
+An attempt's own slot goes with its session. A slot that remains was left by an earlier version, which made permanent
+slots, or is held by a process that was stopped and does not know that its attempt is dead.
 """
 
 import threading
@@ -18,12 +18,12 @@ from stillhouse.errors import NodeUnreachable
 from stillhouse.postgres.wal.slot import list_slots, remove_slots
 
 _PATIENCE_SECONDS = 2.0
-# Of a cluster that is being deleted an attempt may be at work still, which removes its slots itself.
+# An attempt may still be at work on a cluster that is being deleted; it removes its slots itself.
 _LEFT_ALONE = (ClusterStatus.CREATING, ClusterStatus.DELETING)
 
 
 def reap(place: Workplace, cluster: Cluster) -> list[str]:
-    """Remove all attempts' slots from the cluster's nodes; their names.
+    """Remove all attempts' slots from the cluster's nodes. Returns their names.
 
     The caller holds the cluster, so no slot belongs to an attempt at work. A node that does not answer keeps its slots
     for the next time: it writes no WAL meanwhile.
@@ -34,7 +34,7 @@ def reap(place: Workplace, cluster: Cluster) -> list[str]:
 class Reaper:
     """The timer's duty: looks at every node of every cluster now and then, beside attempts at work.
 
-    A node that hangs holds up neither the timer nor the others: it is left to its look, and not asked again meanwhile.
+    A node that hangs holds up neither the timer nor the others: its thread waits, and no second one is started.
     """
 
     def __init__(self, every_seconds: float, patience_seconds: float = _PATIENCE_SECONDS) -> None:
@@ -69,10 +69,10 @@ class Reaper:
 
 
 def _reap_node(place: Workplace, node: Node, *, at_work: str | None) -> list[str]:
-    """`at_work` is the cluster whose attempt may be at work.
+    """Remove dead slots from one node. `at_work` is the cluster that may have an attempt at work.
 
-    Slots first, then the catalog: it knew each attempt before its slot was made, so what is seen and not at work then
-    is dead, and its name is never used again.
+    The slots are read before the catalog. The catalog knows each attempt before its slot is made, so a slot without
+    an attempt at work is dead, and its name is never used again.
     """
     try:
         found = [name for name in list_slots(node) if is_attempt_slot(name, place.installation)]

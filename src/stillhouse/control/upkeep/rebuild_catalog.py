@@ -1,7 +1,7 @@
-"""A new catalog out of a repository's roots, for when the old one is lost.
+"""Rebuilds a lost catalog from a repository's roots.
 
-What is on disk beside the catalog (the repository's id, the KEK) is made first, the rows last and at once: a data
-directory that was being rebuilt when the power went is rebuilt by the same call.
+The files beside the catalog (the repository's id, the KEK) are made first, and the rows last, in one transaction. If
+the power goes during a rebuild, the same call completes it.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,7 +21,7 @@ _NAME_LIMIT = 64
 
 @dataclass
 class Rebuilt:
-    """`told` are sentences about what a person should know: renamed snapshots, roots that could not be used."""
+    """The catalog's rows. `told` are sentences for a person: renamed snapshots, roots that could not be used."""
 
     clusters: list[Cluster] = field(default_factory=list)
     snapshots: list[Snapshot] = field(default_factory=list)
@@ -38,10 +38,10 @@ def rows_of(
     standing: Callable[[str], tuple[Node, ...]],
     projects: Iterable[str] = (),
 ) -> Rebuilt:
-    """The catalog's rows that the roots tell of, those of some projects only where any are named.
+    """Make the catalog's rows from the roots, only those of `projects` if any are named.
 
-    `standing` tells the nodes of a cluster whose servers are on this host. One without is as one that was deleted and
-    whose snapshots were kept: these are listed and can be restored, and nothing pretends that a server runs.
+    `standing` returns the nodes of a cluster with servers on this host. A cluster without nodes becomes a deleted one
+    with kept snapshots: these are listed and can be restored, and the catalog does not claim that a server runs.
     """
     wanted = set(projects)
     rebuilt = Rebuilt(told=list(inventory.unreadable))
@@ -50,7 +50,7 @@ def rows_of(
         try:
             cluster, snapshot = _cluster(one, now, standing(one.cluster)), _snapshot(one, now)
         except (KeyError, TypeError, ValueError) as error:
-            rebuilt.told.append(f"the root of snapshot {one.id} lacks what a catalog needs: {error}")
+            rebuilt.told.append(f"the root of snapshot {one.id} lacks a fact that a catalog needs: {error}")
             continue
         if not wanted or snapshot.project in wanted:
             rebuilt.snapshots.append(snapshot)
@@ -63,7 +63,7 @@ def rows_of(
 
 
 def _cluster(found: Found, now: datetime, standing: tuple[Node, ...]) -> Cluster:
-    """As it was at this snapshot. A standing node's lineage is what the snapshot made it, for the next one's base."""
+    """Return the cluster as it was at this snapshot, with each node's lineage from it, for the next snapshot's base."""
     known = found.root["cluster"]
     lineages = {node["node_id"]: node["lineage"] for node in found.root["nodes"]}
     return Cluster(
@@ -108,7 +108,7 @@ def _snapshot(found: Found, now: datetime) -> Snapshot:
 
 
 def _part_namesakes(rebuilt: Rebuilt) -> None:
-    """A name is one snapshot's in its project. The youngest keeps it: the others were in a trash that has no mark."""
+    """Rename snapshots of one name in a project. The youngest keeps it: the others were in the trash, unmarked."""
     taken: set[tuple[str, str]] = set()
     for at, snapshot in sorted(
         enumerate(rebuilt.snapshots), key=lambda placed: placed[1].started, reverse=True
@@ -125,7 +125,7 @@ def _part_namesakes(rebuilt: Rebuilt) -> None:
 
 
 def is_written(control: Control, rebuilt: Rebuilt) -> bool:
-    """Whether the catalog holds exactly these rows. Raises InvalidInput when it holds others."""
+    """Tell whether the catalog holds exactly these rows. Raises InvalidInput if it holds others."""
     with control.database.reading() as reading:
         there = clusters.known_ids(reading), snapshots.known_ids(reading)
     if any(there) and there != ({one.id for one in rebuilt.clusters}, {one.id for one in rebuilt.snapshots}):
@@ -137,7 +137,7 @@ def is_written(control: Control, rebuilt: Rebuilt) -> bool:
 
 
 def write(control: Control, rebuilt: Rebuilt) -> None:
-    """Fill an empty catalog in one transaction: it has all of it or nothing."""
+    """Fill an empty catalog in one transaction."""
     with control.database.transaction() as transaction:
         for cluster in rebuilt.clusters:
             clusters.insert_cluster(transaction, cluster)

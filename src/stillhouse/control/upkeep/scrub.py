@@ -1,7 +1,7 @@
-"""The flow that reads a cluster's packs whole in the background, slowly, those first that have waited longest.
+"""The flow that reads a cluster's packs whole in the background, slowly, the longest unread first.
 
-It only reads, and notes in the repository what was read, so it holds no cluster: beside it anything may go on. What a
-collection removes meanwhile is no damage, because its roots are read again before anything is said to be one.
+It only reads packs, and records in the repository which were read, so it does not hold the cluster. Objects that a
+collection removes meanwhile are not reported as damage, because the roots are read again before a report.
 """
 
 from datetime import datetime, timedelta
@@ -20,13 +20,15 @@ from stillhouse.workers.jobs import ScrubJob, scrub_job
 _AT_A_TIME = timedelta(hours=1)
 _PAUSE = timedelta(hours=6)  # when nothing is due
 _AFTER_FAILURE = timedelta(hours=1)
-_LONGEST = timedelta(days=1)  # of a flow that has vanished; others end, and say when the next one begins
+_LONGEST = timedelta(
+    days=1
+)  # after a flow that has vanished; all others end, and set the time of the next one
 
 
 def start_due_scrubs(place: Workplace, now: datetime) -> list[str]:
-    """Enqueue a flow for each cluster whose time has come; their ids. Cheap: for a timer of some seconds.
+    """Enqueue a flow for each cluster that is due. Returns their ids. Cheap: a timer calls it every few seconds.
 
-    Where scrubs are switched off, only objects that somebody met damaged are read.
+    If scrubs are switched off, only objects that were found damaged by others are read.
     """
     with place.control.database.reading() as reading:
         waiting = rows.due(reading, now)
@@ -50,7 +52,7 @@ def scrub_cluster(place: Workplace, run: StepRunner, cluster_id: str) -> None:
 
 
 def _read(place: Workplace, cluster_id: str) -> dict[str, Any]:
-    """In a process of its own, for an hour at most. Packs are due at half of their age, so that none is overdue."""
+    """Read in a process of its own, for an hour at most. Packs are due at half the greatest age, to stay within it."""
     settings = place.control.settings
     with place.control.database.reading() as reading:
         published = rows.published(reading, cluster_id)
@@ -77,7 +79,7 @@ def _read(place: Workplace, cluster_id: str) -> dict[str, Any]:
 
 
 def _end(place: Workplace, cluster_id: str, found: dict[str, Any]) -> None:
-    """Say what was found: in the log, in the row, and where it is damage in the cluster's `failed_reasons`."""
+    """Record the result: in the log, in the row, and damage also in the cluster's `failed_reasons`."""
     now, damages = place.control.clock.now(), found["damages"]
     for damage in damages:
         log.get("scrub").error("the repository is damaged", cluster=cluster_id, **damage)

@@ -1,6 +1,6 @@
 """A capture of one node's data and WAL, from the replication slot to the manifest.
 
-The steps are those of the session in docs/ARCHITECTURE.md.
+The steps are those of the session in docs/design/snapshot.md.
 """
 
 import itertools

@@ -1,11 +1,11 @@
-"""The words of ShowSnapshotDamage and ListDamage; see `glossary`."""
+"""Descriptions of the fields of ShowSnapshotDamage and ListDamage for the OpenAPI document."""
 
 OF_DAMAGE: dict[str, tuple[str, str]] = {
-    "damage": ("The known losses of the snapshot; null when there are none", ""),
-    "Damages.snapshots": ("The snapshots of which something is lost, the newest first", ""),
+    "damage": ("The known losses of the snapshot; null without a loss", ""),
+    "Damages.snapshots": ("The snapshots with losses, the newest first", ""),
     "Damages.objects": ("The damaged objects of the repository", ""),
     "is_worked_out": (
-        "Whether this is all; false for as long as it is not known yet what a new finding costs",
+        "Whether this is all; false while the losses of a new finding are not known yet",
         "true",
     ),
     "whole": ("Whether all of it is lost", "false"),
