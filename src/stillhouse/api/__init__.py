@@ -1,1 +1,1 @@
-"""The HTTP API of DWS: paths, JSON, signatures, error codes. No lower package knows of them."""
+"""The DWS dialect, which nothing below knows: paths, JSON, signatures, error codes."""

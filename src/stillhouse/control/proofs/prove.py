@@ -30,7 +30,6 @@ from stillhouse.errors import (
     StillhouseError,
 )
 from stillhouse.repository.format import manifest
-from stillhouse.repository.format.keys import open_keys
 from stillhouse.repository.format.root import Root
 from stillhouse.warehouse.proof.at_cut import compare_at_cut
 from stillhouse.warehouse.proof.structure import check_structure
@@ -118,8 +117,8 @@ def _look_at(place: Workplace, root: Root, node: Node) -> _Seen:
 
 def _compare(place: Workplace, root: Root, node: Node, seen: _Seen) -> None:
     """Compare tables with their fingerprints at the cut; tables without a fingerprint are noted."""
-    keys = open_keys(place.store, place.repository.kek, root.cluster.id)
-    lines = manifest.read(place.store, keys, root.node(node.name).stored)
+    keys = place.vault.keys(root.cluster.id)
+    lines = manifest.read(place.vault.store, keys, root.node(node.name).stored)
     fingerprints = (line for line in lines if line["t"] in ("witness", "table"))
     head = next(fingerprints, {"t": "witness", "databases": [], "why": "the snapshot is of an older service"})
     if head["t"] != "witness":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from stillhouse.domain.cluster import Node, Role
 from stillhouse.domain.snapshot import RestorePoint
-from stillhouse.node.restore.rebuild import Restored, RestoreTask
+from stillhouse.node.restore.rebuild import RestoreTask
 from stillhouse.postgres.host.trial import check_settings
 from stillhouse.repository.format.root import Root
 from stillhouse.warehouse.clone import quarantine
@@ -16,10 +16,10 @@ from stillhouse.warehouse.clone.release import release
 from stillhouse.warehouse.clone.replay import Show
 from stillhouse.warehouse.clone.rewire import rewire
 from stillhouse.warehouse.cluster.embedded import Site
+from stillhouse.workers import process
 from stillhouse.workers.jobs import Repository, RestoreJob, restore_job
-from stillhouse.workers.process import Done, Progress, Worker
+from stillhouse.workers.process import Progress
 
-_POLL_SECONDS = 0.2
 NODES_AT_ONCE = 4
 
 
@@ -58,14 +58,13 @@ def rebuild_node(
         pg_major=site.binaries.major,
         workers=workers,
     )
-    worker: Worker[Restored] = Worker(restore_job, RestoreJob(repository, root.cluster.id, task))
-    try:
-        while not isinstance(event := worker.poll(_POLL_SECONDS), Done):
-            check()
-            if isinstance(event, Progress):
-                show(event.done)
-    finally:
-        worker.end()
+
+    def on_event(event: object) -> None:
+        check()
+        if isinstance(event, Progress):
+            show(event.done)
+
+    process.run(restore_job, RestoreJob(repository, root.cluster.id, task), on_event)
 
 
 def recover(

@@ -37,10 +37,10 @@ from stillhouse.errors import (
     Unavailable,
 )
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.keys import ClusterKeys, create_or_open
+from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.root import Root
 from stillhouse.repository.format.sealed import Stored
-from stillhouse.repository.objects import identity, pins, roots, scrubs
+from stillhouse.repository.objects import pins, roots, scrubs
 from stillhouse.repository.objects.second_look import note_met
 from stillhouse.repository.upkeep.reach import reached
 from stillhouse.warehouse.cut.cut import take_cut
@@ -235,16 +235,15 @@ def _publish(place: Workplace, snapshot_id: str, attempt: int, captured: list[di
     with place.control.database.reading() as reading:
         cut = captures.read_cut(reading, snapshot_id, attempt)
     assert cut is not None, "nodes end only after the cut was recorded"
-    identity.check(place.store, place.repository.id)
-    keys = create_or_open(place.store, place.repository.kek, cluster.id)
+    keys = place.vault.keys_or_new(cluster.id)
     named = [Stored(**result["manifest"]) for result in captured]
     try:
-        below = list(chain.from_iterable(reached(place.store, keys, stored) for stored in named))
+        below = list(chain.from_iterable(reached(place.vault.store, keys, stored) for stored in named))
         overdue, now = len(_overdue_packs(place, keys, below)), place.control.clock.now()
         root = commit.root_of(snapshot, cluster, attempt, cut, captured, overdue_packs=overdue, now=now)
-        published = roots.publish(place.store, keys, root, below)
+        published = roots.publish(place.vault.store, keys, root, below)
     except RepositoryDamaged as met:
-        note_met(place.store, keys, named, met, place.control.clock.now())
+        note_met(place.vault.store, keys, named, met, place.control.clock.now())
         raise CaptureInterrupted(str(met), hint="another attempt reads it anew from the node") from met
     if published is None:
         raise AttemptDead("the snapshot was closed by a tombstone before it could be published")
@@ -257,7 +256,7 @@ def _overdue_packs(place: Workplace, keys: ClusterKeys, reached: list[tuple[str,
     folder = layout.packs_of(str(keys.cluster))
     packs = [key.removeprefix(folder) for key, _ in reached if key.startswith(folder)]
     max_age = timedelta(days=place.control.settings.scrub_max_age_days)
-    return scrubs.overdue(place.store, keys, packs, place.control.clock.now(), max_age)
+    return scrubs.overdue(place.vault.store, keys, packs, place.control.clock.now(), max_age)
 
 
 def _mark_available(place: Workplace, snapshot_id: str, cluster_id: str, root: Root) -> None:
@@ -305,9 +304,8 @@ def _fail(place: Workplace, snapshot_id: str, reason: str) -> None:
     with place.control.database.transaction() as transaction:
         captures.abandon(transaction, snapshot_id, now)
     try:
-        identity.check(place.store, place.repository.id)
-        keys = create_or_open(place.store, place.repository.kek, cluster.id)
-        root = roots.bury(place.store, keys, snapshot_id, 0, reason, now.isoformat())
+        keys = place.vault.keys_or_new(cluster.id)
+        root = roots.bury(place.vault.store, keys, snapshot_id, 0, reason, now.isoformat())
     except (Unavailable, InvalidInput, RepositoryDamaged) as error:
         # The store is down, closed to our KEK, or lacks the cluster's keys. No other process writes for this snapshot
         # any more, so the row may say so without the tombstone.
