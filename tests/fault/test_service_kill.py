@@ -171,9 +171,8 @@ def test_the_deadline_of_the_cut_is_the_snapshots_also_after_kill_9(
 ) -> None:
     """Each of three attempts had a deadline of its own: with the default, a night of copying and an hour and a half."""
     waited = "SELECT cut_waited_seconds FROM sh_snapshots WHERE id = ? AND cut_waited_seconds > 0"
-    monkeypatch.setenv(
-        "STILLHOUSE_CUT_DEADLINE_SECONDS", "12"
-    )  # long enough that a busy machine kills in time
+    # Long enough that a busy machine kills in time.
+    monkeypatch.setenv("STILLHOUSE_CUT_DEADLINE_SECONDS", "12")
     service.kill()
     service.start()
     with service.log_in(cluster) as writer:

@@ -32,6 +32,8 @@ from support.held_sessions import hold_for_ever
 from support.warehouses import log_in, rows
 from support.writers import until
 
+pytestmark = pytest.mark.long
+
 NEVER, OFTEN = 3600.0, 0.2  # seconds between beats
 SEGMENT = 16 << 20
 VERSIONS = [pytest.param(18, id="18"), pytest.param(15, id="15", marks=needs_fifteen)]

@@ -13,7 +13,7 @@ from support.cuts import OUR_SESSIONS, ask, superuser, take
 from support.writers import Bank, distribute, until, writing
 
 pytest_plugins = ["support.cut_fixtures"]
-pytestmark = pytest.mark.usefixtures("nothing_left_behind")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("nothing_left_behind")]
 
 SEGMENT = 16 << 20
 

@@ -24,7 +24,7 @@ from support.many_tables import distribute_many
 from support.writers import Bank, found_bank, until
 
 pytest_plugins = ["support.cut_fixtures"]
-pytestmark = pytest.mark.usefixtures("nothing_left_behind")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("nothing_left_behind")]
 
 TABLES = 300
 LOCKS = 3 * (TABLES + 1)  # each root has two partitions; one table is the bank's

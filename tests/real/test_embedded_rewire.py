@@ -19,6 +19,8 @@ from stillhouse.warehouse.cluster.embedded import Site
 from stillhouse.warehouse.cluster.fdw import DATABASES
 from support.warehouses import USER, MakeWarehouse, log_in, rows, take_in
 
+pytestmark = pytest.mark.long
+
 QUARANTINE = {"listen_addresses": "", "max_logical_replication_workers": "0"}
 TOTAL = "SELECT count(*), sum(balance) FROM accounts"
 MAPPED = """

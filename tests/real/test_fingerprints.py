@@ -36,6 +36,8 @@ from support.cuts import ask, superuser, tell
 from support.warehouses import MakeWarehouse, log_in
 from support.writers import Bank, found_bank, until, writing
 
+pytestmark = pytest.mark.long
+
 SECONDS = 60.0
 OUR_SESSIONS = """
     SELECT pid FROM pg_stat_activity WHERE application_name IN ('stillhouse witness', 'stillhouse fingerprints')

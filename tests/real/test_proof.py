@@ -22,6 +22,8 @@ from stillhouse.warehouse.proof.against_source import Difference, NodeFingerprin
 from stillhouse.warehouse.proof.structure import check_structure
 from support.warehouses import MakeWarehouse, log_in, rows, take_in
 
+pytestmark = pytest.mark.long
+
 _SETUP = """
     CREATE TABLE public.account (
         id int PRIMARY KEY, owner text NOT NULL DEFAULT 'nobody', balance numeric CHECK (balance >= 0));

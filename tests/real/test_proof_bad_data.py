@@ -18,6 +18,8 @@ from stillhouse.warehouse.proof.at_cut import compare_at_cut
 from stillhouse.warehouse.proof.structure import check_structure
 from support.warehouses import MakeWarehouse, rows
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def odd(make_warehouse: MakeWarehouse) -> Node:

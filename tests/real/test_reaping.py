@@ -27,6 +27,8 @@ from support.requests_bed import PROJECT, available_cluster, requests_bed
 from support.warehouses import rows
 from support.writers import until
 
+pytestmark = pytest.mark.long
+
 OURS = "0a1b2c3d"
 KEPT = ["standby_1", "stillhouse_deadbeef_0011aabb_1", f"stillhouse_{OURS}_stream_1"]
 

@@ -30,7 +30,7 @@ from support.warehouses import rows
 from support.writers import until
 
 pytest_plugins = ["support.capture_fixtures"]
-pytestmark = pytest.mark.usefixtures("captures_leave_nothing")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("captures_leave_nothing")]
 
 KEPT = [(5000,)]
 COUNT_KEPT = "SELECT count(*) FROM public.kept"

@@ -189,6 +189,7 @@ def test_a_single_server_is_snapshot_and_restored_alike(service: Service) -> Non
         service.delete_cluster(one)
 
 
+@pytest.mark.long
 def test_six_requests_at_once_are_all_taken_one_after_the_other(service: Service, cluster: str) -> None:
     client = service.client()
 
@@ -263,6 +264,7 @@ def test_a_clone_is_a_cluster_like_any_other(service: Service, cluster: str) -> 
         service.delete_cluster(one)
 
 
+@pytest.mark.long
 def test_what_a_snapshot_skipped_is_an_event_and_stands_in_the_audit(service: Service, cluster: str) -> None:
     planted = Path(service.nodes(cluster)[1].directory, "pgdata", "base", "planted")
     planted.symlink_to("/etc/shadow")
@@ -281,6 +283,7 @@ def test_what_a_snapshot_skipped_is_an_event_and_stands_in_the_audit(service: Se
     ]
 
 
+@pytest.mark.long
 def test_1_a_table_that_was_replaced_is_an_event_and_stands_in_the_audit(
     service: Service, cluster: str
 ) -> None:

@@ -90,7 +90,7 @@ def install(service: Service) -> Installation:
     is_let_in = not refusal(service, planned(service, sales)[0])
     usable = service.request_snapshot(sales, "usable")
     assert service.ended(usable) == "AVAILABLE"
-    alone = service.data.with_name("alone")
+    alone = service.data.with_name(f"{service.data.name}-alone")
     restore_alone(service, alone, "--start")
     with service.log_in(sales) as writer:
         writer.execute("DELETE FROM accounts WHERE id % 7 = 0")

@@ -13,6 +13,7 @@ from stillhouse.catalog import clusters, operations, snapshots
 from stillhouse.config import Settings
 from stillhouse.control.clusters.requests import ClusterRequest, request_cluster
 from stillhouse.control.context import Caller, Control
+from stillhouse.control.snapshots.requests import request_snapshot
 from stillhouse.control.snapshots.turns import start_next
 from stillhouse.domain.cluster import ClusterStatus
 from stillhouse.durable.flows import Flows
@@ -101,6 +102,11 @@ def end_operation(control: Control, cluster_id: str, status: ClusterStatus, reas
         assert operation is not None
         now = control.clock.now()
         assert clusters.end_operation(transaction, operation.id, now, status, failed_reason=reason)
+
+
+def request_snapshots(control: Control, cluster: str, *names: str) -> list[str]:
+    """Request a snapshot by each name, in this order. Returns their ids."""
+    return [request_snapshot(control, PROJECT, name=name, cluster_id=cluster) for name in names]
 
 
 def finish_snapshot(control: Control, snapshot_id: str, plain_bytes: int = 1000) -> None:

@@ -25,7 +25,7 @@ from stillhouse.control.clusters.requests import (
 from stillhouse.control.context import Control
 from stillhouse.control.reports.jobs import find_job
 from stillhouse.control.snapshots.create import _first_cause
-from stillhouse.control.snapshots.requests import delete_snapshot, get_snapshot, request_snapshot
+from stillhouse.control.snapshots.requests import delete_snapshot, get_snapshot
 from stillhouse.control.snapshots.turns import cancellation, fail, start_next, start_waiting
 from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import ClusterStatus, Task
@@ -38,6 +38,7 @@ from support.requests_bed import (
     end_operation,
     enqueued,
     finish_snapshot,
+    request_snapshots,
     requests_bed,
 )
 
@@ -54,10 +55,6 @@ on_both = pytest.mark.parametrize("control", ["sqlite", "postgresql"], indirect=
 @pytest.fixture
 def cluster(control: Control) -> str:
     return available_cluster(control)
-
-
-def ask(control: Control, cluster: str, *names: str) -> list[str]:
-    return [request_snapshot(control, PROJECT, name=name, cluster_id=cluster) for name in names]
 
 
 def begun(control: Control) -> int:
@@ -105,7 +102,7 @@ def tick(control: Control) -> None:
 def test_a_deletion_fails_all_snapshots_and_begins_when_the_running_one_has_let_go(
     control: Control, cluster: str
 ) -> None:
-    running, *waits = ask(control, cluster, "running", "second", "third")
+    running, *waits = request_snapshots(control, cluster, "running", "second", "third")
     job = delete_cluster(control, PROJECT, cluster, 1)
     shown = get_cluster(control, PROJECT, cluster)
     assert (shown.status, shown.task) == (ClusterStatus.DELETING, Task.DELETING)
@@ -135,7 +132,7 @@ def test_a_deletion_fails_all_snapshots_and_begins_when_the_running_one_has_let_
 
 
 def test_the_audit_tells_the_deletion_and_the_end_of_each_snapshot(control: Control, cluster: str) -> None:
-    running, waits = ask(control, cluster, "running", "waiting")
+    running, waits = request_snapshots(control, cluster, "running", "waiting")
     delete_cluster(control, PROJECT, cluster, 0)
     let_go(control, running)
     with control.database.reading() as reading:
@@ -151,11 +148,11 @@ def test_the_audit_tells_the_deletion_and_the_end_of_each_snapshot(control: Cont
 def test_nothing_comes_in_between_and_a_second_deletion_is_refused_as_ever(
     control: Control, cluster: str
 ) -> None:
-    older, running = ask(control, cluster, "older", "running")
+    older, running = request_snapshots(control, cluster, "older", "running")
     finish_snapshot(control, older)
     delete_cluster(control, PROJECT, cluster, 1)
     requests: list[Any] = [
-        lambda: ask(control, cluster, "late"),
+        lambda: request_snapshots(control, cluster, "late"),
         lambda: restart_cluster(control, PROJECT, cluster),
         lambda: stop_cluster(control, PROJECT, cluster),
         lambda: start_cluster(control, PROJECT, cluster),
@@ -184,7 +181,7 @@ def test_a_deletion_waits_for_nothing_but_snapshots(control: Control, cluster: s
 
 def test_a_refused_deletion_calls_nothing_off(control: Control, cluster: str) -> None:
     """An older snapshot that would go with the cluster is being restored."""
-    older, running, waits = ask(control, cluster, "older", "running", "waiting")
+    older, running, waits = request_snapshots(control, cluster, "older", "running", "waiting")
     finish_snapshot(control, older)
     restored = request_restore(control, PROJECT, older, RestoreRequest(name="copy"))
     with pytest.raises(ClusterBusy, match="being restored"):
@@ -197,7 +194,7 @@ def test_a_refused_deletion_calls_nothing_off(control: Control, cluster: str) ->
 
 
 def test_only_snapshots_that_can_be_restored_count_as_kept(control: Control, cluster: str) -> None:
-    older, running, waits = ask(control, cluster, "older", "running", "waiting")
+    older, running, waits = request_snapshots(control, cluster, "older", "running", "waiting")
     finish_snapshot(control, older)
     delete_cluster(control, PROJECT, cluster, 1)
     let_go(control, running)
@@ -209,7 +206,7 @@ def test_only_snapshots_that_can_be_restored_count_as_kept(control: Control, clu
 def test_a_snapshot_published_before_its_cancellation_reached_it_is_one_that_succeeded(
     control: Control, cluster: str
 ) -> None:
-    (running,) = ask(control, cluster, "running")
+    (running,) = request_snapshots(control, cluster, "running")
     delete_cluster(control, PROJECT, cluster, 1)
     finish_snapshot(control, running)
     assert get_snapshot(control, PROJECT, running).status is SnapshotStatus.AVAILABLE
@@ -221,7 +218,7 @@ def test_a_snapshot_that_is_being_restored_stays_where_another_one_is_kept_in_it
     control: Control, cluster: str
 ) -> None:
     """It was to be kept, so it may be restored; then the one that was being taken succeeded after all."""
-    older, running = ask(control, cluster, "older", "running")
+    older, running = request_snapshots(control, cluster, "older", "running")
     finish_snapshot(control, older)
     request_restore(control, PROJECT, older, RestoreRequest(name="copy"))
     delete_cluster(control, PROJECT, cluster, 1)
@@ -232,7 +229,7 @@ def test_a_snapshot_that_is_being_restored_stays_where_another_one_is_kept_in_it
 
 
 def test_an_automated_snapshot_is_called_off_alike(control: Control, cluster: str) -> None:
-    (running,) = ask(control, cluster, "running")
+    (running,) = request_snapshots(control, cluster, "running")
     with control.database.transaction() as transaction:
         transaction.execute(text("UPDATE sh_snapshots SET type = 'AUTO' WHERE id = :id"), {"id": running})
     delete_cluster(control, PROJECT, cluster, 0)
@@ -244,7 +241,7 @@ def test_an_automated_snapshot_is_called_off_alike(control: Control, cluster: st
 def test_a_service_that_ends_before_the_hand_over_begins_the_deletion_at_its_next_start(
     control: Control, cluster: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (running,) = ask(control, cluster, "running")
+    (running,) = request_snapshots(control, cluster, "running")
     delete_cluster(control, PROJECT, cluster, 0)
 
     def refuse(*_: object) -> str:
@@ -266,7 +263,7 @@ def test_a_service_that_ends_before_the_hand_over_begins_the_deletion_at_its_nex
 def test_an_acceptance_killed_in_the_middle_was_none(
     control: Control, cluster: str, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    running, waits = ask(control, cluster, "running", "waiting")
+    running, waits = request_snapshots(control, cluster, "running", "waiting")
 
     def die(*_: object, **__: object) -> None:
         raise RuntimeError("killed")
@@ -285,7 +282,7 @@ def test_an_acceptance_killed_in_the_middle_was_none(
 def test_a_hand_over_killed_in_the_middle_was_none_and_is_made_again(
     control: Control, cluster: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (running,) = ask(control, cluster, "running")
+    (running,) = request_snapshots(control, cluster, "running")
     delete_cluster(control, PROJECT, cluster, 0)
 
     def die(*_: object, **__: object) -> None:
@@ -307,7 +304,7 @@ def test_a_deletion_and_the_end_of_its_snapshot_at_once_begin_one_flow(
     control: Control, cluster: str
 ) -> None:
     """Whichever is first. Snapshots wait behind the one that ends, and none of them has a turn after the deletion."""
-    running, *_ = ask(control, cluster, "running", "second", "third")
+    running, *_ = request_snapshots(control, cluster, "running", "second", "third")
     together = Barrier(2)
 
     def end() -> None:

@@ -21,7 +21,6 @@ from stillhouse.control.snapshots.requests import (
     get_snapshot,
     list_snapshots,
     request_cancel,
-    request_snapshot,
 )
 from stillhouse.control.snapshots.turns import start_next, start_waiting
 from stillhouse.control.workplace import Workplace
@@ -34,6 +33,7 @@ from support.requests_bed import (
     end_operation,
     enqueued,
     finish_snapshot,
+    request_snapshots,
     requests_bed,
 )
 
@@ -51,10 +51,6 @@ on_both = pytest.mark.parametrize("control", ["sqlite", "postgresql"], indirect=
 @pytest.fixture
 def cluster(control: Control) -> str:
     return available_cluster(control)
-
-
-def ask(control: Control, cluster: str, *names: str) -> list[str]:
-    return [request_snapshot(control, PROJECT, name=name, cluster_id=cluster) for name in names]
 
 
 def begun(control: Control) -> list[str]:
@@ -88,7 +84,7 @@ def lose_the_turn(control: Control, snapshot: str) -> None:
 
 @on_both
 def test_snapshots_are_taken_in_the_order_of_their_requests(control: Control, cluster: str) -> None:
-    asked = ask(control, cluster, "first", "second", "third", "fourth")
+    asked = request_snapshots(control, cluster, "first", "second", "third", "fourth")
     assert begun(control) == asked[:1]
     for number, snapshot in enumerate(asked, 1):
         assert waiting(control, cluster) == asked[number:]
@@ -100,9 +96,9 @@ def test_snapshots_are_taken_in_the_order_of_their_requests(control: Control, cl
 def test_the_order_is_that_of_acceptance_also_when_the_clock_is_set_back(
     control: Control, cluster: str
 ) -> None:
-    asked = ask(control, cluster, "first", "second")
+    asked = request_snapshots(control, cluster, "first", "second")
     cast(Any, control.clock).time -= timedelta(hours=2)
-    asked += ask(control, cluster, "third")
+    asked += request_snapshots(control, cluster, "third")
     finish_snapshot(control, asked[0])
     with control.database.reading() as reading:
         operation = operations.active(reading, cluster)
@@ -110,18 +106,18 @@ def test_the_order_is_that_of_acceptance_also_when_the_clock_is_set_back(
 
 
 def test_the_ninth_that_would_wait_is_refused_and_leaves_nothing(control: Control, cluster: str) -> None:
-    asked = ask(control, cluster, "running", *(f"waiting-{n}" for n in range(8)))
+    asked = request_snapshots(control, cluster, "running", *(f"waiting-{n}" for n in range(8)))
     with pytest.raises(ClusterBusy, match="SNAPSHOTTING, and 8 snapshots wait, of 8 that may"):
-        ask(control, cluster, "one-too-many")
+        request_snapshots(control, cluster, "one-too-many")
     assert len(list_snapshots(control, PROJECT)) == 9
     finish_snapshot(control, asked[0])
-    ask(control, cluster, "one-too-many")
+    request_snapshots(control, cluster, "one-too-many")
 
 
 def test_each_cluster_has_a_queue_of_its_own(control: Control, cluster: str) -> None:
     other = available_cluster(control, "other")
-    ask(control, cluster, "running", *(f"waiting-{n}" for n in range(8)))
-    (theirs,) = ask(control, other, "theirs")
+    request_snapshots(control, cluster, "running", *(f"waiting-{n}" for n in range(8)))
+    (theirs,) = request_snapshots(control, other, "theirs")
     assert theirs in begun(control)
 
 
@@ -131,7 +127,7 @@ def test_six_requests_at_once_are_all_accepted_and_one_is_begun(control: Control
 
     def request(number: int) -> str:
         together.wait()
-        return ask(control, cluster, f"at-once-{number}")[0]
+        return request_snapshots(control, cluster, f"at-once-{number}")[0]
 
     with ThreadPoolExecutor(6) as pool:
         asked = set(pool.map(request, range(6)))
@@ -143,10 +139,10 @@ def test_six_requests_at_once_are_all_accepted_and_one_is_begun(control: Control
 
 
 def test_a_name_is_taken_from_the_acceptance_on(control: Control, cluster: str) -> None:
-    ask(control, cluster, "running", "waiting")
+    request_snapshots(control, cluster, "running", "waiting")
     for taken in ("running", "WAITING"):
         with pytest.raises(NameTaken):
-            ask(control, cluster, taken)
+            request_snapshots(control, cluster, taken)
     assert len(waiting(control, cluster)) == 1
 
 
@@ -154,7 +150,7 @@ def test_a_name_is_taken_from_the_acceptance_on(control: Control, cluster: str) 
 def test_nothing_but_a_snapshot_waits_and_nothing_waits_for_anything_but_snapshots(
     control: Control, cluster: str, act: Any
 ) -> None:
-    (running, _) = ask(control, cluster, "running", "waiting")
+    (running, _) = request_snapshots(control, cluster, "running", "waiting")
     with pytest.raises(ClusterBusy):
         act(control, PROJECT, cluster)
     finish_snapshot(control, running)
@@ -163,16 +159,16 @@ def test_nothing_but_a_snapshot_waits_and_nothing_waits_for_anything_but_snapsho
     finish_snapshot(control, begun(control)[-1])
     act(control, PROJECT, cluster)
     with pytest.raises(ClusterBusy, match=r"REBOOTING|STOPPING"):
-        ask(control, cluster, "behind-another-task")
+        request_snapshots(control, cluster, "behind-another-task")
 
 
 def test_without_a_queue_those_that_wait_already_are_taken_and_no_other(
     control: Control, cluster: str
 ) -> None:
-    running, waits = ask(control, cluster, "running", "waiting")
+    running, waits = request_snapshots(control, cluster, "running", "waiting")
     without = replace(control, settings=control.settings.model_copy(update={"snapshot_queue": 0}))
     with pytest.raises(ClusterBusy, match="busy: SNAPSHOTTING"):
-        ask(without, cluster, "refused")
+        request_snapshots(without, cluster, "refused")
     finish_snapshot(without, running)
     assert begun(without) == [running, waits]
 
@@ -183,7 +179,7 @@ def test_without_a_queue_those_that_wait_already_are_taken_and_no_other(
 def test_one_that_waits_is_creating_has_no_attempt_and_its_times_are_those_of_its_turn(
     control: Control, cluster: str
 ) -> None:
-    running, waits = ask(control, cluster, "running", "waiting")
+    running, waits = request_snapshots(control, cluster, "running", "waiting")
     accepted = get_snapshot(control, PROJECT, waits)
     assert (accepted.status, accepted.progress) == (SnapshotStatus.CREATING, 0)
     with control.database.reading() as reading:
@@ -202,7 +198,7 @@ def test_one_that_waits_is_creating_has_no_attempt_and_its_times_are_those_of_it
 def test_one_that_waits_can_be_called_off_and_the_others_keep_their_order(
     control: Control, cluster: str, call_off: Any
 ) -> None:
-    running, off, stays = ask(control, cluster, "running", "called-off", "stays")
+    running, off, stays = request_snapshots(control, cluster, "running", "called-off", "stays")
     call_off(control, PROJECT, off)
     assert waiting(control, cluster) == [stays]
     with control.database.reading() as reading:
@@ -226,7 +222,7 @@ def test_one_that_waits_can_be_called_off_and_the_others_keep_their_order(
 def test_a_turn_that_a_shutdown_kept_from_beginning_begins_at_the_next_start(
     control: Control, cluster: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    running, *waits = ask(control, cluster, "running", "second", "third")
+    running, *waits = request_snapshots(control, cluster, "running", "second", "third")
 
     def refuse(*_: object) -> str:
         raise ShuttingDown("planted")
@@ -242,9 +238,9 @@ def test_a_turn_that_a_shutdown_kept_from_beginning_begins_at_the_next_start(
 
 
 def test_a_request_does_not_overtake_those_whose_turn_was_lost(control: Control, cluster: str) -> None:
-    running, second = ask(control, cluster, "running", "second")
+    running, second = request_snapshots(control, cluster, "running", "second")
     lose_the_turn(control, running)
-    (third,) = ask(control, cluster, "third")
+    (third,) = request_snapshots(control, cluster, "third")
     assert (begun(control), waiting(control, cluster)) == ([running, second], [third])
 
 
@@ -252,7 +248,7 @@ def test_a_turn_killed_in_the_middle_was_none_and_begins_again(
     control: Control, cluster: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between any two of its statements: all are one transaction with the end of the one before."""
-    running, second = ask(control, cluster, "running", "second")
+    running, second = request_snapshots(control, cluster, "running", "second")
 
     def die(*_: object, **__: object) -> None:
         raise RuntimeError("killed")
@@ -272,7 +268,7 @@ def test_a_turn_killed_in_the_middle_was_none_and_begins_again(
 def test_a_cluster_that_cannot_be_captured_fails_all_whose_turn_it_is(
     control: Control, cluster: str, state: str
 ) -> None:
-    running, *waits = ask(control, cluster, "running", "second", "third")
+    running, *waits = request_snapshots(control, cluster, "running", "second", "third")
     lose_the_turn(control, running)
     with control.database.transaction() as transaction:
         if state == "stopped":
@@ -289,7 +285,7 @@ def test_a_cluster_that_cannot_be_captured_fails_all_whose_turn_it_is(
 def test_those_that_wait_go_on_waiting_while_another_task_holds_the_cluster(
     control: Control, cluster: str
 ) -> None:
-    running, second = ask(control, cluster, "running", "second")
+    running, second = request_snapshots(control, cluster, "running", "second")
     lose_the_turn(control, running)
     restart_cluster(control, PROJECT, cluster)
     tick(control)
@@ -300,7 +296,7 @@ def test_those_that_wait_go_on_waiting_while_another_task_holds_the_cluster(
 
 
 def test_a_collection_gives_way_to_a_turn(control: Control, cluster: str) -> None:
-    running, second = ask(control, cluster, "running", "second")
+    running, second = request_snapshots(control, cluster, "running", "second")
     lose_the_turn(control, running)
     with control.database.transaction() as transaction:
         operations.begin(transaction, cluster, Task.COLLECTING, cluster, control.clock.now())
@@ -309,7 +305,7 @@ def test_a_collection_gives_way_to_a_turn(control: Control, cluster: str) -> Non
 
 
 def test_the_metrics_tell_how_many_wait(control: Control, cluster: str) -> None:
-    ask(control, cluster, "running", "second", "third")
+    request_snapshots(control, cluster, "running", "second", "third")
     tick(control)
     gauge = f'stillhouse_snapshots_waiting{{cluster="{cluster}"}} '
     assert f"{gauge}2.0" in metrics.render().decode()
@@ -321,7 +317,7 @@ def test_the_metrics_tell_how_many_wait(control: Control, cluster: str) -> None:
 
 @on_both
 def test_a_turn_begins_once_however_many_look(control: Control, cluster: str) -> None:
-    running, *waits = ask(control, cluster, "running", "second", "third")
+    running, *waits = request_snapshots(control, cluster, "running", "second", "third")
     lose_the_turn(control, running)
     together = Barrier(4)
 

@@ -11,20 +11,25 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from stillhouse import __version__, metrics
-from stillhouse.api.document import openapi as document
-from stillhouse.api.extensions import damage, progress, proofs
-from stillhouse.api.extensions import trash_and_collection as own
+from stillhouse.api.document import openapi
+from stillhouse.api.extensions import damage, progress, proofs, trash_and_collection
 from stillhouse.api.extensions.readiness import Readyz
 from stillhouse.api.gateway.errors import invalid_input
 from stillhouse.api.gateway.middleware import Gateway
-from stillhouse.api.operations import capacity as host
-from stillhouse.api.operations import cluster_facts, clusters, databases, service_catalog, snapshots
-from stillhouse.api.operations import iam as identity
-from stillhouse.api.operations import jobs as work
-from stillhouse.api.operations import not_offered as refused
-from stillhouse.api.operations import snapshot_policies as policies
-from stillhouse.api.operations import tables as table_restores
-from stillhouse.api.operations import tags as clusters_more
+from stillhouse.api.operations import (
+    capacity,
+    cluster_facts,
+    clusters,
+    databases,
+    iam,
+    jobs,
+    not_offered,
+    service_catalog,
+    snapshot_policies,
+    snapshots,
+    tables,
+    tags,
+)
 from stillhouse.api.operations.routing import routes_of
 from stillhouse.control.context import Control
 from stillhouse.control.reports import readiness
@@ -32,21 +37,21 @@ from stillhouse.errors import ApiUnknown, InvalidInput
 
 _ROUTERS = (
     snapshots.routes,
-    table_restores.routes,
-    policies.routes,
+    tables.routes,
+    snapshot_policies.routes,
     clusters.routes,
-    clusters_more.routes,
+    tags.routes,
     cluster_facts.routes,
-    host.routes,
-    work.routes,
+    capacity.routes,
+    jobs.routes,
     databases.routes,
-    identity.routes,
+    iam.routes,
     service_catalog.routes,
-    refused.routes,
+    not_offered.routes,
     proofs.routes,
     progress.routes,
     damage.routes,
-    own.routes,
+    trash_and_collection.routes,
 )
 
 
@@ -70,7 +75,7 @@ def create_app(control: Control, *, is_shutting_down: Callable[[], bool]) -> ASG
     app.add_api_route("/metrics", _metrics, methods=["GET"], include_in_schema=False)
     for router in _ROUTERS:
         app.include_router(router)
-    app.openapi = partial(document.complete, app)  # type: ignore[method-assign]
+    app.openapi = partial(openapi.complete, app)  # type: ignore[method-assign]
     # The gateway answers all errors; the framework's own answers would only differ in shape.
     app.add_exception_handler(RequestValidationError, _refuse_invalid)
     app.add_exception_handler(HTTPException, _refuse_unrouted)

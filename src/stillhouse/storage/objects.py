@@ -40,15 +40,12 @@ _PART = 8 * 2**20
 _PARTS_AT_ONCE = 4
 _NO_BUCKET = "NoSuchBucket"  # S3's error code; a HEAD's 404 has no body and so no code
 _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
-_METADATA_SERVICE = re.compile(
-    "/latest/(api/token|meta-data)"
-)  # asked when no keys are set; only Amazon's machines have it
+# Asked when no keys are set; only Amazon's machines have it.
+_METADATA_SERVICE = re.compile("/latest/(api/token|meta-data)")
 
 _CONNECT = timedelta(seconds=5)
-_STALLED = (
-    timedelta(seconds=5),
-    timedelta(seconds=30),
-)  # silence of a read after which it is given up: bounds
+# Bounds of the silence of a read after which it is given up.
+_STALLED = (timedelta(seconds=5), timedelta(seconds=30))
 _WHOLE = 10  # times that, for a whole request: a pack, slowly
 # A short hiccup in a part of an upload must not cost the whole of it. `PatientStore` waits for longer ones.
 _AT_ONCE: "RetryConfig" = {"max_retries": 3, "retry_timeout": timedelta(seconds=5)}
@@ -151,11 +148,8 @@ class BucketStore:
         with self._telling(f"creating {key}"):
             try:
                 obstore.put(self._writing, key, byte_views(chunks), mode="create")
-            except (
-                AlreadyExistsError,
-                PreconditionError,
-                NotModifiedError,
-            ):  # 409, 412, and 304 of older MinIOs
+            # 409, 412, and 304 of older MinIOs.
+            except (AlreadyExistsError, PreconditionError, NotModifiedError):
                 return False
         return True
 

@@ -11,10 +11,10 @@ from stillhouse.storage.objects import S3Access, memory_store, s3_store
 from stillhouse.storage.patience import PatientStore
 from stillhouse.storage.store import ObjectStore, check_key
 
-RETRY_FOR = timedelta(seconds=120)  # longer than the restart of a store takes
-SHORTLY = timedelta(
-    seconds=1
-)  # for callers who wait: `/readyz` tells reasons that are known within five seconds
+# Longer than the restart of a store takes.
+RETRY_FOR = timedelta(seconds=120)
+# For callers who wait: `/readyz` tells reasons that are known within five seconds.
+SHORTLY = timedelta(seconds=1)
 
 
 def open_store(
