@@ -37,6 +37,19 @@ def test_the_first_cause_stops_the_others_and_is_raised() -> None:
     assert sorted(begun) == ["fails", "is stopped"]
 
 
+def test_a_failure_while_stopping_does_not_hide_the_one_that_came_before() -> None:
+    def work(item: str, check: Callable[[], None]) -> None:
+        if item == "came first":
+            raise RestoreFailed("the disk is full")
+        with pytest.raises(Cancelled):
+            while True:
+                check()
+        raise RestoreFailed("its server does not stop")
+
+    with pytest.raises(RestoreFailed, match="the disk is full"):
+        at_once(work, ["is stopped", "came first"], 2)
+
+
 def test_a_cancellation_that_stops_all_is_raised_as_it_is() -> None:
     def work(item: int, check: Callable[[], None]) -> None:
         raise Cancelled("a person said so")
