@@ -176,7 +176,7 @@ def pages_stored(data: Path, snapshot: Any) -> int:
     kek, _ = load_or_create_kek(data / "kek")
     root = roots.read(store, open_keys(store, kek, snapshot.cluster_id), snapshot.id)
     assert root is not None, "an available snapshot has a root"
-    return sum(node["pages_stored"] for node in root["nodes"])
+    return sum(node.pages_stored for node in root.nodes)
 
 
 def stored_bytes(data: Path) -> int:

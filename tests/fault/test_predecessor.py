@@ -228,11 +228,11 @@ def test_it_was_told_once(service: Service, installation: Installation, hands_ov
     assert service.log.read_text().count("an account and passwords of its own") == len(every)
 
 
-def _base_of(service: Service, cluster: str, snapshot: str) -> list[str]:
+def _base_of(service: Service, cluster: str, snapshot: str) -> list[str | None]:
     store = open_store(str(service.data / "repository"))
     root = roots.read(store, open_keys(store, read_kek(service.data / "kek"), cluster), snapshot)
     assert root is not None
-    return [node["base"] for node in root["nodes"]]
+    return [node.base for node in root.nodes]
 
 
 def _proved(service: Service, snapshot: str) -> Any:

@@ -44,7 +44,7 @@ def node(site: Site) -> Iterator[Node]:
 def place(tmp_path: Path) -> Iterator[Workplace]:
     nothing = cast("Any", None)
     with requests_bed("sqlite", tmp_path) as control:
-        yield Workplace(control, nothing, nothing, nothing, OURS)
+        yield Workplace(control, nothing, nothing, OURS)
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from stillhouse.domain.ids import new_uuid
 from stillhouse.errors import CaptureInterrupted, NodeUnreachable
 from stillhouse.postgres.host import server
 from stillhouse.postgres.sessions import session
+from stillhouse.repository.format.root import Root
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import roots
 from stillhouse.repository.upkeep.collect import Collector
@@ -325,7 +326,7 @@ def publish(vault: Vault, shot: Shot) -> str:
     nodes = [{"name": name, **asdict(one.manifest)} for name, one in shot.captured.items()]
     for node in nodes:
         node["manifest"] = node.pop("id")
-    root = {"snapshot": snapshot, "name": snapshot[:8], "nodes": nodes}
+    root = Root.from_json("root", {"snapshot": snapshot, "name": snapshot[:8], "nodes": nodes})
     below = chain.from_iterable(reached(vault.store, vault.keys, one) for one in manifests(root))
     assert roots.publish(vault.store, vault.keys, root, below) == root
     return snapshot

@@ -183,7 +183,7 @@ class Service:
         strategy = Strategy(name="nightly", schedule="0 0 2 ? * *", backup_type=BackupType.INCREMENT)
         set_policies(self.control, PROJECT, cluster_id, [strategy])
         nothing = cast(Any, None)
-        place = Workplace(self.control, nothing, nothing, nothing, "0" * 8)
+        place = Workplace(self.control, nothing, nothing, "0" * 8)
         start_due_snapshots(place, self.control.clock.now() + timedelta(days=1))
         with self.control.database.reading() as reading:
             found = snapshots.of_cluster(reading, cluster_id)

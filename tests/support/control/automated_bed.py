@@ -72,7 +72,7 @@ class Bed:
         settings = Settings(data=data, default_policies=False, shared_account="accepted")
         self.control = Control(database, flows, Sealer.in_directory(data), self.clock, settings)
         nothing = cast(Any, None)
-        self.place = Workplace(self.control, nothing, nothing, nothing, "0" * 8)
+        self.place = Workplace(self.control, nothing, nothing, "0" * 8)
 
     # -- time ---------------------------------------------------------------------------------------------------------
 

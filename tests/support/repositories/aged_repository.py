@@ -23,6 +23,7 @@ from unittest.mock import patch
 import numpy as np
 
 from stillhouse.domain.ids import new_hex, new_uuid
+from stillhouse.domain.object_kinds import Type
 from stillhouse.domain.page_choice import Changed
 from stillhouse.domain.throttle import Care
 from stillhouse.node.capture import copying, pack_writer, packing
@@ -35,10 +36,11 @@ from stillhouse.postgres.files.reader import LocalReader
 from stillhouse.postgres.wal.summaries import Changes
 from stillhouse.repository.format import keys as repository_keys
 from stillhouse.repository.format import layout, sealed
-from stillhouse.repository.format.container import Kind, Type
+from stillhouse.repository.format.container import Kind
 from stillhouse.repository.format.keys import KEY_BYTES, ClusterKeys, Kek
 from stillhouse.repository.format.manifest import Line, ManifestWriter
 from stillhouse.repository.format.maps import Extent, MapBuilder
+from stillhouse.repository.format.root import Root
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import roots
 from support.data_directories import fake_tree
@@ -158,7 +160,7 @@ class _Cluster:
             "cluster": {"id": self.cluster},
             "nodes": nodes,
         }
-        roots.publish(self.store, self.keys, root, [])
+        roots.publish(self.store, self.keys, Root.from_json("root", root), [])
         self.store.now += timedelta(hours=1)
         return snapshot
 

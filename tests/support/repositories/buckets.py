@@ -8,6 +8,7 @@ from stillhouse.domain.ids import new_hex, new_uuid
 from stillhouse.node.capture.base import Source
 from stillhouse.postgres.wal.summaries import Changes
 from stillhouse.repository.format.keys import ClusterKeys, Kek, create_or_open
+from stillhouse.repository.format.root import Root
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import identity, roots
 from stillhouse.storage.objects import memory_store
@@ -104,5 +105,6 @@ class Bucket:
             "nodes": nodes,
             **fields,
         }
-        assert roots.publish(self.store, self.keys(cluster), root, []) == root
+        typed = Root.from_json("root", root)
+        assert roots.publish(self.store, self.keys(cluster), typed, []) == typed
         return root

@@ -9,11 +9,13 @@ from datetime import datetime
 from blake3 import blake3
 
 from stillhouse.domain.ids import new_hex, new_uuid
+from stillhouse.domain.object_kinds import Type
 from stillhouse.repository.format import layout, manifest, maps, sealed
-from stillhouse.repository.format.container import ContainerWriter, Kind, Type, open_bytes
+from stillhouse.repository.format.container import ContainerWriter, Kind, open_bytes
 from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.manifest import Line, ManifestWriter
 from stillhouse.repository.format.maps import Extent, FrameRef, MapBuilder
+from stillhouse.repository.format.root import Root, RootNode
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import pins, roots
 from stillhouse.repository.objects.pins import Pin, PinnedBase
@@ -67,10 +69,11 @@ def store_manifest(
         return writer.store(store, keys, [{"t": "node", "node": NODE}, *packs], lambda line: False)
 
 
-def root_of(snapshot: str, stored: Stored) -> roots.Root:
-    node: Line = {"name": NODE, "node_id": NODE, "role": "cn"}
-    node |= {"manifest": stored.id, "size": stored.size, "hash": stored.hash}
-    return {"format": 1, "snapshot": snapshot, "name": f"s-{snapshot[:4]}", "nodes": [node]}
+def root_of(snapshot: str, stored: Stored) -> Root:
+    node = RootNode(
+        name=NODE, node_id=NODE, role="cn", manifest=stored.id, size=stored.size, hash=stored.hash
+    )
+    return Root(snapshot=snapshot, name=f"s-{snapshot[:4]}", nodes=(node,))
 
 
 def publish_one(store: ObjectStore, keys: ClusterKeys, base: Sequence[Stored] = ()) -> tuple[str, Stored]:
@@ -131,7 +134,7 @@ def attempt(
     pins.remove(store, cluster, [own.id])
 
 
-def read_whole(store: ObjectStore, keys: ClusterKeys, root: roots.Root) -> None:
+def read_whole(store: ObjectStore, keys: ClusterKeys, root: Root) -> None:
     """Read all that a snapshot holds, each step proved as a restore would."""
     for stored in reach.manifests(root):
         hashes = {}

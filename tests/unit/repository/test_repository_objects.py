@@ -2,6 +2,7 @@
 
 import uuid
 from contextlib import closing, suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stillhouse.domain.ids import new_hex, new_uuid
+from stillhouse.domain.object_kinds import Type
 from stillhouse.errors import RepositoryDamaged
 from stillhouse.repository.format import layout, manifest, maps, sealed
-from stillhouse.repository.format.container import Type
 from stillhouse.repository.format.keys import ClusterKeys, Kek, create_or_open
 from stillhouse.repository.format.manifest import Line, ManifestWriter
 from stillhouse.repository.format.maps import (
@@ -24,6 +25,7 @@ from stillhouse.repository.format.maps import (
     PagesEntry,
     PlacedPages,
 )
+from stillhouse.repository.format.root import Root
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import roots
 from stillhouse.storage.objects import memory_store
@@ -212,23 +214,23 @@ def test_a_manifest_that_is_not_whole_is_refused(store: ObjectStore, keys: Clust
         list(manifest.read(store, keys, stored))
 
 
-def _root(keys: ClusterKeys) -> dict[str, Any]:
-    return {"format": 1, "snapshot": new_uuid(), "name": "one"}
+def _root(keys: ClusterKeys) -> Root:
+    return Root(snapshot=new_uuid(), name="one", nodes=())
 
 
 def test_the_first_root_is_the_snapshot(store: ObjectStore, keys: ClusterKeys) -> None:
     root = _root(keys)
     assert roots.publish(store, keys, root, []) == root
-    assert roots.publish(store, keys, {**root, "name": "two"}, []) == root
-    assert roots.read(store, keys, root["snapshot"]) == root
-    assert roots.bury(store, keys, root["snapshot"], 1, "too late", "now") == root
+    assert roots.publish(store, keys, replace(root, name="two"), []) == root
+    assert roots.read(store, keys, root.snapshot) == root
+    assert roots.bury(store, keys, root.snapshot, 1, "too late", "now") == root
 
 
 def test_a_tombstone_closes_the_key(store: ObjectStore, keys: ClusterKeys) -> None:
     root = _root(keys)
-    assert roots.bury(store, keys, root["snapshot"], 1, "failed", "now") is None
+    assert roots.bury(store, keys, root.snapshot, 1, "failed", "now") is None
     assert roots.publish(store, keys, root, []) is None
-    assert roots.read(store, keys, root["snapshot"]) is None
+    assert roots.read(store, keys, root.snapshot) is None
 
 
 @pytest.mark.parametrize("size", [None, 3])
@@ -240,7 +242,7 @@ def test_nothing_is_published_over_a_missing_or_short_object(
         store.put(pack, [bytes(size)])
     with pytest.raises(RepositoryDamaged, match=pack):
         roots.publish(store, keys, root, [(pack, 4)])
-    assert store.size(layout.root(str(keys.cluster), root["snapshot"])) is None
+    assert store.size(layout.root(str(keys.cluster), root.snapshot)) is None
     store.put(pack, [bytes(4)])
     assert roots.publish(store, keys, root, [(pack, 4)]) == root
 
@@ -249,6 +251,6 @@ def test_a_root_of_another_snapshot_is_refused(store: ObjectStore, keys: Cluster
     root, other = _root(keys), str(uuid.uuid4())
     roots.publish(store, keys, root, [])
     cluster = str(keys.cluster)
-    store.put(layout.root(cluster, other), [store.get(layout.root(cluster, root["snapshot"]))])
+    store.put(layout.root(cluster, other), [store.get(layout.root(cluster, root.snapshot))])
     with pytest.raises(RepositoryDamaged, match="another object"):
         roots.read(store, keys, other)

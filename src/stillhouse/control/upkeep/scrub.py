@@ -14,10 +14,9 @@ from stillhouse.control.upkeep.findings import refresh, show
 from stillhouse.control.workplace import Workplace
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import RepositoryDamaged, StillhouseError
-from stillhouse.workers.jobs import Scrubbed, ScrubJob, scrub_job
-from stillhouse.workers.process import Done, Worker
+from stillhouse.workers import process
+from stillhouse.workers.jobs import ScrubJob, scrub_job
 
-_POLL_SECONDS = 0.5
 _AT_A_TIME = timedelta(hours=1)
 _PAUSE = timedelta(hours=6)  # when nothing is due
 _AFTER_FAILURE = timedelta(hours=1)
@@ -58,7 +57,7 @@ def _read(place: Workplace, cluster_id: str) -> dict[str, Any]:
     with place.control.database.reading() as reading:
         published = rows.published(reading, cluster_id)
     job = ScrubJob(
-        place.repository,
+        place.vault.repository,
         cluster_id,
         tuple(published),
         before=place.control.clock.now() - timedelta(days=settings.scrub_max_age_days) / 2,
@@ -66,13 +65,7 @@ def _read(place: Workplace, cluster_id: str) -> dict[str, Any]:
         at_most=settings.scrub_rate_bytes * int(_AT_A_TIME.total_seconds()),
         only_suspected=not settings.scrub_rate_bytes,
     )
-    worker: Worker[Scrubbed] = Worker(scrub_job, job)
-    try:
-        while not isinstance(event := worker.poll(_POLL_SECONDS), Done):
-            place.control.flows.check_running()
-    finally:
-        worker.end()
-    found = event.result
+    found = process.run(scrub_job, job, lambda event: place.control.flows.check_running())
     damages = [
         {
             "kind": damage.kind,

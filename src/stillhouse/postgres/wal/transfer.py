@@ -96,10 +96,14 @@ def transfer(
         if reader.wait() != 0 and not pump.was_refused:
             raise RestoreFailed(f"the tables cannot be read from the snapshot: {_reason(told_by_dump)}")
         if writer.wait() != 0:
-            raise RestoreFailed(
-                f"the tables cannot be made on node {target.name}: {_reason(told_by_restore)}",
-                hint="the types, functions and extensions that they need must be as they were at the snapshot",
-            )
+            raise _not_made(target, _reason(told_by_restore))
+
+
+def _not_made(target: Node, reason: str) -> RestoreFailed:
+    return RestoreFailed(
+        f"the tables cannot be made on node {target.name}: {reason}",
+        hint="the types, functions and extensions that they need must be as they were at the snapshot",
+    )
 
 
 class _Pump(threading.Thread):

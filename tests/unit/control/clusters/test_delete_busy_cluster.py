@@ -90,7 +90,7 @@ def let_go(control: Control, snapshot_id: str) -> None:
 
 def workplace(control: Control) -> Workplace:
     nothing = cast(Any, None)
-    return Workplace(control, nothing, nothing, nothing, "0" * 8)
+    return Workplace(control, nothing, nothing, "0" * 8)
 
 
 def tick(control: Control) -> None:

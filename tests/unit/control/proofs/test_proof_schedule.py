@@ -65,7 +65,7 @@ def control(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Control]
 
 def place(control: Control) -> Workplace:
     nothing = cast(Any, None)
-    return Workplace(control, nothing, nothing, nothing, "0" * 8)
+    return Workplace(control, nothing, nothing, "0" * 8)
 
 
 def snapshot_of(control: Control, cluster: str, name: str) -> str:

@@ -1,6 +1,7 @@
 """A restore without a service: whose directory it is, whether there is room, and what is told when a node fails."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from stillhouse.errors import Cancelled, InvalidInput, RepositoryDamaged, Restor
 from stillhouse.postgres.host.account import fresh_account
 from stillhouse.postgres.host.binaries import Binaries
 from stillhouse.repository.format.keys import Kek
+from stillhouse.repository.format.root import Root, RootCluster, RootNode
 from stillhouse.sealing import Sealer
 from stillhouse.warehouse.cluster.embedded import Site
 from stillhouse.workers.jobs import Repository
@@ -23,9 +25,10 @@ REPOSITORY = Repository("memory://", new_hex(), Kek(bytes(32)))
 NAMES = ("cn", "dn1", "dn2")
 
 
-def _root(plain_bytes: int = 10) -> dict[str, Any]:
-    nodes = [{"name": name, "plain_bytes": plain_bytes, "wal_bytes": 1} for name in NAMES]
-    return {"snapshot": new_uuid(), "cluster": {"port": 8000, "number_of_node": 2}, "nodes": nodes}
+def _root(plain_bytes: int = 10) -> Root:
+    node = RootNode(name="", manifest="", size=1, hash="", plain_bytes=plain_bytes, wal_bytes=1)
+    nodes = tuple(replace(node, name=name) for name in NAMES)
+    return Root(snapshot=new_uuid(), cluster=RootCluster(port=8000, number_of_node=2), nodes=nodes)
 
 
 def _nodes(place: Path) -> tuple[Node, ...]:
@@ -35,7 +38,7 @@ def _nodes(place: Path) -> tuple[Node, ...]:
     )
 
 
-def _rebuild(place: Path, root: dict[str, Any]) -> None:
+def _rebuild(place: Path, root: Root) -> None:
     site = Site(place, Binaries(place, "18.6", None), Sealer(bytes(32)), fresh_account)
     restore_alone._rebuild(
         site, REPOSITORY, root, _nodes(place), 1, watch=lambda name, size: lambda done: None

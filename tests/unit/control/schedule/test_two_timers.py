@@ -33,7 +33,7 @@ def test_timers_that_look_together_take_and_expire_each_thing_once(control: Cont
         strategy = Strategy(name=name, schedule=schedule, backup_type=BackupType.INCREMENT)
         set_policies(control, PROJECT, cluster, [strategy])
     nothing = cast(Any, None)
-    place = Workplace(control, nothing, nothing, nothing, "0" * 8)
+    place = Workplace(control, nothing, nothing, "0" * 8)
     tomorrow = control.clock.now() + timedelta(days=1)
 
     def all_look(days: int) -> None:

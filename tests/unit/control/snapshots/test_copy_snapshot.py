@@ -10,7 +10,7 @@ import pytest
 
 from stillhouse.catalog import clusters, snapshots
 from stillhouse.clock import SystemClock
-from stillhouse.control.context import Control
+from stillhouse.control.context import Control, Vault
 from stillhouse.control.snapshots.copy import copy_snapshot
 from stillhouse.control.snapshots.requests import request_cancel, request_copy
 from stillhouse.control.workplace import Workplace
@@ -98,7 +98,9 @@ def bed(tmp_path: Path) -> Iterator[Bed]:
             clusters.insert_cluster(transaction, cluster)
             snapshots.insert_snapshot(transaction, source)
         repository = Repository(str(tmp_path / "objects"), identity.claim(store), Kek(KEK))
-        yield Bed(Workplace(control, cast(Any, None), store, repository, "0" * 8), tmp_path / "objects")
+        yield Bed(
+            Workplace(control, cast(Any, None), Vault(store, repository), "0" * 8), tmp_path / "objects"
+        )
 
 
 def test_nothing_but_its_root_is_written(bed: Bed) -> None:
@@ -113,18 +115,18 @@ def test_nothing_but_its_root_is_written(bed: Bed) -> None:
 def test_its_root_is_its_sources_under_a_name_of_its_own(bed: Bed) -> None:
     copy_id = bed.request()
     bed.run(copy_id)
-    keys = open_keys(bed.place.store, Kek(KEK), CLUSTER)
-    copied, source = (roots.read(bed.place.store, keys, each) for each in (copy_id, SOURCE))
+    keys = open_keys(bed.place.vault.store, Kek(KEK), CLUSTER)
+    copied, source = (roots.read(bed.place.vault.store, keys, each) for each in (copy_id, SOURCE))
     assert copied is not None and source is not None
-    own = {
-        "snapshot": copy_id,
-        "name": "month-end",
-        "description": "kept",
-        "type": "MANUAL",
-        "stored_bytes": 0,
-        "copied_from": SOURCE,
-    }
-    assert copied == {**source, **own}
+    assert copied == replace(
+        source,
+        snapshot=copy_id,
+        name="month-end",
+        description="kept",
+        type="MANUAL",
+        stored_bytes=0,
+        copied_from=SOURCE,
+    )
 
 
 @pytest.mark.parametrize("gone", ["source", "copy"])
@@ -190,6 +192,11 @@ def test_a_copy_whose_keys_do_not_open_fails_with_the_reason(bed: Bed, left: str
     if left == "none":
         shutil.rmtree(bed.objects / "c" / CLUSTER / "keys")
     else:
-        bed.place = replace(bed.place, repository=replace(bed.place.repository, kek=Kek(bytes(range(1, 33)))))
+        bed.place = replace(
+            bed.place,
+            vault=replace(
+                bed.place.vault, repository=replace(bed.place.vault.repository, kek=Kek(bytes(range(1, 33))))
+            ),
+        )
     copy = bed.run(bed.request())
     assert copy.status is SnapshotStatus.UNAVAILABLE and "nor can the repository be told" in copy.reason

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stillhouse.control.context import Control
+from stillhouse.control.context import Control, Vault
 from stillhouse.control.snapshots import create as create_snapshot
 from stillhouse.control.snapshots.requests import get_snapshot, request_snapshot
 from stillhouse.control.workplace import Workplace
@@ -31,7 +31,7 @@ def place(tmp_path: Path) -> Iterator[Workplace]:
         store = memory_store()
         repository = Repository("memory://", identity.claim(store), OLD)
         site = Site(tmp_path, Binaries(tmp_path, "18.6", None), Sealer(bytes(32)), fresh_account)
-        yield Workplace(control, site, store, repository, "0" * 8)
+        yield Workplace(control, site, Vault(store, repository), "0" * 8)
 
 
 def _requested(control: Control) -> tuple[str, str]:
@@ -47,8 +47,8 @@ def _end(place: Workplace, snapshot_id: str) -> Any:
 
 def test_a_snapshot_ends_unavailable_and_says_why(place: Workplace) -> None:
     cluster, snapshot_id = _requested(place.control)
-    create_or_open(place.store, OLD, cluster)
-    rotate(place.store, OLD, NEW)
+    create_or_open(place.vault.store, OLD, cluster)
+    rotate(place.vault.store, OLD, NEW)
     ended = _end(place, snapshot_id)
     assert ended.status is SnapshotStatus.UNAVAILABLE
     assert "was the KEK rotated?" in ended.reason
@@ -58,7 +58,7 @@ def test_a_snapshot_ends_unavailable_and_says_why(place: Workplace) -> None:
 
 def test_with_both_keks_good_it_works_on(place: Workplace) -> None:
     cluster, snapshot_id = _requested(place.control)
-    create_or_open(place.store, OLD, cluster)
-    rotate(place.store, OLD, NEW, keep_old=True)
+    create_or_open(place.vault.store, OLD, cluster)
+    rotate(place.vault.store, OLD, NEW, keep_old=True)
     assert _end(place, snapshot_id).reason == "the attempt failed"
-    assert place.store.size(f"c/{cluster}/roots/{snapshot_id}") is not None, "the tombstone"
+    assert place.vault.store.size(f"c/{cluster}/roots/{snapshot_id}") is not None, "the tombstone"

@@ -70,7 +70,7 @@ def waiting(control: Control, cluster: str) -> list[str]:
 def tick(control: Control) -> None:
     """What the timer does, and a service that starts."""
     nothing = cast(Any, None)
-    start_waiting(Workplace(control, nothing, nothing, nothing, "0" * 8), control.clock.now())
+    start_waiting(Workplace(control, nothing, nothing, "0" * 8), control.clock.now())
 
 
 def lose_the_turn(control: Control, snapshot: str) -> None:

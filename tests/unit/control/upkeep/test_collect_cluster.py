@@ -32,14 +32,15 @@ from stillhouse.errors import (
     StateForbids,
 )
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.container import Type
 from stillhouse.repository.format.keys import ClusterKeys, Kek, create_or_open
+from stillhouse.repository.format.root import Tombstone
 from stillhouse.repository.objects import endings, identity, pins, roots
 from stillhouse.repository.objects.endings import Ending
 from stillhouse.repository.upkeep import reach
 from stillhouse.repository.upkeep.collect import Collector
 from stillhouse.storage.open import open_store
 from stillhouse.storage.store import ObjectStore
+from stillhouse.workers import process
 from stillhouse.workers.jobs import Repository
 from stillhouse.workers.process import Done
 from support.control.requests_bed import (
@@ -79,7 +80,7 @@ class Bed:
 
     @property
     def store(self) -> ObjectStore:
-        return self.place.store
+        return self.place.vault.store
 
     @property
     def clock(self) -> HandClock:
@@ -87,7 +88,7 @@ class Bed:
 
     @property
     def keys(self) -> ClusterKeys:
-        return create_or_open(self.store, self.place.repository.kek, self.cluster)
+        return create_or_open(self.store, self.place.vault.repository.kek, self.cluster)
 
     def snapshot(self, name: str = "nightly") -> str:
         """Taken, with a root in the repository."""
@@ -139,8 +140,8 @@ def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
             vault=Vault(store, repository),
             settings=control.settings.model_copy(update={"collect_grace_hours": 0}),
         )
-        place = Workplace(control, cast(Any, None), store, repository, "0" * 8)
-        monkeypatch.setattr(collect_cluster, "Worker", InThisProcess)
+        place = Workplace(control, cast(Any, None), Vault(store, repository), "0" * 8)
+        monkeypatch.setattr(process, "Worker", InThisProcess)
         yield Bed(place, available_cluster(control))
 
 
@@ -170,7 +171,7 @@ def test_a_deleted_snapshot_is_purged_collected_and_forgotten(bed: Bed) -> None:
     bed.clock.time += 7 * DAY
     bed.collect()
     held = roots.look(bed.store, bed.keys, gone)
-    assert held is not None and held[0] is Type.TOMBSTONE
+    assert isinstance(held, Tombstone)
     with bed.control.database.reading() as reading, pytest.raises(SnapshotUnknown):
         snapshots.read_snapshot(reading, gone)
     bed.collect()
@@ -504,7 +505,7 @@ def test_a_collection_that_gave_way_ends_without_a_word(bed: Bed, monkeypatch: p
         def end(self) -> None:
             ended.set()
 
-    monkeypatch.setattr(collect_cluster, "Worker", Slow)
+    monkeypatch.setattr(process, "Worker", Slow)
     assert bed.collect() == YIELDED
     assert ended.is_set()
     end_operation(bed.control, bed.cluster, ClusterStatus.AVAILABLE)

@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from stillhouse.catalog import captures, clusters, scrubs, snapshots
 from stillhouse.catalog.schema import tables
-from stillhouse.control.context import Control
+from stillhouse.control.context import Control, Vault
 from stillhouse.control.snapshots import create as create_snapshot
 from stillhouse.control.snapshots.requests import request_snapshot
 from stillhouse.control.upkeep import scrub as scrub_cluster
@@ -59,7 +59,7 @@ def control(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Control]
 
 def a_place(control: Control, store: Any, location: str = "memory://") -> Workplace:
     repository = Repository(location, identity.claim(store), KEK)
-    return Workplace(control, cast("Any", None), store, repository, "0" * 8)
+    return Workplace(control, cast("Any", None), Vault(store, repository), "0" * 8)
 
 
 def with_snapshot(control: Control, name: str) -> str:
@@ -184,7 +184,7 @@ def test_a_snapshot_says_how_many_of_its_packs_wait_too_long(tmp_path: Path) -> 
         _at_its_cut(control, cluster_id, snapshot_id)
         create_snapshot._publish(place, snapshot_id, 1, captured)
         root = roots.read(store, open_keys(store, KEK, cluster_id), snapshot_id)
-        assert root is not None and root["scrub_overdue_packs"] == 1
+        assert root is not None and root.scrub_overdue_packs == 1
         with control.database.reading() as reading:
             assert snapshots.read_snapshot(reading, snapshot_id).status == "AVAILABLE"
 
@@ -272,11 +272,11 @@ def _at_its_cut(control: Control, cluster_id: str, snapshot_id: str) -> None:
 
 
 def _captured(place: Workplace, cluster_id: str, packs: list[str]) -> list[dict[str, Any]]:
-    keys = create_or_open(place.store, KEK, cluster_id)
+    keys = create_or_open(place.vault.store, KEK, cluster_id)
     head: list[Line] = [{"t": "node"}]
     head += [{"t": "pack", "id": pack, "size": 4, "index": 0, "hash": ""} for pack in packs]
     with closing(ManifestWriter()) as manifest:
-        stored = manifest.store(place.store, keys, head, lambda line: False)
+        stored = manifest.store(place.vault.store, keys, head, lambda line: False)
     figures = (
         "plain_bytes",
         "stored_bytes",

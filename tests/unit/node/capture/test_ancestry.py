@@ -9,6 +9,7 @@ from stillhouse.domain.base_choice import Offer, offer_base
 from stillhouse.node.capture.ancestry import why_another_history, why_no_scan, why_other_pages
 from stillhouse.postgres.wal.lineage import Mark
 from stillhouse.postgres.wal.summaries import follow
+from stillhouse.repository.format.root import RootNode
 from support.data_directories.fake_tree import FACTS
 
 CUT, START = 1000, 2000
@@ -147,13 +148,13 @@ def end_of(chain: list[tuple[int, int]]) -> int:
     return chain[-1][1] if chain else 900
 
 
-def newest(**node: object) -> dict[str, Any]:
-    known = {"node_id": "n", "lineage": "a", "depth": 3, "manifest": "m", "size": 1, "hash": "h"}
-    return {"nodes": [{**known, **node}]}
+def newest(node_id: str = "n", lineage: str = "a", depth: int = 3) -> list[RootNode]:
+    known = RootNode(name="cn", manifest="m", size=1, hash="h")
+    return [replace(known, node_id=node_id, lineage=lineage, depth=depth)]
 
 
 @pytest.mark.parametrize(
-    ("root", "full", "why"),
+    ("nodes", "full", "why"),
     [
         (None, False, "no earlier snapshot"),
         (newest(node_id="other"), False, "does not have this node"),
@@ -162,8 +163,8 @@ def newest(**node: object) -> dict[str, Any]:
         (newest(), True, "full snapshot was asked for"),
     ],
 )
-def test_no_base_is_offered(root: dict[str, Any] | None, full: bool, why: str) -> None:
-    offer = offer_base(root, "n", "a", whole_every=16, is_full=full)
+def test_no_base_is_offered(nodes: list[RootNode] | None, full: bool, why: str) -> None:
+    offer = offer_base(nodes, "n", "a", whole_every=16, is_full=full)
     assert offer.manifest is None and offer.depth == 0 and why in offer.why
 
 

@@ -11,14 +11,16 @@ import pytest
 from blake3 import blake3
 
 from stillhouse.domain.ids import new_hex, new_uuid
+from stillhouse.domain.object_kinds import Type
 from stillhouse.repository.check.report import sum_up
 from stillhouse.repository.check.structure import PackFacts, check
 from stillhouse.repository.check.verify import prove
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.container import ContainerWriter, Kind, Type
+from stillhouse.repository.format.container import ContainerWriter, Kind
 from stillhouse.repository.format.keys import Kek, create_or_open
 from stillhouse.repository.format.manifest import Line, ManifestWriter
 from stillhouse.repository.format.maps import Extent, FrameRef, MapBuilder
+from stillhouse.repository.format.root import Root, RootNode
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import roots
 from support.stores.dict_store import START, DictStore
@@ -71,8 +73,8 @@ class Crafted:
         self._root(named)
 
     def _root(self, named: Stored) -> None:
-        node = {"name": "n", "manifest": named.id, "size": named.size, "hash": named.hash}
-        root = {"format": 1, "snapshot": self.snapshot, "name": "crafted", "nodes": [node]}
+        node = RootNode(name="n", manifest=named.id, size=named.size, hash=named.hash)
+        root = Root(snapshot=self.snapshot, name="crafted", nodes=(node,))
         roots.publish(self.store, self.keys, root, [])
 
     def touched(self) -> Iterator[tuple[str, str, Any]]:

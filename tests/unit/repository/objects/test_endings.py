@@ -7,9 +7,9 @@ import pytest
 from stillhouse.clock import SystemClock
 from stillhouse.domain.collection import Rules
 from stillhouse.domain.ids import new_uuid
+from stillhouse.domain.object_kinds import Type
 from stillhouse.errors import RepositoryDamaged
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.container import Type
 from stillhouse.repository.format.keys import Kek, create_or_open
 from stillhouse.repository.format.sealed import seal
 from stillhouse.repository.objects import endings, roots

@@ -7,6 +7,7 @@ import pytest
 
 from stillhouse.clock import SystemClock
 from stillhouse.domain.collection import Rules
+from stillhouse.domain.object_kinds import Type
 from stillhouse.domain.reports.damage import FileTouched, NodeTouched, SnapshotTouched
 from stillhouse.errors import StoreUnavailable
 from stillhouse.repository.check import losses
@@ -16,7 +17,6 @@ from stillhouse.repository.check.report import sum_up
 from stillhouse.repository.check.structure import Checked, check
 from stillhouse.repository.check.verify import Rate, longest_unread, verify
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.container import Type
 from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.sealed import seal
 from stillhouse.repository.objects import findings, roots

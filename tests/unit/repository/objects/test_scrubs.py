@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from stillhouse.domain.ids import new_hex, new_uuid
+from stillhouse.domain.object_kinds import Type
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.container import Type
 from stillhouse.repository.format.keys import ClusterKeys, Kek, create_or_open
 from stillhouse.repository.format.sealed import seal
 from stillhouse.repository.objects import scrubs

@@ -11,10 +11,11 @@ import pytest
 from stillhouse.clock import SystemClock
 from stillhouse.domain.collection import Rules, Verdict
 from stillhouse.domain.ids import new_hex, new_uuid
+from stillhouse.domain.object_kinds import Type
 from stillhouse.errors import RepositoryDamaged, StoreUnavailable
 from stillhouse.repository.format import layout, sealed
-from stillhouse.repository.format.container import Type
 from stillhouse.repository.format.keys import ClusterKeys, Kek, create_or_open
+from stillhouse.repository.format.root import Root, RootNode, Tombstone
 from stillhouse.repository.objects import marks, pins, roots
 from stillhouse.repository.objects.pins import Pin, PinnedBase
 from stillhouse.repository.upkeep import reach
@@ -104,7 +105,7 @@ def test_a_purge_leaves_a_tombstone_and_no_mark(
     assert items[f"roots/{snapshot}"] is Verdict.PURGE
     assert collector.collect().purged == [snapshot]
     held = roots.look(store, keys, snapshot)
-    assert held is not None and held[0] is Type.TOMBSTONE and held[1]["reason"] == "purged"
+    assert isinstance(held, Tombstone) and held.reason == "purged"
     assert not [key for key in store.objects if "/trash/" in key]
     assert content(store), "what it held is only marked"
 
@@ -150,7 +151,7 @@ def test_a_capture_that_nobody_goes_on_with_is_closed_before_its_objects_go(
     store.now += 8 * DAY
     assert (collector.collect().marked, content(store) != []) == (1, True)
     held = roots.look(store, keys, pin.snapshot)
-    assert held is not None and held[0] is Type.TOMBSTONE
+    assert isinstance(held, Tombstone)
     assert pins.find(store, keys, pin.id) is None
     store.now += 8 * DAY
     collector.collect()
@@ -197,7 +198,8 @@ def root_of_a_newer_program(store: LateStore, keys: ClusterKeys) -> str:
 
 def root_without_nodes(store: LateStore, keys: ClusterKeys) -> str:
     snapshot = new_uuid()
-    roots.publish(store, keys, {"snapshot": snapshot}, [])
+    key = layout.root(str(keys.cluster), snapshot)
+    store.put(key, sealed.seal(keys, Type.ROOT, snapshot, json.dumps({"snapshot": snapshot}).encode()))
     return snapshot
 
 
@@ -212,8 +214,8 @@ def manifest_of_a_newer_program(store: LateStore, keys: ClusterKeys) -> str:
     lines = b'{"t":"node"}\n{"t":"Delta","id":"x"}\n{"t":"end"}\n'
     key = layout.manifest(str(keys.cluster), manifest_id)
     stored = sealed.create(store, key, manifest_id, sealed.seal(keys, Type.MANIFEST, manifest_id, lines))
-    node = {"manifest": stored.id, "size": stored.size, "hash": stored.hash}
-    roots.publish(store, keys, {"snapshot": snapshot, "nodes": [node]}, [])
+    node = RootNode(name="cn", manifest=stored.id, size=stored.size, hash=stored.hash)
+    roots.publish(store, keys, Root(snapshot=snapshot, nodes=(node,)), [])
     return key
 
 

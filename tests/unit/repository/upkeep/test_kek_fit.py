@@ -155,18 +155,18 @@ def data(data_root: Path, tmp_path: Path) -> Path:
 def with_a_snapshot(settings: Settings, tmp_path: Path) -> Bucket:
     """In the repository and in the catalog, as the service leaves it."""
     with workplace(settings) as place:
-        made = Bucket(tmp_path / "trees", place.store, place.repository.kek)
+        made = Bucket(tmp_path / "trees", place.vault.store, place.vault.repository.kek)
         made.snapshot(new_uuid(), "first")
     return made
 
 
 def test_the_first_start_makes_a_key_and_says_where_and_that_it_must_be_copied(data: Path) -> None:
     with capture_logs() as said, workplace(serving(data)) as place:
-        kek = place.repository.kek
+        kek = place.vault.repository.kek
     (told,) = [line for line in said if "key-encryption key" in line["event"]]
     assert (told["file"], told["kek"]) == (str(data / "kek"), kek.id) and "copy it" in told["event"]
     with capture_logs() as said, workplace(serving(data)) as place:
-        assert place.repository.kek == kek
+        assert place.vault.repository.kek == kek
     assert [line for line in said if "key-encryption key" in line["event"]] == []
 
 
@@ -184,7 +184,7 @@ def test_a_start_without_the_key_or_with_another_is_refused_and_makes_none(
         pass
     (data / "kek").write_text(right)
     with workplace(serving(data)) as place:
-        assert place.repository.kek == made.kek
+        assert place.vault.repository.kek == made.kek
 
 
 def test_a_key_file_elsewhere_that_is_not_there_is_named(data: Path, tmp_path: Path) -> None:
@@ -212,13 +212,13 @@ def test_a_key_is_asked_to_open_what_the_catalog_knows(data: Path, tmp_path: Pat
     """A cluster that it does not know may be another service's; a deleted one counts for snapshots that are left."""
     with workplace(serving(data)) as place:
         known = new_uuid()
-        create_or_open(place.store, OTHER, known)
-        Bucket(tmp_path / "trees", place.store, place.repository.kek).snapshot(new_uuid(), "mine")
+        create_or_open(place.vault.store, OTHER, known)
+        Bucket(tmp_path / "trees", place.vault.store, place.vault.repository.kek).snapshot(new_uuid(), "mine")
     with workplace(serving(data)) as place:
-        inventory = take_inventory(place.store, OTHER, [known])
+        inventory = take_inventory(place.vault.store, OTHER, [known])
         assert inventory.unreadable == []
-        Bucket(tmp_path / "more", place.store, OTHER).snapshot(known, "theirs")
-        found = take_inventory(place.store, OTHER, [known])
+        Bucket(tmp_path / "more", place.vault.store, OTHER).snapshot(known, "theirs")
+        found = take_inventory(place.vault.store, OTHER, [known])
         write(place.control, rows_of(found, SystemClock().now(), lambda cluster: ()))
     with pytest.raises(InvalidInput, match=known), workplace(serving(data)):
         pass

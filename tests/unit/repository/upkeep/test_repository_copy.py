@@ -13,6 +13,7 @@ from stillhouse.errors import InvalidInput, RepositoryDamaged
 from stillhouse.repository.check.faults import ALTERED, Fault
 from stillhouse.repository.format import layout, manifest
 from stillhouse.repository.format.keys import Kek, create_or_open, new_generation, open_keys
+from stillhouse.repository.format.root import Root
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import findings, identity, roots
 from stillhouse.repository.upkeep.copy import End, Outcome, copy_snapshots
@@ -97,7 +98,7 @@ def test_a_copy_restores_with_its_own_key_alone(
         open_keys(second, bucket.kek, cluster)
     keys = open_keys(second, SECOND_KEK, cluster)
     assert keys == open_keys(bucket.store, bucket.kek, cluster), "both generations, and the fingerprint key"
-    assert roots.read(second, keys, root["snapshot"]) == root
+    assert roots.read(second, keys, root["snapshot"]) == Root.from_json("root", root)
     assert roots.read(second, keys, first["snapshot"]) is None
     for node in root["nodes"]:
         stored = Stored(node["manifest"], node["size"], node["hash"])

@@ -1,4 +1,4 @@
-"""The table of a data node that a coordinator's foreign table stands for."""
+"""Tables that belong to a table: partitions and heirs below it, and the tables on data nodes that it stands for."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,6 +7,16 @@ from stillhouse.domain.cluster import Node
 from stillhouse.domain.table_restore import TableName
 from stillhouse.errors import RestoreFailed
 from stillhouse.postgres.sessions.session import Connection, sql
+
+# A partition is left out once its detach has begun: no query of its parent sees it.
+_TREES = """
+    WITH RECURSIVE tree (root, relation) AS (
+        SELECT r, r FROM unnest(%s::oid[]) r
+         UNION
+        SELECT t.root, i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.relation AND NOT i.inhdetachpending
+    )
+    SELECT relation, root FROM tree ORDER BY root, relation
+"""
 
 # Servers are found by their handler, since the wrapper itself may be created under any name. If an option is missing,
 # the foreign table's own name counts (contrib/postgres_fdw/deparse.c, deparseRelation).
@@ -101,3 +111,10 @@ def point(connection: Connection, table: ForeignTable, remote: TableName) -> Non
             sql.Identifier(table.name.schema, table.name.table), sql.SQL(", ").join(options)
         )
     )
+
+
+def trees(connection: Connection, roots: Sequence[int]) -> list[tuple[int, int]]:
+    """Each table of these trees with its root. A table may be in several."""
+    return [
+        (int(relation), int(root)) for relation, root in connection.execute(_TREES, [[*roots]]).fetchall()
+    ]
