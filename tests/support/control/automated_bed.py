@@ -9,8 +9,7 @@ from typing import Any, cast
 
 from sqlalchemy import select, text
 
-from stillhouse.catalog import clusters, operations, snapshots
-from stillhouse.catalog import snapshot_policies as policies
+from stillhouse.catalog import clusters, operations, snapshot_policies, snapshots
 from stillhouse.catalog.access import audit_log
 from stillhouse.catalog.schema.database import Database, Transaction
 from stillhouse.catalog.schema.tables import metadata, policy_runs
@@ -109,7 +108,7 @@ class Bed:
 
     def policies(self, cluster_id: str) -> list[str]:
         with self.control.database.reading() as reading:
-            return [policy.name for policy in policies.list_policies(reading, cluster_id)]
+            return [policy.name for policy in snapshot_policies.list_policies(reading, cluster_id)]
 
     def hold(self, cluster_id: str, task: Task = Task.REBOOTING) -> None:
         with self.control.database.transaction() as transaction:

@@ -26,8 +26,7 @@ from stillhouse.domain.ids import new_hex, new_uuid
 from stillhouse.domain.object_kinds import Type
 from stillhouse.domain.page_choice import Changed
 from stillhouse.domain.throttle import Care
-from stillhouse.node.capture import copying, pack_writer, packing
-from stillhouse.node.capture import pending as shelf
+from stillhouse.node.capture import copying, pack_writer, packing, pending
 from stillhouse.node.capture.base import Base, Source
 from stillhouse.node.capture.copying import Copy
 from stillhouse.node.capture.pack_writer import PackWriter
@@ -89,7 +88,7 @@ def _small(draw: random.Random) -> Iterator[None]:
     with (
         patch.object(packing, "MAX_FRAME", _FRAME_PAGES * PAGE),
         patch.object(pack_writer, "PACK_FRAMES", _PACK_FRAMES),
-        patch.object(shelf, "_MAP_BYTES", _MAP_BYTES),
+        patch.object(pending, "_MAP_BYTES", _MAP_BYTES),
         patch.object(copying, "ThreadPoolExecutor", _AtOnce),
         patch.object(os, "urandom", draw.randbytes),
         patch.object(secrets, "token_hex", lambda count: draw.randbytes(count).hex()),

@@ -22,7 +22,7 @@ from stillhouse.api.shapes.values import (
     cluster_time,
 )
 from stillhouse.control.clusters.facts import TIME_ZONE
-from stillhouse.control.clusters.tags import MOST as MOST_TAGS
+from stillhouse.control.clusters.tags import MOST_TAGS
 from stillhouse.domain import names
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Node, Task
 from stillhouse.domain.reports.capacity import ZONE

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from stillhouse.control.restores import alone as restore_alone
-from stillhouse.control.restores import recovery
+from stillhouse.control.restores import alone, recovery
 from stillhouse.control.restores.alone import State
 from stillhouse.domain.cluster import Node, Role
 from stillhouse.domain.ids import new_hex, new_uuid
@@ -40,9 +39,7 @@ def _nodes(place: Path) -> tuple[Node, ...]:
 
 def _rebuild(place: Path, root: Root) -> None:
     site = Site(place, Binaries(place, "18.6", None), Sealer(bytes(32)), fresh_account)
-    restore_alone._rebuild(
-        site, REPOSITORY, root, _nodes(place), 1, watch=lambda name, size: lambda done: None
-    )
+    alone._rebuild(site, REPOSITORY, root, _nodes(place), 1, watch=lambda name, size: lambda done: None)
 
 
 def test_without_room_for_all_nodes_nothing_is_begun(tmp_path: Path) -> None:
@@ -91,32 +88,32 @@ ASKED = State(REPOSITORY.id, new_uuid(), "", 8000)
     ],
 )
 def test_a_directory_of_another_restore_is_refused(tmp_path: Path, state: State) -> None:
-    restore_alone._write_state(tmp_path, state)
+    alone._write_state(tmp_path, state)
     with pytest.raises(InvalidInput, match=state.snapshot):
-        restore_alone._read_state(tmp_path, ASKED)
+        alone._read_state(tmp_path, ASKED)
 
 
 def test_its_own_unfinished_work_is_found_again(tmp_path: Path) -> None:
-    assert restore_alone._read_state(tmp_path / "not there", ASKED) is None
+    assert alone._read_state(tmp_path / "not there", ASKED) is None
     (tmp_path / "restore.json.new").write_text("{")
     (tmp_path / "lock").touch()
-    assert restore_alone._read_state(tmp_path, ASKED) is None, "killed at the very start"
-    restore_alone._write_state(tmp_path, ASKED)
+    assert alone._read_state(tmp_path, ASKED) is None, "killed at the very start"
+    alone._write_state(tmp_path, ASKED)
     (tmp_path / "clusters").mkdir()
-    assert restore_alone._read_state(tmp_path, ASKED) == ASKED
+    assert alone._read_state(tmp_path, ASKED) == ASKED
 
 
 @pytest.mark.parametrize("text", ["", "[]", json.dumps({"later": 1})])
 def test_a_state_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "restore.json").write_text(text)
     with pytest.raises(InvalidInput, match="no directory of a restore"):
-        restore_alone._read_state(tmp_path, ASKED)
+        alone._read_state(tmp_path, ASKED)
 
 
 def test_a_node_that_the_snapshot_lacks_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="no node dn3") as refusal:
-        restore_alone._chosen(_nodes(tmp_path), _root(), "dn3")
+        alone._chosen(_nodes(tmp_path), _root(), "dn3")
     assert refusal.value.hint == "its nodes are cn, dn1, dn2"
-    assert [node.name for node in restore_alone._chosen(_nodes(tmp_path), _root(), "dn2")] == ["dn2"]
+    assert [node.name for node in alone._chosen(_nodes(tmp_path), _root(), "dn2")] == ["dn2"]
     with pytest.raises(RestoreFailed, match="dn2"):
-        restore_alone._chosen(_nodes(tmp_path)[:2], _root(), "")
+        alone._chosen(_nodes(tmp_path)[:2], _root(), "")

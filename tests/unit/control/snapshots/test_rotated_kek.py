@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stillhouse.control.context import Control, Vault
-from stillhouse.control.snapshots import create as create_snapshot
+from stillhouse.control.snapshots import create
 from stillhouse.control.snapshots.requests import get_snapshot, request_snapshot
 from stillhouse.control.workplace import Workplace
 from stillhouse.domain.snapshot import SnapshotStatus
@@ -41,7 +41,7 @@ def _requested(control: Control) -> tuple[str, str]:
 
 def _end(place: Workplace, snapshot_id: str) -> Any:
     """The last step of an attempt that failed."""
-    create_snapshot._fail(place, snapshot_id, "the attempt failed")
+    create._fail(place, snapshot_id, "the attempt failed")
     return get_snapshot(place.control, PROJECT, snapshot_id)
 
 

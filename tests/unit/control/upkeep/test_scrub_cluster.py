@@ -13,9 +13,9 @@ from sqlalchemy import select
 from stillhouse.catalog import captures, clusters, scrubs, snapshots
 from stillhouse.catalog.schema import tables
 from stillhouse.control.context import Control, Vault
-from stillhouse.control.snapshots import create as create_snapshot
+from stillhouse.control.snapshots import create
 from stillhouse.control.snapshots.requests import request_snapshot
-from stillhouse.control.upkeep import scrub as scrub_cluster
+from stillhouse.control.upkeep import scrub
 from stillhouse.control.upkeep.findings import look_for_findings
 from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import Node, Role
@@ -79,22 +79,22 @@ def test_each_cluster_with_a_snapshot_is_read_when_it_is_due_and_once(control: C
     available_cluster(control, "without")
     cluster_id = with_snapshot(control, "with")
     now = control.clock.now()
-    assert scrub_cluster.start_due_scrubs(place, now) == [cluster_id]
-    assert scrub_cluster.start_due_scrubs(place, now) == []
+    assert scrub.start_due_scrubs(place, now) == [cluster_id]
+    assert scrub.start_due_scrubs(place, now) == []
     assert [subject for flow, subject in enqueued(control) if flow == "scrub_cluster"] == [cluster_id]
     found: dict[str, Any] = {"packs": 3, "bytes": 1 << 40, "is_more": False, "damages": []}
-    scrub_cluster._end(place, cluster_id, found)
-    assert scrub_cluster.start_due_scrubs(place, now + timedelta(hours=5)) == []
-    assert scrub_cluster.start_due_scrubs(place, now + timedelta(hours=7)) == [cluster_id]
-    scrub_cluster._end(place, cluster_id, {**found, "is_more": True})
-    assert scrub_cluster.start_due_scrubs(place, control.clock.now()) == [cluster_id]
+    scrub._end(place, cluster_id, found)
+    assert scrub.start_due_scrubs(place, now + timedelta(hours=5)) == []
+    assert scrub.start_due_scrubs(place, now + timedelta(hours=7)) == [cluster_id]
+    scrub._end(place, cluster_id, {**found, "is_more": True})
+    assert scrub.start_due_scrubs(place, control.clock.now()) == [cluster_id]
 
 
 def test_a_flow_that_has_vanished_does_not_end_scrubbing(control: Control) -> None:
     place, cluster_id = a_place(control, DictStore()), with_snapshot(control, "with")
     now = control.clock.now()
-    assert scrub_cluster.start_due_scrubs(place, now) == [cluster_id]
-    assert scrub_cluster.start_due_scrubs(place, now + timedelta(hours=25)) == [cluster_id]
+    assert scrub.start_due_scrubs(place, now) == [cluster_id]
+    assert scrub.start_due_scrubs(place, now + timedelta(hours=25)) == [cluster_id]
 
 
 def test_a_cluster_is_claimed_by_one(control: Control) -> None:
@@ -109,7 +109,7 @@ def test_a_rate_of_0_switches_it_off(control: Control) -> None:
     place = a_place(control, DictStore())
     off = control.settings.model_copy(update={"scrub_rate_bytes": 0})
     object.__setattr__(control, "settings", off)
-    assert scrub_cluster.start_due_scrubs(place, control.clock.now()) == [] == rows(control)
+    assert scrub.start_due_scrubs(place, control.clock.now()) == [] == rows(control)
 
 
 def test_a_store_that_does_not_answer_puts_it_off(control: Control, tmp_path: Path) -> None:
@@ -117,8 +117,8 @@ def test_a_store_that_does_not_answer_puts_it_off(control: Control, tmp_path: Pa
         a_place(control, DictStore(), str(tmp_path / "nothing")),
         with_snapshot(control, "with"),
     )
-    scrub_cluster.start_due_scrubs(place, control.clock.now())
-    scrub_cluster.scrub_cluster(place, STEPS, cluster_id)
+    scrub.start_due_scrubs(place, control.clock.now())
+    scrub.scrub_cluster(place, STEPS, cluster_id)
     (row,) = rows(control)
     assert row.ended is None and timedelta() < row.due - control.clock.now() < timedelta(hours=2)
 
@@ -150,7 +150,7 @@ def test_packs_are_read_in_a_process_and_damage_is_told(tmp_path: Path) -> None:
             now = control.clock.now()
             assert scrubs.begin(transaction, cluster_id, now, now + DAY)
         place = a_place(control, aged.store, str(tmp_path / "objects"))
-        scrub_cluster.scrub_cluster(place, STEPS, cluster_id)
+        scrub.scrub_cluster(place, STEPS, cluster_id)
         (row,) = rows(control)
         with control.database.reading() as reading:
             cluster = clusters.read_cluster(reading, cluster_id)
@@ -182,7 +182,7 @@ def test_a_snapshot_says_how_many_of_its_packs_wait_too_long(tmp_path: Path) -> 
         records.record(store, keys, [scrubbed], control.clock.now() - DAY)
         captured = _captured(place, cluster_id, [old, scrubbed, new])
         _at_its_cut(control, cluster_id, snapshot_id)
-        create_snapshot._publish(place, snapshot_id, 1, captured)
+        create._publish(place, snapshot_id, 1, captured)
         root = roots.read(store, open_keys(store, KEK, cluster_id), snapshot_id)
         assert root is not None and root.scrub_overdue_packs == 1
         with control.database.reading() as reading:
@@ -210,7 +210,7 @@ def test_no_root_is_made_that_reaches_damage_and_the_next_attempt_knows_of_it(
         else:
             store.delete(key)
         with pytest.raises(CaptureInterrupted, match=pack) as refused:
-            create_snapshot._publish(place, snapshot_id, 1, captured)
+            create._publish(place, snapshot_id, 1, captured)
         assert refused.value.retryable and roots.look(store, keys, snapshot_id) is None
         assert findings.read(store, keys).keys == {key}
 
@@ -227,10 +227,10 @@ def test_a_root_that_was_published_stands_whatever_became_known_since(tmp_path: 
         store.put(key, [b"pack"])
         captured = _captured(place, cluster_id, [f"{1:032x}"])
         _at_its_cut(control, cluster_id, snapshot_id)
-        create_snapshot._publish(place, snapshot_id, 1, captured)
+        create._publish(place, snapshot_id, 1, captured)
         published = roots.read(store, keys, snapshot_id)
         findings.note(store, keys, [Fault(key, ALTERED, "does not open")], control.clock.now())
-        create_snapshot._publish(place, snapshot_id, 1, captured)
+        create._publish(place, snapshot_id, 1, captured)
         assert roots.read(store, keys, snapshot_id) == published
 
 
@@ -241,25 +241,25 @@ def test_a_scrub_that_is_switched_off_still_works_out_what_somebody_met(control:
     place = a_place(control, store)
     keys = create_or_open(store, KEK, cluster_id)
     assert look_for_findings(place, control.clock.now()) == [cluster_id]
-    assert scrub_cluster.start_due_scrubs(place, control.clock.now()) == []
+    assert scrub.start_due_scrubs(place, control.clock.now()) == []
     key = layout.pack(cluster_id, f"{1:032x}")
     findings.note(store, keys, [Fault(key, ALTERED, "does not open")], control.clock.now())
     later = control.clock.now() + timedelta(hours=1)
     assert look_for_findings(place, later) == [cluster_id]
     assert look_for_findings(place, later + DAY) == [], "nothing new"
-    assert scrub_cluster.start_due_scrubs(place, later) == [cluster_id]
+    assert scrub.start_due_scrubs(place, later) == [cluster_id]
 
 
 def test_what_somebody_met_is_scrubbed_at_once(control: Control) -> None:
     store, cluster_id = DictStore(), with_snapshot(control, "with")
     place, now = a_place(control, store), control.clock.now()
     keys = create_or_open(store, KEK, cluster_id)
-    assert scrub_cluster.start_due_scrubs(place, now) == [cluster_id]
-    scrub_cluster._end(place, cluster_id, {"packs": 0, "bytes": 0, "is_more": False, "damages": []})
-    assert scrub_cluster.start_due_scrubs(place, now + timedelta(minutes=5)) == []
+    assert scrub.start_due_scrubs(place, now) == [cluster_id]
+    scrub._end(place, cluster_id, {"packs": 0, "bytes": 0, "is_more": False, "damages": []})
+    assert scrub.start_due_scrubs(place, now + timedelta(minutes=5)) == []
     findings.note(store, keys, [Fault(layout.pack(cluster_id, f"{1:032x}"), ALTERED, "bad")], now)
     look_for_findings(place, now + timedelta(hours=1))
-    assert scrub_cluster.start_due_scrubs(place, now + timedelta(minutes=5)) == [cluster_id]
+    assert scrub.start_due_scrubs(place, now + timedelta(minutes=5)) == [cluster_id]
 
 
 def _at_its_cut(control: Control, cluster_id: str, snapshot_id: str) -> None:
