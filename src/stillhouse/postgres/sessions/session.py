@@ -47,6 +47,16 @@ _IMPOSED = """
     SELECT name, boot_val, context = 'user' FROM pg_catalog.pg_settings
      WHERE source IN ('global', 'database', 'user', 'database user') AND name <> ALL(%s)
 """
+# Imposed settings of libraries that are not loaded yet. They are placeholders, which pg_settings hides, and take effect
+# when the library is loaded (define_custom_variable in utils/misc/guc.c).
+_IMPOSED_ON_LIBRARIES = """
+    SELECT DISTINCT name
+      FROM pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) one, pg_catalog.split_part(one, '=', 1) name
+     WHERE setdatabase IN (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()))
+       AND setrole IN (0, (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = session_user))
+       AND name LIKE '%%.%%' AND name <> ALL(%s) AND pg_catalog.current_setting(name, true) IS NOT NULL
+       AND name NOT IN (SELECT name FROM pg_catalog.pg_settings)
+"""
 
 
 def connect(
@@ -78,9 +88,10 @@ def program_options(
     not a superuser. Raises as `connect` does.
     """
     connection, imposed = _enter(node, database, "stillhouse", None, SUPERUSER)
+    encoding = connection.info.parameter_status("server_encoding") or "SQL_ASCII"
     connection.close()
     overruled = {name: value for name, value, is_users in imposed if may_set_all or is_users}
-    own = {**overruled, **(settings or {})}
+    own = {"client_encoding": encoding, **overruled, **(settings or {})}
     return as_options(session_settings(major_version(node), own, may_set_all=may_set_all))
 
 
@@ -131,13 +142,21 @@ def _enter(
         try:
             connection.autocommit = True
             speak_as_bytes(connection)
-            return connection, _overrule(connection, database)
+            of_libraries = connection.execute(_IMPOSED_ON_LIBRARIES, [list(settings or {})]).fetchall()
+            if not of_libraries:
+                return connection, _overrule(connection, database)
         except BaseException:
             connection.close()
             raise
     except Error as error:
         reason = str(error).strip().replace("\n", " ")
         raise NodeUnreachable(f"node {node.name} does not answer: {reason}") from error
+    connection.close()
+    # Only the start-up packet overrules a placeholder. The empty value fits no number and no choice: the library warns,
+    # and takes its default.
+    emptied = {name: "" for (name,) in of_libraries}
+    connection, imposed = _enter(node, database, application_name, {**emptied, **(settings or {})}, role)
+    return connection, [*imposed, *((name, "", True) for name in emptied)]
 
 
 def password_file(node: Node) -> str:
