@@ -47,15 +47,15 @@ _IMPOSED = """
     SELECT name, boot_val, context = 'user' FROM pg_catalog.pg_settings
      WHERE source IN ('global', 'database', 'user', 'database user') AND name <> ALL(%s)
 """
-# Imposed settings of libraries that are not loaded yet. They are placeholders, which pg_settings hides, and take effect
-# when the library is loaded (define_custom_variable in utils/misc/guc.c).
-_IMPOSED_ON_LIBRARIES = """
-    SELECT DISTINCT name
-      FROM pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) one, pg_catalog.split_part(one, '=', 1) name
+# All that is imposed on this session, as name=value.
+_SET_HERE = """
+    SELECT pg_catalog.unnest(setconfig) FROM pg_catalog.pg_db_role_setting
      WHERE setdatabase IN (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()))
        AND setrole IN (0, (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = session_user))
-       AND name LIKE '%%.%%' AND name <> ALL(%s) AND pg_catalog.current_setting(name, true) IS NOT NULL
-       AND name NOT IN (SELECT name FROM pg_catalog.pg_settings)
+"""
+_PLACEHOLDERS = """
+    SELECT name FROM pg_catalog.unnest(%s::text[]) name
+     WHERE pg_catalog.current_setting(name, true) IS NOT NULL AND name NOT IN (SELECT name FROM pg_catalog.pg_settings)
 """
 
 
@@ -142,8 +142,8 @@ def _enter(
         try:
             connection.autocommit = True
             speak_as_bytes(connection)
-            of_libraries = connection.execute(_IMPOSED_ON_LIBRARIES, [list(settings or {})]).fetchall()
-            if not of_libraries:
+            placeholders = [name for name in _placeholders(connection) if name not in (settings or {})]
+            if not placeholders:
                 return connection, _overrule(connection, database)
         except BaseException:
             connection.close()
@@ -154,7 +154,7 @@ def _enter(
     connection.close()
     # Only the start-up packet overrules a placeholder. The empty value fits no number and no choice: the library warns,
     # and takes its default.
-    emptied = {name: "" for (name,) in of_libraries}
+    emptied = dict.fromkeys(placeholders, "")
     connection, imposed = _enter(node, database, application_name, {**emptied, **(settings or {})}, role)
     return connection, [*imposed, *((name, "", True) for name in emptied)]
 
@@ -185,6 +185,19 @@ def _connecting(conninfo: bytes) -> PQGenConn["pq.abc.PGconn"]:
     reason = pgconn.get_error_message("utf-8")
     pgconn.finish()
     raise psycopg.OperationalError(reason)
+
+
+def _placeholders(connection: Connection) -> list[str]:
+    """Return the imposed settings of libraries that are not loaded yet.
+
+    They take effect when the library is loaded, and pg_settings hides them until then (define_custom_variable in
+    utils/misc/guc.c). The values are taken apart here, since their bytes may be no text in this database.
+    """
+    names = {imposed.partition("=")[0] for (imposed,) in connection.execute(_SET_HERE).fetchall()}
+    of_libraries = sorted(name for name in names if "." in name and name.isascii())
+    if not of_libraries:
+        return []
+    return [name for (name,) in connection.execute(_PLACEHOLDERS, [of_libraries]).fetchall()]
 
 
 def _overrule(connection: Connection, database: str) -> Imposed:
