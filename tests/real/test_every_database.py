@@ -124,6 +124,22 @@ def test_8_a_closed_database_is_opened_whatever_its_name(node: Node, found: dict
         tell(connection, f"UPDATE pg_database SET datallowconn = true WHERE oid = {found[RAW].oid}")
 
 
+@pytest.mark.parametrize("encoding", ["utf8", *ENCODINGS])
+def test_8_an_imposed_value_that_is_no_text_here_keeps_nobody_out(
+    node: Node, found: dict[str, Database], encoding: str
+) -> None:
+    name = "postgres" if encoding == "utf8" else f"in_{encoding.lower()}"
+    with superuser(node, "in_sql_ascii") as connection:
+        for setting in ("application_name", "some_library.setting"):
+            connection.execute(sql.SQL(f"ALTER ROLE ALL SET {setting} = {{}}").format(sql.Literal(RAW)))
+        try:
+            with closing(enter(node, found[name])) as entered:
+                ((left,),) = ask(entered, "SELECT current_setting('some_library.setting')")
+                assert left == ""
+        finally:
+            tell(connection, "ALTER ROLE ALL RESET ALL")
+
+
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_8_names_come_back_as_they_are_from_a_database_of_any_encoding(
     node: Node, found: dict[str, Database], encoding: str

@@ -14,7 +14,8 @@ _CHOICES = """
     SELECT name, CASE vartype WHEN 'bool' THEN CASE boot_val WHEN 'on' THEN 'off' ELSE 'on' END
                   WHEN 'enum' THEN coalesce((SELECT min(one) FROM unnest(enumvals) one WHERE one <> boot_val), boot_val)
                   WHEN 'string' THEN 'x' ELSE CASE boot_val WHEN min_val THEN max_val ELSE min_val END END
-      FROM pg_settings WHERE context IN ('user', 'superuser') AND name NOT IN ('is_superuser') ORDER BY 1
+      FROM pg_settings WHERE context IN ('user', 'superuser') AND name NOT IN ('is_superuser') AND ({which})
+     ORDER BY 1
 """
 _SPECIAL = {
     "client_encoding": "LATIN1",
@@ -31,9 +32,14 @@ _SPECIAL = {
 }
 
 
+def choices(connection: Any, which: str = "true") -> dict[str, str]:
+    """Settings that anybody or a superuser may set, each with a value. `which` is a condition on pg_settings."""
+    return {**dict(ask(connection, _CHOICES.format(which=which))), **_SPECIAL}
+
+
 def impose(connection: Any, database: str) -> dict[str, str]:
     """All of it; what the database imposes then, by name. `connection` is a superuser's, to another database."""
-    settings = {**dict(ask(connection, _CHOICES)), **_SPECIAL}
+    settings = choices(connection)
     for who in (USER, SUPERUSER):
         tell(connection, f"SET ROLE {who}")
         for name, value in settings.items():

@@ -16,6 +16,7 @@ FIT = Look(
         "wal_level": "replica",
         "max_replication_slots": "10",
         "max_slot_wal_keep_size": "-1",
+        "wal_segment_size": "16777216",
     },
 )
 
@@ -23,6 +24,7 @@ FIT = Look(
 def test_10_what_we_make_ourselves_is_fit() -> None:
     assert why_unfit(FIT) is None
     assert why_unfit(replace(FIT, major=15, control_version=1300)) is None
+    assert why_unfit(replace(FIT, settings={**FIT.settings, "max_slot_wal_keep_size": "16"})) is None
 
 
 @pytest.mark.parametrize(
@@ -46,6 +48,7 @@ def test_10_a_server_that_is_another_is_refused(change: dict[str, Any], named: s
         ("wal_level", "minimal", "set wal_level = replica"),
         ("max_replication_slots", "0", "set max_replication_slots = 10"),
         ("max_slot_wal_keep_size", "0", "set max_slot_wal_keep_size = -1"),
+        ("max_slot_wal_keep_size", "15", "with less than a segment"),
     ],
 )
 def test_10_a_setting_that_forbids_captures_is_refused(name: str, value: str, remedy: str) -> None:

@@ -45,6 +45,30 @@ def test_no_version_is_told_what_it_does_not_know() -> None:
     assert quarantine_settings.ours(17, {}, {}, GIB)["event_triggers"] == "off"
 
 
+def test_nothing_comes_in_goes_out_or_happens_by_itself_whatever_the_source_sets() -> None:
+    shut_off = {
+        "listen_addresses": "",
+        "archive_mode": "off",
+        "primary_conninfo": "",
+        "archive_cleanup_command": "",
+        "recovery_end_command": "",
+        "recovery_min_apply_delay": "0",
+        "autovacuum": "off",
+        "autovacuum_freeze_max_age": "2000000000",
+        "autovacuum_multixact_freeze_max_age": "2000000000",
+        "max_worker_processes": "0",
+        "max_logical_replication_workers": "0",
+        "max_wal_senders": "0",
+        "event_triggers": "off",
+        "sync_replication_slots": "off",
+    }
+    source = dict.fromkeys(shut_off, "7")
+    ours = quarantine_settings.ours(18, source, source, GIB)
+    assert {name: ours.get(name) for name in shut_off} == shut_off
+    assert not shut_off.keys() & quarantine_settings.inherited(source).keys()
+    assert not shut_off.keys() & quarantine_settings.of_strength(source).keys()
+
+
 def test_only_what_is_named_is_inherited() -> None:
     source = {
         "archive_command": "cp",
