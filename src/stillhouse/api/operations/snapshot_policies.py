@@ -4,7 +4,7 @@ from fastapi import Request as Asking
 from fastapi import Response
 
 from stillhouse.api.operations.routing import ControlOf, Router
-from stillhouse.api.shapes import java_text
+from stillhouse.api.shapes import client_types
 from stillhouse.api.shapes.capacity import Statistics
 from stillhouse.api.shapes.snapshot_policies import Policies, SetPoliciesRequest, policies_of_cluster
 from stillhouse.api.shapes.snapshots import CopySnapshotRequest, SnapshotCopied
@@ -57,7 +57,7 @@ def list_policies(
 ) -> Json:
     settings, found = policies.list_policies(control, project_id, cluster_id)
     answer = policies_of_cluster(settings, found, control.clock.now())
-    return java_text.for_client("ListSnapshotPolicy", answer, request, response)
+    return client_types.for_client("ListSnapshotPolicy", answer, request, response)
 
 
 @routes.operation("DeleteSnapshotPolicy", Nothing, "There is no such policy any more")
