@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from fastapi import Request, Response
 
 from stillhouse.api.operations.routing import ControlOf, Router
-from stillhouse.api.shapes import capacity, java_text
+from stillhouse.api.shapes import capacity, client_types
 from stillhouse.api.shapes.capacity import NodeTypes, Quotas, ResourceStatistics, Statistics, Zones
 from stillhouse.api.shapes.values import Json, unless_empty
 from stillhouse.control.reports import capacity as host
@@ -16,7 +16,7 @@ routes = Router()
 @routes.operation("ListNodeTypes", NodeTypes, "The one type of node there is: this host")
 def list_node_types(control: ControlOf, project_id: str, request: Request, response: Response) -> Json:
     answer: Json = {"node_types": [capacity.node_type(host.measure(control))], "count": 1}
-    return java_text.for_client("ListNodeTypes", answer, request, response)
+    return client_types.for_client("ListNodeTypes", answer, request, response)
 
 
 @routes.operation("ListAvailabilityZones", Zones, "The one zone there is: this host")
@@ -28,7 +28,7 @@ def list_zones(control: ControlOf, project_id: str) -> Json:
 def list_quotas(control: ControlOf, project_id: str, request: Request, response: Response) -> Json:
     measured, held = host.measure(control), host.holdings(control, project_id)
     answer: Json = {"quotas": {"resources": capacity.quotas(measured, held)}}
-    return java_text.for_client("ListQuotas", answer, request, response)
+    return client_types.for_client("ListQuotas", answer, request, response)
 
 
 @routes.operation("ListStatistics", Statistics, "Clusters and nodes of the project, and the host's storage")

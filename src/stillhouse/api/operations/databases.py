@@ -2,9 +2,10 @@
 
 from typing import Annotated
 
-from fastapi import Query
+from fastapi import Query, Request, Response
 
 from stillhouse.api.operations.routing import ControlOf, Router
+from stillhouse.api.shapes import client_types
 from stillhouse.api.shapes import databases as shapes
 from stillhouse.api.shapes.clusters import parameter_group_id
 from stillhouse.api.shapes.databases import (
@@ -84,13 +85,16 @@ def list_schemas(
     project_id: str,
     cluster_id: ClusterId,
     database_name: str,
+    request: Request,
+    response: Response,
     keywords: Name = "",
     offset: Annotated[Offset, Query()] = 0,
     limit: Annotated[Limit, Query()] = 10,
 ) -> Json:
     sizes = databases.schema_sizes(control, project_id, cluster_id, database_name)
     shown = [shapes.schema(size, database_name) for size in sizes if keywords in size.schema]
-    return {"schemas": shown[offset : offset + limit], "count": len(shown)}
+    answer: Json = {"schemas": shown[offset : offset + limit], "count": len(shown)}
+    return client_types.for_client("ListSchemas", answer, request, response)
 
 
 @routes.operation(

@@ -3,7 +3,7 @@
 from fastapi import Request, Response
 
 from stillhouse.api.operations.routing import ControlOf, Router
-from stillhouse.api.shapes import java_text
+from stillhouse.api.shapes import client_types
 from stillhouse.api.shapes.snapshot_policies import Policies, SetPoliciesRequest, policies_of_cluster
 from stillhouse.api.shapes.values import ClusterId, Json, Nothing
 from stillhouse.control.schedule import snapshot_policies
@@ -51,7 +51,7 @@ def list_policies(
 ) -> Json:
     settings, found = snapshot_policies.list_policies(control, project_id, cluster_id)
     answer = policies_of_cluster(settings, found, control.clock.now())
-    return java_text.for_client("ListSnapshotPolicy", answer, request, response)
+    return client_types.for_client("ListSnapshotPolicy", answer, request, response)
 
 
 @routes.operation("DeleteSnapshotPolicy", Nothing, "There is no such policy any more")

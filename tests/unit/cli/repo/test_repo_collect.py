@@ -82,7 +82,7 @@ def test_it_marks_then_removes_and_says_so(repository: Path) -> None:
 def test_no_days_in_the_trash_mean_the_same_however_they_are_said(
     repository: Path, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As with the service's setting: a deleted snapshot is purged now, and only what listings may miss has a grace."""
+    """As with the service's setting: a deleted snapshot is purged now, and its objects stay as long as ever."""
     if said.startswith("--"):
         done = collect(repository, said, "0", "--json")
     else:
@@ -92,6 +92,9 @@ def test_no_days_in_the_trash_mean_the_same_however_they_are_said(
     found = json.loads(done.stdout)["clusters"][CLUSTER]
     assert (len(found["purged"]), found["deleted"]) == (1, 0)
     assert found["marked"] > 0
+    packs = set(repository.glob(f"c/{CLUSTER}/packs/**/*"))
+    assert collect(repository, *([said, "0"] if said.startswith("--") else [])).returncode == 0
+    assert set(repository.glob(f"c/{CLUSTER}/packs/**/*")) == packs, "a listing may miss what reaches them"
 
 
 def test_no_service_starts_with_fewer_than_no_days_in_the_trash(
