@@ -18,7 +18,16 @@ from stillhouse.warehouse.cluster.embedded import Site
 from support.databases import incremental_bug
 from support.databases.writers import until
 from support.servers.warehouses import rows
-from support.snapshots.captures import HASTY, Moments, Shot, Vault, capture_cluster, files, lines, restored_cluster
+from support.snapshots.captures import (
+    HASTY,
+    Moments,
+    Shot,
+    Vault,
+    capture_cluster,
+    files,
+    lines,
+    restored_cluster,
+)
 from support.snapshots.cuts import ask, superuser, tell
 
 pytest_plugins = ["support.snapshots.capture_fixtures"]
