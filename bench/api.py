@@ -28,9 +28,9 @@ from stillhouse import log
 from stillhouse.api.app import create_app
 from stillhouse.bootstrap import open_control
 from stillhouse.config import Settings
-from support.api_client import SignedClient, sign
-from support.catalog_rows import many_snapshots
-from support.service import COMMAND, PROJECT, Service, serving
+from support.api.client import SignedClient, sign
+from support.control.catalog_rows import many_snapshots
+from support.processes.service import COMMAND, PROJECT, Service, serving
 
 CALLERS = (1, 2, 4, 8, 16, 32, 64)
 MANY = 50_000

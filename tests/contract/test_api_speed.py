@@ -24,10 +24,10 @@ from stillhouse.api.operations import routing
 from stillhouse.catalog import snapshots as stored
 from stillhouse.control.snapshots import requests
 from stillhouse.errors import ApiUnknown
-from support.api_server import serving
-from support.api_service import PROJECT, Service, app_of, serving_service
-from support.catalog_rows import many_snapshots
-from support.writers import until
+from support.api.application import PROJECT, Service, app_of, serving_service
+from support.api.server import serving
+from support.control.catalog_rows import many_snapshots
+from support.databases.writers import until
 
 LIST = "/v1.0/{p}/snapshots"
 

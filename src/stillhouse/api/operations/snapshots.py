@@ -6,11 +6,13 @@ from typing import Annotated, Literal
 from fastapi import Query
 
 from stillhouse.api.operations.routing import ControlOf, Router, listed
-from stillhouse.api.shapes.capacity import Flavors, flavor
+from stillhouse.api.shapes.capacity import Flavors, Statistics, flavor
 from stillhouse.api.shapes.snapshots import (
     CheckSnapshotRequest,
     ClusterSnapshots,
+    CopySnapshotRequest,
     CreateSnapshotRequest,
+    SnapshotCopied,
     SnapshotCreated,
     SnapshotDetails,
     Snapshots,
@@ -21,6 +23,7 @@ from stillhouse.api.shapes.snapshots import (
     snapshot_in_project_list,
 )
 from stillhouse.api.shapes.values import (
+    GB,
     Accepted,
     ClusterId,
     Json,
@@ -31,8 +34,9 @@ from stillhouse.api.shapes.values import (
     unless_empty,
 )
 from stillhouse.control.access import permissions
-from stillhouse.control.reports import capacity as host
-from stillhouse.control.snapshots import requests as snapshots
+from stillhouse.control.reports import capacity
+from stillhouse.control.schedule import snapshot_policies
+from stillhouse.control.snapshots import requests
 from stillhouse.errors import InvalidInput
 
 routes = Router()
@@ -43,7 +47,7 @@ routes = Router()
 )
 def create_snapshot(control: ControlOf, project_id: str, body: CreateSnapshotRequest) -> Json:
     permissions.demand(control, "CreateSnapshot", [body.snapshot.cluster_id])
-    snapshot_id = snapshots.request_snapshot(
+    snapshot_id = requests.request_snapshot(
         control,
         project_id,
         name=body.snapshot.name,
@@ -60,13 +64,13 @@ def list_snapshots(
     name: Annotated[str, Query(description="Only the snapshot of this name; an addition of ours")] = "",
 ) -> Iterator[bytes]:
     """A long list is sent in parts while it is read: nobody waits for its encoding, and no memory holds it whole."""
-    batches = snapshots.snapshot_batches(control, project_id, name=name)
+    batches = requests.snapshot_batches(control, project_id, name=name)
     return listed("snapshots", (map(snapshot_in_project_list, batch) for batch in batches))
 
 
 @routes.operation("ListSnapshotDetails", SnapshotDetails, "The snapshot")
 def show_snapshot(control: ControlOf, project_id: str, snapshot_id: SnapshotId) -> Json:
-    return {"snapshot": snapshot_detail(snapshots.get_snapshot(control, project_id, snapshot_id))}
+    return {"snapshot": snapshot_detail(requests.get_snapshot(control, project_id, snapshot_id))}
 
 
 @routes.operation(
@@ -82,7 +86,7 @@ def list_cluster_snapshots(
     sort_dir: Annotated[SortDirection, unless_empty("desc")] = "desc",
 ) -> Json:
     """`count` is the total number of snapshots, not that of the page."""
-    page, total = snapshots.list_cluster_snapshots(
+    page, total = requests.list_cluster_snapshots(
         control,
         project_id,
         cluster_id,
@@ -101,7 +105,7 @@ def list_cluster_snapshots(
 
 @routes.operation("DeleteSnapshot", Accepted, "The snapshot is in the trash", 202)
 def delete_snapshot(control: ControlOf, project_id: str, snapshot_id: SnapshotId) -> Json:
-    snapshots.delete_snapshot(control, project_id, snapshot_id)
+    requests.delete_snapshot(control, project_id, snapshot_id)
     return {"error_code": None, "error_msg": None, "job_id": None}
 
 
@@ -109,7 +113,7 @@ def delete_snapshot(control: ControlOf, project_id: str, snapshot_id: SnapshotId
 def check_snapshot(control: ControlOf, project_id: str, body: CheckSnapshotRequest) -> Json:
     if body.snapshot_name is None:
         raise InvalidInput("Invalid parameter. snapshot_name: a name to check is missing")
-    snapshots.check_name(control, project_id, body.snapshot_name)
+    requests.check_name(control, project_id, body.snapshot_name)
     return {}
 
 
@@ -127,6 +131,27 @@ def list_snapshot_flavors(
     """Every kind of restore is possible, and to the same node type: the query changes nothing. As in DWS, an unknown
     snapshot gets an empty list and no error.
     """
-    source = host.cluster_of_snapshot(control, project_id, snapshot_id)
-    flavors = [] if source is None else [flavor(host.measure(control), source)]
+    source = capacity.cluster_of_snapshot(control, project_id, snapshot_id)
+    flavors = [] if source is None else [flavor(capacity.measure(control), source)]
     return {"flavors": flavors, "count": len(flavors)}
+
+
+@routes.operation("CopySnapshot", SnapshotCopied, "The copy is being made")
+def copy_snapshot(
+    control: ControlOf, project_id: str, snapshot_id: SnapshotId, body: CopySnapshotRequest
+) -> Json:
+    copy_id = requests.request_copy(
+        control, project_id, snapshot_id, name=body.backup_name, description=body.description or ""
+    )
+    return {"snapshot_id": copy_id}
+
+
+@routes.operation("ListSnapshotStatistics", Statistics, "The storage that the snapshots of the cluster take")
+def show_statistics(control: ControlOf, project_id: str, cluster_id: ClusterId) -> Json:
+    storage = snapshot_policies.storage_statistics(control, project_id, cluster_id)
+    named = {"storage.free": storage.free, "storage.paid": storage.paid, "storage.used": storage.used}
+    return {
+        "statistics": [
+            {"name": name, "value": round(count / GB, 6), "unit": "GB"} for name, count in named.items()
+        ]
+    }
