@@ -40,6 +40,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     500: {"model": ErrorBody, "description": "Server failure"},
     503: {"model": ErrorBody, "description": "Unavailable for the moment"},
 }
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _JSON = (b"content-type", b"application/json")
 # The framework wants a place for dependencies that are generators; there are none.
 _NO_GENERATORS = AsyncExitStack()
@@ -109,17 +110,17 @@ def listed(key: str, batches: Iterable[Iterable[Json]]) -> Iterator[bytes]:
     """Encode an object of a list and its `count`, batch by batch; one batch makes one whole answer."""
     part, count = f'{{"{key}":['.encode(), 0
     for batch in batches:
-        items = [encode(item) for item in batch]
+        items = list(batch)
         if count and items:
             yield part
             part = b","
-        part += b",".join(items)
+        part += encode(items)[1:-1]
         count += len(items)
     yield part + f'],"count":{count}}}'.encode()
 
 
 def encode(content: object) -> bytes:
-    return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return _ENCODER.encode(content).encode()
 
 
 def _run(coroutine: Coroutine[Any, Any, T]) -> T:
