@@ -11,9 +11,9 @@ from stillhouse.errors import Overloaded
 
 T = TypeVar("T")
 
-# More threads would only wait for each other: Python runs one at a time. These are enough for calls that wait for a
-# server or the store beside those that need the processor.
-_THREADS = 12
+# Python runs one of them at a time, so more would make no read faster. So many are for calls that wait: for a server,
+# for the store, or for their turn to write.
+_THREADS = 24
 # About a third of a second of reads on one core.
 _MOST_WAITING = 200
 _RETRY_AFTER_SECONDS = 1
