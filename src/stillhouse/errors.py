@@ -3,16 +3,17 @@
     StillhouseError
       InvalidInput 400          BodyMissing, NotOffered, WrongKind
       Unauthenticated 401       TokenExpired
-      Forbidden 403             NotPermitted, StateForbids, DatabaseClosed
+      Forbidden 403             NotPermitted, StateForbids, DatabaseClosed, QuotaExceeded
       NotFound 404              ClusterUnknown, SnapshotUnknown, DatabaseUnknown, OperationUnknown,
                                 ApiUnknown
       Conflict 409              NameTaken, ClusterBusy, DataDirectoryInUse
+      TooManyRequests 429
       InternalError 500         RepositoryDamaged (FormatUnknown), ObjectMissing, CaptureFailed,
                                 RestoreFailed (CutMissed), ProvisionFailed,
                                 ProofFailed (TableReplaced), FileRefused, Cancelled
       Unavailable 503           ShuttingDown, CatalogUnavailable, StoreUnavailable (StoreRefused),
                                 NodeUnreachable, CutFailed, CaptureInterrupted, AttemptDead,
-                                ServiceUnreachable, TablesHeld
+                                ServiceUnreachable, TablesHeld, Overloaded
       ServiceRefused            in the commands that are clients of the API: the service's own error
 
 `code` is stable and our own; only `api` translates it into DWS's words.
@@ -36,6 +37,8 @@ class StillhouseError(Exception):
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
     retryable: ClassVar[bool] = False
+    # Seconds after which another try may help, for the header Retry-After; 0: not told.
+    retry_after: int = 0
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -105,6 +108,12 @@ class DatabaseClosed(StateForbids):
     code = "database.closed"
 
 
+class QuotaExceeded(Forbidden):
+    """The project has as much as this service's settings allow one project; the message names the setting."""
+
+    code = "quota.exceeded"
+
+
 class NotFound(StillhouseError):
     code = "not-found"
     status = 404
@@ -146,6 +155,18 @@ class ClusterBusy(Conflict):
 
     code = "cluster.busy"
     retryable = True
+
+
+class TooManyRequests(StillhouseError):
+    """The caller's key or project has sent more requests than its share."""
+
+    code = "rate.exceeded"
+    status = 429
+    retryable = True
+
+    def __init__(self, message: str, *, hint: str = "", retry_after: int = 1) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
 
 
 class DataDirectoryInUse(Conflict):
@@ -297,6 +318,16 @@ class TablesHeld(Unavailable):
     """Somebody works with a table that is to be replaced; the message names who."""
 
     code = "tables.held"
+
+
+class Overloaded(Unavailable):
+    """More work of one kind waits than this service keeps waiting; nothing was begun."""
+
+    code = "overloaded"
+
+    def __init__(self, message: str, *, hint: str = "", retry_after: int = 2) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
 
 
 class ServiceRefused(StillhouseError):

@@ -7,24 +7,33 @@ unknown key is verified against a secret that does not exist.
 import hashlib
 import hmac
 import secrets
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive
 
 from stillhouse.api.gateway import signature
-from stillhouse.api.gateway.raw_body import read_body
+from stillhouse.api.gateway.raw_body import UnprovenBodies, read_body
 from stillhouse.api.gateway.signature import Claim, RawRequest
 from stillhouse.control.access.callers import Signer, find_signer, find_token_holder
 from stillhouse.control.access.credentials import digest
 from stillhouse.control.context import Caller, Control
+from stillhouse.domain.access.senders import sender_of
 from stillhouse.errors import Unauthenticated
 
 _LOCKED = "AK access failed to reach the limit,forbidden"
 
 
+@dataclass(frozen=True)
+class BodyLimits:
+    """`most` bytes of this request's body, and a bound for all bodies whose senders are not proven."""
+
+    most: int
+    unproven: UnprovenBodies
+
+
 async def authenticate(
-    control: Control, request: RawRequest, receive: Receive, address: str
+    control: Control, request: RawRequest, receive: Receive, address: str, limits: BodyLimits
 ) -> tuple[Caller, bytes]:
     """Return the caller and the body, once they are known to belong together.
 
@@ -33,20 +42,22 @@ async def authenticate(
     if signature.headers_of(request, "x-auth-token") and not signature.headers_of(request, "authorization"):
         token = signature.the_header(request, "x-auth-token")
         holder = await run_in_threadpool(find_token_holder, control, token)
-        return replace(holder, address=address), await read_body(receive)
+        return replace(holder, address=address), await read_body(receive, limits.most)
     claim = signature.read_claim(request, control.clock.now())
-    return await _signed(control, request, claim, receive, address)
+    return await _signed(control, request, claim, receive, address, limits)
 
 
 async def _signed(
-    control: Control, request: RawRequest, claim: Claim, receive: Receive, address: str
+    control: Control, request: RawRequest, claim: Claim, receive: Receive, address: str, limits: BodyLimits
 ) -> tuple[Caller, bytes]:
-    subject = (claim.access_key, address)
-    if control.key_lockouts.is_locked(subject, control.clock.monotonic()):
+    subject, now = (claim.access_key, sender_of(address)), control.clock.monotonic()
+    if control.key_lockouts.is_locked(subject, now) or control.invented_lockouts.is_locked(subject, now):
         raise _as(claim, signature.refused(_LOCKED))
     signer = await run_in_threadpool(find_signer, control, claim.access_key)
-    # Strangers' bodies are not kept, since they could fill the memory.
-    body = await read_body(receive, keep=signer is not None)
+    lockouts = control.invented_lockouts if signer is None else control.key_lockouts
+    # The body of a caller who cannot have signed it is not kept; before it is verified, neither is much of the others'.
+    with limits.unproven.share() as take:
+        body = await read_body(receive, limits.most, keep=signer is not None, take=take)
     try:
         secret_key = secrets.token_hex(20) if signer is None else signer.secret_key
         signature.verify(request, hashlib.sha256(body).hexdigest(), claim, secret_key)
@@ -54,9 +65,9 @@ async def _signed(
             raise signature.refused("verify aksk signature fail")
         _check_security_token(request, signer)
     except Unauthenticated as refusal:
-        control.key_lockouts.failed(subject, control.clock.monotonic())
+        lockouts.failed(subject, control.clock.monotonic())
         raise _as(claim, refusal) from None
-    control.key_lockouts.succeeded(subject)
+    lockouts.succeeded(subject)
     return replace(signer.caller, address=address), body
 
 
@@ -70,5 +81,5 @@ def _check_security_token(request: RawRequest, signer: Signer) -> None:
 
 
 def _as(claim: Claim, refusal: Unauthenticated) -> Unauthenticated:
-    refusal.who = claim.access_key[:64]
+    refusal.who = signature.claimed_name(claim.access_key)
     return refusal

@@ -18,15 +18,16 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stillhouse import log
-from stillhouse.api.gateway import errors
-from stillhouse.api.gateway.authentication import authenticate
-from stillhouse.api.gateway.raw_body import MAX_BODY_BYTES, ClientGone, read_body, replay
+from stillhouse.api.gateway import errors, forwarded
+from stillhouse.api.gateway.authentication import BodyLimits, authenticate
+from stillhouse.api.gateway.rates import Rates
+from stillhouse.api.gateway.raw_body import ClientGone, UnprovenBodies, read_body, replay, too_large
 from stillhouse.api.gateway.signature import RawRequest
 from stillhouse.control.access import permissions
 from stillhouse.control.access.refusals import Refused, record_refusal
 from stillhouse.control.context import Caller, Control
 from stillhouse.domain import ids
-from stillhouse.domain.api_operations.operation import Need
+from stillhouse.domain.api_operations.operation import SMALL_BODY, Need
 from stillhouse.domain.api_operations.table import OPERATIONS
 from stillhouse.errors import (
     ApiUnknown,
@@ -42,8 +43,8 @@ from stillhouse.errors import (
 MAX_URI_BYTES = 32 * 2**10
 MAX_HEADER_BYTES = 32 * 2**10
 MAX_HEADERS_BYTES = 128 * 2**10
-# The sender of an open call's body is not known.
-_STRANGERS_BODY_BYTES = 64 * 2**10
+# Bodies whose senders have not proven who they are, all together.
+_UNPROVEN_BYTES = 32 * 2**20
 
 _NO_NEED = Need()
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json"})
@@ -60,6 +61,7 @@ class Call:
     project: str | None = None
     cluster: str | None = None
     snapshot: str | None = None
+    largest_body: int = SMALL_BODY
 
 
 class Gateway:
@@ -77,8 +79,12 @@ class Gateway:
     ) -> None:
         self._app = app
         self._control = control
-        self._routes = [(route, OPERATIONS[_operation_of(route)].need) for route in routes]
+        self._routes = [(route, OPERATIONS[_operation_of(route)]) for route in routes]
         self._is_shutting_down = is_shutting_down
+        settings = control.settings
+        self._trusted = forwarded.Networks.parse(settings.trusted_proxies)
+        self._rates = Rates(settings.requests_per_second_per_key, settings.requests_per_second_per_project)
+        self._unproven = UnprovenBodies(_UNPROVEN_BYTES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -94,13 +100,14 @@ class Gateway:
             _check_limits(scope)
             if self._is_shutting_down():
                 raise ShuttingDown("the service is shutting down")
-            is_host = self._is_this_host(scope)
+            is_host = self._is_told_the_sender(scope)
             if scope["path"] == READY_PATH:
                 scope.setdefault("state", {})["is_told_reasons"] = is_host
             if scope["path"] in OPEN_PATHS or (is_host and scope["path"] == METRICS_PATH):
                 await self._app(scope, receive, answering.send)
                 return
             call = self._published(scope)
+            _check_length(scope, call.largest_body)
             await self._carry_out(call, scope, receive, answering)
         except ClientGone:
             logger.info("client gone", operation=call.operation)
@@ -115,25 +122,31 @@ class Gateway:
         seconds = round(monotonic() - begun, 4)
         logger.info("answered", operation=call.operation, status=answering.status, seconds=seconds)
 
-    def _is_this_host(self, scope: Scope) -> bool:
-        """Tell whether a request comes from this host. Only this host sees, without a signature, the metrics and the
-        reasons why the service is not ready.
+    def _is_told_the_sender(self, scope: Scope) -> bool:
+        """Put the request's sender into the scope, in place of a trusted proxy; tell whether it is this host itself.
+
+        Only this host sees, without a signature, the metrics and the reasons why the service is not ready. A proxy on
+        this host may speak for anybody.
         """
-        if not self._control.settings.metrics or not scope["client"]:
+        peer = scope["client"][0] if scope.get("client") else ""
+        sender = forwarded.sender_of(peer, scope["scheme"], scope["headers"], self._trusted)
+        scope["client"], scope["scheme"] = (sender.address, 0), sender.scheme
+        settings = self._control.settings
+        if not settings.metrics or (sender.is_through_proxy and not settings.metrics_through_proxy):
             return False
         try:
-            return ipaddress.ip_address(scope["client"][0]).is_loopback
-        except ValueError:  # a proxy may write any text there
+            return ipaddress.ip_address(peer).is_loopback
+        except ValueError:  # a socket of another kind has no address
             return False
 
     def _published(self, scope: Scope) -> Call:
         matched = Match.NONE
-        for route, need in self._routes:
+        for route, operation in self._routes:
             match, child_scope = route.matches(scope)
             if match is Match.FULL:
                 named = child_scope["path_params"]
-                places = (named.get(f"{kind}_id") for kind in ("project", "cluster", "snapshot"))
-                return Call(_operation_of(route), need, *places)
+                places = {kind: named.get(f"{kind}_id") for kind in ("project", "cluster", "snapshot")}
+                return Call(operation.id, operation.need, **places, largest_body=operation.largest_body)
             matched = max(matched, match, key=lambda found: found.value)
         if matched is Match.PARTIAL:
             raise ApiUnknown("The API does not exist.")
@@ -141,24 +154,32 @@ class Gateway:
 
     async def _carry_out(self, call: Call, scope: Scope, receive: Receive, answering: "_Answering") -> None:
         """Hand the request to the framework once its caller is known and permitted; else record the refusal."""
-        address = scope["client"][0] if scope.get("client") else ""
+        address = scope["client"][0]
         caller = Caller(request_id=answering.request_id, address=address)
         try:
             if call.need.open_to_all:
-                body = await read_body(receive, _STRANGERS_BODY_BYTES)
-            else:
-                request = RawRequest(
-                    scope["method"], scope["raw_path"], scope["query_string"], scope["headers"]
-                )
-                known, body = await authenticate(self._control, request, receive, address)
-                caller = replace(known, request_id=answering.request_id)
-                _check_project(call.project, caller.project)
-                await run_in_threadpool(_check_permissions, self._control.acting_for(caller), call)
+                await self._serve_stranger(call, caller, scope, receive, answering)
+                return
+            request = RawRequest(scope["method"], scope["raw_path"], scope["query_string"], scope["headers"])
+            limits = BodyLimits(call.largest_body, self._unproven)
+            known, body = await authenticate(self._control, request, receive, address, limits)
+            caller = replace(known, request_id=answering.request_id)
+            self._rates.spend(caller.project, caller.access_key, monotonic())
+            _check_project(call.project, caller.project)
+            await run_in_threadpool(_check_permissions, self._control.acting_for(caller), call)
             scope.setdefault("state", {})["control"] = self._control.acting_for(caller)
             await self._app(scope, replay(body, receive), answering.send)
         except (Unauthenticated, NotPermitted) as error:
             await run_in_threadpool(_record, self._control.acting_for(caller), call, scope["path"], error)
             raise
+
+    async def _serve_stranger(
+        self, call: Call, caller: Caller, scope: Scope, receive: Receive, answering: "_Answering"
+    ) -> None:
+        with self._unproven.share() as take:
+            body = await read_body(receive, call.largest_body, take=take)
+            scope.setdefault("state", {})["control"] = self._control.acting_for(caller)
+            await self._app(scope, replay(body, receive), answering.send)
 
 
 class _Answering:
@@ -179,7 +200,8 @@ class _Answering:
         if self.status is not None:
             raise error  # half an answer is out; only the server can end it, by closing the connection
         status, body = errors.answer(error, operation, self.request_id)
-        await JSONResponse(body.model_dump(), status)(scope, receive, self.send)
+        headers = {"Retry-After": str(error.retry_after)} if error.retry_after else None
+        await JSONResponse(body.model_dump(), status, headers)(scope, receive, self.send)
 
 
 def _check_limits(scope: Scope) -> None:
@@ -188,9 +210,12 @@ def _check_limits(scope: Scope) -> None:
     sizes = [len(name) + len(value) for name, value in scope["headers"]]
     if sum(sizes) > MAX_HEADERS_BYTES or any(size > MAX_HEADER_BYTES for size in sizes):
         raise errors.HeadersTooLarge("A header is longer than 32 KB, or all of them than 128 KB.")
+
+
+def _check_length(scope: Scope, most: int) -> None:
     for name, value in scope["headers"]:
-        if name == b"content-length" and _length(value) > MAX_BODY_BYTES:
-            raise errors.BodyTooLarge("The body is larger than 12 MB.")
+        if name == b"content-length" and _length(value) > most:
+            raise too_large(most)
 
 
 def _operation_of(route: APIRoute) -> str:
