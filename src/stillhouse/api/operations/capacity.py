@@ -27,8 +27,7 @@ def list_zones(control: ControlOf, project_id: str) -> Json:
 
 @routes.operation("ListQuotas", Quotas, "The limits, and how much of them is used")
 def list_quotas(control: ControlOf, project_id: str, request: Request, response: Response) -> Json:
-    measured, held = host.measure(control), host.holdings(control, project_id)
-    answer: Json = {"quotas": {"resources": shapes.quotas(measured, held)}}
+    answer: Json = {"quotas": {"resources": shapes.quotas(host.project_quotas(control, project_id))}}
     return java_text.for_client("ListQuotas", answer, request, response)
 
 

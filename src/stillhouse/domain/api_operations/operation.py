@@ -11,8 +11,8 @@ SNAPSHOT = "/{project_id}/snapshots/{snapshot_id}"
 
 # Enough for every operation but those that take lists of names.
 SMALL_BODY = 64 * 2**10
-# For 200 tables of a restore, or the 1000 of ValidateDbData. A table's name has two parts of at most 63 bytes, and a byte
-# may be written as an escape of six.
+# For 200 tables of a restore, or the 1000 of ValidateDbData. A table's name has two parts of at most 63 bytes, and a
+# byte may be written as an escape of six.
 NAMES_BODY = 2**20
 
 
