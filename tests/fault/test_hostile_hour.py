@@ -26,9 +26,9 @@ GROWTH_BYTES = 100 * 2**20
 SPARE_DESCRIPTORS = 40
 
 
-def test_strangers_and_a_greedy_tenant_hold_up_nobody(tmp_path: Path) -> None:
+def test_strangers_and_a_greedy_tenant_hold_up_nobody(data_root: Path) -> None:
     _tell(f"seed {SEED}")
-    with serving(tmp_path / "data") as service:
+    with serving(data_root / "hostile") as service:
         cluster = service.create_cluster("orders-dw", 2)
         fill(service, cluster, 5000)
         assert service.ended(service.request_snapshot(cluster, "before")) == "AVAILABLE"

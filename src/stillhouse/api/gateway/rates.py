@@ -5,6 +5,7 @@ can use up the share of another by naming a key.
 """
 
 import math
+import threading
 from collections import OrderedDict
 
 from stillhouse.errors import TooManyRequests
@@ -14,27 +15,29 @@ _REMEMBERED = 10_000
 
 
 class Rates:
-    """Times are monotonic seconds. Used by the event loop's thread only."""
+    """Times are monotonic seconds. Used from many threads."""
 
     def __init__(self, per_key: float, per_project: float) -> None:
         """Rates are requests per second; 0 = no bound."""
         self._keys, self._projects = _Buckets(per_key), _Buckets(per_project)
+        self._guard = threading.Lock()
 
     def spend(self, project: str, key: str, now: float) -> None:
         """Count one request. Raises TooManyRequests, and counts nothing then."""
-        for what, buckets, name in (
-            ("access key", self._keys, f"{project}/{key}"),
-            ("project", self._projects, project),
-        ):
-            seconds = buckets.seconds_until_one(name, now)
-            if seconds > 0:
-                raise TooManyRequests(
-                    f"The throttling threshold has been reached: the {what} is over ratelimit,"
-                    f"limit:{buckets.rate:g},time:1 second",
-                    retry_after=math.ceil(seconds),
-                )
-        self._keys.take(f"{project}/{key}")
-        self._projects.take(project)
+        with self._guard:
+            for what, buckets, name in (
+                ("access key", self._keys, f"{project}/{key}"),
+                ("project", self._projects, project),
+            ):
+                seconds = buckets.seconds_until_one(name, now)
+                if seconds > 0:
+                    raise TooManyRequests(
+                        f"The throttling threshold has been reached: the {what} is over ratelimit,"
+                        f"limit:{buckets.rate:g},time:1 second",
+                        retry_after=math.ceil(seconds),
+                    )
+            self._keys.take(f"{project}/{key}")
+            self._projects.take(project)
 
 
 class _Buckets:
