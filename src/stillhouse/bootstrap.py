@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-from stillhouse import log
+from stillhouse import atomic_file, log
 from stillhouse.catalog import clusters
 from stillhouse.catalog.access.os_accounts import claim_uid
 from stillhouse.catalog.schema.database import Database
@@ -167,8 +167,8 @@ def _open_workplace(control: Control) -> Workplace:
     installation = _remembered(settings.data / "installation", lambda: secrets.token_hex(4))
     repository = Repository(location, repository_id, kek, retry_for)
     control = replace(control, vault=Vault(store, repository))
-    patient = open_store(location, retry_for=retry_for)
-    return Workplace(control, site, patient, repository, installation)
+    patient = Vault(open_store(location, retry_for=retry_for), repository)
+    return Workplace(control, site, patient, installation)
 
 
 def _open_site(control: Control) -> Site:
@@ -253,9 +253,7 @@ def _close_to_others(data: Path) -> None:
 def _remembered(path: Path, draw: Callable[[], str]) -> str:
     """Return the text that was drawn once for this data directory."""
     if not path.exists():
-        fresh = path.with_name(f"{path.name}.new")
-        fresh.write_text(draw())
-        fresh.replace(path)
+        atomic_file.replace(path, draw().encode())
     return path.read_text().strip()
 
 

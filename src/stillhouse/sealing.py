@@ -1,14 +1,13 @@
 """Secrets at rest: AES-256-GCM under the data directory's own key, each bound to the row that holds it."""
 
 import base64
-import os
 import secrets
-from contextlib import suppress
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from stillhouse import atomic_file
 from stillhouse.errors import InternalError
 
 KEY_FILE = "secrets.key"
@@ -25,7 +24,7 @@ class Sealer:
         """Open the directory's key file; create it, once and for good, if it is missing."""
         path = data / KEY_FILE
         if not path.exists():
-            _create(path)
+            atomic_file.create(path, secrets.token_bytes(_KEY_BYTES))
         if path.stat().st_mode & 0o077:
             raise InternalError(f"others than its owner may read {path}", hint=f"chmod 600 {path}")
         key = path.read_bytes()
@@ -47,22 +46,3 @@ class Sealer:
             raise InternalError(
                 f"the secret of {row} was altered or sealed with another key", hint=f"compare {KEY_FILE}"
             ) from error
-
-
-def _create(path: Path) -> None:
-    """Create the key file whole or not at all; the second of two creators keeps the first one's file."""
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    try:
-        os.write(descriptor, secrets.token_bytes(_KEY_BYTES))
-        os.fsync(descriptor)
-        with suppress(FileExistsError):
-            path.hardlink_to(draft)
-    finally:
-        os.close(descriptor)
-        draft.unlink()
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

@@ -17,10 +17,10 @@ from stillhouse.api.app import create_app
 from stillhouse.api.gateway import errors
 from stillhouse.domain.api_operations.table import OPERATIONS
 from stillhouse.domain.table_restore import MOST_TABLES
-from support.api_client import Answer
-from support.api_document import declared_statuses
-from support.api_server import serving
-from support.api_service import OTHER_PROJECT, Service, serving_service
+from support.api.application import OTHER_PROJECT, Service, serving_service
+from support.api.client import Answer
+from support.api.document import declared_statuses
+from support.api.server import serving
 
 REFUSAL_KEYS = {"error_code", "error_msg", "errCode", "externalMessage", "request_id"}
 

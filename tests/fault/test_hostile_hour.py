@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from support.hostile import Siege
-from support.service import fill, serving
+from support.fuzzing.hostile import Siege
+from support.processes.service import fill, serving
 
 pytestmark = pytest.mark.long
 

@@ -22,7 +22,7 @@ from stillhouse.repository.objects import roots
 from stillhouse.storage.open import open_store
 from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.hand_over import hand_over
-from support.predecessor import (
+from support.processes.predecessor import (
     ARCHIVES,
     BEFORE_ACCOUNTS,
     ROWS,
@@ -33,9 +33,9 @@ from support.predecessor import (
     restore_alone,
     unpack,
 )
-from support.reader import destroy_clusters
-from support.service import PASSWORD, Service, postmaster, serving
-from support.warehouses import rows, servers_below
+from support.processes.reader import destroy_clusters
+from support.processes.service import PASSWORD, Service, postmaster, serving
+from support.servers.warehouses import rows, servers_below
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("predecessor")]
 
@@ -228,11 +228,11 @@ def test_it_was_told_once(service: Service, installation: Installation, hands_ov
     assert service.log.read_text().count("an account and passwords of its own") == len(every)
 
 
-def _base_of(service: Service, cluster: str, snapshot: str) -> list[str]:
+def _base_of(service: Service, cluster: str, snapshot: str) -> list[str | None]:
     store = open_store(str(service.data / "repository"))
     root = roots.read(store, open_keys(store, read_kek(service.data / "kek"), cluster), snapshot)
     assert root is not None
-    return [node["base"] for node in root["nodes"]]
+    return [node.base for node in root.nodes]
 
 
 def _proved(service: Service, snapshot: str) -> Any:

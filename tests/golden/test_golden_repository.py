@@ -22,7 +22,7 @@ from stillhouse.repository.objects import findings, marks, pins, roots
 from stillhouse.repository.upkeep.copy import End, copy_snapshots
 from stillhouse.repository.upkeep.inventory import server_versions, take_inventory
 from stillhouse.storage.local import LocalStore
-from support import repository_reader
+from support.repositories import repository_reader
 
 REPOSITORIES = Path(__file__).parent / "repository"
 GOLDEN = REPOSITORIES / "v1"
@@ -100,11 +100,11 @@ def test_this_version_restores_it_byte_for_byte(
     golden: Golden, store: LocalStore, keys: ClusterKeys, tmp_path: Path, name: str
 ) -> None:
     root = roots.read(store, keys, golden.snapshot)
-    assert root is not None and root["name"] == "golden"
-    named = next(node for node in root["nodes"] if node["name"] == name)
+    assert root is not None and root.name == "golden"
+    named = root.node(name)
     home = tmp_path / name
     node = Node("id", name, Role.CN, "127.0.0.1", 8000, str(home), str(home))
-    task = RestoreTask(node, Stored(named["manifest"], named["size"], named["hash"]), 0, None, 18, 2)
+    task = RestoreTask(node, named.stored, 0, None, 18, 2)
     restored = restore(task, store, keys, lambda done: None)
     assert restored.files == len(golden.expected(name)) + 2
     pgdata = home / "pgdata"

@@ -12,11 +12,12 @@ from stillhouse.clock import SystemClock
 from stillhouse.domain.ids import new_uuid
 from stillhouse.errors import RepositoryDamaged, RestoreFailed
 from stillhouse.repository.format.keys import Kek, create_or_open
+from stillhouse.repository.format.root import Root
 from stillhouse.repository.objects import roots
 from stillhouse.storage.local import LocalStore
 from stillhouse.storage.objects import memory_store
 from stillhouse.storage.store import Chunk
-from support import fake_tree
+from support.data_directories import fake_tree
 
 KEK = Kek(bytes(32))
 
@@ -125,7 +126,7 @@ def test_nothing_names_what_is_not_durable_and_the_root_comes_last(
     cluster = f"c/{keys.cluster}"
     reached = [(f"{cluster}/packs/{pack.id}", pack.size) for pack in ledger.packs.values()]
     reached.append((f"{cluster}/manifests/{stored.id}", stored.size))
-    assert roots.publish(store, keys, {"snapshot": snapshot}, reached)
+    assert roots.publish(store, keys, Root(snapshot=snapshot, nodes=()), reached)
 
     synced: set[str] = set()
     appeared: list[str] = []

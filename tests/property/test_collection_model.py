@@ -26,16 +26,16 @@ from hypothesis.stateful import (
 from stillhouse.domain.collection import Rules, is_content
 from stillhouse.domain.ids import new_uuid
 from stillhouse.errors import StillhouseError
-from stillhouse.repository.format.container import Type
 from stillhouse.repository.format.keys import Kek, create_or_open
+from stillhouse.repository.format.root import Root
 from stillhouse.repository.objects import endings, pins, roots
 from stillhouse.repository.objects.endings import Ending
 from stillhouse.repository.upkeep import collect as collecting
 from stillhouse.repository.upkeep import reach
 from stillhouse.repository.upkeep.collect import Collector
 from stillhouse.storage.now import store_time
-from support.late_store import Died, LateStore
-from support.tiny_captures import Taken, attempt, read_whole
+from support.repositories.tiny_captures import Taken, attempt, read_whole
+from support.stores.late_store import Died, LateStore
 
 EXAMPLES = int(os.environ.get("COLLECTION_EXAMPLES", "60"))
 STEPS = int(os.environ.get("COLLECTION_STEPS", "40"))
@@ -321,13 +321,13 @@ class Collections(RuleBasedStateMachine):
 
     # -- what must hold ----------------------------------------------------------------------------------------
 
-    def _roots(self) -> dict[str, roots.Root]:
+    def _roots(self) -> dict[str, Root]:
         """Every published snapshot, whoever published it."""
         found = {}
         for key in [key for key in self.store.objects if key.startswith(f"{self.folder}roots/")]:
             held = roots.look(self.store, self.keys, key.rpartition("/")[2])
-            if held is not None and held[0] is Type.ROOT:
-                found[key.rpartition("/")[2]] = held[1]
+            if isinstance(held, Root):
+                found[key.rpartition("/")[2]] = held
         return found
 
     @invariant()

@@ -20,11 +20,12 @@ from stillhouse.repository.format.keys import (
     unwrap,
     wrap,
 )
+from stillhouse.repository.format.root import Root, RootCluster
 from stillhouse.repository.objects import roots
 from stillhouse.repository.upkeep.rotate import Rotated, rotate, shred
 from stillhouse.storage.objects import memory_store
 from stillhouse.storage.store import ObjectStore
-from support.crashing import Crashing, Killed
+from support.stores.crashing import Crashing, Killed
 
 OLD, NEW, THIRD = (Kek(bytes([number]) * KEY_BYTES) for number in range(3))
 
@@ -48,7 +49,7 @@ class Vault:
 
     def _publish(self, cluster: str) -> None:
         snapshot = new_uuid()
-        root = {"snapshot": snapshot, "name": "n", "cluster": {"name": "sales"}}
+        root = Root(snapshot=snapshot, name="n", cluster=RootCluster(name="sales"), nodes=())
         assert roots.publish(self.store, self.keys[cluster], root, []) == root
         self.snapshots[snapshot] = cluster
 
@@ -218,13 +219,13 @@ def test_a_new_generation_seals_what_is_new_and_leaves_the_rest_readable() -> No
     assert after.generations[1] == before.generations[1] != after.generations[2]
     assert roots.read(vault.store, after, snapshot) is not None
     # A capture that opened its keys before goes on with them, and what it writes is readable ever after.
-    late = {"snapshot": new_uuid(), "name": "late"}
+    late = Root(snapshot=new_uuid(), name="late", nodes=())
     roots.publish(vault.store, before, late, [])
-    assert roots.read(vault.store, after, late["snapshot"]) == late
-    fresh = {"snapshot": new_uuid(), "name": "fresh"}
+    assert roots.read(vault.store, after, late.snapshot) == late
+    fresh = Root(snapshot=new_uuid(), name="fresh", nodes=())
     roots.publish(vault.store, after, fresh, [])
     with pytest.raises(RepositoryDamaged, match="generation 2"):
-        roots.read(vault.store, before, fresh["snapshot"])
+        roots.read(vault.store, before, fresh.snapshot)
 
 
 def test_a_shredded_cluster_never_opens_again_and_the_others_do() -> None:

@@ -12,11 +12,12 @@ from stillhouse.repository.format.container import open_bytes
 from stillhouse.repository.format.keys import ClusterKeys, open_keys, read_kek
 from stillhouse.repository.format.manifest import Line
 from stillhouse.repository.format.maps import HOLE, PagesEntry
+from stillhouse.repository.format.root import RootNode
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import findings, roots
 from stillhouse.storage.open import open_store
 from stillhouse.storage.store import ObjectStore
-from support.service import COMMAND, Service, serving
+from support.processes.service import COMMAND, Service, serving
 
 pytestmark = pytest.mark.long
 
@@ -52,16 +53,13 @@ class Bucket:
         self.keys: ClusterKeys = open_keys(self.store, read_kek(service.data / "kek"), cluster)
         self.cluster = cluster
 
-    def node(self, snapshot: str) -> dict[str, Any]:
+    def node(self, snapshot: str) -> RootNode:
         root = roots.read(self.store, self.keys, snapshot)
         assert root is not None
-        node: dict[str, Any] = root["nodes"][0]
-        return node
+        return root.nodes[0]
 
     def lines(self, snapshot: str) -> list[Line]:
-        node = self.node(snapshot)
-        stored = Stored(node["manifest"], node["size"], node["hash"])
-        return list(manifest.read(self.store, self.keys, stored))
+        return list(manifest.read(self.store, self.keys, self.node(snapshot).stored))
 
     def place_of(self, snapshot: str, path: str) -> tuple[str, str, int]:
         """The keys of the map and the pack of a relation's first page, and an offset within its frame there."""
@@ -167,7 +165,7 @@ def test_damage_that_a_verification_found_is_healed_by_the_next_snapshot(
 
     second = snapshot_of(service, cluster, "second")
     assert pack not in bucket.packs(second)
-    assert bucket.node(second)["base"] == bucket.node(first)["manifest"], "the rest is still the base's"
+    assert bucket.node(second).base == bucket.node(first).manifest, "the rest is still the base's"
     assert comes_back(service, second, "of-second") == rows(service, cluster)
     assert service.snapshot(second)["status"] == "AVAILABLE"
 
@@ -201,7 +199,7 @@ def test_damage_that_a_capture_meets_costs_an_attempt_and_no_snapshot(
     path = path_of(service, cluster, "changed")
     key = bucket.place_of(last, path)[0]
     if what == "manifest":
-        key = layout.manifest(cluster, bucket.node(last)["manifest"])
+        key = layout.manifest(cluster, bucket.node(last).manifest)
     right = bucket.store.get(key)
     bucket.store.delete(key)
     made = snapshot_of(service, cluster, f"after-{what}")
@@ -234,7 +232,7 @@ def test_a_lost_root_costs_its_snapshot_and_no_other(service: Service, cluster: 
     key = layout.root(cluster, last)
     right = bucket.spoil(key)
     made = snapshot_of(service, cluster, "after-root")
-    assert key in bucket.known and bucket.node(made)["base"] is None
+    assert key in bucket.known and bucket.node(made).base is None
     shows(service, last, "UNAVAILABLE")
     bucket.store.put(key, [right])
     assert bucket.verify() == 0

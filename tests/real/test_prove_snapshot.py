@@ -2,23 +2,24 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stillhouse.domain.object_kinds import Type
 from stillhouse.postgres.sessions import session
-from stillhouse.repository.format import keys as repository_keys
-from stillhouse.repository.format import layout, manifest
-from stillhouse.repository.format.container import Type
+from stillhouse.repository.format import keys, layout, manifest
 from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.manifest import Line
-from stillhouse.repository.format.sealed import Stored, seal
+from stillhouse.repository.format.root import Root
+from stillhouse.repository.format.sealed import seal
 from stillhouse.repository.objects import roots
 from stillhouse.storage.open import open_store
 from stillhouse.storage.store import ObjectStore
-from support.service import Service, serving
-from support.warehouses import servers_below
+from support.processes.service import Service, serving
+from support.servers.warehouses import servers_below
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("service proofs")]
 
@@ -116,18 +117,15 @@ class Forger:
 
     def __init__(self, service: Service, cluster: str, snapshot: str) -> None:
         self.store: ObjectStore = open_store(str(service.data / "repository"))
-        kek, _ = repository_keys.load_or_create_kek(service.data / "kek")
-        self.keys: ClusterKeys = repository_keys.open_keys(self.store, kek, cluster)
+        kek, _ = keys.load_or_create_kek(service.data / "kek")
+        self.keys: ClusterKeys = keys.open_keys(self.store, kek, cluster)
         self.snapshot = snapshot
         root = roots.read(self.store, self.keys, snapshot)
         assert root is not None
         self.root = root
 
     def lines(self) -> list[Line]:
-        node = self.root["nodes"][0]
-        return list(
-            manifest.read(self.store, self.keys, Stored(node["manifest"], node["size"], node["hash"]))
-        )
+        return list(manifest.read(self.store, self.keys, self.root.nodes[0].stored))
 
     def replace_manifest(self, lines: list[Line]) -> None:
         writer = manifest.ManifestWriter()
@@ -135,12 +133,13 @@ class Forger:
             stored = writer.store(self.store, self.keys, lines[:-1], lambda line: False)
         finally:
             writer.close()
-        node = {**self.root["nodes"][0], "manifest": stored.id, "size": stored.size, "hash": stored.hash}
-        self.replace_root({**self.root, "nodes": [node]})
+        node = self.root.nodes[0]
+        node = replace(node, manifest=stored.id, size=stored.size, hash=stored.hash)
+        self.replace_root(replace(self.root, nodes=(node,)))
 
-    def replace_root(self, root: roots.Root) -> None:
+    def replace_root(self, root: Root) -> None:
         key = layout.root(str(self.keys.cluster), self.snapshot)
-        self.store.put(key, seal(self.keys, Type.ROOT, self.snapshot, roots._encode(root)))
+        self.store.put(key, seal(self.keys, Type.ROOT, self.snapshot, roots._encode(root.to_json())))
 
 
 @pytest.fixture
@@ -217,7 +216,8 @@ def test_a_repository_that_lacks_a_pack_refutes(service: Service, snapshot: str,
 def test_a_proof_without_room_fails_and_writes_nothing(
     service: Service, snapshot: str, forger: Forger
 ) -> None:
-    forger.replace_root({**forger.root, "nodes": [{**forger.root["nodes"][0], "plain_bytes": 1 << 60}]})
+    node = replace(forger.root.nodes[0], plain_bytes=1 << 60)
+    forger.replace_root(replace(forger.root, nodes=(node,)))
     found = proved(service, snapshot)
     assert found["state"] == "FAILED"
     assert "bytes free" in found["reason"] and found["findings"] == []

@@ -22,14 +22,16 @@ from stillhouse.domain.ids import new_uuid
 from stillhouse.errors import CaptureInterrupted, NodeUnreachable
 from stillhouse.postgres.host import server
 from stillhouse.postgres.sessions import session
+from stillhouse.repository.format.root import Root
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import roots
 from stillhouse.repository.upkeep.collect import Collector
 from stillhouse.repository.upkeep.reach import manifests, reached
 from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.embedded import Site
-from support import warehouses
-from support.captures import (
+from support.servers import warehouses
+from support.servers.warehouses import rows
+from support.snapshots.captures import (
     HASTY,
     Moments,
     Shot,
@@ -40,7 +42,6 @@ from support.captures import (
     recover,
     restore_files,
 )
-from support.warehouses import rows
 from torture import fingerprints, steps
 from torture.fingerprints import Fingerprint
 from torture.load import Load, Step
@@ -325,7 +326,7 @@ def publish(vault: Vault, shot: Shot) -> str:
     nodes = [{"name": name, **asdict(one.manifest)} for name, one in shot.captured.items()]
     for node in nodes:
         node["manifest"] = node.pop("id")
-    root = {"snapshot": snapshot, "name": snapshot[:8], "nodes": nodes}
+    root = Root.from_json("root", {"snapshot": snapshot, "name": snapshot[:8], "nodes": nodes})
     below = chain.from_iterable(reached(vault.store, vault.keys, one) for one in manifests(root))
     assert roots.publish(vault.store, vault.keys, root, below) == root
     return snapshot

@@ -1,1 +1,1 @@
-"""The HTTP API of DWS: paths, JSON, signatures, error codes. No lower package knows of them."""
+"""The HTTP API of DWS, which no lower package knows: paths, JSON, signatures, error codes."""

@@ -10,7 +10,7 @@ from stillhouse.control.password_checks import PasswordChecks
 from stillhouse.control.refusal_counts import Tally
 from stillhouse.domain.access.permissions import NOTHING, Permissions
 from stillhouse.durable.flows import Flows
-from stillhouse.repository.format.keys import ClusterKeys, open_keys
+from stillhouse.repository.format.keys import ClusterKeys, create_or_open, open_keys
 from stillhouse.repository.objects import identity
 from stillhouse.sealing import Sealer
 from stillhouse.storage.store import ObjectStore
@@ -36,15 +36,31 @@ class Caller:
 
 @dataclass(frozen=True)
 class Vault:
-    """The repository as requests reach it: they read a few small objects, or start a process for more."""
+    """The opened repository. There are two, which differ only in how long their store is retried in an outage.
+
+    `Control.vault` is hurried: it tells requests and the timer of an outage within seconds. `Workplace.vault` is
+    patient: flows wait for the store as long as the settings say.
+
+    Another repository may come to lie at the same location, for example when its disk is not mounted. Therefore both
+    ways to keys look at the repository's identity first. A caller that needs no keys calls `check_identity` itself.
+    """
 
     store: ObjectStore
     repository: Repository
 
-    def keys(self, cluster: str) -> ClusterKeys:
-        """Open a captured cluster's keys. Raises as `open_keys`, and StoreUnavailable at another repository."""
+    def check_identity(self) -> None:
+        """Raise StoreUnavailable unless the repository of this service lies there."""
         identity.check(self.store, self.repository.id)
+
+    def keys(self, cluster: str) -> ClusterKeys:
+        """Open the keys of a cluster that was captured before. Raises as `check_identity` and `open_keys`."""
+        self.check_identity()
         return open_keys(self.store, self.repository.kek, cluster)
+
+    def keys_or_new(self, cluster: str) -> ClusterKeys:
+        """The cluster's keys, made on first use. Raises as `check_identity` and `create_or_open`."""
+        self.check_identity()
+        return create_or_open(self.store, self.repository.kek, cluster)
 
 
 @dataclass(frozen=True)

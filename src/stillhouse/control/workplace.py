@@ -3,18 +3,15 @@
 from dataclasses import dataclass, replace
 
 from stillhouse.catalog import clusters, snapshots
-from stillhouse.control.context import Control
+from stillhouse.control.context import Control, Vault
 from stillhouse.domain.cluster import Cluster
 from stillhouse.domain.slots import attempt_slot
 from stillhouse.domain.snapshot import Snapshot
 from stillhouse.errors import RepositoryDamaged
-from stillhouse.repository.format.keys import open_keys
+from stillhouse.repository.format.root import Root
 from stillhouse.repository.objects import roots
-from stillhouse.repository.objects.roots import Root
-from stillhouse.storage.store import ObjectStore
 from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.embedded import Site
-from stillhouse.workers.jobs import Repository
 
 
 @dataclass(frozen=True)
@@ -23,8 +20,7 @@ class Workplace:
 
     control: Control
     site: Site
-    store: ObjectStore
-    repository: Repository
+    vault: Vault
     installation: str
 
     def slot(self, snapshot_id: str, attempt: int) -> str:
@@ -34,8 +30,7 @@ class Workplace:
     @property
     def hurried(self) -> "Workplace":
         """Return a copy for callers who cannot wait: its store raises within seconds of an outage, as for requests."""
-        vault = self.control.vault
-        return self if vault is None else replace(self, store=vault.store)
+        return self if self.control.vault is None else replace(self, vault=self.control.vault)
 
     @property
     def scratch(self) -> Site:
@@ -47,7 +42,7 @@ def read_root(place: Workplace, snapshot_id: str) -> Root:
     """Read the snapshot's root from the repository; the catalog only tells its cluster. Raises RepositoryDamaged."""
     with place.control.database.reading() as reading:
         source = snapshots.read_snapshot(reading, snapshot_id).cluster_id
-    root = roots.read(place.store, open_keys(place.store, place.repository.kek, source), snapshot_id)
+    root = roots.read(place.vault.store, place.vault.keys(source), snapshot_id)
     if root is None:
         raise RepositoryDamaged(f"snapshot {snapshot_id} is not in the repository")
     return root

@@ -1,1 +1,1 @@
-"""The domain: its types and pure decisions. This package does no I/O and imports only the errors."""
+"""The domain's types and pure decisions, without I/O or any import but the errors."""

@@ -2,9 +2,26 @@
 whether the offer holds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
+
+
+class EarlierNode(Protocol):
+    """A node of an earlier snapshot, as the repository stores it."""
+
+    @property
+    def node_id(self) -> str: ...
+    @property
+    def lineage(self) -> str: ...
+    @property
+    def depth(self) -> int: ...
+    @property
+    def manifest(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def hash(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -19,9 +36,9 @@ class Offer:
 
 
 def offer_base(
-    newest: Mapping[str, Any] | None, node_id: str, lineage: str, *, whole_every: int, is_full: bool
+    newest: Sequence[EarlierNode] | None, node_id: str, lineage: str, *, whole_every: int, is_full: bool
 ) -> Offer:
-    """Offer a base from `newest`, the root of the cluster's newest snapshot. Every `whole_every`-th capture is whole.
+    """Offer a base from `newest`, the nodes of the cluster's newest snapshot. Every `whole_every`-th capture is whole.
 
     A whole capture now and then bounds fragmentation, and replaces a rotten frame that all later captures would share.
     """
@@ -29,12 +46,12 @@ def offer_base(
         return Offer(None, 0, "a full snapshot was asked for")
     if newest is None:
         return Offer(None, 0, "there is no earlier snapshot, or none that can be read")
-    node = next((node for node in newest["nodes"] if node["node_id"] == node_id), None)
+    node = next((node for node in newest if node.node_id == node_id), None)
     if node is None:
         return Offer(None, 0, "the newest snapshot does not have this node")
-    if node["lineage"] != lineage:
+    if node.lineage != lineage:
         return Offer(None, 0, "the newest snapshot is of another history of this node")
-    depth = node["depth"] + 1
+    depth = node.depth + 1
     if depth >= whole_every:
         return Offer(None, 0, f"every {whole_every}th capture is whole")
-    return Offer((node["manifest"], node["size"], node["hash"]), depth)
+    return Offer((node.manifest, node.size, node.hash), depth)

@@ -4,13 +4,14 @@ An object is deleted only if nothing reaches it now, and nothing reached it at a
 (docs/format.md, section 12). All times are the object store's own.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
+
+from stillhouse.domain.object_kinds import CONTENT, KINDS, kind_at
 
 QUIET = timedelta(hours=1)
 """A pin that is older than this belongs to work that has ended, or that must be ended."""
@@ -23,15 +24,6 @@ LEAST_GRACE = timedelta(days=7)
 
 # This work needs only objects that it has pinned or made. Any other work may need more.
 _KNOWN_WORK = ("capture", "restore")
-
-_HEX = "[0-9a-f]{32}"
-_UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_KEY = re.compile(
-    f"(?P<kind>packs|maps|manifests|endings|pins|marks|scrubs|findings)/{_HEX}"
-    f"|(?P<of>roots|trash)/(?P<snapshot>{_UUID})"
-    "|(?P<keys>keys)/[0-9]{8}/[0-9a-f]{16}"
-)
-_CONTENT = frozenset({"packs", "maps", "manifests"})
 
 
 class Verdict(StrEnum):
@@ -84,9 +76,9 @@ class Look:
     def trashed(self) -> dict[str, datetime]:
         """The snapshots with a trash mark, and the time of the mark."""
         return {
-            match["snapshot"]: one.modified
+            one.key.removeprefix("trash/"): one.modified
             for one in self.objects
-            if (match := _KEY.fullmatch(one.key)) and match["of"] == "trash"
+            if kind_of(one.key) == "trash"
         }
 
 
@@ -185,28 +177,19 @@ def plan(look: Look, rules: Rules, reached: Mapping[str, str]) -> Iterator[Item]
 
 def kind_of(key: str) -> str:
     """Return the folder of a key if its whole form is known. Empty for any other key."""
-    match = _KEY.fullmatch(key)
-    return "" if match is None else match["kind"] or match["of"] or match["keys"]
+    kind = kind_at(key)
+    return "" if kind is None else kind.folder
 
 
 def is_content(key: str) -> bool:
     """Whether the key is of a pack, map or manifest: objects that are deleted when nothing reaches them."""
-    return kind_of(key) in _CONTENT
+    return kind_of(key) in CONTENT
 
 
 def removal_order(key: str) -> int:
     """Return the rank by which objects are deleted: objects that refer to others go after them, cipher keys last."""
-    folder = key.partition("/")[0]
-    return {
-        "scrubs": 1,
-        "findings": 1,
-        "trash": 1,
-        "pins": 1,
-        "marks": 1,
-        "endings": 2,
-        "roots": 2,
-        "keys": 3,
-    }.get(folder, 0)
+    kind = KINDS.get(key.partition("/")[0])
+    return 0 if kind is None else kind.rank
 
 
 _Judgement = tuple[Verdict, str]
@@ -226,34 +209,28 @@ class _Judge:
     def _nothing_is_left(self) -> bool:
         if not self._rules.given_up or self._look.published or self._live:
             return False
-        return not any(_KEY.fullmatch(one.key) is None or is_content(one.key) for one in self._look.objects)
+        return not any(kind_of(one.key) in ("", *CONTENT) for one in self._look.objects)
 
     def judge(self, one: Listed) -> _Judgement:
-        match = _KEY.fullmatch(one.key)
-        if match is None:
+        kind, (_, _, name) = kind_at(one.key), one.key.partition("/")
+        if kind is None:
             return Verdict.KEEP, "of a kind or name that is not known here: never touched"
         if self._is_over:
             return Verdict.DELETE, "the cluster is deleted, and nothing of its snapshots is left"
-        if match["keys"]:
-            return Verdict.KEEP, "keys of the cluster: without them nothing can be read"
-        if match["of"] == "roots":
-            return self._of_root(match["snapshot"])
-        if match["of"] == "trash":
-            return self._of_trash_mark(match["snapshot"])
-        if match["kind"] == "pins":
-            return self._of_pin(one)
-        if match["kind"] == "marks":
-            return Verdict.DELETE, "this collection's mark replaces it"
-        if match["kind"] == "scrubs":
-            return Verdict.KEEP, "record of a scrub"
-        if match["kind"] == "findings":
-            return Verdict.KEEP, "record of known damage"
-        if match["kind"] == "endings":
-            return (
-                Verdict.KEEP,
-                "record of how a deletion ended: it protects an undeleted snapshot from a late purge",
-            )
-        return self._of_content(one)
+        if kind.kept:
+            return Verdict.KEEP, kind.kept
+        if kind.is_content:
+            return self._of_content(one)
+        match kind.folder:
+            case "roots":
+                return self._of_root(name)
+            case "trash":
+                return self._of_trash_mark(name)
+            case "pins":
+                return self._of_pin(one)
+            case "marks":
+                return Verdict.DELETE, "this collection's mark replaces it"
+        raise NotImplementedError(f"no rule says when objects of {kind.folder}/ go")
 
     def _of_root(self, snapshot: str) -> _Judgement:
         if snapshot not in self._look.published:

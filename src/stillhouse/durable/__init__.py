@@ -1,1 +1,1 @@
-"""Durable flows, which outlive the process: a small port over the workflow engine. Only this package imports DBOS."""
+"""Durable flows, which outlive the process: a small port over the workflow engine, which only this package imports."""

@@ -1,1 +1,1 @@
-"""One PostgreSQL server: its life cycle, files, WAL and sessions. This package knows nothing of the store."""
+"""One PostgreSQL server: its life cycle, files, WAL and sessions, without any knowledge of the store."""

@@ -1,1 +1,1 @@
-"""Packs, maps, manifests and roots: sealed bytes in an object store. The format is defined in docs/format.md."""
+"""Packs, maps, manifests and roots: sealed bytes in an object store, in the format of docs/format.md."""

@@ -1,1 +1,1 @@
-"""Object stores: a directory or an S3 bucket. Knows nothing of databases or of the meaning of bytes."""
+"""Object stores, a directory or an S3 bucket, without any knowledge of databases or of the meaning of bytes."""

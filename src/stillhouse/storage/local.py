@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from stillhouse.atomic_file import sync_directory
 from stillhouse.clock import Clock
 from stillhouse.errors import InvalidInput, ObjectMissing, RepositoryDamaged, StoreUnavailable
 from stillhouse.storage.store import (
@@ -55,7 +56,7 @@ class LocalStore:
         with self._telling(f"writing {key}"), self._durable_file(chunks) as written:
             self._make_folders(target.parent)
             written.rename(target)
-            _sync_directory(target.parent)
+            sync_directory(target.parent)
 
     def create(self, key: str, chunks: Sequence[Chunk]) -> bool:
         check_key(key)
@@ -99,7 +100,7 @@ class LocalStore:
                 self._demand_presence()
             # Also when it was gone: the process that removed it may have died before this.
             with suppress(*_NO_SUCH_FILE):
-                _sync_directory(path.parent)
+                sync_directory(path.parent)
 
     def _link(self, key: str, chunks: Sequence[Chunk]) -> bool:
         target = self._root / key
@@ -113,7 +114,7 @@ class LocalStore:
                     raise
                 created = False
             # The loser waits for the disk too: it will act on a name that the winner may not have made durable yet.
-            _sync_directory(target.parent)
+            sync_directory(target.parent)
             return created
 
     @contextmanager
@@ -143,7 +144,7 @@ class LocalStore:
         for step in reversed(steps):
             made = _make_directory(step)
             if made or step not in self._known:
-                _sync_directory(step.parent)
+                sync_directory(step.parent)
                 self._known.add(step)
 
     def _walk(self, folder: str) -> Iterator[StoredObject]:
@@ -256,14 +257,6 @@ def _write_all(descriptor: int, views: Sequence[memoryview]) -> None:
             left[first] = left[first][written:]
 
 
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _make_directory(directory: Path) -> bool:
     """Make the directory. Returns False if it was there."""
     try:
@@ -277,7 +270,7 @@ def _make_missing(directory: Path) -> None:
     missing = [each for each in (directory, *directory.parents) if not each.exists()]
     for each in reversed(missing):
         _make_directory(each)
-        _sync_directory(each.parent)
+        sync_directory(each.parent)
 
 
 def _remove_leftovers(temporary: Path, before: datetime) -> None:

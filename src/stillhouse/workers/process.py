@@ -199,3 +199,23 @@ class Worker(Generic[Result]):
                 self._process.kill()
                 self._process.join()
         self._pipe.close()
+
+
+def run(
+    work: Callable[[Task, Line], Result],
+    task: Task,
+    on_event: Callable[[Progress | Ready | Saved | None], None],
+    poll_seconds: float = 0.2,
+) -> Result:
+    """Run `work(task, line)` in a process of its own and return its result. Raises as `Worker.poll`.
+
+    `on_event` is called with each event, and with None where `poll_seconds` pass without one. It stops the work by
+    raising.
+    """
+    worker: Worker[Result] = Worker(work, task)
+    try:
+        while not isinstance(event := worker.poll(poll_seconds), Done):
+            on_event(event)
+        return event.result
+    finally:
+        worker.end()

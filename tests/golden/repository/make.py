@@ -37,6 +37,7 @@ from stillhouse.repository.format.container import Kind
 from stillhouse.repository.format.keys import KEY_BYTES, ClusterKeys, Kek
 from stillhouse.repository.format.manifest import ManifestWriter
 from stillhouse.repository.format.maps import Extent, MapBuilder
+from stillhouse.repository.format.root import Root, RootNode
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import findings, marks, pins, roots
 from stillhouse.repository.objects.pins import Pin, PinnedBase
@@ -184,10 +185,10 @@ def incremental(target: Path) -> None:
             tree(home, tablespace, number)
             first = capture(home, store, keys, name)
             stored = capture(home, store, keys, name, [Source(first, 1, alter(home, tablespace))])
-            nodes.append({"name": name, "manifest": stored.id, "size": stored.size, "hash": stored.hash})
+            nodes.append(RootNode(name=name, manifest=stored.id, size=stored.size, hash=stored.hash))
             trees[name] = expected(home)
             store.delete(layout.manifest(CLUSTER, first.id))
-    roots.publish(store, keys, {"format": 1, "snapshot": SECOND, "name": "golden", "nodes": nodes}, [])
+    roots.publish(store, keys, Root(snapshot=SECOND, name="golden", nodes=tuple(nodes)), [])
     (target / "expected.json").write_text(json.dumps(trees, indent=1, sort_keys=True) + "\n")
 
 
@@ -230,11 +231,11 @@ def main(target: Path) -> None:
             tree(home, Path(place, f"{name}.tablespace"), number)
             keys = repository_keys.open_keys(store, kek, CLUSTER)
             stored = capture(home, store, keys, name)
-            nodes.append({"name": name, "manifest": stored.id, "size": stored.size, "hash": stored.hash})
+            nodes.append(RootNode(name=name, manifest=stored.id, size=stored.size, hash=stored.hash))
             trees[name] = expected(home)
             if number == 0:
                 store.create(layout.keys(CLUSTER, 2, kek.id), [sealed])
-    roots.publish(store, keys, {"format": 1, "snapshot": SNAPSHOT, "name": "golden", "nodes": nodes}, [])
+    roots.publish(store, keys, Root(snapshot=SNAPSHOT, name="golden", nodes=tuple(nodes)), [])
     roots.bury(store, keys, BURIED, 3, "cancelled", "2026-01-01T00:00:00Z")
     roots.mark_trash(store, keys, SNAPSHOT, "2026-01-02T00:00:00Z")
     (target / "expected.json").write_text(json.dumps(trees, indent=1, sort_keys=True) + "\n")

@@ -179,7 +179,7 @@ def _chosen(checked: "Checked", sample: float, newest: bool) -> "list[PackFacts]
         return []
     packs = longest_unread(checked, scrubs.read(place.store, place.keys))
     if newest and place.roots:
-        last = max(place.roots, key=lambda snapshot: str(place.roots[snapshot].get("finished", "")))
+        last = max(place.roots, key=lambda snapshot: place.roots[snapshot].finished)
         mine = checked.packs_of(last)
         packs = [pack for pack in packs if pack.id in mine]
     chosen = packs[: ceil(len(packs) * sample / 100)]

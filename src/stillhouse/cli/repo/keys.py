@@ -123,16 +123,8 @@ def rotate(
         new, is_new = kek_to_rotate_to(bucket.store, repository, bucket.kek, new_kek_file)
         done = rotation.rotate(bucket.store, bucket.kek, new, keep_old=keep_old)
         if json_:
-            command.say_json(
-                {
-                    "old": bucket.kek.id,
-                    "new": new.id,
-                    "clusters": done.clusters,
-                    "wrapped": done.wrapped,
-                    "removed": done.removed,
-                    "foreign": list(done.foreign),
-                }
-            )
+            fields = {name: getattr(done, name) for name in ("clusters", "wrapped", "removed")}
+            command.say_json({"old": bucket.kek.id, "new": new.id, **fields, "foreign": list(done.foreign)})
             return
         command.say(f"KEK {new.id} opens {done.clusters} clusters; {done.wrapped} keys were wrapped anew.")
         for cluster in done.foreign:

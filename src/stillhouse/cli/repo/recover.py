@@ -1,5 +1,7 @@
 """`stillhouse repo snapshots`, `restore` and `rebuild-catalog`: recovery with the bucket and the KEK alone."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +13,7 @@ from stillhouse.cli.terminal.command import Json, ServerSettings
 
 if TYPE_CHECKING:
     from stillhouse.cli.repo.app import Bucket
-    from stillhouse.control.restores.alone import RestoredAlone
+    from stillhouse.control.restores.alone import RestoredAlone, Wanted
     from stillhouse.repository.upkeep.inventory import Found, Inventory
 
 Flag = Annotated[bool, Parameter(negative="")]
@@ -112,32 +114,45 @@ def restore(
     json_
         Print one JSON object.
     """
+    from stillhouse.control.restores.alone import Wanted
+
+    wanted = Wanted(node, port, files_only, start, workers, pg_bin, os_user)
+    command.run(lambda: _restore(repository, kek_file, cluster, snapshot, into, wanted, set_, json_=json_))
+
+
+def _restore(
+    repository: str,
+    kek_file: Path,
+    cluster: str,
+    snapshot: str,
+    into: Path,
+    wanted: "Wanted",
+    settings: Sequence[str],
+    *,
+    json_: bool,
+) -> None:
+    """Restore the snapshot of that id or name, show the progress, and say what was restored."""
     from stillhouse.cli.terminal.progress import bars
-    from stillhouse.control.restores.alone import Wanted, restore_alone
+    from stillhouse.control.restores.alone import restore_alone
     from stillhouse.domain import chosen_settings
     from stillhouse.errors import InvalidInput
     from stillhouse.repository.objects import identity
     from stillhouse.repository.upkeep.inventory import choose
     from stillhouse.workers.jobs import Repository
 
-    def bring_back() -> None:
-        if start and (node or files_only):
-            raise InvalidInput("files alone cannot be started", hint="leave out --start")
-        settings = chosen_settings.parse(set_)
-        bucket = open_bucket(repository, kek_file, cluster)
-        inventory = inventory_of(bucket)
-        chosen = choose(inventory.snapshots, snapshot)
-        place = Repository(repository, identity.demand(bucket.store, repository), bucket.kek)
-        wanted = Wanted(node, port, files_only, start, workers, pg_bin, os_user, settings)
-        with bars() as new_bar:
-            done = restore_alone(into, place, chosen.root, wanted, new_bar)
-        _say_restored(chosen, done, json_=json_)
-
-    command.run(bring_back)
+    if wanted.start and (wanted.node or wanted.files_only):
+        raise InvalidInput("files alone cannot be started", hint="leave out --start")
+    wanted = replace(wanted, settings=chosen_settings.parse(settings))
+    bucket = open_bucket(repository, kek_file, cluster)
+    chosen = choose(inventory_of(bucket).snapshots, snapshot)
+    place = Repository(repository, identity.demand(bucket.store, repository), bucket.kek)
+    with bars() as new_bar:
+        done = restore_alone(into, place, chosen.root, wanted, new_bar)
+    _say_restored(chosen, done, json_=json_)
 
 
 def _say_restored(chosen: "Found", done: "RestoredAlone", *, json_: bool) -> None:
-    user = chosen.root["cluster"]["user_name"]
+    user = chosen.root.cluster.user_name
     nodes = [
         {
             "name": node.name,
@@ -248,10 +263,10 @@ def _told(found: "Found", pg_major: int | None) -> dict[str, Any]:
         "id": found.id,
         "name": found.name,
         "cluster": {"id": found.cluster, "name": found.cluster_name},
-        "started": root["started"],
-        "finished": root["finished"],
-        "size": root["plain_bytes"],
-        "nodes": [node["name"] for node in root["nodes"]],
+        "started": root.started,
+        "finished": root.finished,
+        "size": root.plain_bytes,
+        "nodes": [node.name for node in root.nodes],
         "pg_major": pg_major,
         "trashed": found.trashed,
         "damaged": found.lost is not None,

@@ -13,7 +13,6 @@ from stillhouse.domain.cluster import Cluster, ClusterStatus
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import ProvisionFailed, StillhouseError
-from stillhouse.repository.format.keys import open_keys
 from stillhouse.repository.objects import roots
 from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.embedded import ClusterSpec
@@ -202,11 +201,12 @@ def settle_mark(place: Workplace, snapshot_id: str) -> None:
     while True:
         said = snapshot.deleted
         if said is None:
-            roots.unmark_trash(place.store, snapshot.cluster_id, snapshot_id)
+            place.vault.check_identity()
+            roots.unmark_trash(place.vault.store, snapshot.cluster_id, snapshot_id)
         elif snapshot.status is SnapshotStatus.AVAILABLE:
-            keys = open_keys(place.store, place.repository.kek, snapshot.cluster_id)
-            if roots.read(place.store, keys, snapshot_id) is not None:
-                roots.mark_trash(place.store, keys, snapshot_id, said.isoformat())
+            keys = place.vault.keys(snapshot.cluster_id)
+            if roots.read(place.vault.store, keys, snapshot_id) is not None:
+                roots.mark_trash(place.vault.store, keys, snapshot_id, said.isoformat())
         snapshot = _any_snapshot(place, snapshot_id)
         if snapshot.deleted == said:
             return

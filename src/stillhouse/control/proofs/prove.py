@@ -15,7 +15,6 @@ from typing import Any
 from stillhouse import log
 from stillhouse.catalog import proofs, snapshots
 from stillhouse.control.audit import record
-from stillhouse.control.restores.recovery import stored_manifest
 from stillhouse.control.restores.scratch_clone import scratch_clone
 from stillhouse.control.workplace import Workplace, read_root
 from stillhouse.domain.cluster import Node
@@ -31,8 +30,7 @@ from stillhouse.errors import (
     StillhouseError,
 )
 from stillhouse.repository.format import manifest
-from stillhouse.repository.format.keys import open_keys
-from stillhouse.repository.objects.roots import Root
+from stillhouse.repository.format.root import Root
 from stillhouse.warehouse.proof.at_cut import compare_at_cut
 from stillhouse.warehouse.proof.structure import check_structure
 
@@ -119,8 +117,8 @@ def _look_at(place: Workplace, root: Root, node: Node) -> _Seen:
 
 def _compare(place: Workplace, root: Root, node: Node, seen: _Seen) -> None:
     """Compare tables with their fingerprints at the cut; tables without a fingerprint are noted."""
-    keys = open_keys(place.store, place.repository.kek, root["cluster"]["id"])
-    lines = manifest.read(place.store, keys, stored_manifest(root, node.name))
+    keys = place.vault.keys(root.cluster.id)
+    lines = manifest.read(place.vault.store, keys, root.node(node.name).stored)
     fingerprints = (line for line in lines if line["t"] in ("witness", "table"))
     head = next(fingerprints, {"t": "witness", "databases": [], "why": "the snapshot is of an older service"})
     if head["t"] != "witness":

@@ -19,7 +19,6 @@ from stillhouse.domain.cluster import Cluster, ClusterStatus, Node, Task
 from stillhouse.errors import InvalidInput, StillhouseError
 from stillhouse.postgres.sessions import session
 from stillhouse.repository.format.keys import read_kek, wrappings
-from stillhouse.repository.objects import identity
 
 _LEAST_FREE_BYTES = 512 << 20
 _LEAST_FREE_NAMES = 1000  # files that can still be made
@@ -78,8 +77,7 @@ def _key(control: Control) -> list[str]:
 
 
 def _store(control: Control) -> list[str]:
-    vault = _vault(control)
-    identity.check(vault.store, vault.repository.id)
+    _vault(control).check_identity()
     return []
 
 

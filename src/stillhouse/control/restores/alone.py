@@ -5,22 +5,21 @@ names the restore, so that a killed one can go on, and a directory with another 
 """
 
 import json
-import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from threading import Event
 
+from stillhouse import atomic_file
+from stillhouse.at_once import at_once
 from stillhouse.control.restores import recovery
 from stillhouse.data_lock import lock_data_directory
+from stillhouse.disk_space import check_room
 from stillhouse.domain.cluster import Node
 from stillhouse.domain.ids import new_uuid
-from stillhouse.errors import Cancelled, InvalidInput, RestoreFailed
+from stillhouse.errors import InvalidInput, RestoreFailed
 from stillhouse.postgres.host.account import make_passable
 from stillhouse.postgres.host.trial import check_settings
-from stillhouse.repository.objects.roots import Root
+from stillhouse.repository.format.root import Root
 from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.embedded import Site
 from stillhouse.warehouse.cluster.hand_over import hand_over, is_due, settle
@@ -31,7 +30,6 @@ _BEFORE_THE_STATE = frozenset(
     {f"{_STATE}.new", "lock"}
 )  # everything that a restore killed at the very start may have left
 _SPARE = 64 << 20  # bytes that must stay free beside the restored files
-_NODES_AT_ONCE = 4
 
 Watch = Callable[[str, int], Callable[[int], None]]
 """Called with a node and its total bytes. Returns a function that takes the bytes written so far."""
@@ -89,7 +87,7 @@ def restore_alone(
     If it is killed and called again, the result is the same. A later call starts or stops the servers as `start`
     says. Raises RestoreFailed, and InvalidInput for a directory with another purpose.
     """
-    asked = State(repository.id, root["snapshot"], wanted.node, wanted.port or root["cluster"]["port"])
+    asked = State(repository.id, root.snapshot, wanted.node, wanted.port or root.cluster.port)
     _read_state(into, asked)
     make_passable(into)
     with lock_data_directory(into):
@@ -99,9 +97,9 @@ def restore_alone(
             _write_state(into, state)
         site = embedded.open_site(into, pg_bin=wanted.pg_bin, os_user=wanted.os_user)
         check_settings(site.binaries, wanted.settings)
-        planned = embedded.plan_nodes(site, state.cluster, root["cluster"]["number_of_node"], state.port)
+        planned = embedded.plan_nodes(site, state.cluster, root.cluster.number_of_node, state.port)
         if state.opened and is_due(site, state.cluster):
-            planned = hand_over(site, state.cluster, root["cluster"]["user_name"], is_whole=True)
+            planned = hand_over(site, state.cluster, root.cluster.user_name, is_whole=True)
             settle(site, state.cluster)
         nodes = _chosen(planned, root, wanted.node)
         _rebuild(site, repository, root, nodes, wanted.workers, watch)
@@ -138,16 +136,11 @@ def _read_state(into: Path, asked: State) -> State | None:
 
 
 def _write_state(into: Path, state: State) -> None:
-    fresh = into / f"{_STATE}.new"
-    with fresh.open("w") as file:
-        json.dump(asdict(state), file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.rename(into / _STATE)
+    atomic_file.replace(into / _STATE, json.dumps(asdict(state), indent=1).encode())
 
 
 def _chosen(planned: Sequence[Node], root: Root, name: str) -> tuple[Node, ...]:
-    known = {stored["name"] for stored in root["nodes"]}
+    known = {stored.name for stored in root.nodes}
     if name and name not in known:
         raise InvalidInput(
             f"the snapshot has no node {name}", hint=f"its nodes are {', '.join(sorted(known))}"
@@ -166,31 +159,12 @@ def _rebuild(
     """Rebuild all nodes at once, each in a process of its own. If one fails, the others are stopped."""
     missing = [node for node in nodes if not recovery.is_rebuilt(node)]
     sizes = {node.name: recovery.bytes_of(root, node) for node in missing}
-    free, needed = shutil.disk_usage(site.data).free, sum(sizes.values()) + _SPARE
-    if missing and free < needed:
-        raise RestoreFailed(f"{site.data} has {free} bytes free, {needed} are needed", hint="make room")
-    failed = Event()
+    if missing:
+        check_room(site.data, sum(sizes.values()) + _SPARE)
 
-    def check() -> None:
-        if failed.is_set():
-            raise Cancelled("another node could not be restored")
-
-    def one(node: Node) -> None:
+    def one(node: Node, check: Callable[[], None]) -> None:
         show = watch(node.name, sizes[node.name])
-        try:
-            recovery.rebuild_node(site, repository, root, node, workers, check=check, show=show)
-        except BaseException:
-            failed.set()
-            raise
+        recovery.rebuild_node(site, repository, root, node, workers, check=check, show=show)
         show(sizes[node.name])
 
-    with ThreadPoolExecutor(_NODES_AT_ONCE) as pool:
-        futures = [pool.submit(one, node) for node in missing]
-        try:
-            wait(futures)
-        finally:  # a person's Ctrl-C comes here
-            failed.set()
-        errors = [error for future in futures if (error := future.exception()) is not None]
-    # Raise the error that stopped the others, not their report that they were stopped.
-    for error in sorted(errors, key=lambda error: isinstance(error, Cancelled)):
-        raise error
+    at_once(one, missing, recovery.NODES_AT_ONCE)

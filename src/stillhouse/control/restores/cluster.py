@@ -90,7 +90,7 @@ def _restore_node(place: Workplace, cluster_id: str, node_name: str) -> None:
     root = read_root(place, operation.subject_id)
     rebuild_node(
         place.site,
-        place.repository,
+        place.vault.repository,
         root,
         node,
         place.control.settings.capture_workers,

@@ -3,14 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from stillhouse.domain.cluster import Node, Role
 from stillhouse.domain.snapshot import RestorePoint
-from stillhouse.node.restore.rebuild import Restored, RestoreTask
+from stillhouse.node.restore.rebuild import RestoreTask
 from stillhouse.postgres.host.trial import check_settings
-from stillhouse.repository.format.sealed import Stored
-from stillhouse.repository.objects.roots import Root
+from stillhouse.repository.format.root import Root
 from stillhouse.warehouse.clone import quarantine
 from stillhouse.warehouse.clone.inspection import inspect
 from stillhouse.warehouse.clone.parking import unpark
@@ -18,17 +16,16 @@ from stillhouse.warehouse.clone.release import release
 from stillhouse.warehouse.clone.replay import Show
 from stillhouse.warehouse.clone.rewire import rewire
 from stillhouse.warehouse.cluster.embedded import Site
+from stillhouse.workers import process
 from stillhouse.workers.jobs import Repository, RestoreJob, restore_job
-from stillhouse.workers.process import Done, Progress, Worker
+from stillhouse.workers.process import Progress
 
-_POLL_SECONDS = 0.2
 NODES_AT_ONCE = 4
 
 
 def bytes_of(root: Root, node: Node) -> int:
     """Return the bytes that the node's files will take."""
-    stored = _stored_node(root, node.name)
-    return int(stored["plain_bytes"] + stored["wal_bytes"])
+    return root.node(node.name).restored_bytes
 
 
 def is_rebuilt(node: Node) -> bool:
@@ -55,20 +52,19 @@ def rebuild_node(
     account = site.binaries.of(node).account
     task = RestoreTask(
         node=node,
-        manifest=stored_manifest(root, node.name),
+        manifest=root.node(node.name).stored,
         expected_bytes=bytes_of(root, node),
         owner=(account.uid, account.gid) if account else None,
         pg_major=site.binaries.major,
         workers=workers,
     )
-    worker: Worker[Restored] = Worker(restore_job, RestoreJob(repository, root["cluster"]["id"], task))
-    try:
-        while not isinstance(event := worker.poll(_POLL_SECONDS), Done):
-            check()
-            if isinstance(event, Progress):
-                show(event.done)
-    finally:
-        worker.end()
+
+    def on_event(event: object) -> None:
+        check()
+        if isinstance(event, Progress):
+            show(event.done)
+
+    process.run(restore_job, RestoreJob(repository, root.cluster.id, task), on_event)
 
 
 def recover(
@@ -95,10 +91,12 @@ def recover(
                     nodes,
                 )
             )
-            rewired = rewire(nodes, root["cluster"]["user_name"], source_nodes(root))
+            rewired = rewire(nodes, root.cluster.user_name, source_nodes(root))
             inspected = [finding for findings in pool.map(inspect, nodes) for finding in findings]
             list(pool.map(unpark, nodes))
-        released = pool.map(lambda node: release(site.binaries, node, _capacity(root, node), chosen), nodes)
+        released = pool.map(
+            lambda node: release(site.binaries, node, root.node(node.name).capacity, chosen), nodes
+        )
         changed = [note for notes in released for note in notes]
     return [*changed, *_without_network(site), *map(str, rewired.strangers), *inspected]
 
@@ -121,29 +119,14 @@ def recover_to_cut(
     chosen: Mapping[str, str] | None = None,
 ) -> None:
     """Recover one node to its cut, in quarantine. `settings` hold for this start only; a person chose `chosen`."""
-    stored = _stored_node(root, node.name)
-    point = RestorePoint(node.id, stored["cut_name"], stored["cut_lsn"], stored["timeline"])
-    quarantine.recover(site.binaries, node, point, stored["capacity"], show, settings=settings, chosen=chosen)
-
-
-def _capacity(root: Root, node: Node) -> dict[str, str]:
-    capacity: dict[str, str] = _stored_node(root, node.name)["capacity"]
-    return capacity
-
-
-def stored_manifest(root: Root, node_name: str) -> Stored:
-    stored = _stored_node(root, node_name)
-    return Stored(stored["manifest"], stored["size"], stored["hash"])
-
-
-def _stored_node(root: Root, node_name: str) -> dict[str, Any]:
-    found: dict[str, Any] = next(stored for stored in root["nodes"] if stored["name"] == node_name)
-    return found
+    stored = root.node(node.name)
+    point = RestorePoint(node.id, stored.cut_name, stored.cut_lsn, stored.timeline)
+    quarantine.recover(site.binaries, node, point, stored.capacity, show, settings=settings, chosen=chosen)
 
 
 def source_nodes(root: Root) -> tuple[Node, ...]:
     """Return the snapshot's nodes as they were connected: rewiring finds them by name, host and port."""
     return tuple(
-        Node(stored["node_id"], stored["name"], Role(stored["role"]), stored["host"], stored["port"], "", "")
-        for stored in root["nodes"]
+        Node(stored.node_id, stored.name, Role(stored.role), stored.host, stored.port, "", "")
+        for stored in root.nodes
     )

@@ -4,16 +4,16 @@ The clone is at its cut and never leaves quarantine: it is reached only by its p
 only each other.
 """
 
-import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+from stillhouse.at_once import at_once
 from stillhouse.control.restores.recovery import NODES_AT_ONCE, rebuild_node, recover_to_cut, source_nodes
 from stillhouse.control.workplace import Workplace
+from stillhouse.disk_space import check_room
 from stillhouse.domain.cluster import Node
-from stillhouse.errors import RestoreFailed
-from stillhouse.repository.objects.roots import Root
+from stillhouse.repository.format.root import Root
 from stillhouse.warehouse.clone import quarantine
 from stillhouse.warehouse.clone.parking import silence
 from stillhouse.warehouse.clone.rewire import rewire
@@ -43,29 +43,24 @@ def scratch_clone(
         embedded.destroy(place.scratch, clone_id)
 
 
-def check_room(place: Workplace, needed: int, what: str) -> None:
-    """Check free space before anything is written: a full disk would stop the warehouses too. Raises RestoreFailed."""
-    free = shutil.disk_usage(place.scratch.data).free
-    if free < needed + _SPARE_BYTES:
-        raise RestoreFailed(
-            f"{place.scratch.data} has {free} bytes free, {needed + _SPARE_BYTES} are needed {what}",
-            hint="make room below the data directory",
-        )
+def check_scratch(place: Workplace, needed: int, purpose: str) -> None:
+    """Raise RestoreFailed unless scratch space has room for `needed` bytes and some to spare."""
+    check_room(place.scratch.data, needed + _SPARE_BYTES, purpose)
 
 
 def _plan(place: Workplace, root: Root, clone_id: str) -> tuple[Node, ...]:
-    check_room(place, _bytes_of(root), "to restore the snapshot there")
+    check_scratch(place, _bytes_of(root), "to restore the snapshot there")
     return embedded.plan_nodes(
         place.scratch,
         clone_id,
-        root["cluster"]["number_of_node"],
-        root["cluster"]["port"],
+        root.cluster.number_of_node,
+        root.cluster.port,
         frozenset(embedded.planned_hosts(place.site)),
     )
 
 
 def _bytes_of(root: Root) -> int:
-    return sum(int(stored["plain_bytes"] + stored["wal_bytes"]) for stored in root["nodes"])
+    return sum(node.restored_bytes for node in root.nodes)
 
 
 def _make(
@@ -74,18 +69,22 @@ def _make(
     total = _bytes_of(root)
     copied = dict.fromkeys((node.name for node in nodes), 0)
 
-    def rebuild(node: Node) -> None:
+    def rebuild(node: Node, check: Callable[[], None]) -> None:
         def tell(done: int) -> None:
             copied[node.name] = done
             show(sum(copied.values()), total)
 
-        workers, check = place.control.settings.capture_workers, place.control.flows.check_running
-        rebuild_node(inside, place.repository, root, node, workers, check=check, show=tell)
+        def go_on() -> None:
+            check()
+            place.control.flows.check_running()
 
+        workers = place.control.settings.capture_workers
+        rebuild_node(inside, place.vault.repository, root, node, workers, check=go_on, show=tell)
+
+    at_once(rebuild, nodes, NODES_AT_ONCE)
     with ThreadPoolExecutor(NODES_AT_ONCE) as pool:
-        list(pool.map(rebuild, nodes))
         list(pool.map(lambda node: recover_to_cut(inside, root, node, _HASTY), nodes))
         list(pool.map(silence, nodes))
     # Functions of the clone's users may run in it, so it must not reach the source's data nodes.
-    rewire(nodes, root["cluster"]["user_name"], source_nodes(root))
+    rewire(nodes, root.cluster.user_name, source_nodes(root))
     show(total, total)

@@ -12,22 +12,23 @@ Users see no change before the swap. Until then the cluster is as it was; after 
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
+from itertools import chain
 from typing import Any, TypeVar
 
 from stillhouse import log
+from stillhouse.at_once import at_once
 from stillhouse.catalog import clusters, operations, restores
 from stillhouse.control.audit import record
 from stillhouse.control.restores.recovery import NODES_AT_ONCE
-from stillhouse.control.restores.scratch_clone import check_room, scratch_clone
+from stillhouse.control.restores.scratch_clone import check_scratch, scratch_clone
 from stillhouse.control.workplace import Workplace, read_root
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.progress import Pace, Progress
 from stillhouse.domain.reports.operations import Operation
 from stillhouse.domain.table_restore import TableRestore
 from stillhouse.durable.flows import StepRunner
-from stillhouse.errors import Cancelled, NodeUnreachable, RestoreFailed, StillhouseError, TablesHeld
+from stillhouse.errors import NodeUnreachable, RestoreFailed, StillhouseError, TablesHeld
 from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.tables.exchange import Share, exchange, is_waiting, settle
 from stillhouse.warehouse.tables.gather import Gathered
@@ -69,7 +70,7 @@ def _copy(place: Workplace, operation_id: str) -> Plan:
     with scratch_clone(place, root, operation_id, cloning.show) as clones:
         gathered = gather_cluster(clones, cluster.nodes, wanted, prefix)
         total = sum(one.bytes for one in gathered.values())
-        check_room(place, total * _ROOM_PER_BYTE, "to copy the tables")
+        check_scratch(place, total * _ROOM_PER_BYTE, "to copy the tables")
         notes = _load(place, operation_id, clones, cluster, wanted.database, gathered)
     shares = {name: Share(one.hidden, one.tables).to_json() for name, one in gathered.items()}
     return {"shares": shares, "notes": [*strangers, *notes]}
@@ -89,45 +90,32 @@ def _load(
     passed = dict.fromkeys(gathered, 0)
     report = _Report(place, operation_id, _SHARE_OF_CLONE, _SHARE_OF_COPY)
 
-    failed = threading.Event()
-
-    def check() -> None:
-        place.control.flows.check_running()
-        if failed.is_set():
-            raise Cancelled("the tables of another node could not be copied")
-
-    def one(clone: Node) -> list[str]:
+    def one(clone: Node, check: Callable[[], None]) -> list[str]:
         def tell(done: int) -> None:
             passed[clone.name] = done
             report.show(sum(passed.values()), total)
 
+        def go_on() -> None:
+            place.control.flows.check_running()
+            check()
+
         live = next(node for node in cluster.nodes if node.name == clone.name)
         role, mine = operation_prefix(operation_id), gathered[clone.name]
-        try:
-            given = load(
-                place.site.binaries,
-                clone,
-                live,
-                database,
-                mine,
-                role,
-                cluster.user_name,
-                check=check,
-                show=tell,
-            )
-        except BaseException:
-            failed.set()
-            raise
+        given = load(
+            place.site.binaries,
+            clone,
+            live,
+            database,
+            mine,
+            role,
+            cluster.user_name,
+            check=go_on,
+            show=tell,
+        )
         return [f"{clone.name}: {note}" for note in (*mine.notes, *given)]
 
-    with ThreadPoolExecutor(NODES_AT_ONCE) as pool:
-        futures = [pool.submit(one, node) for node in clones if node.name in gathered]
-        wait(futures)
-    errors = [error for future in futures if (error := future.exception()) is not None]
-    # Raise the error that stopped the others, not their report that they were stopped.
-    for error in sorted(errors, key=lambda error: isinstance(error, Cancelled)):
-        raise error
-    return [note for future in futures for note in future.result()]
+    concerned = [node for node in clones if node.name in gathered]
+    return list(chain.from_iterable(at_once(one, concerned, NODES_AT_ONCE)))
 
 
 class _Report:

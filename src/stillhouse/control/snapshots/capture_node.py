@@ -19,9 +19,7 @@ from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import AttemptDead, StillhouseError
 from stillhouse.node.capture.task import Captured, CaptureTask
 from stillhouse.postgres.sessions import size
-from stillhouse.repository.format.keys import create_or_open
 from stillhouse.repository.format.sealed import Stored
-from stillhouse.repository.objects import identity
 from stillhouse.workers.jobs import CaptureJob, capture_job
 from stillhouse.workers.process import Done, Progress, Ready, Saved, Worker
 
@@ -97,10 +95,10 @@ def _offer(
     place: Workplace, cluster: Cluster, node: Node, snapshot_id: str, attempt: int, *, is_full: bool
 ) -> Offer:
     """Offer bases to the capture. The attempt's pin keeps them from being collected meanwhile."""
-    identity.check(place.store, place.repository.id)
-    keys = create_or_open(place.store, place.repository.kek, cluster.id)
+    keys = place.vault.keys_or_new(cluster.id)
+    newest = newest_root(place, keys, cluster.id)
     offer = offer_base(
-        newest_root(place, keys, cluster.id),
+        None if newest is None else newest.nodes,
         node.id,
         node.lineage,
         whole_every=place.control.settings.whole_every,
@@ -161,7 +159,7 @@ def _task(
 
 def _conduct(place: Workplace, task: CaptureTask, report: "_Report") -> Captured:
     """Run the capture in its process: pass on its progress, tell it of the cut, stop it when it is cancelled."""
-    worker: Worker[Captured] = Worker(capture_job, CaptureJob(place.repository, task))
+    worker: Worker[Captured] = Worker(capture_job, CaptureJob(place.vault.repository, task))
     try:
         ready = told = False
         while True:

@@ -4,6 +4,7 @@ copy             write the root, under the copy's id; then the row
 fail             write the tombstone; then the row, with the reason
 """
 
+from dataclasses import replace
 from itertools import chain
 
 from stillhouse import log
@@ -13,8 +14,7 @@ from stillhouse.control.workplace import Workplace
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import Cancelled, InvalidInput, RepositoryDamaged, StillhouseError, Unavailable
-from stillhouse.repository.format.keys import open_keys
-from stillhouse.repository.objects import identity, roots
+from stillhouse.repository.objects import roots
 from stillhouse.repository.upkeep.reach import manifests, reached
 
 # One try after each pause: a store that restarts is back after a while.
@@ -40,22 +40,21 @@ def _copy(place: Workplace, copy_id: str, pause_seconds: float) -> None:
     copy = _read(place, copy_id)
     if copy.cancel_requested:
         raise Cancelled("the copy was cancelled")
-    identity.check(place.store, place.repository.id)
-    keys = open_keys(place.store, place.repository.kek, copy.cluster_id)
-    source = roots.read(place.store, keys, copy.copied_from)
+    keys = place.vault.keys(copy.cluster_id)
+    source = roots.read(place.vault.store, keys, copy.copied_from)
     if source is None:
         raise RepositoryDamaged(f"snapshot {copy.copied_from} is not in the repository")
-    root = {
-        **source,
-        "snapshot": copy.id,
-        "name": copy.name,
-        "description": copy.description,
-        "type": copy.type,
-        "stored_bytes": 0,
-        "copied_from": copy.copied_from,
-    }
-    below = chain.from_iterable(reached(place.store, keys, stored) for stored in manifests(root))
-    if roots.publish(place.store, keys, root, below) is None:
+    root = replace(
+        source,
+        snapshot=copy.id,
+        name=copy.name,
+        description=copy.description,
+        type=copy.type,
+        stored_bytes=0,
+        copied_from=copy.copied_from,
+    )
+    below = chain.from_iterable(reached(place.vault.store, keys, stored) for stored in manifests(root))
+    if roots.publish(place.vault.store, keys, root, below) is None:
         raise RepositoryDamaged(f"a tombstone holds the place of the copy {copy_id}")
     _mark_copied(place, copy_id)
 
@@ -67,8 +66,8 @@ def _fail(place: Workplace, copy_id: str, reason: str) -> None:
         return
     now = place.control.clock.now()
     try:
-        keys = open_keys(place.store, place.repository.kek, copy.cluster_id)
-        root = roots.bury(place.store, keys, copy_id, 0, reason, now.isoformat())
+        keys = place.vault.keys(copy.cluster_id)
+        root = roots.bury(place.vault.store, keys, copy_id, 0, reason, now.isoformat())
     except (Unavailable, InvalidInput, RepositoryDamaged) as error:
         # No other process writes for this copy any more, so the row may say so without the tombstone.
         root, reason = None, f"{reason}; nor can the repository be told: {error.message}"

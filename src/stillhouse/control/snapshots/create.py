@@ -15,6 +15,7 @@ from stillhouse import log, metrics
 from stillhouse.catalog import captures, clusters, snapshots
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.control.audit import record
+from stillhouse.control.snapshots import commit
 from stillhouse.control.snapshots.cut_wait import CutWait, check_deadline
 from stillhouse.control.snapshots.forecast import expect, foretell
 from stillhouse.control.snapshots.pinning import beat, pin_attempt, unpin
@@ -23,7 +24,7 @@ from stillhouse.control.upkeep.reaping import reap
 from stillhouse.control.workplace import Workplace, snapshot_and_cluster
 from stillhouse.domain.cluster import Cluster
 from stillhouse.domain.reports.captures import CaptureState
-from stillhouse.domain.snapshot import Cut, Snapshot, SnapshotStatus
+from stillhouse.domain.snapshot import Cut, SnapshotStatus
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import (
     AttemptDead,
@@ -36,11 +37,12 @@ from stillhouse.errors import (
     Unavailable,
 )
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.keys import ClusterKeys, create_or_open
-from stillhouse.repository.objects import identity, pins, roots, scrubs
-from stillhouse.repository.objects.roots import Root
+from stillhouse.repository.format.keys import ClusterKeys
+from stillhouse.repository.format.root import Root
+from stillhouse.repository.format.sealed import Stored
+from stillhouse.repository.objects import pins, roots, scrubs
 from stillhouse.repository.objects.second_look import note_met
-from stillhouse.repository.upkeep.reach import manifests, reached
+from stillhouse.repository.upkeep.reach import reached
 from stillhouse.warehouse.cut.cut import take_cut
 from stillhouse.warehouse.cut.witness import HANDOVER_SECONDS, Witnesses
 
@@ -233,15 +235,16 @@ def _publish(place: Workplace, snapshot_id: str, attempt: int, captured: list[di
     with place.control.database.reading() as reading:
         cut = captures.read_cut(reading, snapshot_id, attempt)
     assert cut is not None, "nodes end only after the cut was recorded"
-    identity.check(place.store, place.repository.id)
-    keys = create_or_open(place.store, place.repository.kek, cluster.id)
-    root = _root(place, snapshot, cluster, cut, attempt, captured)
+    keys = place.vault.keys_or_new(cluster.id)
+    named = [Stored(**result["manifest"]) for result in captured]
+    now = place.control.clock.now()
     try:
-        below = list(chain.from_iterable(reached(place.store, keys, stored) for stored in manifests(root)))
-        root["scrub_overdue_packs"] = len(_overdue_packs(place, keys, below))
-        published = roots.publish(place.store, keys, root, below)
+        below = list(chain.from_iterable(reached(place.vault.store, keys, stored) for stored in named))
+        overdue = len(_overdue_packs(place, keys, below))
+        root = commit.root_of(snapshot, cluster, attempt, cut, captured, overdue_packs=overdue, now=now)
+        published = roots.publish(place.vault.store, keys, root, below)
     except RepositoryDamaged as met:
-        note_met(place.store, keys, manifests(root), met, place.control.clock.now())
+        note_met(place.vault.store, keys, named, met, place.control.clock.now())
         raise CaptureInterrupted(str(met), hint="another attempt reads it anew from the node") from met
     if published is None:
         raise AttemptDead("the snapshot was closed by a tombstone before it could be published")
@@ -254,82 +257,7 @@ def _overdue_packs(place: Workplace, keys: ClusterKeys, reached: list[tuple[str,
     folder = layout.packs_of(str(keys.cluster))
     packs = [key.removeprefix(folder) for key, _ in reached if key.startswith(folder)]
     max_age = timedelta(days=place.control.settings.scrub_max_age_days)
-    return scrubs.overdue(place.store, keys, packs, place.control.clock.now(), max_age)
-
-
-def _root(
-    place: Workplace,
-    snapshot: Snapshot,
-    cluster: Cluster,
-    cut: Cut,
-    attempt: int,
-    captured: list[dict[str, Any]],
-) -> Root:
-    points = {point.node: point for point in cut.points}
-    nodes = []
-    for node, result in zip(cluster.nodes, captured, strict=True):
-        point = points[node.id]
-        where = {
-            "name": node.name,
-            "node_id": node.id,
-            "role": node.role,
-            "host": node.host,
-            "port": node.port,
-        }
-        found = result["manifest"]
-        nodes.append(
-            {
-                **where,
-                "manifest": found["id"],
-                "size": found["size"],
-                "hash": found["hash"],
-                "plain_bytes": result["plain_bytes"],
-                "wal_bytes": result["wal_bytes"],
-                "rotten": result["rotten"],
-                "capacity": result["capacity"],
-                "lineage": result["lineage"],
-                "base": result["base"],
-                "depth": result["depth"],
-                "whole_because": result["whole_because"],
-                "read_bytes": result["read_bytes"],
-                "packed_bytes": result["packed_bytes"],
-                "pages_stored": result["pages_stored"],
-                "files": result["files"],
-                # The results of a flow that an older service began lack these fields.
-                "skipped": result.get("skipped", 0),
-                "skipped_first": next(map(": ".join, result.get("skipped_first", {}).items()), ""),
-                "replaced": result.get("replaced", 0),
-                "replaced_first": result.get("replaced_first", ""),
-                "start_lsn": result["start_lsn"],
-                "cut_name": point.name,
-                "cut_lsn": point.lsn,
-                "timeline": point.timeline,
-            }
-        )
-    return {
-        "format": 1,
-        "snapshot": snapshot.id,
-        "project": snapshot.project,
-        "cluster": {
-            "id": cluster.id,
-            "name": cluster.name,
-            "engine": cluster.engine,
-            "number_of_node": cluster.number_of_node,
-            "port": cluster.port,
-            "user_name": cluster.user_name,
-            "facts": cluster.facts,
-        },
-        "name": snapshot.name,
-        "description": snapshot.description,
-        "type": snapshot.type,
-        "attempt": attempt,
-        "started": snapshot.started.isoformat(),
-        "finished": place.control.clock.now().isoformat(),
-        "cut": {"pause_seconds": cut.pause_seconds, "tries": cut.tries},
-        "plain_bytes": sum(result["plain_bytes"] for result in captured),
-        "stored_bytes": sum(result["stored_bytes"] for result in captured),
-        "nodes": nodes,
-    }
+    return scrubs.overdue(place.vault.store, keys, packs, place.control.clock.now(), max_age)
 
 
 def _mark_available(place: Workplace, snapshot_id: str, cluster_id: str, root: Root) -> None:
@@ -337,35 +265,35 @@ def _mark_available(place: Workplace, snapshot_id: str, cluster_id: str, root: R
     with place.control.database.transaction() as transaction:
         clusters.lock_cluster(transaction, cluster_id)
         is_first = snapshots.mark_available(
-            transaction, snapshot_id, now, plain_bytes=root["plain_bytes"], stored_bytes=root["stored_bytes"]
+            transaction, snapshot_id, now, plain_bytes=root.plain_bytes, stored_bytes=root.stored_bytes
         )
         if is_first:
             _record_warnings(place, transaction, cluster_id, root)
         clusters.note_failure(transaction, cluster_id, now, code="", reason="")
-        for node in root["nodes"]:
-            clusters.set_lineage(transaction, node["node_id"], node["lineage"])
+        for node in root.nodes:
+            clusters.set_lineage(transaction, node.node_id, node.lineage)
         start_next(place.control, transaction, cluster_id)
     metrics.count_snapshot("available")
     log.get("snapshot").info(
         "snapshot available",
         snapshot=snapshot_id,
-        stored_bytes=root["stored_bytes"],
-        scrub_overdue_packs=root.get("scrub_overdue_packs", 0),
+        stored_bytes=root.stored_bytes,
+        scrub_overdue_packs=root.scrub_overdue_packs or 0,
     )
 
 
 def _record_warnings(place: Workplace, transaction: Transaction, cluster_id: str, root: Root) -> None:
     """Record the parts missing in a snapshot that succeeded, and the events in the cluster while it was taken."""
-    resource = f"cluster/{cluster_id}/snapshot/{root['snapshot']}"
-    for node in root["nodes"]:
+    resource = f"cluster/{cluster_id}/snapshot/{root.snapshot}"
+    for node in root.nodes:
         warnings = {}
-        if count := node.get("skipped"):
-            warnings["skipped"] = f"{count} not the account's own, as {node['skipped_first']}"
-        if count := node.get("replaced"):
-            warnings["replaced"] = f"{count} without a fingerprint, as {node['replaced_first']}"
+        if count := node.skipped:
+            warnings["skipped"] = f"{count} not the account's own, as {node.skipped_first}"
+        if count := node.replaced:
+            warnings["replaced"] = f"{count} without a fingerprint, as {node.replaced_first}"
         for outcome, what in warnings.items():
-            detail = f"node {node['name']}: {what}"
-            record(place.control, transaction, root["project"], "CreateSnapshot", resource, outcome, detail)
+            detail = f"node {node.name}: {what}"
+            record(place.control, transaction, root.project, "CreateSnapshot", resource, outcome, detail)
 
 
 def _fail(place: Workplace, snapshot_id: str, reason: str) -> None:
@@ -377,9 +305,8 @@ def _fail(place: Workplace, snapshot_id: str, reason: str) -> None:
     with place.control.database.transaction() as transaction:
         captures.abandon(transaction, snapshot_id, now)
     try:
-        identity.check(place.store, place.repository.id)
-        keys = create_or_open(place.store, place.repository.kek, cluster.id)
-        root = roots.bury(place.store, keys, snapshot_id, 0, reason, now.isoformat())
+        keys = place.vault.keys_or_new(cluster.id)
+        root = roots.bury(place.vault.store, keys, snapshot_id, 0, reason, now.isoformat())
     except (Unavailable, InvalidInput, RepositoryDamaged) as error:
         # The store is down, closed to our KEK, or lacks the cluster's keys. No other process writes for this snapshot
         # any more, so the row may say so without the tombstone.

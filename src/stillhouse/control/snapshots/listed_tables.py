@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from stillhouse.control.context import Vault
-from stillhouse.control.restores.recovery import stored_manifest
 from stillhouse.domain.cluster import Role
 from stillhouse.domain.snapshot import Snapshot
 from stillhouse.domain.table_restore import TableName, TableRestore
@@ -32,8 +31,8 @@ def listed(vault: Vault, snapshot: Snapshot, restore: TableRestore) -> Listed:
     root = roots.read(store, keys, snapshot.id)
     if root is None:
         raise RestoreFailed(f"snapshot {snapshot.id} is not in the repository")
-    coordinator = next(one["name"] for one in root["nodes"] if one["role"] == Role.CN)
-    stored = stored_manifest(root, coordinator)
+    coordinator = next(one for one in root.nodes if one.role == Role.CN)
+    stored = coordinator.stored
     return told_by(manifest.read(store, keys, stored), restore) if stored.size <= _MOST_BYTES else Listed()
 
 

@@ -7,11 +7,11 @@ from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import Cluster
 from stillhouse.errors import RepositoryDamaged, Unavailable
 from stillhouse.repository.check.faults import ALTERED, Fault
-from stillhouse.repository.format.keys import ClusterKeys, create_or_open
+from stillhouse.repository.format.keys import ClusterKeys
+from stillhouse.repository.format.root import Root
 from stillhouse.repository.format.sealed import Stored
-from stillhouse.repository.objects import findings, identity, pins, roots
+from stillhouse.repository.objects import findings, pins, roots
 from stillhouse.repository.objects.pins import Pin, PinnedBase
-from stillhouse.repository.objects.roots import Root
 from stillhouse.storage.now import store_time
 
 
@@ -20,20 +20,19 @@ def pin_attempt(place: Workplace, snapshot_id: str, cluster: Cluster, attempt: i
 
     The new pin is there before the pins of earlier attempts go. It covers the time since the first of them began.
     """
-    identity.check(place.store, place.repository.id)
-    keys = create_or_open(place.store, place.repository.kek, cluster.id)
+    keys = place.vault.keys_or_new(cluster.id)
     earlier = [pins.id_of(snapshot_id, number) for number in range(1, attempt)]
-    begun = [pin.started for one in earlier if (pin := pins.find(place.store, keys, one)) is not None]
+    begun = [pin.started for one in earlier if (pin := pins.find(place.vault.store, keys, one)) is not None]
     pin = Pin(
         id=pins.id_of(snapshot_id, attempt),
         work=pins.CAPTURE,
         snapshot=snapshot_id,
         attempt=attempt,
         bases=(*_bases(place, keys, cluster), *_parts(place, snapshot_id, cluster)),
-        started=min(begun) if begun else store_time(place.store, place.control.clock),
+        started=min(begun) if begun else store_time(place.vault.store, place.control.clock),
     )
-    pins.put(place.store, keys, pin, place.control.clock.now())
-    pins.remove(place.store, cluster.id, earlier)
+    pins.put(place.vault.store, keys, pin, place.control.clock.now())
+    pins.remove(place.vault.store, cluster.id, earlier)
 
 
 def beat(place: Workplace, snapshot_id: str, cluster_id: str, attempt: int) -> None:
@@ -43,9 +42,9 @@ def beat(place: Workplace, snapshot_id: str, cluster_id: str, attempt: int) -> N
     """
     place = place.hurried
     with suppress(Unavailable):
-        keys = create_or_open(place.store, place.repository.kek, cluster_id)
-        if (pin := pins.find(place.store, keys, pins.id_of(snapshot_id, attempt))) is not None:
-            pins.put(place.store, keys, pin, place.control.clock.now())
+        keys = place.vault.keys(cluster_id)
+        if (pin := pins.find(place.vault.store, keys, pins.id_of(snapshot_id, attempt))) is not None:
+            pins.put(place.vault.store, keys, pin, place.control.clock.now())
 
 
 def unpin(place: Workplace, snapshot_id: str, cluster_id: str) -> None:
@@ -55,12 +54,13 @@ def unpin(place: Workplace, snapshot_id: str, cluster_id: str) -> None:
     with place.control.database.reading() as reading:
         attempts = range(1, captures.latest_attempt(reading, snapshot_id) + 1)
     with suppress(Unavailable):
-        pins.remove(place.store, cluster_id, [pins.id_of(snapshot_id, number) for number in attempts])
+        place.vault.check_identity()
+        pins.remove(place.vault.store, cluster_id, [pins.id_of(snapshot_id, number) for number in attempts])
 
 
 def is_pinned(place: Workplace, keys: ClusterKeys, snapshot_id: str, attempt: int, manifest: str) -> bool:
     """Tell whether the attempt's pin holds this manifest as a base."""
-    pin = pins.find(place.store, keys, pins.id_of(snapshot_id, attempt))
+    pin = pins.find(place.vault.store, keys, pins.id_of(snapshot_id, attempt))
     return pin is not None and manifest in {base.manifest.id for base in pin.bases}
 
 
@@ -71,19 +71,18 @@ def newest_root(place: Workplace, keys: ClusterKeys, cluster_id: str) -> Root | 
     with place.control.database.reading() as reading:
         newest = snapshots.newest_available(reading, cluster_id)
     try:
-        return None if newest is None else roots.read(place.store, keys, newest)
+        return None if newest is None else roots.read(place.vault.store, keys, newest)
     except RepositoryDamaged as error:
         if error.key:
             fault = Fault(error.key, ALTERED, error.message.removeprefix(f"{error.key} "))
-            findings.note(place.store, keys, [fault], place.control.clock.now())
+            findings.note(place.vault.store, keys, [fault], place.control.clock.now())
         return None
 
 
 def _bases(place: Workplace, keys: ClusterKeys, cluster: Cluster) -> list[PinnedBase]:
     """Return the newest snapshot's manifests, from which `offer_base` chooses."""
     root = newest_root(place, keys, cluster.id)
-    nodes = [] if root is None else root["nodes"]
-    return [PinnedBase(node["name"], Stored(node["manifest"], node["size"], node["hash"])) for node in nodes]
+    return [] if root is None else [PinnedBase(node.name, node.stored) for node in root.nodes]
 
 
 def _parts(place: Workplace, snapshot_id: str, cluster: Cluster) -> list[PinnedBase]:

@@ -25,17 +25,16 @@ from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
 from stillhouse.durable.flows import FlowInterrupted, StepRunner
 from stillhouse.errors import ClusterUnknown, InvalidInput, ShuttingDown, StillhouseError
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.keys import ClusterKeys, open_keys
+from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.objects import endings, roots
 from stillhouse.repository.objects.endings import Ending
 from stillhouse.storage.store import ObjectStore
+from stillhouse.workers import process
 from stillhouse.workers.jobs import CollectJob, collect_job
-from stillhouse.workers.process import Done, Worker
 
 Last = tuple[datetime | None, str]
 """When a cluster's last collection ended, `None` if it has not, and its outcome."""
 
-_POLL_SECONDS = 0.2
 _AT_ONCE = 2  # of all clusters: it is work for quiet hours
 
 
@@ -130,6 +129,7 @@ def _any_cluster(transaction: Transaction, project: str, cluster_id: str) -> Clu
 def _release(place: Workplace, operation_id: str) -> None:
     """Begin purges, and make the repository's trash marks agree with the rows: a purge goes by both."""
     control = place.control
+    place.vault.check_identity()
     with control.database.reading() as reading:
         cluster_id = operations.read(reading, operation_id).cluster_id
     restarted = _begin_anew(place, cluster_id)
@@ -138,7 +138,7 @@ def _release(place: Workplace, operation_id: str) -> None:
         trash.release(transaction, cluster_id, now - timedelta(days=control.settings.trash_days), now)
         deleted = {one.id for one in trash.trash_of(transaction, cluster_id)}
         usable = set(trash.usable(transaction, cluster_id))
-    marked = {one.key.rpartition("/")[2] for one in place.store.list(layout.trash_of(cluster_id))}
+    marked = {one.key.rpartition("/")[2] for one in place.vault.store.list(layout.trash_of(cluster_id))}
     for snapshot_id in sorted((deleted & usable) ^ (marked & usable) | restarted):
         settle_mark(place, snapshot_id)
 
@@ -155,8 +155,8 @@ def _begin_anew(place: Workplace, cluster_id: str) -> set[str]:
         deleted = [one for one in trash.trash_of(reading, cluster_id) if one.id in usable]
     if not deleted:
         return set()
-    keys = open_keys(place.store, place.repository.kek, cluster_id)
-    ended = [one for one in deleted if _was_brought_back(place.store, keys, one)]
+    keys = place.vault.keys(cluster_id)
+    ended = [one for one in deleted if _was_brought_back(place.vault.store, keys, one)]
     with control.database.transaction() as transaction:
         for one in ended:
             trash.begin_anew(transaction, one, control.clock.now())
@@ -175,8 +175,7 @@ def _collect(place: Workplace, operation_id: str) -> dict[str, Any] | None:
     control = place.control
     with control.database.reading() as reading:
         cluster = clusters.read_cluster(reading, operations.read(reading, operation_id).cluster_id)
-        vault = Vault(place.store, place.repository)
-        job = _job(control, vault, reading, cluster, trash.released(reading, cluster.id), dry_run=False)
+        job = _job(control, place.vault, reading, cluster, trash.released(reading, cluster.id), dry_run=False)
     done = _conduct(control, job, operation_id)
     if done is None:
         return None
@@ -204,20 +203,22 @@ def _job(
     return CollectJob(vault.repository, cluster.id, rules, known, dry_run)
 
 
+class _GaveWayError(Exception):
+    """Another operation has taken the cluster."""
+
+
 def _conduct(control: Control, job: CollectJob, operation_id: str | None) -> Collected | None:
     """Run the collection in its process, and end it as soon as another operation has taken the cluster."""
-    worker: Worker[Collected] = Worker(collect_job, job)
+
+    def on_event(event: object) -> None:
+        control.flows.check_running()
+        if operation_id is not None and not _is_held(control, operation_id):
+            raise _GaveWayError
+
     try:
-        while True:
-            event = worker.poll(_POLL_SECONDS)
-            if isinstance(event, Done):
-                result: Collected = event.result
-                return result
-            control.flows.check_running()
-            if operation_id is not None and not _is_held(control, operation_id):
-                return None
-    finally:
-        worker.end()
+        return process.run(collect_job, job, on_event)
+    except _GaveWayError:
+        return None
 
 
 def _is_held(control: Control, operation_id: str) -> bool:
@@ -238,8 +239,8 @@ def _forget(place: Workplace, operation_id: str) -> None:
 
 
 def _has_root(place: Workplace, snapshot: Snapshot) -> bool:
-    keys = open_keys(place.store, place.repository.kek, snapshot.cluster_id)
-    return roots.read(place.store, keys, snapshot.id) is not None
+    keys = place.vault.keys(snapshot.cluster_id)
+    return roots.read(place.vault.store, keys, snapshot.id) is not None
 
 
 def _end(place: Workplace, operation_id: str, outcome: str, reason: str) -> None:

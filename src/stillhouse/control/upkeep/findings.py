@@ -18,7 +18,6 @@ from stillhouse.domain.reports.damage import KnownDamage, Lines, SnapshotTouched
 from stillhouse.domain.snapshot import Snapshot
 from stillhouse.repository.check import losses
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.keys import open_keys
 from stillhouse.repository.objects import findings
 from stillhouse.repository.objects.findings import Findings
 
@@ -52,7 +51,10 @@ def refresh(place: Workplace, cluster_id: str) -> bool:
     A scrub is due at once for findings without a list of the snapshots that they touch.
     """
     control = place.control
-    listed = sorted(one.key.rpartition("/")[2] for one in place.store.list(layout.findings_of(cluster_id)))
+    place.vault.check_identity()
+    listed = sorted(
+        one.key.rpartition("/")[2] for one in place.vault.store.list(layout.findings_of(cluster_id))
+    )
     with control.database.reading() as reading:
         before = rows.known(reading, cluster_id)
     if before is not None and list(before.records) == listed:
@@ -61,7 +63,7 @@ def refresh(place: Workplace, cluster_id: str) -> bool:
         return False
     found = Findings(cluster_id)
     if listed:
-        found = findings.read(place.store, open_keys(place.store, place.repository.kek, cluster_id))
+        found = findings.read(place.vault.store, place.vault.keys(cluster_id))
     said = KnownDamage(listed, found.is_worked_out, [_object(found, key) for key in sorted(found.keys)])
     costs = {one.snapshot: list(losses.lines(one)) for one in found.losses}
     with control.database.transaction() as transaction:

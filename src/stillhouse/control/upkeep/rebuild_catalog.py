@@ -64,44 +64,44 @@ def rows_of(
 
 def _cluster(found: Found, now: datetime, standing: tuple[Node, ...]) -> Cluster:
     """Return the cluster as it was at this snapshot, with each node's lineage from it, for the next snapshot's base."""
-    known = found.root["cluster"]
-    lineages = {node["node_id"]: node["lineage"] for node in found.root["nodes"]}
+    known = found.root.cluster
+    lineages = {node.node_id: node.lineage for node in found.root.nodes}
     return Cluster(
         id=found.cluster,
-        project=found.root["project"],
-        name=known["name"],
-        engine=Engine(known["engine"]),
+        project=found.root.project,
+        name=known.name,
+        engine=Engine(known.engine),
         status=ClusterStatus.AVAILABLE if standing else ClusterStatus.DELETED,
-        number_of_node=known["number_of_node"],
-        port=known["port"],
-        user_name=known["user_name"],
-        created=datetime.fromisoformat(found.root["started"]),
+        number_of_node=known.number_of_node,
+        port=known.port,
+        user_name=known.user_name,
+        created=datetime.fromisoformat(found.root.started),
         updated=now,
         nodes=tuple(replace(node, lineage=lineages[node.id]) for node in standing),
-        facts=known["facts"],
+        facts=known.facts,
     )
 
 
 def _snapshot(found: Found, now: datetime) -> Snapshot:
     root = found.root
-    started = datetime.fromisoformat(root["started"])
+    started = datetime.fromisoformat(root.started)
     return Snapshot(
         id=found.id,
-        project=root["project"],
+        project=root.project,
         cluster_id=found.cluster,
         cluster_name=found.cluster_name,
-        name=root["name"],
-        description=root["description"],
+        name=root.name,
+        description=root.description,
         status=SnapshotStatus.AVAILABLE,
-        type=SnapshotType(root["type"]),
+        type=SnapshotType(root.type),
         started=started,
         updated=now,
-        finished=datetime.fromisoformat(root["finished"]),
+        finished=datetime.fromisoformat(root.finished),
         progress=100,
-        plain_bytes=root["plain_bytes"],
-        stored_bytes=root["stored_bytes"],
-        db_user=root["cluster"]["user_name"],
-        copied_from=root.get("copied_from", ""),
+        plain_bytes=root.plain_bytes,
+        stored_bytes=root.stored_bytes,
+        db_user=root.cluster.user_name,
+        copied_from=root.copied_from or "",
         backup_key=started.strftime("%Y%m%d_%H%M%S"),
         deleted=datetime.fromisoformat(found.trashed) if found.trashed else None,
     )

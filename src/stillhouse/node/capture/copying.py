@@ -14,10 +14,18 @@ from stillhouse.domain.page_choice import How
 from stillhouse.domain.progress import expected_bytes
 from stillhouse.domain.throttle import Care
 from stillhouse.node.capture.base import Base, BaseFile, KeptMap, UnchangedByFingerprint
-from stillhouse.node.capture.figures import Tally
+from stillhouse.node.capture.lines import FileLines, Tally
 from stillhouse.node.capture.pack_writer import PackWriter
-from stillhouse.node.capture.packing import BATCH_BYTES, Batch, Packed, PackedFile, PackedRun, Packer, PageRun
-from stillhouse.node.capture.packing import WholeFile as Whole
+from stillhouse.node.capture.packing import (
+    BATCH_BYTES,
+    Batch,
+    Packed,
+    PackedFile,
+    PackedRun,
+    Packer,
+    PageRun,
+    WholeFile,
+)
 from stillhouse.node.capture.packing_process import SEATS, PackerPlan, PackingProcess
 from stillhouse.node.capture.pending import MapShelf, PackLedger
 from stillhouse.postgres.files import layout
@@ -29,7 +37,6 @@ from stillhouse.repository.format.manifest import Line, ManifestWriter
 from stillhouse.repository.format.maps import (
     Extent,
     Layer,
-    MapBuilder,
     PagesEntry,
     compose,
     dead,
@@ -96,6 +103,7 @@ class Copy:
         self._extra = PackWriter(store, keys, ledger.add)
         self._mine = threading.local()
         self.tally = Tally()
+        self._lines = FileLines(manifest, self._shelf, base, self.tally)
         self._is_run = False
         ledger.offer(base.packs)
 
@@ -135,11 +143,13 @@ class Copy:
         """Add one small file from its bytes. Call it after `run` and before `finish`."""
         entry = Entry(path, mode, len(content))
         if not content:
-            self._empty(entry)
+            self._lines.empty(entry)
             return
         pieces = [content[at : at + MAX_FRAME] for at in range(0, len(content), MAX_FRAME)]
         extents = tuple(Extent(self._extra.add(piece, Kind.BYTES), 0, len(piece)) for piece in pieces)
-        self._place(self._line(entry, len(content), How.WHOLE), lambda builder: builder.add_bytes(extents))
+        self._lines.place(
+            self._lines.line(entry, len(content), How.WHOLE), lambda builder: builder.add_bytes(extents)
+        )
 
     def finish(self) -> None:
         """Make the last packs durable, name the base's maps that are kept, and store the last maps."""
@@ -186,7 +196,7 @@ class Copy:
         per_batch = BATCH_BYTES // self._page_size
         runs: list[PageRun] = []
         room = per_batch
-        files: list[Whole] = []
+        files: list[WholeFile] = []
         for number, entry in enumerate(self._reader.list()):
             if entry.target is not None:
                 oid = int(entry.path.rpartition("/")[2])
@@ -199,7 +209,7 @@ class Copy:
                     yield Batch(files=tuple(files))
                     files = []
             elif entry.size == 0:
-                self._empty(entry)
+                self._lines.empty(entry)
             else:
                 for run in self._runs(number, entry, room, per_batch):
                     if len(run.pages) > room:
@@ -220,14 +230,14 @@ class Copy:
             and entry.size <= self._facts.segment_blocks * self._page_size
         )
 
-    def _whole(self, number: int, entry: Entry) -> Whole:
+    def _whole(self, number: int, entry: Entry) -> WholeFile:
         self.tally.looked_at += entry.size or 0
         self.tally.planned += entry.size or 0
         if entry.path.endswith(f"/{layout.VERSION}"):
             self._base.look_at_version(entry)
         base = self._base.find(entry.path)
         self._bytes[number] = _ByteFile(entry, base)
-        return Whole(number, entry.path, base.pieces if base else ())
+        return WholeFile(number, entry.path, base.pieces if base else ())
 
     def _runs(self, number: int, entry: Entry, room: int, per_batch: int) -> list[PageRun]:
         """Return the pages to read of a file, as runs that fit into batches. The first batch has `room` pages left.
@@ -246,7 +256,7 @@ class Copy:
         chosen = self._base.choose(base, entry, relation, pages, first_block)
         if chosen.how is How.KEPT:
             assert base is not None
-            self._keep(entry, base, How.KEPT)
+            self._lines.keep(entry, base, How.KEPT)
             return []
         taken = None if chosen.how is How.WHOLE else base
         partial = _PageFile(entry, pages, chosen.how, chosen.why, taken)
@@ -319,7 +329,7 @@ class Copy:
                 pages = int(run.run.pages[got])  # the file was truncated here meanwhile
                 break
         if not pages:
-            self._empty(file.entry)
+            self._lines.empty(file.entry)
             return
         self.tally.pages_stored += stored
         if file.base is not None or rotten:
@@ -327,11 +337,11 @@ class Copy:
             inherited = [] if file.base is None else self._base.rotten(file.entry.path)
             rotten = (rotten & fresh) | (set(inherited) - fresh)
         for page in sorted(page for page in rotten if page < pages):
-            self._note_rotten(file.entry.path, page)
+            self._lines.note_rotten(file.entry.path, page)
         if file.base is not None and pages == file.base.pages and not is_touched(layers):
-            self._keep(file.entry, file.base, file.how)
+            self._lines.keep(file.entry, file.base, file.how)
             return
-        line = self._line(file.entry, pages * self._page_size, file.how, file.why)
+        line = self._lines.line(file.entry, pages * self._page_size, file.how, file.why)
         if file.base is not None:
             under = self._base.pages_of(file.base)
             layers.insert(0, (np.arange(len(under.frame), dtype=np.uint32), under))
@@ -341,16 +351,16 @@ class Copy:
             placed = compose(pages, layers)
         if len(file.runs) == 1 and file.runs[0].pieces:
             line["pieces"] = list(file.runs[0].pieces)
-        self._place(line, lambda builder: builder.add_pages(self._page_size, placed))
+        self._lines.place(line, lambda builder: builder.add_pages(self._page_size, placed))
 
     def _settle_bytes(self, file: _ByteFile, packed: PackedFile) -> None:
         if packed.extents is None:
             return  # vanished between listing and open: replay of the WAL removes it, or it was temporary
         if not packed.size:
-            self._empty(file.entry)
+            self._lines.empty(file.entry)
             return
         if file.base is not None and packed.pieces == file.base.pieces:
-            self._keep(file.entry, file.base, How.SAME)
+            self._lines.keep(file.entry, file.base, How.SAME)
             return
         extents: list[Extent] = []
         for number, extent in enumerate(packed.extents):
@@ -359,45 +369,8 @@ class Copy:
             else:
                 assert file.base is not None, "only a base's pieces are left out"
                 extents.append(self._base.extents_of(file.base)[number])
-        line = self._line(file.entry, packed.size, How.SAME if file.base else How.WHOLE)
+        line = self._lines.line(file.entry, packed.size, How.SAME if file.base else How.WHOLE)
         line["pieces"] = list(packed.pieces)
         if relation_files.relation_file(file.entry.path) is not None:
             line["bytes"] = True  # marked, because its size may by now be a whole number of pages
-        self._place(line, lambda builder: builder.add_bytes(extents))
-
-    def _keep(self, entry: Entry, base: BaseFile, how: How) -> None:
-        size = int(base.line["size"])
-        line = self._line(entry, size, how)
-        for name in ("entry", "held", "pieces", "bytes"):
-            if name in base.line:
-                line[name] = base.line[name]
-        self._base.keep(line)
-        self._count(how, size)
-        if how is How.KEPT:
-            for page in self._base.rotten(entry.path):
-                self._note_rotten(entry.path, page)
-
-    def _place(self, line: Line, add: Callable[[MapBuilder], int]) -> None:
-        self._shelf.place(line, add)
-        self._count(line["how"], line["size"])
-
-    def _count(self, how: str, size: int) -> None:
-        self.tally.files[how] += 1
-        self.tally.live_bytes += size
-
-    def _note_rotten(self, path: str, page: int) -> None:
-        self._manifest.add({"t": "rotten", "path": path, "block": page})
-        self.tally.rotten += 1
-
-    def _empty(self, entry: Entry) -> None:
-        self._manifest.add({**self._line(entry, 0, How.WHOLE), "map": None, "entry": 0})
-        self._count(How.WHOLE, 0)
-
-    def _line(self, entry: Entry, size: int, how: How, why: str = "") -> Line:
-        line: Line = {"t": "file", "path": entry.path, "mode": entry.mode, "mtime_ns": entry.mtime_ns}
-        line |= {"size": size, "how": str(how)}
-        if why and self._base.packs:
-            line["why"] = why
-        if entry.path.endswith(f"/{layout.VERSION}"):
-            line["inode"] = entry.inode
-        return line
+        self._lines.place(line, lambda builder: builder.add_bytes(extents))

@@ -7,7 +7,7 @@ import itertools
 import re
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -99,63 +99,84 @@ def _capture(
         follower = WalFollower(held, position, reader, start_lsn, source, store, keys, ledger)
         undo.callback(follower.stop)
 
-        def go_on(done: int) -> None:
-            held.check()
-            follower.check()
-            conductor.progress(done, copy.expected_bytes(task.expected_bytes))
-            parts.save_when_due(done)
-
         offered = Offered(task.base, task.whole_because, task.parts)
         ground = find_ground(task.node, offered, facts, start_lsn, store, keys)
         base = Base(store, keys, facts.block_size, ground.sources, task.damaged)
         undo.callback(base.close)
+        packers = () if ground.sources else crew
         copy = Copy(
-            reader,
-            facts,
-            start_lsn,
-            store,
-            keys,
-            manifest,
-            ledger,
-            task.workers,
-            base,
-            task.care,
-            () if ground.sources else crew,
+            reader, facts, start_lsn, store, keys, manifest, ledger, task.workers, base, task.care, packers
         )
         token = new_hex()
         head = partial(_head, task, facts, start_lsn, ground, token, ledger)
         parts = Parts(task, ground.lineage, copy, manifest, head, store, keys, conductor)
         undo.push(parts.save_what_is_lost)
-        copy.run(go_on)
+        attempt = _Attempt(task, conductor, held, follower, copy, parts)
+        copy.run(attempt.go_on)
         _copy_last(copy, reader, facts)
         stopped = held.stop()
         conductor.ready()
-        point = _await_cut(conductor, lambda: go_on(copy.tally.bytes_read), parts.save_all)
+        point = _await_cut(conductor, attempt.look, parts.save_all)
         fingerprints = Fingerprints(task.node, point.witness, task.fingerprint_seconds)
         undo.callback(fingerprints.stop)
-        follower.end_at(point.lsn)
-        while not follower.done(_WAIT_SECONDS):
-            go_on(copy.tally.bytes_read)
-        watchdog.stop()
-        held.close()  # all WAL up to the cut is durable in the store
+        attempt.end_at(point, watchdog)
         moved = _asked(task.node, backup.places).moved_since(places)
         check_still_true(facts, point, moved, follower.findings)
         passed = pass_cut(task.node, ground.lineage, point.lsn, token)
         _add_labels(copy, stopped)
         copy.finish()
         _add_wal(manifest, follower, store, keys, ledger)
-        for path, reason in reader.skipped.reasons.items():
-            manifest.add({"t": "skipped", "what": path, "why": reason})
-        while not fingerprints.done(_WAIT_SECONDS):
-            conductor.progress(copy.tally.bytes_read, copy.tally.bytes_read)
-        for line in fingerprints.lines():
-            manifest.add(line)
+        _add_skipped(manifest, reader.skipped)
+        attempt.add_fingerprints(manifest, fingerprints)
         drop = Dropped(follower.findings, point.lsn, facts.config_files)
         stored = manifest.store(store, keys, head(stopped, point, passed), drop)
         new_bytes = manifest.map_bytes + ledger.new_bytes
         told = _told(stored, start_lsn, ground, facts, copy, follower, reader.skipped, new_bytes)
-        replaced = fingerprints.replaced
-        return replace(told, replaced=len(replaced), replaced_first=next(iter(replaced), ""))
+        return _with_replaced(told, fingerprints.replaced)
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """The parts of one attempt that run at the same time: the backup session, the copy and the stream of WAL."""
+
+    task: CaptureTask
+    conductor: Conductor
+    held: BackupSession
+    follower: WalFollower
+    copy: Copy
+    parts: Parts
+
+    def go_on(self, done: int) -> None:
+        """Report progress, and raise if the backup or the WAL has failed or the conductor wants an end."""
+        self.held.check()
+        self.follower.check()
+        self.conductor.progress(done, self.copy.expected_bytes(self.task.expected_bytes))
+        self.parts.save_when_due(done)
+
+    def look(self) -> None:
+        """Call `go_on` with the bytes read so far."""
+        self.go_on(self.copy.tally.bytes_read)
+
+    def end_at(self, point: RestorePoint, watchdog: Watchdog) -> None:
+        """Wait until all WAL up to the cut is durable in the store, then let go of the server."""
+        self.follower.end_at(point.lsn)
+        while not self.follower.done(_WAIT_SECONDS):
+            self.look()
+        watchdog.stop()
+        self.held.close()
+
+    def add_fingerprints(self, manifest: ManifestWriter, fingerprints: Fingerprints) -> None:
+        """Wait for the fingerprints of the cut, and add their lines."""
+        done = self.copy.tally.bytes_read
+        while not fingerprints.done(_WAIT_SECONDS):
+            self.conductor.progress(done, done)
+        for line in fingerprints.lines():
+            manifest.add(line)
+
+
+def _add_skipped(manifest: ManifestWriter, skipped: Skipped) -> None:
+    for path, reason in skipped.reasons.items():
+        manifest.add({"t": "skipped", "what": path, "why": reason})
 
 
 def _wal_directory(node: Node) -> Directory:
@@ -209,6 +230,10 @@ def _told(
         skipped=skipped.count,
         skipped_first=skipped.reasons,
     )
+
+
+def _with_replaced(told: Captured, replaced: Sequence[str]) -> Captured:
+    return replace(told, replaced=len(replaced), replaced_first=next(iter(replaced), ""))
 
 
 def _asked(node: Node, question: Callable[[session.Connection], Answer]) -> Answer:

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from stillhouse.disk_space import check_room
 from stillhouse.domain.cluster import Node
 from stillhouse.errors import RepositoryDamaged, RestoreFailed
 from stillhouse.node.restore.syncing import SyncedTree, sync
@@ -85,7 +85,7 @@ def _restore(
     final, building, tablespaces = home / "pgdata", home / "pgdata.restoring", home / "tablespaces"
     for leftover in (final, building, tablespaces):  # in this order: `final` has links into `tablespaces`
         remove_tree(leftover)
-    _check_space(home, task.expected_bytes)
+    check_room(home, task.expected_bytes + _SPARE)
     have_directory(tablespaces, 0o700, task.owner)
     have_directory(building, 0o700, task.owner)
     with closing(SyncedTree(home)) as tree, closing(Packs(store, keys)) as packs:
@@ -256,9 +256,3 @@ def _by_map(lines: Iterable[Line]) -> Iterator[tuple[Stored, list[Line]]]:
     if files:
         assert stored is not None, "files follow a map"
         yield stored, files
-
-
-def _check_space(home: Path, expected: int) -> None:
-    free = shutil.disk_usage(home).free
-    if free < expected + _SPARE:
-        raise RestoreFailed(f"{home} has {free} bytes free, {expected + _SPARE} are needed", hint="make room")

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from stillhouse.atomic_file import sync_directory
 from stillhouse.clock import SystemClock
 from stillhouse.domain.cluster import Node
 from stillhouse.errors import FileRefused, InternalError, InvalidInput, NodeUnreachable, ProvisionFailed
@@ -119,7 +120,7 @@ def initialise(binaries: Binaries, node: Node, settings: Mapping[str, str] | Non
     tree, file = Tree(data.parent), f"{fresh.name}/postgresql.conf"
     tree.replace(file, tree.read(file) + f"\n# Stillhouse's own:\n{ours}".encode())
     fresh.rename(data)
-    _sync_directory(data.parent)
+    sync_directory(data.parent)
     for abandoned in data.parent.glob("pgdata.*.new"):
         with suppress(InternalError):  # its initdb is still running
             remove_tree(abandoned)
@@ -322,14 +323,6 @@ def _private_directory(path: Path, account: Account | None) -> None:
     directory = Tree(path).directory("")
     os.fchmod(directory.descriptor, 0o700)
     give(directory.descriptor, account)
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _tree(node: Node) -> Tree:

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from stillhouse.domain.object_kinds import Type
 from stillhouse.domain.reports.damage import FileTouched, NodeTouched, Ranges, SnapshotTouched
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.repository.check.faults import Parts
 from stillhouse.repository.check.structure import Checked, NodeFacts, path_of
 from stillhouse.repository.format import layout, maps
-from stillhouse.repository.format.container import Type, claims
+from stillhouse.repository.format.container import claims
 from stillhouse.repository.format.manifest import Line, read
 from stillhouse.repository.format.maps import HOLE, BytesEntry, Map, PagesEntry
 from stillhouse.repository.objects import roots
@@ -217,5 +218,5 @@ def _touches(checked: Checked, cost: _Cost) -> tuple[SnapshotTouched, ...]:
             for (of, name), files in cost.nodes.items()
             if of == snapshot
         )
-        found.append(SnapshotTouched(snapshot, str(checked.place.roots[snapshot].get("name", "")), nodes))
+        found.append(SnapshotTouched(snapshot, checked.place.roots[snapshot].name, nodes))
     return tuple(sorted(found, key=lambda touched: touched.snapshot))

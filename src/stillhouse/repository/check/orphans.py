@@ -7,7 +7,6 @@ from datetime import timedelta
 from stillhouse.errors import RepositoryDamaged
 from stillhouse.repository.check.faults import MISSING, Fault
 from stillhouse.repository.check.structure import Checked
-from stillhouse.repository.check.survey import named_manifest
 from stillhouse.repository.format import layout
 from stillhouse.repository.format.manifest import Line, lines_of
 
@@ -35,7 +34,7 @@ def look_for_lost_roots(checked: Checked, expected: Sequence[str] = ()) -> None:
         if place.size(layout.root(place.cluster, snapshot)) is None:
             detail = "is gone, though the catalog has its snapshot"
             place.charge(Fault(layout.root(place.cluster, snapshot), MISSING, detail))
-    bases = {node.get("base") for root in place.roots.values() for node in root["nodes"]}
+    bases = {node.base for root in place.roots.values() for node in root.nodes}
     lost: dict[str, list[_Orphan]] = {}
     for orphan in _orphans(checked):
         if place.size(layout.root(place.cluster, orphan.snapshot)) is None:
@@ -80,7 +79,7 @@ def _look_for_late_roots(checked: Checked) -> None:
     place = checked.place
     for snapshot, root in sorted(place.roots.items()):
         mine = place.listed.get(layout.root(place.cluster, snapshot))
-        keys = [layout.manifest(place.cluster, named_manifest(node).id) for node in root["nodes"]]
+        keys = [layout.manifest(place.cluster, node.manifest) for node in root.nodes]
         times = [place.listed[key].modified for key in keys if key in place.listed]
         if mine and times and mine.modified - max(times) > _LATE:
             checked.notices.append(

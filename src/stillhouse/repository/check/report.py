@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from stillhouse.domain.object_kinds import CONTENT
 from stillhouse.repository.check.damage import Damage
 from stillhouse.repository.check.orphans import look_for_lost_roots
 from stillhouse.repository.check.record import conclude
 from stillhouse.repository.check.structure import Checked
+from stillhouse.repository.format import layout
 from stillhouse.repository.objects import scrubs
 
 
@@ -67,7 +69,7 @@ def unreached_sizes(checked: Checked) -> list[int]:
     return [
         stored.size
         for key, stored in checked.place.listed.items()
-        if key.split("/")[2] in ("packs", "maps", "manifests") and key not in reached
+        if layout.folder(key) in CONTENT and key not in reached
     ]
 
 
@@ -94,7 +96,7 @@ def _snapshots(checked: Checked, now: datetime, max_age: timedelta) -> tuple[Sna
     return tuple(
         SnapshotReport(
             snapshot,
-            str(place.roots[snapshot].get("name", "")),
+            place.roots[snapshot].name,
             snapshot in place.trash,
             len(checked.packs_of(snapshot)),
             age.oldest,

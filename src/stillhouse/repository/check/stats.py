@@ -68,7 +68,7 @@ def figures(checked: Checked, *, now: datetime, max_age: timedelta) -> ClusterFi
         rows.append(
             SnapshotFigures(
                 snapshot,
-                str(place.roots[snapshot].get("name", "")),
+                place.roots[snapshot].name,
                 snapshot in place.trash,
                 live,
                 shared + own,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.repository.check.faults import ALTERED, INCONSISTENT, MISSING, NOTHING, SIZE, Fault
 from stillhouse.repository.check.maps import MapFacts, read_map
-from stillhouse.repository.check.survey import Place, named_manifest, survey
+from stillhouse.repository.check.survey import Place, survey
 from stillhouse.repository.format import layout
 from stillhouse.repository.format.container import HEADER_BYTES, TAIL_BYTES, Container
 from stillhouse.repository.format.keys import Kek
@@ -102,8 +102,8 @@ def check(
     if checked.place.keys is None:
         return checked
     for snapshot, root in sorted(checked.place.roots.items()):
-        for named in root["nodes"]:
-            checked.nodes.append(NodeFacts(snapshot, named["name"], named_manifest(named)))
+        for named in root.nodes:
+            checked.nodes.append(NodeFacts(snapshot, named.name, named.stored))
     for node, opened in zip(checked.nodes, checked.place.each(_opening(checked), checked.nodes), strict=True):
         if isinstance(opened, Fault):
             checked.place.charge(opened)

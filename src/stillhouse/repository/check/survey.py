@@ -9,12 +9,14 @@ from typing import TypeVar
 
 from blake3 import blake3
 
+from stillhouse.domain.object_kinds import CONTENT, KINDS, Type
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.repository.check.faults import ALTERED, MISSING, SIZE, Fault, Faults
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.container import FOLDERS, Container, Type, claims, open_bytes
+from stillhouse.repository.format.container import Container, claims, open_bytes
 from stillhouse.repository.format.fields import Fields, parse
 from stillhouse.repository.format.keys import KEY_BYTES, ClusterKeys, Kek, cluster_keys, open_object
+from stillhouse.repository.format.root import Root
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import findings, marks
 from stillhouse.repository.objects.findings import Findings
@@ -24,7 +26,6 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _KEYS = re.compile(r"(?P<generation>[0-9]{8})/(?P<kek>[0-9a-f]{16})")
-_READ_LATER = frozenset({"packs", "maps", "manifests"})
 
 
 @dataclass
@@ -40,7 +41,7 @@ class Place:
     keys: ClusterKeys | None = None
     known: Findings = field(default_factory=lambda: Findings(""))
     """The damage that was known before the check read anything."""
-    roots: dict[str, Fields] = field(default_factory=dict)
+    roots: dict[str, Root] = field(default_factory=dict)
     tombstones: set[str] = field(default_factory=set)
     trash: set[str] = field(default_factory=set)
     pinned: set[str] = field(default_factory=set)
@@ -123,11 +124,11 @@ def survey(place: Place) -> None:
     for key in sorted(place.listed):
         folders.setdefault(key.split("/")[2], []).append(key)
     _open_keys(place, folders.pop("keys", []))
-    place.unknown = sum(len(keys) for folder, keys in folders.items() if folder not in FOLDERS)
+    place.unknown = sum(len(keys) for folder, keys in folders.items() if folder not in KINDS)
     if place.keys is None:
         return
     place.known = findings.read(place.store, place.keys)
-    small = [key for folder in FOLDERS.keys() - _READ_LATER for key in sorted(folders.get(folder, []))]
+    small = [key for folder in KINDS.keys() - CONTENT for key in sorted(folders.get(folder, []))]
     for key, found in zip(small, place.each(place.opened, small), strict=True):
         if isinstance(found, Fault):
             _note_unreadable(place, found)
@@ -177,8 +178,7 @@ def _take(place: Place, key: str, opened: Container) -> None:
             return
         fields = parse(key, b"".join(opened.plain()))
         if folder == "roots" and opened.type is Type.ROOT:
-            _demand_root(key, name, place.cluster, fields)
-            place.roots[name] = fields
+            place.roots[name] = _read_root(key, name, place.cluster, fields)
         elif folder == "trash":
             place.trash.add(name)
         elif folder == "pins":
@@ -187,27 +187,17 @@ def _take(place: Place, key: str, opened: Container) -> None:
         place.charge(Fault(key, ALTERED, _without(key, error)))
 
 
-def _demand_root(key: str, snapshot: str, cluster: str, root: Fields) -> None:
-    """Check that a root has the fields that reading a snapshot needs."""
+def _read_root(key: str, snapshot: str, cluster: str, fields: Fields) -> Root:
+    """The root, if it has the fields that reading this snapshot needs."""
     try:
-        nodes = [(node["name"], named_manifest(node)) for node in root["nodes"]]
-        sound = root["snapshot"] == snapshot and all(
-            isinstance(name, str)
-            and re.fullmatch("[0-9a-f]{32}", named.id)
-            and isinstance(named.size, int)
-            and isinstance(named.hash, str)
-            for name, named in nodes
-        )
-        sound = sound and root.get("cluster", {}).get("id", cluster) == cluster
-    except (KeyError, TypeError, AttributeError):
-        sound = False
-    if not sound:
-        raise RepositoryDamaged(f"{key} is not a root of this snapshot")
-
-
-def named_manifest(node: Fields) -> Stored:
-    """The manifest named by one of a root's nodes."""
-    return Stored(node["manifest"], node["size"], node["hash"])
+        root = Root.from_json(key, fields)
+        are_named = all(re.fullmatch("[0-9a-f]{32}", node.manifest) for node in root.nodes)
+        # An older root may lack its cluster.
+        if are_named and root.snapshot == snapshot and root.cluster.id in ("", cluster):
+            return root
+    except RepositoryDamaged:
+        pass
+    raise RepositoryDamaged(f"{key} is not a root of this snapshot")
 
 
 def _open_keys(place: Place, found: list[str]) -> None:

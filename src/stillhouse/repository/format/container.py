@@ -13,6 +13,7 @@ from blake3 import blake3
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from stillhouse.domain.object_kinds import KINDS, Type
 from stillhouse.errors import FormatUnknown, RepositoryDamaged
 from stillhouse.repository.format.keys import KEY_BYTES, ClusterKeys
 
@@ -44,35 +45,6 @@ _FRAMES, _INDEX, _MARKS = 0, 1, 2  # spaces of nonces: no nonce repeats under an
 Buffer = bytes | bytearray | memoryview
 
 _mine = threading.local()
-
-
-class Type(IntEnum):
-    PACK = 1
-    MAP = 2
-    MANIFEST = 3
-    ROOT = 4
-    TOMBSTONE = 5
-    TRASH = 6
-    PIN = 7
-    MARK = 8
-    SCRUB = 9
-    ENDING = 10
-    FINDINGS = 11
-
-
-FOLDERS = {
-    "packs": {Type.PACK},
-    "maps": {Type.MAP},
-    "manifests": {Type.MANIFEST},
-    "roots": {Type.ROOT, Type.TOMBSTONE},
-    "trash": {Type.TRASH},
-    "endings": {Type.ENDING},
-    "pins": {Type.PIN},
-    "scrubs": {Type.SCRUB},
-    "findings": {Type.FINDINGS},
-    "marks": {Type.MARK},
-}
-"""The types of object that may lie in each folder of a cluster."""
 
 
 class Kind(IntEnum):
@@ -236,7 +208,7 @@ class Container:
     def _is_at_home(self) -> bool:
         folder, _, name = self._key.removeprefix(f"c/{self._keys.cluster}/").partition("/")
         try:
-            return self.type in FOLDERS[folder] and self.id == uuid.UUID(name)
+            return self.type in KINDS[folder].types and self.id == uuid.UUID(name)
         except (KeyError, ValueError):
             return False
 

@@ -5,7 +5,6 @@ import hmac
 import json
 import os
 import re
-import secrets
 import struct
 import uuid
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
+from stillhouse import atomic_file
 from stillhouse.errors import InvalidInput, ObjectMissing, RepositoryDamaged
 from stillhouse.repository.format import layout
 from stillhouse.repository.format.fields import parse
@@ -76,28 +76,7 @@ def write_kek(kek: Kek, path: Path) -> bool:
         raise InvalidInput(f"there is no directory {path.parent}")
     # The key must be durable before anything is encrypted with it: if a power cut lost the key, every snapshot would
     # be lost too.
-    written = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        descriptor = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(kek.secret.hex() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        path.hardlink_to(written)
-    except FileExistsError:
-        return False
-    finally:
-        written.unlink(missing_ok=True)
-        _sync_directory(path.parent)
-    return True
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    return atomic_file.create(path, f"{kek.secret.hex()}\n".encode())
 
 
 @dataclass(frozen=True)

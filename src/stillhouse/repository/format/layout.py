@@ -1,9 +1,6 @@
 """Keys of objects in a repository (docs/format.md, section 1)."""
 
 CLUSTERS = "c/"
-FOLDERS = frozenset(
-    {"keys", "packs", "maps", "manifests", "roots", "trash", "endings", "pins", "marks", "scrubs", "findings"}
-)
 
 
 def all_of(cluster: str) -> str:

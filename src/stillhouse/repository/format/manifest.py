@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Any
 
 from stillhouse.domain.ids import new_hex
+from stillhouse.domain.object_kinds import Type
 from stillhouse.errors import FormatUnknown, RepositoryDamaged
 from stillhouse.repository.format import container, layout, sealed
 from stillhouse.repository.format.fields import parse
@@ -98,7 +99,7 @@ class ManifestWriter:
 def _store(store: ObjectStore, keys: ClusterKeys, lines: Iterable[Line]) -> Stored:
     counts = {"files": 0, "bytes": 0, "wal": 0}
     manifest_id = new_hex()
-    writer = container.ContainerWriter(keys, container.Type.MANIFEST, uuid.UUID(manifest_id))
+    writer = container.ContainerWriter(keys, Type.MANIFEST, uuid.UUID(manifest_id))
     frame = bytearray()
 
     def write(line: Line) -> None:

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stillhouse.domain.ids import new_hex
+from stillhouse.domain.object_kinds import Type
 from stillhouse.errors import RepositoryDamaged
 from stillhouse.repository.format import layout, sealed
-from stillhouse.repository.format.container import Type
 from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.storage.store import ObjectStore

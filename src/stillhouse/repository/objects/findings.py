@@ -13,19 +13,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from stillhouse.domain.ids import new_hex
+from stillhouse.domain.object_kinds import Type
 from stillhouse.domain.reports.damage import SnapshotTouched
 from stillhouse.errors import FormatUnknown, ObjectMissing, RepositoryDamaged, StoreUnavailable
 from stillhouse.repository.check import losses
 from stillhouse.repository.check.faults import Fault, Faults, Parts
 from stillhouse.repository.format import layout, sealed
-from stillhouse.repository.format.container import (
-    MAX_FRAME,
-    Container,
-    ContainerWriter,
-    Kind,
-    Type,
-    open_bytes,
-)
+from stillhouse.repository.format.container import MAX_FRAME, Container, ContainerWriter, Kind, open_bytes
 from stillhouse.repository.format.fields import parse
 from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.manifest import split_lines

@@ -6,16 +6,10 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from stillhouse.domain.ids import new_hex
+from stillhouse.domain.object_kinds import Type
 from stillhouse.errors import RepositoryDamaged
 from stillhouse.repository.format import layout, sealed
-from stillhouse.repository.format.container import (
-    MAX_FRAME,
-    Container,
-    ContainerWriter,
-    Kind,
-    Type,
-    open_bytes,
-)
+from stillhouse.repository.format.container import MAX_FRAME, Container, ContainerWriter, Kind, open_bytes
 from stillhouse.repository.format.fields import parse
 from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.manifest import split_lines

@@ -3,19 +3,18 @@
 import json
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
+from stillhouse.domain.object_kinds import Type
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.container import Type, open_bytes
-from stillhouse.repository.format.fields import parse
+from stillhouse.repository.format.container import open_bytes
+from stillhouse.repository.format.fields import Fields, parse
 from stillhouse.repository.format.keys import ClusterKeys
+from stillhouse.repository.format.root import Root, Tombstone
 from stillhouse.repository.format.sealed import seal
 from stillhouse.repository.objects import endings, findings
 from stillhouse.repository.objects.endings import Ending
 from stillhouse.storage.store import ObjectStore
-
-Root = dict[str, Any]
 
 _CHECKS_AT_ONCE = 16
 
@@ -35,13 +34,13 @@ def publish(
         check_present(store, str(keys.cluster), below)
         check_sound(store, keys, below)
     except RepositoryDamaged:
-        if (found := read(store, keys, root["snapshot"])) is not None:
+        if (found := read(store, keys, root.snapshot)) is not None:
             return found
         raise
-    key = layout.root(str(keys.cluster), root["snapshot"])
-    if store.create(key, seal(keys, Type.ROOT, root["snapshot"], _encode(root))):
+    key = layout.root(str(keys.cluster), root.snapshot)
+    if store.create(key, seal(keys, Type.ROOT, root.snapshot, _encode(root.to_json()))):
         return root
-    return read(store, keys, root["snapshot"])
+    return read(store, keys, root.snapshot)
 
 
 def check_present(store: ObjectStore, cluster: str, reached: Iterable[tuple[str, int]]) -> None:
@@ -80,9 +79,9 @@ def bury(
     store: ObjectStore, keys: ClusterKeys, snapshot: str, attempt: int, reason: str, time: str
 ) -> Root | None:
     """Close the root's key with a tombstone. If a root was there first, it is returned: the snapshot did succeed."""
-    body = {"snapshot": snapshot, "attempt": attempt, "reason": reason, "time": time}
+    tombstone = Tombstone(snapshot=snapshot, attempt=attempt, reason=reason, time=time)
     key = layout.root(str(keys.cluster), snapshot)
-    if store.create(key, seal(keys, Type.TOMBSTONE, snapshot, _encode(body))):
+    if store.create(key, seal(keys, Type.TOMBSTONE, snapshot, _encode(tombstone.to_json()))):
         return None
     return read(store, keys, snapshot)
 
@@ -90,17 +89,20 @@ def bury(
 def read(store: ObjectStore, keys: ClusterKeys, snapshot: str) -> Root | None:
     """The snapshot's root; None when it is missing or a tombstone holds its place."""
     held = look(store, keys, snapshot)
-    return None if held is None or held[0] is Type.TOMBSTONE else held[1]
+    return held if isinstance(held, Root) else None
 
 
-def look(store: ObjectStore, keys: ClusterKeys, snapshot: str) -> tuple[Type, Root] | None:
-    """The object at the root's key: Type.ROOT or Type.TOMBSTONE and its fields; None when the key is free."""
+def look(store: ObjectStore, keys: ClusterKeys, snapshot: str) -> Root | Tombstone | None:
+    """The object at the root's key; None when the key is free. Raises RepositoryDamaged."""
     key = layout.root(str(keys.cluster), snapshot)
     try:
         opened = open_bytes(key, keys, store.get(key))
     except ObjectMissing:
         return None
-    return opened.type, parse(key, b"".join(opened.plain()))
+    fields = parse(key, b"".join(opened.plain()))
+    if opened.type is Type.TOMBSTONE:
+        return Tombstone(**Tombstone.arguments(fields))
+    return Root.from_json(key, fields)
 
 
 def mark_trash(store: ObjectStore, keys: ClusterKeys, snapshot: str, time: str) -> None:
@@ -152,12 +154,12 @@ def purge(store: ObjectStore, keys: ClusterKeys, snapshot: str, time: str) -> bo
         return False
     if endings.end(store, keys, snapshot, deleted, Ending.PURGED, time) is not Ending.PURGED:
         return False
-    body = {"snapshot": snapshot, "attempt": 0, "reason": "purged", "time": time}
+    tombstone = Tombstone(snapshot=snapshot, reason="purged", time=time)
     key = layout.root(str(keys.cluster), snapshot)
-    store.put(key, seal(keys, Type.TOMBSTONE, snapshot, _encode(body)))
+    store.put(key, seal(keys, Type.TOMBSTONE, snapshot, _encode(tombstone.to_json())))
     unmark_trash(store, str(keys.cluster), snapshot)
     return True
 
 
-def _encode(body: Root) -> bytes:
+def _encode(body: Fields) -> bytes:
     return json.dumps(body, separators=(",", ":")).encode()

@@ -16,8 +16,8 @@ from stillhouse.domain import collection
 from stillhouse.domain.collection import Collected, Item, Listed, Look, Rules, SeenPin, Verdict
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.container import Type
 from stillhouse.repository.format.keys import ClusterKeys
+from stillhouse.repository.format.root import Tombstone
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import findings, marks, pins, roots
 from stillhouse.repository.upkeep import reach
@@ -116,11 +116,11 @@ class Collector:
             held = roots.look(self.store, self.keys, snapshot)
             if held is None:
                 self._demand_unknown(snapshot)
-            elif held[0] is Type.TOMBSTONE:
+            elif isinstance(held, Tombstone):
                 closed.add(snapshot)
             else:
-                published[snapshot] = str(held[1].get("name", snapshot))
-                manifests[snapshot] = reach.manifests(held[1])
+                published[snapshot] = held.name or snapshot
+                manifests[snapshot] = reach.manifests(held)
         look = Look(now, objects, published, closed, seen_pins, self._since(objects))
         seen = frozenset([*(f"roots/{one}" for one in listed | self.known), *(pin.key for pin in seen_pins)])
         return Found(look, manifests, bases, seen)

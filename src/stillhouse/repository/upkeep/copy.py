@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from blake3 import blake3
 
 from stillhouse.clock import Clock
+from stillhouse.domain.object_kinds import Type
 from stillhouse.errors import (
     InvalidInput,
     ObjectMissing,
@@ -20,10 +21,11 @@ from stillhouse.errors import (
     Unavailable,
 )
 from stillhouse.repository.format import layout, manifest
-from stillhouse.repository.format.container import Type, open_bytes
+from stillhouse.repository.format.container import open_bytes
 from stillhouse.repository.format.fields import parse
 from stillhouse.repository.format.keys import ClusterKeys, Kek, open_keys, unwrap, wrap, wrappings
 from stillhouse.repository.format.manifest import Line
+from stillhouse.repository.format.root import Root
 from stillhouse.repository.format.sealed import Stored, fetch
 from stillhouse.repository.objects import findings, pins, roots
 from stillhouse.repository.objects.second_look import note_met
@@ -130,8 +132,7 @@ class _Copy:
         if state is not None and not self._damaged:
             return state
         copy_keys(self._source, self._target, self._cluster)
-        nodes = self._found.root["nodes"]
-        bases = {node["name"]: Stored(node["manifest"], node["size"], node["hash"]) for node in nodes}
+        bases = {node.name: node.stored for node in self._found.root.nodes}
         # In the source, the objects being read must stay. In the target, new objects and objects already there must
         # stay while the pin stands.
         with (
@@ -161,7 +162,8 @@ class _Copy:
         """The stored bytes of the root, proved to be the root that the inventory found."""
         stored = self._source.store.get(self._key)
         opened = open_bytes(self._key, keys, stored)
-        if opened.type is not Type.ROOT or parse(self._key, b"".join(opened.plain())) != self._found.root:
+        fields = parse(self._key, b"".join(opened.plain()))
+        if opened.type is not Type.ROOT or Root.from_json(self._key, fields) != self._found.root:
             raise RepositoryDamaged(f"{self._key} has changed since it was first read")
         return stored
 

@@ -5,15 +5,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from stillhouse.domain.ids import is_uuid
+from stillhouse.domain.object_kinds import Type
 from stillhouse.domain.reports.damage import SnapshotTouched
 from stillhouse.errors import InvalidInput, RepositoryDamaged, SnapshotUnknown, StillhouseError
 from stillhouse.repository.format import layout, manifest
-from stillhouse.repository.format.container import Type, open_bytes
+from stillhouse.repository.format.container import open_bytes
 from stillhouse.repository.format.fields import parse
 from stillhouse.repository.format.keys import ClusterKeys, Kek, open_keys
-from stillhouse.repository.format.sealed import Stored
+from stillhouse.repository.format.root import Root
 from stillhouse.repository.objects import findings, roots
-from stillhouse.repository.objects.roots import Root
 from stillhouse.storage.store import ObjectStore
 
 _READS_AT_ONCE = 16
@@ -30,15 +30,15 @@ class Found:
 
     @property
     def id(self) -> str:
-        return str(self.root["snapshot"])
+        return self.root.snapshot
 
     @property
     def name(self) -> str:
-        return str(self.root["name"])
+        return self.root.name
 
     @property
     def cluster_name(self) -> str:
-        return str(self.root["cluster"]["name"])
+        return self.root.cluster.name
 
 
 @dataclass
@@ -87,7 +87,7 @@ def _take_cluster(store: ObjectStore, keys: ClusterKeys, inventory: Inventory) -
         results = list(pool.map(read, at))
     lost = {one.snapshot: one for one in findings.read(store, keys).losses}
     found = [replace(one, lost=lost.get(one.id)) for one in results if isinstance(one, Found)]
-    inventory.snapshots += sorted(found, key=lambda one: (str(one.root.get("started", "")), one.id))
+    inventory.snapshots += sorted(found, key=lambda one: (one.root.started, one.id))
     inventory.unreadable += [str(result) for result in results if isinstance(result, StillhouseError)]
     inventory.buried += results.count(None)
 
@@ -96,9 +96,9 @@ def _read(store: ObjectStore, keys: ClusterKeys, key: str, trashed: set[str]) ->
     opened = open_bytes(key, keys, store.get(key))
     if opened.type is Type.TOMBSTONE:
         return None
-    root = parse(key, b"".join(opened.plain()))
+    root = Root.from_json(key, parse(key, b"".join(opened.plain())))
     snapshot = key.rpartition("/")[2]
-    if root.get("snapshot") != snapshot:
+    if root.snapshot != snapshot:
         raise RepositoryDamaged(f"{key} is the root of another snapshot")
     since = (roots.trashed_since(store, keys, snapshot) or "") if snapshot in trashed else ""
     return Found(str(keys.cluster), root, since)
@@ -109,8 +109,7 @@ def server_versions(store: ObjectStore, kek: Kek, snapshots: Sequence[Found]) ->
     keys = {cluster: open_keys(store, kek, cluster) for cluster in {found.cluster for found in snapshots}}
 
     def read(found: Found) -> int | None:
-        node = found.root["nodes"][0]
-        stored = Stored(node["manifest"], node["size"], node["hash"])
+        stored = found.root.nodes[0].stored
         try:
             head = next(manifest.read(store, keys[found.cluster], stored))
         except RepositoryDamaged:

@@ -2,24 +2,18 @@
 
 from collections.abc import Callable, Iterator
 
-from stillhouse.errors import RepositoryDamaged
 from stillhouse.repository.format import layout, manifest
 from stillhouse.repository.format.keys import ClusterKeys
+from stillhouse.repository.format.root import Root
 from stillhouse.repository.format.sealed import Stored
-from stillhouse.repository.objects.roots import Root
 from stillhouse.storage.store import ObjectStore
 
 _FOLDERS: dict[str, Callable[[str, str], str]] = {"pack": layout.pack, "map": layout.map_}
 
 
 def manifests(root: Root) -> list[Stored]:
-    """The manifests of a root's nodes. Raises RepositoryDamaged when the root does not name them."""
-    try:
-        return [Stored(node["manifest"], node["size"], node["hash"]) for node in root["nodes"]]
-    except (KeyError, TypeError):
-        raise RepositoryDamaged(
-            f"the root of snapshot {root.get('snapshot')} does not name manifests"
-        ) from None
+    """The manifests of a root's nodes."""
+    return [node.stored for node in root.nodes]
 
 
 def reached(store: ObjectStore, keys: ClusterKeys, stored: Stored) -> Iterator[tuple[str, int]]:

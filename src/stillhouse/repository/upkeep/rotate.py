@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from stillhouse.domain.object_kinds import KINDS
 from stillhouse.errors import InvalidInput, RepositoryDamaged
 from stillhouse.repository.format import layout
 from stillhouse.repository.format.keys import Kek, open_keys, unwrap, wrap, wrappings
@@ -95,7 +96,7 @@ def shred(store: ObjectStore, kek: Kek, cluster: str, name: str) -> int:
     there = [stored.key for stored in store.list(layout.all_of(cluster))]
     if not there:
         raise InvalidInput(f"the repository holds nothing of cluster {cluster}")
-    known = [key for key in there if layout.folder(key) in layout.FOLDERS]
+    known = [key for key in there if layout.folder(key) in KINDS]
     keys = sorted(key for key in known if layout.folder(key) == "keys")
     if keys:  # else an earlier call removed the keys, and only the rest is left
         _check_name(store, kek, cluster, name)

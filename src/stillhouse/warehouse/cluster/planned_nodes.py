@@ -1,12 +1,12 @@
 """A cluster's plan on this host: its nodes, existing or still to be made, in the file `nodes.json` of its directory."""
 
 import json
-import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from stillhouse import atomic_file
 from stillhouse.domain.cluster import Node, Role
 from stillhouse.errors import InternalError
 from stillhouse.sealing import Sealer
@@ -39,13 +39,7 @@ def read_plan(directory: Path, sealer: Sealer) -> Plan | None:
 def write_plan(directory: Path, sealer: Sealer, plan: Plan) -> None:
     """Write the plan, whole or not at all. It is on disk on return."""
     content = {"nodes": [_entry(node, sealer) for node in plan.nodes], "moved_from": plan.moved_from}
-    fresh = directory / f"{_FILE}.new"
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump(content, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.rename(directory / _FILE)
+    atomic_file.replace(directory / _FILE, json.dumps(content, indent=1).encode())
 
 
 def _entry(node: Node, sealer: Sealer) -> dict[str, Any]:

@@ -1,0 +1,81 @@
+"""The kinds of object that a cluster has in a repository, one row each (docs/format.md, section 1)."""
+
+import re
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Type(IntEnum):
+    """The type in a container's header (docs/format.md, section 3)."""
+
+    PACK = 1
+    MAP = 2
+    MANIFEST = 3
+    ROOT = 4
+    TOMBSTONE = 5
+    TRASH = 6
+    PIN = 7
+    MARK = 8
+    SCRUB = 9
+    ENDING = 10
+    FINDINGS = 11
+
+
+_ID = re.compile("[0-9a-f]{32}")
+_SNAPSHOT = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_GENERATION = re.compile("[0-9]{8}/[0-9a-f]{16}")
+
+
+@dataclass(frozen=True)
+class ObjectKind:
+    """A kind of object, which lies at `<folder>/<name>` below `c/<cluster>/`.
+
+    `types` are the types of container that may lie there; without any, the object is no container.
+
+    `is_content` says that manifests or roots name the object. A collection removes it when nothing reaches it, and a
+    check reads it through the objects that name it. A check reads containers of all other kinds at its start.
+
+    `kept` is the reason, in words, why a collection keeps every object of this kind. Where it is empty, and the kind is
+    no content, domain/collection has a rule for it.
+
+    `rank` is the order in which a collection removes objects: lower ranks go first.
+    """
+
+    folder: str
+    name: re.Pattern[str]
+    types: frozenset[Type]
+    rank: int
+    is_content: bool = False
+    kept: str = ""
+
+
+_ROOT = frozenset({Type.ROOT, Type.TOMBSTONE})
+_ENDED = "record of how a deletion ended: it protects an undeleted snapshot from a late purge"
+_ROWS = (
+    ObjectKind("packs", _ID, frozenset({Type.PACK}), 0, is_content=True),
+    ObjectKind("maps", _ID, frozenset({Type.MAP}), 0, is_content=True),
+    ObjectKind("manifests", _ID, frozenset({Type.MANIFEST}), 0, is_content=True),
+    ObjectKind("trash", _SNAPSHOT, frozenset({Type.TRASH}), 1),
+    ObjectKind("pins", _ID, frozenset({Type.PIN}), 1),
+    ObjectKind("marks", _ID, frozenset({Type.MARK}), 1),
+    ObjectKind("scrubs", _ID, frozenset({Type.SCRUB}), 1, kept="record of a scrub"),
+    ObjectKind("findings", _ID, frozenset({Type.FINDINGS}), 1, kept="record of known damage"),
+    ObjectKind("roots", _SNAPSHOT, _ROOT, 2),
+    ObjectKind("endings", _ID, frozenset({Type.ENDING}), 2, kept=_ENDED),
+    ObjectKind(
+        "keys", _GENERATION, frozenset(), 3, kept="keys of the cluster: without them nothing can be read"
+    ),
+)
+
+KINDS = {kind.folder: kind for kind in _ROWS}
+"""The known kinds, by folder. A program must not touch objects of any other kind."""
+
+CONTENT = frozenset(kind.folder for kind in _ROWS if kind.is_content)
+"""The folders of packs, maps and manifests."""
+
+
+def kind_at(key: str) -> ObjectKind | None:
+    """The kind of the object at a key below `c/<cluster>/`; None unless the whole form of the key is known."""
+    folder, _, name = key.partition("/")
+    kind = KINDS.get(folder)
+    return kind if kind is not None and kind.name.fullmatch(name) else None
