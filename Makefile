@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-long test-all wheel torture check format lock api-docs fuzz-api fuzz-openapi test-clients predecessor soak-collection soak-damage bench bench-api bench-peers bench-files bench-gate bench-growth bench-limits bench-proportion bench-service bench-witness bench-postgres-incremental
+.PHONY: hostile demo test test-long test-all wheel torture check format lock api-docs fuzz-api fuzz-openapi test-clients predecessor soak-collection soak-damage bench bench-api bench-peers bench-files bench-gate bench-growth bench-limits bench-proportion bench-service bench-witness bench-postgres-incremental
 
 # uv when present (fast), else the standard library's venv and pip: both install exactly the lock file.
 $(VENV)/.ready: locks/dev.lock pyproject.toml
@@ -36,6 +36,10 @@ wheel: $(VENV)/.ready
 # Of what `make test` tries a freshly seeded few: a thousand damages of repositories. SEED=... brings the same ones again.
 soak-damage: $(VENV)/.ready
 	@DAMAGES=$${DAMAGES:-1000} $(BIN)/pytest -n 0 -q tests/property/test_seeded_damage.py
+
+# Strangers and a greedy tenant against a real service, beside another tenant: `make hostile MINUTES=10 SEED=7`. CI runs half a minute.
+hostile: $(VENV)/.ready
+	@HOSTILE_MINUTES=$(or $(MINUTES),10) HOSTILE_SEED=$(SEED) $(BIN)/pytest -n 0 -q -s -m long --timeout 0 tests/fault/test_hostile_hour.py
 
 # The model of collection, at length; the suite runs a short piece of it. COLLECTION_SEED repeats a run.
 soak-collection: $(VENV)/.ready

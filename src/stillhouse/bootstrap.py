@@ -29,7 +29,7 @@ from stillhouse.control.snapshots import create as create_snapshot
 from stillhouse.control.snapshots import turns as snapshot_turns
 from stillhouse.control.timetable import Duty, Timetable
 from stillhouse.control.upkeep import collect as collect_cluster
-from stillhouse.control.upkeep import findings
+from stillhouse.control.upkeep import findings, server_logs
 from stillhouse.control.upkeep import scrub as scrub_cluster
 from stillhouse.control.upkeep.flow_records import FlowRecords
 from stillhouse.control.upkeep.reaping import Reaper, reap
@@ -80,6 +80,7 @@ _DUTIES = {
     "findings": findings.look_for_findings,
     "scrubs": scrub_cluster.start_due_scrubs,
     "proofs": proofs.start_due_proofs,
+    "server logs": server_logs.rotate_server_logs,
 }
 _ROUNDS_BETWEEN_REAPINGS = 6  # of the timer: a look asks every node of every cluster
 

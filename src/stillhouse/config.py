@@ -32,8 +32,15 @@ class Settings(BaseSettings):
     found unneeded twice, `collect_grace_hours` apart.
     `clone_network`: "own" gives a clone that is not open yet an isolated network of its own, if the host can; "host"
     does not: then restore and prove no snapshot of users that you do not trust.
-    `metrics`: answer `GET /metrics`, and the reasons of `GET /readyz`, to this host itself, without a signature; off
-    where a proxy here lets others in.
+    `metrics`: answer `GET /metrics`, and the reasons of `GET /readyz`, to this host itself, without a signature. A
+    request that names a proxy in its headers is not this host's, unless `metrics_through_proxy`.
+    `trusted_proxies`: addresses and networks of proxies, separated by commas. `X-Forwarded-For` and `X-Forwarded-Proto`
+    count in their requests, and in no others.
+    `max_connections`: so many connections are open at once, and `max_connections_per_address` of them from one
+    address (an IPv6 network of 64 bits counts as one, a trusted proxy is not bounded by it).
+    `requests_per_second_per_key`, `requests_per_second_per_project`: the lasting rate of a known caller; twice as many
+    at a time are taken. 0 = no bound.
+    `quota_clusters`, `quota_nodes`, `quota_disk_gb`: the most that one project may have; 0 = no bound.
     `os_uids`: if the service is root, each cluster's servers get an account of their own with one of these numbers;
     empty: all run as `os_user`. If clusters share an account, an intruder who breaks out of one server has them all,
     so a second project is refused unless `shared_account` is "accepted".
@@ -75,4 +82,13 @@ class Settings(BaseSettings):
     collect_grace_hours: float = Field(24, ge=0)
     clone_network: Literal["own", "host"] = "own"
     metrics: bool = True
+    metrics_through_proxy: bool = False
+    trusted_proxies: str = ""
+    max_connections: int = Field(1000, ge=16, le=100_000)
+    max_connections_per_address: int = Field(200, ge=1)
+    requests_per_second_per_key: float = Field(200, ge=0)
+    requests_per_second_per_project: float = Field(400, ge=0)
+    quota_clusters: int = Field(100, ge=0)
+    quota_nodes: int = Field(400, ge=0)
+    quota_disk_gb: int = Field(0, ge=0)
     log_level: str = "INFO"

@@ -3,10 +3,11 @@
     StillhouseError
       InvalidInput 400          BodyMissing, NotOffered, WrongKind
       Unauthenticated 401       TokenExpired
-      Forbidden 403             NotPermitted, StateForbids, DatabaseClosed
+      Forbidden 403             NotPermitted, StateForbids, DatabaseClosed, QuotaExceeded
       NotFound 404              ClusterUnknown, SnapshotUnknown, DatabaseUnknown, OperationUnknown,
                                 ApiUnknown
       Conflict 409              NameTaken, ClusterBusy, DataDirectoryInUse
+      TooManyRequests 429
       InternalError 500         RepositoryDamaged (FormatUnknown), ObjectMissing, CaptureFailed,
                                 RestoreFailed (CutMissed), ProvisionFailed,
                                 ProofFailed (TableReplaced), FileRefused, Cancelled
@@ -107,6 +108,12 @@ class DatabaseClosed(StateForbids):
     code = "database.closed"
 
 
+class QuotaExceeded(Forbidden):
+    """The project has as much as this service's settings allow one project; the message names the setting."""
+
+    code = "quota.exceeded"
+
+
 class NotFound(StillhouseError):
     code = "not-found"
     status = 404
@@ -148,6 +155,18 @@ class ClusterBusy(Conflict):
 
     code = "cluster.busy"
     retryable = True
+
+
+class TooManyRequests(StillhouseError):
+    """The caller's key or project has sent more requests than its share."""
+
+    code = "rate.exceeded"
+    status = 429
+    retryable = True
+
+    def __init__(self, message: str, *, hint: str = "", retry_after: int = 1) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
 
 
 class DataDirectoryInUse(Conflict):

@@ -18,6 +18,25 @@ def _redact(_logger: Any, _method: str, event: Any) -> Any:
     return event
 
 
+# A line is at most so many characters, before JSON escapes some of them.
+_MOST_OF_FIELD, _MOST_OF_TRACE, _MOST_OF_LINE = 2000, 16_000, 24_000
+
+
+def _bound(_logger: Any, _method: str, event: Any) -> Any:
+    """Cut long values out of their middle: strangers choose paths and names, and an error's last words tell most."""
+    left = _MOST_OF_LINE
+    texts = {key: value if isinstance(value, str) else str(value) for key, value in event.items()}
+    for key, text in sorted(
+        texts.items(), key=lambda item: len(item[1])
+    ):  # so that the short ones stay whole
+        most = min(left, _MOST_OF_TRACE if key == "exception" else _MOST_OF_FIELD)
+        if len(text) > most:
+            head, tail = text[: most // 2], text[len(text) - most // 2 :]
+            event[key] = text = f"{head}... ({len(text) - most} left out) ...{tail}"
+        left = max(0, left - len(text))
+    return event
+
+
 def configure(level: str = "INFO") -> None:
     """Set up logging of this process: JSON lines on standard error. Idempotent."""
     structlog.configure(
@@ -27,6 +46,7 @@ def configure(level: str = "INFO") -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             _redact,
+            _bound,
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),

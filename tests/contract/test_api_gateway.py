@@ -13,10 +13,14 @@ from sqlalchemy import text
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
+from stillhouse.api.app import create_app
 from stillhouse.api.gateway import errors
+from stillhouse.domain.api_operations.table import OPERATIONS
+from stillhouse.domain.table_restore import MOST_TABLES
 from support.api.application import OTHER_PROJECT, Service, serving_service
 from support.api.client import Answer
 from support.api.document import declared_statuses
+from support.api.server import serving
 
 REFUSAL_KEYS = {"error_code", "error_msg", "errCode", "externalMessage", "request_id"}
 
@@ -169,25 +173,54 @@ def test_a_project_that_was_never_filled_in_is_said_to_be_so(service: Service, p
     assert "{project_id}" in answer.json["error_msg"]
 
 
-def test_a_body_may_have_twelve_megabytes_and_no_more(service: Service) -> None:
-    limit = 12 * 2**20
+@pytest.mark.parametrize(
+    ("path", "limit"),
+    [
+        ("/v1.0/{p}/snapshots", 2**16),
+        ("/v1/{p}/snapshots/c2a3e9b0-50f4-4d6d-8a44-7e9f1b0d2c35/table-restore", 2**20),
+    ],
+)
+def test_a_body_may_be_as_large_as_its_operation_needs_and_no_larger(
+    service: Service, path: str, limit: int
+) -> None:
     padding = b" " * limit
-    fits = service.client.request("POST", "/v1.0/{p}/snapshots", raw=padding[: limit - 2] + b"{}")
+    fits = service.client.request("POST", path, raw=padding[: limit - 2] + b"{}")
     assert_refused(fits, 400, "DWS.0001")
-    assert_refused(
-        service.client.request("POST", "/v1.0/{p}/snapshots", raw=padding + b"x"), 413, "APIGW.0201"
-    )
+    assert_refused(service.client.request("POST", path, raw=padding + b"x"), 413, "APIGW.0201")
+
+
+def test_no_body_of_as_many_names_as_there_may_be_is_too_large() -> None:
+    """A name has 63 bytes, and each may be written as an escape of six."""
+    name = "\\u0061" * 63
+    table = f'{{"schema_name": "{name}", "table_name": "{name}"}}, '
+    assert 2 * MOST_TABLES * len(table) < OPERATIONS["RestoreTable"].largest_body
+    assert 2 * MOST_TABLES * len(table) < OPERATIONS["CheckTableRestore"].largest_body
+    assert 1000 * len(f'"{name}.{name}", ') < OPERATIONS["ValidateDbData"].largest_body
 
 
 def test_a_chunked_body_is_counted(service: Service) -> None:
-    body = b" " * (12 * 2**20 + 1)
+    body = b" " * (2**16 + 1)
     headers = service.signed_headers("POST", "/v1.0/{p}/snapshots", body)
     response = service.client.http.post(
         f"{service.endpoint}/v1.0/{service.client.project}/snapshots",
         headers=headers,
-        content=(body[start : start + 2**20] for start in range(0, len(body), 2**20)),
+        content=(body[start : start + 2**12] for start in range(0, len(body), 2**12)),
     )
     assert (response.status_code, response.json()["error_code"]) == (413, "APIGW.0201")
+
+
+def test_a_key_at_full_rate_is_told_429_and_another_project_is_served(service: Service) -> None:
+    settings = service.control.settings.model_copy(update={"requests_per_second_per_key": 0.5})
+    app = create_app(replace(service.control, settings=settings), is_shutting_down=lambda: False)
+    with serving(app) as endpoint:
+        greedy = replace(service.client, endpoint=endpoint)
+        answers = [greedy.request("GET", "/v1.0/{p}/snapshots") for _ in range(20)]
+        other = replace(service.client_of_other_project(), endpoint=endpoint)
+        assert other.request("GET", "/v1.0/{p}/snapshots").status == 200
+    assert answers[0].status == 200
+    refused = next(answer for answer in answers if answer.status != 200)
+    assert_refused(refused, 429, "APIGW.0308")
+    assert int(refused.headers["retry-after"]) > 0
 
 
 def test_what_is_asked_is_recorded_with_who_asked_and_the_answer_s_id(service: Service) -> None:

@@ -1,5 +1,6 @@
 """Tokens, temporary keys, lock-out and the record of refusals, as callers and operators meet them."""
 
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import replace
@@ -32,7 +33,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.fixture
 def service(shared: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
     """Without locks or users of the test before."""
-    for lockouts in (shared.control.key_lockouts, shared.control.user_lockouts):
+    control = shared.control
+    for lockouts in (control.key_lockouts, control.user_lockouts, control.invented_lockouts):
         monkeypatch.setattr(lockouts, "_failures", OrderedDict())
     yield shared
     for user in users.list_users(shared.control):
@@ -307,6 +309,44 @@ def test_a_user_is_locked_after_six_wrong_passwords(service: Service) -> None:
     assert log_in(service, by_name("op2")).status == 201
 
 
+def test_a_user_is_locked_by_whatever_spelling_of_them_the_guesses_came(service: Service) -> None:
+    user = a_user(service, "op1")
+    spellings: list[dict[str, Any]] = [
+        {"id": user.id, "password": "wrong", "name": f"invented-{number}"} for number in range(4)
+    ]
+    spellings += [by_name("op1", "wrong"), {"name": "op1", "password": "wrong", "domain": {"id": PROJECT}}]
+    for spelling in spellings:
+        assert refusal(log_in(service, spelling)) == (401, "APIGW.0301")
+    for right in (by_name("op1"), {"id": user.id, "password": USER_PASSWORD}):
+        assert "failed to reach the limit" in log_in(service, right).json["error_msg"]
+
+
+def test_many_invented_names_do_not_push_out_a_user_s_lock(service: Service) -> None:
+    a_user(service, "op1")
+    for _ in range(6):
+        log_in(service, by_name("op1", "wrong"))
+    for number in range(10_001):
+        service.control.invented_lockouts.failed(("name", str(number)), service.control.clock.monotonic())
+    assert "failed to reach the limit" in log_in(service, by_name("op1")).json["error_msg"]
+
+
+def test_an_unknown_id_is_locked_as_a_known_one_is(service: Service) -> None:
+    for number in range(6):
+        log_in(service, {"id": "no-such-id", "name": f"invented-{number}", "password": "wrong"})
+    told = log_in(service, {"id": "no-such-id", "password": "wrong"})
+    assert "failed to reach the limit" in told.json["error_msg"]
+
+
+def test_passwords_beyond_the_queue_are_told_503_and_known_callers_are_served(fresh: Service) -> None:
+    going_on = threading.Event()
+    held = [fresh.control.password_checks.submit(f"10.0.0.{number}", going_on.wait) for number in range(16)]
+    told = log_in(fresh, by_name("op1"))
+    assert refusal(told) == (503, "DWS.0005") and int(told.headers["retry-after"]) > 0
+    assert fresh.client.request("GET", LIST).status == 200
+    going_on.set()
+    assert all(one.result(30) for one in held)
+
+
 # --- the audit ----------------------------------------------------------------------------------------
 
 
@@ -338,6 +378,16 @@ def test_every_refusal_is_in_the_audit_with_who_what_why_and_the_answer_s_id(fre
     assert [each.request_id for each in found] == [answer.headers["x-request-id"] for answer in answers]
     for each, answer in zip(found, answers, strict=True):
         assert each.detail == f"from 127.0.0.1: {answer.json['error_msg']}"
+
+
+def test_a_stranger_does_not_choose_whom_the_record_blames(fresh: Service) -> None:
+    victim = a_user(fresh, "victim")
+    log_in(fresh, {"id": victim.id, "name": "somebody", "password": "wrong"})
+    log_in(fresh, {"id": "no-such-id", "name": "victim", "password": "wrong"})
+    log_in(fresh, {"name": "victim" + "x" * 200, "password": "wrong", "domain": {"id": PROJECT}})
+    replace(fresh.client, access_key="user/victim").request("GET", LIST)
+    found = [each.access_key for each in records_of(fresh, "auth.failed")]
+    assert found == ["user/victim", "unknown/victim", "unknown/victim" + "x" * 58, ""]
 
 
 def test_a_flood_of_refusals_leaves_few_records_that_count_it(fresh: Service) -> None:

@@ -98,7 +98,7 @@ def test_quotas_and_statistics_count_what_the_project_has(service: Service) -> N
     working, broken = service.add_cluster(), service.add_cluster(status="FAILED")
     assert working != broken
     resources = {one["type"]: one for one in get(service, "/v1.0/{p}/quotas")["quotas"]["resources"]}
-    assert (resources["instances"]["used"], resources["instances"]["quota"]) == (2, -1)
+    assert (resources["instances"]["used"], resources["instances"]["quota"]) == (2, 100)
     assert 0 < resources["disk_capacity"]["used"] <= resources["disk_capacity"]["quota"]
     figures = {one["name"]: one["value"] for one in get(service, "/v1.0/{p}/statistics")["statistics"]}
     assert (figures["cluster.total"], figures["cluster.normal"]) == (2, 1)

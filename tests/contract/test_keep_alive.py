@@ -11,6 +11,7 @@ import pytest
 import uvicorn
 from starlette.responses import JSONResponse
 
+from stillhouse.api.wire.crowd import Crowd
 from stillhouse.cli.host import serve
 
 # The longest pause between two polls of a vendor's client (Terraform), in seconds.
@@ -20,7 +21,7 @@ _LONGEST_PAUSE = 30
 @pytest.fixture
 def server() -> Iterator[tuple[uvicorn.Server, int]]:
     listener = socket.create_server(("127.0.0.1", 0))
-    config = serve.http(JSONResponse({"status": "ok"}))
+    config = serve.http(JSONResponse({"status": "ok"}), Crowd(10, 10))
     config.lifespan = "off"
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

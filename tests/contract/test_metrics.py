@@ -18,14 +18,16 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield service
 
 
-def ask(service: Service, host: str, *, is_on: bool = True) -> httpx.Response:
-    settings = service.control.settings.model_copy(update={"metrics": is_on})
+def ask(
+    service: Service, host: str, *, is_on: bool = True, header: str = "", **settings_of: object
+) -> httpx.Response:
+    settings = service.control.settings.model_copy(update={"metrics": is_on, **settings_of})
     app = create_app(replace(service.control, settings=settings), is_shutting_down=lambda: False)
 
     async def get() -> httpx.Response:
         transport = httpx.ASGITransport(app=app, client=(host, 4711))
         async with httpx.AsyncClient(transport=transport, base_url="http://stillhouse") as client:
-            return await client.get("/metrics")
+            return await client.get("/metrics", headers={header: "203.0.113.7"} if header else {})
 
     return asyncio.run(get())
 
@@ -76,3 +78,13 @@ def test_to_anyone_else_there_are_none(service: Service) -> None:
         ask(service, "127.0.0.1", is_on=False),
     ):
         assert (answer.status_code, answer.json()["error_code"]) == (404, "APIGW.0101")
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "X-Forwarded-Proto", "Forwarded", "Via", "X-Real-IP"])
+def test_through_a_proxy_on_this_host_there_are_none_unless_that_is_allowed(
+    service: Service, header: str
+) -> None:
+    assert ask(service, "127.0.0.1", header=header).status_code == 404
+    assert ask(service, "127.0.0.1", header=header, trusted_proxies="127.0.0.1").status_code == 404
+    assert ask(service, "127.0.0.1", header=header, metrics_through_proxy=True).status_code == 200
+    assert ask(service, "192.0.2.1", header=header, metrics_through_proxy=True).status_code == 404

@@ -7,6 +7,7 @@ from stillhouse.clock import Clock
 from stillhouse.config import Settings
 from stillhouse.control.bells import Bells
 from stillhouse.control.lockout import Lockouts
+from stillhouse.control.password_checks import PasswordChecks
 from stillhouse.control.refusal_counts import Tally
 from stillhouse.domain.access.permissions import NOTHING, Permissions
 from stillhouse.durable.flows import Flows
@@ -73,9 +74,11 @@ class Control:
     clock: Clock
     settings: Settings
     caller: Caller = Caller()
-    # Apart from the users' lockouts: a stranger can invent names of keys freely, and would push the users' out.
+    # Three, because a stranger can invent names freely: those are kept apart, and push out no lock of a key or user.
     key_lockouts: Lockouts = field(default_factory=Lockouts)
     user_lockouts: Lockouts = field(default_factory=Lockouts)
+    invented_lockouts: Lockouts = field(default_factory=Lockouts)
+    password_checks: PasswordChecks = field(default_factory=PasswordChecks)
     tally: Tally = field(default_factory=Tally)
     bells: Bells = field(default_factory=Bells)
     vault: Vault | None = None

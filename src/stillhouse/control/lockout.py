@@ -6,6 +6,7 @@ because a lock would otherwise tell which names exist. A restart forgets all loc
 cause a restart, and the few tries that it gives are too few to guess a secret.
 """
 
+import hashlib
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -26,20 +27,21 @@ class Lockouts:
     """Times are monotonic seconds. Used from many threads."""
 
     def __init__(self) -> None:
-        self._failures: OrderedDict[tuple[str, ...], _Failures] = OrderedDict()
+        self._failures: OrderedDict[bytes, _Failures] = OrderedDict()
         self._guard = threading.Lock()
 
     def is_locked(self, subject: tuple[str, ...], now: float) -> bool:
         with self._guard:
-            failures = self._failures.get(subject)
+            failures = self._failures.get(_digest(subject))
             return failures is not None and now < failures.locked_until
 
     def failed(self, subject: tuple[str, ...], now: float) -> None:
+        key = _digest(subject)
         with self._guard:
-            failures = self._failures.get(subject)
+            failures = self._failures.get(key)
             if failures is None or now - failures.last > _SECONDS:
-                failures = self._failures[subject] = _Failures(0, now)
-            self._failures.move_to_end(subject)
+                failures = self._failures[key] = _Failures(0, now)
+            self._failures.move_to_end(key)
             failures.count, failures.last = failures.count + 1, now
             if failures.count >= _TRIES:
                 failures.count, failures.locked_until = 0, now + _SECONDS
@@ -48,4 +50,13 @@ class Lockouts:
 
     def succeeded(self, subject: tuple[str, ...]) -> None:
         with self._guard:
-            self._failures.pop(subject, None)
+            self._failures.pop(_digest(subject), None)
+
+
+def _digest(subject: tuple[str, ...]) -> bytes:
+    """Return a short stand-in for the subject, which may hold a stranger's words of any length."""
+    hashed = hashlib.blake2b(digest_size=16)
+    for part in subject:
+        encoded = part.encode("utf-8", "surrogatepass")
+        hashed.update(len(encoded).to_bytes(8, "big") + encoded)
+    return hashed.digest()

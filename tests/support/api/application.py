@@ -250,7 +250,13 @@ def serving_service(data: Path) -> Iterator[Service]:
         flows=flows,
         sealer=sealer,
         clock=SystemClock(),
-        settings=Settings(data=data, shared_account="accepted"),
+        settings=Settings(
+            data=data,
+            shared_account="accepted",
+            # Tests ask as fast as they can.
+            requests_per_second_per_key=0,
+            requests_per_second_per_project=0,
+        ),
         vault=Vault(store, Repository(location, identity.claim(store), Kek(bytes(32)))),
     )
     shutting_down = threading.Event()

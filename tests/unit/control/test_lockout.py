@@ -56,6 +56,18 @@ def test_names_without_end_are_remembered_within_bounds() -> None:
     assert len(lockouts._failures) == 10_000
 
 
+def test_of_a_long_name_a_few_bytes_are_kept() -> None:
+    lockouts = Lockouts()
+    lockouts.failed(("a" * 10**6, "b" * 10**6), now=0)
+    assert [len(key) for key in lockouts._failures] == [16]
+
+
+def test_names_that_read_alike_when_joined_are_two() -> None:
+    lockouts = Lockouts()
+    fail(lockouts, 6, now=0, subject=("ab", "c"))
+    assert lockouts.is_locked(("ab", "c"), 0) and not lockouts.is_locked(("a", "bc"), 0)
+
+
 @given(st.lists(st.tuples(st.integers(0, 400), st.booleans()), max_size=60))
 def test_nobody_is_locked_for_more_than_five_minutes_after_a_failure(steps: list[tuple[int, bool]]) -> None:
     """The gateway asks first, so a failure while locked is never counted."""

@@ -117,6 +117,15 @@ def test_every_setting_named_is_one(document: Path) -> None:
     assert set(re.findall(r"\bSTILLHOUSE_\w+", document.read_text())) <= known
 
 
+_LIMITS = ("max_", "requests_", "quota_", "trusted_", "metrics")
+
+
+@pytest.mark.parametrize("name", [name for name in Settings.model_fields if name.startswith(_LIMITS)])
+def test_every_limit_of_strangers_and_tenants_is_described(name: str) -> None:
+    assert f"`{name}`" in (Settings.__doc__ or "")
+    assert any(f"STILLHOUSE_{name.upper()}" in page.read_text() for page in (ROOT / "docs").glob("*.md"))
+
+
 @pytest.mark.parametrize("module", MODULES, ids=_name)
 def test_every_module_says_what_it_is_for(module: Path) -> None:
     assert ast.get_docstring(ast.parse(module.read_text()))

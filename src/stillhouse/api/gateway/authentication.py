@@ -14,6 +14,7 @@ from stillhouse.api.gateway.signature import Claim, RawRequest
 from stillhouse.control.access.callers import Signer, find_signer, find_token_holder
 from stillhouse.control.access.credentials import digest
 from stillhouse.control.context import Caller, Control
+from stillhouse.domain.access.senders import sender_of
 from stillhouse.errors import Unauthenticated
 
 _LOCKED = "AK access failed to reach the limit,forbidden"
@@ -35,8 +36,9 @@ def authenticate(control: Control, request: RawRequest, body: bytes, address: st
     if token := _token(request):
         return replace(find_token_holder(control, token), address=address)
     claim = _claim(control, request, address)
-    subject = (claim.access_key, address)
+    subject = (claim.access_key, sender_of(address))
     signer = find_signer(control, claim.access_key)
+    lockouts = control.invented_lockouts if signer is None else control.key_lockouts
     try:
         secret_key = secrets.token_hex(20) if signer is None else signer.secret_key
         signature.verify(request, hashlib.sha256(body).hexdigest(), claim, secret_key)
@@ -44,9 +46,9 @@ def authenticate(control: Control, request: RawRequest, body: bytes, address: st
             raise signature.refused("verify aksk signature fail")
         _check_security_token(request, signer)
     except Unauthenticated as refusal:
-        control.key_lockouts.failed(subject, control.clock.monotonic())
+        lockouts.failed(subject, control.clock.monotonic())
         raise _as(claim, refusal) from None
-    control.key_lockouts.succeeded(subject)
+    lockouts.succeeded(subject)
     return replace(signer.caller, address=address)
 
 
@@ -59,7 +61,8 @@ def _token(request: RawRequest) -> str:
 
 def _claim(control: Control, request: RawRequest, address: str) -> Claim:
     claim = signature.read_claim(request, control.clock.now())
-    if control.key_lockouts.is_locked((claim.access_key, address), control.clock.monotonic()):
+    subject, now = (claim.access_key, sender_of(address)), control.clock.monotonic()
+    if control.key_lockouts.is_locked(subject, now) or control.invented_lockouts.is_locked(subject, now):
         raise _as(claim, signature.refused(_LOCKED))
     return claim
 
@@ -74,5 +77,5 @@ def _check_security_token(request: RawRequest, signer: Signer) -> None:
 
 
 def _as(claim: Claim, refusal: Unauthenticated) -> Unauthenticated:
-    refusal.who = claim.access_key[:64]
+    refusal.who = signature.claimed_name(claim.access_key)
     return refusal

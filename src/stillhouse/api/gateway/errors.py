@@ -20,6 +20,7 @@ from stillhouse.errors import (
     StateForbids,
     StillhouseError,
     TokenExpired,
+    TooManyRequests,
     Unauthenticated,
     Unavailable,
     WrongKind,
@@ -39,6 +40,13 @@ class UriTooLong(InvalidInput):
 class HeadersTooLarge(InvalidInput):
     code = "input.headers-too-large"
     status = 494  # not a registered status: the one the cloud's gateway answers
+
+
+class RequestTooSlow(InvalidInput):
+    """A head or a body did not arrive in time."""
+
+    code = "input.too-slow"
+    status = 408
 
 
 class ErrorBody(BaseModel):
@@ -61,6 +69,7 @@ _CODES: dict[type[StillhouseError], tuple[int, str]] = {
     BodyTooLarge: (413, "APIGW.0201"),
     UriTooLong: (414, "APIGW.0201"),
     HeadersTooLarge: (494, "APIGW.0201"),
+    RequestTooSlow: (408, "APIGW.0201"),
     Unauthenticated: (401, "APIGW.0301"),
     TokenExpired: (401, "APIGW.0307"),
     Forbidden: (403, "DWS.0015"),
@@ -74,6 +83,7 @@ _CODES: dict[type[StillhouseError], tuple[int, str]] = {
     Conflict: (409, "DWS.0011"),
     ClusterBusy: (409, "DWS.0011"),
     NameTaken: (409, "DWS.5050"),
+    TooManyRequests: (429, "APIGW.0308"),
     Unavailable: (503, "DWS.0005"),
 }
 

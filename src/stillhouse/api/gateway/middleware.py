@@ -15,10 +15,11 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stillhouse import log
-from stillhouse.api.gateway import errors
+from stillhouse.api.gateway import errors, forwarded
 from stillhouse.api.gateway.authentication import authenticate, is_keeping_body
 from stillhouse.api.gateway.published import Published
-from stillhouse.api.gateway.raw_body import MAX_BODY_BYTES, ClientGone, read_body
+from stillhouse.api.gateway.rates import Rates
+from stillhouse.api.gateway.raw_body import ClientGone, UnprovenBodies, read_body, too_large
 from stillhouse.api.gateway.signature import RawRequest
 from stillhouse.api.gateway.worker_threads import WorkerThreads
 from stillhouse.api.operations.routing import Answered, JsonRoute
@@ -26,7 +27,7 @@ from stillhouse.control.access import permissions
 from stillhouse.control.access.refusals import Refused, record_refusal
 from stillhouse.control.context import Caller, Control
 from stillhouse.domain import ids
-from stillhouse.domain.api_operations.operation import Need
+from stillhouse.domain.api_operations.operation import SMALL_BODY, Need
 from stillhouse.domain.api_operations.table import OPERATIONS
 from stillhouse.errors import (
     InternalError,
@@ -41,8 +42,8 @@ from stillhouse.errors import (
 MAX_URI_BYTES = 32 * 2**10
 MAX_HEADER_BYTES = 32 * 2**10
 MAX_HEADERS_BYTES = 128 * 2**10
-# The sender of an open call's body is not known.
-_STRANGERS_BODY_BYTES = 64 * 2**10
+# Bodies whose senders have not proven who they are, all together.
+_UNPROVEN_BYTES = 32 * 2**20
 
 _NO_NEED = Need()
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json"})
@@ -59,6 +60,7 @@ class Call:
     project: str | None = None
     cluster: str | None = None
     snapshot: str | None = None
+    largest_body: int = SMALL_BODY
 
 
 class Gateway:
@@ -77,9 +79,13 @@ class Gateway:
         self._app = app
         self._control = control
         self._published = Published(routes)
-        self._needs = {_operation_of(route): OPERATIONS[_operation_of(route)].need for route in routes}
+        self._operations = {_operation_of(route): OPERATIONS[_operation_of(route)] for route in routes}
         self._threads = WorkerThreads()
         self._is_shutting_down = is_shutting_down
+        settings = control.settings
+        self._trusted = forwarded.Networks.parse(settings.trusted_proxies)
+        self._rates = Rates(settings.requests_per_second_per_key, settings.requests_per_second_per_project)
+        self._unproven = UnprovenBodies(_UNPROVEN_BYTES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -95,7 +101,7 @@ class Gateway:
             _check_limits(scope)
             if self._is_shutting_down():
                 raise ShuttingDown("the service is shutting down")
-            is_host = self._is_this_host(scope)
+            is_host = self._is_told_the_sender(scope)
             if scope["path"] == READY_PATH:
                 scope.setdefault("state", {})["is_told_reasons"] = is_host
             if scope["path"] in OPEN_PATHS or (is_host and scope["path"] == METRICS_PATH):
@@ -104,6 +110,7 @@ class Gateway:
             route, named = self._published.find(scope["method"], scope["path"])
             scope["path_params"], scope["route"] = named, route
             call = self._call(route, named)
+            _check_length(scope, call.largest_body)
             await self._carry_out(call, scope, receive, answering)
         except ClientGone:
             logger.info("client gone", operation=call.operation)
@@ -118,35 +125,42 @@ class Gateway:
         seconds = round(monotonic() - begun, 4)
         logger.info("answered", operation=call.operation, status=answering.status, seconds=seconds)
 
-    def _is_this_host(self, scope: Scope) -> bool:
-        """Tell whether a request comes from this host. Only this host sees, without a signature, the metrics and the
-        reasons why the service is not ready.
+    def _is_told_the_sender(self, scope: Scope) -> bool:
+        """Put the request's sender into the scope, in place of a trusted proxy; tell whether it is this host itself.
+
+        Only this host sees, without a signature, the metrics and the reasons why the service is not ready. A proxy on
+        this host may speak for anybody.
         """
-        if not self._control.settings.metrics or not scope["client"]:
+        peer = scope["client"][0] if scope.get("client") else ""
+        sender = forwarded.sender_of(peer, scope["scheme"], scope["headers"], self._trusted)
+        scope["client"], scope["scheme"] = (sender.address, 0), sender.scheme
+        settings = self._control.settings
+        if not settings.metrics or (sender.is_through_proxy and not settings.metrics_through_proxy):
             return False
         try:
-            return ipaddress.ip_address(scope["client"][0]).is_loopback
-        except ValueError:  # a proxy may write any text there
+            return ipaddress.ip_address(peer).is_loopback
+        except ValueError:  # a socket of another kind has no address
             return False
 
     def _call(self, route: JsonRoute, named: Mapping[str, str]) -> Call:
-        operation = _operation_of(route)
-        places = (named.get(f"{kind}_id") for kind in ("project", "cluster", "snapshot"))
-        return Call(operation, self._needs[operation], *places)
+        operation = self._operations[_operation_of(route)]
+        places = {kind: named.get(f"{kind}_id") for kind in ("project", "cluster", "snapshot")}
+        return Call(operation.id, operation.need, **places, largest_body=operation.largest_body)
 
     async def _carry_out(self, call: Call, scope: Scope, receive: Receive, answering: "_Answering") -> None:
         """Answer the request in one thread. Where it has a body, another call asks first whether to keep that."""
-        address = scope["client"][0] if scope.get("client") else ""
+        address = scope["client"][0]
         caller = Caller(request_id=answering.request_id, address=address)
         request = RawRequest(scope["method"], scope["raw_path"], scope["query_string"], scope["headers"])
-        if call.need.open_to_all:
-            body = await read_body(receive, _STRANGERS_BODY_BYTES)
-        elif _has_body(scope):
+        is_kept = True
+        if _has_body(scope) and not call.need.open_to_all:
             is_kept = await self._threads.run(self._is_keeping_body, call, scope, request, caller)
-            body = await read_body(receive, keep=is_kept)
-        else:
+        # Until its sender is proven, a body shares a bound with all others of that kind.
+        with self._unproven.share() as take:
             body = b""
-        answered = await self._threads.run(self._perform, call, scope, request, body, caller)
+            if _has_body(scope):
+                body = await read_body(receive, call.largest_body, keep=is_kept, take=take)
+            answered = await self._threads.run(self._perform, call, scope, request, body, caller)
         await answering.begin(answered)
         while answered.rest is not None:
             part = await self._threads.run(next, answered.rest, None, is_begun=True)
@@ -168,6 +182,7 @@ class Gateway:
             if not call.need.open_to_all:
                 signer = authenticate(self._control, request, body, caller.address)
                 known.append(replace(signer, request_id=caller.request_id))
+                self._rates.spend(signer.project, signer.access_key, monotonic())
                 _check_project(call.project, signer.project)
                 _check_permissions(self._control.acting_for(known[-1]), call)
             scope.setdefault("state", {})["control"] = self._control.acting_for(known[-1])
@@ -225,9 +240,12 @@ def _check_limits(scope: Scope) -> None:
     sizes = [len(name) + len(value) for name, value in scope["headers"]]
     if sum(sizes) > MAX_HEADERS_BYTES or any(size > MAX_HEADER_BYTES for size in sizes):
         raise errors.HeadersTooLarge("A header is longer than 32 KB, or all of them than 128 KB.")
+
+
+def _check_length(scope: Scope, most: int) -> None:
     for name, value in scope["headers"]:
-        if name == b"content-length" and _length(value) > MAX_BODY_BYTES:
-            raise errors.BodyTooLarge("The body is larger than 12 MB.")
+        if name == b"content-length" and _length(value) > most:
+            raise too_large(most)
 
 
 def _has_body(scope: Scope) -> bool:

@@ -26,8 +26,7 @@ def list_zones(control: ControlOf, project_id: str) -> Json:
 
 @routes.operation("ListQuotas", Quotas, "The limits, and how much of them is used")
 def list_quotas(control: ControlOf, project_id: str, request: Request, response: Response) -> Json:
-    measured, held = host.measure(control), host.holdings(control, project_id)
-    answer: Json = {"quotas": {"resources": capacity.quotas(measured, held)}}
+    answer: Json = {"quotas": {"resources": capacity.quotas(host.project_quotas(control, project_id))}}
     return client_types.for_client("ListQuotas", answer, request, response)
 
 

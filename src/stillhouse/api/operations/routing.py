@@ -34,8 +34,12 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     403: {"model": ErrorBody, "description": "Not permitted, or ruled out by the resource's state"},
     404: {"model": ErrorBody, "description": "The API or the cluster does not exist"},
     409: {"model": ErrorBody, "description": "The name is taken, or the cluster is busy"},
-    413: {"model": ErrorBody, "description": "The body is larger than 12 MB"},
+    413: {
+        "model": ErrorBody,
+        "description": "The body is larger than its operation takes: 64 KB, or 1 MB for lists of tables",
+    },
     414: {"model": ErrorBody, "description": "The URI is longer than 32 KB"},
+    429: {"model": ErrorBody, "description": "The key or the project sends too many requests"},
     494: {"model": ErrorBody, "description": "A header is longer than 32 KB, or all of them than 128 KB"},
     500: {"model": ErrorBody, "description": "Server failure"},
     503: {"model": ErrorBody, "description": "Unavailable for the moment"},

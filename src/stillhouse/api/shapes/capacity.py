@@ -3,7 +3,7 @@
 import uuid
 
 from stillhouse.api.shapes.values import DATASTORE, GB, VERSION, Answer, Int32, Json, NullableText
-from stillhouse.control.reports.capacity import Holdings
+from stillhouse.control.reports.capacity import Holdings, ProjectQuotas
 from stillhouse.domain.cluster import Cluster
 from stillhouse.domain.reports.capacity import NODE_TYPE, ZONE, Host
 
@@ -217,16 +217,18 @@ def zone() -> Json:
     return {"code": ZONE, "name": "This host", "status": "available", "public_border_group": "center"}
 
 
-def quotas(host: Host, held: Holdings) -> list[Json]:
-    """The limits. Only the host's disk limits clusters; no cores or memory are set aside for a node."""
+def quotas(found: ProjectQuotas) -> list[Json]:
+    """The limits of a project. No cores or memory are set aside for a node, so they have none."""
+    disk = found.disk_bytes
     return [
-        {"type": "instances", "used": held.clusters, "quota": _UNLIMITED, "unit": ""},
         {
-            "type": "disk_capacity",
-            "used": _gb(host.disk_used_bytes),
-            "quota": _gb(host.disk_bytes),
-            "unit": "GB",
+            "type": "instances",
+            "used": found.clusters.used,
+            "quota": found.clusters.most or _UNLIMITED,
+            "unit": "",
         },
+        {"type": "nodes", "used": found.nodes.used, "quota": found.nodes.most or _UNLIMITED, "unit": ""},
+        {"type": "disk_capacity", "used": _gb(disk.used), "quota": _gb(disk.most), "unit": "GB"},
     ]
 
 

@@ -3,12 +3,15 @@
 import asyncio
 import os
 import re
+import resource
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -16,6 +19,9 @@ from starlette.types import ASGIApp
 from stillhouse import log
 from stillhouse.api.app import create_app
 from stillhouse.api.gateway import addresses
+from stillhouse.api.gateway.forwarded import Networks
+from stillhouse.api.wire.crowd import Crowd
+from stillhouse.api.wire.protocol import PATIENCE, BoundedProtocol, Patience
 from stillhouse.bootstrap import Service, open_service, stop_servers
 from stillhouse.config import Settings
 from stillhouse.errors import InvalidInput
@@ -25,6 +31,8 @@ _DRAIN_SECONDS = 20
 # Clients poll every 5 to 30 s on one connection. An earlier close could meet the next request on its way.
 KEEP_ALIVE_SECONDS = 75
 _LAST_PORT = 65535
+# Pipes, files and sockets of everything that is not a caller's connection.
+_OTHER_DESCRIPTORS = 1000
 _ADDRESS = re.compile(r"(?P<host>.+):(?P<port>[0-9]{1,5})", re.ASCII)
 
 
@@ -35,13 +43,14 @@ def run(settings: Settings) -> None:
     anything else is touched.
     """
     addresses.check(settings)
+    crowd = _crowd(settings)
     log.configure(settings.log_level)
     process.get_ready()
     with _bound(settings.listen) as listener, open_service(settings) as service:
         control = service.control
         stopping = threading.Event()
         app = create_app(control, is_shutting_down=stopping.is_set)
-        server = _Server(http(app), service)
+        server = _Server(http(app, crowd), service)
 
         def stop(*_: object) -> None:
             # 503 from now on, not only when the socket closes. A second signal stops waiting for open requests.
@@ -60,11 +69,37 @@ def run(settings: Settings) -> None:
         os._exit(0)
 
 
-def http(app: ASGIApp) -> uvicorn.Config:
-    """Return the configuration of the HTTP server."""
+def http(app: ASGIApp, crowd: Crowd, patience: Patience = PATIENCE) -> uvicorn.Config:
+    """Return the configuration of the HTTP server, whose connections are bounded by `crowd` and `patience`."""
+    protocol = cast(Any, partial(BoundedProtocol, crowd, patience))
     return uvicorn.Config(
-        app, ws="none", access_log=False, log_config=None, timeout_keep_alive=KEEP_ALIVE_SECONDS
+        app,
+        http=protocol,
+        ws="none",
+        access_log=False,
+        log_config=None,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        # uvicorn would believe X-Forwarded-For from every program on this host; api/gateway/forwarded.py decides.
+        proxy_headers=False,
     )
+
+
+def _crowd(settings: Settings) -> Crowd:
+    """Return the counter of connections, and see to it that there are descriptors for as many.
+
+    Raises InvalidInput for proxies that are no addresses, and where the system's limit on descriptors is too low.
+    """
+    trusted = Networks.parse(settings.trusted_proxies)
+    wanted = settings.max_connections + _OTHER_DESCRIPTORS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        raise InvalidInput(
+            f"{settings.max_connections} connections need {wanted} open files, and the limit is {hard}",
+            hint="raise the limit (ulimit -Hn, LimitNOFILE=), or set STILLHOUSE_MAX_CONNECTIONS lower",
+        )
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return Crowd(settings.max_connections, settings.max_connections_per_address, trusted)
 
 
 class _Server(uvicorn.Server):

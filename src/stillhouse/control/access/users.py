@@ -3,7 +3,7 @@
 import re
 import secrets
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 
 from stillhouse.catalog.access import passwords, users
 from stillhouse.control.access import permissions
@@ -11,6 +11,7 @@ from stillhouse.control.audit import audited
 from stillhouse.control.context import Control
 from stillhouse.domain.access.permissions import FULL_ACCESS
 from stillhouse.domain.access.policy_document import Attached
+from stillhouse.domain.access.senders import sender_of
 from stillhouse.domain.access.users import User
 from stillhouse.domain.ids import is_project_id, new_hex
 from stillhouse.errors import InvalidInput, NotFound, Unauthenticated
@@ -62,25 +63,34 @@ def disable_user(control: Control, project: str, name: str) -> None:
 
 
 def log_in(control: Control, password: str, *, user_id: str = "", project: str = "", name: str = "") -> User:
-    """Find the user of this id, or of this name in the project, by their password. Raises Unauthenticated.
+    """Find the user of this id, or of this name in the project, by their password.
 
-    Neither the answer, nor the time it takes, nor a lock shows whether the user exists.
+    Failures count for the user that was found, by whatever spelling. Neither the answer, nor the time it takes, nor a
+    lock shows whether the user exists. Raises Unauthenticated, and Overloaded if too many passwords are being checked.
     """
-    subject = (user_id, project, name, control.caller.address)
-    who = f"user/{name or user_id}" if _NAME.fullmatch(name or user_id) else ""
-    if control.user_lockouts.is_locked(subject, control.clock.monotonic()):
-        raise Unauthenticated(_LOCKED, who=who)
     with control.database.reading() as reading:
         by_name = None if user_id else users.find_user_by_name(reading, project, name)
         user = by_name or users.find_user(reading, user_id)
-    is_right = passwords.is_password(password, _nobody() if user is None else user.password_hash)
+    sender = sender_of(control.caller.address)
+    if user is not None:
+        lockouts, who = control.user_lockouts, f"user/{user.name}"
+        subject: tuple[str, ...] = (user.id, sender)
+    else:  # the record must not look like that of a user, who has sent nothing
+        lockouts = control.invented_lockouts
+        subject = ("id", user_id, sender) if user_id else ("name", project, name, sender)
+        who = "unknown/" + (name or user_id)[:64]
+    if lockouts.is_locked(subject, control.clock.monotonic()):
+        raise Unauthenticated(_LOCKED, who=who)
+    password_hash = _nobody() if user is None else user.password_hash
+    check = control.password_checks.submit(sender, partial(passwords.is_password, password, password_hash))
+    is_right = check.result()
     # When many guesses are sent at once, the answers after the lock has closed tell nothing.
-    if control.user_lockouts.is_locked(subject, control.clock.monotonic()):
+    if lockouts.is_locked(subject, control.clock.monotonic()):
         raise Unauthenticated(_LOCKED, who=who)
     if user is None or not is_right:
-        control.user_lockouts.failed(subject, control.clock.monotonic())
+        lockouts.failed(subject, control.clock.monotonic())
         raise Unauthenticated(_WRONG, who=who)
-    control.user_lockouts.succeeded(subject)
+    lockouts.succeeded(subject)
     return user
 
 

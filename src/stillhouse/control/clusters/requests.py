@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from stillhouse.catalog import clusters, operations, snapshots
 from stillhouse.catalog.access.access_keys import keep_secret
 from stillhouse.control.audit import audited
+from stillhouse.control.clusters import quotas
 from stillhouse.control.clusters.accounts import check_account
 from stillhouse.control.context import Control
 from stillhouse.control.lookup import (
@@ -73,7 +74,7 @@ class RestoreRequest:
 
 def request_cluster(control: Control, project: str, request: ClusterRequest) -> str:
     """Accept a new cluster; the flow `provision_cluster` builds it. Returns its id."""
-    cluster_id = new_uuid()
+    cluster_id, disk_bytes = new_uuid(), quotas.disk_use(control, project)
     with audited(control, project, "CreateCluster", f"cluster/{cluster_id}") as transaction:
         names.check_cluster_name(request.name)
         names.check_number_of_node(request.number_of_node)
@@ -96,6 +97,8 @@ def request_cluster(control: Control, project: str, request: ClusterRequest) -> 
             facts=request.facts,
         )
         check_account(transaction, control.settings, project)
+        wanted = quotas.Wanted(request.number_of_node)
+        quotas.check(transaction, control.settings, project, wanted, disk_bytes)
         clusters.insert_cluster(transaction, cluster)
         if control.settings.default_policies:
             add_default_policies(transaction, cluster_id, now)
@@ -110,7 +113,7 @@ def request_restore(control: Control, project: str, snapshot_id: str, request: R
 
     The flow finds the snapshot as the subject of the new cluster's operation.
     """
-    cluster_id = new_uuid()
+    cluster_id, disk_bytes = new_uuid(), quotas.disk_use(control, project)
     with audited(control, project, "RestoreCluster", f"snapshot/{snapshot_id}") as transaction:
         names.check_cluster_name(request.name)
         names.check_port(request.port)
@@ -132,6 +135,8 @@ def request_restore(control: Control, project: str, snapshot_id: str, request: R
             facts=inherited | request.facts,
         )
         check_account(transaction, control.settings, project)
+        wanted = quotas.Wanted(source.number_of_node, snapshot.plain_bytes)
+        quotas.check(transaction, control.settings, project, wanted, disk_bytes)
         clusters.insert_cluster(transaction, cluster)
         if control.settings.default_policies:
             add_default_policies(transaction, cluster_id, now)
@@ -154,8 +159,12 @@ def check_cluster(control: Control, project: str, request: ClusterRequest, snaps
     names.check_port(request.port)
     names.check_user_name(request.user_name)
     _check_offered(request.facts)
+    disk_bytes = quotas.disk_use(control, project)
     with control.database.reading() as reading:
         check_account(reading, control.settings, project)
+        data_bytes = known_snapshot(reading, project, snapshot_id).plain_bytes if snapshot_id else 0
+        wanted = quotas.Wanted(request.number_of_node, data_bytes)
+        quotas.check(reading, control.settings, project, wanted, disk_bytes)
         if request.name and clusters.is_name_taken(reading, project, request.name):
             raise NameTaken(f"the project already has a cluster named {request.name}")
         if snapshot_id is None:

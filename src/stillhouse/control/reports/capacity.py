@@ -6,6 +6,7 @@ import shutil
 from dataclasses import dataclass
 
 from stillhouse.catalog import clusters, snapshots
+from stillhouse.control.clusters import quotas
 from stillhouse.control.context import Control
 from stillhouse.domain.cluster import Cluster, ClusterStatus
 from stillhouse.domain.reports.capacity import Host
@@ -41,6 +42,36 @@ def holdings(control: Control, project: str) -> Holdings:
         clusters_at_work=len(at_work),
         nodes=sum(one.number_of_node for one in found),
         nodes_at_work=sum(one.number_of_node for one in at_work),
+    )
+
+
+@dataclass(frozen=True)
+class Quota:
+    """A limit of one project, and how much of it is used; `most` is 0 if there is no limit."""
+
+    used: int
+    most: int
+
+
+@dataclass(frozen=True)
+class ProjectQuotas:
+    """The limits of one project; `disk_bytes` are those of the host where the project has no limit of its own."""
+
+    clusters: Quota
+    nodes: Quota
+    disk_bytes: Quota
+
+
+def project_quotas(control: Control, project: str) -> ProjectQuotas:
+    """Return the limits of the project by the settings, and what it uses of them."""
+    settings, held, host = control.settings, holdings(control, project), measure(control)
+    disk = Quota(host.disk_used_bytes, host.disk_bytes)
+    if settings.quota_disk_gb:
+        disk = Quota(quotas.disk_use(control, project), settings.quota_disk_gb * quotas.GB)
+    return ProjectQuotas(
+        clusters=Quota(held.clusters, settings.quota_clusters),
+        nodes=Quota(held.nodes, settings.quota_nodes),
+        disk_bytes=disk,
     )
 
 

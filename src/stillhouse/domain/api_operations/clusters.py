@@ -64,7 +64,8 @@ CLUSTERS = (
         f"/v1.0{PROJECT}/quotas",
         LIST_CLUSTERS,
         "deviating",
-        "clusters (-1, no limit) and the host's disk; nothing else is limited",
+        "clusters and nodes of the project (-1: no limit), and its disk, or the host's where it has no limit; "
+        "nothing else is limited",
     ),
     Operation("ListStatistics", "GET", f"/v1.0{PROJECT}/statistics", LIST_CLUSTERS),
     Operation("ShowResourceStatistics", "GET", f"/v1{PROJECT}/resource-statistics", LIST_CLUSTERS),

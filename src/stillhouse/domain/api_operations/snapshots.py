@@ -1,7 +1,15 @@
 """The operations on snapshots, policies and tables that the DWS API publishes."""
 
 from stillhouse.domain.api_operations.needs import LIST_SNAPSHOTS, RESTORE_TABLE, SNAPSHOT_DETAIL
-from stillhouse.domain.api_operations.operation import CLUSTER, PROJECT, SNAPSHOT, Need, Operation, need
+from stillhouse.domain.api_operations.operation import (
+    CLUSTER,
+    NAMES_BODY,
+    PROJECT,
+    SNAPSHOT,
+    Need,
+    Operation,
+    need,
+)
 
 SNAPSHOTS = (
     Operation(
@@ -50,6 +58,7 @@ SNAPSHOTS = (
         f"/v1{SNAPSHOT}/table-restore-check",
         RESTORE_TABLE,
         note="names as `schema.table`; null where nothing is wrong, or nothing can be said",
+        largest_body=NAMES_BODY,
     ),
     Operation(
         "RestoreTable",
@@ -57,6 +66,7 @@ SNAPSHOTS = (
         f"/v1{SNAPSHOT}/table-restore",
         RESTORE_TABLE,
         note="from any snapshot, up to 100 tables at a time",
+        largest_body=NAMES_BODY,
     ),
     Operation(
         "ListSnapshotStatistics",
@@ -83,7 +93,8 @@ SNAPSHOTS = (
         "ValidateDbData",
         "POST",
         f"/v1{CLUSTER}/{{database}}/validate",
-        Need(),
+        RESTORE_TABLE,
         note="a table reads `schema.table`; without a schema it is `public`'s",
+        largest_body=NAMES_BODY,
     ),
 )

@@ -350,7 +350,8 @@ def _logged_since(node: Node, size: int) -> str:
     """Return the end of the log's text after its first `size` bytes, or why the log cannot be read."""
     try:
         with os.fdopen(_tree(node).open(_LOG), "rb") as log:
-            log.seek(max(size, log.seek(0, os.SEEK_END) - _LOG_BYTES))
+            end = log.seek(0, os.SEEK_END)
+            log.seek(max(size if size <= end else 0, end - _LOG_BYTES))  # it may have been rotated since
             return log.read(_LOG_BYTES).decode(errors="replace")
     except FileNotFoundError:
         return ""

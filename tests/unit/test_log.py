@@ -1,0 +1,28 @@
+"""Lines of the log are bounded, whatever strangers make it tell."""
+
+import json
+
+import pytest
+
+from stillhouse import log
+
+
+def test_a_line_is_bounded_per_field_and_in_all(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("INFO")
+    fields = {f"path{number}": "begin" + "a" * 100_000 + "end" for number in range(30)}
+    log.get("api").info("answered", **fields, status=200, names=["b" * 100_000])
+    (line,) = capsys.readouterr().err.splitlines()
+    told = json.loads(line)
+    assert len(line) < 40_000
+    assert told["status"] == 200 and told["event"] == "answered"
+    assert told["path0"].startswith("begin") and told["path0"].endswith("end") and len(told["path0"]) < 2100
+
+
+def test_an_error_s_last_words_stay(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("INFO")
+    try:
+        raise ValueError("a" * 100_000 + " is the last word")
+    except ValueError:
+        log.get("api").exception("bug")
+    told = json.loads(capsys.readouterr().err)
+    assert told["exception"].endswith("is the last word") and len(told["exception"]) < 17_000
