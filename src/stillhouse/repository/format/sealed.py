@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from blake3 import blake3
 
-from stillhouse.domain.object_kinds import Type
-from stillhouse.errors import ObjectMissing, RepositoryDamaged, StoreUnavailable
+from stillhouse.domain.object_kinds import MOST, Type
+from stillhouse.errors import ObjectMissing, ObjectTooLarge, RepositoryDamaged, StoreUnavailable
 from stillhouse.repository.format.container import MAX_FRAME, Container, ContainerWriter, Kind, open_bytes
 from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.storage.store import ObjectStore
@@ -22,11 +22,21 @@ class Stored:
 
 
 def seal(keys: ClusterKeys, type_: Type, object_id: str, body: bytes) -> list[bytes]:
-    """A container of `body`, cut into frames."""
+    """A container of `body`, cut into frames. Raises ObjectTooLarge for a body that readers would refuse."""
+    check_size(type_, object_id, len(body))
     writer = ContainerWriter(keys, type_, uuid.UUID(object_id))
     for at in range(0, len(body), MAX_FRAME):
         writer.add(body[at : at + MAX_FRAME], Kind.BYTES)
     return writer.finish()
+
+
+def check_size(type_: Type, object_id: str, size: int) -> None:
+    """Raise ObjectTooLarge if readers refuse a body of that many bytes."""
+    most = MOST[type_]
+    if most is not None and size > most:
+        raise ObjectTooLarge(
+            f"{type_.name.lower()} {object_id} would have {size} bytes, and readers accept {most}"
+        )
 
 
 def create(store: ObjectStore, key: str, object_id: str, chunks: list[bytes]) -> Stored:

@@ -5,8 +5,6 @@ once, under a fresh id. A new look writes a new record, which replaces the recor
 two looks at the same time lose no finding.
 """
 
-import json
-import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,13 +17,14 @@ from stillhouse.errors import FormatUnknown, ObjectMissing, RepositoryDamaged, S
 from stillhouse.repository.check import losses
 from stillhouse.repository.check.faults import Fault, Faults, Parts
 from stillhouse.repository.format import layout, sealed
-from stillhouse.repository.format.container import MAX_FRAME, Container, ContainerWriter, Kind, open_bytes
-from stillhouse.repository.format.fields import parse
+from stillhouse.repository.format.container import MAX_FRAME, Container, open_bytes
+from stillhouse.repository.format.fields import encode_line, parse
 from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.manifest import split_lines
 from stillhouse.storage.store import ObjectStore
 
 _LOOKS = 5
+_DETAIL = 1000
 _LINES = frozenset({"findings", "fault", "loss"})
 
 
@@ -241,11 +240,8 @@ def _store(
     ]
     lines += [_fault_line(place, fault, time) for fault, time in faults]
     lines += [line for one in costs for line in losses.lines(one)]
-    body = b"".join(json.dumps(line, separators=(",", ":")).encode() + b"\n" for line in lines)
-    writer = ContainerWriter(keys, Type.FINDINGS, uuid.UUID(record_id))
-    for at in range(0, len(body), MAX_FRAME):
-        writer.add(body[at : at + MAX_FRAME], Kind.BYTES)
-    sealed.create(store, layout.findings(cluster, record_id), record_id, writer.finish())
+    chunks = sealed.seal(keys, Type.FINDINGS, record_id, b"".join(map(encode_line, lines)))
+    sealed.create(store, layout.findings(cluster, record_id), record_id, chunks)
 
 
 def _may_stand_in_a_line(parts: Sequence[int | str]) -> bool:
@@ -265,7 +261,7 @@ def _fault_line(place: str, fault: Fault, time: datetime) -> Mapping[str, Any]:
         "t": "fault",
         "key": fault.key.removeprefix(place),
         "kind": fault.kind,
-        "detail": fault.detail,
+        "detail": fault.detail[:_DETAIL],
         "lost": lost,
         "found": time.isoformat(),
     }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from stillhouse.domain.ids import new_hex
-from stillhouse.domain.object_kinds import Type
+from stillhouse.domain.object_kinds import MOST, Type
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.repository.format import layout
 from stillhouse.repository.format.container import open_bytes
@@ -17,6 +17,7 @@ from stillhouse.repository.format.sealed import seal
 from stillhouse.storage.store import ObjectStore, StoredObject
 
 _ID = 16
+_PACK_BYTES = 100  # of a pack in a record, at most: each may have a time of its own
 _MOST_RECORDS = 8  # above this number they are joined into one
 
 Scrubs = dict[str, datetime]
@@ -109,7 +110,11 @@ def record(store: ObjectStore, keys: ClusterKeys, packs: Collection[str], since:
 
 def _store(store: ObjectStore, keys: ClusterKeys, said: Scrubs) -> None:
     by_time: dict[datetime, list[str]] = {}
-    for pack, time in sorted(said.items()):
+    # The packs read last are recorded, as many as a record may hold. The others are read again.
+    newest = sorted(said.items(), key=lambda one: one[1], reverse=True)[
+        : (MOST[Type.SCRUB] or 0) // _PACK_BYTES
+    ]
+    for pack, time in sorted(newest):
         by_time.setdefault(time, []).append(pack)
     groups = [
         {"time": time.isoformat(), "packs": base64.b64encode(bytes.fromhex("".join(packs))).decode()}

@@ -20,7 +20,7 @@ from stillhouse.errors import (
     StoreUnavailable,
     Unavailable,
 )
-from stillhouse.repository.format import layout, manifest
+from stillhouse.repository.format import layout, manifest, maps
 from stillhouse.repository.format.container import open_bytes
 from stillhouse.repository.format.fields import parse
 from stillhouse.repository.format.keys import ClusterKeys, Kek, open_keys, unwrap, wrap, wrappings
@@ -202,7 +202,7 @@ class _Copy:
         show = self._new_bar(self._found.name, total)
         with ThreadPoolExecutor(self._workers, "copy") as pool:
             for group in lacking:
-                self._move_group(pool, group, show, beat)
+                self._move_group(pool, keys, group, show, beat)
         mended = {key for group in lacking for key in group if key in self._damaged}
         findings.forget(self._target.store, keys, mended.__contains__, (), self._clock.now())
         reached = [(key, stored.size) for group in groups for key, stored in group.items()]
@@ -211,7 +211,7 @@ class _Copy:
 
     def _reached(self, keys: ClusterKeys, manifests: Iterable[Stored]) -> tuple[Objects, Objects, Objects]:
         packs: Objects = {}
-        maps: Objects = {}
+        mapped: Objects = {}
         named: Objects = {}
         for one in manifests:
             named[layout.manifest(self._cluster, one.id)] = one
@@ -219,8 +219,8 @@ class _Copy:
                 if line["t"] == "pack":
                     packs[layout.pack(self._cluster, line["id"])] = _stored(line)
                 elif line["t"] == "map":
-                    maps[layout.map_(self._cluster, line["id"])] = _stored(line)
-        return packs, maps, named
+                    mapped[layout.map_(self._cluster, line["id"])] = _stored(line)
+        return packs, mapped, named
 
     def _present(self) -> dict[str, int]:
         """The size of each object in the target. An object of the right id and size is accepted as the right object."""
@@ -232,10 +232,15 @@ class _Copy:
         }
 
     def _move_group(
-        self, pool: ThreadPoolExecutor, group: Objects, show: Callable[[int], None], beat: Callable[[], None]
+        self,
+        pool: ThreadPoolExecutor,
+        keys: ClusterKeys,
+        group: Objects,
+        show: Callable[[int], None],
+        beat: Callable[[], None],
     ) -> None:
         """Move objects at once. All are durable on return. Raises the first failure."""
-        left = {pool.submit(self._move, key, stored) for key, stored in group.items()}
+        left = {pool.submit(self._move, keys, key, stored) for key, stored in group.items()}
         try:
             while left:
                 done, left = wait(left, pins.BEAT_SECONDS, FIRST_COMPLETED)
@@ -248,8 +253,10 @@ class _Copy:
             for future in left:
                 future.cancel()
 
-    def _move(self, key: str, stored: Stored) -> int:
+    def _move(self, keys: ClusterKeys, key: str, stored: Stored) -> int:
         body = fetch(self._source.store, key, stored)
+        if layout.folder(key) == "maps":  # a root must not name a map that cannot be read
+            maps.decode(key, b"".join(open_bytes(key, keys, body).plain()))
         if key in self._damaged:  # objects never change: these are the same bytes as before
             self._target.store.put(key, [body])
             fetch(self._target.store, key, stored)
