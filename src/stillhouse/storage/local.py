@@ -85,6 +85,14 @@ class LocalStore:
         except ObjectMissing:
             return None
 
+    def stat(self, key: str) -> StoredObject | None:
+        path = self._root / check_key(key)
+        try:
+            with self._reading(key), path.open("rb") as file:
+                return _described(key, os.fstat(file.fileno()))
+        except ObjectMissing:
+            return None
+
     def list(self, prefix: str) -> Iterator[StoredObject]:
         folder = check_folder(prefix)
         self._demand_presence()
@@ -285,7 +293,12 @@ def _remove_leftovers(temporary: Path, before: datetime) -> None:
 def _describe(key: str, entry: os.DirEntry[str]) -> StoredObject | None:
     """Describe an entry; `None` if it has gone since it was listed."""
     try:
-        status = entry.stat()
+        return _described(key, entry.stat())
     except FileNotFoundError:
         return None
-    return StoredObject(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+
+
+def _described(key: str, status: os.stat_result) -> StoredObject:
+    # Each object is a new file, so its number and the time of its last change tell two of them apart.
+    tag = f"{status.st_ino:x}-{status.st_ctime_ns:x}"
+    return StoredObject(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC), tag)

@@ -21,9 +21,16 @@ _CREATE_TRIES = 5
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
+    """An object as a listing shows it.
+
+    `tag` differs between two objects that were stored at one key, as far as the store can tell them apart. It is empty
+    if the store has nothing of the kind.
+    """
+
     key: str
     size: int
     modified: datetime
+    tag: str = ""
 
 
 class ObjectStore(Protocol):
@@ -52,6 +59,10 @@ class ObjectStore(Protocol):
 
     def size(self, key: str) -> int | None:
         """Return the object's length; `None` if it is missing."""
+        ...
+
+    def stat(self, key: str) -> StoredObject | None:
+        """Describe the object, as a listing does, without its lag; `None` if it is missing."""
         ...
 
     def list(self, prefix: str) -> Iterator[StoredObject]:

@@ -47,15 +47,14 @@ def age(
 
 
 def overdue(
-    store: ObjectStore, keys: ClusterKeys, packs: Collection[str], now: datetime, max_age: timedelta
+    store: ObjectStore, keys: ClusterKeys, written: Mapping[str, datetime], now: datetime, max_age: timedelta
 ) -> tuple[str, ...]:
-    """A cluster's packs that were last read whole too long ago.
+    """The packs, of those `written` at these times, that were last read whole too long ago.
 
     Records are read only if a pack is old enough for that.
     """
-    times = written(store, str(keys.cluster))
-    waiting = age(packs, times, {}, now, max_age).overdue
-    return age(waiting, times, read(store, keys), now, max_age).overdue if waiting else ()
+    waiting = age(written, written, {}, now, max_age).overdue
+    return age(waiting, written, read(store, keys), now, max_age).overdue if waiting else ()
 
 
 def last_read(

@@ -27,7 +27,7 @@ from stillhouse.repository.format.keys import ClusterKeys, Kek, open_keys, unwra
 from stillhouse.repository.format.manifest import Line
 from stillhouse.repository.format.root import Root
 from stillhouse.repository.format.sealed import Stored, fetch
-from stillhouse.repository.objects import findings, pins, roots
+from stillhouse.repository.objects import findings, pins, presence, roots
 from stillhouse.repository.objects.second_look import note_met
 from stillhouse.repository.upkeep.inventory import Found
 from stillhouse.repository.upkeep.reach import manifests
@@ -189,12 +189,13 @@ class _Copy:
     def _move_all(self, keys: ClusterKeys, named: Iterable[Stored], beat: Callable[[], None]) -> None:
         """Move packs, then maps, then manifests. So nothing in the target names an object that is not durable there."""
         groups = self._reached(keys, named)
-        present = self._present()
+        # An object of the right id and size is accepted as the right object.
+        present = presence.find(self._target.store, (key for group in groups for key in group))
         lacking = [
             {
                 key: stored
                 for key, stored in group.items()
-                if present.get(key) != stored.size or key in self._damaged
+                if key not in present or present[key].size != stored.size or key in self._damaged
             }
             for group in groups
         ]
@@ -206,7 +207,7 @@ class _Copy:
         mended = {key for group in lacking for key in group if key in self._damaged}
         findings.forget(self._target.store, keys, mended.__contains__, (), self._clock.now())
         reached = [(key, stored.size) for group in groups for key, stored in group.items()]
-        roots.check_present(self._target.store, self._cluster, reached)
+        roots.check_present(self._target.store, reached)
         roots.check_sound(self._target.store, keys, reached)
 
     def _reached(self, keys: ClusterKeys, manifests: Iterable[Stored]) -> tuple[Objects, Objects, Objects]:
@@ -221,15 +222,6 @@ class _Copy:
                 elif line["t"] == "map":
                     mapped[layout.map_(self._cluster, line["id"])] = _stored(line)
         return packs, mapped, named
-
-    def _present(self) -> dict[str, int]:
-        """The size of each object in the target. An object of the right id and size is accepted as the right object."""
-        folders = (layout.packs_of, layout.maps_of, layout.manifests_of)
-        return {
-            stored.key: stored.size
-            for folder in folders
-            for stored in self._target.store.list(folder(self._cluster))
-        }
 
     def _move_group(
         self,
