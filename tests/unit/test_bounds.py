@@ -2,8 +2,10 @@
 
 import json
 import os
-from collections.abc import Sequence
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -24,17 +26,21 @@ from stillhouse.node.capture.pending import MapShelf, PackLedger
 from stillhouse.node.capture.session import _add_wal
 from stillhouse.postgres.wal.segments import WalSource, segment_name
 from stillhouse.repository.check import losses
+from stillhouse.repository.check.damage import damages
 from stillhouse.repository.check.faults import MISSING, Fault
+from stillhouse.repository.check.structure import check
 from stillhouse.repository.format import layout, manifest, maps
-from stillhouse.repository.format.container import open_bytes
+from stillhouse.repository.format.container import MAX_FRAME, ContainerWriter, Kind, open_bytes
 from stillhouse.repository.format.fields import encode_line
-from stillhouse.repository.format.keys import ClusterKeys, Kek, create_or_open
+from stillhouse.repository.format.keys import ClusterKeys, Kek, create_or_open, open_keys
 from stillhouse.repository.format.manifest import Line, ManifestWriter
 from stillhouse.repository.format.maps import BytesEntry, Extent, FrameRef, MapBuilder
 from stillhouse.repository.format.root import Root, RootNode
 from stillhouse.repository.format.sealed import Stored
-from stillhouse.repository.objects import findings, marks, roots
+from stillhouse.repository.objects import endings, findings, marks, pins, roots, scrubs
 from stillhouse.repository.upkeep.inventory import take_inventory
+from stillhouse.storage.open import open_store
+from stillhouse.storage.store import Chunk, StoredObject
 from support import fake_tree
 from support.dict_store import START, DictStore
 from support.synthetic_wal import HEAP, SYSTEM, Wal, record
@@ -128,7 +134,7 @@ def test_a_file_that_no_map_can_hold_is_named(
 class Forgetful(DictStore):
     """A store that acknowledges maps and returns other bytes."""
 
-    def get(self, key: str, most: int | None = None) -> bytes:
+    def get(self, key: str) -> bytes:
         found = super().get(key)
         return found[:-1] + b"x" if "/maps/" in key else found
 
@@ -281,3 +287,90 @@ def test_a_mark_names_as_many_objects_as_fit(
 
 def test_every_kind_that_is_read_by_its_key_has_a_bound() -> None:
     assert {type_ for type_, most in MOST.items() if most is None} == {Type.PACK, Type.MANIFEST}
+
+
+# -- large objects in the place of small ones --------------------------------------------------------------------------
+
+
+@dataclass
+class Huge(DictStore):
+    """A store whose objects at some keys have a terabyte. Reading one would end the process."""
+
+    huge: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def get(self, key: str) -> bytes:
+        assert key not in self.huge, f"{key} was read"
+        return super().get(key)
+
+    def create(self, key: str, chunks: Sequence[Chunk]) -> bool:
+        return key not in self.huge and super().create(key, chunks)
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        return bytes(length)
+
+    def size(self, key: str) -> int | None:
+        return 1 << 40 if key in self.huge else super().size(key)
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        for one in super().list(prefix):
+            yield replace(one, size=1 << 40) if one.key in self.huge else one
+
+
+def test_a_huge_object_at_the_key_of_a_small_one_is_not_read() -> None:
+    store = Huge()
+    keys = create_or_open(store, KEK, new_uuid())
+    cluster, snapshot, other = str(keys.cluster), new_uuid(), new_hex()
+    places: dict[str, Callable[[], object]] = {
+        layout.root(cluster, snapshot): lambda: roots.read(store, keys, snapshot),
+        layout.trash(cluster, snapshot): lambda: roots.trashed_since(store, keys, snapshot),
+        layout.pin(cluster, other): lambda: pins.find(store, keys, other),
+        layout.mark(cluster, other): lambda: list(marks.read(store, keys, layout.mark(cluster, other))),
+        layout.ending(cluster, endings.id_of(snapshot, "now")): lambda: endings.find(
+            store, keys, snapshot, "now"
+        ),
+        next(key for key in store.objects if "/keys/" in key): lambda: open_keys(store, KEK, cluster),
+    }
+    skipped: dict[str, Callable[[], object]] = {
+        layout.findings(cluster, other): lambda: findings.read(store, keys).records,
+        layout.scrub(cluster, other): lambda: scrubs.read(store, keys),
+    }
+    for key, read in {**places, **skipped}.items():
+        store.huge.add(key)
+        store.objects.setdefault(key, (b"x" * 300, START))
+        if key in places:
+            with pytest.raises(RepositoryDamaged, match=key):
+                read()
+        else:
+            assert not read()
+        store.huge.clear()
+    store.huge = {key for key in store.objects if "/roots/" in key}
+    assert [one for one in take_inventory(store, KEK).unreadable if snapshot in one]
+    with pytest.raises(RepositoryDamaged, match=snapshot):
+        roots.bury(store, keys, snapshot, 1, "failed", "now")
+    found = check(store, KEK, cluster)
+    assert layout.root(cluster, snapshot) in found.place.faults.by_key
+    damages(found)
+
+
+def test_a_body_that_grows_beyond_its_kind_is_not_unpacked(store: DictStore, keys: ClusterKeys) -> None:
+    """A frame of zeros takes some bytes in the store, and a mebibyte in memory."""
+    snapshot = new_uuid()
+    writer = ContainerWriter(keys, Type.ROOT, uuid.UUID(snapshot))
+    for _ in range(17):
+        writer.add(bytes(MAX_FRAME), Kind.BYTES)
+    store.put(layout.root(str(keys.cluster), snapshot), writer.finish())
+    with pytest.raises(RepositoryDamaged, match="holds more"):
+        roots.read(store, keys, snapshot)
+
+
+@pytest.mark.parametrize("location", ["memory", "directory"])
+def test_a_create_does_not_read_an_object_of_another_length(
+    location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store("memory://" if location == "memory" else tmp_path)
+    store.put("a", [b"longer"])
+    monkeypatch.setattr(type(store), "get", lambda self, key: pytest.fail("it was read"))
+    assert not store.create("a", [b"short"])

@@ -60,7 +60,7 @@ class LocalStore:
 
     def create(self, key: str, chunks: Sequence[Chunk]) -> bool:
         check_key(key)
-        return create_once(key, chunks, lambda: self._link(key, chunks), self.get)
+        return create_once(key, chunks, lambda: self._link(key, chunks), self.size, self.get)
 
     def get(self, key: str) -> bytes:
         path = self._root / check_key(key)

@@ -95,7 +95,7 @@ class BucketStore:
 
     def create(self, key: str, chunks: Sequence[Chunk]) -> bool:
         check_key(key)
-        return create_once(key, chunks, lambda: self._put_if_none(key, chunks), self.get)
+        return create_once(key, chunks, lambda: self._put_if_none(key, chunks), self.size, self.get)
 
     def get(self, key: str) -> bytes:
         check_key(key)

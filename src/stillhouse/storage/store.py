@@ -106,18 +106,22 @@ def create_once(
     key: str,
     chunks: Sequence[Chunk],
     try_create: Callable[[], bool],
+    measure: Callable[[str], int | None],
     read: Callable[[str], bytes],
 ) -> bool:
     """Create the object, and settle the answer "exists" by reading it: it may be our own earlier try.
 
     S3 also answers "exists" (409) while another writer's upload is still under way. If that upload fails,
-    there is nothing to read, and we try again.
+    there is nothing to read, and we try again. An object of another length is not ours, and is not read.
     """
+    length = sum(map(len, byte_views(chunks)))
     for _ in range(_CREATE_TRIES):
         if try_create():
             return True
         with suppress(ObjectMissing):
-            return holds(read(key), chunks)
+            size = measure(key)
+            if size is not None:
+                return size == length and holds(read(key), chunks)
     raise StoreUnavailable(f"{key} is said to exist, but cannot be read")
 
 

@@ -17,11 +17,11 @@ from stillhouse.errors import FormatUnknown, ObjectMissing, RepositoryDamaged, S
 from stillhouse.repository.check import losses
 from stillhouse.repository.check.faults import Fault, Faults, Parts
 from stillhouse.repository.format import layout, sealed
-from stillhouse.repository.format.container import MAX_FRAME, Container, open_bytes
+from stillhouse.repository.format.container import MAX_FRAME, Container
 from stillhouse.repository.format.fields import encode_line, parse
 from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.manifest import split_lines
-from stillhouse.storage.store import ObjectStore
+from stillhouse.storage.store import ObjectStore, StoredObject
 
 _LOOKS = 5
 _DETAIL = 1000
@@ -153,7 +153,7 @@ def _read_all(store: ObjectStore, keys: ClusterKeys) -> list[Record]:
         found: list[Record] = []
         try:
             for stored in store.list(layout.findings_of(cluster)):
-                if (record := _read(store, keys, stored.key)) is not None:
+                if (record := _read(store, keys, stored)) is not None:
                     found.append(record)
         except ObjectMissing:
             continue
@@ -161,10 +161,9 @@ def _read_all(store: ObjectStore, keys: ClusterKeys) -> list[Record]:
     raise StoreUnavailable(f"{layout.findings_of(cluster)} lists objects that are gone", hint="try again")
 
 
-def _read(store: ObjectStore, keys: ClusterKeys, key: str) -> Record | None:
-    stored = store.get(key)
+def _read(store: ObjectStore, keys: ClusterKeys, stored: StoredObject) -> Record | None:
     try:
-        return decode(key, open_bytes(key, keys, stored))
+        return decode(stored.key, sealed.open_small(store, keys, stored.key, stored.size))
     except RepositoryDamaged:
         return None
 

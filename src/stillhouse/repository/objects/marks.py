@@ -8,7 +8,7 @@ from stillhouse.domain.ids import new_hex
 from stillhouse.domain.object_kinds import MOST, Type
 from stillhouse.errors import RepositoryDamaged
 from stillhouse.repository.format import layout, sealed
-from stillhouse.repository.format.container import MAX_FRAME, Container, ContainerWriter, Kind, open_bytes
+from stillhouse.repository.format.container import MAX_FRAME, Container, ContainerWriter, Kind
 from stillhouse.repository.format.fields import encode_line, parse
 from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.manifest import split_lines
@@ -45,7 +45,7 @@ def store_mark(store: ObjectStore, keys: ClusterKeys, unreachable: Iterable[tupl
 
 def read(store: ObjectStore, keys: ClusterKeys, key: str) -> Iterator[tuple[str, Since]]:
     """The lines of a mark. Raises ObjectMissing when it is gone, RepositoryDamaged when it cannot be understood."""
-    yield from lines_of(key, open_bytes(key, keys, store.get(key)))
+    yield from lines_of(key, sealed.open_small(store, keys, key))
 
 
 def lines_of(key: str, opened: Container) -> Iterator[tuple[str, Since]]:

@@ -6,11 +6,10 @@ from collections.abc import Iterable
 from stillhouse.domain.object_kinds import Type
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.container import open_bytes
 from stillhouse.repository.format.fields import Fields, parse
 from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.root import Root, Tombstone
-from stillhouse.repository.format.sealed import seal
+from stillhouse.repository.format.sealed import open_small, seal
 from stillhouse.repository.objects import endings, findings, presence
 from stillhouse.repository.objects.endings import Ending
 from stillhouse.repository.objects.presence import Present
@@ -96,7 +95,7 @@ def look(store: ObjectStore, keys: ClusterKeys, snapshot: str) -> Root | Tombsto
     """The object at the root's key; None when the key is free. Raises RepositoryDamaged."""
     key = layout.root(str(keys.cluster), snapshot)
     try:
-        opened = open_bytes(key, keys, store.get(key))
+        opened = open_small(store, keys, key)
     except ObjectMissing:
         return None
     fields = parse(key, b"".join(opened.plain()))
@@ -123,7 +122,7 @@ def trashed_since(store: ObjectStore, keys: ClusterKeys, snapshot: str) -> str |
     """When the snapshot went to the trash, by its mark; None when the mark is missing or gone again."""
     key = layout.trash(str(keys.cluster), snapshot)
     try:
-        opened = open_bytes(key, keys, store.get(key))
+        opened = open_small(store, keys, key)
     except ObjectMissing:
         return None
     return str(parse(key, b"".join(opened.plain())).get("time", ""))

@@ -10,10 +10,9 @@ from stillhouse.domain.ids import new_hex
 from stillhouse.domain.object_kinds import MOST, Type
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.container import open_bytes
 from stillhouse.repository.format.fields import parse
 from stillhouse.repository.format.keys import ClusterKeys
-from stillhouse.repository.format.sealed import seal
+from stillhouse.repository.format.sealed import open_small, seal
 from stillhouse.storage.store import ObjectStore, StoredObject
 
 _ID = 16
@@ -77,7 +76,7 @@ def _read(store: ObjectStore, keys: ClusterKeys, records: Iterable[StoredObject]
     found: Scrubs = {}
     for stored in records:
         try:
-            opened = open_bytes(stored.key, keys, store.get(stored.key))
+            opened = open_small(store, keys, stored.key, stored.size)
             said = _decode(stored.key, b"".join(opened.plain()))
         except (ObjectMissing, RepositoryDamaged):
             continue

@@ -26,7 +26,7 @@ from stillhouse.repository.format.fields import parse
 from stillhouse.repository.format.keys import ClusterKeys, Kek, open_keys, unwrap, wrap, wrappings
 from stillhouse.repository.format.manifest import Line
 from stillhouse.repository.format.root import Root
-from stillhouse.repository.format.sealed import Stored, fetch
+from stillhouse.repository.format.sealed import Stored, fetch, read_small
 from stillhouse.repository.objects import findings, pins, presence, roots
 from stillhouse.repository.objects.second_look import note_met
 from stillhouse.repository.upkeep.inventory import Found
@@ -160,7 +160,7 @@ class _Copy:
 
     def _read_root(self, keys: ClusterKeys) -> bytes:
         """The stored bytes of the root, proved to be the root that the inventory found."""
-        stored = self._source.store.get(self._key)
+        stored = read_small(self._source.store, self._key)
         opened = open_bytes(self._key, keys, stored)
         fields = parse(self._key, b"".join(opened.plain()))
         if opened.type is not Type.ROOT or Root.from_json(self._key, fields) != self._found.root:
@@ -173,7 +173,7 @@ class _Copy:
         A tombstone stays: it was given up there.
         """
         try:
-            stored = self._target.store.get(self._key)
+            stored = read_small(self._target.store, self._key)
         except ObjectMissing:
             return None
         if stored == root:
