@@ -19,6 +19,7 @@ class Type(IntEnum):
     SCRUB = 9
     ENDING = 10
     FINDINGS = 11
+    REACH = 12
 
 
 _ID = re.compile("[0-9a-f]{32}")
@@ -56,6 +57,7 @@ class ObjectKind:
 _ROOT = frozenset({Type.ROOT, Type.TOMBSTONE})
 _MIB = 1 << 20
 _KEPT_KEYS = "keys of the cluster: without them nothing can be read"
+_FACTS = "facts that collections have read, which spare them to read them again"
 _ENDED = "record of how a deletion ended: it protects an undeleted snapshot from a late purge"
 _ROWS = (
     ObjectKind("packs", _ID, frozenset({Type.PACK}), 0, None, is_content=True),
@@ -66,6 +68,7 @@ _ROWS = (
     ObjectKind("marks", _ID, frozenset({Type.MARK}), 1, 256 * _MIB),
     ObjectKind("scrubs", _ID, frozenset({Type.SCRUB}), 1, 256 * _MIB, kept="record of a scrub"),
     ObjectKind("findings", _ID, frozenset({Type.FINDINGS}), 1, 256 * _MIB, kept="record of known damage"),
+    ObjectKind("reach", _ID, frozenset({Type.REACH}), 1, 256 * _MIB, kept=_FACTS),
     ObjectKind("roots", _SNAPSHOT, _ROOT, 2, 16 * _MIB),
     ObjectKind("endings", _ID, frozenset({Type.ENDING}), 2, _MIB, kept=_ENDED),
     ObjectKind("keys", _GENERATION, frozenset(), 3, 4096, kept=_KEPT_KEYS),

@@ -25,7 +25,7 @@ from stillhouse.repository.format.fields import Fields, parse
 from stillhouse.repository.format.keys import KEY_BYTES, ClusterKeys, Kek, cluster_keys, open_object
 from stillhouse.repository.format.root import Root
 from stillhouse.repository.format.sealed import Stored, read_small
-from stillhouse.repository.objects import findings, marks
+from stillhouse.repository.objects import findings, marks, reach_facts
 from stillhouse.repository.objects.findings import Findings
 from stillhouse.storage.store import ObjectStore, StoredObject
 
@@ -195,6 +195,9 @@ def _take(place: Place, key: str, opened: Container) -> None:
             return
         if opened.type is Type.FINDINGS:
             findings.decode(key, opened)
+            return
+        if opened.type is Type.REACH:
+            reach_facts.decode(key, opened, reach_facts.Facts())
             return
         fields = parse(key, b"".join(opened.plain()))
         if folder == "roots" and opened.type is Type.ROOT:

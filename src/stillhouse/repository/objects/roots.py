@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from stillhouse.domain.object_kinds import Type
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.repository.format import layout
+from stillhouse.repository.format.container import Container
 from stillhouse.repository.format.fields import Fields, parse
 from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.root import Root, Tombstone
@@ -95,9 +96,13 @@ def look(store: ObjectStore, keys: ClusterKeys, snapshot: str) -> Root | Tombsto
     """The object at the root's key; None when the key is free. Raises RepositoryDamaged."""
     key = layout.root(str(keys.cluster), snapshot)
     try:
-        opened = open_small(store, keys, key)
+        return decode(key, open_small(store, keys, key))
     except ObjectMissing:
         return None
+
+
+def decode(key: str, opened: Container) -> Root | Tombstone:
+    """Decode the object at a root's key. Raises RepositoryDamaged."""
     fields = parse(key, b"".join(opened.plain()))
     if opened.type is Type.TOMBSTONE:
         return Tombstone(**Tombstone.arguments(fields))
