@@ -18,7 +18,7 @@ $(VENV)/.ready: locks/dev.lock pyproject.toml
 	@touch $@
 
 demo: $(VENV)/.ready
-	@$(BIN)/python examples/demo.py $(if $(KEEP),--keep)
+	@PYTHONPATH=tests $(BIN)/python examples/demo.py $(if $(KEEP),--keep)
 
 test: $(VENV)/.ready
 	@$(BIN)/pytest -n 2 --dist loadfile
@@ -92,15 +92,15 @@ predecessor:
 
 # Bad requests against the API in this process; SEED=n repeats a run.
 fuzz-api: $(VENV)/.ready
-	@PYTHONPATH=tests $(BIN)/python -m support.fuzz_api $(if $(SEED),--seed $(SEED))
+	@PYTHONPATH=tests $(BIN)/python -m support.fuzzing.fuzz_api $(if $(SEED),--seed $(SEED))
 
 # The API against its OpenAPI document; SEED=n repeats a run.
 fuzz-openapi: $(VENV)/.ready
-	@PYTHONPATH=tests $(BIN)/python -m support.fuzz_openapi $(if $(SEED),--seed $(SEED))
+	@PYTHONPATH=tests $(BIN)/python -m support.fuzzing.fuzz_openapi $(if $(SEED),--seed $(SEED))
 
 # The tables of docs/api.md, from the routes.
 api-docs: $(VENV)/.ready
-	@PYTHONPATH=tests $(BIN)/python -m support.api_page
+	@PYTHONPATH=tests $(BIN)/python -m support.api.page
 
 # Re-resolves every dependency; the files hold hashes, so a changed upload is refused.
 lock:

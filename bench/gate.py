@@ -29,10 +29,10 @@ from stillhouse.domain.cluster import Cluster
 from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cut.witness import Witnesses
 from stillhouse.warehouse.gate.lock_plan import Expected
-from support import warehouses
-from support.captures import take_one
-from support.many_tables import distribute_many
-from support.writers import Bank, Connection
+from support.databases.many_tables import distribute_many
+from support.databases.writers import Bank, Connection
+from support.servers import warehouses
+from support.snapshots.captures import take_one
 
 DATA_NODES = 8
 HELD_TO, LARGEST = 1000, 10_000

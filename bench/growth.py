@@ -14,7 +14,7 @@ from measure import PAGE, RESULTS, change_pages, make_table, read_by_restore, se
 from rich.progress import track
 from rows import hold_to, save
 
-from support.captures import capture_cluster
+from support.snapshots.captures import capture_cluster
 
 SHARE = 0.01
 

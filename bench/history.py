@@ -20,9 +20,9 @@ from stillhouse.repository.format.keys import Kek, create_or_open
 from stillhouse.repository.objects import roots
 from stillhouse.repository.upkeep import reach
 from stillhouse.repository.upkeep.collect import Collector
-from support.counting import Counting
-from support.dict_store import DictStore
-from support.history import History
+from support.repositories.history import History
+from support.stores.counting import Counting
+from support.stores.dict_store import DictStore
 
 RESULTS = Path(__file__).parent / "results" / "history.json"
 SIZES = (100, 1000, 10_000)

@@ -19,8 +19,8 @@ from stillhouse.repository.format import manifest, maps
 from stillhouse.repository.format.maps import FrameRef, PagesEntry
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.warehouse.cluster import embedded
-from support import warehouses
-from support.captures import Vault, open_vault
+from support.servers import warehouses
+from support.snapshots.captures import Vault, open_vault
 
 RESULTS = Path(__file__).parent / "results"
 ROWS_PER_PAGE = 6

@@ -23,7 +23,7 @@ from spent import Spent
 from stillhouse.domain.cluster import Node
 from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.embedded import Site
-from support import warehouses
+from support.servers import warehouses
 
 PG15 = Path("/usr/lib/postgresql/15/bin")
 SHARE = 0.01

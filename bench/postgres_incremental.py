@@ -17,9 +17,9 @@ from stillhouse.domain.cluster import Node
 from stillhouse.postgres.host import server as servers
 from stillhouse.postgres.host.binaries import Binaries
 from stillhouse.postgres.sessions import session
-from support import incremental_bug
-from support.captures import HASTY, capture_cluster, restored_cluster
-from support.warehouses import rows
+from support.databases import incremental_bug
+from support.servers.warehouses import rows
+from support.snapshots.captures import HASTY, capture_cluster, restored_cluster
 
 LAST_KEPT, FIRST_LOADED = incremental_bug.KEPT, incremental_bug.FIRST_LOADED
 QUESTION = (

@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 from rows import hold_to, save
 
-from support.captures import Vault, capture_cluster
-from support.counting import Counting
+from support.snapshots.captures import Vault, capture_cluster
+from support.stores.counting import Counting
 
 CHANGED = 1000
 

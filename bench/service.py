@@ -17,7 +17,7 @@ import psutil
 from measure import change_pages, make_table, tell
 from rows import Row, hold_to, save
 
-from support.service import Service, serving
+from support.processes.service import Service, serving
 
 MOST_SECONDS = 0.5
 MOST_MIB = 256 + 64 * 2  # two workers, as captures have where nothing else is set

@@ -16,9 +16,9 @@ from rows import hold_to, save
 
 from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cut.witness import Witnesses
-from support import warehouses
-from support.captures import take_one
-from support.writers import Writer, found_bank, writing
+from support.databases.writers import Writer, found_bank, writing
+from support.servers import warehouses
+from support.snapshots.captures import take_one
 
 PAIRS = 200
 WRITERS = 4

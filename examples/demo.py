@@ -1,6 +1,7 @@
 """Stillhouse in a minute, for real: a warehouse, a snapshot through the official SDK, a restore, the proof.
 
-Run it by `make demo`; `make demo KEEP=1` leaves everything running. Exit code 0 only if the restored cluster equals
+Run it by `make demo`, which puts `tests` on the path: the proof is shared with the tests. `make demo KEEP=1` leaves
+everything running. Exit code 0 only if the restored cluster equals
 the source as it was at the moment of the snapshot.
 """
 
@@ -27,9 +28,9 @@ from stillhouse.repository.objects import roots
 from stillhouse.storage.local import LocalStore
 from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.embedded import Site
-from stillhouse.warehouse.proof import against_source as proof
-from stillhouse.warehouse.proof.against_source import Difference, NodeFingerprint
 from stillhouse.warehouse.proof.structure import check_structure
+from support.proof import against_source
+from support.proof.against_source import Difference, NodeFingerprint
 
 USER, PASSWORD, DATABASE = "dbadmin", "Demo-Pass-2026", "gaussdb"
 DIFFERENCES_SHOWN = 20
@@ -139,12 +140,12 @@ def restore(client: Any, snapshot: Any) -> Any:
 def read_all(site: Site, cluster: Any, title: str) -> list[NodeFingerprint]:
     """A fingerprint of every node, read through its own socket."""
     nodes = embedded.planned_nodes(site, cluster.id)
-    return _with_bar(title, nodes, lambda node: proof.fingerprint(node, site.binaries, nodes))
+    return _with_bar(title, nodes, lambda node: against_source.fingerprint(node, site.binaries, nodes))
 
 
 def prove(site: Site, restored: Any, source: list[NodeFingerprint]) -> list[Difference]:
     """Every row, sequence and definition as the source had them, and every node sound."""
-    found = proof.compare(source, read_all(site, restored, "Read the restored cluster"))
+    found = against_source.compare(source, read_all(site, restored, "Read the restored cluster"))
     nodes = embedded.planned_nodes(site, restored.id)
     structures = _with_bar("Check its structure", nodes, check_structure)
     found += [
@@ -175,7 +176,7 @@ def pages_stored(data: Path, snapshot: Any) -> int:
     kek, _ = load_or_create_kek(data / "kek")
     root = roots.read(store, open_keys(store, kek, snapshot.cluster_id), snapshot.id)
     assert root is not None, "an available snapshot has a root"
-    return sum(node["pages_stored"] for node in root["nodes"])
+    return sum(node.pages_stored for node in root.nodes)
 
 
 def stored_bytes(data: Path) -> int:
@@ -231,7 +232,7 @@ def demo(rows: int, place: Path, keep: bool) -> bool:
             step.size = size_of(snapshot)
         with steps.measured("Prove"):
             differences = prove(site, restored, source)
-            if not proof.compare(source, read_all(site, cluster, "Read the changed source")):
+            if not against_source.compare(source, read_all(site, cluster, "Read the changed source")):
                 raise SystemExit(
                     "the proof is worth nothing: it does not tell the changed source from the old one"
                 )

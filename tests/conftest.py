@@ -13,8 +13,8 @@ from stillhouse.domain.ids import is_uuid
 from stillhouse.postgres.host.binaries import Binaries
 from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.embedded import Site
-from support import warehouses
-from support.warehouses import MakeWarehouse
+from support.servers import warehouses
+from support.servers.warehouses import MakeWarehouse
 
 # Services that tests start, in processes of their own too, take no snapshots unasked at two in the morning.
 os.environ["STILLHOUSE_DEFAULT_POLICIES"] = "false"

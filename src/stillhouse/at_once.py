@@ -17,10 +17,12 @@ def at_once(
     """Run `work(item, check)` for all items, at most `threads` at a time, and return the results in order.
 
     `work` calls `check` again and again; it raises Cancelled once another item's work has failed. Items whose work has
-    not begun by then are left out. When all work has ended, its first cause is raised: an error other than Cancelled,
-    if there is one.
+    not begun by then are left out. When all work has ended, the failure that came first is raised.
     """
     stopped = Event()
+    failures: list[
+        BaseException
+    ] = []  # the earliest first: the others may only report that they were stopped
 
     def check() -> None:
         if stopped.is_set():
@@ -30,7 +32,8 @@ def at_once(
         check()
         try:
             return work(item, check)
-        except BaseException:
+        except BaseException as error:
+            failures.append(error)
             stopped.set()
             raise
 
@@ -40,7 +43,6 @@ def at_once(
             wait(futures)
         finally:  # Ctrl-C ends the wait early
             stopped.set()
-    errors = [error for future in futures if (error := future.exception()) is not None]
-    for error in sorted(errors, key=lambda error: isinstance(error, Cancelled)):
-        raise error
+    if failures:
+        raise failures[0]
     return [future.result() for future in futures]

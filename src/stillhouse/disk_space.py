@@ -1,4 +1,4 @@
-"""Room on a disk, looked at before much is written: a full disk would stop the warehouses on it as well."""
+"""The check of free space before much is written: a full disk would stop the warehouses on it too."""
 
 import shutil
 from pathlib import Path
@@ -7,10 +7,10 @@ from stillhouse.errors import RestoreFailed
 
 
 def check_room(place: Path, needed: int, purpose: str = "") -> None:
-    """Raise RestoreFailed unless `needed` bytes are free on the disk of `place`. `purpose` says what for."""
+    """Raise RestoreFailed unless `needed` bytes are free on the disk of `place`. `purpose` follows "are needed"."""
     free = shutil.disk_usage(place).free
     if free < needed:
         raise RestoreFailed(
             f"{place} has {free} bytes free, {needed} are needed{f' {purpose}' if purpose else ''}",
-            hint="make room",
+            hint=f"make room below {place}",
         )

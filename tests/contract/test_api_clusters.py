@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from stillhouse.catalog import operations
-from support.api_client import Answer
-from support.api_service import PASSWORD, Service, a_cluster, serving_service
+from support.api.application import PASSWORD, Service, a_cluster, serving_service
+from support.api.client import Answer
 
 UNKNOWN = "c2a3e9b0-50f4-4d6d-8a44-7e9f1b0d2c35"
 

@@ -12,7 +12,7 @@ from stillhouse.cli.main import app
 from stillhouse.control.upkeep.findings import show
 from stillhouse.domain.reports.damage import FileTouched, KnownDamage, NodeTouched, SnapshotTouched
 from stillhouse.repository.check import losses
-from support.api_service import PROJECT, Service, serving_service
+from support.api.application import PROJECT, Service, serving_service
 
 FILES = (FileTouched("base/5/16384", ((0, 7), (9, 9))), FileTouched("pg_xact/0000", bytes=((0, 99),)))
 OBJECT: dict[str, Any] = {

@@ -9,13 +9,12 @@ from jsonschema_rs import validator_for
 from stillhouse.api.gateway import errors
 from stillhouse.domain.api_operations.not_yet import NOT_YET
 from stillhouse.domain.api_operations.refused import REFUSED
-from support import api_tour
-from support.api_client import Answer
-from support.api_page import routed
-from support.api_service import Service, serving_service
-from support.api_shapes import shape
-from support.api_tour import Tour
-from support.golden import example
+from support.api.application import Service, serving_service
+from support.api.client import Answer
+from support.api.golden import example
+from support.api.page import routed
+from support.api.shapes import shape
+from support.api.tour import NEEDS_SERVERS, Tour, take
 
 Document = dict[str, Any]
 _JSON = "application/json"
@@ -35,7 +34,7 @@ def document(service: Service) -> Document:
 
 @pytest.fixture(scope="module")
 def tour(service: Service) -> dict[str, Answer]:
-    return api_tour.take(Tour(service))
+    return take(Tour(service))
 
 
 def operations(document: Document) -> list[tuple[str, Document]]:
@@ -117,7 +116,7 @@ def test_the_scheme_of_signing_is_declared_for_all(document: Document) -> None:
 def test_what_is_answered_is_what_is_declared(document: Document, tour: dict[str, Answer]) -> None:
     for _, operation in operations(document):
         name = operation["operationId"]
-        if name in api_tour.NEEDS_SERVERS:
+        if name in NEEDS_SERVERS:
             continue
         answer = tour[name]
         declared = operation["responses"][str(answer.status)]["content"][_JSON]["schema"]
@@ -132,12 +131,10 @@ def test_every_good_answer_is_a_json_object(tour: dict[str, Answer]) -> None:
 
 
 def test_the_tour_visits_every_operation(tour: dict[str, Answer]) -> None:
-    assert {name for name, _, _ in routed()} == tour.keys() | api_tour.NEEDS_SERVERS
+    assert {name for name, _, _ in routed()} == tour.keys() | NEEDS_SERVERS
 
 
-@pytest.mark.parametrize(
-    "name", sorted(name for name, _, _ in routed() if name not in api_tour.NEEDS_SERVERS)
-)
+@pytest.mark.parametrize("name", sorted(name for name, _, _ in routed() if name not in NEEDS_SERVERS))
 def test_an_answer_equals_its_example_in_shape_and_types(tour: dict[str, Answer], name: str) -> None:
     kept = example(name)
     answer = tour[name]

@@ -14,9 +14,9 @@ from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
 from stillhouse.api.gateway import errors
-from support.api_client import Answer
-from support.api_document import declared_statuses
-from support.api_service import OTHER_PROJECT, Service, serving_service
+from support.api.application import OTHER_PROJECT, Service, serving_service
+from support.api.client import Answer
+from support.api.document import declared_statuses
 
 REFUSAL_KEYS = {"error_code", "error_msg", "errCode", "externalMessage", "request_id"}
 

@@ -16,9 +16,9 @@ from stillhouse.control.access import users
 from stillhouse.control.access.access_keys import disable_access_key, rotate_access_key
 from stillhouse.control.audit import list_records
 from stillhouse.domain.access.permissions import READ_ONLY_ACCESS
-from support.api_client import Answer
-from support.api_service import OTHER_PROJECT, PROJECT, Service, serving_service
-from support.callers import USER_PASSWORD, a_user, client_with, policy, temporary
+from support.api.application import OTHER_PROJECT, PROJECT, Service, serving_service
+from support.api.callers import USER_PASSWORD, a_user, client_with, policy, temporary
+from support.api.client import Answer
 
 LIST = "/v1.0/{p}/snapshots"
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.api_service import Service, a_cluster, serving_service
+from support.api.application import Service, a_cluster, serving_service
 
 UUID = "c2a3e9b0-50f4-4d6d-8a44-7e9f1b0d2c35"
 

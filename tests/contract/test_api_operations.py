@@ -12,8 +12,8 @@ from stillhouse.catalog.access import audit_log
 from stillhouse.domain.api_operations.not_yet import NOT_YET
 from stillhouse.domain.api_operations.refused import REFUSED
 from stillhouse.domain.ids import new_hex
-from support.api_asking import end_operation, get, post, refused, snapshot
-from support.api_service import PASSWORD, PROJECT, Service, a_cluster, serving_service
+from support.api.application import PASSWORD, PROJECT, Service, a_cluster, serving_service
+from support.api.asking import end_operation, get, post, refused, snapshot
 
 UNKNOWN = "c2a3e9b0-50f4-4d6d-8a44-7e9f1b0d2c35"
 

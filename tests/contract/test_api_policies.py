@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 
-from stillhouse.catalog import snapshot_policies as policies
-from stillhouse.catalog import snapshots
+from stillhouse.catalog import snapshot_policies, snapshots
 from stillhouse.control.clusters.requests import ClusterRequest, request_cluster
 from stillhouse.control.schedule.snapshot_policies import add_default_policies
-from support.api_client import Answer
-from support.api_service import Service, a_cluster, serving_service
+from support.api.application import Service, a_cluster, serving_service
+from support.api.client import Answer
 
 UNKNOWN = "c2a3e9b0-50f4-4d6d-8a44-7e9f1b0d2c35"
 NIGHTLY = {"policy_name": "nightly", "backup_strategy": "0 0 2 ? * *", "backup_type": "increment"}
@@ -171,7 +170,7 @@ def test_creation_and_restore_make_the_default_policies_in_their_own_transaction
     request = ClusterRequest("with-defaults", wanted["number_of_node"], wanted["user_pwd"])
     made = request_cluster(control, service.client.project, request)
     with service.control.database.reading() as reading:
-        assert len(policies.list_policies(reading, made)) == 2
+        assert len(snapshot_policies.list_policies(reading, made)) == 2
 
 
 @pytest.mark.parametrize(

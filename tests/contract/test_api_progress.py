@@ -10,7 +10,7 @@ from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.progress import Progress
 from stillhouse.domain.reports.captures import CaptureState
 from stillhouse.domain.snapshot import Cut, RestorePoint
-from support.api_service import Service, serving_service
+from support.api.application import Service, serving_service
 
 
 @pytest.fixture(scope="module")

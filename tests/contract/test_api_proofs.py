@@ -7,7 +7,7 @@ import pytest
 
 from stillhouse.control.audit import record
 from stillhouse.domain.ids import new_uuid
-from support.api_service import PROJECT, Service, serving_service
+from support.api.application import PROJECT, Service, serving_service
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ from huaweicloudsdkdws.v2 import (
 )
 from huaweicloudsdkdws.v2.region.dws_region import DwsRegion
 
-from support.api_service import OTHER_PROJECT, Service, serving_service
+from support.api.application import OTHER_PROJECT, Service, serving_service
 
 UNKNOWN = "c2a3e9b0-50f4-4d6d-8a44-7e9f1b0d2c35"
 

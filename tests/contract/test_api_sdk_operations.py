@@ -8,11 +8,10 @@ from huaweicloudsdkcore.exceptions.exceptions import ServiceResponseException
 
 from stillhouse.domain.api_operations.not_yet import NOT_YET
 from stillhouse.domain.api_operations.refused import REFUSED
-from support import api_tour
-from support.api_page import routed
-from support.api_service import Service, serving_service
-from support.api_tour import NEEDS_SERVERS
-from support.sdk_tour import NOT_OF_DWS, SdkTour, assert_read, sdk_tour
+from support.api.application import Service, serving_service
+from support.api.page import routed
+from support.api.sdk_tour import NOT_OF_DWS, SdkTour, assert_read, sdk_tour
+from support.api.tour import NEEDS_SERVERS, take
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +23,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.fixture(scope="module")
 def tour(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SdkTour]:
     with sdk_tour(service, tmp_path_factory.mktemp("home")) as made:
-        api_tour.take(made)
+        take(made)
         yield made
 
 

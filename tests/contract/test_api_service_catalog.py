@@ -9,11 +9,11 @@ import pytest
 
 from stillhouse.api.app import create_app
 from stillhouse.domain.ids import new_uuid
-from support.api_client import Answer
-from support.api_server import serving
-from support.api_service import PROJECT, Service, serving_service
-from support.callers import USER_PASSWORD, a_token, a_user, client_with
-from support.derived_signer import signed
+from support.api.application import PROJECT, Service, serving_service
+from support.api.callers import USER_PASSWORD, a_token, a_user, client_with
+from support.api.client import Answer
+from support.api.derived_signer import signed
+from support.api.server import serving
 
 EVIL = "evil.example:8080"
 

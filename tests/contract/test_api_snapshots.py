@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from support.api_client import Answer
-from support.api_service import Service, serving_service
+from support.api.application import Service, serving_service
+from support.api.client import Answer
 
 UNKNOWN = "c2a3e9b0-50f4-4d6d-8a44-7e9f1b0d2c35"
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")

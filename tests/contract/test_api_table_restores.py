@@ -12,11 +12,11 @@ from stillhouse.control.snapshots import listed_tables
 from stillhouse.domain.cluster import ClusterStatus
 from stillhouse.domain.progress import Progress
 from stillhouse.errors import RestoreFailed
-from support.api_asking import get, post, refused, snapshot
-from support.api_client import Answer
-from support.api_service import PROJECT, Service, serving_service
-from support.api_tour import a_table_restore
-from support.requests_bed import enqueued
+from support.api.application import PROJECT, Service, serving_service
+from support.api.asking import get, post, refused, snapshot
+from support.api.client import Answer
+from support.api.tour import a_table_restore
+from support.control.requests_bed import enqueued
 
 UNKNOWN = "c2a3e9b0-50f4-4d6d-8a44-7e9f1b0d2c35"
 WITNESS = {"t": "witness", "databases": ["gaussdb"], "why": "", "partitioned": True}

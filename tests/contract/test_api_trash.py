@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from stillhouse.catalog import operations, snapshots
-from support.api_client import Answer
-from support.api_service import Service, serving_service
+from support.api.application import Service, serving_service
+from support.api.client import Answer
 
 UNKNOWN = "c2a3e9b0-50f4-4d6d-8a44-7e9f1b0d2c35"
 TRASH = "/stillhouse/v1/{p}/trash"
@@ -85,7 +85,7 @@ def test_a_dry_run_answers_what_would_be(service: Service) -> None:
     assert plan["kept"]["objects"] == 5 and plan["kept"]["bytes"] > 0
     assert (plan["purged_snapshots"], plan["deleted"]["objects"], plan["keys_gone"]) == ([], 0, False)
     with service.control.database.reading() as reading:
-        assert snapshots.read_snapshot(reading, snapshot).is_deleted
+        assert snapshots.read_snapshot(reading, snapshot).deleted is not None
 
 
 def test_a_collection_runs_unseen_and_lets_a_snapshot_begin(service: Service) -> None:

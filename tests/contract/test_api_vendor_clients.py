@@ -13,11 +13,12 @@ from stillhouse.catalog import clusters, operations
 from stillhouse.catalog.access import audit_log
 from stillhouse.domain.cluster import Task
 from stillhouse.domain.ids import new_hex
+from stillhouse.domain.reports.contents import SchemaSize
 from stillhouse.domain.reports.operations import DONE
-from support.api_asking import get, post, refused
-from support.api_client import Answer
-from support.api_service import PASSWORD, PROJECT, Service, a_cluster, serving_service
-from support.callers import Request, client_with, policy, signing
+from support.api.application import PASSWORD, PROJECT, Service, a_cluster, serving_service
+from support.api.asking import get, post, refused
+from support.api.callers import Request, client_with, policy, signing
+from support.api.client import Answer
 
 UNKNOWN = "c2a3e9b0-50f4-4d6d-8a44-7e9f1b0d2c35"
 
@@ -109,6 +110,7 @@ def test_other_text_is_no_number(service: Service, junk: Any) -> None:
         {"public_ip": {"public_bind_type": "not_use", "eip_id": ""}},
         {"availability_zone": "", "security_group_id": "", "enterprise_project_id": ""},
         {"port": "", "number_of_cn": "", "tags": ""},
+        {"port": None, "number_of_cn": None, "tags": None, "public_ip": {"public_bind_type": None}},
     ],
     ids=str,
 )
@@ -128,6 +130,22 @@ def test_the_same_holds_for_version_2_and_its_check(service: Service) -> None:
         answer = post(service, path, as_terraform_makes_it("all-empty", **empty))
         assert answer.status == 200, answer.raw
     assert shown(service, answer.json["cluster"]["id"])["availability_zone"] == "local"
+
+
+def test_null_counts_as_not_given_where_there_is_a_default(service: Service, cluster_id: str) -> None:
+    """Ansible's tasks for Open Telekom Cloud send null for what a playbook leaves empty."""
+    made = as_terraform_makes_it(
+        "all-null", db_port=None, volume=None, tags=[{"key": "owner", "value": None}]
+    )
+    answer = post(service, "/v2/{p}/clusters", made)
+    assert answer.status == 200, answer.raw
+    cluster = shown(service, answer.json["cluster"]["id"])
+    assert (cluster["port"], cluster["tags"]) == (8000, [{"key": "owner", "value": ""}])
+    snapshot = service.take_snapshot(cluster_id, "null-settings", plain_bytes=1)
+    restore = {"name": "null-dw", "server_settings": None}
+    answer = post(service, f"/v1.0/{{p}}/snapshots/{snapshot}/actions", {"restore": restore})
+    assert answer.status == 200, answer.raw
+    refused(post(service, "/v1.0/{p}/clusters", {"cluster": a_cluster() | {"name": None}}), 400, "DWS.0001")
 
 
 def test_a_restore_takes_what_is_empty_from_the_snapshot_s_cluster(service: Service, cluster_id: str) -> None:
@@ -385,6 +403,37 @@ def test_the_java_sdk_that_has_text_for_numbers_gets_text(
 @pytest.mark.parametrize("user_agent", OTHERS)
 def test_everyone_else_gets_numbers(service: Service, cluster_id: str, user_agent: str) -> None:
     assert {type(one) for one in numbers(service, cluster_id, user_agent)} == {int}
+
+
+# --- the sizes of a warehouse in 32 bits ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "told"),
+    [
+        ("huaweicloud-usdk-go/3.0", 2**31 - 1),
+        ("huaweicloud-usdk-java/3.0", 2**31 - 1),
+        ("huaweicloud-usdk-java/3.0 os/Linux#6.1#amd64 java/Debian#17.0.9", 2**31 - 1),
+        ("huaweicloud-usdk-python/3.0", 5 * 2**40),
+        ("HashiCorp Terraform/1.9.0", 5 * 2**40),
+        ("", 5 * 2**40),
+    ],
+)
+def test_a_size_that_go_and_java_cannot_read_is_their_largest_number(
+    service: Service, cluster_id: str, monkeypatch: pytest.MonkeyPatch, user_agent: str, told: int
+) -> None:
+    """They read the sizes of schemas, which are in bytes, as 32 bits: one of 2 GiB costs them the whole answer."""
+    large = SchemaSize("mart", {"dn1": 3 * 2**40, "dn2": 2 * 2**40})
+    small = SchemaSize("public", {"dn1": 8192, "dn2": 0})
+    monkeypatch.setattr("stillhouse.control.clusters.databases.schema_sizes", lambda *_: [large, small])
+    path = f"/v2/{{p}}/clusters/{cluster_id}/databases/gaussdb/schemas"
+    answer = service.client.request("GET", path, unsigned={"User-Agent": user_agent})
+    assert (answer.status, answer.headers["Vary"]) == (200, "User-Agent")
+    mart, public = answer.json["schemas"]
+    assert mart["total_value"] == told
+    assert (mart["max_value"] == 3 * 2**40) == (mart["min_value"] == 2 * 2**40) == (told > 2**31)
+    assert max(mart["max_value"], mart["min_value"]) <= told
+    assert (public["total_value"], public["max_value"], public["min_value"]) == (8192, 8192, 0)
 
 
 # --- known, and not built yet -------------------------------------------------------------------------

@@ -9,10 +9,10 @@ from stillhouse.catalog import captures, clusters, operations, snapshots
 from stillhouse.domain.cluster import Task
 from stillhouse.domain.reports.captures import CaptureState
 from stillhouse.domain.reports.operations import DONE
-from support.api_asking import end_operation, get, post, refused, snapshot
-from support.api_service import PROJECT, Service, serving_service
-from support.api_shapes import shape
-from support.golden import example
+from support.api.application import PROJECT, Service, serving_service
+from support.api.asking import end_operation, get, post, refused, snapshot
+from support.api.golden import example
+from support.api.shapes import shape
 
 UNKNOWN = "c2a3e9b0-50f4-4d6d-8a44-7e9f1b0d2c35"
 

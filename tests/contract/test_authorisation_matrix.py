@@ -18,9 +18,8 @@ from stillhouse.api.app import published_routes
 from stillhouse.catalog.schema import tables
 from stillhouse.domain.api_operations.operation import Need
 from stillhouse.domain.api_operations.table import OPERATIONS
-from support.api_client import Answer
-from support.api_service import PASSWORD, PROJECT, Service, a_cluster, serving_service
-from support.callers import (
+from support.api.application import PASSWORD, PROJECT, Service, a_cluster, serving_service
+from support.api.callers import (
     Request,
     Send,
     client_with,
@@ -32,6 +31,7 @@ from support.callers import (
     signing,
     strangers,
 )
+from support.api.client import Answer
 
 CLUSTER = "6f1d9c52-7a8e-4c03-9b11-2f60d0a1e7c4"
 UNKNOWN = "c2a3e9b0-50f4-4d6d-8a44-7e9f1b0d2c35"

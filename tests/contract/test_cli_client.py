@@ -15,9 +15,9 @@ from stillhouse.cli.service.client import said_pace
 from stillhouse.cli.terminal import command
 from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.proof import ProofState
-from support.api_asking import end_operation
-from support.api_service import PASSWORD, PROJECT, Service, serving_service
-from support.writers import until
+from support.api.application import PASSWORD, PROJECT, Service, serving_service
+from support.api.asking import end_operation
+from support.databases.writers import until
 
 Said = tuple[int, str, str]
 Run = Callable[..., Said]

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from stillhouse.catalog.schema.database import Database
 from stillhouse.durable.flows import FlowInterrupted, Flows, StepRunner
 from stillhouse.errors import CutFailed, InternalError, ShuttingDown, SnapshotUnknown
-from support.catalog_server import fresh_database
+from support.servers.catalog_server import fresh_database
 
 DEADLINE_SECONDS = 60
 

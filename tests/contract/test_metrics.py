@@ -9,7 +9,7 @@ import pytest
 
 from stillhouse import metrics
 from stillhouse.api.app import create_app
-from support.api_service import Service, serving_service
+from support.api.application import Service, serving_service
 
 
 @pytest.fixture(scope="module")

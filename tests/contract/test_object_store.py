@@ -15,8 +15,8 @@ from stillhouse.storage.objects import S3Access
 from stillhouse.storage.open import open_store
 from stillhouse.storage.probe import probe
 from stillhouse.storage.store import Chunk, ObjectStore, StoredObject
-from support.s3_server import s3_server
-from support.versitygw import versitygw
+from support.stores.s3_server import s3_server
+from support.stores.versitygw import versitygw
 
 MIB = 2**20
 

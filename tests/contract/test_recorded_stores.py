@@ -13,7 +13,7 @@ from stillhouse.errors import StoreRefused, StoreUnavailable
 from stillhouse.storage.objects import S3Access
 from stillhouse.storage.open import open_store
 from stillhouse.storage.store import ObjectStore
-from support.recorded_s3 import Answer, RecordedS3, error, recorded_s3, stored
+from support.stores.recorded_s3 import Answer, RecordedS3, error, recorded_s3, stored
 
 SHORT = timedelta(seconds=1)
 CALLS: dict[str, Callable[[ObjectStore], object]] = {

@@ -13,7 +13,7 @@ import pytest
 
 from stillhouse.catalog.schema.database import Database
 from stillhouse.durable.flows import Flows
-from support import durable_process
+from support.processes import durable_process
 
 pytestmark = pytest.mark.long
 

@@ -27,9 +27,9 @@ from stillhouse.repository.format.keys import ClusterKeys, Kek, create_or_open
 from stillhouse.repository.format.manifest import ManifestWriter
 from stillhouse.storage.open import open_store
 from stillhouse.storage.store import ObjectStore
-from support import fake_tree
-from support.fake_tree import FACTS, PAGE
-from support.writers import until
+from support.data_directories import fake_tree
+from support.data_directories.fake_tree import FACTS, PAGE
+from support.databases.writers import until
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from stillhouse.node.capture.packing_process import PackerPlan
 from stillhouse.postgres.files.reader import LocalReader
 from stillhouse.repository.format.keys import Kek, create_or_open
 from stillhouse.storage.objects import memory_store
-from support.fake_tree import FACTS, PAGE
+from support.data_directories.fake_tree import FACTS, PAGE
 
 PAGES = 512
 OS_PAGES = PAGES * PAGE // mmap.PAGESIZE

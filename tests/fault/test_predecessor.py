@@ -22,7 +22,7 @@ from stillhouse.repository.objects import roots
 from stillhouse.storage.open import open_store
 from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.hand_over import hand_over
-from support.predecessor import (
+from support.processes.predecessor import (
     ARCHIVES,
     BEFORE_ACCOUNTS,
     ROWS,
@@ -33,9 +33,9 @@ from support.predecessor import (
     restore_alone,
     unpack,
 )
-from support.reader import destroy_clusters
-from support.service import PASSWORD, Service, postmaster, serving
-from support.warehouses import rows, servers_below
+from support.processes.reader import destroy_clusters
+from support.processes.service import PASSWORD, Service, postmaster, serving
+from support.servers.warehouses import rows, servers_below
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("predecessor")]
 

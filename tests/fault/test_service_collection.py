@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.service import Service, serving
+from support.processes.service import Service, serving
 
 pytestmark = pytest.mark.long
 

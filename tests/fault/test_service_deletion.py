@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stillhouse.postgres.host import server
-from support.service import Service, fill, serving
+from support.processes.service import Service, fill, serving
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("service deletions")]
 

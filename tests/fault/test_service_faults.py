@@ -13,9 +13,9 @@ import pytest
 from stillhouse.domain.cluster import Node
 from stillhouse.postgres.host import server
 from stillhouse.warehouse.cluster import embedded
-from support.cuts import superuser, tell
-from support.service import Service, fill, serving
-from support.warehouses import rows
+from support.processes.service import Service, fill, serving
+from support.servers.warehouses import rows
+from support.snapshots.cuts import superuser, tell
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("service faults")]
 

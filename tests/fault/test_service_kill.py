@@ -21,11 +21,11 @@ from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.snapshot import SnapshotType
 from stillhouse.postgres.host import server
 from stillhouse.repository.format.keys import Kek
-from support.api_client import Answer
-from support.captures import SLOTS
-from support.cuts import superuser, tell
-from support.service import COMMAND, Service, fill, postmaster, serving
-from support.warehouses import rows
+from support.api.client import Answer
+from support.processes.service import COMMAND, Service, fill, postmaster, serving
+from support.servers.warehouses import rows
+from support.snapshots.captures import SLOTS
+from support.snapshots.cuts import superuser, tell
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("service kills")]
 

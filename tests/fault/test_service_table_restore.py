@@ -12,9 +12,9 @@ from stillhouse.config import Settings
 from stillhouse.control.restores.table_requests import operation_detail
 from stillhouse.domain.cluster import Task
 from stillhouse.domain.table_restore import TableRestore
-from support.service import Service, fill, serving
-from support.table_restores import DATABASE, TRACES, commits_wait, pairs
-from support.warehouses import rows, servers_below
+from support.processes.service import Service, fill, serving
+from support.servers.warehouses import rows, servers_below
+from support.snapshots.table_restores import DATABASE, TRACES, commits_wait, pairs
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("service table restores")]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from support.faulty_proxy import FaultyProxy, faulty_proxy
-from support.s3_server import Front, S3Server, s3_server
-from support.service import Service, serving
+from support.processes.service import Service, serving
+from support.stores.faulty_proxy import FaultyProxy, faulty_proxy
+from support.stores.s3_server import Front, S3Server, s3_server
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("store outage")]
 

@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 
 from stillhouse.domain.ids import new_uuid
-from stillhouse.node.restore import rebuild as restore
-from stillhouse.node.restore import syncing
+from stillhouse.node.restore import rebuild, syncing
 from stillhouse.node.restore.syncing import SyncedTree
 from stillhouse.repository.format.keys import Kek, create_or_open
 from stillhouse.storage.objects import memory_store
-from support import fake_tree
+from support.data_directories import fake_tree
 
 
 @pytest.fixture
@@ -69,7 +68,7 @@ def test_a_tree_is_synced_whole_before_it_is_put_in_place(
         steps.append(path.name)
 
     monkeypatch.setattr(syncing, "sync_file_system", all_at_once)
-    monkeypatch.setattr(restore, "sync", one)
+    monkeypatch.setattr(rebuild, "sync", one)
     store = memory_store()
     keys = create_or_open(store, Kek(bytes(32)), new_uuid())
     stored, _, _ = fake_tree.capture(root, store, keys)

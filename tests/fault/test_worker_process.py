@@ -13,7 +13,7 @@ import pytest
 from stillhouse.errors import AttemptDead, Cancelled
 from stillhouse.workers import process
 from stillhouse.workers.process import Done, Progress, Worker
-from support import worker_tasks
+from support.processes import worker_tasks
 
 
 def test_work_is_done_and_spoken_to() -> None:
@@ -27,7 +27,7 @@ _PROGRAM = """
 import pathlib, sys
 pathlib.Path(sys.argv[1], __name__).touch()
 from stillhouse.workers.process import Done, Worker
-from support.worker_tasks import answer
+from support.processes.worker_tasks import answer
 if __name__ == "__main__":
     worker = Worker(answer, "hello")
     worker.say("you")

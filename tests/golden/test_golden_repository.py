@@ -24,7 +24,7 @@ from stillhouse.repository.objects import findings, marks, pins, reach_facts, ro
 from stillhouse.repository.upkeep.copy import End, copy_snapshots
 from stillhouse.repository.upkeep.inventory import server_versions, take_inventory
 from stillhouse.storage.local import LocalStore
-from support import repository_reader
+from support.repositories import repository_reader
 
 REPOSITORIES = Path(__file__).parent / "repository"
 GOLDEN = REPOSITORIES / "v1"

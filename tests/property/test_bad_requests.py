@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from support import fuzz_api
-from support.api_document import declared_statuses
-from support.api_page import routed
-from support.bad_requests import ANOTHER, BadRequest
+from support.api.document import declared_statuses
+from support.api.page import routed
+from support.fuzzing import fuzz_api
+from support.fuzzing.bad_requests import ANOTHER, BadRequest
 
 
 def test_bad_requests_are_refused_in_dws_s_shape(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from stillhouse.repository.objects import roots
 from stillhouse.storage.local import LocalStore
 from stillhouse.storage.objects import memory_store
 from stillhouse.storage.store import Chunk
-from support import fake_tree
+from support.data_directories import fake_tree
 
 KEK = Kek(bytes(32))
 

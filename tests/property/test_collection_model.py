@@ -34,8 +34,8 @@ from stillhouse.repository.upkeep import collect as collecting
 from stillhouse.repository.upkeep import known_reach, reach
 from stillhouse.repository.upkeep.collect import Collector
 from stillhouse.storage.now import store_time
-from support.late_store import Died, LateStore
-from support.tiny_captures import Taken, attempt, read_whole
+from support.repositories.tiny_captures import Taken, attempt, read_whole
+from support.stores.late_store import Died, LateStore
 
 EXAMPLES = int(os.environ.get("COLLECTION_EXAMPLES", "60"))
 STEPS = int(os.environ.get("COLLECTION_STEPS", "40"))

@@ -25,7 +25,7 @@ from stillhouse.repository.objects import roots
 from stillhouse.repository.upkeep.rotate import Rotated, rotate, shred
 from stillhouse.storage.objects import memory_store
 from stillhouse.storage.store import ObjectStore
-from support.crashing import Crashing, Killed
+from support.stores.crashing import Crashing, Killed
 
 OLD, NEW, THIRD = (Kek(bytes([number]) * KEY_BYTES) for number in range(3))
 

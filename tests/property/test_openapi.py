@@ -4,8 +4,8 @@ import secrets
 import sys
 from pathlib import Path
 
-from support import fuzz_api, fuzz_openapi
-from support.api_page import routed
+from support.api.page import routed
+from support.fuzzing import fuzz_api, fuzz_openapi
 
 
 def test_answers_are_as_the_document_declares(tmp_path: Path) -> None:

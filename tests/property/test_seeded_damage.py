@@ -19,11 +19,11 @@ from stillhouse.repository.check.record import conclude
 from stillhouse.repository.check.structure import Checked, check
 from stillhouse.repository.check.verify import Rate, longest_unread, verify
 from stillhouse.repository.objects import findings
-from support import aged_repository
-from support.aged_repository import KEK, Aged
-from support.damage_truth import Files, Touched, read_truth
-from support.damages import CHECK, NOTICE, Bed, draw_damage
-from support.dict_store import DictStore
+from support.repositories import aged_repository
+from support.repositories.aged_repository import KEK, Aged
+from support.repositories.damage_truth import Files, Touched, read_truth
+from support.repositories.damages import CHECK, NOTICE, Bed, draw_damage
+from support.stores.dict_store import DictStore
 
 SEED = os.environ.get("SEED") or secrets.token_hex(4)
 DAMAGES = int(os.environ.get("DAMAGES", "150"))

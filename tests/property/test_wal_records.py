@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stillhouse.postgres.wal.segments import FilesCopied, Finding, Pass, Prepared, StorageCreated, WalSource
-from support.synthetic_wal import (
+from support.data_directories.synthetic_wal import (
     DATABASE,
     HEAP,
     SYSTEM,

@@ -15,7 +15,7 @@ import pytest
 
 from stillhouse.domain.cluster import Node
 from stillhouse.postgres.sessions import session
-from support.service import Service, serving
+from support.processes.service import Service, serving
 
 pytestmark = [
     pytest.mark.xdist_group("accounts"),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from support.service import Service, serving
+from support.processes.service import Service, serving
 
 pytestmark = pytest.mark.long
 

@@ -24,13 +24,13 @@ from stillhouse.postgres.wal.backup import BackupSession, held_settings
 from stillhouse.postgres.wal.slot import WalPosition
 from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.embedded import Site
-from support import warehouses
-from support.captures import SLOTS
-from support.cuts import superuser, tell
-from support.fifteen import PG_BIN, needs_fifteen
-from support.held_sessions import hold_for_ever
-from support.warehouses import log_in, rows
-from support.writers import until
+from support.databases.writers import until
+from support.servers import warehouses
+from support.servers.fifteen import PG_BIN, needs_fifteen
+from support.servers.warehouses import log_in, rows
+from support.snapshots.captures import SLOTS
+from support.snapshots.cuts import superuser, tell
+from support.snapshots.held_sessions import hold_for_ever
 
 pytestmark = pytest.mark.long
 

@@ -14,9 +14,9 @@ from stillhouse.errors import CaptureFailed
 from stillhouse.postgres.files import control_file, layout, pages
 from stillhouse.postgres.host.binaries import Binaries
 from stillhouse.postgres.sessions import session
-from stillhouse.postgres.wal import segments as wal
-from support.synthetic_wal import storage_created
-from support.warehouses import MakeWarehouse
+from stillhouse.postgres.wal import segments
+from support.data_directories.synthetic_wal import storage_created
+from support.servers.warehouses import MakeWarehouse
 
 SEGMENT = 16 << 20
 
@@ -73,7 +73,9 @@ def test_what_is_judged_and_what_is_not(node: Node) -> None:
 def test_wal_findings_are_those_of_pg_waldump(node: Node, binaries: Binaries) -> None:
     with closing(session.connect(node, "postgres")) as connection:
         connection.execute("SELECT pg_create_physical_replication_slot('formats', true)")
-        start = wal.parse_lsn(connection.execute("SELECT pg_current_wal_insert_lsn()::text").fetchall()[0][0])
+        start = segments.parse_lsn(
+            connection.execute("SELECT pg_current_wal_insert_lsn()::text").fetchall()[0][0]
+        )
         for number in range(150):
             connection.execute(f"CREATE UNLOGGED TABLE public.u{number} (a int, b text)".encode())
         connection.execute("INSERT INTO public.t SELECT g, repeat('x', 90) FROM generate_series(1, 200000) g")
@@ -83,20 +85,22 @@ def test_wal_findings_are_those_of_pg_waldump(node: Node, binaries: Binaries) ->
         connection.execute("INSERT INTO public.t VALUES (1)")
         connection.execute("PREPARE TRANSACTION 'formats'")
         connection.execute("SELECT pg_switch_wal()")
-        end = wal.parse_lsn(connection.execute("SELECT pg_current_wal_insert_lsn()::text").fetchall()[0][0])
+        end = segments.parse_lsn(
+            connection.execute("SELECT pg_current_wal_insert_lsn()::text").fetchall()[0][0]
+        )
         end = end // SEGMENT * SEGMENT
         (identifier,) = connection.execute("SELECT system_identifier FROM pg_control_system()").fetchall()[0]
     directory = Path(node.directory, "pgdata", "pg_wal")
-    source = wal.WalSource(identifier, 1, SEGMENT)
-    one_pass = wal.Pass(start, source)
+    source = segments.WalSource(identifier, 1, SEGMENT)
+    one_pass = segments.Pass(start, source)
     found: Counter[str] = Counter()
     for at in range(start // SEGMENT * SEGMENT, end, SEGMENT):
-        image = np.fromfile(directory / wal.segment_name(1, at, SEGMENT), np.uint8)
-        wal.check_segment(image, at, at + SEGMENT, source)
+        image = np.fromfile(directory / segments.segment_name(1, at, SEGMENT), np.uint8)
+        segments.check_segment(image, at, at + SEGMENT, source)
         for _, finding in one_pass.feed(image):
-            fork = "init" if isinstance(finding, wal.StorageCreated) and finding.fork == 3 else "other"
+            fork = "init" if isinstance(finding, segments.StorageCreated) and finding.fork == 3 else "other"
             found[f"{type(finding).__name__} {fork}"] += 1
-    span = (f"--start={wal.format_lsn(start)}", f"--end={wal.format_lsn(end)}")
+    span = (f"--start={segments.format_lsn(start)}", f"--end={segments.format_lsn(end)}")
     said = binaries.run("pg_waldump", f"--path={directory}", *span, timeout=60).stdout
     storage = [line for line in said.splitlines() if re.search(r"rmgr: Storage.*desc: CREATE", line)]
     assert found["StorageCreated init"] == sum("_init" in line for line in storage) >= 150
@@ -125,10 +129,12 @@ def test_user_data_made_to_look_like_a_record_is_not_one(node: Node) -> None:
     image = np.fromfile(Path(node.directory, "pgdata", "pg_wal", name), np.uint8)
     places = [match.start() for match in re.finditer(re.escape(forged), image.tobytes())]
     assert any(place % 8 == 0 for place in places), "one lies where a record might begin"
-    one_pass = wal.Pass(wal.parse_lsn(start), wal.WalSource(identifier, 1, SEGMENT))
+    one_pass = segments.Pass(segments.parse_lsn(start), segments.WalSource(identifier, 1, SEGMENT))
     found = [finding for _, finding in one_pass.feed(image)]
-    assert any(isinstance(finding, wal.StorageCreated) and finding.fork == 3 for finding in found)
-    assert 424242 not in {finding.relation for finding in found if isinstance(finding, wal.StorageCreated)}
+    assert any(isinstance(finding, segments.StorageCreated) and finding.fork == 3 for finding in found)
+    assert 424242 not in {
+        finding.relation for finding in found if isinstance(finding, segments.StorageCreated)
+    }
 
 
 def test_a_segment_of_another_place_or_server_is_refused(node: Node) -> None:
@@ -138,21 +144,21 @@ def test_a_segment_of_another_place_or_server_is_refused(node: Node) -> None:
         (name, lsn) = connection.execute(
             "SELECT pg_walfile_name(at), at::text FROM pg_logical_emit_message(true, 'test', 'here', true) AS at"
         ).fetchall()[0]
-        at = wal.parse_lsn(lsn) - 1
+        at = segments.parse_lsn(lsn) - 1
         connection.execute("SELECT pg_switch_wal()")
     start = at // SEGMENT * SEGMENT
     image = np.fromfile(Path(node.directory, "pgdata", "pg_wal", name), np.uint8)
-    good = wal.WalSource(identifier, 1, SEGMENT)
-    wal.check_segment(image, start, start + SEGMENT, good)
+    good = segments.WalSource(identifier, 1, SEGMENT)
+    segments.check_segment(image, start, start + SEGMENT, good)
     for place, source in (
         (start + SEGMENT, good),
-        (start, wal.WalSource(identifier + 1, 1, SEGMENT)),
-        (start, wal.WalSource(identifier, 2, SEGMENT)),
+        (start, segments.WalSource(identifier + 1, 1, SEGMENT)),
+        (start, segments.WalSource(identifier, 2, SEGMENT)),
     ):
         with pytest.raises(CaptureFailed):
-            wal.check_segment(image, place, place + SEGMENT, source)
+            segments.check_segment(image, place, place + SEGMENT, source)
     with pytest.raises(CaptureFailed):
-        wal.check_segment(image[: SEGMENT // 2], start, start + SEGMENT, good)
+        segments.check_segment(image[: SEGMENT // 2], start, start + SEGMENT, good)
 
 
 def test_a_torn_pg_control_is_read_again(node: Node) -> None:

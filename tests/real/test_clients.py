@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from support.api_service import PROJECT, Service, serving_service
+from support.api.application import PROJECT, Service, serving_service
 
 CLIENTS = Path(__file__).parents[1] / "clients"
 REGION = "local-1"

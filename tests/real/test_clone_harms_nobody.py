@@ -11,10 +11,10 @@ from stillhouse.postgres.host import server
 from stillhouse.postgres.host.account import give
 from stillhouse.postgres.sessions.session import SUPERUSER
 from stillhouse.warehouse.cluster.embedded import Site
-from support.captures import Clone, Vault, capture_cluster, open_vault, restored_cluster
-from support.cuts import ask, superuser, tell
-from support.warehouses import MakeWarehouse, log_in, rows
-from support.writers import until
+from support.databases.writers import until
+from support.servers.warehouses import MakeWarehouse, log_in, rows
+from support.snapshots.captures import Clone, Vault, capture_cluster, open_vault, restored_cluster
+from support.snapshots.cuts import ask, superuser, tell
 
 pytestmark = pytest.mark.long
 

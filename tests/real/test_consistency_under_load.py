@@ -10,12 +10,20 @@ from itertools import islice
 import pytest
 
 from stillhouse.warehouse.cluster.embedded import Site
-from support.captures import HASTY, Shot, Vault, capture_cluster, open_vault, restored_cluster, take_one
-from support.writers import Bank, writing
+from support.databases.writers import Bank, writing
+from support.snapshots.captures import (
+    HASTY,
+    Shot,
+    Vault,
+    capture_cluster,
+    open_vault,
+    restored_cluster,
+    take_one,
+)
 
 pytestmark = pytest.mark.long
 
-pytest_plugins = ["support.cut_fixtures"]
+pytest_plugins = ["support.snapshots.cut_fixtures"]
 
 WRITERS = 8
 SNAPSHOTS = 10

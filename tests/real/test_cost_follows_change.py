@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import pytest
 
 from stillhouse.domain.cluster import Cluster, Node
-from support.captures import Vault, capture_cluster
-from support.counting import Counting
-from support.cuts import superuser, tell
+from support.snapshots.captures import Vault, capture_cluster
+from support.snapshots.cuts import superuser, tell
+from support.stores.counting import Counting
 
-pytest_plugins = ["support.capture_fixtures"]
+pytest_plugins = ["support.snapshots.capture_fixtures"]
 pytestmark = pytest.mark.usefixtures("captures_leave_nothing")
 
 PAGES = 2000  # of the smallest table

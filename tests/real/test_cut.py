@@ -9,10 +9,10 @@ import pytest
 from stillhouse.errors import Cancelled, CaptureFailed, CutFailed
 from stillhouse.warehouse.cut import cut
 from stillhouse.warehouse.gate import gate
-from support.cuts import OUR_SESSIONS, ask, superuser, take
-from support.writers import Bank, distribute, until, writing
+from support.databases.writers import Bank, distribute, until, writing
+from support.snapshots.cuts import OUR_SESSIONS, ask, superuser, take
 
-pytest_plugins = ["support.cut_fixtures"]
+pytest_plugins = ["support.snapshots.cut_fixtures"]
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("nothing_left_behind")]
 
 SEGMENT = 16 << 20

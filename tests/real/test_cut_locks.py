@@ -18,10 +18,10 @@ from stillhouse.postgres.sessions.options import as_options
 from stillhouse.warehouse.cut.bounded_sessions import bounded
 from stillhouse.warehouse.gate import gate
 from stillhouse.warehouse.gate.coordinator_catalog import Mode
-from support.cuts import OUR_LOCKS, OUR_SESSIONS, ask, grow_old, superuser, take, tell
-from support.writers import Bank, distribute, server_of, until
+from support.databases.writers import Bank, distribute, server_of, until
+from support.snapshots.cuts import OUR_LOCKS, OUR_SESSIONS, ask, grow_old, superuser, take, tell
 
-pytest_plugins = ["support.cut_fixtures"]
+pytest_plugins = ["support.snapshots.cut_fixtures"]
 pytestmark = pytest.mark.usefixtures("nothing_left_behind")
 
 

@@ -15,15 +15,14 @@ from stillhouse.errors import CutFailed, StateForbids
 from stillhouse.postgres.sessions.databases import databases_of
 from stillhouse.warehouse.cluster.fdw import DATABASES
 from stillhouse.warehouse.cut.cut import foresee
-from stillhouse.warehouse.gate import gate
-from stillhouse.warehouse.gate import lock_plan as gate_plan
+from stillhouse.warehouse.gate import gate, lock_plan
 from stillhouse.warehouse.gate.coordinator_catalog import Mode, lock_statement
 from stillhouse.warehouse.gate.lock_plan import Expected
-from support.cuts import OUR_LOCKS, OUR_SESSIONS, ask, grow_old, superuser, take, tell
-from support.many_tables import distribute_many
-from support.writers import Bank, found_bank, until
+from support.databases.many_tables import distribute_many
+from support.databases.writers import Bank, found_bank, until
+from support.snapshots.cuts import OUR_LOCKS, OUR_SESSIONS, ask, grow_old, superuser, take, tell
 
-pytest_plugins = ["support.cut_fixtures"]
+pytest_plugins = ["support.snapshots.cut_fixtures"]
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("nothing_left_behind")]
 
 TABLES = 300
@@ -41,7 +40,7 @@ def bank(make_warehouse: Callable[[int], tuple[Cluster, str]]) -> Bank:
 @pytest.fixture(autouse=True)
 def several_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Share the locks out among several sessions, as those of thousands of tables are."""
-    monkeypatch.setattr(gate_plan, "_LOCKS_EACH", LOCKS // SESSIONS)
+    monkeypatch.setattr(lock_plan, "_LOCKS_EACH", LOCKS // SESSIONS)
 
 
 @contextmanager
@@ -111,7 +110,7 @@ def test_the_coordinators_that_we_make_have_room_and_time_for_the_locks(bank: Ba
 def test_more_locks_than_the_server_bears_are_refused_before_the_first(
     bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gate_plan, "_OUR_PART", LOCKS / (1024 * 164) / 2)
+    monkeypatch.setattr(lock_plan, "_OUR_PART", LOCKS / (1024 * 164) / 2)
     said = statements_of_ours(bank, monkeypatch)
     with pytest.raises(StateForbids, match=rf"needs {LOCKS} locks .* made for {1024 * 164}") as refused:
         take(bank)

@@ -16,12 +16,12 @@ from stillhouse.postgres.host import server
 from stillhouse.postgres.host.account import give
 from stillhouse.postgres.host.binaries import Binaries
 from stillhouse.postgres.sessions import session
-from support.cuts import ask, superuser, take
-from support.writers import Bank, until, writing
+from support.databases.writers import Bank, until, writing
+from support.snapshots.cuts import ask, superuser, take
 
 pytestmark = pytest.mark.long
 
-pytest_plugins = ["support.cut_fixtures"]
+pytest_plugins = ["support.snapshots.cut_fixtures"]
 
 
 @pytest.fixture

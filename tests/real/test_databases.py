@@ -10,14 +10,14 @@ import pytest
 from stillhouse.catalog import clusters
 from stillhouse.domain.cluster import Cluster
 from stillhouse.postgres.sessions import session
-from support.api_asking import end_operation
-from support.api_page import routed
-from support.api_service import PROJECT, Service, serving_service
-from support.api_shapes import shape
-from support.api_tour import NEEDS_SERVERS, a_table_restore, settings_path
-from support.golden import example
-from support.sdk_tour import SdkTour, assert_read, sdk_tour
-from support.warehouses import MakeWarehouse, log_in
+from support.api.application import PROJECT, Service, serving_service
+from support.api.asking import end_operation
+from support.api.golden import example
+from support.api.page import routed
+from support.api.sdk_tour import SdkTour, assert_read, sdk_tour
+from support.api.shapes import shape
+from support.api.tour import NEEDS_SERVERS, a_table_restore, settings_path
+from support.servers.warehouses import MakeWarehouse, log_in
 
 _SCHEMA = """
     CREATE SCHEMA mart;

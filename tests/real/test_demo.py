@@ -1,6 +1,7 @@
 """The demo in small: it ends well only when the restored cluster is proved equal, and it leaves nothing behind."""
 
 import importlib
+import os
 import signal
 import subprocess
 import sys
@@ -14,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from support.warehouses import servers_below
+from support.servers.warehouses import servers_below
 
 _EXAMPLES = Path(__file__).parents[2] / "examples"
+_WITH_SUPPORT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
 _ROWS = 2000
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("demo")]
@@ -44,7 +46,9 @@ def _command(place: Path, *options: str) -> list[str]:
 
 
 def test_the_demo_proves_its_restore(place: Path) -> None:
-    done = subprocess.run(_command(place), capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(
+        _command(place), capture_output=True, text=True, timeout=200, check=False, env=_WITH_SUPPORT
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Proved equal" in done.stdout
     assert "MB/s" in done.stdout
@@ -72,7 +76,9 @@ def test_a_broken_restore_fails_the_demo(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_demo_that_is_interrupted_stops_and_removes_all(place: Path, number: signal.Signals) -> None:
-    with subprocess.Popen(_command(place), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        _command(place), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=_WITH_SUPPORT
+    ) as process:
         deadline = time.monotonic() + 60
         while not servers_below(place):
             assert process.poll() is None and time.monotonic() < deadline
@@ -85,7 +91,9 @@ def test_a_demo_that_is_interrupted_stops_and_removes_all(place: Path, number: s
 
 
 def test_a_demo_that_is_kept_runs_on(place: Path) -> None:
-    done = subprocess.run(_command(place, "--keep"), capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(
+        _command(place, "--keep"), capture_output=True, text=True, timeout=200, check=False, env=_WITH_SUPPORT
+    )
     service = int(done.stdout.split("kill ")[1].split(",")[0])
     (root,) = place.iterdir()
     try:

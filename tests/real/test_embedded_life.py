@@ -21,8 +21,8 @@ from stillhouse.postgres.host.binaries import Binaries, find_binaries
 from stillhouse.postgres.sessions import session
 from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.embedded import Site
-from support import warehouses
-from support.warehouses import log_in, rows
+from support.servers import warehouses
+from support.servers.warehouses import log_in, rows
 
 pytestmark = pytest.mark.long
 
@@ -71,7 +71,7 @@ def test_of_two_who_start_it_at_once_one_starts_it_and_both_have_it(binaries: Bi
 def test_the_server_survives_the_death_of_the_process_that_started_it(site: Site) -> None:
     spec = warehouses.new_spec(1)
     arguments = [str(site.data), str(site.binaries.directory), spec.cluster_id, "1", "0"]
-    command = [sys.executable, "-m", "support.provision_process", *arguments]
+    command = [sys.executable, "-m", "support.processes.provision_process", *arguments]
     # A stand-in for the service: after provisioning it lives on, until it and its whole group are killed.
     starter = subprocess.Popen(
         ["/bin/sh", "-c", '"$@"; echo ready; sleep 600', "sh", *command],

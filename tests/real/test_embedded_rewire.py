@@ -17,7 +17,7 @@ from stillhouse.warehouse.clone.rewire import Rewired, Stranger, rewire
 from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.embedded import Site
 from stillhouse.warehouse.cluster.fdw import DATABASES
-from support.warehouses import USER, MakeWarehouse, log_in, rows, take_in
+from support.servers.warehouses import USER, MakeWarehouse, log_in, rows, take_in
 
 pytestmark = pytest.mark.long
 

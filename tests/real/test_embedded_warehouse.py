@@ -16,9 +16,9 @@ from stillhouse.postgres.host import server
 from stillhouse.warehouse.cluster import embedded, fdw
 from stillhouse.warehouse.cluster.embedded import Site
 from stillhouse.warehouse.cluster.fdw import DATABASES
-from support import warehouses
-from support.warehouses import PASSWORD, USER, MakeWarehouse, log_in, rows
-from support.writers import until
+from support.databases.writers import until
+from support.servers import warehouses
+from support.servers.warehouses import PASSWORD, USER, MakeWarehouse, log_in, rows
 
 TESTS = Path(__file__).parents[1]
 ACCOUNTS = """SELECT stillhouse.create_distributed_table(
@@ -211,7 +211,7 @@ def test_provisioning_again_changes_nothing(site: Site, distributed: Cluster) ->
 def test_killed_at_any_step_and_called_again_it_ends_right(site: Site) -> None:
     spec = warehouses.new_spec(2)
     arguments = [str(site.data), str(site.binaries.directory), spec.cluster_id, str(spec.number_of_node)]
-    command = [sys.executable, "-m", "support.provision_process", *arguments]
+    command = [sys.executable, "-m", "support.processes.provision_process", *arguments]
     deaths = 0
     # Each life gets further than the last, being spared what was done before.
     for fatal_step in (2, 7, 8, 11, 14, 17, 20, 23, 26, 29, 32, 35, 38, 41, 44, 0):
@@ -236,7 +236,7 @@ def test_killed_while_a_program_is_at_work_it_ends_right(site: Site, sign: str) 
     """initdb and pg_ctl outlive the service that has called them, and go on beside the next one's."""
     spec = warehouses.new_spec(1)
     arguments = [str(site.data), str(site.binaries.directory), spec.cluster_id, "1", "0"]
-    command = [sys.executable, "-m", "support.provision_process", *arguments]
+    command = [sys.executable, "-m", "support.processes.provision_process", *arguments]
     life = subprocess.Popen(command, cwd=TESTS)
     node_directory = site.clusters / spec.cluster_id / "cn"
     until(lambda: list(node_directory.glob(sign)), 30)

@@ -9,10 +9,10 @@ from stillhouse.errors import DatabaseClosed, shown
 from stillhouse.postgres.sessions import databases, text
 from stillhouse.postgres.sessions.databases import Database, Kind, enter, reopened
 from stillhouse.postgres.sessions.session import READER, sql
-from support.cuts import ask, superuser, tell
-from support.warehouses import USER
+from support.servers.warehouses import USER
+from support.snapshots.cuts import ask, superuser, tell
 
-pytest_plugins = ["support.versions"]
+pytest_plugins = ["support.servers.versions"]
 
 RAW = "caf\udce9"  # 'café' as a client that speaks LATIN1 says it
 ENCODINGS = ("SQL_ASCII", "LATIN1", "EUC_JP", "MULE_INTERNAL", "EUC_TW")
@@ -122,6 +122,22 @@ def test_8_a_closed_database_is_opened_whatever_its_name(node: Node, found: dict
         with reopened(node, closed) as open_now, closing(enter(node, open_now)) as entered:
             assert ask(entered, "SELECT 1") == [(1,)]
         tell(connection, f"UPDATE pg_database SET datallowconn = true WHERE oid = {found[RAW].oid}")
+
+
+@pytest.mark.parametrize("encoding", ["utf8", *ENCODINGS])
+def test_8_an_imposed_value_that_is_no_text_here_keeps_nobody_out(
+    node: Node, found: dict[str, Database], encoding: str
+) -> None:
+    name = "postgres" if encoding == "utf8" else f"in_{encoding.lower()}"
+    with superuser(node, "in_sql_ascii") as connection:
+        for setting in ("application_name", "some_library.setting"):
+            connection.execute(sql.SQL(f"ALTER ROLE ALL SET {setting} = {{}}").format(sql.Literal(RAW)))
+        try:
+            with closing(enter(node, found[name])) as entered:
+                ((left,),) = ask(entered, "SELECT current_setting('some_library.setting')")
+                assert left == ""
+        finally:
+            tell(connection, "ALTER ROLE ALL RESET ALL")
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)

@@ -17,7 +17,7 @@ from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import findings, roots
 from stillhouse.storage.open import open_store
 from stillhouse.storage.store import ObjectStore
-from support.service import COMMAND, Service, serving
+from support.processes.service import COMMAND, Service, serving
 
 pytestmark = pytest.mark.long
 

@@ -22,7 +22,9 @@ from stillhouse.warehouse.cut.witness import Seen, Witnesses, judge
 from stillhouse.warehouse.gate import gate
 from stillhouse.warehouse.proof import tables as proof_tables
 from stillhouse.warehouse.proof.at_cut import Compared, compare_at_cut
-from support.captures import (
+from support.databases.writers import Bank, found_bank, until, writing
+from support.servers.warehouses import MakeWarehouse, log_in
+from support.snapshots.captures import (
     HASTY,
     Shot,
     Vault,
@@ -32,9 +34,7 @@ from support.captures import (
     restored_cluster,
     take_one,
 )
-from support.cuts import ask, superuser, tell
-from support.warehouses import MakeWarehouse, log_in
-from support.writers import Bank, found_bank, until, writing
+from support.snapshots.cuts import ask, superuser, tell
 
 pytestmark = pytest.mark.long
 

@@ -11,7 +11,8 @@ from stillhouse.postgres.host import server
 from stillhouse.postgres.host.trial import check_settings
 from stillhouse.warehouse.clone import parking
 from stillhouse.warehouse.cluster.embedded import Site
-from support.captures import (
+from support.servers.warehouses import MakeWarehouse, rows
+from support.snapshots.captures import (
     HASTY,
     Clone,
     capture_cluster,
@@ -21,8 +22,7 @@ from support.captures import (
     release,
     restore_files,
 )
-from support.cuts import superuser, tell
-from support.warehouses import MakeWarehouse, rows
+from support.snapshots.cuts import superuser, tell
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("host_limits")]
 

@@ -15,8 +15,10 @@ from stillhouse.postgres.wal.backup import facts
 from stillhouse.warehouse.clone import quarantine
 from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.embedded import Site
-from support import warehouses
-from support.captures import (
+from support.data_directories.plants import LINK, ROOTS, Secret, holds, make_secret, needs_root, plant, uproot
+from support.servers import warehouses
+from support.servers.warehouses import rows
+from support.snapshots.captures import (
     Clone,
     Moments,
     Shot,
@@ -26,11 +28,9 @@ from support.captures import (
     lines,
     restored_cluster,
 )
-from support.cuts import superuser, tell
-from support.plants import LINK, ROOTS, Secret, holds, make_secret, needs_root, plant, uproot
-from support.warehouses import rows
+from support.snapshots.cuts import superuser, tell
 
-pytest_plugins = ["support.capture_fixtures"]
+pytest_plugins = ["support.snapshots.capture_fixtures"]
 pytestmark = [needs_root, pytest.mark.usefixtures("captures_leave_nothing")]
 
 KEPT = "SELECT count(*), sum(i) FROM public.kept"

@@ -26,8 +26,9 @@ from stillhouse.warehouse.tables.exchange import Share, exchange, settle
 from stillhouse.warehouse.tables.load import clear, load
 from stillhouse.warehouse.tables.marks import operation_prefix
 from stillhouse.warehouse.tables.sources import gather_cluster
-from support import warehouses
-from support.captures import (
+from support.databases.odd_cluster import ON_THE_SERVER, RAW, WIRED, furnish
+from support.servers import warehouses
+from support.snapshots.captures import (
     HASTY,
     Clone,
     Shot,
@@ -40,11 +41,10 @@ from support.captures import (
     release,
     restore_files,
 )
-from support.cuts import ask, superuser, tell
-from support.odd_cluster import ON_THE_SERVER, RAW, WIRED, furnish
-from support.table_restores import TRACES, pairs
+from support.snapshots.cuts import ask, superuser, tell
+from support.snapshots.table_restores import TRACES, pairs
 
-pytest_plugins = ["support.versions"]
+pytest_plugins = ["support.servers.versions"]
 pytestmark = pytest.mark.xdist_group("matrix")
 
 OPEN = {"postgres", "gaussdb", "mine", "crowded", "hostile", "in_sql_ascii", "lost", RAW}

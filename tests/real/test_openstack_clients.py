@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from support.reader import ROOT, Reader, blocks_of
+from support.processes.reader import ROOT, Reader, blocks_of
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("clients"), pytest.mark.timeout(900)]
 

@@ -13,11 +13,21 @@ from stillhouse.postgres.host.binaries import find_binaries
 from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.embedded import Site
 from stillhouse.warehouse.proof.structure import check_structure
-from support import incremental_bug, warehouses
-from support.captures import HASTY, Shot, Vault, capture_cluster, files, lines, open_vault, restored_cluster
-from support.cuts import superuser, tell
-from support.fifteen import PG_BIN, needs_fifteen
-from support.warehouses import rows
+from support.databases import incremental_bug
+from support.servers import warehouses
+from support.servers.fifteen import PG_BIN, needs_fifteen
+from support.servers.warehouses import rows
+from support.snapshots.captures import (
+    HASTY,
+    Shot,
+    Vault,
+    capture_cluster,
+    files,
+    lines,
+    open_vault,
+    restored_cluster,
+)
+from support.snapshots.cuts import superuser, tell
 
 pytestmark = needs_fifteen
 

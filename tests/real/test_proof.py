@@ -16,11 +16,10 @@ from stillhouse.postgres.sessions import session
 from stillhouse.warehouse.clone.rewire import rewire
 from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.embedded import Site
-from stillhouse.warehouse.proof import against_source as proof
-from stillhouse.warehouse.proof import definitions as proof_definitions
-from stillhouse.warehouse.proof.against_source import Difference, NodeFingerprint, Position
 from stillhouse.warehouse.proof.structure import check_structure
-from support.warehouses import MakeWarehouse, log_in, rows, take_in
+from support.proof import against_source, definitions
+from support.proof.against_source import Difference, NodeFingerprint, Position
+from support.servers.warehouses import MakeWarehouse, log_in, rows, take_in
 
 pytestmark = pytest.mark.long
 
@@ -86,7 +85,7 @@ def run(node: Node) -> Run:
 
 @pytest.fixture
 def take(node: Node, binaries: Binaries) -> Callable[[], list[NodeFingerprint]]:
-    return lambda: proof.fingerprint_cluster([node], binaries)
+    return lambda: against_source.fingerprint_cluster([node], binaries)
 
 
 Take = Callable[[], list[NodeFingerprint]]
@@ -101,7 +100,7 @@ def test_a_node_equals_itself(take: Take, run: Run) -> None:
     assert {"public.hollow", "public.fleeting", "public.part"}.isdisjoint(read.rows)
     assert set(first[0].databases) == {"postgres", "gaussdb", "template1"}
     assert first[0].closed == {"template0"}
-    assert proof.compare(first, take()) == []
+    assert against_source.compare(first, take()) == []
 
 
 @pytest.mark.parametrize(
@@ -143,7 +142,7 @@ def test_a_node_equals_itself(take: Take, run: Run) -> None:
 def test_one_change_is_found_and_named(take: Take, run: Run, change: str, named: str) -> None:
     source = take()
     run(change)
-    found = proof.compare(source, take())
+    found = against_source.compare(source, take())
     run("ALTER DATABASE postgres RESET ALL")
     assert len(found) <= 2, found
     assert any(named in str(difference) for difference in found), found
@@ -152,7 +151,7 @@ def test_one_change_is_found_and_named(take: Take, run: Run, change: str, named:
 def test_a_row_in_another_partition_is_found(take: Take, run: Run) -> None:
     source = take()
     run("UPDATE public.part SET k = 2 WHERE k = 1")
-    assert proof.compare(source, take()) == [
+    assert against_source.compare(source, take()) == [
         Difference("cn", "postgres: public.part_1 has 0 rows, not 1"),
         Difference("cn", "postgres: public.part_2 has 2 rows, not 1"),
     ]
@@ -162,27 +161,33 @@ def test_a_table_too_many_or_too_few_is_found(take: Take, run: Run) -> None:
     source = take()
     run("DROP TABLE public.twin")
     without = take()
-    assert Difference("cn", "postgres: rows of public.twin: missing") in proof.compare(source, without)
-    assert Difference("cn", "postgres: rows of public.twin: was not there") in proof.compare(without, source)
+    assert Difference("cn", "postgres: rows of public.twin: missing") in against_source.compare(
+        source, without
+    )
+    assert Difference("cn", "postgres: rows of public.twin: was not there") in against_source.compare(
+        without, source
+    )
 
 
 def test_a_materialised_view_is_compared_by_what_it_holds(take: Take, run: Run) -> None:
     run("DELETE FROM public.account WHERE id = 1")
     source = take()
     run("REFRESH MATERIALIZED VIEW public.summary")
-    assert proof.compare(source, take()) == [Difference("cn", "postgres: public.summary holds other rows")]
+    assert against_source.compare(source, take()) == [
+        Difference("cn", "postgres: public.summary holds other rows")
+    ]
 
 
 def test_databases_and_nodes_too_many_or_too_few_are_found(take: Take, run: Run) -> None:
     (source,) = take()
     less = {name: read for name, read in source.databases.items() if name != "gaussdb"}
     closed = replace(source, databases=less, closed=source.closed | {"gaussdb"})
-    assert proof.compare([source], [closed]) == [
+    assert against_source.compare([source], [closed]) == [
         Difference("cn", "database gaussdb: missing"),
         Difference("cn", "closed database gaussdb: was not there"),
     ]
-    assert proof.compare([source], []) == [Difference("cn", "the node is missing")]
-    assert proof.compare([], [source]) == [Difference("cn", "the node was not there")]
+    assert against_source.compare([source], []) == [Difference("cn", "the node is missing")]
+    assert against_source.compare([], [source]) == [Difference("cn", "the node was not there")]
 
 
 @pytest.mark.parametrize("name", ["a=b host=192.0.2.1", "it's", "back\\slash", "über 'all'"])
@@ -220,9 +225,9 @@ def test_what_recovery_changes_by_definition_is_no_difference(
     # Recovered from WAL, which says 32 values ahead; unlogged tables are empty.
     assert rows(node, "SELECT last_value FROM public.counter") != [(15,)]
     assert rows(node, "SELECT count(*) FROM public.fleeting") == [(0,)]
-    assert proof.compare(source, take()) == []
+    assert against_source.compare(source, take()) == []
     run("SELECT nextval('public.counter')")
-    assert len(proof.compare(source, take())) == 1
+    assert len(against_source.compare(source, take())) == 1
 
 
 def test_a_sequence_may_skip_what_it_had_logged_and_nothing_else() -> None:
@@ -263,7 +268,7 @@ def pair(site: Site, make_warehouse: MakeWarehouse) -> Iterator[Pair]:
             "CREATE SUBSCRIPTION feed CONNECTION 'host=127.0.0.1 port=1' PUBLICATION p"
             " WITH (connect = false, slot_name = 'precious')"
         )
-    fingerprints = proof.fingerprint_cluster(source.nodes, site.binaries)
+    fingerprints = against_source.fingerprint_cluster(source.nodes, site.binaries)
     clone_id = new_uuid()
     clone = embedded.plan_nodes(site, clone_id, source.number_of_node, source.port)
     embedded.stop_all(site, source.nodes)
@@ -282,13 +287,19 @@ def test_a_rewired_clone_equals_its_source_and_is_sound(pair: Pair, binaries: Bi
         read.node: read.databases["postgres"].rows["public.wide"].count for read in pair.fingerprints[1:]
     }
     assert set(counts) == {"dn1", "dn2"} and sum(counts.values()) == 1000
-    assert proof.compare(pair.fingerprints, proof.fingerprint_cluster(pair.clone, binaries)) == []
+    assert (
+        against_source.compare(pair.fingerprints, against_source.fingerprint_cluster(pair.clone, binaries))
+        == []
+    )
     for node in pair.clone:
         seen = check_structure(node)
         assert (seen.findings, seen.unchecked, seen.notes) == ([], [], [])
         assert seen.pages == seen.pages_total > 2000
     # Nor does the check leave anything behind.
-    assert proof.compare(pair.fingerprints, proof.fingerprint_cluster(pair.clone, binaries)) == []
+    assert (
+        against_source.compare(pair.fingerprints, against_source.fingerprint_cluster(pair.clone, binaries))
+        == []
+    )
 
 
 @pytest.mark.parametrize("wrong", ["the source's node", "another node"])
@@ -299,8 +310,8 @@ def test_a_server_that_points_to_the_wrong_node_is_found(pair: Pair, binaries: B
     with closing(session.connect(coordinator, "gaussdb")) as operator:
         operator.execute(point.format(target.host, target.port).encode())
         try:
-            found = proof.compare(
-                pair.fingerprints[:1], [proof.fingerprint(coordinator, binaries, pair.clone)]
+            found = against_source.compare(
+                pair.fingerprints[:1], [against_source.fingerprint(coordinator, binaries, pair.clone)]
             )
         finally:
             operator.execute(point.format(dn1.host, dn1.port).encode())
@@ -312,10 +323,10 @@ def test_a_strangers_changed_password_is_found_and_not_shown(pair: Pair, binarie
     change = "ALTER USER MAPPING FOR dbadmin SERVER elsewhere OPTIONS (SET password '{}')"
     with closing(session.connect(coordinator, "postgres")) as operator:
         operator.execute(change.format("changed").encode())
-        now = proof.fingerprint(coordinator, binaries, pair.clone)
+        now = against_source.fingerprint(coordinator, binaries, pair.clone)
         operator.execute(change.format("it''s secret").encode())
     mapping = "USER MAPPING dbadmin SERVER elsewhere"
-    assert proof.compare(pair.fingerprints[:1], [now]) == [
+    assert against_source.compare(pair.fingerprints[:1], [now]) == [
         Difference("cn", f"postgres: {mapping}: defined otherwise")
     ]
     assert "secret" not in repr(pair.fingerprints)
@@ -327,14 +338,14 @@ def test_entries_of_a_dump_are_told_apart_by_what_they_define() -> None:
         "--\n-- Name: t; Type: TABLE; Schema: public; Owner: o\n--\n\nCREATE TABLE public.t ();\n\n\n"
         "--\n-- Name: s; Type: SERVER; Schema: -; Owner: o\n--\n\nCREATE SERVER s;\n\n\n"
     )
-    entries = proof_definitions.split(dump)
+    entries = definitions.split(dump)
     assert list(entries) == ["preamble", "TABLE public.t", "SERVER s"]
     assert entries["TABLE public.t"].endswith("CREATE TABLE public.t ();\n")
 
 
 def test_a_tablespace_is_compared_less_its_place() -> None:
     made = "CREATE TABLESPACE fast OWNER dbadmin LOCATION '/srv/it''s here';\nALTER ROLE a LOCATION '/b';\n"
-    assert proof_definitions.without_places(made) == (
+    assert definitions.without_places(made) == (
         "CREATE TABLESPACE fast OWNER dbadmin LOCATION;\nALTER ROLE a LOCATION '/b';\n"
     )
 
@@ -350,11 +361,11 @@ def test_a_page_as_it_was_before_is_found(site: Site, make_warehouse: MakeWareho
         file = Path(node.directory, "pgdata", path)
         before = file.read_bytes()[:8192]
         connection.execute("UPDATE public.t SET v = 0 WHERE v = 1")
-    source = proof.fingerprint_cluster([node], site.binaries)
+    source = against_source.fingerprint_cluster([node], site.binaries)
     server.stop(site.binaries, node)
     _overwrite(file, 0, before)
     server.start(site.binaries, node)
-    found = proof.compare(source, proof.fingerprint_cluster([node], site.binaries))
+    found = against_source.compare(source, against_source.fingerprint_cluster([node], site.binaries))
     assert [difference.what.partition(" ")[0] for difference in found] == ["postgres:"]
     assert "public.t " in found[0].what
 

@@ -13,10 +13,10 @@ from stillhouse.errors import NodeUnreachable
 from stillhouse.postgres.host import server
 from stillhouse.postgres.host.binaries import Binaries
 from stillhouse.postgres.sessions import session
-from stillhouse.warehouse.proof import structure as proof_structure
+from stillhouse.warehouse.proof import structure
 from stillhouse.warehouse.proof.at_cut import compare_at_cut
 from stillhouse.warehouse.proof.structure import check_structure
-from support.warehouses import MakeWarehouse, rows
+from support.servers.warehouses import MakeWarehouse, rows
 
 pytestmark = pytest.mark.long
 
@@ -69,7 +69,7 @@ def test_what_could_not_be_looked_at_is_no_finding(
     with closing(session.connect(odd, "postgres")) as connection:
         connection.execute(before.encode())
         if "timeout" in said:
-            monkeypatch.setattr(proof_structure, "_LONGEST_SECONDS", 3.0)
+            monkeypatch.setattr(structure, "_LONGEST_SECONDS", 3.0)
         try:
             seen = check_structure(odd)
         finally:

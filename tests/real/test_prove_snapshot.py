@@ -10,8 +10,7 @@ import pytest
 
 from stillhouse.domain.object_kinds import Type
 from stillhouse.postgres.sessions import session
-from stillhouse.repository.format import keys as repository_keys
-from stillhouse.repository.format import layout, manifest
+from stillhouse.repository.format import keys, layout, manifest
 from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.manifest import Line
 from stillhouse.repository.format.root import Root
@@ -19,8 +18,8 @@ from stillhouse.repository.format.sealed import seal
 from stillhouse.repository.objects import roots
 from stillhouse.storage.open import open_store
 from stillhouse.storage.store import ObjectStore
-from support.service import Service, serving
-from support.warehouses import servers_below
+from support.processes.service import Service, serving
+from support.servers.warehouses import servers_below
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("service proofs")]
 
@@ -118,8 +117,8 @@ class Forger:
 
     def __init__(self, service: Service, cluster: str, snapshot: str) -> None:
         self.store: ObjectStore = open_store(str(service.data / "repository"))
-        kek, _ = repository_keys.load_or_create_kek(service.data / "kek")
-        self.keys: ClusterKeys = repository_keys.open_keys(self.store, kek, cluster)
+        kek, _ = keys.load_or_create_kek(service.data / "kek")
+        self.keys: ClusterKeys = keys.open_keys(self.store, kek, cluster)
         self.snapshot = snapshot
         root = roots.read(self.store, self.keys, snapshot)
         assert root is not None

@@ -12,7 +12,7 @@ from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.snapshot import Witness
 from stillhouse.errors import DatabaseClosed, InvalidInput, TableReplaced
 from stillhouse.node.capture.fingerprints import Fingerprints
-from stillhouse.postgres.host import binaries as programs
+from stillhouse.postgres.host import binaries
 from stillhouse.postgres.host.binaries import find_binaries
 from stillhouse.postgres.host.releases import why_too_old
 from stillhouse.postgres.sessions import reading
@@ -24,15 +24,15 @@ from stillhouse.warehouse.clone.inspection import inspect
 from stillhouse.warehouse.cluster import contents
 from stillhouse.warehouse.cluster.embedded import Site
 from stillhouse.warehouse.cut.witness import Witnesses
-from stillhouse.warehouse.proof import against_source as proof
 from stillhouse.warehouse.proof import tables as proof_tables
 from stillhouse.warehouse.proof.at_cut import compare_at_cut
 from stillhouse.warehouse.proof.structure import check_structure
-from support.captures import take_one
-from support.cuts import superuser, tell
-from support.warehouses import USER, log_in
+from support.proof import against_source
+from support.servers.warehouses import USER, log_in
+from support.snapshots.captures import take_one
+from support.snapshots.cuts import superuser, tell
 
-pytest_plugins = ["support.versions"]
+pytest_plugins = ["support.servers.versions"]
 
 # The server's log names the role that runs it, whatever becomes of the transaction.
 SPRUNG = "sprung by "
@@ -199,7 +199,7 @@ def swapping(monkeypatch: pytest.MonkeyPatch, tenant: Any, swap: Swap) -> Iterat
             yield
 
     with monkeypatch.context() as patched:
-        for module in (proof_tables, proof):
+        for module in (proof_tables, against_source):
             patched.setattr(module, "only", only)
         yield
     assert done, "the tenant had his moment"
@@ -256,7 +256,7 @@ def test_1_a_sequence_that_is_swapped_springs_nothing(
         swapping(monkeypatch, tenant, ("shop.counter", "behind", instead)),
         pytest.raises(TableReplaced, match=r"shop\.counter"),
     ):
-        proof.fingerprint(node, site.binaries, [node])
+        against_source.fingerprint(node, site.binaries, [node])
     assert {who for who in sprung(node, since) if "superuser on" in who} == set()
 
 
@@ -275,7 +275,10 @@ def test_1_nothing_that_a_tenant_laid_runs_as_superuser(
     compared = compare_at_cut(node, ["postgres"], tables.values(), lambda: None)
     assert compared.findings == [] and compared.unchecked == []
     assert (
-        proof.fingerprint(node, version_site.binaries, [node]).databases["postgres"].rows["shop.laid"].count
+        against_source.fingerprint(node, version_site.binaries, [node])
+        .databases["postgres"]
+        .rows["shop.laid"]
+        .count
         == 1
     )
     assert check_structure(node).findings == []
@@ -314,6 +317,6 @@ def test_1_a_server_that_is_too_old_is_refused_by_name(
             with pytest.raises(DatabaseClosed, match=f"node cn: PostgreSQL .*{wanted}"):
                 enter_as_reader(node, databases_of(node)[-1])
     with monkeypatch.context() as patched:
-        patched.setattr(programs, "version", lambda directory, account: "16.3")
+        patched.setattr(binaries, "version", lambda directory, account: "16.3")
         with pytest.raises(InvalidInput, match=r"PostgreSQL 16\.3 is too old"):
             find_binaries(site.data, site.binaries.account)

@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from support.api_client import SignedClient
-from support.reader import ROOT, Block, Reader, blocks_of, blocks_with, until
+from support.api.client import SignedClient
+from support.processes.reader import ROOT, Block, Reader, blocks_of, blocks_with, until
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("readme")]
 

@@ -20,12 +20,12 @@ from stillhouse.errors import CaptureInterrupted
 from stillhouse.postgres.wal.backup import BackupSession
 from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.embedded import Site
-from support import warehouses
-from support.captures import SLOTS
-from support.cuts import superuser, tell
-from support.requests_bed import PROJECT, available_cluster, requests_bed
-from support.warehouses import rows
-from support.writers import until
+from support.control.requests_bed import PROJECT, available_cluster, requests_bed
+from support.databases.writers import until
+from support.servers import warehouses
+from support.servers.warehouses import rows
+from support.snapshots.captures import SLOTS
+from support.snapshots.cuts import superuser, tell
 
 pytestmark = pytest.mark.long
 

@@ -15,10 +15,10 @@ import httpx
 import psycopg
 import pytest
 
-from support.api_client import SignedClient
-from support.reader import ROOT, Reader, blocks_of, destroy_clusters, until
-from support.service import COMMAND, PASSWORD, PROJECT, Service, fill, serving
-from support.warehouses import servers_below
+from support.api.client import SignedClient
+from support.processes.reader import ROOT, Reader, blocks_of, destroy_clusters, until
+from support.processes.service import COMMAND, PASSWORD, PROJECT, Service, fill, serving
+from support.servers.warehouses import servers_below
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("recovery")]
 

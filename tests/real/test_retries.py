@@ -7,11 +7,11 @@ from stillhouse.errors import CaptureInterrupted
 from stillhouse.node.capture import pack_writer
 from stillhouse.repository.format import manifest
 from stillhouse.warehouse.cluster.embedded import Site
-from support.captures import Moments, Shot, Vault, capture_cluster, restored_cluster
-from support.cuts import ask, superuser, tell
-from support.warehouses import rows
+from support.servers.warehouses import rows
+from support.snapshots.captures import Moments, Shot, Vault, capture_cluster, restored_cluster
+from support.snapshots.cuts import ask, superuser, tell
 
-pytest_plugins = ["support.capture_fixtures"]
+pytest_plugins = ["support.snapshots.capture_fixtures"]
 pytestmark = pytest.mark.usefixtures("captures_leave_nothing")
 
 SUM = "SELECT count(*), sum(n) FROM public.grown"

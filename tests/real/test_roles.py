@@ -16,11 +16,11 @@ from stillhouse.postgres.sessions.roles import ensure_roles, grant_connect
 from stillhouse.postgres.sessions.session import READER, SUPERUSER
 from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.embedded import Site
-from support import warehouses
-from support.cuts import superuser, tell
-from support.fifteen import PG_BIN, needs_fifteen
-from support.warehouses import rows
-from support.writers import until
+from support.databases.writers import until
+from support.servers import warehouses
+from support.servers.fifteen import PG_BIN, needs_fifteen
+from support.servers.warehouses import rows
+from support.snapshots.cuts import superuser, tell
 
 ATTRIBUTES = f"""
     SELECT rolcanlogin, rolinherit, rolbypassrls, rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolconnlimit,

@@ -15,13 +15,22 @@ from stillhouse.postgres.sessions import session
 from stillhouse.postgres.wal import summaries
 from stillhouse.postgres.wal.summaries import Changes
 from stillhouse.warehouse.cluster.embedded import Site
-from support import incremental_bug
-from support.captures import HASTY, Shot, Vault, capture_cluster, files, lines, restored_cluster
-from support.cuts import ask, superuser, tell
-from support.warehouses import rows
-from support.writers import until
+from support.databases import incremental_bug
+from support.databases.writers import until
+from support.servers.warehouses import rows
+from support.snapshots.captures import (
+    HASTY,
+    Moments,
+    Shot,
+    Vault,
+    capture_cluster,
+    files,
+    lines,
+    restored_cluster,
+)
+from support.snapshots.cuts import ask, superuser, tell
 
-pytest_plugins = ["support.capture_fixtures"]
+pytest_plugins = ["support.snapshots.capture_fixtures"]
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("captures_leave_nothing")]
 
 SUMMARISED = """
@@ -208,6 +217,10 @@ def set_back(site: Site, node: Node, aside: Path, work: Callable[[], None]) -> N
     with stopped(site, node) as data:
         shutil.copytree(data, aside, symlinks=True)
     work()
+    put_back(site, node, aside)
+
+
+def put_back(site: Site, node: Node, aside: Path) -> None:
     with stopped(site, node) as data:
         owner = data.stat()
         shutil.rmtree(data)
@@ -215,6 +228,15 @@ def set_back(site: Site, node: Node, aside: Path, work: Callable[[], None]) -> N
         shutil.rmtree(aside)
         for path in (data, *data.rglob("*")):
             shutil.chown(path, owner.st_uid, owner.st_gid)
+
+
+def pass_by(node: Node, lsn: int) -> None:
+    """Let the node's WAL come further than `lsn`, with a checkpoint before."""
+    with superuser(node) as connection:
+        tell(connection, "CHECKPOINT")
+        while ask(connection, f"SELECT pg_current_wal_lsn() - '0/0'::pg_lsn <= {lsn}") == [(True,)]:
+            tell(connection, "SELECT pg_logical_emit_message(false, 'test', 'x', true)")
+            tell(connection, "SELECT pg_switch_wal()")
 
 
 def test_storage_that_was_set_back_makes_the_capture_whole(
@@ -271,13 +293,28 @@ def test_9_storage_that_was_set_back_is_found_out_without_a_mark(
     bases: list[Shot] = []
     set_back(site, node, tmp_path / "aside", lambda: bases.append(capture_cluster(house, vault)))
     (point,) = bases[0].cut.points
-    with superuser(node) as connection:
-        tell(connection, "CHECKPOINT")
-        while ask(connection, f"SELECT pg_current_wal_lsn() - '0/0'::pg_lsn <= {point.lsn}") == [(True,)]:
-            tell(connection, "SELECT pg_logical_emit_message(false, 'test', 'x', true)")
-            tell(connection, "SELECT pg_switch_wal()")
+    pass_by(node, point.lsn)
     _, captured = captured_on(house, vault, bases[0])
     is_of_a_new_lineage(captured, node, "could not be marked")
+
+
+@pytest.mark.usefixtures("unmarkable")
+def test_9_storage_that_was_set_back_into_its_base_is_found_out_without_a_mark(
+    site: Site, house: Cluster, node: Node, vault: Vault, tmp_path: Path
+) -> None:
+    """Its summaries reach from the base's start without a gap. Only the checkpoint after the cut is not in them."""
+    aside = tmp_path / "aside"
+
+    def copy_aside() -> None:
+        told(node, "CHECKPOINT")
+        shutil.copytree(Path(node.directory, "pgdata"), aside, symlinks=True)
+
+    base = capture_cluster(house, vault, Moments(ready=copy_aside))
+    put_back(site, node, aside)
+    (point,) = base.cut.points
+    pass_by(node, point.lsn)
+    _, captured = captured_on(house, vault, base)
+    is_of_a_new_lineage(captured, node, "no WAL summary shows that it came so far")
 
 
 def test_recovery_in_place_makes_the_capture_whole(

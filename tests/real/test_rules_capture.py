@@ -12,7 +12,9 @@ from stillhouse.postgres.files import control_file
 from stillhouse.postgres.host import server
 from stillhouse.warehouse.clone import inspection
 from stillhouse.warehouse.cluster.embedded import Site
-from support.captures import (
+from support.databases.writers import until
+from support.servers.warehouses import rows
+from support.snapshots.captures import (
     SLOTS,
     Clone,
     Moments,
@@ -25,11 +27,9 @@ from support.captures import (
     restored_cluster,
     restored_files,
 )
-from support.cuts import ask, superuser, tell
-from support.warehouses import rows
-from support.writers import until
+from support.snapshots.cuts import ask, superuser, tell
 
-pytest_plugins = ["support.capture_fixtures"]
+pytest_plugins = ["support.snapshots.capture_fixtures"]
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("captures_leave_nothing")]
 
 KEPT = [(5000,)]

@@ -11,7 +11,9 @@ import pytest
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.postgres.host import server
 from stillhouse.warehouse.cluster.embedded import Site
-from support.captures import (
+from support.databases.writers import until
+from support.servers.warehouses import rows
+from support.snapshots.captures import (
     Moments,
     Vault,
     capture_cluster,
@@ -20,11 +22,9 @@ from support.captures import (
     restored_cluster,
     restored_files,
 )
-from support.cuts import superuser, tell
-from support.warehouses import rows
-from support.writers import until
+from support.snapshots.cuts import superuser, tell
 
-pytest_plugins = ["support.capture_fixtures"]
+pytest_plugins = ["support.snapshots.capture_fixtures"]
 pytestmark = pytest.mark.usefixtures("captures_leave_nothing")
 
 

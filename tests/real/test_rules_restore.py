@@ -16,7 +16,9 @@ from stillhouse.postgres.host import server
 from stillhouse.postgres.host.account import give
 from stillhouse.warehouse.clone import quarantine
 from stillhouse.warehouse.cluster.embedded import Site
-from support.captures import (
+from support.databases.writers import inner_password, until
+from support.servers.warehouses import PASSWORD, MakeWarehouse, log_in, rows
+from support.snapshots.captures import (
     Clone,
     Shot,
     Vault,
@@ -27,9 +29,7 @@ from support.captures import (
     restore_task,
     restored_cluster,
 )
-from support.cuts import superuser, tell
-from support.warehouses import PASSWORD, MakeWarehouse, log_in, rows
-from support.writers import inner_password, until
+from support.snapshots.cuts import superuser, tell
 
 pytestmark = pytest.mark.long
 

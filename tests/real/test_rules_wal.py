@@ -18,7 +18,9 @@ from stillhouse.postgres.wal.backup import BackupSession, facts
 from stillhouse.postgres.wal.segments import WalSource, parse_lsn, segment_name
 from stillhouse.postgres.wal.slot import WalPosition
 from stillhouse.warehouse.cluster.embedded import Site
-from support.captures import (
+from support.databases.writers import until
+from support.servers.warehouses import MakeWarehouse, rows
+from support.snapshots.captures import (
     SLOTS,
     Moments,
     StoreAround,
@@ -28,11 +30,9 @@ from support.captures import (
     restored_cluster,
     restored_files,
 )
-from support.cuts import ask, superuser, tell
-from support.warehouses import MakeWarehouse, rows
-from support.writers import until
+from support.snapshots.cuts import ask, superuser, tell
 
-pytest_plugins = ["support.capture_fixtures"]
+pytest_plugins = ["support.snapshots.capture_fixtures"]
 pytestmark = pytest.mark.usefixtures("captures_leave_nothing")
 
 SEGMENT = 16 << 20

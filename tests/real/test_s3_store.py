@@ -18,8 +18,8 @@ from stillhouse.storage.objects import S3Access
 from stillhouse.storage.open import open_store
 from stillhouse.storage.probe import probe
 from stillhouse.storage.store import ObjectStore
-from support.faulty_proxy import FaultyProxy, faulty_proxy
-from support.s3_server import S3Server, running, s3_server
+from support.stores.faulty_proxy import FaultyProxy, faulty_proxy
+from support.stores.s3_server import S3Server, running, s3_server
 
 pytestmark = pytest.mark.xdist_group("s3")
 

@@ -36,8 +36,8 @@ from huaweicloudsdkdws.v2 import (
 from huaweicloudsdkdws.v2.region.dws_region import DwsRegion
 
 from stillhouse.postgres.host import server
-from support.service import COMMAND, PASSWORD, PROJECT, Service, fill, serving
-from support.warehouses import rows
+from support.processes.service import COMMAND, PASSWORD, PROJECT, Service, fill, serving
+from support.servers.warehouses import rows
 
 pytestmark = pytest.mark.xdist_group("service snapshots")
 

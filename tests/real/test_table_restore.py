@@ -18,11 +18,11 @@ from stillhouse.warehouse.cluster.embedded import Site
 from stillhouse.warehouse.cluster.fdw import DATABASES
 from stillhouse.warehouse.tables.exchange import exchange, is_waiting, settle
 from stillhouse.warehouse.tables.load import adopt, clear, unmarked_things
-from support.fifteen import PG_BIN, needs_fifteen
-from support.odd_tables import check_odd_tables_come_back, make_odd_tables
-from support.table_restores import DATABASE, TRACES, Bench, bench, pairs
-from support.warehouses import PASSWORD, USER, build, log_in
-from support.writers import until
+from support.databases.odd_tables import check_odd_tables_come_back, make_odd_tables
+from support.databases.writers import until
+from support.servers.fifteen import PG_BIN, needs_fifteen
+from support.servers.warehouses import PASSWORD, USER, build, log_in
+from support.snapshots.table_restores import DATABASE, TRACES, Bench, bench, pairs
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("table restores")]
 

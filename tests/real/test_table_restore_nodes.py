@@ -12,9 +12,9 @@ from stillhouse.postgres.sessions import session
 from stillhouse.warehouse.cluster.embedded import Site
 from stillhouse.warehouse.tables.exchange import exchange, settle
 from stillhouse.warehouse.tables.load import end_sessions
-from support.table_restores import DATABASE, Bench, bench, commits_wait, pairs
-from support.warehouses import MakeWarehouse, log_in
-from support.writers import until
+from support.databases.writers import until
+from support.servers.warehouses import MakeWarehouse, log_in
+from support.snapshots.table_restores import DATABASE, Bench, bench, commits_wait, pairs
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("table restores")]
 

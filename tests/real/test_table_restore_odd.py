@@ -14,10 +14,10 @@ from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.embedded import Site
 from stillhouse.warehouse.tables.marks import operation_prefix
 from stillhouse.warehouse.tables.sources import gather_cluster
-from support.odd_tables import check_odd_tables_come_back, make_odd_tables
-from support.table_restores import DATABASE, Bench, bench, pairs
-from support.warehouses import build
-from support.writers import until
+from support.databases.odd_tables import check_odd_tables_come_back, make_odd_tables
+from support.databases.writers import until
+from support.servers.warehouses import build
+from support.snapshots.table_restores import DATABASE, Bench, bench, pairs
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("table restores")]
 

@@ -8,8 +8,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from support.api_client import Answer
-from support.service import PASSWORD, Service, serving
+from support.api.client import Answer
+from support.processes.service import PASSWORD, Service, serving
 
 pytestmark = pytest.mark.long
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support.service import Service
+from support.processes.service import Service
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,8 +8,8 @@ from stillhouse.domain.cluster import Node
 from stillhouse.postgres.host.binaries import Binaries
 from stillhouse.postgres.sessions import session
 from stillhouse.postgres.sessions.session import READER, SUPERUSER, Connection
-from stillhouse.warehouse.proof.against_source import Position
-from support.cuts import ask, tell
+from support.proof.against_source import Position
+from support.snapshots.cuts import ask, tell
 
 _DATABASES = "SELECT datname FROM pg_database WHERE datallowconn ORDER BY 1"
 # Catalogs too: their pages are captured like any others. Shared ones once. The mark differs by definition.

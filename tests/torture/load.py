@@ -16,7 +16,7 @@ from stillhouse.domain.cluster import Node
 from stillhouse.errors import NodeUnreachable
 from stillhouse.postgres.sessions import session
 from stillhouse.postgres.sessions.session import Connection
-from support.cuts import ask, tell
+from support.snapshots.cuts import ask, tell
 
 MAX_BYTES = 64 << 20  # of all databases: beyond it tables are emptied
 TABLES, DATABASES, TABLESPACES, PREPARED = 5, 2, 3, 3

@@ -29,8 +29,9 @@ from stillhouse.repository.upkeep.collect import Collector
 from stillhouse.repository.upkeep.reach import manifests, reached
 from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.embedded import Site
-from support import warehouses
-from support.captures import (
+from support.servers import warehouses
+from support.servers.warehouses import rows
+from support.snapshots.captures import (
     HASTY,
     Moments,
     Shot,
@@ -41,7 +42,6 @@ from support.captures import (
     recover,
     restore_files,
 )
-from support.warehouses import rows
 from torture import fingerprints, steps
 from torture.fingerprints import Fingerprint
 from torture.load import Load, Step

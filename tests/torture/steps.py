@@ -7,7 +7,7 @@ from contextlib import closing
 import psycopg
 
 from stillhouse.postgres.sessions import session
-from support.cuts import ask, tell
+from support.snapshots.cuts import ask, tell
 from torture.load import DATABASES, INDEXES, PREPARED, TABLES, TABLESPACES, Load, Step, make_table, values
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support.fifteen import PG_BIN, needs_fifteen
+from support.servers.fifteen import PG_BIN, needs_fifteen
 from torture.__main__ import place
 from torture.rounds import torturing
 

@@ -29,12 +29,23 @@ def test_the_first_cause_stops_the_others_and_is_raised() -> None:
         begun.append(item)
         if item == "fails":
             raise RestoreFailed("the disk is full")
-        while True:
-            check()
+        _until_stopped(check)
 
     with pytest.raises(RestoreFailed, match="the disk is full"):
         at_once(work, ["is stopped", "fails", "never begins"], 2)
     assert sorted(begun) == ["fails", "is stopped"]
+
+
+def test_a_failure_while_stopping_does_not_hide_the_one_that_came_before() -> None:
+    def work(item: str, check: Callable[[], None]) -> None:
+        if item == "came first":
+            raise RestoreFailed("the disk is full")
+        with pytest.raises(Cancelled):
+            _until_stopped(check)
+        raise RestoreFailed("its server does not stop")
+
+    with pytest.raises(RestoreFailed, match="the disk is full"):
+        at_once(work, ["is stopped", "came first"], 2)
 
 
 def test_a_cancellation_that_stops_all_is_raised_as_it_is() -> None:
@@ -43,3 +54,8 @@ def test_a_cancellation_that_stops_all_is_raised_as_it_is() -> None:
 
     with pytest.raises(Cancelled, match="a person said so"):
         at_once(work, [1], 2)
+
+
+def _until_stopped(check: Callable[[], None]) -> None:
+    while True:
+        check()

@@ -1,1 +1,1 @@
-"""The DWS dialect, which nothing below knows: paths, JSON, signatures, error codes."""
+"""The HTTP API of DWS, which no lower package knows: paths, JSON, signatures, error codes."""

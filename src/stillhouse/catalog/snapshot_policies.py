@@ -166,16 +166,6 @@ def skip_waiting(transaction: Transaction, policy_ids: Sequence[str], reason: st
     )
 
 
-def ended_runs(transaction: Transaction, cluster_id: str) -> list[Decision]:
-    """The runs taken and skipped, with reasons, in order of time."""
-    query = (
-        select(policy_runs)
-        .where(policy_runs.c.cluster_id == cluster_id, policy_runs.c.outcome != Outcome.WAITING)
-        .order_by(policy_runs.c.due, policy_runs.c.policy_id)
-    )
-    return [Decision(_run(row), Outcome(row.outcome), row.reason) for row in transaction.execute(query)]
-
-
 def _name_taken(error: IntegrityError, policy: Policy) -> Exception:
     if violates(error, policy_name):
         return NameTaken(f"the cluster already has a policy named {policy.name}")

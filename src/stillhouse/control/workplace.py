@@ -29,7 +29,7 @@ class Workplace:
 
     @property
     def hurried(self) -> "Workplace":
-        """The same place with the vault of requests, for work that must not wait for a store that is away."""
+        """Return a copy for callers who cannot wait: its store raises within seconds of an outage, as for requests."""
         return self if self.control.vault is None else replace(self, vault=self.control.vault)
 
     @property

@@ -62,10 +62,6 @@ class Snapshot:
     copying: bool = False
 
     @property
-    def is_deleted(self) -> bool:
-        return self.deleted is not None
-
-    @property
     def use(self) -> str:
         """The present use that keeps the snapshot from being deleted. Empty if it is not in use."""
         if self.restoring:

@@ -1,1 +1,1 @@
-"""Object stores: where bytes rest, without any knowledge of databases or of what the bytes mean."""
+"""Object stores, a directory or an S3 bucket, without any knowledge of databases or of the meaning of bytes."""

@@ -121,7 +121,7 @@ class LocalStore:
                 if target.is_dir():
                     raise
                 created = False
-            # The loser waits for the disk too: it will act on a name its maker may not have made durable yet.
+            # The loser waits for the disk too: it will act on a name that the winner may not have made durable yet.
             sync_directory(target.parent)
             return created
 

@@ -1,7 +1,7 @@
 """Our own operations that list known losses. DWS's answers have only a status for them."""
 
 from stillhouse.api.operations.routing import ControlOf, Router
-from stillhouse.api.shapes import damage as shapes
+from stillhouse.api.shapes import damage
 from stillhouse.api.shapes.damage import Damages, SnapshotDamage
 from stillhouse.api.shapes.values import Json, SnapshotId
 from stillhouse.control.upkeep import findings
@@ -13,7 +13,7 @@ routes = Router()
 def show_snapshot_damage(control: ControlOf, project_id: str, snapshot_id: SnapshotId) -> Json:
     """Its `damage` is null for a snapshot without known losses."""
     snapshot, touched = findings.damage_of(control, project_id, snapshot_id)
-    return {"damage": None if touched is None else shapes.damage(snapshot, touched)}
+    return {"damage": None if touched is None else damage.damage(snapshot, touched)}
 
 
 @routes.operation(
@@ -22,8 +22,8 @@ def show_snapshot_damage(control: ControlOf, project_id: str, snapshot_id: Snaps
 def list_damage(control: ControlOf, project_id: str) -> Json:
     touched, known = findings.list_damage(control, project_id)
     return {
-        "snapshots": [shapes.damage(snapshot, lost) for snapshot, lost in touched],
-        "objects": shapes.objects(known),
+        "snapshots": [damage.damage(snapshot, lost) for snapshot, lost in touched],
+        "objects": damage.objects(known),
         "is_worked_out": all(one.is_worked_out for one in known.values()),
         "count": len(touched),
     }

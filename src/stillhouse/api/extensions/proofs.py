@@ -9,24 +9,21 @@ from stillhouse.api.shapes.extensions import (
     ShownProofSchedule,
 )
 from stillhouse.api.shapes.values import ClusterId, Json, SnapshotId
-from stillhouse.control.proofs import requests as proofs
+from stillhouse.control.proofs import requests
 from stillhouse.domain.proof import ProofSchedule
 
 routes = Router()
 
-_OF_SNAPSHOT = "/stillhouse/v1/{project_id}/snapshots/{snapshot_id}"
-_OF_CLUSTER = "/stillhouse/v1/{project_id}/clusters/{cluster_id}/proofs"
-
 
 @routes.operation("ProveSnapshot", ProofStarted, "The proof is being carried out", 202)
 def prove_snapshot(control: ControlOf, project_id: str, snapshot_id: SnapshotId) -> Json:
-    return {"proof": extensions.proof(proofs.request_proof(control, project_id, snapshot_id))}
+    return {"proof": extensions.proof(requests.request_proof(control, project_id, snapshot_id))}
 
 
 @routes.operation("ShowProof", LatestProof, "The latest proof; null for a snapshot that was never proved")
 def show_proof(control: ControlOf, project_id: str, snapshot_id: SnapshotId) -> Json:
     """The latest proof; `null` for a snapshot that was never proved."""
-    latest = proofs.latest_proof(control, project_id, snapshot_id)
+    latest = requests.latest_proof(control, project_id, snapshot_id)
     return {"proof": None if latest is None else extensions.proof(latest)}
 
 
@@ -35,10 +32,10 @@ def set_proof_schedule(
     control: ControlOf, project_id: str, cluster_id: ClusterId, body: ProofScheduleRequest
 ) -> Json:
     wanted = ProofSchedule(body.every_days, body.newest_only)
-    proofs.set_schedule(control, project_id, cluster_id, wanted)
+    requests.set_schedule(control, project_id, cluster_id, wanted)
     return extensions.proof_schedule(wanted)
 
 
 @routes.operation("ShowProofSchedule", ShownProofSchedule, "The schedule")
 def show_proof_schedule(control: ControlOf, project_id: str, cluster_id: ClusterId) -> Json:
-    return extensions.proof_schedule(proofs.get_schedule(control, project_id, cluster_id))
+    return extensions.proof_schedule(requests.get_schedule(control, project_id, cluster_id))

@@ -7,9 +7,8 @@ from stillhouse.api.shapes import extensions
 from stillhouse.api.shapes.extensions import CollectClusterRequest, CollectionPlan, Trash
 from stillhouse.api.shapes.snapshots import SnapshotCreated
 from stillhouse.api.shapes.values import ClusterId, Json, Nothing, SnapshotId
-from stillhouse.control.snapshots import requests as snapshots
-from stillhouse.control.snapshots import trash
-from stillhouse.control.upkeep import collect as collections
+from stillhouse.control.snapshots import requests, trash
+from stillhouse.control.upkeep import collect
 
 routes = Router()
 
@@ -18,7 +17,7 @@ routes = Router()
     "CancelSnapshot", Nothing, "The snapshot's capture will stop, and the snapshot become UNAVAILABLE", 202
 )
 def cancel_snapshot(control: ControlOf, project_id: str, snapshot_id: SnapshotId) -> Json:
-    snapshots.request_cancel(control, project_id, snapshot_id)
+    requests.request_cancel(control, project_id, snapshot_id)
     return {}
 
 
@@ -50,7 +49,7 @@ def collect_cluster(
 ) -> Json:
     """A dry run answers 200 with the plan of a collection at this moment, and reads all manifests for it."""
     if body is None or not body.dry_run:
-        collections.request_collection(control, project_id, cluster_id)
+        collect.request_collection(control, project_id, cluster_id)
         return {}
     response.status_code = 200
-    return {"plan": extensions.collected(collections.draft_collection(control, project_id, cluster_id))}
+    return {"plan": extensions.collected(collect.draft_collection(control, project_id, cluster_id))}

@@ -2,9 +2,10 @@
 
 from typing import Annotated
 
-from fastapi import Query
+from fastapi import Query, Request, Response
 
 from stillhouse.api.operations.routing import ControlOf, Router
+from stillhouse.api.shapes import client_types
 from stillhouse.api.shapes import databases as shapes
 from stillhouse.api.shapes.clusters import parameter_group_id
 from stillhouse.api.shapes.databases import (
@@ -17,8 +18,7 @@ from stillhouse.api.shapes.databases import (
     ValidateDbDataRequest,
 )
 from stillhouse.api.shapes.values import ClusterId, Json, Limit, Offset
-from stillhouse.control.clusters import databases
-from stillhouse.control.clusters import requests as clusters
+from stillhouse.control.clusters import databases, requests
 from stillhouse.domain.cluster import ClusterStatus
 from stillhouse.domain.reports.contents import Kind
 from stillhouse.errors import OperationUnknown
@@ -51,7 +51,7 @@ def list_nodes(
     offset: Annotated[Offset, Query()] = 0,
     limit: Annotated[Limit, Query()] = 100,
 ) -> Json:
-    cluster = clusters.get_cluster(control, project_id, cluster_id)
+    cluster = requests.get_cluster(control, project_id, cluster_id)
     nodes = [shapes.node(cluster, node) for node in cluster.nodes]
     failed = len(nodes) if cluster.status in (ClusterStatus.FAILED, ClusterStatus.CREATE_FAILED) else 0
     return {"node_list": nodes[offset : offset + limit], "count": len(nodes), "failed_count": failed}
@@ -59,7 +59,7 @@ def list_nodes(
 
 @routes.operation("ListClusterConfigurations", Configurations, "The cluster's one group of settings")
 def list_configurations(control: ControlOf, project_id: str, cluster_id: ClusterId) -> Json:
-    cluster = clusters.get_cluster(control, project_id, cluster_id)
+    cluster = requests.get_cluster(control, project_id, cluster_id)
     return {"configurations": [shapes.configuration(cluster)]}
 
 
@@ -71,7 +71,7 @@ def list_configurations(control: ControlOf, project_id: str, cluster_id: Cluster
 def list_parameters(
     control: ControlOf, project_id: str, cluster_id: ClusterId, configuration_id: str
 ) -> Json:
-    cluster = clusters.get_cluster(control, project_id, cluster_id)
+    cluster = requests.get_cluster(control, project_id, cluster_id)
     if configuration_id.lower() != parameter_group_id(cluster):
         raise OperationUnknown("the cluster has no such group of settings")
     return {"configurations": shapes.parameters(databases.settings_by_role(control, project_id, cluster_id))}
@@ -85,13 +85,16 @@ def list_schemas(
     project_id: str,
     cluster_id: ClusterId,
     database_name: str,
+    request: Request,
+    response: Response,
     keywords: Name = "",
     offset: Annotated[Offset, Query()] = 0,
     limit: Annotated[Limit, Query()] = 10,
 ) -> Json:
     sizes = databases.schema_sizes(control, project_id, cluster_id, database_name)
     shown = [shapes.schema(size, database_name) for size in sizes if keywords in size.schema]
-    return {"schemas": shown[offset : offset + limit], "count": len(shown)}
+    answer: Json = {"schemas": shown[offset : offset + limit], "count": len(shown)}
+    return client_types.for_client("ListSchemas", answer, request, response)
 
 
 @routes.operation(

@@ -7,13 +7,12 @@ every name that a project is asked for by (the SDKs ask by the region's) means t
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import Query, Response
-from fastapi import Request as HttpRequest
+from fastapi import Query, Request, Response
 
 from stillhouse.api.gateway import addresses
 from stillhouse.api.operations import service_catalog
 from stillhouse.api.operations.routing import ControlOf, Router
-from stillhouse.api.shapes import iam as shapes
+from stillhouse.api.shapes import iam
 from stillhouse.api.shapes.iam import (
     CreateTemporaryKeyRequest,
     CreateTokenRequest,
@@ -39,7 +38,7 @@ routes = Router()
 )
 def create_token(
     control: ControlOf,
-    request: HttpRequest,
+    request: Request,
     response: Response,
     body: CreateTokenRequest,
     nocatalog: Annotated[str | None, Query(max_length=255)] = None,
@@ -62,7 +61,7 @@ def create_token(
         raise NotPermitted("The user is of another domain than the scope.")
     token, made = credentials.make_token(control, user)
     response.headers["X-Subject-Token"] = token
-    shown = shapes.token(user, made, scope)
+    shown = iam.token(user, made, scope)
     if nocatalog is None:
         shown |= _catalog(control, request, user)
     return {"token": shown}
@@ -89,7 +88,7 @@ def list_projects(control: ControlOf, name: Annotated[str | None, Query(max_leng
 def list_domains(control: ControlOf) -> Json:
     """Lists one account, the caller's."""
     domain = {
-        **shapes.domain(control.caller.project),
+        **iam.domain(control.caller.project),
         "enabled": True,
         "description": "",
         "links": {"self": f"/v3/domains/{control.caller.project}"},
@@ -108,12 +107,12 @@ def create_temporary_key(control: ControlOf, body: CreateTemporaryKeyRequest) ->
             "access": made.key.access_key,
             "secret": made.key.secret_key,
             "securitytoken": made.security_token,
-            "expires_at": shapes.moment(made.key.expires),
+            "expires_at": iam.moment(made.key.expires),
         }
     }
 
 
-def _catalog(control: Control, request: HttpRequest, user: User) -> Json:
+def _catalog(control: Control, request: Request, user: User) -> Json:
     """Return the catalog, empty for an unknown address: a caller who knows the address needs no catalog."""
     address = addresses.told(request, control.settings)
     if not address:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from fastapi import Query
 
 from stillhouse.api.operations.routing import ControlOf, Router
-from stillhouse.api.shapes import jobs as shapes
+from stillhouse.api.shapes import jobs
 from stillhouse.api.shapes.jobs import Events, Job, JobId, LiveTask
 from stillhouse.api.shapes.values import ClusterId, Json, Limit, Offset
 from stillhouse.control.reports import jobs as work
@@ -33,7 +33,7 @@ ActionName = Literal[
 
 @routes.operation("ListJobDetails", Job, "The job")
 def show_job(control: ControlOf, project_id: str, job_id: JobId) -> Json:
-    return shapes.job(work.find_job(control, project_id, job_id))
+    return jobs.job(work.find_job(control, project_id, job_id))
 
 
 @routes.operation("ListClusterActions", LiveTask, "The cluster's last task of this kind, step by step")
@@ -42,7 +42,7 @@ def show_task(control: ControlOf, project_id: str, cluster_id: ClusterId, action
     if kind is None:
         raise OperationUnknown("the cluster has had no such task")
     failed = action_name.endswith(_FAILED)
-    return shapes.live_task(work.live_task(control, project_id, cluster_id, kind, failed=failed), action_name)
+    return jobs.live_task(work.live_task(control, project_id, cluster_id, kind, failed=failed), action_name)
 
 
 @routes.operation(
@@ -55,4 +55,4 @@ def list_events(
     limit: Annotated[Limit, Query()] = _MOST_EVENTS,
 ) -> Json:
     page, total = work.list_events(control, project_id, limit=min(limit, _MOST_EVENTS), skip=offset)
-    return {"events": [shapes.event(one, project_id) for one in page], "count": total}
+    return {"events": [jobs.event(one, project_id) for one in page], "count": total}

@@ -5,11 +5,13 @@ from typing import Annotated, Literal
 from fastapi import Query
 
 from stillhouse.api.operations.routing import ControlOf, Router
-from stillhouse.api.shapes.capacity import Flavors, flavor
+from stillhouse.api.shapes.capacity import Flavors, Statistics, flavor
 from stillhouse.api.shapes.snapshots import (
     CheckSnapshotRequest,
     ClusterSnapshots,
+    CopySnapshotRequest,
     CreateSnapshotRequest,
+    SnapshotCopied,
     SnapshotCreated,
     SnapshotDetails,
     Snapshots,
@@ -20,6 +22,7 @@ from stillhouse.api.shapes.snapshots import (
     snapshot_in_project_list,
 )
 from stillhouse.api.shapes.values import (
+    GB,
     Accepted,
     ClusterId,
     Json,
@@ -30,8 +33,9 @@ from stillhouse.api.shapes.values import (
     unless_empty,
 )
 from stillhouse.control.access import permissions
-from stillhouse.control.reports import capacity as host
-from stillhouse.control.snapshots import requests as snapshots
+from stillhouse.control.reports import capacity
+from stillhouse.control.schedule import snapshot_policies
+from stillhouse.control.snapshots import requests
 from stillhouse.errors import InvalidInput
 
 routes = Router()
@@ -42,7 +46,7 @@ routes = Router()
 )
 def create_snapshot(control: ControlOf, project_id: str, body: CreateSnapshotRequest) -> Json:
     permissions.demand(control, "CreateSnapshot", [body.snapshot.cluster_id])
-    snapshot_id = snapshots.request_snapshot(
+    snapshot_id = requests.request_snapshot(
         control,
         project_id,
         name=body.snapshot.name,
@@ -54,13 +58,13 @@ def create_snapshot(control: ControlOf, project_id: str, body: CreateSnapshotReq
 
 @routes.operation("ListSnapshots", Snapshots, "All snapshots of the project, the newest first")
 def list_snapshots(control: ControlOf, project_id: str) -> Json:
-    found = snapshots.list_snapshots(control, project_id)
+    found = requests.list_snapshots(control, project_id)
     return {"snapshots": [snapshot_in_project_list(one) for one in found], "count": len(found)}
 
 
 @routes.operation("ListSnapshotDetails", SnapshotDetails, "The snapshot")
 def show_snapshot(control: ControlOf, project_id: str, snapshot_id: SnapshotId) -> Json:
-    return {"snapshot": snapshot_detail(snapshots.get_snapshot(control, project_id, snapshot_id))}
+    return {"snapshot": snapshot_detail(requests.get_snapshot(control, project_id, snapshot_id))}
 
 
 @routes.operation(
@@ -76,7 +80,7 @@ def list_cluster_snapshots(
     sort_dir: Annotated[SortDirection, unless_empty("desc")] = "desc",
 ) -> Json:
     """`count` is the total number of snapshots, not that of the page."""
-    page, total = snapshots.list_cluster_snapshots(
+    page, total = requests.list_cluster_snapshots(
         control,
         project_id,
         cluster_id,
@@ -95,7 +99,7 @@ def list_cluster_snapshots(
 
 @routes.operation("DeleteSnapshot", Accepted, "The snapshot is in the trash", 202)
 def delete_snapshot(control: ControlOf, project_id: str, snapshot_id: SnapshotId) -> Json:
-    snapshots.delete_snapshot(control, project_id, snapshot_id)
+    requests.delete_snapshot(control, project_id, snapshot_id)
     return {"error_code": None, "error_msg": None, "job_id": None}
 
 
@@ -103,7 +107,7 @@ def delete_snapshot(control: ControlOf, project_id: str, snapshot_id: SnapshotId
 def check_snapshot(control: ControlOf, project_id: str, body: CheckSnapshotRequest) -> Json:
     if body.snapshot_name is None:
         raise InvalidInput("Invalid parameter. snapshot_name: a name to check is missing")
-    snapshots.check_name(control, project_id, body.snapshot_name)
+    requests.check_name(control, project_id, body.snapshot_name)
     return {}
 
 
@@ -121,6 +125,27 @@ def list_snapshot_flavors(
     """Every kind of restore is possible, and to the same node type: the query changes nothing. As in DWS, an unknown
     snapshot gets an empty list and no error.
     """
-    source = host.cluster_of_snapshot(control, project_id, snapshot_id)
-    flavors = [] if source is None else [flavor(host.measure(control), source)]
+    source = capacity.cluster_of_snapshot(control, project_id, snapshot_id)
+    flavors = [] if source is None else [flavor(capacity.measure(control), source)]
     return {"flavors": flavors, "count": len(flavors)}
+
+
+@routes.operation("CopySnapshot", SnapshotCopied, "The copy is being made")
+def copy_snapshot(
+    control: ControlOf, project_id: str, snapshot_id: SnapshotId, body: CopySnapshotRequest
+) -> Json:
+    copy_id = requests.request_copy(
+        control, project_id, snapshot_id, name=body.backup_name, description=body.description or ""
+    )
+    return {"snapshot_id": copy_id}
+
+
+@routes.operation("ListSnapshotStatistics", Statistics, "The storage that the snapshots of the cluster take")
+def show_statistics(control: ControlOf, project_id: str, cluster_id: ClusterId) -> Json:
+    storage = snapshot_policies.storage_statistics(control, project_id, cluster_id)
+    named = {"storage.free": storage.free, "storage.paid": storage.paid, "storage.used": storage.used}
+    return {
+        "statistics": [
+            {"name": name, "value": round(count / GB, 6), "unit": "GB"} for name, count in named.items()
+        ]
+    }

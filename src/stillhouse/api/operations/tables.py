@@ -10,7 +10,7 @@ from stillhouse.api.shapes.tables import (
     checked_names,
 )
 from stillhouse.api.shapes.values import Json, SnapshotId
-from stillhouse.control.restores import table_requests as table_restores
+from stillhouse.control.restores import table_requests
 from stillhouse.domain.table_restore import TableName, TablesWanted
 
 routes = Router()
@@ -24,7 +24,7 @@ routes = Router()
 def check_table_restore(
     control: ControlOf, project_id: str, snapshot_id: SnapshotId, body: TableRestoreRequest
 ) -> Json:
-    verdict = table_restores.check_table_restore(control, project_id, snapshot_id, _wanted(body))
+    verdict = table_requests.check_table_restore(control, project_id, snapshot_id, _wanted(body))
     return {"check_table_name_result": checked_names(verdict)}
 
 
@@ -34,7 +34,7 @@ def check_table_restore(
 def restore_table(
     control: ControlOf, project_id: str, snapshot_id: SnapshotId, body: TableRestoreRequest
 ) -> Json:
-    operation_id = table_restores.start_table_restore(control, project_id, snapshot_id, _wanted(body))
+    operation_id = table_requests.start_table_restore(control, project_id, snapshot_id, _wanted(body))
     return {"job_id": job_id(operation_id)}
 
 

@@ -1,20 +1,6 @@
-"""The newer cluster operations of the DWS API: its second version of some, start and stop, tags, the pre-check."""
-
-from typing import Annotated, Literal
-
-from fastapi import Query
+"""The operations of the DWS API on clusters' tags."""
 
 from stillhouse.api.operations.routing import ControlOf, Router
-from stillhouse.api.shapes.clusters import (
-    CheckClusterRequest,
-    ClusterCreated,
-    Clusters,
-    ClusterToCheck,
-    ClusterToCreateV2,
-    CreateClusterV2Request,
-    cluster_in_list,
-)
-from stillhouse.api.shapes.jobs import job_id
 from stillhouse.api.shapes.tags import (
     BatchTagsRequest,
     ClusterTags,
@@ -22,75 +8,11 @@ from stillhouse.api.shapes.tags import (
     TagRequest,
     TagsActionRequest,
 )
-from stillhouse.api.shapes.values import Accepted, ClusterId, DecimalText, Json, Nothing, unless_empty
+from stillhouse.api.shapes.values import ClusterId, Json, Nothing
 from stillhouse.control.access import permissions
-from stillhouse.control.clusters import requests as clusters
-from stillhouse.control.clusters import tags
-from stillhouse.control.clusters.requests import ClusterRequest
-from stillhouse.domain import names
+from stillhouse.control.clusters import requests, tags
 
 routes = Router()
-
-
-@routes.operation("CreateClusterV2", ClusterCreated, "Accepted; the cluster is being made")
-def create_cluster(control: ControlOf, project_id: str, body: CreateClusterV2Request) -> Json:
-    wanted = body.cluster
-    request = ClusterRequest(
-        name=wanted.name,
-        number_of_node=wanted.num_node,
-        user_name=wanted.db_name,
-        user_pwd=wanted.db_password.get_secret_value(),
-        port=wanted.db_port,
-        facts=_facts(wanted),
-    )
-    return {"cluster": {"id": clusters.request_cluster(control, project_id, request)}}
-
-
-@routes.operation("ShowClusters", Clusters, "The project's clusters, the newest first")
-def list_clusters(control: ControlOf, project_id: str) -> Json:
-    shown = [cluster_in_list(cluster) for cluster in clusters.list_clusters(control, project_id)]
-    return {"clusters": shown, "count": len(shown)}
-
-
-@routes.operation("CheckCluster", Nothing, "This cluster could be made now")
-def check_cluster(control: ControlOf, project_id: str, body: CheckClusterRequest) -> Json:
-    wanted = body.cluster
-    request = ClusterRequest(
-        name=wanted.name or "",
-        number_of_node=wanted.num_node,
-        user_name=wanted.db_name or names.DEFAULT_USER,
-        user_pwd=wanted.db_password.get_secret_value() if wanted.db_password else "",
-        port=names.DEFAULT_PORT if wanted.db_port is None else wanted.db_port,
-        facts=_facts(wanted),
-    )
-    of_snapshot = wanted.restore_point.back_ref if wanted.restore_point else None
-    clusters.check_cluster(control, project_id, request, of_snapshot)
-    return {}
-
-
-@routes.operation("DeleteDwsCluster", Accepted, "Accepted; the cluster is being deleted", 202)
-def delete_cluster(
-    control: ControlOf,
-    project_id: str,
-    cluster_id: ClusterId,
-    keep_last_manual_backup: Annotated[DecimalText, Query()] = 0,
-    release_eip_type: Annotated[
-        Literal["NO_RELEASE", "RELEASE_BINDING"], unless_empty("NO_RELEASE")
-    ] = "NO_RELEASE",
-) -> Json:
-    """There is no elastic IP to be released, whether or not the request asks for it."""
-    operation_id = clusters.delete_cluster(control, project_id, cluster_id, keep_last_manual_backup)
-    return _accepted(operation_id)
-
-
-@routes.operation("StartCluster", Accepted, "Accepted; the cluster's servers are being started")
-def start_cluster(control: ControlOf, project_id: str, cluster_id: ClusterId) -> Json:
-    return _accepted(clusters.start_cluster(control, project_id, cluster_id))
-
-
-@routes.operation("StopCluster", Accepted, "Accepted; the cluster's servers are being stopped, and stay so")
-def stop_cluster(control: ControlOf, project_id: str, cluster_id: ClusterId) -> Json:
-    return _accepted(clusters.stop_cluster(control, project_id, cluster_id))
 
 
 @routes.operation("ListTags", ProjectTags, "The tags in use in the project, by key")
@@ -101,7 +23,7 @@ def list_tags(control: ControlOf, project_id: str) -> Json:
 
 @routes.operation("ListClusterTags", ClusterTags, "The cluster's tags")
 def list_cluster_tags(control: ControlOf, project_id: str, cluster_id: ClusterId) -> Json:
-    found = tags.tags_of(clusters.get_cluster(control, project_id, cluster_id))
+    found = tags.tags_of(requests.get_cluster(control, project_id, cluster_id))
     return {"tags": [{"key": key, "value": value} for key, value in found.items()]}
 
 
@@ -136,16 +58,3 @@ def change_tags(control: ControlOf, project_id: str, cluster_id: ClusterId, body
         return add_tags(control, project_id, cluster_id, body)
     permissions.demand(control, "BatchDeleteResourceTag", [cluster_id])
     return remove_tags(control, project_id, cluster_id, body)
-
-
-def _accepted(operation_id: str) -> Json:
-    return {"error_code": None, "error_msg": None, "job_id": job_id(operation_id)}
-
-
-def _facts(wanted: ClusterToCreateV2 | ClusterToCheck) -> dict[str, object]:
-    """Return the facts that are only given back, under their names in version 1.0."""
-    sent = wanted.model_dump(exclude_none=True)
-    renamed = {"flavor": "node_type", "num_cn": "number_of_cn"}
-    spent = {"name", "num_node", "db_name", "db_password", "db_port", "availability_zones", "tag_list"}
-    zones = {"availability_zone": ",".join(wanted.availability_zones)} if wanted.availability_zones else {}
-    return {renamed.get(key, key): value for key, value in sent.items() if key not in spent} | zones

@@ -5,7 +5,7 @@ import uuid
 from stillhouse.api.shapes.values import DATASTORE, GB, VERSION, Answer, Int32, Json, NullableText
 from stillhouse.control.reports.capacity import Holdings
 from stillhouse.domain.cluster import Cluster
-from stillhouse.domain.node_type import NODE_TYPE, ZONE, Host
+from stillhouse.domain.reports.capacity import NODE_TYPE, ZONE, Host
 
 # Ids of node types are UUIDs in DWS; ours is the same on every host, as its name is.
 _NODE_TYPE_ID = str(uuid.uuid5(uuid.NAMESPACE_OID, NODE_TYPE))

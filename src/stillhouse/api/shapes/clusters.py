@@ -22,10 +22,10 @@ from stillhouse.api.shapes.values import (
     cluster_time,
 )
 from stillhouse.control.clusters.facts import TIME_ZONE
-from stillhouse.control.clusters.tags import MOST as MOST_TAGS
+from stillhouse.control.clusters.tags import MOST_TAGS
 from stillhouse.domain import names
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Node, Task
-from stillhouse.domain.node_type import ZONE
+from stillhouse.domain.reports.capacity import ZONE
 
 # DWS's own numbers for the state of a node.
 _NODE_STATUS = {

@@ -7,7 +7,7 @@ from pydantic import Field
 from stillhouse.api.shapes.clusters import node_status, parameter_group_id
 from stillhouse.api.shapes.values import Answer, Int32, Int64, Json, Request
 from stillhouse.domain.cluster import Cluster, Node
-from stillhouse.domain.node_type import NODE_TYPE, ZONE
+from stillhouse.domain.reports.capacity import NODE_TYPE, ZONE
 from stillhouse.domain.reports.contents import SchemaSize, Setting
 
 _UNLIMITED = -1

@@ -8,7 +8,7 @@ from pydantic import AfterValidator
 
 from stillhouse.api.shapes.clusters import failure_code
 from stillhouse.api.shapes.values import Answer, Int32, Int64, Json, NullableText, snapshot_time
-from stillhouse.control.reports import jobs as reported
+from stillhouse.control.reports import jobs
 from stillhouse.domain.cluster import Task
 from stillhouse.domain.reports import events
 from stillhouse.domain.reports.captures import Capture, CaptureState
@@ -132,7 +132,7 @@ def job(operation: Operation) -> Json:
     }
 
 
-def live_task(task: reported.LiveTask, action_name: str) -> Json:
+def live_task(task: jobs.LiveTask, action_name: str) -> Json:
     operation = task.operation
     steps = [_capture_step(task, capture) for capture in task.captures] or [_whole_step(task)]
     return {
@@ -168,7 +168,7 @@ def event(happened: events.Event, project: str) -> Json:
     }
 
 
-def _whole_step(task: reported.LiveTask) -> Json:
+def _whole_step(task: jobs.LiveTask) -> Json:
     """Return the operation itself as the one step, for tasks without steps by node."""
     operation = task.operation
     return {
@@ -181,7 +181,7 @@ def _whole_step(task: reported.LiveTask) -> Json:
     }
 
 
-def _capture_step(task: reported.LiveTask, capture: Capture) -> Json:
+def _capture_step(task: jobs.LiveTask, capture: Capture) -> Json:
     total = capture.bytes_total
     share = 100 * capture.bytes_done / total if total else 0.0
     if capture.state is CaptureState.DONE:
@@ -198,7 +198,7 @@ def _capture_step(task: reported.LiveTask, capture: Capture) -> Json:
     }
 
 
-def _progress_info(task: reported.LiveTask, progress: str, error: str, *, size: int) -> str:
+def _progress_info(task: jobs.LiveTask, progress: str, error: str, *, size: int) -> str:
     """Return JSON text with one value that is JSON text again, as in DWS."""
     operation, snapshot = task.operation, task.snapshot
     info = {

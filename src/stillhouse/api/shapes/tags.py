@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from stillhouse.api.shapes.values import Answer, Request
-from stillhouse.control.clusters.tags import MOST as MOST_TAGS
+from stillhouse.control.clusters.tags import MOST_TAGS
 
 _FORBIDDEN_IN_TAG = re.compile(r"[=*<>\\,|/]")
 

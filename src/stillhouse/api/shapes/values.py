@@ -2,8 +2,8 @@
 
 Requests have the field names and types that the SDKs know; unknown fields are ignored. Types are strict, as they are
 in the Go and Java clients: no `true` for 1, and `"3"` for 3 only in the fields that a vendor's client sends so, which
-are `DecimalText`. An optional field that is `""` counts as not given. The rules of names, passwords and ports are in
-`domain.names`; requests add only the rules of the wire.
+are `DecimalText`. An optional field that is `""` or null counts as not given. The rules of names, passwords and ports
+are in `domain.names`; requests add only the rules of the wire.
 
 Classes of answers serve the OpenAPI document and the tests. The functions beside them build the JSON, which is sent
 as it is: nothing is validated when a request is answered. The fields are described in `api/document/glossary`.
@@ -90,11 +90,13 @@ class Request(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_empty(cls, sent: object) -> object:
-        """Go clients cannot leave out a text or an object that they do not set: they send `""` (gophertelekomcloud)."""
+        """Leave out fields that a client cannot leave out: Go sends `""` (gophertelekomcloud), Ansible null (tags)."""
         if not isinstance(sent, dict):
             return sent
         optional = {name for name, field in cls.model_fields.items() if not field.is_required()}
-        return {name: value for name, value in sent.items() if value != "" or name not in optional}
+        return {
+            name: value for name, value in sent.items() if name not in optional or value not in ("", None)
+        }
 
 
 class Answer(BaseModel):

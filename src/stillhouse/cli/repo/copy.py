@@ -75,8 +75,9 @@ def copy(
         bucket = open_bucket(repository, kek_file, cluster)
         inventory = inventory_of(bucket)
         chosen = _chosen(inventory, snapshot, newest)
+        source = _end_of(bucket, repository)
         target, is_new = _open_second(to, to_kek_file)
-        outcomes = _copy(bucket, repository, target, chosen, workers)
+        outcomes = _copy(source, target, chosen, workers)
         unreadable = [] if snapshot else inventory.unreadable
         _say_copied(target.id, outcomes, unreadable, json_=json_)
         if is_new and not json_:
@@ -88,12 +89,20 @@ def copy(
 
 
 def _chosen(inventory: "Inventory", wanted: Sequence[str], newest: int) -> "Sequence[Found]":
-    """The wanted snapshots, or the newest so many of each cluster; all for 0."""
+    """The snapshots asked for by id or name, or the `newest` of each cluster; all of them when it is 0."""
     from stillhouse.repository.upkeep.inventory import choose, newest_of
 
     if wanted:
         return [choose(inventory.snapshots, one) for one in wanted]
     return newest_of(inventory.snapshots, newest or len(inventory.snapshots))
+
+
+def _end_of(bucket: Bucket, location: str) -> "End":
+    """The repository that is copied from. Raises InvalidInput when there is none."""
+    from stillhouse.repository.objects import identity
+    from stillhouse.repository.upkeep.copy import End
+
+    return End(bucket.store, bucket.kek, identity.demand(bucket.store, location))
 
 
 def _open_second(location: str, kek_file: Path) -> "tuple[End, bool]":
@@ -110,15 +119,11 @@ def _open_second(location: str, kek_file: Path) -> "tuple[End, bool]":
     return End(store, kek, identity.claim(store)), is_new
 
 
-def _copy(
-    bucket: Bucket, repository: str, target: "End", chosen: "Sequence[Found]", workers: int
-) -> "list[Outcome]":
+def _copy(source: "End", target: "End", chosen: "Sequence[Found]", workers: int) -> "list[Outcome]":
     from stillhouse.cli.terminal.progress import bars
     from stillhouse.clock import SystemClock
-    from stillhouse.repository.objects import identity
-    from stillhouse.repository.upkeep.copy import End, copy_snapshots
+    from stillhouse.repository.upkeep.copy import copy_snapshots
 
-    source = End(bucket.store, bucket.kek, identity.demand(bucket.store, repository))
     with bars() as new_bar:
         copied = copy_snapshots(source, target, chosen, workers=workers, clock=SystemClock(), new_bar=new_bar)
         return list(copied)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from stillhouse.catalog.access import access_keys as stored
+from stillhouse.catalog.access import access_keys
 from stillhouse.catalog.access.access_keys import AccessKey, KeyFacts
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.control.access import permissions
@@ -40,21 +40,23 @@ def create_access_key(
         if not is_project_id(project):
             raise InvalidInput("a project id is 32 lower-case hexadecimal digits")
         permissions.check_attached(transaction, policies)
-        stored.insert_access_key(transaction, control.sealer, key, control.clock.now())
+        access_keys.insert_access_key(transaction, control.sealer, key, control.clock.now())
     return key
 
 
 def list_access_keys(control: Control, project: str = "") -> list[KeyFacts]:
     """List the project's keys, or those of all projects, without their secrets; the oldest first."""
     with control.database.reading() as reading:
-        return stored.list_access_keys(reading, project)
+        return access_keys.list_access_keys(reading, project)
 
 
 def disable_access_key(control: Control, project: str, access_key: str) -> None:
     """Disable the key for good, and with it the temporary keys made by it."""
     with audited(control, project, "DisableAccessKey", access_key) as transaction:
         known = ACCESS_KEY.fullmatch(access_key) is not None
-        if not known or not stored.disable_access_key(transaction, project, access_key, control.clock.now()):
+        if not known or not access_keys.disable_access_key(
+            transaction, project, access_key, control.clock.now()
+        ):
             raise NotFound("the project has no such access key in use")
 
 
@@ -72,12 +74,12 @@ def rotate_access_key(
             raise InvalidInput("an overlap cannot be negative")
         old = replace(old, expires=now + overlap)
         assert old.expires is not None
-        if not stored.let_access_key_end(transaction, access_key, now, old.expires):
+        if not access_keys.let_access_key_end(transaction, access_key, now, old.expires):
             raise Conflict(
                 "the access key was rotated before", hint="rotate its successor, or make a new key"
             )
         new = AccessKey(*new_pair(), project=project, policies=old.policies)
-        stored.insert_access_key(transaction, control.sealer, new, now)
+        access_keys.insert_access_key(transaction, control.sealer, new, now)
     return new, old
 
 
@@ -92,7 +94,7 @@ def new_pair() -> tuple[str, str]:
 def _in_use(transaction: Transaction, control: Control, project: str, access_key: str) -> AccessKey:
     now = control.clock.now()
     if ACCESS_KEY.fullmatch(access_key):
-        key = stored.find_access_key(transaction, control.sealer, access_key, now)
+        key = access_keys.find_access_key(transaction, control.sealer, access_key, now)
         if key is not None and key.project == project:
             return key
     raise NotFound("the project has no such access key in use")

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from stillhouse.catalog.access import access_keys as stored_keys
-from stillhouse.catalog.access import users as stored_users
+from stillhouse.catalog.access import access_keys, users
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.control.access import permissions
 from stillhouse.control.access.access_keys import ACCESS_KEY
@@ -30,7 +29,7 @@ def find_signer(control: Control, access_key: str) -> Signer | None:
     if not ACCESS_KEY.fullmatch(access_key):
         return None
     with control.database.reading() as reading:
-        key = stored_keys.find_access_key(reading, control.sealer, access_key, control.clock.now())
+        key = access_keys.find_access_key(reading, control.sealer, access_key, control.clock.now())
         if key is None:
             return _temporary_signer(control, reading, access_key)
         granted = Permissions((permissions.resolve(reading, key.policies),))
@@ -42,8 +41,8 @@ def find_signer(control: Control, access_key: str) -> Signer | None:
 def find_token_holder(control: Control, token: str) -> Caller:
     """Find the user that the token was given to. Raises Unauthenticated, or TokenExpired."""
     with control.database.reading() as reading:
-        found = stored_users.find_token(reading, digest(token))
-        user = None if found is None else stored_users.find_user(reading, found.user_id)
+        found = users.find_token(reading, digest(token))
+        user = None if found is None else users.find_user(reading, found.user_id)
         if found is None or user is None:
             raise Unauthenticated("Incorrect IAM authentication information: decrypt token fail")
         who = f"user/{user.name}"
@@ -54,7 +53,7 @@ def find_token_holder(control: Control, token: str) -> Caller:
 
 
 def _temporary_signer(control: Control, reading: Transaction, access_key: str) -> Signer | None:
-    key = stored_keys.find_temporary_key(reading, control.sealer, access_key, control.clock.now())
+    key = access_keys.find_temporary_key(reading, control.sealer, access_key, control.clock.now())
     of_parent = None if key is None else _policies_of(control, reading, key.parent)
     if key is None or of_parent is None:
         return None
@@ -67,8 +66,8 @@ def _temporary_signer(control: Control, reading: Transaction, access_key: str) -
 
 def _policies_of(control: Control, reading: Transaction, parent: str) -> tuple[Attached, ...] | None:
     """Return the policies of the access key or the user; `None` if the key or user is no longer good."""
-    key = stored_keys.find_access_key(reading, control.sealer, parent, control.clock.now())
+    key = access_keys.find_access_key(reading, control.sealer, parent, control.clock.now())
     if key is not None:
         return key.policies
-    user = stored_users.find_user(reading, parent)
+    user = users.find_user(reading, parent)
     return None if user is None else user.policies

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from stillhouse.catalog.access import access_keys as stored_keys
-from stillhouse.catalog.access import users as stored_users
+from stillhouse.catalog.access import access_keys, users
 from stillhouse.catalog.access.access_keys import TemporaryKey
 from stillhouse.control.access.access_keys import new_pair
 from stillhouse.control.audit import audited
@@ -57,7 +56,7 @@ def make_temporary_key(
             expires=now + life,
             narrowed_to=narrowed_to or {},
         )
-        stored_keys.insert_temporary_key(transaction, control.sealer, key, now)
+        access_keys.insert_temporary_key(transaction, control.sealer, key, now)
     return Issued(key, token)
 
 
@@ -67,7 +66,7 @@ def make_token(control: Control, user: User) -> tuple[str, Token]:
     with audited(control, user.project, "CreateToken", f"user/{user.name}") as transaction:
         now = control.clock.now()
         made = Token(user.id, issued=now, expires=now + TOKEN_LIFE)
-        stored_users.insert_token(transaction, digest(token), made)
+        users.insert_token(transaction, digest(token), made)
     return token, made
 
 

@@ -4,9 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from stillhouse.catalog import snapshots
-from stillhouse.catalog.access import access_keys as secrets
-from stillhouse.catalog.access import named_policies as stored
-from stillhouse.catalog.access import users
+from stillhouse.catalog.access import access_keys, named_policies, users
 from stillhouse.catalog.access.named_policies import NamedPolicy
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.control.audit import audited
@@ -35,19 +33,19 @@ def create_policy(control: Control, name: str, document: str) -> NamedPolicy:
         if name in BUILT_IN:
             raise InvalidInput(f"{name} is built in")
         policy = NamedPolicy(name, policy_document.decode(document), control.clock.now())
-        stored.insert_policy(transaction, policy)
+        named_policies.insert_policy(transaction, policy)
     return policy
 
 
 def list_policies(control: Control) -> list[NamedPolicy]:
     """List the policies that were made here; the built-in ones are `domain.permissions.BUILT_IN`."""
     with control.database.reading() as reading:
-        return stored.list_policies(reading)
+        return named_policies.list_policies(reading)
 
 
 def show_policy(control: Control, name: str) -> NamedPolicy:
     with control.database.reading() as reading:
-        policy = stored.find_policy(reading, name)
+        policy = named_policies.find_policy(reading, name)
     if policy is None:
         raise NotFound(f"there is no policy named {name}")
     return policy
@@ -59,14 +57,18 @@ def delete_policy(control: Control, name: str) -> None:
         holders = [*_keys_with(transaction, name), *_users_with(transaction, name)]
         if holders:
             raise Conflict(f"policy {name} is that of {holders[0]}", hint="disable its holders first")
-        if not stored.delete_policy(transaction, name):
+        if not named_policies.delete_policy(transaction, name):
             raise NotFound(f"there is no policy named {name}")
 
 
 def check_attached(transaction: Transaction, attached: Iterable[Attached]) -> None:
     """Check that every name is a policy's and that every document can be read. Raises InvalidInput."""
     for each in attached:
-        if isinstance(each, str) and each not in BUILT_IN and stored.find_policy(transaction, each) is None:
+        if (
+            isinstance(each, str)
+            and each not in BUILT_IN
+            and named_policies.find_policy(transaction, each) is None
+        ):
             raise InvalidInput(f"there is no policy named {each}", hint="stillhouse key policy list")
         if not isinstance(each, str):
             policy_document.read(each)
@@ -108,14 +110,14 @@ def _policy(transaction: Transaction, attached: Attached) -> Policy:
         return policy_document.read(attached)
     if attached in BUILT_IN:
         return BUILT_IN[attached]
-    found = stored.find_policy(transaction, attached)
+    found = named_policies.find_policy(transaction, attached)
     if found is None:
         raise InternalError(f"policy {attached} is gone, though somebody has it")
     return policy_document.read(found.document)
 
 
 def _keys_with(transaction: Transaction, policy: str) -> list[str]:
-    keys = secrets.list_access_keys(transaction)
+    keys = access_keys.list_access_keys(transaction)
     return [f"key {key.access_key}" for key in keys if policy in key.policies and key.disabled is None]
 
 

@@ -5,8 +5,7 @@ import secrets
 from collections.abc import Sequence
 from functools import cache
 
-from stillhouse.catalog.access import passwords
-from stillhouse.catalog.access import users as stored
+from stillhouse.catalog.access import passwords, users
 from stillhouse.control.access import permissions
 from stillhouse.control.audit import audited
 from stillhouse.control.context import Control
@@ -43,7 +42,7 @@ def create_user(
             raise InvalidInput("a password has 12 to 128 printable characters")
         permissions.check_attached(transaction, policies)
         now = control.clock.now()
-        stored.insert_user(
+        users.insert_user(
             transaction, User(new_hex(), project, name, password_hash, tuple(policies), created=now)
         )
     return password
@@ -52,13 +51,13 @@ def create_user(
 def list_users(control: Control, project: str = "") -> list[User]:
     """List users, the disabled ones too; the oldest first."""
     with control.database.reading() as reading:
-        return stored.list_users(reading, project)
+        return users.list_users(reading, project)
 
 
 def disable_user(control: Control, project: str, name: str) -> None:
     """Disable the user for good, and with them their tokens and the temporary keys made by them."""
     with audited(control, project, "DisableUser", name) as transaction:
-        if not stored.disable_user(transaction, project, name, control.clock.now()):
+        if not users.disable_user(transaction, project, name, control.clock.now()):
             raise NotFound("the project has no such user in use")
 
 
@@ -72,8 +71,8 @@ def log_in(control: Control, password: str, *, user_id: str = "", project: str =
     if control.user_lockouts.is_locked(subject, control.clock.monotonic()):
         raise Unauthenticated(_LOCKED, who=who)
     with control.database.reading() as reading:
-        by_name = None if user_id else stored.find_user_by_name(reading, project, name)
-        user = by_name or stored.find_user(reading, user_id)
+        by_name = None if user_id else users.find_user_by_name(reading, project, name)
+        user = by_name or users.find_user(reading, user_id)
     is_right = passwords.is_password(password, _nobody() if user is None else user.password_hash)
     # When many guesses are sent at once, the answers after the lock has closed tell nothing.
     if control.user_lockouts.is_locked(subject, control.clock.monotonic()):

@@ -9,7 +9,7 @@ from stillhouse.control.lookup import known_cluster
 from stillhouse.domain.cluster import Cluster
 from stillhouse.errors import InvalidInput
 
-MOST = 20
+MOST_TAGS = 20
 
 Tags = dict[str, str]
 
@@ -50,7 +50,7 @@ def _change(
         clusters.lock_cluster(transaction, known_cluster(transaction, project, cluster_id).id)
         cluster = known_cluster(transaction, project, cluster_id)
         tags = changed(tags_of(cluster))
-        if len(tags) > MOST:
-            raise InvalidInput(f"a cluster has at most {MOST} tags")
+        if len(tags) > MOST_TAGS:
+            raise InvalidInput(f"a cluster has at most {MOST_TAGS} tags")
         stored = [{"key": key, "value": value} for key, value in tags.items()]
         clusters.set_facts(transaction, cluster.id, cluster.facts | {"tags": stored}, control.clock.now())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from stillhouse.catalog import clusters, snapshots
 from stillhouse.control.context import Control
 from stillhouse.domain.cluster import Cluster, ClusterStatus
-from stillhouse.domain.node_type import Host
+from stillhouse.domain.reports.capacity import Host
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ from stillhouse.workers.jobs import Repository
 _STATE = "restore.json"
 _BEFORE_THE_STATE = frozenset(
     {f"{_STATE}.new", "lock"}
-)  # all that one killed at the very start may have left
-_SPARE = 64 << 20  # bytes that must stay free beside what is restored
+)  # everything that a restore killed at the very start may have left
+_SPARE = 64 << 20  # bytes that must stay free beside the restored files
 
 Watch = Callable[[str, int], Callable[[int], None]]
 """Called with a node and its total bytes. Returns a function that takes the bytes written so far."""

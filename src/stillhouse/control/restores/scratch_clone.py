@@ -44,7 +44,7 @@ def scratch_clone(
 
 
 def check_scratch(place: Workplace, needed: int, purpose: str) -> None:
-    """Raise RestoreFailed unless scratch space has room for `needed` bytes, with some to spare."""
+    """Raise RestoreFailed unless scratch space has room for `needed` bytes and some to spare."""
     check_room(place.scratch.data, needed + _SPARE_BYTES, purpose)
 
 

@@ -4,8 +4,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from stillhouse import log
-from stillhouse.catalog import clusters, operations, snapshot_queue, snapshots
-from stillhouse.catalog import snapshot_policies as policies
+from stillhouse.catalog import clusters, operations, snapshot_policies, snapshot_queue, snapshots
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.control.audit import ACCEPTED, record
 from stillhouse.control.context import Control
@@ -30,8 +29,8 @@ def start_due_snapshots(place: Workplace, now: datetime) -> None:
     control = place.control
     scheduled: dict[str, list[tuple[Policy, datetime | None]]] = {}
     with control.database.reading() as reading:
-        waiting = {run.cluster_id for run in policies.waiting_runs(reading)}
-        for policy, known in policies.scheduled(reading, now):
+        waiting = {run.cluster_id for run in snapshot_policies.waiting_runs(reading)}
+        for policy, known in snapshot_policies.scheduled(reading, now):
             scheduled.setdefault(policy.cluster_id, []).append((policy, known))
 
     def look_at(cluster_id: str) -> None:
@@ -52,8 +51,8 @@ def start_due_retention(place: Workplace, now: datetime) -> None:
     with control.database.reading() as reading:
         concerned = [
             cluster_id
-            for cluster_id, keep_day in policies.kept_days(reading).items()
-            if policies.has_automated_before(reading, cluster_id, now - timedelta(days=keep_day))
+            for cluster_id, keep_day in snapshot_policies.kept_days(reading).items()
+            if snapshot_policies.has_automated_before(reading, cluster_id, now - timedelta(days=keep_day))
             and any(verdict.expires for verdict in _verdicts(reading, cluster_id, keep_day, now))
         ]
     for cluster_id in concerned:
@@ -68,10 +67,10 @@ def _due(policy: Policy, known: datetime | None, now: datetime) -> datetime | No
 def _advance(control: Control, cluster_id: str, now: datetime) -> None:
     with control.database.transaction() as transaction:
         clusters.lock_cluster(transaction, cluster_id)
-        for policy, known in policies.scheduled(transaction, now, cluster_id):
+        for policy, known in snapshot_policies.scheduled(transaction, now, cluster_id):
             _note_due(transaction, policy, known, now)
         cluster = clusters.read_cluster(transaction, cluster_id)
-        waiting = policies.waiting_runs(transaction, cluster_id)
+        waiting = snapshot_policies.waiting_runs(transaction, cluster_id)
         for decision in decide(waiting, _situation(transaction, cluster, now), now):
             _carry_out(control, transaction, cluster, decision, now)
 
@@ -79,12 +78,12 @@ def _advance(control: Control, cluster_id: str, now: datetime) -> None:
 def _note_due(transaction: Transaction, policy: Policy, known: datetime | None, now: datetime) -> None:
     if policy.since > now:
         # `since` was set while the clock was ahead. Without this the policy would sleep until then.
-        policies.count_from(transaction, [policy.id], now)
+        snapshot_policies.count_from(transaction, [policy.id], now)
         return
     due = _due(policy, known, now)
     if due is None:
         return
-    policies.skip_waiting(
+    snapshot_policies.skip_waiting(
         transaction, [policy.id], f"missed: the run due at {due:%Y-%m-%dT%H:%M:%SZ} stands for it"
     )
     run = Run(
@@ -97,14 +96,14 @@ def _note_due(transaction: Transaction, policy: Policy, known: datetime | None, 
         is_full=policy.backup_type is BackupType.FULL,
         is_once=isinstance(parse(policy.schedule), Once),
     )
-    policies.insert_run(transaction, run)
+    snapshot_policies.insert_run(transaction, run)
 
 
 def _situation(transaction: Transaction, cluster: Cluster, now: datetime) -> Situation:
     operation = operations.active(transaction, cluster.id)
     return Situation(
         blocked=_blocked(cluster, len(snapshot_queue.waiting(transaction, cluster.id))),
-        automated_ended=policies.automated_ended(transaction, cluster.id, now),
+        automated_ended=snapshot_policies.automated_ended(transaction, cluster.id, now),
         automated_runs=operation is not None
         and operation.kind is Task.SNAPSHOTTING
         and snapshots.read_snapshot(transaction, operation.subject_id).type is SnapshotType.AUTO,
@@ -132,12 +131,12 @@ def _carry_out(
     resource = f"cluster/{cluster.id}/policy/{run.policy_id}"
     if decision.outcome is Outcome.TAKEN:
         snapshot_id = new_uuid()
-        if policies.end_run(transaction, decision, snapshot_id):
+        if snapshot_policies.end_run(transaction, decision, snapshot_id):
             name = _name(transaction, cluster, run, snapshot_id)
             take(control, transaction, new_snapshot(cluster, snapshot_id, SnapshotType.AUTO, now, name))
             resource = f"cluster/{cluster.id}/snapshot/{snapshot_id}"
             record(control, transaction, cluster.project, "CreateSnapshot", resource, ACCEPTED, told)
-    elif decision.outcome is Outcome.SKIPPED and policies.end_run(transaction, decision):
+    elif decision.outcome is Outcome.SKIPPED and snapshot_policies.end_run(transaction, decision):
         detail = f"{told}: {decision.reason}"
         record(control, transaction, cluster.project, "CreateSnapshot", resource, decision.outcome, detail)
         log.get("automated").warning("run skipped", cluster=cluster.id, policy=run.policy_id, reason=detail)
@@ -158,7 +157,7 @@ def _expire(control: Control, cluster_id: str, now: datetime) -> None:
     with control.database.transaction() as transaction:
         clusters.lock_cluster(transaction, cluster_id)
         cluster = clusters.read_cluster(transaction, cluster_id)
-        settings = policies.find_settings(transaction, cluster_id)
+        settings = snapshot_policies.find_settings(transaction, cluster_id)
         if settings is None or cluster.status is ClusterStatus.DELETING:
             return
         snapshots.lock_snapshots(transaction, cluster_id)

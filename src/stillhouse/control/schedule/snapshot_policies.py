@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from stillhouse.catalog import clusters, snapshots
-from stillhouse.catalog import snapshot_policies as policies
+from stillhouse.catalog import clusters, snapshot_policies, snapshots
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.control.audit import audited
 from stillhouse.control.context import Control
@@ -73,7 +72,7 @@ def set_policies(
         _set_settings(transaction, cluster, keep_day, auto_backup, now)
         for strategy in strategies:
             _set_policy(transaction, cluster, strategy, now)
-        if len(policies.list_policies(transaction, cluster.id)) > MOST_OF_CLUSTER:
+        if len(snapshot_policies.list_policies(transaction, cluster.id)) > MOST_OF_CLUSTER:
             raise InvalidInput(f"a cluster has at most {MOST_OF_CLUSTER} policies", hint="delete one first")
 
 
@@ -81,8 +80,8 @@ def list_policies(control: Control, project: str, cluster_id: str) -> tuple[Back
     """List the cluster's policies. A cluster that was never given any takes no automated snapshots."""
     with control.database.reading() as reading:
         cluster = known_cluster(reading, project, cluster_id)
-        settings = policies.find_settings(reading, cluster.id) or BackupSettings(auto_backup=False)
-        return settings, policies.list_policies(reading, cluster.id)
+        settings = snapshot_policies.find_settings(reading, cluster.id) or BackupSettings(auto_backup=False)
+        return settings, snapshot_policies.list_policies(reading, cluster.id)
 
 
 def delete_policy(control: Control, project: str, cluster_id: str, policy_id: str) -> None:
@@ -90,18 +89,18 @@ def delete_policy(control: Control, project: str, cluster_id: str, policy_id: st
     resource = f"cluster/{cluster_id}/policy/{policy_id}"
     with audited(control, project, "DeleteSnapshotPolicy", resource) as transaction:
         cluster = _locked_cluster(transaction, project, cluster_id)
-        mine = [policy.id for policy in policies.list_policies(transaction, cluster.id)]
+        mine = [policy.id for policy in snapshot_policies.list_policies(transaction, cluster.id)]
         if policy_id.lower() in mine:
-            policies.skip_waiting(transaction, [policy_id.lower()], "its policy was deleted")
-            policies.delete_policy(transaction, policy_id.lower())
+            snapshot_policies.skip_waiting(transaction, [policy_id.lower()], "its policy was deleted")
+            snapshot_policies.delete_policy(transaction, policy_id.lower())
 
 
 def add_default_policies(transaction: Transaction, cluster_id: str, now: datetime) -> None:
     """Add the policies that a new cluster begins with, in the transaction that makes it."""
-    policies.save_settings(transaction, cluster_id, BackupSettings(), now)
+    snapshot_policies.save_settings(transaction, cluster_id, BackupSettings(), now)
     for name, schedule, backup_type in DEFAULTS:
         policy = Policy(new_uuid(), cluster_id, name, schedule, backup_type, 0, now, now)
-        policies.insert_policy(transaction, policy)
+        snapshot_policies.insert_policy(transaction, policy)
 
 
 def storage_statistics(control: Control, project: str, cluster_id: str) -> Storage:
@@ -120,7 +119,7 @@ def _locked_cluster(transaction: Transaction, project: str, cluster_id: str) -> 
 def _set_settings(
     transaction: Transaction, cluster: Cluster, keep_day: int | None, auto_backup: bool | None, now: datetime
 ) -> None:
-    before = policies.find_settings(transaction, cluster.id)
+    before = snapshot_policies.find_settings(transaction, cluster.id)
     after = before or BackupSettings()
     if keep_day is not None:
         after = replace(after, keep_day=keep_day)
@@ -128,14 +127,14 @@ def _set_settings(
         after = replace(after, auto_backup=auto_backup)
     if after == before:
         return
-    policies.save_settings(transaction, cluster.id, after, now)
-    mine = [policy.id for policy in policies.list_policies(transaction, cluster.id)]
+    snapshot_policies.save_settings(transaction, cluster.id, after, now)
+    mine = [policy.id for policy in snapshot_policies.list_policies(transaction, cluster.id)]
     if before is not None and after.auto_backup and not before.auto_backup:
-        policies.count_from(
+        snapshot_policies.count_from(
             transaction, mine, now
         )  # runs that fell due while they were off are not made up for
     if not after.auto_backup:
-        policies.skip_waiting(transaction, mine, "automated snapshots were switched off")
+        snapshot_policies.skip_waiting(transaction, mine, "automated snapshots were switched off")
 
 
 def _set_policy(transaction: Transaction, cluster: Cluster, strategy: Strategy, now: datetime) -> None:
@@ -148,7 +147,7 @@ def _set_policy(transaction: Transaction, cluster: Cluster, strategy: Strategy, 
     if strategy.schedule is not None:
         check_schedule(parse(strategy.schedule), now)
     if strategy.policy_id:
-        policies.update_policy(transaction, _changed(transaction, cluster, strategy, now))
+        snapshot_policies.update_policy(transaction, _changed(transaction, cluster, strategy, now))
         return
     if strategy.name is None or strategy.schedule is None or strategy.backup_type is None:
         raise InvalidInput("a new policy needs policy_name, backup_strategy and backup_type")
@@ -162,11 +161,11 @@ def _set_policy(transaction: Transaction, cluster: Cluster, strategy: Strategy, 
         since=now,
         updated=now,
     )
-    policies.insert_policy(transaction, policy)
+    snapshot_policies.insert_policy(transaction, policy)
 
 
 def _changed(transaction: Transaction, cluster: Cluster, strategy: Strategy, now: datetime) -> Policy:
-    mine = {policy.id: policy for policy in policies.list_policies(transaction, cluster.id)}
+    mine = {policy.id: policy for policy in snapshot_policies.list_policies(transaction, cluster.id)}
     before = mine.get((strategy.policy_id or "").lower())
     if before is None:
         raise InvalidInput("policy_id: the cluster has no such policy")
@@ -182,5 +181,5 @@ def _changed(transaction: Transaction, cluster: Cluster, strategy: Strategy, now
     )
     if after.schedule == before.schedule:
         return after
-    policies.skip_waiting(transaction, [before.id], "its policy's schedule was changed")
+    snapshot_policies.skip_waiting(transaction, [before.id], "its policy's schedule was changed")
     return replace(after, since=now)  # the new schedule's past is not made up for

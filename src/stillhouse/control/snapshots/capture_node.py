@@ -158,7 +158,7 @@ def _task(
 
 
 def _conduct(place: Workplace, task: CaptureTask, report: "_Report") -> Captured:
-    """Run the capture in its process: pass on its progress, tell it of the cut, stop it when it is called off."""
+    """Run the capture in its process: pass on its progress, tell it of the cut, stop it when it is cancelled."""
     worker: Worker[Captured] = Worker(capture_job, CaptureJob(place.vault.repository, task))
     try:
         ready = told = False

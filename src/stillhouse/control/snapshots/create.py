@@ -238,10 +238,11 @@ def _publish(place: Workplace, snapshot_id: str, attempt: int, captured: list[di
     assert cut is not None, "nodes end only after the cut was recorded"
     keys = place.vault.keys_or_new(cluster.id)
     named = [Stored(**result["manifest"]) for result in captured]
+    now = place.control.clock.now()
     try:
         below = list(chain.from_iterable(reached(place.vault.store, keys, stored) for stored in named))
         present = presence.find(place.vault.store, (key for key, _ in below))
-        overdue, now = len(_overdue_packs(place, keys, present)), place.control.clock.now()
+        overdue = len(_overdue_packs(place, keys, present))
         root = commit.root_of(snapshot, cluster, attempt, cut, captured, overdue_packs=overdue, now=now)
         published = roots.publish(place.vault.store, keys, root, below, present)
     except RepositoryDamaged as met:

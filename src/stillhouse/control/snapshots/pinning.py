@@ -59,7 +59,7 @@ def unpin(place: Workplace, snapshot_id: str, cluster_id: str) -> None:
 
 
 def is_pinned(place: Workplace, keys: ClusterKeys, snapshot_id: str, attempt: int, manifest: str) -> bool:
-    """Whether the attempt's pin holds this manifest as a base."""
+    """Tell whether the attempt's pin holds this manifest as a base."""
     pin = pins.find(place.vault.store, keys, pins.id_of(snapshot_id, attempt))
     return pin is not None and manifest in {base.manifest.id for base in pin.bases}
 

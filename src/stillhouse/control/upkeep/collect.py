@@ -208,7 +208,7 @@ class _GaveWayError(Exception):
 
 
 def _conduct(control: Control, job: CollectJob, operation_id: str | None) -> Collected | None:
-    """Run the collection in its process, and end it the moment that somebody else has taken the cluster."""
+    """Run the collection in its process, and end it as soon as another operation has taken the cluster."""
 
     def on_event(event: object) -> None:
         control.flows.check_running()

@@ -8,8 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from stillhouse import log
-from stillhouse.catalog import clusters, findings
-from stillhouse.catalog import scrubs as rows
+from stillhouse.catalog import clusters, findings, scrubs
 from stillhouse.control.upkeep.findings import refresh, show
 from stillhouse.control.workplace import Workplace
 from stillhouse.durable.flows import StepRunner
@@ -31,13 +30,13 @@ def start_due_scrubs(place: Workplace, now: datetime) -> list[str]:
     If scrubs are switched off, only objects that were found damaged by others are read.
     """
     with place.control.database.reading() as reading:
-        waiting = rows.due(reading, now)
+        waiting = scrubs.due(reading, now)
         if not place.control.settings.scrub_rate_bytes:
             waiting = [one for one in waiting if not findings.is_worked_out(reading, one)]
     started = []
     for cluster_id in waiting:
         with place.control.database.transaction() as transaction:
-            if rows.begin(transaction, cluster_id, now, now + _LONGEST):
+            if scrubs.begin(transaction, cluster_id, now, now + _LONGEST):
                 place.control.flows.enqueue(transaction, "scrub_cluster", cluster_id)
                 started.append(cluster_id)
     return started
@@ -55,7 +54,7 @@ def _read(place: Workplace, cluster_id: str) -> dict[str, Any]:
     """Read in a process of its own, for an hour at most. Packs are due at half the greatest age, to stay within it."""
     settings = place.control.settings
     with place.control.database.reading() as reading:
-        published = rows.published(reading, cluster_id)
+        published = scrubs.published(reading, cluster_id)
     job = ScrubJob(
         place.vault.repository,
         cluster_id,
@@ -86,7 +85,7 @@ def _end(place: Workplace, cluster_id: str, found: dict[str, Any]) -> None:
     log.get("scrub").info("packs read", cluster=cluster_id, packs=found["packs"], bytes=found["bytes"])
     with place.control.database.transaction() as transaction:
         again = now if found["is_more"] else now + _PAUSE
-        rows.end(
+        scrubs.end(
             transaction, cluster_id, now, again, packs=found["packs"], read=found["bytes"], damages=damages
         )
         if damages:
@@ -103,4 +102,4 @@ def _end(place: Workplace, cluster_id: str, found: dict[str, Any]) -> None:
 def _put_off(place: Workplace, cluster_id: str, reason: str) -> None:
     log.get("scrub").warning("packs could not be read", cluster=cluster_id, reason=reason)
     with place.control.database.transaction() as transaction:
-        rows.put_off(transaction, cluster_id, place.control.clock.now() + _AFTER_FAILURE)
+        scrubs.put_off(transaction, cluster_id, place.control.clock.now() + _AFTER_FAILURE)

@@ -1,1 +1,1 @@
-"""Facts that the lower layers report: operations, captures, events, damage, and the contents of databases."""
+"""Facts that are reported: operations, captures, events, damage, contents of databases, and the size of the host."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from stillhouse.domain import page_choice as choice
+from stillhouse.domain import page_choice
 from stillhouse.domain.page_choice import Blocks, Choice, InBase
 from stillhouse.domain.relation_files import RelationFile
 from stillhouse.errors import RepositoryDamaged
@@ -60,7 +60,7 @@ class BaseFile:
     source: Source
     number: int
     page_size: int
-    lost: Blocks = field(default_factory=choice.no_blocks)
+    lost: Blocks = field(default_factory=page_choice.no_blocks)
 
     @property
     def pages(self) -> int:
@@ -211,17 +211,17 @@ class Base:
     ) -> Choice:
         """Choose the pages to read of a segment of a main fork. `first` is the segment's first block."""
         if file is None or not file.is_paged:
-            return choice.whole(pages, "not in the base")
+            return page_choice.whole(pages, "not in the base")
         inside = InBase(file.pages, file.held, file.lost)
         changes = file.source.changes
         if changes is None:
             if self._was_copied(file, entry.path):
-                return choice.whole(pages, "its database was copied there")
-            return choice.by_scan(pages, inside)
+                return page_choice.whole(pages, "its database was copied there")
+            return page_choice.by_scan(pages, inside)
         if changes.is_copied(relation.tablespace, relation.database):
-            return choice.whole(pages, "its database was copied there")
+            return page_choice.whole(pages, "its database was copied there")
         changed = changes.of(relation.tablespace, relation.database, relation.relation)
-        return choice.by_summaries(pages, first, inside, changed)
+        return page_choice.by_summaries(pages, first, inside, changed)
 
     def unchanged_by_lsn(self, file: BaseFile) -> "UnchangedByLsn":
         return UnchangedByLsn(file.pages, file.source.start_lsn, file.lost)
@@ -321,7 +321,9 @@ class UnchangedByLsn:
     lost: Blocks
 
     def __call__(self, pages: page_rules.Pages, indexes: Blocks) -> NDArray[np.bool_]:
-        return choice.is_unmoved(page_rules.lsns(pages), indexes, self.base_pages, self.base_start, self.lost)
+        return page_choice.is_unmoved(
+            page_rules.lsns(pages), indexes, self.base_pages, self.base_start, self.lost
+        )
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,16 @@ from stillhouse.domain.throttle import Care
 from stillhouse.node.capture.base import Base, BaseFile, KeptMap, UnchangedByFingerprint
 from stillhouse.node.capture.lines import FileLines, Tally
 from stillhouse.node.capture.pack_writer import PackWriter
-from stillhouse.node.capture.packing import BATCH_BYTES, Batch, Packed, PackedFile, PackedRun, Packer, PageRun
-from stillhouse.node.capture.packing import WholeFile as Whole
+from stillhouse.node.capture.packing import (
+    BATCH_BYTES,
+    Batch,
+    Packed,
+    PackedFile,
+    PackedRun,
+    Packer,
+    PageRun,
+    WholeFile,
+)
 from stillhouse.node.capture.packing_process import SEATS, PackerPlan, PackingProcess
 from stillhouse.node.capture.pending import MapShelf, PackLedger
 from stillhouse.postgres.files import layout
@@ -188,7 +196,7 @@ class Copy:
         per_batch = BATCH_BYTES // self._page_size
         runs: list[PageRun] = []
         room = per_batch
-        files: list[Whole] = []
+        files: list[WholeFile] = []
         for number, entry in enumerate(self._reader.list()):
             if entry.target is not None:
                 oid = int(entry.path.rpartition("/")[2])
@@ -222,14 +230,14 @@ class Copy:
             and entry.size <= self._facts.segment_blocks * self._page_size
         )
 
-    def _whole(self, number: int, entry: Entry) -> Whole:
+    def _whole(self, number: int, entry: Entry) -> WholeFile:
         self.tally.looked_at += entry.size or 0
         self.tally.planned += entry.size or 0
         if entry.path.endswith(f"/{layout.VERSION}"):
             self._base.look_at_version(entry)
         base = self._base.find(entry.path)
         self._bytes[number] = _ByteFile(entry, base)
-        return Whole(number, entry.path, base.pieces if base else ())
+        return WholeFile(number, entry.path, base.pieces if base else ())
 
     def _runs(self, number: int, entry: Entry, room: int, per_batch: int) -> list[PageRun]:
         """Return the pages to read of a file, as runs that fit into batches. The first batch has `room` pages left.

@@ -7,7 +7,7 @@ from stillhouse.errors import CaptureInterrupted, StillhouseError
 from stillhouse.node.capture.ancestry import pass_mark
 from stillhouse.node.capture.copying import Copy
 from stillhouse.node.capture.task import CaptureTask, Conductor
-from stillhouse.postgres.sessions.session import Error as SessionError
+from stillhouse.postgres.sessions import session
 from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.manifest import Line, ManifestWriter
 from stillhouse.storage.store import ObjectStore
@@ -44,8 +44,8 @@ class Parts:
 
     def save_what_is_lost(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Save a part when the attempt ends with an error that may pass. Errors of saving are ignored."""
-        if isinstance(error, CaptureInterrupted | SessionError):
-            with suppress(StillhouseError, SessionError):
+        if isinstance(error, CaptureInterrupted | session.Error):
+            with suppress(StillhouseError, session.Error):
                 self.save_all()
 
     def _save(self) -> None:

@@ -137,7 +137,7 @@ def _capture(
 
 @dataclass(frozen=True)
 class _Attempt:
-    """The work of one attempt that goes on at once: the backup, the copy, and the WAL that follows it."""
+    """The parts of one attempt that run at the same time: the backup session, the copy and the stream of WAL."""
 
     task: CaptureTask
     conductor: Conductor
@@ -154,7 +154,7 @@ class _Attempt:
         self.parts.save_when_due(done)
 
     def look(self) -> None:
-        """Do as `go_on` between two reads."""
+        """Call `go_on` with the bytes read so far."""
         self.go_on(self.copy.tally.bytes_read)
 
     def end_at(self, point: RestorePoint, watchdog: Watchdog) -> None:

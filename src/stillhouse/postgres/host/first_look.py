@@ -18,27 +18,37 @@ _LOOK = """
 """
 
 
-def _is_positive(value: str) -> bool:
+Settings = Mapping[str, str]
+
+
+def _has_slots(settings: Settings) -> bool:
+    value = settings.get("max_replication_slots", "")
     return value.isdecimal() and int(value) > 0
 
 
-# Each setting, the test of its value, and the remedy if it fails.
-_WANTED: dict[str, tuple[Callable[[str], bool], str]] = {
+def _slots_keep_a_segment(settings: Settings) -> bool:
+    """Whether a slot keeps one segment of WAL or more. Less counts as 0 (ConvertToXSegs in xlog_internal.h)."""
+    kept, segment = settings.get("max_slot_wal_keep_size", ""), settings.get("wal_segment_size", "")
+    return kept == "-1" or (kept.isdecimal() and segment.isdecimal() and int(kept) << 20 >= int(segment))
+
+
+# Each setting, a test of the settings, and the remedy if it fails.
+_WANTED: dict[str, tuple[Callable[[Settings], bool], str]] = {
     "wal_block_size": (
-        lambda value: value == str(BLOCK_SIZE),
+        lambda settings: settings.get("wal_block_size") == str(BLOCK_SIZE),
         "WAL of another block size cannot be followed; use a PostgreSQL built with --with-wal-blocksize=8",
     ),
     "wal_level": (
-        lambda value: value in ("replica", "logical"),
+        lambda settings: settings.get("wal_level") in ("replica", "logical"),
         "set wal_level = replica and restart the server: without it the WAL is not enough to recover from",
     ),
     "max_replication_slots": (
-        _is_positive,
+        _has_slots,
         "set max_replication_slots = 10 and restart the server: a slot keeps the WAL until it is stored",
     ),
     "max_slot_wal_keep_size": (
-        lambda value: value != "0",
-        "set max_slot_wal_keep_size = -1 and reload: with 0 the WAL is removed before it can be stored",
+        _slots_keep_a_segment,
+        "set max_slot_wal_keep_size = -1 and reload: with less than a segment WAL is removed before it is stored",
     ),
 }
 
@@ -50,7 +60,7 @@ class Look:
     major: int
     is_standby: bool
     control_version: int
-    settings: Mapping[str, str]
+    settings: Settings
 
 
 def check_fit(node: Node) -> None:
@@ -60,7 +70,7 @@ def check_fit(node: Node) -> None:
         closing(session.connect(node, MAINTENANCE, application_name="stillhouse first look")) as connection,
     ):
         ((major, is_standby, control_version, settings),) = connection.execute(
-            _LOOK, [list(_WANTED)]
+            _LOOK, [[*_WANTED, "wal_segment_size"]]
         ).fetchall()
     if unfit := why_unfit(Look(major, is_standby, control_version, settings)):
         reason, remedy = unfit
@@ -83,6 +93,6 @@ def why_unfit(look: Look) -> tuple[str, str] | None:
             "it may be a modified PostgreSQL, with another layout of the data directory",
         )
     for name, (is_fit, remedy) in _WANTED.items():
-        if not is_fit(look.settings.get(name, "")):
+        if not is_fit(look.settings):
             return f"its {name} is {look.settings.get(name, 'unknown')}", remedy
     return None

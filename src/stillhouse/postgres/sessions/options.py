@@ -49,6 +49,8 @@ _EVERYBODYS = {
     "transform_null_equals": "off",
     "check_function_bodies": "on",
     "ignore_system_indexes": "off",
+    # With a limit, searches by a GIN index leave rows out.
+    "gin_fuzzy_search_limit": "0",
     # The place and form of new objects.
     "default_table_access_method": "heap",
     "default_tablespace": "",

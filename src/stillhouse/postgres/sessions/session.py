@@ -47,6 +47,16 @@ _IMPOSED = """
     SELECT name, boot_val, context = 'user' FROM pg_catalog.pg_settings
      WHERE source IN ('global', 'database', 'user', 'database user') AND name <> ALL(%s)
 """
+# All that is imposed on this session, as name=value.
+_SET_HERE = """
+    SELECT pg_catalog.unnest(setconfig) FROM pg_catalog.pg_db_role_setting
+     WHERE setdatabase IN (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()))
+       AND setrole IN (0, (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = session_user))
+"""
+_PLACEHOLDERS = """
+    SELECT name FROM pg_catalog.unnest(%s::text[]) name
+     WHERE pg_catalog.current_setting(name, true) IS NOT NULL AND name NOT IN (SELECT name FROM pg_catalog.pg_settings)
+"""
 
 
 def connect(
@@ -78,9 +88,10 @@ def program_options(
     not a superuser. Raises as `connect` does.
     """
     connection, imposed = _enter(node, database, "stillhouse", None, SUPERUSER)
+    encoding = connection.info.parameter_status("server_encoding") or "SQL_ASCII"
     connection.close()
     overruled = {name: value for name, value, is_users in imposed if may_set_all or is_users}
-    own = {**overruled, **(settings or {})}
+    own = {"client_encoding": encoding, **overruled, **(settings or {})}
     return as_options(session_settings(major_version(node), own, may_set_all=may_set_all))
 
 
@@ -131,13 +142,21 @@ def _enter(
         try:
             connection.autocommit = True
             speak_as_bytes(connection)
-            return connection, _overrule(connection, database)
+            placeholders = [name for name in _placeholders(connection) if name not in (settings or {})]
+            if not placeholders:
+                return connection, _overrule(connection, database)
         except BaseException:
             connection.close()
             raise
     except Error as error:
         reason = str(error).strip().replace("\n", " ")
         raise NodeUnreachable(f"node {node.name} does not answer: {reason}") from error
+    connection.close()
+    # Only the start-up packet overrules a placeholder. The empty value fits no number and no choice: the library warns,
+    # and takes its default.
+    emptied = dict.fromkeys(placeholders, "")
+    connection, imposed = _enter(node, database, application_name, {**emptied, **(settings or {})}, role)
+    return connection, [*imposed, *((name, "", True) for name in emptied)]
 
 
 def password_file(node: Node) -> str:
@@ -166,6 +185,19 @@ def _connecting(conninfo: bytes) -> PQGenConn["pq.abc.PGconn"]:
     reason = pgconn.get_error_message("utf-8")
     pgconn.finish()
     raise psycopg.OperationalError(reason)
+
+
+def _placeholders(connection: Connection) -> list[str]:
+    """Return the imposed settings of libraries that are not loaded yet.
+
+    They take effect when the library is loaded, and pg_settings hides them until then (define_custom_variable in
+    utils/misc/guc.c). The values are taken apart here, since their bytes may be no text in this database.
+    """
+    names = {imposed.partition("=")[0] for (imposed,) in connection.execute(_SET_HERE).fetchall()}
+    of_libraries = sorted(name for name in names if "." in name and name.isascii())
+    if not of_libraries:
+        return []
+    return [name for (name,) in connection.execute(_PLACEHOLDERS, [of_libraries]).fetchall()]
 
 
 def _overrule(connection: Connection, database: str) -> Imposed:

@@ -12,7 +12,7 @@ from typing import IO
 
 from stillhouse.domain.cluster import Node
 from stillhouse.errors import RestoreFailed
-from stillhouse.postgres.host import account as accounts
+from stillhouse.postgres.host import account
 from stillhouse.postgres.host.binaries import Binaries
 from stillhouse.postgres.sessions.session import READER, as_conninfo, password_file, program_options
 
@@ -63,9 +63,9 @@ def transfer(
     with ExitStack() as stack:
         told_by_dump, told_by_restore = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))
         from_, to = binaries.of(source).account, binaries.of(target).account
-        secret, passwords = stack.enter_context(accounts.private_file(from_, password_file(source)))
+        secret, passwords = stack.enter_context(account.private_file(from_, password_file(source)))
         reader = stack.enter_context(
-            accounts.start(
+            account.start(
                 from_,
                 dump,
                 stdout=subprocess.PIPE,
@@ -75,7 +75,7 @@ def transfer(
             )
         )
         writer = stack.enter_context(
-            accounts.start(
+            account.start(
                 to,
                 restore,
                 stdin=subprocess.PIPE,

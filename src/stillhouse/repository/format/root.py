@@ -21,11 +21,13 @@ class _Record:
 
     @classmethod
     def arguments(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments that make this record of a stored JSON object."""
         known = {one.name for one in fields(cls)} - {"more"}
         more = {name: value for name, value in given.items() if name not in known}
         return {name: value for name, value in given.items() if name in known} | {"more": more}
 
     def to_json(self) -> Fields:
+        """Return the JSON object as it is stored."""
         known = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "more"}
         more: Mapping[str, Any] = getattr(self, "more", {})
         stored = {name: value for name, value in known.items() if value is not None or name not in self.LATER}
@@ -138,9 +140,8 @@ class Root(_Record):
         except (KeyError, TypeError, AttributeError):
             raise RepositoryDamaged(f"{key} does not name manifests as a root does", key=key) from None
         texts = [root.snapshot, *(text for node in nodes for text in (node.name, node.manifest, node.hash))]
-        if not all(isinstance(text, str) for text in texts) or not all(
-            type(one.size) is int for one in nodes
-        ):
+        sizes = [node.size for node in nodes]
+        if {type(text) for text in texts} != {str} or {type(size) for size in sizes} - {int}:
             raise RepositoryDamaged(f"{key} does not name manifests as a root does", key=key)
         return root
 

@@ -15,8 +15,7 @@ from stillhouse.errors import Cancelled, CutFailed, NodeUnreachable
 from stillhouse.postgres.sessions.databases import Database, list_databases
 from stillhouse.warehouse.cut.bounded_sessions import Bounded, answering, bounded
 from stillhouse.warehouse.cut.witness import Witnesses
-from stillhouse.warehouse.gate import gate
-from stillhouse.warehouse.gate import survey as gate_survey
+from stillhouse.warehouse.gate import gate, survey
 from stillhouse.warehouse.gate.coordinator_catalog import Mode
 from stillhouse.warehouse.gate.lock_plan import Expected, check_time
 
@@ -152,13 +151,13 @@ def _try(
         ExitStack() as gate_closing,
     ):
         coordinator = _coordinator(nodes)
-        seen = gate_survey.survey(coordinator) if gated else None
+        seen = survey.survey(coordinator) if gated else None
         barred: list[int] = []
         parts = (
             gate_closing.enter_context(gate.gate_sessions(cluster, seen.databases, barred)) if seen else ()
         )
         if barred:
-            seen = gate_survey.survey(coordinator, barred)
+            seen = survey.survey(coordinator, barred)
         data_nodes = [node for node in nodes if gated and node.node.role is Role.DN]
         if witnesses is not None:
             witnesses.open(cluster.nodes, threads)
@@ -176,7 +175,7 @@ def _try(
         gate.check_data_nodes(parts, data_nodes, threads)
         gate.confirm(parts, threads)
         if seen is not None:
-            gate_survey.confirm_survey(seen, coordinator)
+            survey.confirm_survey(seen, coordinator)
         gate.reopen(parts, threads)
         pause = clock.monotonic() - asked if gated else 0.0
 

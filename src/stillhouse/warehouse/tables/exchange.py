@@ -15,13 +15,12 @@ from stillhouse.errors import NodeUnreachable, RestoreFailed, TablesHeld
 from stillhouse.postgres.sessions import session
 from stillhouse.postgres.sessions.event_triggers import disable_event_triggers, enable_event_triggers
 from stillhouse.postgres.sessions.session import Connection, sql
-from stillhouse.warehouse.tables.foreign import ForeignTable, check_reach, foreign_tables, point
 from stillhouse.warehouse.tables.gather import Hidden, Placed
 from stillhouse.warehouse.tables.load import end_sessions
 from stillhouse.warehouse.tables.marks import PREFIX, PREPARED
+from stillhouse.warehouse.tables.related import ForeignTable, check_reach, foreign_tables, point, trees
 from stillhouse.warehouse.tables.sessions import unseen
 from stillhouse.warehouse.tables.swap import drop, hidden_tables, lock_standing, place
-from stillhouse.warehouse.tables.trees import trees
 
 # A session that we no longer speak to must not keep its locks.
 _LIMITS = {"idle_in_transaction_session_timeout": "60s"}

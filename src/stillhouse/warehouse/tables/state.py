@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from stillhouse.domain.table_restore import TableName
 from stillhouse.postgres.sessions.session import Connection, sql
-from stillhouse.warehouse.tables.trees import trees
+from stillhouse.warehouse.tables.related import trees
 
 # A detach that was interrupted: no query of the parent sees the partition any more, yet a dump attaches it again.
 _PENDING = """

@@ -14,7 +14,7 @@ from stillhouse.errors import RestoreFailed
 from stillhouse.postgres.sessions import session
 from stillhouse.postgres.sessions.session import Connection, sql
 from stillhouse.warehouse.tables.gather import Hidden, Placed
-from stillhouse.warehouse.tables.trees import trees
+from stillhouse.warehouse.tables.related import trees
 
 _DEPENDENTS_EXIST = "2BP01"
 

@@ -1,0 +1,1 @@
+"""Data directories and WAL made by hand, without a server."""

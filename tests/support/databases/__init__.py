@@ -1,0 +1,1 @@
+"""Contents of databases: odd kinds of tables, hostile settings, writers at work."""

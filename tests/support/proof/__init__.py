@@ -1,0 +1,1 @@
+"""The proof that a clone equals its source while both run: rows, sequences and definitions."""

@@ -1,0 +1,1 @@
+"""Repositories made without a server, damages of them, and a second reader of the format."""

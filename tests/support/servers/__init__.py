@@ -1,0 +1,1 @@
+"""PostgreSQL servers of every version under test."""

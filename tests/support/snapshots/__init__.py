@@ -1,0 +1,1 @@
+"""Cuts, captures and restores of real warehouses, step by step."""

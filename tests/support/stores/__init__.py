@@ -1,0 +1,1 @@
+"""Object stores: real S3 servers, and stores that fail or count."""
