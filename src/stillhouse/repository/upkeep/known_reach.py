@@ -52,6 +52,7 @@ class KnownReach:
     facts: Facts = field(default_factory=Facts)
     _told: Facts = field(default_factory=Facts)  # by segments; `facts` are those that were used or read
     _segments: list[_Segment] = field(default_factory=list)
+    _is_contradicted: bool = False  # by one segment what another one says
     _fresh_roots: set[RootKey] = field(default_factory=set)
     _fresh_manifests: set[str] = field(default_factory=set)
 
@@ -68,20 +69,19 @@ class KnownReach:
         """Read the segments, given by key and size. `now` is the store's time."""
         known = cls(store, keys, whole)
         known._told = Facts(known.facts.packs, known.facts.maps)
-        contradiction = False
         for key, size in segments:
             try:
                 found = reach_facts.decode(key, open_small(store, keys, key, size), known._told)
             except (ObjectMissing, RepositoryDamaged):
                 continue  # removed meanwhile, or not to be trusted: its objects are read again
-            contradiction = contradiction or found.contradicts(known._told)
+            known._is_contradicted = known._is_contradicted or found.contradicts(known._told)
             known._told.roots |= found.roots
             known._told.manifests |= found.manifests
             known._told.whole = _latest(known._told.whole, found.whole)
             known._segments.append(_Segment(key, frozenset(found.roots), frozenset(found.manifests)))
         last = known._told.whole
         is_due = last is None or not last - SKEW <= now < last + WHOLE_EVERY
-        known.is_whole = whole or contradiction or is_due
+        known.is_whole = whole or known._is_contradicted or is_due
         known.facts.whole = now if known.is_whole else last
         return known
 
@@ -138,11 +138,11 @@ class KnownReach:
         return ManifestFact(stored.hash, runs_of(packs), runs_of(maps))
 
     def check(self, *, is_draft: bool) -> None:
-        """After everything was read anew: raise RepositoryDamaged if a segment says anything else.
+        """After everything was read anew: raise RepositoryDamaged if a segment says anything else, or two disagree.
 
         The segments are removed then, so that the next collection reads everything, and trusts only that.
         """
-        if not self.is_whole or not self.facts.contradicts(self._told):
+        if not self._is_contradicted and not (self.is_whole and self.facts.contradicts(self._told)):
             return
         for segment in [] if is_draft else self._segments:
             self.store.delete(segment.key)
