@@ -208,6 +208,12 @@ class ObjectMissing(InternalError):
         self.key = key
 
 
+class ObjectTooLarge(InternalError):
+    """An object that was to be stored is larger than readers of its kind accept, so it was not stored."""
+
+    code = "object.too-large"
+
+
 class CaptureFailed(InternalError):
     """A capture cannot be completed as it stands; `retryable` subclasses may be tried anew."""
 

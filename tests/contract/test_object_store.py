@@ -261,6 +261,9 @@ class Faithless:
     def size(self, key: str) -> int | None:
         return self._real.size(key)
 
+    def stat(self, key: str) -> StoredObject | None:
+        return self._real.stat(key)
+
     def list(self, prefix: str) -> Iterator[StoredObject]:
         return self._real.list(prefix)
 

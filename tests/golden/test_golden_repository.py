@@ -1,5 +1,6 @@
 """What the first version wrote is read for ever: by this program, and by a reader made from the document alone."""
 
+import base64
 import json
 import os
 import shutil
@@ -16,9 +17,10 @@ from stillhouse.domain.cluster import Node, Role
 from stillhouse.domain.reports.damage import FileTouched, NodeTouched, SnapshotTouched
 from stillhouse.node.restore.rebuild import RestoreTask, restore
 from stillhouse.repository.format.container import Container
+from stillhouse.repository.format.id_table import expand
 from stillhouse.repository.format.keys import ClusterKeys, Kek, open_keys
 from stillhouse.repository.format.sealed import Stored
-from stillhouse.repository.objects import findings, marks, pins, roots
+from stillhouse.repository.objects import findings, marks, pins, reach_facts, roots
 from stillhouse.repository.upkeep.copy import End, copy_snapshots
 from stillhouse.repository.upkeep.inventory import server_versions, take_inventory
 from stillhouse.storage.local import LocalStore
@@ -292,3 +294,42 @@ def test_records_of_findings_are_read_by_both(tmp_path: Path) -> None:
         SnapshotTouched(SNAPSHOT, "golden", (NodeTouched("cn", files), NodeTouched("dn1", None))),
         SnapshotTouched(SECOND, "", None),
     )
+
+
+def test_a_segment_of_reach_is_read_by_both(tmp_path: Path) -> None:
+    home = tmp_path / "objects"
+    shutil.copytree(REPOSITORIES / "v1-reach" / "objects", home)
+    (segment,) = (home / "c" / CLUSTER / "reach").iterdir()
+    lines = repository_reader.Repository(home, KEK, CLUSTER).mark(f"reach/{segment.name}")
+    time = "2026-01-03T04:05:06+00:00"
+    ids = [base64.b64decode(line["ids"]).hex() for line in lines[1:3]]
+    assert lines[0] == {"t": "reach", "format": 1, "whole": time}
+    assert ids == ["".join(f"{number:032x}" for number in (1, 2, 3, 4, 256)), "f" * 32]
+    packed = bytes(16) + (1234).to_bytes(8, "little") + b"\xab" * 32
+    assert lines[3:] == [
+        {"t": "root", "snapshot": SNAPSHOT, "size": 900, "modified": time, "tag": '"etag"', "name": "golden"}
+        | {"manifests": base64.b64encode(packed).decode()},
+        {
+            "t": "root",
+            "snapshot": BURIED,
+            "size": 500,
+            "modified": time,
+            "tag": "",
+            "name": "",
+            "manifests": None,
+        },
+        {"t": "manifest", "id": "0" * 32, "hash": "ab" * 32, "packs": [0, 3], "maps": [0, 1]},
+        {"t": "manifest", "id": "1" * 32, "hash": "cd" * 32, "packs": [0, 5], "maps": []},
+        {"t": "end", "roots": 2, "manifests": 2},
+    ]
+    store = LocalStore(home, SystemClock())
+    keys, key, facts = (
+        open_keys(store, Kek(KEK), CLUSTER),
+        f"c/{CLUSTER}/reach/{segment.name}",
+        reach_facts.Facts(),
+    )
+    found = reach_facts.decode(key, opened(store.get(key), key, keys), facts)
+    live, buried = found.roots.values()
+    assert live.manifests == (Stored("0" * 32, 1234, "ab" * 32),) and buried.manifests is None
+    first = facts.packs.ids(expand(found.manifests["0" * 32].packs)).tobytes().hex()
+    assert first == "".join(f"{number:032x}" for number in (1, 2, 3))

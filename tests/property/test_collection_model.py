@@ -31,7 +31,7 @@ from stillhouse.repository.format.root import Root
 from stillhouse.repository.objects import endings, pins, roots
 from stillhouse.repository.objects.endings import Ending
 from stillhouse.repository.upkeep import collect as collecting
-from stillhouse.repository.upkeep import reach
+from stillhouse.repository.upkeep import known_reach, reach
 from stillhouse.repository.upkeep.collect import Collector
 from stillhouse.storage.now import store_time
 from support.repositories.tiny_captures import Taken, attempt, read_whole
@@ -86,6 +86,7 @@ class Collections(RuleBasedStateMachine):
         self.snapshots: list[Taken] = []
         self.running: list[Running] = []
         self.zombies: list[Running] = []
+        self.old_segments: dict[str, bytes] = {}
 
     @initialize(luck=st.integers(0, 2**16))
     def cast(self, luck: int) -> None:
@@ -308,6 +309,24 @@ class Collections(RuleBasedStateMachine):
             else:
                 one.is_released = False
 
+    @precondition(lambda self: self._segments())
+    @rule(which=pick, how=st.sampled_from(["lost", "spoilt", "put back"]))
+    def harm_a_segment(self, which: int, how: str) -> None:
+        """The facts of collections are a cache: any of it may be lost, damaged or of last year."""
+        segments = self._segments()
+        key = segments[which % len(segments)]
+        if how == "lost":
+            self.old_segments[key] = self.store.objects[key]
+            self.store.delete(key)
+        elif how == "spoilt":
+            self.store.put(key, [self.store.objects[key][:-30] + bytes(30)])
+        else:
+            for old, content in self.old_segments.items():
+                self.store.put(old, [content])
+
+    def _segments(self) -> list[str]:
+        return sorted(key for key in self.store.objects if key.startswith(f"{self.folder}reach/"))
+
     @rule(with_catalog=st.booleans())
     def draft(self, with_catalog: bool) -> None:
         before = self.store.writes
@@ -384,6 +403,7 @@ class Collections(RuleBasedStateMachine):
 def test_nothing_needed_goes_and_nothing_else_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collecting, "_SLICE", 2)
     monkeypatch.setattr(collecting, "_AT_ONCE", 1)
+    monkeypatch.setattr(known_reach, "WORTH", 1)  # each fact is stored, and trusted by the next collection
     sys.stdout.write(f"COLLECTION_SEED={SEED} COLLECTION_EXAMPLES={EXAMPLES} COLLECTION_STEPS={STEPS}\n")
     machine = seed(SEED)(Collections)
     run_state_machine_as_test(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
+from typing import Protocol
 
 from stillhouse.domain.object_kinds import CONTENT, KINDS, kind_at
 
@@ -33,7 +34,7 @@ class Verdict(StrEnum):
     DELETE = "delete"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Listed:
     """An object of the cluster. `key` is its key without `c/<cluster>/`."""
 
@@ -163,11 +164,17 @@ def to_purge(look: Look, rules: Rules) -> list[str]:
     ]
 
 
-def plan(look: Look, rules: Rules, reached: Mapping[str, str]) -> Iterator[Item]:
+class Reached(Protocol):
+    """Tells who reaches an object; a dict does."""
+
+    def get(self, key: str, /) -> str | None: ...
+
+
+def plan(look: Look, rules: Rules, reached: Reached) -> Iterator[Item]:
     """Yield a verdict on every object, in the listing's order.
 
-    `reached` maps the key of every reachable pack, map and manifest to the reason in words: a published snapshot that
-    is not to be purged, or a live pin.
+    `reached` gives the reason, in words, why a pack, map or manifest is reached: a published snapshot that is not to be
+    purged, or a live pin.
     """
     judge = _Judge(look, rules, reached)
     for one in look.objects:
@@ -196,7 +203,7 @@ _Judgement = tuple[Verdict, str]
 
 
 class _Judge:
-    def __init__(self, look: Look, rules: Rules, reached: Mapping[str, str]) -> None:
+    def __init__(self, look: Look, rules: Rules, reached: Reached) -> None:
         self._look, self._rules, self._reached = look, rules, reached
         self._trashed = look.trashed
         self._purged = frozenset(to_purge(look, rules))

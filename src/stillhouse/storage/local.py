@@ -60,7 +60,7 @@ class LocalStore:
 
     def create(self, key: str, chunks: Sequence[Chunk]) -> bool:
         check_key(key)
-        return create_once(key, chunks, lambda: self._link(key, chunks), self.get)
+        return create_once(key, chunks, lambda: self._link(key, chunks), self.size, self.get)
 
     def get(self, key: str) -> bytes:
         path = self._root / check_key(key)
@@ -82,6 +82,14 @@ class LocalStore:
         try:
             with self._reading(key), path.open("rb") as file:
                 return os.fstat(file.fileno()).st_size
+        except ObjectMissing:
+            return None
+
+    def stat(self, key: str) -> StoredObject | None:
+        path = self._root / check_key(key)
+        try:
+            with self._reading(key), path.open("rb") as file:
+                return _described(key, os.fstat(file.fileno()))
         except ObjectMissing:
             return None
 
@@ -285,7 +293,12 @@ def _remove_leftovers(temporary: Path, before: datetime) -> None:
 def _describe(key: str, entry: os.DirEntry[str]) -> StoredObject | None:
     """Describe an entry; `None` if it has gone since it was listed."""
     try:
-        status = entry.stat()
+        return _described(key, entry.stat())
     except FileNotFoundError:
         return None
-    return StoredObject(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+
+
+def _described(key: str, status: os.stat_result) -> StoredObject:
+    # Each object is a new file, so its number and the time of its last change tell two of them apart.
+    tag = f"{status.st_ino:x}-{status.st_ctime_ns:x}"
+    return StoredObject(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC), tag)

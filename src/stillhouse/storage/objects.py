@@ -95,7 +95,7 @@ class BucketStore:
 
     def create(self, key: str, chunks: Sequence[Chunk]) -> bool:
         check_key(key)
-        return create_once(key, chunks, lambda: self._put_if_none(key, chunks), self.get)
+        return create_once(key, chunks, lambda: self._put_if_none(key, chunks), self.size, self.get)
 
     def get(self, key: str) -> bytes:
         check_key(key)
@@ -129,6 +129,15 @@ class BucketStore:
         except ObjectMissing:
             return None
 
+    def stat(self, key: str) -> StoredObject | None:
+        check_key(key)
+        try:
+            with self._accessing(key):
+                found = obstore.head(self._client, key)
+        except ObjectMissing:
+            return None
+        return StoredObject(key, found["size"], found["last_modified"], found["e_tag"] or "")
+
     def list(self, prefix: str) -> Iterator[StoredObject]:
         folder = check_folder(prefix)
         with self._telling(f"listing {folder or 'all'}"):
@@ -136,7 +145,9 @@ class BucketStore:
                 for found in page:
                     # A console's marker of the folder itself, "folder/", comes without its slash.
                     if is_key(found["path"]) and found["path"] != folder:
-                        yield StoredObject(found["path"], found["size"], found["last_modified"])
+                        yield StoredObject(
+                            found["path"], found["size"], found["last_modified"], found["e_tag"] or ""
+                        )
 
     def delete(self, key: str) -> None:
         check_key(key)

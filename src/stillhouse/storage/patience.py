@@ -57,6 +57,9 @@ class PatientStore:
     def size(self, key: str) -> int | None:
         return self._persist(lambda: self._store.size(key))
 
+    def stat(self, key: str) -> StoredObject | None:
+        return self._persist(lambda: self._store.stat(key))
+
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """List objects, each once. A listing that breaks off begins anew, since stores need not list in order."""
         given: set[str] = set()

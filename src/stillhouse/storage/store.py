@@ -21,9 +21,16 @@ _CREATE_TRIES = 5
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
+    """An object as a listing shows it.
+
+    `tag` differs between two objects that were stored at one key, as far as the store can tell them apart. It is empty
+    if the store has nothing of the kind.
+    """
+
     key: str
     size: int
     modified: datetime
+    tag: str = ""
 
 
 class ObjectStore(Protocol):
@@ -52,6 +59,10 @@ class ObjectStore(Protocol):
 
     def size(self, key: str) -> int | None:
         """Return the object's length; `None` if it is missing."""
+        ...
+
+    def stat(self, key: str) -> StoredObject | None:
+        """Describe the object, as a listing does, without its lag; `None` if it is missing."""
         ...
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
@@ -95,18 +106,22 @@ def create_once(
     key: str,
     chunks: Sequence[Chunk],
     try_create: Callable[[], bool],
+    measure: Callable[[str], int | None],
     read: Callable[[str], bytes],
 ) -> bool:
     """Create the object, and settle the answer "exists" by reading it: it may be our own earlier try.
 
     S3 also answers "exists" (409) while another writer's upload is still under way. If that upload fails,
-    there is nothing to read, and we try again.
+    there is nothing to read, and we try again. An object of another length is not ours, and is not read.
     """
+    length = sum(map(len, byte_views(chunks)))
     for _ in range(_CREATE_TRIES):
         if try_create():
             return True
         with suppress(ObjectMissing):
-            return holds(read(key), chunks)
+            size = measure(key)
+            if size is not None:
+                return size == length and holds(read(key), chunks)
     raise StoreUnavailable(f"{key} is said to exist, but cannot be read")
 
 

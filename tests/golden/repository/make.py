@@ -34,12 +34,13 @@ from stillhouse.repository.check.faults import Fault
 from stillhouse.repository.format import keys as repository_keys
 from stillhouse.repository.format import layout
 from stillhouse.repository.format.container import Kind
+from stillhouse.repository.format.id_table import ids_of, runs_of
 from stillhouse.repository.format.keys import KEY_BYTES, ClusterKeys, Kek
 from stillhouse.repository.format.manifest import ManifestWriter
 from stillhouse.repository.format.maps import Extent, MapBuilder
 from stillhouse.repository.format.root import Root, RootNode
 from stillhouse.repository.format.sealed import Stored
-from stillhouse.repository.objects import findings, marks, pins, roots
+from stillhouse.repository.objects import findings, marks, pins, reach_facts, roots
 from stillhouse.repository.objects.pins import Pin, PinnedBase
 from stillhouse.storage.local import LocalStore
 from stillhouse.storage.store import ObjectStore
@@ -218,6 +219,22 @@ def damaged(target: Path) -> None:
     findings.replace(store, keys, known, [pack, gone], lost, PINNED + timedelta(days=1))
 
 
+def learnt(target: Path) -> None:
+    """Store the facts that a collection has read: of a root, a tombstone and a manifest."""
+    store = LocalStore(target / "objects", SystemClock())
+    keys = repository_keys.create_or_open(store, Kek(KEK), CLUSTER)
+    facts = reach_facts.Facts(whole=PINNED)
+    packs = facts.packs.ordinals(ids_of([f"{number:032x}" for number in (1, 2, 4, 3, 256)]))
+    maps = facts.maps.ordinals(ids_of(["f" * 32]))
+    manifests = (Stored("0" * 32, 1234, "ab" * 32),)
+    live = reach_facts.RootKey(SNAPSHOT, 900, PINNED, '"etag"')
+    facts.roots[live] = reach_facts.RootFact("golden", manifests)
+    facts.roots[reach_facts.RootKey(BURIED, 500, PINNED, "")] = reach_facts.RootFact("", None)
+    facts.manifests["0" * 32] = reach_facts.ManifestFact("ab" * 32, runs_of(packs[[0, 1, 3]]), runs_of(maps))
+    facts.manifests["1" * 32] = reach_facts.ManifestFact("cd" * 32, runs_of(packs), runs_of(maps[:0]))
+    reach_facts.store_segments(store, keys, facts)
+
+
 def main(target: Path) -> None:
     store = LocalStore(target / "objects", SystemClock())
     kek = Kek(KEK)
@@ -246,3 +263,4 @@ if __name__ == "__main__":
     incremental(Path(sys.argv[1], "v1-incremental"))
     collection(Path(sys.argv[1], "v1-collection"))
     damaged(Path(sys.argv[1], "v1-findings"))
+    learnt(Path(sys.argv[1], "v1-reach"))

@@ -30,6 +30,7 @@ TYPES = {
     "pins": (7,),
     "marks": (8,),
     "findings": (11,),
+    "reach": (12,),
 }
 
 Line = dict[str, Any]

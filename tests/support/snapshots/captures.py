@@ -87,6 +87,9 @@ class StoreAround:
     def size(self, key: str) -> int | None:
         return self._store.size(key)
 
+    def stat(self, key: str) -> StoredObject | None:
+        return self._store.stat(key)
+
     def list(self, prefix: str) -> Iterator[StoredObject]:
         return self._store.list(prefix)
 

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 
 from stillhouse.storage.store import Chunk, ObjectStore, StoredObject
 
+PAGE = 1000
+
 
 @dataclass
 class Counting:
-    """A store that counts its calls."""
+    """A store that counts its calls; of a long listing, also the pages of 1,000 objects after its first."""
 
     store: ObjectStore
     calls: Counter[str] = field(default_factory=Counter)
@@ -34,9 +36,16 @@ class Counting:
         self.calls["size"] += 1
         return self.store.size(key)
 
+    def stat(self, key: str) -> StoredObject | None:
+        self.calls["stat"] += 1
+        return self.store.stat(key)
+
     def list(self, prefix: str) -> Iterator[StoredObject]:
         self.calls["list"] += 1
-        return self.store.list(prefix)
+        for number, found in enumerate(self.store.list(prefix)):
+            if number and number % PAGE == 0:
+                self.calls["further pages"] += 1
+            yield found
 
     def delete(self, key: str) -> None:
         self.calls["delete"] += 1

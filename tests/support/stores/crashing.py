@@ -42,6 +42,10 @@ class Crashing:
         found: int | None = self._call(lambda: self._store.size(key))
         return found
 
+    def stat(self, key: str) -> StoredObject | None:
+        found: StoredObject | None = self._call(lambda: self._store.stat(key))
+        return found
+
     def list(self, prefix: str) -> Iterator[StoredObject]:
         return iter(self._call(lambda: [*self._store.list(prefix)]))
 

@@ -49,6 +49,10 @@ class DictStore:
     def size(self, key: str) -> int | None:
         return len(self.objects[key][0]) if key in self.objects else None
 
+    def stat(self, key: str) -> StoredObject | None:
+        found = self.objects.get(key)
+        return None if found is None else StoredObject(key, len(found[0]), found[1])
+
     def list(self, prefix: str) -> Iterator[StoredObject]:
         folder = check_folder(prefix)
         for key, (content, modified) in list(self.objects.items()):

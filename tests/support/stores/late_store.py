@@ -38,6 +38,7 @@ class LateStore:
     meanwhile: dict[int, Callable[[], None]] = field(default_factory=dict)
     writes: int = 0
     objects: dict[str, bytes] = field(default_factory=dict)
+    _stored: dict[str, tuple[int, datetime]] = field(default_factory=dict)
     _history: dict[str, list[_Change]] = field(default_factory=dict)
 
     def put(self, key: str, chunks: Sequence[Chunk]) -> None:
@@ -65,6 +66,10 @@ class LateStore:
         found = self.objects.get(key)
         return None if found is None else len(found)
 
+    def stat(self, key: str) -> StoredObject | None:
+        self._call()
+        return None if key not in self.objects else StoredObject(key, *self._stored[key])
+
     def list(self, prefix: str) -> Iterator[StoredObject]:
         self._call()
         folder = prefix.rstrip("/") + "/"
@@ -90,7 +95,8 @@ class LateStore:
         self.writes += not key.startswith("probe/")
         self.objects[key] = b"".join(chunks)
         off = self.skew * self.draws.uniform(-1, 1)
-        self._change(key, (len(self.objects[key]), self.now + off))
+        self._stored[key] = len(self.objects[key]), self.now + off
+        self._change(key, self._stored[key])
 
     def _change(self, key: str, shown: tuple[int, datetime] | None) -> None:
         parts = key.split("/")

@@ -42,7 +42,10 @@ def test_layout_builds_only_keys_of_the_table() -> None:
     built = [
         layout.keys("c", 1, "0" * 16),
         *(make("c", "0" * 32) for make in (layout.pack, layout.map_, layout.manifest, layout.ending)),
-        *(make("c", "0" * 32) for make in (layout.pin, layout.mark, layout.scrub, layout.findings)),
+        *(
+            make("c", "0" * 32)
+            for make in (layout.pin, layout.mark, layout.scrub, layout.findings, layout.reach)
+        ),
         *(make("c", SNAPSHOT) for make in (layout.root, layout.trash)),
     ]
     kinds = [kind_at(key.removeprefix(layout.all_of("c"))) for key in built]

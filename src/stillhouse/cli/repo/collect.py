@@ -30,6 +30,7 @@ def collect(
     cluster: str = "",
     trash_days: TrashDays = 7,
     dry_run: bool = False,
+    whole: bool = False,
     json_: Json = False,
 ) -> None:
     """Purge deleted snapshots after their days in the trash, and remove objects that nothing reaches any more.
@@ -50,6 +51,9 @@ def collect(
         many days after it was first found so, but at least 7. --grace-days is another name of this.
     dry_run
         Change nothing; tell for each object whether it stays or goes, and why.
+    whole
+        Read all roots and manifests, also those that an earlier collection has read, and compare. This is done every 30
+        days without being asked.
     json_
         Print one JSON object.
     """
@@ -62,7 +66,7 @@ def collect(
         answers: dict[str, Any] = {}
         for collector in _collectors(repository, kek_file, cluster, timedelta(days=trash_days)):
             run = _draft if dry_run else _collect
-            answers[collector.cluster] = run(collector, json_)
+            answers[collector.cluster] = run(replace(collector, whole=whole), json_)
         if json_:
             command.say_json({"dry_run": dry_run, "clusters": answers})
         elif not answers:

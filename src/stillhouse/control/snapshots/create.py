@@ -40,7 +40,8 @@ from stillhouse.repository.format import layout
 from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.root import Root
 from stillhouse.repository.format.sealed import Stored
-from stillhouse.repository.objects import pins, roots, scrubs
+from stillhouse.repository.objects import pins, presence, roots, scrubs
+from stillhouse.repository.objects.presence import Present
 from stillhouse.repository.objects.second_look import note_met
 from stillhouse.repository.upkeep.reach import reached
 from stillhouse.warehouse.cut.cut import take_cut
@@ -252,9 +253,10 @@ def _publish(place: Workplace, snapshot_id: str, attempt: int, captured: list[di
     now = place.control.clock.now()
     try:
         below = list(chain.from_iterable(reached(place.vault.store, keys, stored) for stored in named))
-        overdue = len(_overdue_packs(place, keys, below))
+        present = presence.find(place.vault.store, (key for key, _ in below))
+        overdue = len(_overdue_packs(place, keys, present))
         root = commit.root_of(snapshot, cluster, attempt, cut, captured, overdue_packs=overdue, now=now)
-        published = roots.publish(place.vault.store, keys, root, below)
+        published = roots.publish(place.vault.store, keys, root, below, present)
     except RepositoryDamaged as met:
         note_met(place.vault.store, keys, named, met, place.control.clock.now())
         raise CaptureInterrupted(str(met), hint="another attempt reads it anew from the node") from met
@@ -264,12 +266,14 @@ def _publish(place: Workplace, snapshot_id: str, attempt: int, captured: list[di
     _mark_available(place, snapshot_id, cluster.id, published)
 
 
-def _overdue_packs(place: Workplace, keys: ClusterKeys, reached: list[tuple[str, int]]) -> tuple[str, ...]:
+def _overdue_packs(place: Workplace, keys: ClusterKeys, present: Present) -> tuple[str, ...]:
     """Return packs below the root that were not read whole for too long: a snapshot uses its base's packs unread."""
     folder = layout.packs_of(str(keys.cluster))
-    packs = [key.removeprefix(folder) for key, _ in reached if key.startswith(folder)]
+    written = {
+        key.removeprefix(folder): one.modified for key, one in present.items() if key.startswith(folder)
+    }
     max_age = timedelta(days=place.control.settings.scrub_max_age_days)
-    return scrubs.overdue(place.vault.store, keys, packs, place.control.clock.now(), max_age)
+    return scrubs.overdue(place.vault.store, keys, written, place.control.clock.now(), max_age)
 
 
 def _mark_available(place: Workplace, snapshot_id: str, cluster_id: str, root: Root) -> None:

@@ -16,17 +16,19 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 
 from stillhouse.domain.cluster import Node
 from stillhouse.domain.snapshot import Witness
-from stillhouse.errors import DatabaseClosed, NodeUnreachable, TableReplaced, shown
+from stillhouse.errors import DatabaseClosed, NodeUnreachable, ObjectTooLarge, TableReplaced, shown
 from stillhouse.postgres.sessions import session
 from stillhouse.postgres.sessions.databases import MAINTENANCE, Database, Kind, databases_of
 from stillhouse.postgres.sessions.reading import check_name, enter_as_reader
 from stillhouse.postgres.sessions.session import Connection, sql
+from stillhouse.repository.format.fields import encode_line
 from stillhouse.repository.format.manifest import Line
 from stillhouse.warehouse.proof.tables import SETTINGS, Relation, list_partitioned, list_relations, read_rows
 
 _SPOOL_BYTES = 4 << 20
 _WATCH_SECONDS, _STOP_SECONDS = 0.5, 0.1
 _SPARE_SECONDS = 30  # after that the server ends a transaction that we did not end
+_REASON = 500  # characters: a server's words may be long
 _NO_TIME = "there was no time"
 _UNREAD = "its tables were not read to the end"
 
@@ -90,19 +92,29 @@ class Fingerprints:
         databases = [
             name for name, _ in self._witness.snapshots if not self._why and name not in self._left_out
         ]
-        yield {
-            "t": "witness",
-            "databases": databases,
-            "why": self._why,
-            "partitioned": bool(databases),
-            **({"left_out": self._left_out} if databases and self._left_out else {}),
-        }
+        left_out = {name: why[:_REASON] for name, why in self._left_out.items()} if databases else {}
+        try:
+            head = self._head(databases, self._why, left_out)
+        except ObjectTooLarge:
+            databases = []
+            head = self._head(
+                [], f"the node has too many databases to list: {len(self._witness.snapshots)}", {}
+            )
+        yield head
         self._spool.seek(0)
         for line in map(json.loads, self._spool if databases else ()):
             if line["database"] in self._relabelled and "rows" in line:
                 del line["rows"], line["digest"]
                 line["left_out"] = "a label of an enum was renamed"
             yield line
+
+    @staticmethod
+    def _head(databases: list[str], why: str, left_out: dict[str, str]) -> Line:
+        """Return the `witness` line. Raises ObjectTooLarge if it is too long for a manifest."""
+        line: Line = {"t": "witness", "databases": databases, "why": why, "partitioned": bool(databases)}
+        line |= {"left_out": left_out} if left_out else {}
+        encode_line(line)
+        return line
 
     def _run(self) -> None:
         try:
@@ -122,9 +134,10 @@ class Fingerprints:
             if entered:
                 self._why = ""  # only now: an incomplete list of tables would look complete
             elif self._left_out:
-                self._why = "; ".join(f"{shown(name)}: {why}" for name, why in self._left_out.items())
+                told = "; ".join(f"{shown(name)}: {why}" for name, why in self._left_out.items())
+                self._why = told[:_REASON]
         except (session.Error, NodeUnreachable) as error:
-            self._why = f"{_UNREAD}: {str(error).partition(chr(10))[0]}"
+            self._why = f"{_UNREAD}: {str(error).partition(chr(10))[0]}"[:_REASON]
         finally:
             self._done.set()
 
@@ -168,9 +181,9 @@ class Fingerprints:
                 try:
                     line |= self._rows(then, now, relation)
                 except _LeftOut as reason:
-                    line["left_out"] = str(reason)
+                    line["left_out"] = str(reason)[:_REASON]
                 except TableReplaced as reason:
-                    line["left_out"] = reason.message
+                    line["left_out"] = reason.message[:_REASON]
                     self.replaced.append(f"{database}: {reason.message}")
                 self._write(line)
             if {*then.execute(_LABELS).fetchall()} - {*now.execute(_LABELS).fetchall()}:

@@ -3,6 +3,7 @@
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,16 +17,27 @@ from stillhouse.postgres.wal.slot import WalPosition
 from stillhouse.repository.format.container import MAX_FRAME, Kind
 from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.maps import Extent, MapBuilder
+from stillhouse.repository.format.sealed import Stored
 from stillhouse.storage.store import ObjectStore
 
 _POLL_SECONDS = 0.2
+_MAP_BYTES = 1 << 20  # of about 80 GiB of WAL
+
+
+@dataclass(frozen=True)
+class WalMap:
+    """A stored map of some WAL segments, in ascending order. `packs` are their ordinals in the manifest."""
+
+    stored: Stored
+    packs: list[int]
+    segments: list[str]
 
 
 class WalFollower:
     """Follows one node's WAL, in a thread of its own, from the segment of the start LSN to the cut.
 
-    When it is done, `map` holds an entry for each of `segments`. `findings` holds the findings of the pass over the
-    WAL, each with its LSN.
+    When it is done, `maps` hold all segments. `findings` holds the findings of the pass over the WAL, each with its
+    LSN.
     """
 
     def __init__(
@@ -41,15 +53,17 @@ class WalFollower:
     ) -> None:
         self._backup, self._position = backup, position
         self._reader, self._source = reader, source
+        self._store, self._keys, self._ledger = store, keys, ledger
         self._writer = PackWriter(store, keys, ledger.add)
         self._next = start_lsn // source.segment_size * source.segment_size
         self._end: int | None = None
         self._pass = Pass(start_lsn, source)
         self._wake = threading.Event()
         self._pool = ThreadPoolExecutor(1, "wal")
-        self.map = MapBuilder()
+        self._map = MapBuilder()
+        self._mapped: list[str] = []  # the segments in the open map
         self.segment_size = source.segment_size
-        self.segments: list[str] = []
+        self.maps: list[WalMap] = []
         self.findings: list[tuple[int, Finding]] = []
         self._running = self._pool.submit(self._follow)
 
@@ -84,9 +98,21 @@ class WalFollower:
                 continue
             while (until := self._until(flushed)) is not None:
                 self._take_segment(until)
+                if self._map.bytes >= _MAP_BYTES:
+                    self._store_map()
             # Make segments durable before acknowledging them: the server may then remove them at once.
             self._writer.finish()
             self._backup.advance(min(self._next, flushed))
+        if self._end and self._mapped:
+            self._store_map()
+
+    def _store_map(self) -> None:
+        """Store the open map, after the packs that it names. However long the WAL grows, no map grows with it."""
+        self._writer.finish()
+        packs = self._ledger.ordinals(self._map.packs)
+        assert packs is not None, "the packs were finished"
+        self.maps.append(WalMap(self._map.store(self._store, self._keys), packs, self._mapped))
+        self._map, self._mapped = MapBuilder(), []
 
     def _until(self, flushed: int) -> int | None:
         """Return the LSN up to which the next segment is needed. `None` if that is not on the server's disk yet."""
@@ -115,6 +141,6 @@ class WalFollower:
             # After a WAL switch and after the cut there are only zeros, which need no frame.
             frame = self._writer.add(part, Kind.BYTES) if image[at : at + MAX_FRAME].any() else None
             extents.append(Extent(frame, 0, len(part)))
-        self.map.add_bytes(extents)
-        self.segments.append(name)
+        self._map.add_bytes(extents)
+        self._mapped.append(name)
         self._next += self._source.segment_size

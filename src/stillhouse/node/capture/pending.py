@@ -61,8 +61,12 @@ class MapShelf:
         self._full: deque[tuple[MapBuilder, list[Line]]] = deque()
 
     def place(self, line: Line, add: Callable[[MapBuilder], int]) -> None:
-        """Give a file's bytes an entry in a map. `line` goes to the manifest together with that map."""
+        """Give a file's bytes an entry in a map. `line` goes to the manifest together with that map.
+
+        Raises ObjectTooLarge for a file that no map can hold.
+        """
         line["entry"] = add(self._open)
+        self._open.check_size(line["path"])
         self._lines.append(line)
         if self._open.bytes >= _MAP_BYTES or len(self._open) >= _MAP_FILES:
             self._shelve()

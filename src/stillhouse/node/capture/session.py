@@ -125,7 +125,7 @@ def _capture(
         passed = pass_cut(task.node, ground.lineage, point.lsn, token)
         _add_labels(copy, stopped)
         copy.finish()
-        _add_wal(manifest, follower, store, keys, ledger)
+        _add_wal(manifest, follower)
         _add_skipped(manifest, reader.skipped)
         attempt.add_fingerprints(manifest, fingerprints)
         drop = Dropped(follower.findings, point.lsn, facts.config_files)
@@ -216,7 +216,7 @@ def _told(
         manifest=stored,
         start_lsn=start_lsn,
         plain_bytes=copy.tally.live_bytes,
-        wal_bytes=len(follower.segments) * follower.segment_size,
+        wal_bytes=sum(len(one.segments) for one in follower.maps) * follower.segment_size,
         stored_bytes=stored.size + new_bytes,
         rotten=copy.tally.rotten,
         capacity=facts.settings,
@@ -291,17 +291,19 @@ def _add_labels(copy: Copy, stopped: Stopped) -> None:
         copy.add("@backup/tablespace_map", 0o600, stopped.tablespace_map.encode())
 
 
-def _add_wal(
-    manifest: ManifestWriter, follower: WalFollower, store: ObjectStore, keys: ClusterKeys, ledger: PackLedger
-) -> None:
-    packs = ledger.ordinals(follower.map.packs)
-    assert packs is not None, "the follower finishes its packs"
-    stored = follower.map.store(store, keys)
-    manifest.add_map(stored, packs, is_new=True)
-    for entry, name in enumerate(follower.segments):
-        manifest.add(
-            {"t": "wal", "path": name, "size": follower.segment_size, "map": stored.id, "entry": entry}
-        )
+def _add_wal(manifest: ManifestWriter, follower: WalFollower) -> None:
+    for one in follower.maps:
+        manifest.add_map(one.stored, one.packs, is_new=True)
+        for entry, name in enumerate(one.segments):
+            manifest.add(
+                {
+                    "t": "wal",
+                    "path": name,
+                    "size": follower.segment_size,
+                    "map": one.stored.id,
+                    "entry": entry,
+                }
+            )
 
 
 class Dropped:

@@ -11,8 +11,8 @@ from stillhouse.domain.reports.damage import FileTouched, NodeTouched, Ranges, S
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.repository.check.faults import Parts
 from stillhouse.repository.check.structure import Checked, NodeFacts, path_of
+from stillhouse.repository.check.survey import claims_at
 from stillhouse.repository.format import layout, maps
-from stillhouse.repository.format.container import claims
 from stillhouse.repository.format.manifest import Line, read
 from stillhouse.repository.format.maps import HOLE, BytesEntry, Map, PagesEntry
 from stillhouse.repository.objects import roots
@@ -98,7 +98,7 @@ def _is_tombstone(checked: Checked, key: str) -> bool:
     if checked.place.keys is not None:
         return snapshot in checked.place.tombstones
     try:
-        found = claims(checked.place.store.get(key))
+        found = claims_at(checked.place.store, key)
     except ObjectMissing:
         return False
     return bool(found) and all(claim.type == Type.TOMBSTONE and str(claim.id) == snapshot for claim in found)

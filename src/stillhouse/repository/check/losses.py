@@ -1,6 +1,7 @@
 """The cost of damage: the snapshots, nodes, files, and blocks or bytes that cannot be read back."""
 
 import base64
+import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -9,6 +10,7 @@ from typing import Any
 from stillhouse.domain.reports.damage import FileTouched, NodeTouched, Ranges, SnapshotTouched
 
 _MOST_FILES = _MOST_RANGES = 200  # the most that a record of findings names
+_MOST_BYTES = 512 << 10  # of the files in one line, which is then below the bound of lines
 
 
 def together(touched: Iterable[SnapshotTouched]) -> list[SnapshotTouched]:
@@ -92,8 +94,14 @@ def _joined(ranges: Ranges) -> Ranges:
 def _bounded_node(node: NodeTouched) -> NodeTouched:
     if node.files is None:
         return node
-    named = tuple(map(_bounded_file, node.files[:_MOST_FILES]))
-    return replace(node, files=named, more=node.more + len(node.files) - len(named))
+    named: list[FileTouched] = []
+    room = _MOST_BYTES
+    for file in map(_bounded_file, node.files[:_MOST_FILES]):
+        room -= len(json.dumps(_file_fields(file)))
+        if room < 0:
+            break
+        named.append(file)
+    return replace(node, files=tuple(named), more=node.more + len(node.files) - len(named))
 
 
 def _bounded_file(file: FileTouched) -> FileTouched:

@@ -13,12 +13,19 @@ from stillhouse.domain.object_kinds import CONTENT, KINDS, Type
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.repository.check.faults import ALTERED, MISSING, SIZE, Fault, Faults
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.container import Container, claims, open_bytes
+from stillhouse.repository.format.container import (
+    HEADER_BYTES,
+    TAIL_BYTES,
+    Claim,
+    Container,
+    claims,
+    open_bytes,
+)
 from stillhouse.repository.format.fields import Fields, parse
 from stillhouse.repository.format.keys import KEY_BYTES, ClusterKeys, Kek, cluster_keys, open_object
 from stillhouse.repository.format.root import Root
-from stillhouse.repository.format.sealed import Stored
-from stillhouse.repository.objects import findings, marks
+from stillhouse.repository.format.sealed import Stored, read_small
+from stillhouse.repository.objects import findings, marks, reach_facts
 from stillhouse.repository.objects.findings import Findings
 from stillhouse.storage.store import ObjectStore, StoredObject
 
@@ -96,9 +103,11 @@ class Place:
         """The container at `key`, read whole. If its parent describes it, it is compared with that description."""
         assert self.keys is not None
         try:
-            found = self.store.get(key)
+            found = self.store.get(key) if stored else read_small(self.store, key)
         except ObjectMissing:
             return Fault(key, MISSING, "is gone")
+        except RepositoryDamaged as error:  # it is too large
+            return Fault(key, SIZE, _without(key, error))
         if stored and len(found) != stored.size:
             return Fault(key, SIZE, f"has {len(found)} bytes, {stored.size} were stored")
         if stored and blake3(found).hexdigest() != stored.hash:
@@ -151,6 +160,17 @@ def _note_unreadable(place: Place, fault: Fault) -> None:
     place.charge(fault)
 
 
+def claims_at(store: ObjectStore, key: str) -> list[Claim]:
+    """The claims of an object's first and last header, read without the rest of it."""
+    size = store.size(key)
+    if size is None:
+        raise ObjectMissing(f"no object {key} in the store", key=key)
+    if not size:
+        return []
+    ends = {(0, min(size, HEADER_BYTES)), (max(0, size - TAIL_BYTES), min(size, TAIL_BYTES))}
+    return claims(b"".join(store.get_range(key, at, length) for at, length in sorted(ends)))
+
+
 def _was_tombstone(place: Place, fault: Fault, snapshot: str) -> bool:
     """Whether a damaged object was a tombstone, so that nothing is lost with it.
 
@@ -161,7 +181,7 @@ def _was_tombstone(place: Place, fault: Fault, snapshot: str) -> bool:
         claim.type == Type.TOMBSTONE
         and str(claim.id) == snapshot
         and (fault.needs is not None or claim.holds(place.keys))
-        for claim in claims(place.store.get(fault.key))
+        for claim in claims_at(place.store, fault.key)
     )
 
 
@@ -175,6 +195,9 @@ def _take(place: Place, key: str, opened: Container) -> None:
             return
         if opened.type is Type.FINDINGS:
             findings.decode(key, opened)
+            return
+        if opened.type is Type.REACH:
+            reach_facts.decode(key, opened, reach_facts.Facts())
             return
         fields = parse(key, b"".join(opened.plain()))
         if folder == "roots" and opened.type is Type.ROOT:
@@ -210,7 +233,9 @@ def _open_keys(place: Place, found: list[str]) -> None:
             continue
         generation = int(match["generation"])
         try:
-            secrets[generation] = open_object(place.kek, place.cluster, key, generation, place.store.get(key))
+            secrets[generation] = open_object(
+                place.kek, place.cluster, key, generation, read_small(place.store, key)
+            )
         except (RepositoryDamaged, ObjectMissing) as error:
             place.charge(Fault(key, ALTERED, _without(key, error)))
     if len({secret[KEY_BYTES:] for secret in secrets.values()}) > 1:
@@ -225,7 +250,7 @@ def _open_keys(place: Place, found: list[str]) -> None:
         return
     for key in place.listed:
         if key.startswith(layout.roots_of(place.cluster)):
-            found_claims = claims(place.store.get(key))
+            found_claims = claims_at(place.store, key)
             generation = found_claims[0].generation if found_claims else 1
             place.behind.setdefault(place.key_object(generation), set()).add(key)
     if not place.faults.by_key and place.behind:

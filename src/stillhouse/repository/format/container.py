@@ -170,6 +170,7 @@ class Container:
         its own seals.
         """
         self._key, self._keys, self._read = key, keys, read
+        self.size = size
         header = tail[-TAIL_BYTES : -_TRAILER.size]
         if len(header) < HEADER_BYTES:
             raise self._damaged("is cut short")

@@ -1,9 +1,11 @@
 """JSON objects of a repository: parsed by one rule, so that later programs can add fields (docs/format.md)."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
-from stillhouse.errors import FormatUnknown, RepositoryDamaged
+from stillhouse.domain.object_kinds import MOST_LINE
+from stillhouse.errors import FormatUnknown, ObjectTooLarge, RepositoryDamaged
 
 Fields = dict[str, Any]
 
@@ -20,3 +22,16 @@ def parse(name: str, text: bytes) -> Fields:
     if critical := [field for field in fields if field[:1].isupper()]:
         raise FormatUnknown(f"{name} needs a newer program: it holds {critical[0]!r}")
     return fields
+
+
+def encode_line(fields: Mapping[str, Any]) -> bytes:
+    """Encode a line of an object of JSON lines. Raises ObjectTooLarge if readers would refuse its length."""
+    line = json.dumps(fields, separators=(",", ":")).encode() + b"\n"
+    if len(line) > MOST_LINE:
+        name = " ".join(
+            str(fields[name])[:500] for name in ("t", "path", "path_b64", "id", "key") if name in fields
+        )
+        raise ObjectTooLarge(
+            f"the line {name!r} would have {len(line)} bytes, and readers accept {MOST_LINE}"
+        )
+    return line

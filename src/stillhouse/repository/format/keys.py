@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
 from stillhouse import atomic_file
+from stillhouse.domain.object_kinds import KINDS
 from stillhouse.errors import InvalidInput, ObjectMissing, RepositoryDamaged
 from stillhouse.repository.format import layout
 from stillhouse.repository.format.fields import parse
@@ -24,7 +25,7 @@ from stillhouse.storage.store import ObjectStore
 KEY_BYTES = 32
 _TAGS_NONCE = bytes(12)
 _GENERATION = re.compile(r"[0-9]{8}")
-_MAX_OBJECT = 4096
+_MAX_OBJECT = KINDS["keys"].most or 0
 
 
 @dataclass(frozen=True)
@@ -207,6 +208,9 @@ def unwrap(store: ObjectStore, kek: Kek, cluster: str, generation: int) -> bytes
     """The secret of one generation: cluster key and fingerprint key. Raises RepositoryDamaged."""
     key = layout.keys(cluster, generation, kek.id)
     try:
+        size = store.size(key)
+        if size is not None and size > _MAX_OBJECT:
+            raise RepositoryDamaged(f"{key} has {size} bytes, more than an object of keys", key=key)
         return open_object(kek, cluster, key, generation, store.get(key))
     except ObjectMissing:
         raise RepositoryDamaged(f"{key} is gone", hint="is the KEK being rotated?") from None

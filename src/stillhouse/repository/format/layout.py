@@ -84,6 +84,10 @@ def mark(cluster: str, mark_id: str) -> str:
     return f"c/{cluster}/marks/{mark_id}"
 
 
+def reach(cluster: str, segment_id: str) -> str:
+    return f"c/{cluster}/reach/{segment_id}"
+
+
 def findings(cluster: str, record_id: str) -> str:
     return f"c/{cluster}/findings/{record_id}"
 

@@ -10,10 +10,10 @@ from itertools import chain
 from typing import Any
 
 from stillhouse.domain.ids import new_hex
-from stillhouse.domain.object_kinds import Type
+from stillhouse.domain.object_kinds import MOST_LINE, Type
 from stillhouse.errors import FormatUnknown, RepositoryDamaged
 from stillhouse.repository.format import container, layout, sealed
-from stillhouse.repository.format.fields import parse
+from stillhouse.repository.format.fields import encode_line, parse
 from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.storage.store import ObjectStore
@@ -21,6 +21,8 @@ from stillhouse.storage.store import ObjectStore
 Line = dict[str, Any]
 
 _SPOOL_BYTES = 8 << 20  # lines of small clusters stay in memory, those of a million files go to disk
+# Pieces in one line, which is then well below the bound of lines. Each has 32 digits.
+_PIECES = 16384
 KNOWN = frozenset(
     {
         "node",
@@ -31,6 +33,7 @@ KNOWN = frozenset(
         "dir",
         "link",
         "file",
+        "pieces",
         "wal",
         "rotten",
         "skipped",
@@ -54,7 +57,7 @@ class ManifestWriter:
         self._spool.close()
 
     def add(self, line: Line) -> None:
-        self._spool.write(_encode(line))
+        self._spool.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
 
     def add_map(self, stored: Stored, packs: list[int], *, is_new: bool) -> None:
         """Add a map. `packs` are the ordinals, among the manifest's pack lines, of the packs that it names."""
@@ -93,7 +96,7 @@ class ManifestWriter:
     def _since(self, offset: int) -> Iterator[Line]:
         self._spool.seek(offset)
         for encoded in self._spool:
-            yield _decode("the manifest being written", encoded)
+            yield parse("the manifest being written", encoded)
 
 
 def _store(store: ObjectStore, keys: ClusterKeys, lines: Iterable[Line]) -> Stored:
@@ -103,7 +106,7 @@ def _store(store: ObjectStore, keys: ClusterKeys, lines: Iterable[Line]) -> Stor
     frame = bytearray()
 
     def write(line: Line) -> None:
-        frame.extend(_encode(line))
+        frame.extend(encode_line(_with_raw_path(line)))
         while len(frame) >= container.MAX_FRAME:
             writer.add(bytes(frame[: container.MAX_FRAME]), container.Kind.BYTES)
             del frame[: container.MAX_FRAME]
@@ -114,7 +117,8 @@ def _store(store: ObjectStore, keys: ClusterKeys, lines: Iterable[Line]) -> Stor
             counts["bytes"] += line["size"]
         elif line["t"] == "wal":
             counts["wal"] += 1
-        write(line)
+        for short in _split(line):
+            write(short)
     write({"t": "end", **counts})
     writer.add(bytes(frame), container.Kind.BYTES)
     return sealed.create(store, layout.manifest(str(keys.cluster), manifest_id), manifest_id, writer.finish())
@@ -131,7 +135,22 @@ def read(store: ObjectStore, keys: ClusterKeys, stored: Stored) -> Iterator[Line
 
 
 def lines_of(key: str, opened: container.Container) -> Iterator[Line]:
-    """The lines of an open manifest. Raises as `read` does."""
+    """The lines of an open manifest, each file with all its pieces. Raises as `read` does."""
+    file: Line | None = None
+    for line in _stored_lines(key, opened):
+        if line["t"] == "pieces":
+            if file is None or not isinstance(line.get("pieces"), list):
+                raise RepositoryDamaged(f"{key} has pieces of no file")
+            file.setdefault("pieces", []).extend(line["pieces"])
+            continue
+        if file is not None:
+            yield file
+        file = line if line["t"] == "file" else None
+        if file is None:
+            yield line
+
+
+def _stored_lines(key: str, opened: container.Container) -> Iterator[Line]:
     last = ""
     for number, line in enumerate(split_lines(key, opened.plain())):
         fields = _decode(key, line)
@@ -153,7 +172,7 @@ def split_lines(key: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
     for chunk in chunks:
         *whole, rest = (rest + chunk).split(b"\n")
         yield from whole
-        if len(rest) > container.MAX_FRAME:
+        if len(rest) > MOST_LINE:
             raise RepositoryDamaged(f"{key} holds a line that is too long")
     if rest:
         raise RepositoryDamaged(f"{key} ends within a line")
@@ -164,12 +183,24 @@ def _check_path(key: str, path: str) -> None:
         raise RepositoryDamaged(f"{key} names a path outside the node: {path!r}")
 
 
-def _encode(line: Line) -> bytes:
+def _split(line: Line) -> Iterator[Line]:
+    """Split the line of a file with many pieces, so that no line grows with the size of its file."""
+    pieces = line.get("pieces", ())
+    if line["t"] != "file" or len(pieces) <= _PIECES:
+        yield line
+        return
+    yield {name: value for name, value in line.items() if name != "pieces"}
+    for at in range(0, len(pieces), _PIECES):
+        yield {"t": "pieces", "pieces": pieces[at : at + _PIECES]}
+
+
+def _with_raw_path(line: Line) -> Line:
+    """Return the line with a path that is not UTF-8 in base64."""
     path = line.get("path", "")
-    if not path.isascii() and (raw := os.fsencode(path)) != path.encode(errors="replace"):
-        line = {name: value for name, value in line.items() if name != "path"}
-        line["path_b64"] = base64.b64encode(raw).decode()
-    return json.dumps(line, separators=(",", ":")).encode() + b"\n"
+    if path.isascii() or (raw := os.fsencode(path)) == path.encode(errors="replace"):
+        return line
+    line = {name: value for name, value in line.items() if name != "path"}
+    return line | {"path_b64": base64.b64encode(raw).decode()}
 
 
 def _decode(key: str, line: bytes) -> Line:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stillhouse.domain.ids import new_hex
-from stillhouse.domain.object_kinds import Type
+from stillhouse.domain.object_kinds import MOST, Type
 from stillhouse.errors import RepositoryDamaged
 from stillhouse.repository.format import layout, sealed
 from stillhouse.repository.format.keys import ClusterKeys
@@ -23,7 +23,7 @@ UNCHANGED = 0xFFFFFFFE
 
 _PAGES, _BYTES = 1, 2
 _ENTRY = struct.Struct("<BBHI")
-_MAX_BODY = 64 << 20
+_COUNT = 4  # bytes of the number before each table
 _LOG_PAGE_SIZES = range(10, 16)
 
 
@@ -114,6 +114,11 @@ class MapBuilder:
         """Every pack that must be durable before this map is stored."""
         return frozenset(self._packs)
 
+    @property
+    def size(self) -> int:
+        """The length of the map's body in bytes."""
+        return 3 * _COUNT + 16 * len(self._packs) + 8 * len(self._frames) + self.bytes
+
     def add_pages(self, page_size: int, placed: PlacedPages) -> int:
         """One file of whole pages; returns the entry's ordinal."""
         holes = placed.frame == HOLE
@@ -141,6 +146,10 @@ class MapBuilder:
         self._packs.setdefault(ref.pack, len(self._packs))
         return self._frames.setdefault(ref, len(self._frames))
 
+    def check_size(self, of: str) -> None:
+        """Raise ObjectTooLarge, naming the file `of` that was added last, if readers refuse the map."""
+        sealed.check_size(Type.MAP, f"of {of}", self.size)
+
     def encode(self) -> bytes:
         frames = [struct.pack("<II", self._packs[ref.pack], ref.ordinal) for ref in self._frames]
         packs = [bytes.fromhex(pack) for pack in self._packs]
@@ -149,10 +158,16 @@ class MapBuilder:
         )
 
     def store(self, store: ObjectStore, keys: ClusterKeys) -> Stored:
-        """Seal and store the map under a fresh id; durable on return."""
+        """Seal and store the map under a fresh id, and read it back; durable on return.
+
+        Every reader will go by this map, so it is opened once before anything names it. Raises ObjectTooLarge before
+        anything is stored, and RepositoryDamaged when the store returns a map that cannot be read.
+        """
         map_id = new_hex()
         chunks = sealed.seal(keys, Type.MAP, map_id, self.encode())
-        return sealed.create(store, layout.map_(str(keys.cluster), map_id), map_id, chunks)
+        stored = sealed.create(store, layout.map_(str(keys.cluster), map_id), map_id, chunks)
+        load(store, keys, stored)
+        return stored
 
 
 @dataclass(frozen=True)
@@ -209,7 +224,7 @@ def load(store: ObjectStore, keys: ClusterKeys, stored: Stored) -> Map:
 
 def decode(name: str, body: bytes) -> Map:
     """Decode a map. Raises RepositoryDamaged for a body that is cut short or points outside itself."""
-    if len(body) > _MAX_BODY:
+    if len(body) > (MOST[Type.MAP] or 0):
         raise RepositoryDamaged(f"{name} is larger than a map can be")
     try:
         return _decode(body)

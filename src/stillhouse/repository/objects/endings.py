@@ -8,10 +8,9 @@ from blake3 import blake3
 from stillhouse.domain.object_kinds import Type
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.container import open_bytes
 from stillhouse.repository.format.fields import parse
 from stillhouse.repository.format.keys import ClusterKeys
-from stillhouse.repository.format.sealed import seal
+from stillhouse.repository.format.sealed import open_small, seal
 from stillhouse.storage.store import ObjectStore
 
 
@@ -47,7 +46,7 @@ def find(store: ObjectStore, keys: ClusterKeys, snapshot: str, deleted: str) -> 
     """The ending of the deletion; None when it has not ended. Raises RepositoryDamaged when it cannot be understood."""
     key = layout.ending(str(keys.cluster), id_of(snapshot, deleted))
     try:
-        opened = open_bytes(key, keys, store.get(key))
+        opened = open_small(store, keys, key)
     except ObjectMissing:
         return None
     fields = parse(key, b"".join(opened.plain()))

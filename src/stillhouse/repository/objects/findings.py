@@ -5,8 +5,6 @@ once, under a fresh id. A new look writes a new record, which replaces the recor
 two looks at the same time lose no finding.
 """
 
-import json
-import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,13 +17,14 @@ from stillhouse.errors import FormatUnknown, ObjectMissing, RepositoryDamaged, S
 from stillhouse.repository.check import losses
 from stillhouse.repository.check.faults import Fault, Faults, Parts
 from stillhouse.repository.format import layout, sealed
-from stillhouse.repository.format.container import MAX_FRAME, Container, ContainerWriter, Kind, open_bytes
-from stillhouse.repository.format.fields import parse
+from stillhouse.repository.format.container import MAX_FRAME, Container
+from stillhouse.repository.format.fields import encode_line, parse
 from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.manifest import split_lines
-from stillhouse.storage.store import ObjectStore
+from stillhouse.storage.store import ObjectStore, StoredObject
 
 _LOOKS = 5
+_DETAIL = 1000
 _LINES = frozenset({"findings", "fault", "loss"})
 
 
@@ -154,7 +153,7 @@ def _read_all(store: ObjectStore, keys: ClusterKeys) -> list[Record]:
         found: list[Record] = []
         try:
             for stored in store.list(layout.findings_of(cluster)):
-                if (record := _read(store, keys, stored.key)) is not None:
+                if (record := _read(store, keys, stored)) is not None:
                     found.append(record)
         except ObjectMissing:
             continue
@@ -162,10 +161,9 @@ def _read_all(store: ObjectStore, keys: ClusterKeys) -> list[Record]:
     raise StoreUnavailable(f"{layout.findings_of(cluster)} lists objects that are gone", hint="try again")
 
 
-def _read(store: ObjectStore, keys: ClusterKeys, key: str) -> Record | None:
-    stored = store.get(key)
+def _read(store: ObjectStore, keys: ClusterKeys, stored: StoredObject) -> Record | None:
     try:
-        return decode(key, open_bytes(key, keys, stored))
+        return decode(stored.key, sealed.open_small(store, keys, stored.key, stored.size))
     except RepositoryDamaged:
         return None
 
@@ -241,11 +239,8 @@ def _store(
     ]
     lines += [_fault_line(place, fault, time) for fault, time in faults]
     lines += [line for one in costs for line in losses.lines(one)]
-    body = b"".join(json.dumps(line, separators=(",", ":")).encode() + b"\n" for line in lines)
-    writer = ContainerWriter(keys, Type.FINDINGS, uuid.UUID(record_id))
-    for at in range(0, len(body), MAX_FRAME):
-        writer.add(body[at : at + MAX_FRAME], Kind.BYTES)
-    sealed.create(store, layout.findings(cluster, record_id), record_id, writer.finish())
+    chunks = sealed.seal(keys, Type.FINDINGS, record_id, b"".join(map(encode_line, lines)))
+    sealed.create(store, layout.findings(cluster, record_id), record_id, chunks)
 
 
 def _may_stand_in_a_line(parts: Sequence[int | str]) -> bool:
@@ -265,7 +260,7 @@ def _fault_line(place: str, fault: Fault, time: datetime) -> Mapping[str, Any]:
         "t": "fault",
         "key": fault.key.removeprefix(place),
         "kind": fault.kind,
-        "detail": fault.detail,
+        "detail": fault.detail[:_DETAIL],
         "lost": lost,
         "found": time.isoformat(),
     }

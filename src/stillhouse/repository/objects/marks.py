@@ -1,16 +1,15 @@
 """Marks: the objects that a collection found unreachable, and since when (docs/format.md, section 6)."""
 
-import json
 import uuid
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from stillhouse.domain.ids import new_hex
-from stillhouse.domain.object_kinds import Type
+from stillhouse.domain.object_kinds import MOST, Type
 from stillhouse.errors import RepositoryDamaged
 from stillhouse.repository.format import layout, sealed
-from stillhouse.repository.format.container import MAX_FRAME, Container, ContainerWriter, Kind, open_bytes
-from stillhouse.repository.format.fields import parse
+from stillhouse.repository.format.container import MAX_FRAME, Container, ContainerWriter, Kind
+from stillhouse.repository.format.fields import encode_line, parse
 from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.manifest import split_lines
 from stillhouse.storage.store import ObjectStore
@@ -22,15 +21,19 @@ Since = datetime | None
 def store_mark(store: ObjectStore, keys: ClusterKeys, unreachable: Iterable[tuple[str, Since]]) -> str:
     """Store a mark of these keys (relative to the cluster's folder), durable on return.
 
-    Returns its key, with a fresh id.
+    Returns its key, with a fresh id. A mark names as many keys as it may hold. The others stay for a later collection.
     """
     mark_id = new_hex()
     key = layout.mark(str(keys.cluster), mark_id)
     writer = ContainerWriter(keys, Type.MARK, uuid.UUID(mark_id))
     frame = bytearray()
+    room = MOST[Type.MARK] or 0
     for name, since in unreachable:
-        line = {"key": name, "since": None if since is None else since.isoformat()}
-        frame += json.dumps(line, separators=(",", ":")).encode() + b"\n"
+        line = encode_line({"key": name, "since": None if since is None else since.isoformat()})
+        room -= len(line)
+        if room < 0:
+            break
+        frame += line
         if len(frame) >= MAX_FRAME:
             writer.add(bytes(frame[:MAX_FRAME]), Kind.BYTES)
             del frame[:MAX_FRAME]
@@ -42,7 +45,7 @@ def store_mark(store: ObjectStore, keys: ClusterKeys, unreachable: Iterable[tupl
 
 def read(store: ObjectStore, keys: ClusterKeys, key: str) -> Iterator[tuple[str, Since]]:
     """The lines of a mark. Raises ObjectMissing when it is gone, RepositoryDamaged when it cannot be understood."""
-    yield from lines_of(key, open_bytes(key, keys, store.get(key)))
+    yield from lines_of(key, sealed.open_small(store, keys, key))
 
 
 def lines_of(key: str, opened: Container) -> Iterator[tuple[str, Since]]:

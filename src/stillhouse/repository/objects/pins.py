@@ -10,10 +10,9 @@ from blake3 import blake3
 from stillhouse.domain.object_kinds import Type
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.container import open_bytes
 from stillhouse.repository.format.fields import parse
 from stillhouse.repository.format.keys import ClusterKeys
-from stillhouse.repository.format.sealed import Stored, seal
+from stillhouse.repository.format.sealed import Stored, open_small, seal
 from stillhouse.storage.store import ObjectStore
 
 CAPTURE = "capture"
@@ -69,7 +68,7 @@ def find(store: ObjectStore, keys: ClusterKeys, pin_id: str) -> Pin | None:
     """The pin as last put; None when it is missing. Raises RepositoryDamaged when it cannot be understood."""
     key = layout.pin(str(keys.cluster), pin_id)
     try:
-        opened = open_bytes(key, keys, store.get(key))
+        opened = open_small(store, keys, key)
     except ObjectMissing:
         return None
     fields = parse(key, b"".join(opened.plain()))

@@ -2,36 +2,38 @@
 
 import json
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 
 from stillhouse.domain.object_kinds import Type
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.container import open_bytes
+from stillhouse.repository.format.container import Container
 from stillhouse.repository.format.fields import Fields, parse
 from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.root import Root, Tombstone
-from stillhouse.repository.format.sealed import seal
-from stillhouse.repository.objects import endings, findings
+from stillhouse.repository.format.sealed import open_small, seal
+from stillhouse.repository.objects import endings, findings, presence
 from stillhouse.repository.objects.endings import Ending
+from stillhouse.repository.objects.presence import Present
 from stillhouse.storage.store import ObjectStore
-
-_CHECKS_AT_ONCE = 16
 
 
 def publish(
-    store: ObjectStore, keys: ClusterKeys, root: Root, reached: Iterable[tuple[str, int]]
+    store: ObjectStore,
+    keys: ClusterKeys,
+    root: Root,
+    reached: Iterable[tuple[str, int]],
+    present: Present | None = None,
 ) -> Root | None:
     """Publish a snapshot by creating its root; None when a tombstone was there first.
 
     `reached` lists (key, size) of every pack, map and manifest below the root. Each must exist with that size, since a
     store may have lost an object that it acknowledged, and must not be known as damaged. A root that is there already
-    is this snapshot's, from an earlier try, but the answer was lost. It is the truth and is returned. Raises
-    RepositoryDamaged.
+    is this snapshot's, from an earlier try, but the answer was lost. It is the truth and is returned. `present` are the
+    objects below the root, if the caller has just looked for them. Raises RepositoryDamaged.
     """
     below = list(reached)
     try:
-        check_present(store, str(keys.cluster), below)
+        check_present(store, below, present)
         check_sound(store, keys, below)
     except RepositoryDamaged:
         if (found := read(store, keys, root.snapshot)) is not None:
@@ -43,25 +45,23 @@ def publish(
     return read(store, keys, root.snapshot)
 
 
-def check_present(store: ObjectStore, cluster: str, reached: Iterable[tuple[str, int]]) -> None:
+def check_present(
+    store: ObjectStore, reached: Iterable[tuple[str, int]], present: Present | None = None
+) -> None:
     """Raise RepositoryDamaged unless each (key, size) is there.
 
-    Two listings answer for nearly all objects. Some stores list late, so each object missing there is asked for.
+    Some stores list late, so an object that a listing shows otherwise is asked for by itself.
     """
-    listed = {
-        stored.key: stored.size
-        for folder in (layout.packs_of(cluster), layout.maps_of(cluster))
-        for stored in store.list(folder)
-    }
-    lacking = [(key, size) for key, size in reached if listed.get(key) != size]
-    with ThreadPoolExecutor(_CHECKS_AT_ONCE) as pool:
-        for (key, wanted), found in zip(
-            lacking, pool.map(store.size, (key for key, _ in lacking)), strict=True
-        ):
-            if found != wanted:
-                raise RepositoryDamaged(
-                    f"{key} has {found} bytes in the store, {wanted} were written", key=key
-                )
+    wanted = dict(reached)
+    found = presence.find(store, wanted) if present is None else present
+    doubtful = [key for key, size in wanted.items() if key not in found or found[key].size != size]
+    asked = presence.ask(store, doubtful)
+    for key in doubtful:
+        size = asked[key].size if key in asked else None
+        if size != wanted[key]:
+            raise RepositoryDamaged(
+                f"{key} has {size} bytes in the store, {wanted[key]} were written", key=key
+            )
 
 
 def check_sound(store: ObjectStore, keys: ClusterKeys, reached: Iterable[tuple[str, int]]) -> None:
@@ -96,9 +96,13 @@ def look(store: ObjectStore, keys: ClusterKeys, snapshot: str) -> Root | Tombsto
     """The object at the root's key; None when the key is free. Raises RepositoryDamaged."""
     key = layout.root(str(keys.cluster), snapshot)
     try:
-        opened = open_bytes(key, keys, store.get(key))
+        return decode(key, open_small(store, keys, key))
     except ObjectMissing:
         return None
+
+
+def decode(key: str, opened: Container) -> Root | Tombstone:
+    """Decode the object at a root's key. Raises RepositoryDamaged."""
     fields = parse(key, b"".join(opened.plain()))
     if opened.type is Type.TOMBSTONE:
         return Tombstone(**Tombstone.arguments(fields))
@@ -123,7 +127,7 @@ def trashed_since(store: ObjectStore, keys: ClusterKeys, snapshot: str) -> str |
     """When the snapshot went to the trash, by its mark; None when the mark is missing or gone again."""
     key = layout.trash(str(keys.cluster), snapshot)
     try:
-        opened = open_bytes(key, keys, store.get(key))
+        opened = open_small(store, keys, key)
     except ObjectMissing:
         return None
     return str(parse(key, b"".join(opened.plain())).get("time", ""))

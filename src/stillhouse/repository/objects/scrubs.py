@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from stillhouse.domain.ids import new_hex
-from stillhouse.domain.object_kinds import Type
+from stillhouse.domain.object_kinds import MOST, Type
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.container import open_bytes
 from stillhouse.repository.format.fields import parse
 from stillhouse.repository.format.keys import ClusterKeys
-from stillhouse.repository.format.sealed import seal
+from stillhouse.repository.format.sealed import open_small, seal
 from stillhouse.storage.store import ObjectStore, StoredObject
 
 _ID = 16
+_PACK_BYTES = 100  # of a pack in a record, at most: each may have a time of its own
 _MOST_RECORDS = 8  # above this number they are joined into one
 
 Scrubs = dict[str, datetime]
@@ -46,15 +46,14 @@ def age(
 
 
 def overdue(
-    store: ObjectStore, keys: ClusterKeys, packs: Collection[str], now: datetime, max_age: timedelta
+    store: ObjectStore, keys: ClusterKeys, written: Mapping[str, datetime], now: datetime, max_age: timedelta
 ) -> tuple[str, ...]:
-    """A cluster's packs that were last read whole too long ago.
+    """The packs, of those `written` at these times, that were last read whole too long ago.
 
     Records are read only if a pack is old enough for that.
     """
-    times = written(store, str(keys.cluster))
-    waiting = age(packs, times, {}, now, max_age).overdue
-    return age(waiting, times, read(store, keys), now, max_age).overdue if waiting else ()
+    waiting = age(written, written, {}, now, max_age).overdue
+    return age(waiting, written, read(store, keys), now, max_age).overdue if waiting else ()
 
 
 def last_read(
@@ -77,7 +76,7 @@ def _read(store: ObjectStore, keys: ClusterKeys, records: Iterable[StoredObject]
     found: Scrubs = {}
     for stored in records:
         try:
-            opened = open_bytes(stored.key, keys, store.get(stored.key))
+            opened = open_small(store, keys, stored.key, stored.size)
             said = _decode(stored.key, b"".join(opened.plain()))
         except (ObjectMissing, RepositoryDamaged):
             continue
@@ -109,7 +108,11 @@ def record(store: ObjectStore, keys: ClusterKeys, packs: Collection[str], since:
 
 def _store(store: ObjectStore, keys: ClusterKeys, said: Scrubs) -> None:
     by_time: dict[datetime, list[str]] = {}
-    for pack, time in sorted(said.items()):
+    # The packs read last are recorded, as many as a record may hold. The others are read again.
+    newest = sorted(said.items(), key=lambda one: one[1], reverse=True)[
+        : (MOST[Type.SCRUB] or 0) // _PACK_BYTES
+    ]
+    for pack, time in sorted(newest):
         by_time.setdefault(time, []).append(pack)
     groups = [
         {"time": time.isoformat(), "packs": base64.b64encode(bytes.fromhex("".join(packs))).decode()}

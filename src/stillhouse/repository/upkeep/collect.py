@@ -4,7 +4,7 @@ This module only reads and writes; `collection` decides. A collection may be kil
 store: the next one starts again with a look.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -17,12 +17,13 @@ from stillhouse.domain.collection import Collected, Item, Listed, Look, Rules, S
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.repository.format import layout
 from stillhouse.repository.format.keys import ClusterKeys
-from stillhouse.repository.format.root import Tombstone
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import findings, marks, pins, roots
-from stillhouse.repository.upkeep import reach
+from stillhouse.repository.upkeep.known_reach import KnownReach
+from stillhouse.repository.upkeep.listing import Listing
+from stillhouse.repository.upkeep.reached import Reached
 from stillhouse.storage.now import store_time
-from stillhouse.storage.store import ObjectStore
+from stillhouse.storage.store import ObjectStore, StoredObject
 
 # Objects deleted between two looks at roots and pins.
 _SLICE = 500
@@ -34,19 +35,25 @@ GoOn = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Found:
-    """A look, the manifests of the roots and pins in it, and the keys of these roots and pins."""
+    """A look, the manifests of the roots and pins in it, and the keys of these roots and pins.
+
+    `known` are the facts that it goes by, and `sizes` the listed sizes of manifests.
+    """
 
     look: Look
-    manifests: dict[str, list[Stored]]
-    bases: dict[str, list[Stored]]
+    manifests: dict[str, Sequence[Stored]]
+    bases: dict[str, Sequence[Stored]]
     seen: frozenset[str]
+    known: KnownReach
+    sizes: dict[str, int]
 
 
 @dataclass(frozen=True)
 class Collector:
     """Collects the garbage of one cluster by the given rules.
 
-    `known` are the snapshots that a catalog calls usable. Their roots count even if a listing omits them.
+    `known` are the snapshots that a catalog calls usable. Their roots count even if a listing omits them. With `whole`
+    nothing is taken from the facts that earlier collections have stored.
     """
 
     store: ObjectStore
@@ -55,6 +62,7 @@ class Collector:
     rules: Rules
     known: frozenset[str] = frozenset()
     go_on: GoOn = lambda done, total: None
+    whole: bool = False
 
     @property
     def cluster(self) -> str:
@@ -66,20 +74,24 @@ class Collector:
         Raises RepositoryDamaged, naming the object, for any root, pin, manifest or mark that is not fully understood.
         """
         found = self._look()
-        reached = self._reached(found, self.rules, {})
+        reached = self._reached(found, self.rules)
+        found.known.check(is_draft=True)
         return found.look, collection.plan(found.look, self.rules, reached)
 
     def collect(self) -> Collected:
         """Carry the plan out. Raises as `draft` does, before anything is purged or removed."""
         done = Collected()
         found = self._look()
-        reached = self._reached(found, self.rules, {})
+        reached = self._reached(found, self.rules)
+        found.known.check(is_draft=False)
         closed, done.purged = self._close(found), self._purge(found)
         if closed or done.purged:
-            found = self._look()
+            found = self._look(found.known)
         # A snapshot that still has a root keeps its objects: it was brought back, or its root was listed late.
         rules = replace(self.rules, released=frozenset())
         reached = self._reached(found, rules, reached)
+        if not rules.given_up:  # else all of it is about to go
+            found.known.save()
         removed: list[Item] = []
         unreachable: list[str] = []
         for item in collection.plan(found.look, rules, reached):
@@ -98,32 +110,42 @@ class Collector:
 
     # -- looking -----------------------------------------------------------------------------------------------
 
-    def _look(self) -> Found:
-        """Look at the repository. The order matters: a capture creates its root before it removes its pin."""
+    def _look(self, known: KnownReach | None = None) -> Found:
+        """Look at the repository. The order matters: a capture creates its root before it removes its pin.
+
+        `known` are the facts of an earlier look. Roots that are listed as they were then are not read again.
+        """
         now = store_time(self.store, self.clock)
         folder = layout.all_of(self.cluster)
-        objects = [
-            Listed(one.key.removeprefix(folder), one.size, one.modified) for one in self.store.list(folder)
-        ]
+        objects = Listing(folder)
+        listed: dict[str, StoredObject] = {}
+        for one in self.store.list(folder):
+            objects.add(one)
+            _note_root(listed, folder, one)
         seen_pins, bases = self._pins()
         published: dict[str, str] = {}
         closed: set[str] = set()
-        manifests: dict[str, list[Stored]] = {}
-        listed = _ids(one.key for one in objects) | _ids(
-            one.key.removeprefix(folder) for one in self.store.list(layout.roots_of(self.cluster))
-        )
-        for snapshot in sorted(listed | self.known):
-            held = roots.look(self.store, self.keys, snapshot)
+        manifests: dict[str, Sequence[Stored]] = {}
+        for one in self.store.list(layout.roots_of(self.cluster)):
+            _note_root(listed, folder, one)
+        if known is None:
+            segments = [(folder + one.key, one.size) for one in objects.of("reach")]
+            known = KnownReach.load(self.store, self.keys, segments, now, whole=self.whole)
+        for snapshot in sorted(listed.keys() | self.known):
+            held = known.root(snapshot, listed.get(snapshot))
             if held is None:
                 self._demand_unknown(snapshot)
-            elif isinstance(held, Tombstone):
+            elif held.manifests is None:
                 closed.add(snapshot)
             else:
-                published[snapshot] = held.name or snapshot
-                manifests[snapshot] = reach.manifests(held)
-        look = Look(now, objects, published, closed, seen_pins, self._since(objects))
-        seen = frozenset([*(f"roots/{one}" for one in listed | self.known), *(pin.key for pin in seen_pins)])
-        return Found(look, manifests, bases, seen)
+                published[snapshot] = held.name
+                manifests[snapshot] = held.manifests
+        look = Look(now, objects, published, closed, seen_pins, self._since(objects.of("marks")))
+        seen = frozenset(
+            [*(f"roots/{one}" for one in listed.keys() | self.known), *(pin.key for pin in seen_pins)]
+        )
+        sizes = {one.key.removeprefix("manifests/"): one.size for one in objects.of("manifests")}
+        return Found(look, manifests, bases, seen, known, sizes)
 
     def _demand_unknown(self, snapshot: str) -> None:
         if snapshot in self.known:
@@ -131,9 +153,9 @@ class Collector:
                 f"{layout.root(self.cluster, snapshot)} is gone, though the catalog calls its snapshot usable"
             )
 
-    def _pins(self) -> tuple[list[SeenPin], dict[str, list[Stored]]]:
+    def _pins(self) -> tuple[list[SeenPin], dict[str, Sequence[Stored]]]:
         seen: list[SeenPin] = []
-        bases: dict[str, list[Stored]] = {}
+        bases: dict[str, Sequence[Stored]] = {}
         for one in self.store.list(layout.pins_of(self.cluster)):
             key = one.key.removeprefix(layout.all_of(self.cluster))
             if collection.kind_of(key) != "pins":
@@ -144,12 +166,11 @@ class Collector:
                 bases[key] = [base.manifest for base in pin.bases]
         return seen, bases
 
-    def _since(self, objects: list[Listed]) -> dict[str, datetime]:
+    def _since(self, listed: Iterable[Listed]) -> dict[str, datetime]:
         """Since when each object is unreachable, by the newest mark.
 
         A mark that is gone by now was replaced by another.
         """
-        listed = [one for one in objects if collection.kind_of(one.key) == "marks"]
         for mark in sorted(listed, key=lambda one: (one.modified, one.key), reverse=True):
             key = layout.all_of(self.cluster) + mark.key
             try:
@@ -160,11 +181,12 @@ class Collector:
                 continue
         return {}
 
-    def _reached(self, found: Found, rules: Rules, reached: dict[str, str]) -> dict[str, str]:
+    def _reached(self, found: Found, rules: Rules, reached: Reached | None = None) -> Reached:
         """Each object that roots and live pins reach, with the first one that reaches it.
 
         `reached` comes from an earlier look and is added to. Objects already in it are not read again.
         """
+        reached = reached or Reached(found.known.facts)
         look = found.look
         purged = frozenset(collection.to_purge(look, rules))
         holders = [
@@ -172,14 +194,14 @@ class Collector:
             for snapshot, stored in found.manifests.items()
             if snapshot not in purged
         ] + [(f"pinned by the {pin}", found.bases[pin.key]) for pin in collection.live_pins(look, rules)]
-        folder = layout.all_of(self.cluster)
         for number, (who, stored) in enumerate(holders):
             self.go_on(number, len(holders))
             for manifest in stored:
-                if layout.manifest(self.cluster, manifest.id).removeprefix(folder) in reached:
-                    continue  # reached by another holder, together with everything below it
-                for key, _ in reach.reached(self.store, self.keys, manifest):
-                    reached.setdefault(key.removeprefix(folder), who)
+                # Else another holder reaches it, together with everything below it.
+                if not reached.has_manifest(manifest.id):
+                    reached.add(
+                        who, manifest.id, found.known.manifest(manifest, found.sizes.get(manifest.id))
+                    )
         return reached
 
     # -- removing ----------------------------------------------------------------------------------------------
@@ -220,16 +242,18 @@ class Collector:
     def _delete(self, item: Item) -> None:
         self.store.delete(layout.all_of(self.cluster) + item.key)
 
-    def _forget(self, found: Found, reached: Mapping[str, str], removed: AbstractSet[str]) -> None:
+    def _forget(self, found: Found, reached: Reached, removed: AbstractSet[str]) -> None:
         """End findings about objects that are gone and unreached."""
-        listed = {one.key for one in found.look.objects}
-        if not any(collection.kind_of(key) == "findings" for key in listed):
+        if not any(collection.kind_of(one.key) == "findings" for one in found.look.objects):
             return
+        listed = {one.key for one in found.look.objects}
         folder = layout.all_of(self.cluster)
 
         def is_gone(key: str) -> bool:
             key = key.removeprefix(folder)
-            return key in removed or (collection.is_content(key) and key not in listed and key not in reached)
+            return key in removed or (
+                collection.is_content(key) and key not in listed and reached.get(key) is None
+            )
 
         findings.forget(self.store, self.keys, is_gone, found.look.closed, found.look.now)
 
@@ -261,5 +285,8 @@ def is_empty(store: ObjectStore, cluster: str) -> bool:
     return next(iter(store.list(layout.all_of(cluster))), None) is None
 
 
-def _ids(keys: Iterable[str]) -> set[str]:
-    return {key.removeprefix("roots/") for key in keys if collection.kind_of(key) == "roots"}
+def _note_root(listed: dict[str, StoredObject], folder: str, one: StoredObject) -> None:
+    """Note the object if it lies at a root's key. Of two listings the later one counts."""
+    key = one.key.removeprefix(folder)
+    if collection.kind_of(key) == "roots":
+        listed[key.removeprefix("roots/")] = one

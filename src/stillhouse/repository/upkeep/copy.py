@@ -20,14 +20,14 @@ from stillhouse.errors import (
     StoreUnavailable,
     Unavailable,
 )
-from stillhouse.repository.format import layout, manifest
+from stillhouse.repository.format import layout, manifest, maps
 from stillhouse.repository.format.container import open_bytes
 from stillhouse.repository.format.fields import parse
 from stillhouse.repository.format.keys import ClusterKeys, Kek, open_keys, unwrap, wrap, wrappings
 from stillhouse.repository.format.manifest import Line
 from stillhouse.repository.format.root import Root
-from stillhouse.repository.format.sealed import Stored, fetch
-from stillhouse.repository.objects import findings, pins, roots
+from stillhouse.repository.format.sealed import Stored, fetch, read_small
+from stillhouse.repository.objects import findings, pins, presence, roots
 from stillhouse.repository.objects.second_look import note_met
 from stillhouse.repository.upkeep.inventory import Found
 from stillhouse.repository.upkeep.reach import manifests
@@ -160,7 +160,7 @@ class _Copy:
 
     def _read_root(self, keys: ClusterKeys) -> bytes:
         """The stored bytes of the root, proved to be the root that the inventory found."""
-        stored = self._source.store.get(self._key)
+        stored = read_small(self._source.store, self._key)
         opened = open_bytes(self._key, keys, stored)
         fields = parse(self._key, b"".join(opened.plain()))
         if opened.type is not Type.ROOT or Root.from_json(self._key, fields) != self._found.root:
@@ -173,7 +173,7 @@ class _Copy:
         A tombstone stays: it was given up there.
         """
         try:
-            stored = self._target.store.get(self._key)
+            stored = read_small(self._target.store, self._key)
         except ObjectMissing:
             return None
         if stored == root:
@@ -189,12 +189,13 @@ class _Copy:
     def _move_all(self, keys: ClusterKeys, named: Iterable[Stored], beat: Callable[[], None]) -> None:
         """Move packs, then maps, then manifests. So nothing in the target names an object that is not durable there."""
         groups = self._reached(keys, named)
-        present = self._present()
+        # An object of the right id and size is accepted as the right object.
+        present = presence.find(self._target.store, (key for group in groups for key in group))
         lacking = [
             {
                 key: stored
                 for key, stored in group.items()
-                if present.get(key) != stored.size or key in self._damaged
+                if key not in present or present[key].size != stored.size or key in self._damaged
             }
             for group in groups
         ]
@@ -202,16 +203,16 @@ class _Copy:
         show = self._new_bar(self._found.name, total)
         with ThreadPoolExecutor(self._workers, "copy") as pool:
             for group in lacking:
-                self._move_group(pool, group, show, beat)
+                self._move_group(pool, keys, group, show, beat)
         mended = {key for group in lacking for key in group if key in self._damaged}
         findings.forget(self._target.store, keys, mended.__contains__, (), self._clock.now())
         reached = [(key, stored.size) for group in groups for key, stored in group.items()]
-        roots.check_present(self._target.store, self._cluster, reached)
+        roots.check_present(self._target.store, reached)
         roots.check_sound(self._target.store, keys, reached)
 
     def _reached(self, keys: ClusterKeys, manifests: Iterable[Stored]) -> tuple[Objects, Objects, Objects]:
         packs: Objects = {}
-        maps: Objects = {}
+        mapped: Objects = {}
         named: Objects = {}
         for one in manifests:
             named[layout.manifest(self._cluster, one.id)] = one
@@ -219,23 +220,19 @@ class _Copy:
                 if line["t"] == "pack":
                     packs[layout.pack(self._cluster, line["id"])] = _stored(line)
                 elif line["t"] == "map":
-                    maps[layout.map_(self._cluster, line["id"])] = _stored(line)
-        return packs, maps, named
-
-    def _present(self) -> dict[str, int]:
-        """The size of each object in the target. An object of the right id and size is accepted as the right object."""
-        folders = (layout.packs_of, layout.maps_of, layout.manifests_of)
-        return {
-            stored.key: stored.size
-            for folder in folders
-            for stored in self._target.store.list(folder(self._cluster))
-        }
+                    mapped[layout.map_(self._cluster, line["id"])] = _stored(line)
+        return packs, mapped, named
 
     def _move_group(
-        self, pool: ThreadPoolExecutor, group: Objects, show: Callable[[int], None], beat: Callable[[], None]
+        self,
+        pool: ThreadPoolExecutor,
+        keys: ClusterKeys,
+        group: Objects,
+        show: Callable[[int], None],
+        beat: Callable[[], None],
     ) -> None:
         """Move objects at once. All are durable on return. Raises the first failure."""
-        left = {pool.submit(self._move, key, stored) for key, stored in group.items()}
+        left = {pool.submit(self._move, keys, key, stored) for key, stored in group.items()}
         try:
             while left:
                 done, left = wait(left, pins.BEAT_SECONDS, FIRST_COMPLETED)
@@ -248,8 +245,10 @@ class _Copy:
             for future in left:
                 future.cancel()
 
-    def _move(self, key: str, stored: Stored) -> int:
+    def _move(self, keys: ClusterKeys, key: str, stored: Stored) -> int:
         body = fetch(self._source.store, key, stored)
+        if layout.folder(key) == "maps":  # a root must not name a map that cannot be read
+            maps.decode(key, b"".join(open_bytes(key, keys, body).plain()))
         if key in self._damaged:  # objects never change: these are the same bytes as before
             self._target.store.put(key, [body])
             fetch(self._target.store, key, stored)

@@ -9,10 +9,10 @@ from stillhouse.domain.object_kinds import Type
 from stillhouse.domain.reports.damage import SnapshotTouched
 from stillhouse.errors import InvalidInput, RepositoryDamaged, SnapshotUnknown, StillhouseError
 from stillhouse.repository.format import layout, manifest
-from stillhouse.repository.format.container import open_bytes
 from stillhouse.repository.format.fields import parse
 from stillhouse.repository.format.keys import ClusterKeys, Kek, open_keys
 from stillhouse.repository.format.root import Root
+from stillhouse.repository.format.sealed import open_small
 from stillhouse.repository.objects import findings, roots
 from stillhouse.storage.store import ObjectStore
 
@@ -93,7 +93,7 @@ def _take_cluster(store: ObjectStore, keys: ClusterKeys, inventory: Inventory) -
 
 
 def _read(store: ObjectStore, keys: ClusterKeys, key: str, trashed: set[str]) -> Found | None:
-    opened = open_bytes(key, keys, store.get(key))
+    opened = open_small(store, keys, key)
     if opened.type is Type.TOMBSTONE:
         return None
     root = Root.from_json(key, parse(key, b"".join(opened.plain())))
