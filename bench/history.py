@@ -16,7 +16,7 @@ from typing import Any
 from stillhouse.clock import SystemClock
 from stillhouse.domain.collection import Rules
 from stillhouse.domain.ids import new_uuid
-from stillhouse.repository.format.keys import Kek, create_or_open
+from stillhouse.repository.format.cipher_keys import Kek, create_or_open
 from stillhouse.repository.objects import roots
 from stillhouse.repository.upkeep import reach
 from stillhouse.repository.upkeep.collect import Collector

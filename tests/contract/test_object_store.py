@@ -11,7 +11,7 @@ from threading import Barrier, Lock
 import pytest
 
 from stillhouse.errors import InvalidInput, ObjectMissing, RepositoryDamaged
-from stillhouse.storage.objects import S3Access
+from stillhouse.storage.object_stores import S3Access
 from stillhouse.storage.open import open_store
 from stillhouse.storage.probe import probe
 from stillhouse.storage.store import Chunk, ObjectStore, StoredObject

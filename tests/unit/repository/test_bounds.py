@@ -18,26 +18,26 @@ from stillhouse.domain.object_kinds import MOST, MOST_LINE, Type
 from stillhouse.domain.reports.damage import FileTouched, NodeTouched, SnapshotTouched
 from stillhouse.domain.snapshot import Witness
 from stillhouse.errors import ObjectTooLarge, RepositoryDamaged
-from stillhouse.node.capture import following
+from stillhouse.node.capture import wal_follower
 from stillhouse.node.capture.base import Source
+from stillhouse.node.capture.deferred_writes import MapShelf, PackLedger
 from stillhouse.node.capture.fingerprints import Fingerprints
-from stillhouse.node.capture.following import WalFollower
-from stillhouse.node.capture.pending import MapShelf, PackLedger
 from stillhouse.node.capture.session import _add_wal
+from stillhouse.node.capture.wal_follower import WalFollower
 from stillhouse.postgres.wal.segments import WalSource, segment_name
 from stillhouse.repository.check import losses
 from stillhouse.repository.check.damage import damages
 from stillhouse.repository.check.faults import MISSING, Fault
 from stillhouse.repository.check.structure import check
 from stillhouse.repository.format import layout, manifest, maps
+from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open, open_keys
 from stillhouse.repository.format.container import MAX_FRAME, ContainerWriter, Kind, open_bytes
 from stillhouse.repository.format.fields import encode_line
-from stillhouse.repository.format.keys import ClusterKeys, Kek, create_or_open, open_keys
 from stillhouse.repository.format.manifest import Line, ManifestWriter
 from stillhouse.repository.format.maps import BytesEntry, Extent, FrameRef, MapBuilder
 from stillhouse.repository.format.root import Root, RootNode
 from stillhouse.repository.format.sealed import Stored
-from stillhouse.repository.objects import endings, findings, marks, pins, roots, scrubs
+from stillhouse.repository.objects import collection_marks, deletion_endings, findings, pins, roots, scrubs
 from stillhouse.repository.upkeep.inventory import take_inventory
 from stillhouse.storage.open import open_store
 from stillhouse.storage.store import Chunk, StoredObject
@@ -69,7 +69,7 @@ def keys_of(store: DictStore, folder: str) -> list[str]:
 def test_long_wal_has_several_maps(
     store: DictStore, keys: ClusterKeys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(following, "_MAP_BYTES", 40)  # two segments
+    monkeypatch.setattr(wal_follower, "_MAP_BYTES", 40)  # two segments
     source = WalSource(SYSTEM, 1, 1 << 20)
     wal = Wal(source)
     for _ in range(5):
@@ -280,8 +280,8 @@ def test_a_mark_names_as_many_objects_as_fit(
 ) -> None:
     monkeypatch.setitem(MOST, Type.MARK, 1000)
     named = [f"packs/{number:032x}" for number in range(100)]
-    key = marks.store_mark(store, keys, ((one, None) for one in named))
-    found = [name for name, _ in marks.read(store, keys, key)]
+    key = collection_marks.store_mark(store, keys, ((one, None) for one in named))
+    found = [name for name, _ in collection_marks.read(store, keys, key)]
     assert 5 < len(found) < 20 and found == named[: len(found)]
 
 
@@ -327,8 +327,10 @@ def test_a_huge_object_at_the_key_of_a_small_one_is_not_read() -> None:
         layout.root(cluster, snapshot): lambda: roots.read(store, keys, snapshot),
         layout.trash(cluster, snapshot): lambda: roots.trashed_since(store, keys, snapshot),
         layout.pin(cluster, other): lambda: pins.find(store, keys, other),
-        layout.mark(cluster, other): lambda: list(marks.read(store, keys, layout.mark(cluster, other))),
-        layout.ending(cluster, endings.id_of(snapshot, "now")): lambda: endings.find(
+        layout.mark(cluster, other): lambda: list(
+            collection_marks.read(store, keys, layout.mark(cluster, other))
+        ),
+        layout.ending(cluster, deletion_endings.id_of(snapshot, "now")): lambda: deletion_endings.find(
             store, keys, snapshot, "now"
         ),
         next(key for key in store.objects if "/keys/" in key): lambda: open_keys(store, KEK, cluster),

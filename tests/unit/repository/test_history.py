@@ -6,7 +6,7 @@ import pytest
 
 from stillhouse.domain.ids import new_uuid
 from stillhouse.errors import RepositoryDamaged
-from stillhouse.repository.format.keys import ClusterKeys, Kek, create_or_open
+from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open
 from stillhouse.repository.objects import presence, roots
 from stillhouse.repository.upkeep import reach
 from support.repositories.history import History

@@ -14,8 +14,8 @@ from stillhouse.domain.ids import new_hex, new_uuid
 from stillhouse.domain.object_kinds import Type
 from stillhouse.errors import RepositoryDamaged
 from stillhouse.repository.format import layout, sealed
+from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open
 from stillhouse.repository.format.id_table import IdTable, expand, ids_of, runs_of
-from stillhouse.repository.format.keys import ClusterKeys, Kek, create_or_open
 from stillhouse.repository.objects import reach_facts, roots
 from stillhouse.repository.objects.reach_facts import Facts
 from stillhouse.repository.upkeep import known_reach

@@ -20,7 +20,7 @@ from stillhouse.api.gateway import json_body
 from stillhouse.api.gateway.errors import ErrorBody, invalid_input
 from stillhouse.api.shapes.values import Answer, Json
 from stillhouse.control.context import Control
-from stillhouse.domain.api_operations.table import OPERATIONS
+from stillhouse.domain.api_operations.all_operations import OPERATIONS
 from stillhouse.errors import BodyMissing, InternalError
 
 T = TypeVar("T")

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from stillhouse import log
-from stillhouse.control.workplace import Workplace
+from stillhouse.control.flow_context import FlowContext
 
 _EVERY = timedelta(hours=1)
 
@@ -14,7 +14,7 @@ class FlowRecords:
     def __init__(self) -> None:
         self._next: datetime | None = None
 
-    def __call__(self, place: Workplace, now: datetime) -> None:
+    def __call__(self, place: FlowContext, now: datetime) -> None:
         # A clock that was put back must not keep the look away for long.
         if self._next is not None and self._next - _EVERY <= now < self._next:
             return

@@ -8,8 +8,8 @@ from blake3 import blake3
 from stillhouse.domain.object_kinds import KINDS, MOST, Type
 from stillhouse.errors import ObjectMissing, ObjectTooLarge, RepositoryDamaged, StoreUnavailable
 from stillhouse.repository.format import layout
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.container import MAX_FRAME, Container, ContainerWriter, Kind, open_bytes
-from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.storage.store import ObjectStore
 
 

@@ -10,8 +10,8 @@ from blake3 import blake3
 from stillhouse.domain.object_kinds import Type
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.repository.format import layout
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.fields import parse
-from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.sealed import Stored, open_small, seal
 from stillhouse.storage.store import ObjectStore
 

@@ -18,10 +18,10 @@ from stillhouse.domain.ids import new_hex
 from stillhouse.domain.object_kinds import MOST, Type
 from stillhouse.errors import FormatUnknown, RepositoryDamaged
 from stillhouse.repository.format import layout, sealed
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.container import Container
 from stillhouse.repository.format.fields import encode_line, parse
 from stillhouse.repository.format.id_table import IdTable, Runs, expand, runs_of
-from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.manifest import split_lines
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.storage.store import ObjectStore, StoredObject

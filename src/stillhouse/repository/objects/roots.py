@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from stillhouse.domain.object_kinds import Type
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.repository.format import layout
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.container import Container
 from stillhouse.repository.format.fields import Fields, parse
-from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.root import Root, Tombstone
 from stillhouse.repository.format.sealed import open_small, seal
-from stillhouse.repository.objects import endings, findings, presence
-from stillhouse.repository.objects.endings import Ending
+from stillhouse.repository.objects import deletion_endings, findings, presence
+from stillhouse.repository.objects.deletion_endings import Ending
 from stillhouse.repository.objects.presence import Present
 from stillhouse.storage.store import ObjectStore
 
@@ -141,7 +141,7 @@ def bring_back(store: ObjectStore, keys: ClusterKeys, snapshot: str, deleted: st
     """
     marked = trashed_since(store, keys, snapshot)
     for one in dict.fromkeys([deleted if marked is None else marked, deleted]):
-        if endings.end(store, keys, snapshot, one, Ending.UNDELETED, time) is not Ending.UNDELETED:
+        if deletion_endings.end(store, keys, snapshot, one, Ending.UNDELETED, time) is not Ending.UNDELETED:
             return False
     unmark_trash(store, str(keys.cluster), snapshot)
     return True
@@ -156,7 +156,7 @@ def purge(store: ObjectStore, keys: ClusterKeys, snapshot: str, time: str) -> bo
     deleted = trashed_since(store, keys, snapshot)
     if deleted is None:
         return False
-    if endings.end(store, keys, snapshot, deleted, Ending.PURGED, time) is not Ending.PURGED:
+    if deletion_endings.end(store, keys, snapshot, deleted, Ending.PURGED, time) is not Ending.PURGED:
         return False
     tombstone = Tombstone(snapshot=snapshot, reason="purged", time=time)
     key = layout.root(str(keys.cluster), snapshot)

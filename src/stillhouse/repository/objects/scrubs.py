@@ -10,8 +10,8 @@ from stillhouse.domain.ids import new_hex
 from stillhouse.domain.object_kinds import MOST, Type
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.repository.format import layout
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.fields import parse
-from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.sealed import open_small, seal
 from stillhouse.storage.store import ObjectStore, StoredObject
 

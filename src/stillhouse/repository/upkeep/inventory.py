@@ -9,8 +9,8 @@ from stillhouse.domain.object_kinds import Type
 from stillhouse.domain.reports.damage import SnapshotTouched
 from stillhouse.errors import InvalidInput, RepositoryDamaged, SnapshotUnknown, StillhouseError
 from stillhouse.repository.format import layout, manifest
+from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, open_keys
 from stillhouse.repository.format.fields import parse
-from stillhouse.repository.format.keys import ClusterKeys, Kek, open_keys
 from stillhouse.repository.format.root import Root
 from stillhouse.repository.format.sealed import open_small
 from stillhouse.repository.objects import findings, roots

@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from stillhouse.domain.collection import SKEW
 from stillhouse.errors import ObjectMissing, ObjectTooLarge, RepositoryDamaged
 from stillhouse.repository.format import layout
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.id_table import ids_of, runs_of
-from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.root import Tombstone
 from stillhouse.repository.format.sealed import Stored, open_small
 from stillhouse.repository.objects import reach_facts, roots
