@@ -12,7 +12,7 @@ from time import sleep
 import pytest
 
 from stillhouse.errors import InvalidInput, ObjectMissing, RepositoryDamaged
-from stillhouse.storage.objects import S3Access
+from stillhouse.storage.object_stores import S3Access
 from stillhouse.storage.open import open_store
 from stillhouse.storage.probe import probe
 from stillhouse.storage.store import Chunk, ObjectStore, StoredObject

@@ -25,7 +25,7 @@ from stillhouse.warehouse.cluster import contents
 from stillhouse.warehouse.cluster.embedded import Site
 from stillhouse.warehouse.cut.witness import Witnesses
 from stillhouse.warehouse.proof import tables as proof_tables
-from stillhouse.warehouse.proof.at_cut import compare_at_cut
+from stillhouse.warehouse.proof.compare_with_cut import compare_at_cut
 from stillhouse.warehouse.proof.structure import check_structure
 from support.proof import against_source
 from support.servers.warehouses import USER, log_in
