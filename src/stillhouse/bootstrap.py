@@ -90,11 +90,11 @@ class Service:
     """A service at work."""
 
     control: Control
-    timetable: Timetable
+    timer: Timer
 
     def drain(self, within_seconds: float) -> bool:
         """Begin nothing more, and wait for running flows to end; False if one still runs after `within_seconds`."""
-        self.timetable.stop()
+        self.timer.stop()
         return self.control.flows.drain(within_seconds)
 
 

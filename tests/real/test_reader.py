@@ -33,6 +33,7 @@ from support.snapshots.captures import take_one
 from support.snapshots.cuts import superuser, tell
 
 pytest_plugins = ["support.servers.versions"]
+pytestmark = pytest.mark.long
 
 # The server's log names the role that runs it, whatever becomes of the transaction.
 SPRUNG = "sprung by "

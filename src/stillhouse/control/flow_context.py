@@ -1,4 +1,4 @@
-"""The workplace of flows: the control plane, this host, the repository, and its key."""
+"""The context of flows: the control plane, this host, the repository, and its key."""
 
 from dataclasses import dataclass, replace
 

@@ -14,7 +14,7 @@ from stillhouse.errors import ShuttingDown, StillhouseError
 Duty = Callable[[FlowContext, datetime], list[str] | None]
 
 
-class Timetable:
+class Timer:
     """One thread. It keeps no state of its own: the catalog knows which work was done and which is due."""
 
     def __init__(self, place: FlowContext, duties: Mapping[str, Duty], every_seconds: float) -> None:
@@ -22,7 +22,7 @@ class Timetable:
         self._duties = dict(duties)
         self._every_seconds = every_seconds
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="timetable", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="timer", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -52,4 +52,4 @@ def attempt(what: str, act: Callable[[], list[str] | None]) -> None:
     except ShuttingDown:
         return  # work that is due now is still due at the next start
     except StillhouseError as error:
-        log.get("timetable").error("failed", what=what, code=error.code, reason=str(error))
+        log.get("timer").error("failed", what=what, code=error.code, reason=str(error))

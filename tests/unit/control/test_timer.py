@@ -24,12 +24,12 @@ class _Place:
     control = _Control()
 
 
-Start = Callable[..., Timetable]
+Start = Callable[..., Timer]
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    running: list[Timetable] = []
+    running: list[Timer] = []
 
     def begin(**duties: Duty) -> Timetable:
         table = Timetable(cast(FlowContext, _Place()), duties, every_seconds=0.001)
@@ -110,7 +110,7 @@ def test_a_failure_is_logged_with_its_code(failure: Exception, code: str) -> Non
         attempt("this duty", fail)
     line: dict[str, Any] = dict(logged[-1])
     assert (line["component"], line["what"], line["code"], line["log_level"]) == (
-        "timetable",
+        "timer",
         "this duty",
         code,
         "error",
