@@ -28,7 +28,7 @@ from stillhouse.control.snapshots import capture_node
 from stillhouse.control.snapshots import copy as copy_snapshot
 from stillhouse.control.snapshots import create as create_snapshot
 from stillhouse.control.snapshots import queue as snapshot_turns
-from stillhouse.control.timer import Duty, Timetable
+from stillhouse.control.timer import Duty, Timer
 from stillhouse.control.upkeep import collect as collect_cluster
 from stillhouse.control.upkeep import findings, server_logs
 from stillhouse.control.upkeep import scrub as scrub_cluster
@@ -140,10 +140,10 @@ def open_service(settings: Settings) -> Iterator[Service]:
         reaper = Reaper(_ROUNDS_BETWEEN_REAPINGS * settings.timer_seconds)
         # The timer looks again soon, and must not keep the service from ending.
         duties: dict[str, Duty] = {**_DUTIES, "slots": reaper, "flow records": FlowRecords()}
-        timetable = Timetable(place.hurried, duties, settings.timer_seconds)
-        stack.callback(timetable.stop)
-        timetable.start()
-        yield Service(control, timetable)
+        timer = Timer(place.hurried, duties, settings.timer_seconds)
+        stack.callback(timer.stop)
+        timer.start()
+        yield Service(control, timer)
 
 
 def _open_workplace(control: Control) -> FlowContext:

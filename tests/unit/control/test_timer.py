@@ -10,7 +10,7 @@ import structlog
 
 from stillhouse.clock import SystemClock
 from stillhouse.control.flow_context import FlowContext
-from stillhouse.control.timer import Duty, Timetable, attempt
+from stillhouse.control.timer import Duty, Timer, attempt
 from stillhouse.errors import CatalogUnavailable, ShuttingDown
 
 PATIENCE = 30
@@ -31,8 +31,8 @@ Start = Callable[..., Timer]
 def start() -> Iterator[Start]:
     running: list[Timer] = []
 
-    def begin(**duties: Duty) -> Timetable:
-        table = Timetable(cast(FlowContext, _Place()), duties, every_seconds=0.001)
+    def begin(**duties: Duty) -> Timer:
+        table = Timer(cast(FlowContext, _Place()), duties, every_seconds=0.001)
         running.append(table)
         table.start()
         return table
@@ -95,7 +95,7 @@ def test_stop_returns_only_when_the_duty_at_work_is_done(start: Start) -> None:
 
 
 def test_a_timer_that_was_never_started_can_be_stopped() -> None:
-    Timetable(cast(FlowContext, _Place()), {}, 1).stop()
+    Timer(cast(FlowContext, _Place()), {}, 1).stop()
 
 
 @pytest.mark.parametrize(
