@@ -62,7 +62,7 @@ async def _signed(
         secret_key = secrets.token_hex(20) if signer is None else signer.secret_key
         signature.verify(request, hashlib.sha256(body).hexdigest(), claim, secret_key)
         if signer is None:
-            raise signature.refused("verify aksk signature fail")
+            raise signature.mismatch(request, claim)
         _check_security_token(request, signer)
     except Unauthenticated as refusal:
         lockouts.failed(subject, control.clock.monotonic())
