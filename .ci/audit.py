@@ -21,11 +21,20 @@ class Away(Exception):
 
 
 def vulnerabilities(report: str) -> list[str]:
-    """Return a line for each vulnerability in a report of pip-audit's. Raises ValueError, KeyError for another text."""
+    """Return a line for each vulnerability in a report of pip-audit's, and tell which packages it left out.
+
+    Raises Away if it left out all, as for a mirror without such data; ValueError, KeyError for another text.
+    """
+    packages = json.loads(report)["dependencies"]
+    left_out = [package["name"] for package in packages if "skip_reason" in package]
+    if left_out and len(left_out) == len(packages):
+        raise Away(f"it knows no package: {packages[0]['skip_reason']}")
+    if left_out:
+        sys.stdout.write(f"not audited, since the registry does not know them: {', '.join(left_out)}\n")
     return sorted(
         f"{package['name']} {package['version']}: {found['id']}, mended in "
         f"{', '.join(found['fix_versions']) or 'no version yet'}"
-        for package in json.loads(report)["dependencies"]
+        for package in packages
         for found in package.get("vulns", [])
     )
 

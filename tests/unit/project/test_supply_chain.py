@@ -67,6 +67,19 @@ def test_a_registry_that_is_away_is_told_and_fails_nothing(body: str, tmp_path: 
     assert done.returncode == 0 and "NOT AUDITED" in done.stdout
 
 
+def test_packages_that_the_registry_does_not_know_are_no_sound_ones(tmp_path: Path) -> None:
+    """A mirror without the data answers so for every package; pip-audit calls that a success."""
+    unknown = {"name": "unknown", "skip_reason": "not found"}
+    some = auditor(
+        tmp_path, f"echo '{json.dumps({'dependencies': [*VULNERABLE['dependencies'], unknown]})}' > $report"
+    )
+    done = run("audit.py", some)
+    assert done.returncode == 1 and "does not know them: unknown" in done.stdout and "bad 2" in done.stdout
+    none = auditor(tmp_path, f"echo '{json.dumps({'dependencies': [unknown]})}' > $report")
+    done = run("audit.py", none)
+    assert done.returncode == 0 and "NOT AUDITED" in done.stdout and "0 known" not in done.stdout
+
+
 def test_no_vulnerability_is_told_too(tmp_path: Path) -> None:
     done = run("audit.py", auditor(tmp_path, "echo '{\"dependencies\": []}' > $report"))
     assert (done.returncode, done.stdout) == (0, "0 known vulnerabilities\n")
