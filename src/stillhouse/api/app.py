@@ -1,7 +1,5 @@
 """The DWS API as one ASGI application."""
 
-import json
-import threading
 from collections.abc import Callable
 from functools import partial
 from typing import NoReturn
@@ -68,13 +66,12 @@ def create_app(control: Control, *, is_shutting_down: Callable[[], bool]) -> ASG
     `/healthz`, `/readyz` and `/openapi.json` are open to all and hold nothing about a tenant; `/readyz` tells its
     reasons only to this host. `/metrics` is open to this host.
     """
-    app = FastAPI(title="Stillhouse", version=__version__, openapi_url=None, redirect_slashes=False)
+    app = FastAPI(
+        title="Stillhouse", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
     app.add_api_route("/healthz", _healthz, methods=["GET", "HEAD"], include_in_schema=False)
     readyz = Readyz(partial(readiness.look, control)).answer
     app.add_api_route("/readyz", readyz, methods=["GET", "HEAD"], include_in_schema=False)
-    app.add_api_route(
-        "/openapi.json", _Document(app).answer, methods=["GET", "HEAD"], include_in_schema=False
-    )
     app.add_api_route("/metrics", _metrics, methods=["GET"], include_in_schema=False)
     for router in _ROUTERS:
         app.include_router(router)
@@ -84,20 +81,6 @@ def create_app(control: Control, *, is_shutting_down: Callable[[], bool]) -> ASG
     app.add_exception_handler(HTTPException, _refuse_unrouted)
     app.add_exception_handler(Exception, _pass_on)
     return Gateway(app, control, published_routes(), is_shutting_down)
-
-
-class _Document:
-    """The route of `/openapi.json`, which strangers may ask for: made once, and not on the event loop."""
-
-    def __init__(self, app: FastAPI) -> None:
-        self._app = app
-        self._making = threading.Lock()
-        self._made = b""
-
-    def answer(self) -> Response:
-        with self._making:
-            self._made = self._made or json.dumps(self._app.openapi()).encode()
-        return Response(self._made, media_type="application/json")
 
 
 async def _healthz() -> dict[str, str]:
