@@ -22,8 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 from stillhouse.postgres.files import pages
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.container import PARAMETERS
-from stillhouse.repository.format.keys import ClusterKeys
 
 MIB = 1 << 20
 SIZE = 64 * MIB

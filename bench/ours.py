@@ -15,7 +15,7 @@ from stillhouse.node.capture.task import Captured, CaptureTask
 from stillhouse.node.restore.rebuild import Restored, RestoreTask
 from stillhouse.postgres.host import server
 from stillhouse.postgres.sessions import size
-from stillhouse.repository.format import keys
+from stillhouse.repository.format import cipher_keys
 from stillhouse.repository.objects import identity
 from stillhouse.storage.open import open_store
 from stillhouse.warehouse.cluster import embedded
@@ -32,7 +32,7 @@ class Ours:
     def __init__(self, site: Site, cluster: Cluster, place: Path, workers: int = 2) -> None:
         location = str(place / "ours")
         store = open_store(location)
-        kek, _ = keys.load_or_create_kek(place / "kek")
+        kek, _ = cipher_keys.load_or_create_kek(place / "kek")
         self.repository = Repository(location, identity.claim(store), kek)
         self.site, self.cluster, self.workers = site, cluster, workers
         self.last: Captured | None = None

@@ -23,7 +23,7 @@ from rich.table import Table
 
 from stillhouse.clock import SystemClock
 from stillhouse.domain.cluster import Node
-from stillhouse.repository.format.keys import load_or_create_kek, open_keys
+from stillhouse.repository.format.cipher_keys import load_or_create_kek, open_keys
 from stillhouse.repository.objects import roots
 from stillhouse.storage.local import LocalStore
 from stillhouse.warehouse.cluster import embedded

@@ -18,6 +18,7 @@ from stillhouse.control.clusters import accounts
 from stillhouse.control.clusters import flows as cluster_flows
 from stillhouse.control.clusters.accounts import is_account_shared
 from stillhouse.control.context import Control, Vault
+from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.proofs import prove as prove_snapshot
 from stillhouse.control.proofs import requests as proofs
 from stillhouse.control.restores import cluster as restore_cluster
@@ -26,20 +27,19 @@ from stillhouse.control.schedule import automated
 from stillhouse.control.snapshots import capture_node
 from stillhouse.control.snapshots import copy as copy_snapshot
 from stillhouse.control.snapshots import create as create_snapshot
-from stillhouse.control.snapshots import turns as snapshot_turns
-from stillhouse.control.timetable import Timetable
+from stillhouse.control.snapshots import queue as snapshot_turns
+from stillhouse.control.timer import Timer
 from stillhouse.control.upkeep import collect as collect_cluster
 from stillhouse.control.upkeep import findings, server_logs
 from stillhouse.control.upkeep import scrub as scrub_cluster
 from stillhouse.control.upkeep.reaping import Reaper, reap
 from stillhouse.control.upkeep.rebuild_catalog import Rebuilt, is_written, rows_of, write
-from stillhouse.control.workplace import Workplace
 from stillhouse.data_lock import lock_data_directory
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Node
 from stillhouse.durable.flows import Flows
 from stillhouse.errors import InvalidInput, StillhouseError
 from stillhouse.postgres.host.account import create_cluster_account, free_uid, make_passable, uid_range
-from stillhouse.repository.format.keys import Kek, read_kek, write_kek
+from stillhouse.repository.format.cipher_keys import Kek, read_kek, write_kek
 from stillhouse.repository.objects import identity
 from stillhouse.repository.upkeep.inventory import take_inventory
 from stillhouse.repository.upkeep.kek_fit import kek_of_service
@@ -49,7 +49,7 @@ from stillhouse.storage.probe import probe
 from stillhouse.storage.store import ObjectStore
 from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.embedded import Site
-from stillhouse.warehouse.cluster.hand_over import is_due
+from stillhouse.warehouse.cluster.upgrade import is_due
 from stillhouse.workers.jobs import Repository
 
 _FLOWS = {
@@ -89,11 +89,11 @@ class Service:
     """A service at work."""
 
     control: Control
-    timetable: Timetable
+    timer: Timer
 
     def drain(self, within_seconds: float) -> bool:
         """Begin nothing more, and wait for running flows to end; False if one still runs after `within_seconds`."""
-        self.timetable.stop()
+        self.timer.stop()
         return self.control.flows.drain(within_seconds)
 
 
@@ -138,13 +138,13 @@ def open_service(settings: Settings) -> Iterator[Service]:
         snapshot_turns.start_waiting(place, control.clock.now())
         reaper = Reaper(_ROUNDS_BETWEEN_REAPINGS * settings.timer_seconds)
         # The timer looks again soon, and must not keep the service from ending.
-        timetable = Timetable(place.hurried, {**_DUTIES, "slots": reaper}, settings.timer_seconds)
-        stack.callback(timetable.stop)
-        timetable.start()
-        yield Service(control, timetable)
+        timer = Timer(place.hurried, {**_DUTIES, "slots": reaper}, settings.timer_seconds)
+        stack.callback(timer.stop)
+        timer.start()
+        yield Service(control, timer)
 
 
-def _open_workplace(control: Control) -> Workplace:
+def _open_workplace(control: Control) -> FlowContext:
     settings = control.settings
     site = _open_site(control)
     if why := site.why_no_network():
@@ -168,7 +168,7 @@ def _open_workplace(control: Control) -> Workplace:
     repository = Repository(location, repository_id, kek, retry_for)
     control = replace(control, vault=Vault(store, repository))
     patient = Vault(open_store(location, retry_for=retry_for), repository)
-    return Workplace(control, site, patient, installation)
+    return FlowContext(control, site, patient, installation)
 
 
 def _open_site(control: Control) -> Site:
@@ -257,7 +257,7 @@ def _remembered(path: Path, draw: Callable[[], str]) -> str:
     return path.read_text().strip()
 
 
-def _hand_over(place: Workplace) -> None:
+def _hand_over(place: FlowContext) -> None:
     """Bring clusters of an earlier version to the form of this version; once, before anything else."""
     with place.control.database.reading() as reading:
         found = clusters.all_clusters(reading)
@@ -269,14 +269,14 @@ def _hand_over(place: Workplace) -> None:
                 _note_failure(place, cluster, error)
 
 
-def _note_failure(place: Workplace, cluster: Cluster, error: StillhouseError) -> None:
+def _note_failure(place: FlowContext, cluster: Cluster, error: StillhouseError) -> None:
     with place.control.database.transaction() as transaction:
         clusters.note_failure(
             transaction, cluster.id, place.control.clock.now(), code=error.code, reason=str(error)
         )
 
 
-def _adopt(place: Workplace) -> None:
+def _adopt(place: FlowContext) -> None:
     """Find or start the servers of every cluster at work, and remove the slots that dead attempts left there."""
     with place.control.database.reading() as reading:
         found = clusters.all_clusters(reading)
@@ -286,7 +286,7 @@ def _adopt(place: Workplace) -> None:
             _adopt_cluster(place, cluster)
 
 
-def _adopt_cluster(place: Workplace, cluster: Cluster) -> None:
+def _adopt_cluster(place: FlowContext, cluster: Cluster) -> None:
     """Adopt one cluster. A failure goes to its row, and does not keep the service from serving the others."""
     try:
         embedded.start_all(place.site, cluster.nodes)

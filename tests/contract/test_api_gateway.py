@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from stillhouse.api.app import create_app
 from stillhouse.api.gateway import errors
-from stillhouse.domain.api_operations.table import OPERATIONS
+from stillhouse.domain.api_operations.all_operations import OPERATIONS
 from stillhouse.domain.table_restore import MOST_TABLES
 from support.api.application import OTHER_PROJECT, Service, serving_service
 from support.api.client import Answer

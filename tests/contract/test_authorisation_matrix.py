@@ -16,8 +16,8 @@ from fastapi.routing import APIRoute
 
 from stillhouse.api.app import published_routes
 from stillhouse.catalog.schema import tables
+from stillhouse.domain.api_operations.all_operations import OPERATIONS
 from stillhouse.domain.api_operations.operation import Need
-from stillhouse.domain.api_operations.table import OPERATIONS
 from support.api.application import PASSWORD, PROJECT, Service, a_cluster, serving_service
 from support.api.callers import (
     Request,

@@ -102,6 +102,7 @@ def test_children_run_beside_each_other_and_give_results_or_errors(
     assert result == ["GOOD", ["a session held the lock", "end it"], "OTHER"]
 
 
+@pytest.mark.long
 def test_more_waiting_parents_than_the_queue_admits_do_not_starve_their_children(
     database: Database, launch: Launch
 ) -> None:

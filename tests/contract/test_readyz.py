@@ -15,7 +15,7 @@ from stillhouse.api.app import create_app
 from stillhouse.api.extensions import readiness as readyz
 from stillhouse.control.reports import readiness
 from stillhouse.control.reports.readiness import Readiness
-from stillhouse.repository.format.keys import Kek, create_or_open, write_kek
+from stillhouse.repository.format.cipher_keys import Kek, create_or_open, write_kek
 from support.api.application import Service, serving_service
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-")

@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from stillhouse.errors import StoreRefused, StoreUnavailable
-from stillhouse.storage.objects import S3Access
+from stillhouse.storage.object_stores import S3Access
 from stillhouse.storage.open import open_store
 from stillhouse.storage.store import ObjectStore
 from support.stores.recorded_s3 import Answer, RecordedS3, error, recorded_s3, stored

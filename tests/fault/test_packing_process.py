@@ -18,12 +18,12 @@ from stillhouse.domain.throttle import Care
 from stillhouse.errors import CaptureInterrupted, StoreUnavailable
 from stillhouse.node.capture.base import Base
 from stillhouse.node.capture.copying import Copy
+from stillhouse.node.capture.deferred_writes import PackLedger
 from stillhouse.node.capture.pack_writer import StoredPack
 from stillhouse.node.capture.packing import Batch, PageRun
 from stillhouse.node.capture.packing_process import PackerPlan, PackingProcess, packing_crew
-from stillhouse.node.capture.pending import PackLedger
 from stillhouse.postgres.files.reader import LocalReader
-from stillhouse.repository.format.keys import ClusterKeys, Kek, create_or_open
+from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open
 from stillhouse.repository.format.manifest import ManifestWriter
 from stillhouse.storage.open import open_store
 from stillhouse.storage.store import ObjectStore

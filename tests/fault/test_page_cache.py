@@ -13,8 +13,8 @@ from stillhouse.domain.ids import new_uuid
 from stillhouse.node.capture.packing import Batch, Packer, PageRun
 from stillhouse.node.capture.packing_process import PackerPlan
 from stillhouse.postgres.files.reader import LocalReader
-from stillhouse.repository.format.keys import Kek, create_or_open
-from stillhouse.storage.objects import memory_store
+from stillhouse.repository.format.cipher_keys import Kek, create_or_open
+from stillhouse.storage.object_stores import memory_store
 from support.data_directories.fake_tree import FACTS, PAGE
 
 PAGES = 512

@@ -17,11 +17,11 @@ import pytest
 from stillhouse.domain.cluster import Node
 from stillhouse.postgres.host import server
 from stillhouse.postgres.sessions.session import READER, SUPERUSER
-from stillhouse.repository.format.keys import open_keys, read_kek
+from stillhouse.repository.format.cipher_keys import open_keys, read_kek
 from stillhouse.repository.objects import roots
 from stillhouse.storage.open import open_store
 from stillhouse.warehouse.cluster import embedded
-from stillhouse.warehouse.cluster.hand_over import hand_over
+from stillhouse.warehouse.cluster.upgrade import hand_over
 from support.processes.predecessor import (
     ARCHIVES,
     BEFORE_ACCOUNTS,

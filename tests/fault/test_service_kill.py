@@ -20,7 +20,7 @@ from stillhouse.control.snapshots.requests import new_snapshot
 from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.snapshot import SnapshotType
 from stillhouse.postgres.host import server
-from stillhouse.repository.format.keys import Kek
+from stillhouse.repository.format.cipher_keys import Kek
 from support.api.client import Answer
 from support.processes.service import COMMAND, Service, fill, postmaster, serving
 from support.servers.warehouses import rows

@@ -10,8 +10,8 @@ import pytest
 from stillhouse.domain.ids import new_uuid
 from stillhouse.node.restore import rebuild, syncing
 from stillhouse.node.restore.syncing import SyncedTree
-from stillhouse.repository.format.keys import Kek, create_or_open
-from stillhouse.storage.objects import memory_store
+from stillhouse.repository.format.cipher_keys import Kek, create_or_open
+from stillhouse.storage.object_stores import memory_store
 from support.data_directories import fake_tree
 
 

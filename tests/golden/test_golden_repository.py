@@ -15,10 +15,10 @@ from stillhouse.clock import SystemClock
 from stillhouse.domain.cluster import Node, Role
 from stillhouse.domain.reports.damage import FileTouched, NodeTouched, SnapshotTouched
 from stillhouse.node.restore.rebuild import RestoreTask, restore
+from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, open_keys
 from stillhouse.repository.format.container import Container
-from stillhouse.repository.format.keys import ClusterKeys, Kek, open_keys
 from stillhouse.repository.format.sealed import Stored
-from stillhouse.repository.objects import findings, marks, pins, roots
+from stillhouse.repository.objects import collection_marks, findings, pins, roots
 from stillhouse.repository.upkeep.copy import End, copy_snapshots
 from stillhouse.repository.upkeep.inventory import server_versions, take_inventory
 from stillhouse.storage.local import LocalStore
@@ -243,7 +243,7 @@ def test_a_pin_and_a_mark_are_read_by_both(tmp_path: Path) -> None:
     pin = pins.find(store, keys, pin_file.name)
     assert pin is not None and pin.started.isoformat() == pinned
     assert pin.bases == (pins.PinnedBase("cn", Stored("0" * 32, 1234, "ab" * 32)),)
-    mark = marks.read(store, keys, f"c/{CLUSTER}/marks/{mark_file.name}")
+    mark = collection_marks.read(store, keys, f"c/{CLUSTER}/marks/{mark_file.name}")
     assert list(mark) == [(unreachable[0], None), (unreachable[1], pin.started)]
 
 

@@ -11,11 +11,11 @@ import pytest
 from stillhouse.clock import SystemClock
 from stillhouse.domain.ids import new_uuid
 from stillhouse.errors import RepositoryDamaged, RestoreFailed
-from stillhouse.repository.format.keys import Kek, create_or_open
+from stillhouse.repository.format.cipher_keys import Kek, create_or_open
 from stillhouse.repository.format.root import Root
 from stillhouse.repository.objects import roots
 from stillhouse.storage.local import LocalStore
-from stillhouse.storage.objects import memory_store
+from stillhouse.storage.object_stores import memory_store
 from stillhouse.storage.store import Chunk
 from support.data_directories import fake_tree
 

@@ -26,14 +26,14 @@ from hypothesis.stateful import (
 from stillhouse.domain.collection import Rules, is_content
 from stillhouse.domain.ids import new_uuid
 from stillhouse.errors import StillhouseError
-from stillhouse.repository.format.keys import Kek, create_or_open
+from stillhouse.repository.format.cipher_keys import Kek, create_or_open
 from stillhouse.repository.format.root import Root
-from stillhouse.repository.objects import endings, pins, roots
-from stillhouse.repository.objects.endings import Ending
+from stillhouse.repository.objects import deletion_endings, pins, roots
+from stillhouse.repository.objects.deletion_endings import Ending
 from stillhouse.repository.upkeep import collect as collecting
 from stillhouse.repository.upkeep import reach
 from stillhouse.repository.upkeep.collect import Collector
-from stillhouse.storage.now import store_time
+from stillhouse.storage.store_clock import store_time
 from support.repositories.tiny_captures import Taken, attempt, read_whole
 from support.stores.late_store import Died, LateStore
 
@@ -287,7 +287,7 @@ class Collections(RuleBasedStateMachine):
             if one.deleted is None:
                 roots.unmark_trash(self.store, str(self.keys.cluster), one.id)
                 continue
-            how = endings.find(self.store, self.keys, one.id, one.deletions[-1].isoformat())
+            how = deletion_endings.find(self.store, self.keys, one.id, one.deletions[-1].isoformat())
             if how is Ending.UNDELETED:
                 self._begin_deletion(one)
                 one.is_released = False

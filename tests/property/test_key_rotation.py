@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from stillhouse.domain.ids import new_uuid
 from stillhouse.errors import InvalidInput, RepositoryDamaged
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.keys import (
+from stillhouse.repository.format.cipher_keys import (
     KEY_BYTES,
     ClusterKeys,
     Kek,
@@ -23,7 +23,7 @@ from stillhouse.repository.format.keys import (
 from stillhouse.repository.format.root import Root, RootCluster
 from stillhouse.repository.objects import roots
 from stillhouse.repository.upkeep.rotate import Rotated, rotate, shred
-from stillhouse.storage.objects import memory_store
+from stillhouse.storage.object_stores import memory_store
 from stillhouse.storage.store import ObjectStore
 from support.stores.crashing import Crashing, Killed
 

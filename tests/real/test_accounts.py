@@ -18,6 +18,7 @@ from stillhouse.postgres.sessions import session
 from support.processes.service import Service, serving
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.xdist_group("accounts"),
     pytest.mark.skipif(os.geteuid() != 0, reason="only root makes accounts"),
 ]

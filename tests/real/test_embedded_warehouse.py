@@ -208,6 +208,7 @@ def test_provisioning_again_changes_nothing(site: Site, distributed: Cluster) ->
         user.execute("SELECT stillhouse.drop_distributed_table('accounts')")
 
 
+@pytest.mark.long
 def test_killed_at_any_step_and_called_again_it_ends_right(site: Site) -> None:
     spec = warehouses.new_spec(2)
     arguments = [str(site.data), str(site.binaries.directory), spec.cluster_id, str(spec.number_of_node)]

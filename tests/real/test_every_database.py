@@ -13,6 +13,7 @@ from support.servers.warehouses import USER
 from support.snapshots.cuts import ask, superuser, tell
 
 pytest_plugins = ["support.servers.versions"]
+pytestmark = pytest.mark.long
 
 RAW = "caf\udce9"  # 'café' as a client that speaks LATIN1 says it
 ENCODINGS = ("SQL_ASCII", "LATIN1", "EUC_JP", "MULE_INTERNAL", "EUC_TW")

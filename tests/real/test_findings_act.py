@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from stillhouse.repository.format import layout, manifest, maps
+from stillhouse.repository.format.cipher_keys import ClusterKeys, open_keys, read_kek
 from stillhouse.repository.format.container import open_bytes
-from stillhouse.repository.format.keys import ClusterKeys, open_keys, read_kek
 from stillhouse.repository.format.manifest import Line
 from stillhouse.repository.format.maps import HOLE, PagesEntry
 from stillhouse.repository.format.root import RootNode

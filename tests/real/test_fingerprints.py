@@ -21,7 +21,7 @@ from stillhouse.warehouse.cut import witness as witness_module
 from stillhouse.warehouse.cut.witness import Seen, Witnesses, judge
 from stillhouse.warehouse.gate import gate
 from stillhouse.warehouse.proof import tables as proof_tables
-from stillhouse.warehouse.proof.at_cut import Compared, compare_at_cut
+from stillhouse.warehouse.proof.compare_with_cut import Compared, compare_at_cut
 from support.databases.writers import Bank, found_bank, until, writing
 from support.servers.warehouses import MakeWarehouse, log_in
 from support.snapshots.captures import (

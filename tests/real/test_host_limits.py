@@ -8,8 +8,8 @@ import pytest
 from stillhouse.domain.cluster import Cluster
 from stillhouse.errors import InvalidInput
 from stillhouse.postgres.host import server
-from stillhouse.postgres.host.trial import check_settings
-from stillhouse.warehouse.clone import parking
+from stillhouse.postgres.host.settings_trial import check_settings
+from stillhouse.warehouse.clone import foreign_servers
 from stillhouse.warehouse.cluster.embedded import Site
 from support.servers.warehouses import MakeWarehouse, rows
 from support.snapshots.captures import (
@@ -84,11 +84,11 @@ def opened(
             file.write(ELSEWHERE)
         chosen = {"work_mem": "7MB", "max_connections": "55"}
         recover(site, source, clone, shot, HASTY, chosen)
-        parking.unpark(node)
+        foreign_servers.unpark(node)
         told = release(site, clone, chosen)
         # Killed before it could tell: it finds the same, and tells it still.
         recover(site, source, clone, shot, HASTY, chosen)
-        parking.unpark(node)
+        foreign_servers.unpark(node)
         assert release(site, clone, chosen) == told
         yield clone, told
 

@@ -31,7 +31,7 @@ from support.snapshots.captures import (
 from support.snapshots.cuts import superuser, tell
 
 pytest_plugins = ["support.snapshots.capture_fixtures"]
-pytestmark = [needs_root, pytest.mark.usefixtures("captures_leave_nothing")]
+pytestmark = [pytest.mark.long, needs_root, pytest.mark.usefixtures("captures_leave_nothing")]
 
 KEPT = "SELECT count(*), sum(i) FROM public.kept"
 

@@ -14,13 +14,13 @@ import pytest
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.ids import new_uuid
 from stillhouse.postgres.sessions.databases import Database, Kind, databases_of, enter, reopened
-from stillhouse.warehouse.clone import parking, quarantine
+from stillhouse.warehouse.clone import foreign_servers, quarantine
 from stillhouse.warehouse.clone.inspection import inspect
 from stillhouse.warehouse.clone.rewire import Rewired, rewire
 from stillhouse.warehouse.cluster import contents, embedded
 from stillhouse.warehouse.cluster.embedded import Site
 from stillhouse.warehouse.cut import cut
-from stillhouse.warehouse.proof.at_cut import Compared, compare_at_cut
+from stillhouse.warehouse.proof.compare_with_cut import Compared, compare_at_cut
 from stillhouse.warehouse.proof.structure import Structure, check_structure
 from stillhouse.warehouse.tables.exchange import Share, exchange, settle
 from stillhouse.warehouse.tables.load import clear, load
@@ -143,7 +143,7 @@ def restore_and_prove(site: Site, seen: Pass, clone: Clone) -> None:
     seen.restored = clone.cluster
     seen.rewired = rewire(clone.cluster.nodes, seen.source.user_name, seen.source.nodes)
     for node in clone.cluster.nodes:
-        parking.unpark(node)
+        foreign_servers.unpark(node)
 
     def look(node: Node) -> tuple[Compared, Structure, list[str]]:
         (witness,) = seen.lines(node.name, "witness")

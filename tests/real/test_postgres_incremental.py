@@ -1,6 +1,9 @@
 """The reproducer of `make bench-postgres-incremental`, run as it stands."""
 
 import postgres_incremental
+import pytest
+
+pytestmark = pytest.mark.long
 
 
 def test_postgresql_brings_deleted_rows_back_and_we_do_not() -> None:

@@ -14,7 +14,7 @@ from stillhouse.postgres.host import server
 from stillhouse.postgres.host.binaries import Binaries
 from stillhouse.postgres.sessions import session
 from stillhouse.warehouse.proof import structure
-from stillhouse.warehouse.proof.at_cut import compare_at_cut
+from stillhouse.warehouse.proof.compare_with_cut import compare_at_cut
 from stillhouse.warehouse.proof.structure import check_structure
 from support.servers.warehouses import MakeWarehouse, rows
 

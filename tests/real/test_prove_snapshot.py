@@ -10,8 +10,8 @@ import pytest
 
 from stillhouse.domain.object_kinds import Type
 from stillhouse.postgres.sessions import session
-from stillhouse.repository.format import keys, layout, manifest
-from stillhouse.repository.format.keys import ClusterKeys
+from stillhouse.repository.format import cipher_keys, layout, manifest
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.manifest import Line
 from stillhouse.repository.format.root import Root
 from stillhouse.repository.format.sealed import seal
@@ -117,8 +117,8 @@ class Forger:
 
     def __init__(self, service: Service, cluster: str, snapshot: str) -> None:
         self.store: ObjectStore = open_store(str(service.data / "repository"))
-        kek, _ = keys.load_or_create_kek(service.data / "kek")
-        self.keys: ClusterKeys = keys.open_keys(self.store, kek, cluster)
+        kek, _ = cipher_keys.load_or_create_kek(service.data / "kek")
+        self.keys: ClusterKeys = cipher_keys.open_keys(self.store, kek, cluster)
         self.snapshot = snapshot
         root = roots.read(self.store, self.keys, snapshot)
         assert root is not None

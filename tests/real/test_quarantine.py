@@ -13,7 +13,7 @@ from stillhouse.control.restores.recovery import _without_network
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.postgres.host import network, server
 from stillhouse.postgres.host.binaries import find_binaries
-from stillhouse.warehouse.clone import parking, quarantine
+from stillhouse.warehouse.clone import foreign_servers, quarantine
 from stillhouse.warehouse.clone.release import release
 from stillhouse.warehouse.clone.rewire import rewire
 from stillhouse.warehouse.cluster import embedded
@@ -164,11 +164,11 @@ def test_without_a_network_of_its_own_a_clone_has_no_way_of_ours_out(
     def prove(clone: Clone) -> None:
         (node,) = clone.cluster.nodes
         for _ in range(2):  # whoever was killed parks them again
-            parking.park(node)
+            foreign_servers.park(node)
             where = "SELECT DISTINCT srvoptions[1:2] FROM pg_foreign_server"
             assert rows(node, where, "gaussdb") == [(["host=/dev/null/stillhouse", "port=1"],)]
         rewire(clone.cluster.nodes, home.user_name, home.nodes)
-        parking.silence(node)
+        foreign_servers.silence(node)
         assert check_structure(node, lambda: None).findings == []
 
     with restored_cluster(here, home, shot, vault, in_quarantine=prove):

@@ -25,7 +25,7 @@ from stillhouse.warehouse.cluster import contents
 from stillhouse.warehouse.cluster.embedded import Site
 from stillhouse.warehouse.cut.witness import Witnesses
 from stillhouse.warehouse.proof import tables as proof_tables
-from stillhouse.warehouse.proof.at_cut import compare_at_cut
+from stillhouse.warehouse.proof.compare_with_cut import compare_at_cut
 from stillhouse.warehouse.proof.structure import check_structure
 from support.proof import against_source
 from support.servers.warehouses import USER, log_in
@@ -33,6 +33,7 @@ from support.snapshots.captures import take_one
 from support.snapshots.cuts import superuser, tell
 
 pytest_plugins = ["support.servers.versions"]
+pytestmark = pytest.mark.long
 
 # The server's log names the role that runs it, whatever becomes of the transaction.
 SPRUNG = "sprung by "

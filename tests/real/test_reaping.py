@@ -10,9 +10,9 @@ import pytest
 
 from stillhouse.catalog import captures, clusters
 from stillhouse.control.context import Control
+from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.snapshots.requests import request_snapshot
 from stillhouse.control.upkeep.reaping import Reaper, reap
-from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.slots import attempt_slot
@@ -41,10 +41,10 @@ def node(site: Site) -> Iterator[Node]:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Workplace]:
+def place(tmp_path: Path) -> Iterator[FlowContext]:
     nothing = cast("Any", None)
     with requests_bed("sqlite", tmp_path) as control:
-        yield Workplace(control, nothing, nothing, OURS)
+        yield FlowContext(control, nothing, nothing, OURS)
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def standing(node: Node) -> list[str]:
 
 
 def test_the_timer_removes_what_was_left_beside_an_attempt_at_work(
-    place: Workplace, node: Node, slots: list[str]
+    place: FlowContext, node: Node, slots: list[str]
 ) -> None:
     control = place.control
     cluster = registered(control, node)
@@ -108,7 +108,7 @@ def test_the_timer_removes_what_was_left_beside_an_attempt_at_work(
 
 
 def test_whoever_holds_the_cluster_removes_all_that_attempts_left(
-    place: Workplace, node: Node, slots: list[str]
+    place: FlowContext, node: Node, slots: list[str]
 ) -> None:
     cluster = registered(place.control, node)
     with closing(BackupSession(node, attempt_slot(OURS, new_uuid(), 1))) as zombie:
@@ -118,7 +118,7 @@ def test_whoever_holds_the_cluster_removes_all_that_attempts_left(
 
 
 def test_a_node_that_is_away_keeps_the_timer_from_nothing(
-    place: Workplace, node: Node, slots: list[str]
+    place: FlowContext, node: Node, slots: list[str]
 ) -> None:
     control = place.control
     away = available_cluster(control, "away")
@@ -129,7 +129,7 @@ def test_a_node_that_is_away_keeps_the_timer_from_nothing(
 
 
 def test_a_node_that_hangs_holds_up_nobody_and_is_not_asked_twice(
-    place: Workplace, node: Node, slots: list[str], silent: socket.socket
+    place: FlowContext, node: Node, slots: list[str], silent: socket.socket
 ) -> None:
     control = place.control
     hanging = available_cluster(control, "hanging")
@@ -152,7 +152,7 @@ def beside(control: Control, cluster_id: str, node: Node, where: str) -> None:
         clusters.save_nodes(transaction, cluster_id, [away])
 
 
-def test_the_timer_looks_only_now_and_then(place: Workplace, node: Node, slots: list[str]) -> None:
+def test_the_timer_looks_only_now_and_then(place: FlowContext, node: Node, slots: list[str]) -> None:
     registered(place.control, node)
     reaper = Reaper(every_seconds=1e9)
     reaper(place, place.control.clock.now())

@@ -95,8 +95,8 @@ def test_parts_are_saved_while_the_copy_runs(
 ) -> None:
     """A worker killed by force has no last word: what it saved before counts, and nothing else."""
     monkeypatch.setattr(pack_writer, "PACK_BYTES", 1 << 20)
-    monkeypatch.setattr("stillhouse.node.capture.pending._MAP_BYTES", 1 << 10)
-    monkeypatch.setattr("stillhouse.node.capture.parts.Parts.save_what_is_lost", lambda *_: None)
+    monkeypatch.setattr("stillhouse.node.capture.deferred_writes._MAP_BYTES", 1 << 10)
+    monkeypatch.setattr("stillhouse.node.capture.partial_base.Parts.save_what_is_lost", lambda *_: None)
     failed = fail_when(house, vault, broken(node), part_bytes=8 << 20)
     assert len(failed.parts) > 1
     change(node)

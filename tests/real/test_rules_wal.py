@@ -10,9 +10,9 @@ import pytest
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.ids import new_hex
 from stillhouse.errors import CaptureFailed, CaptureInterrupted
-from stillhouse.node.capture.following import WalFollower
-from stillhouse.node.capture.pending import PackLedger
+from stillhouse.node.capture.deferred_writes import PackLedger
 from stillhouse.node.capture.task import Captured
+from stillhouse.node.capture.wal_follower import WalFollower
 from stillhouse.postgres.files.reader import LocalReader
 from stillhouse.postgres.wal.backup import BackupSession, facts
 from stillhouse.postgres.wal.segments import WalSource, parse_lsn, segment_name

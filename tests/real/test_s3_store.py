@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from stillhouse.errors import InvalidInput, ObjectMissing, StoreUnavailable
-from stillhouse.storage.objects import S3Access
+from stillhouse.storage.object_stores import S3Access
 from stillhouse.storage.open import open_store
 from stillhouse.storage.probe import probe
 from stillhouse.storage.store import ObjectStore

@@ -26,7 +26,9 @@ def test_plain_http_on_all_addresses_is_refused_in_a_line_that_says_what_to_do(t
 
 @pytest.mark.long
 @pytest.mark.parametrize("told_by", ["options", "settings"])
-def test_with_a_certificate_it_is_served_on_all_addresses(told_by: str, tmp_path: Path) -> None:
+def test_with_a_certificate_it_is_served_on_all_addresses(
+    told_by: str, data_root: Path, tmp_path: Path
+) -> None:
     authority = Authority(tmp_path)
     certificate, key = authority.issue()
     with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -43,7 +45,7 @@ def test_with_a_certificate_it_is_served_on_all_addresses(told_by: str, tmp_path
             words += [f"--{name}", value]
         else:
             variables[f"STILLHOUSE_{name.upper().replace('-', '_')}"] = value
-    data, log = tmp_path / "data", tmp_path / "service.log"
+    data, log = data_root / told_by, tmp_path / "service.log"
     data.mkdir()
     with (
         log.open("wb") as output,

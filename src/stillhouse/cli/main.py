@@ -17,8 +17,8 @@ from stillhouse.cli.repo import keys as repo_keys
 from stillhouse.cli.repo import recover as repo_recover
 from stillhouse.cli.repo.app import repo
 from stillhouse.cli.service.cluster import cluster
-from stillhouse.cli.service.policy import policy
 from stillhouse.cli.service.snapshot import snapshot
+from stillhouse.cli.service.snapshot_policy import policy
 from stillhouse.cli.terminal import command
 
 app = App(name="stillhouse", version=__version__, help="Snapshots of PostgreSQL-family warehouse clusters.")

@@ -10,7 +10,7 @@ from stillhouse.control.password_checks import PasswordChecks
 from stillhouse.control.refusal_counts import Tally
 from stillhouse.domain.access.permissions import NOTHING, Permissions
 from stillhouse.durable.flows import Flows
-from stillhouse.repository.format.keys import ClusterKeys, create_or_open, open_keys
+from stillhouse.repository.format.cipher_keys import ClusterKeys, create_or_open, open_keys
 from stillhouse.repository.objects import identity
 from stillhouse.sealing import Sealer
 from stillhouse.storage.store import ObjectStore
@@ -38,7 +38,7 @@ class Caller:
 class Vault:
     """The opened repository. There are two, which differ only in how long their store is retried in an outage.
 
-    `Control.vault` is hurried: it tells requests and the timer of an outage within seconds. `Workplace.vault` is
+    `Control.vault` is hurried: it tells requests and the timer of an outage within seconds. `FlowContext.vault` is
     patient: flows wait for the store as long as the settings say.
 
     Another repository may come to lie at the same location, for example when its disk is not mounted. Therefore both

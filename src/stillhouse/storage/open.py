@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 from stillhouse.clock import Clock, SystemClock
 from stillhouse.errors import InvalidInput
 from stillhouse.storage.local import LocalStore
-from stillhouse.storage.objects import S3Access, memory_store, s3_store
-from stillhouse.storage.patience import PatientStore
+from stillhouse.storage.object_stores import S3Access, memory_store, s3_store
+from stillhouse.storage.retries import PatientStore
 from stillhouse.storage.store import ObjectStore, check_key
 
 # Longer than the restart of a store takes.

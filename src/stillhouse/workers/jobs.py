@@ -32,10 +32,10 @@ from stillhouse.repository.check.record import conclude, suspected
 from stillhouse.repository.check.structure import check
 from stillhouse.repository.check.verify import Rate, due, verify
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.keys import ClusterKeys, Kek, create_or_open, open_keys
+from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open, open_keys
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import findings, identity, scrubs
-from stillhouse.repository.objects.second_look import note_all, note_met
+from stillhouse.repository.objects.recheck import note_all, note_met
 from stillhouse.repository.upkeep.collect import Collector, is_empty, summary
 from stillhouse.storage.open import RETRY_FOR, open_store
 from stillhouse.storage.store import ObjectStore

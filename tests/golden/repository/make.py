@@ -25,21 +25,21 @@ from stillhouse.domain.reports.damage import FileTouched, NodeTouched, SnapshotT
 from stillhouse.domain.throttle import Care
 from stillhouse.node.capture.base import Base, Source
 from stillhouse.node.capture.copying import Copy
+from stillhouse.node.capture.deferred_writes import PackLedger
 from stillhouse.node.capture.pack_writer import PackWriter
-from stillhouse.node.capture.pending import PackLedger
 from stillhouse.postgres.files.reader import LocalReader
 from stillhouse.postgres.wal.backup import Facts
 from stillhouse.postgres.wal.summaries import Changes
 from stillhouse.repository.check.faults import Fault
-from stillhouse.repository.format import keys as repository_keys
+from stillhouse.repository.format import cipher_keys as repository_keys
 from stillhouse.repository.format import layout
+from stillhouse.repository.format.cipher_keys import KEY_BYTES, ClusterKeys, Kek
 from stillhouse.repository.format.container import Kind
-from stillhouse.repository.format.keys import KEY_BYTES, ClusterKeys, Kek
 from stillhouse.repository.format.manifest import ManifestWriter
 from stillhouse.repository.format.maps import Extent, MapBuilder
 from stillhouse.repository.format.root import Root, RootNode
 from stillhouse.repository.format.sealed import Stored
-from stillhouse.repository.objects import findings, marks, pins, roots
+from stillhouse.repository.objects import collection_marks, findings, pins, roots
 from stillhouse.repository.objects.pins import Pin, PinnedBase
 from stillhouse.storage.local import LocalStore
 from stillhouse.storage.store import ObjectStore
@@ -199,7 +199,7 @@ def collection(target: Path) -> None:
     base = PinnedBase("cn", Stored("0" * 32, 1234, "ab" * 32))
     pin = Pin(pins.id_of(SNAPSHOT, 2), pins.CAPTURE, SNAPSHOT, 2, (base,), PINNED)
     pins.put(store, keys, pin, PINNED + timedelta(minutes=1))
-    marks.store_mark(store, keys, [(f"packs/{'0' * 32}", None), (f"maps/{'1' * 32}", PINNED)])
+    collection_marks.store_mark(store, keys, [(f"packs/{'0' * 32}", None), (f"maps/{'1' * 32}", PINNED)])
 
 
 def damaged(target: Path) -> None:

@@ -23,16 +23,16 @@ from stillhouse.clock import SystemClock
 from stillhouse.config import Settings
 from stillhouse.control.access.access_keys import create_access_key
 from stillhouse.control.context import Control, Vault
+from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.schedule.automated import start_due_snapshots
 from stillhouse.control.schedule.snapshot_policies import Strategy, set_policies
-from stillhouse.control.snapshots.turns import start_next
-from stillhouse.control.workplace import Workplace
+from stillhouse.control.snapshots.queue import start_next
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Engine, Node, Role
 from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.snapshot import SnapshotType
 from stillhouse.domain.snapshot_policies import BackupType
 from stillhouse.durable.flows import Flows
-from stillhouse.repository.format.keys import Kek, create_or_open
+from stillhouse.repository.format.cipher_keys import Kek, create_or_open
 from stillhouse.repository.format.manifest import Line
 from stillhouse.repository.objects import identity, roots
 from stillhouse.sealing import Sealer
@@ -183,7 +183,7 @@ class Service:
         strategy = Strategy(name="nightly", schedule="0 0 2 ? * *", backup_type=BackupType.INCREMENT)
         set_policies(self.control, PROJECT, cluster_id, [strategy])
         nothing = cast(Any, None)
-        place = Workplace(self.control, nothing, nothing, "0" * 8)
+        place = FlowContext(self.control, nothing, nothing, "0" * 8)
         start_due_snapshots(place, self.control.clock.now() + timedelta(days=1))
         with self.control.database.reading() as reading:
             found = snapshots.of_cluster(reading, cluster_id)

@@ -111,7 +111,8 @@ def strangers(service: Service) -> dict[str, tuple[Send, str]]:
         "an unknown key": (signing(replace(client, access_key="UNKNOWNKEY0000000001")), "APIGW.0301"),
         "a disabled key": (signing(disabled), "APIGW.0301"),
         "an expired date": (signing(client, now=datetime.now(UTC) - off), "APIGW.0301"),
-        "a date to come": (signing(client, now=datetime.now(UTC) + off), "APIGW.0301"),
+        # Far enough that the date is still to come when the last operation of a slow run is tried.
+        "a date to come": (signing(client, now=datetime.now(UTC) + timedelta(days=1)), "APIGW.0301"),
         "a temporary key without its token": (signing(bearer), "APIGW.0301"),
         "a temporary key with another token": (
             signing(bearer, signed={"X-Security-Token": token[::-1]}),

@@ -17,10 +17,10 @@ from stillhouse.catalog.snapshot_policies import _run
 from stillhouse.config import Settings
 from stillhouse.control.clusters.requests import ClusterRequest, request_cluster
 from stillhouse.control.context import Control
+from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.schedule.automated import start_due_retention, start_due_snapshots
 from stillhouse.control.schedule.snapshot_policies import Strategy, set_policies
-from stillhouse.control.snapshots.turns import start_next, start_waiting
-from stillhouse.control.workplace import Workplace
+from stillhouse.control.snapshots.queue import start_next, start_waiting
 from stillhouse.domain.cluster import ClusterStatus, Task
 from stillhouse.domain.snapshot import Snapshot
 from stillhouse.domain.snapshot_policies import BackupType, Decision, Outcome
@@ -71,7 +71,7 @@ class Bed:
         settings = Settings(data=data, default_policies=False, shared_account="accepted")
         self.control = Control(database, flows, Sealer.in_directory(data), self.clock, settings)
         nothing = cast(Any, None)
-        self.place = Workplace(self.control, nothing, nothing, "0" * 8)
+        self.place = FlowContext(self.control, nothing, nothing, "0" * 8)
 
     # -- time ---------------------------------------------------------------------------------------------------------
 

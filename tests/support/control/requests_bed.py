@@ -13,8 +13,8 @@ from stillhouse.catalog import clusters, operations, snapshots
 from stillhouse.config import Settings
 from stillhouse.control.clusters.requests import ClusterRequest, request_cluster
 from stillhouse.control.context import Caller, Control
+from stillhouse.control.snapshots.queue import start_next
 from stillhouse.control.snapshots.requests import request_snapshot
-from stillhouse.control.snapshots.turns import start_next
 from stillhouse.domain.cluster import ClusterStatus
 from stillhouse.durable.flows import Flows
 from stillhouse.durable.plain_json import PlainJson

@@ -8,7 +8,7 @@ import numpy as np
 from stillhouse.clock import SystemClock
 from stillhouse.domain.ids import new_uuid
 from stillhouse.node.capture import pack_writer
-from stillhouse.repository.format.keys import ClusterKeys, Kek, create_or_open
+from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open
 from stillhouse.storage.local import LocalStore
 from stillhouse.storage.store import ObjectStore
 from support.data_directories import fake_tree

@@ -8,12 +8,12 @@ from stillhouse.domain.cluster import Node, Role
 from stillhouse.domain.throttle import Care
 from stillhouse.node.capture.base import Base, Source
 from stillhouse.node.capture.copying import Copy
+from stillhouse.node.capture.deferred_writes import PackLedger
 from stillhouse.node.capture.packing_process import packing_crew
-from stillhouse.node.capture.pending import PackLedger
 from stillhouse.node.restore.rebuild import Restored, RestoreTask, restore
 from stillhouse.postgres.files.reader import LocalReader
 from stillhouse.postgres.wal.backup import Facts
-from stillhouse.repository.format.keys import ClusterKeys
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.manifest import Line, ManifestWriter
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.storage.store import ObjectStore

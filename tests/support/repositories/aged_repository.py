@@ -26,17 +26,17 @@ from stillhouse.domain.ids import new_hex, new_uuid
 from stillhouse.domain.object_kinds import Type
 from stillhouse.domain.page_choice import Changed
 from stillhouse.domain.throttle import Care
-from stillhouse.node.capture import copying, pack_writer, packing, pending
+from stillhouse.node.capture import copying, deferred_writes, pack_writer, packing
 from stillhouse.node.capture.base import Base, Source
 from stillhouse.node.capture.copying import Copy
+from stillhouse.node.capture.deferred_writes import PackLedger
 from stillhouse.node.capture.pack_writer import PackWriter
-from stillhouse.node.capture.pending import PackLedger
 from stillhouse.postgres.files.reader import LocalReader
 from stillhouse.postgres.wal.summaries import Changes
-from stillhouse.repository.format import keys as repository_keys
+from stillhouse.repository.format import cipher_keys as repository_keys
 from stillhouse.repository.format import layout, sealed
+from stillhouse.repository.format.cipher_keys import KEY_BYTES, ClusterKeys, Kek
 from stillhouse.repository.format.container import Kind
-from stillhouse.repository.format.keys import KEY_BYTES, ClusterKeys, Kek
 from stillhouse.repository.format.manifest import Line, ManifestWriter
 from stillhouse.repository.format.maps import Extent, MapBuilder
 from stillhouse.repository.format.root import Root
@@ -88,7 +88,7 @@ def _small(draw: random.Random) -> Iterator[None]:
     with (
         patch.object(packing, "MAX_FRAME", _FRAME_PAGES * PAGE),
         patch.object(pack_writer, "PACK_FRAMES", _PACK_FRAMES),
-        patch.object(pending, "_MAP_BYTES", _MAP_BYTES),
+        patch.object(deferred_writes, "_MAP_BYTES", _MAP_BYTES),
         patch.object(copying, "ThreadPoolExecutor", _AtOnce),
         patch.object(os, "urandom", draw.randbytes),
         patch.object(secrets, "token_hex", lambda count: draw.randbytes(count).hex()),

@@ -7,11 +7,11 @@ from typing import Any
 from stillhouse.domain.ids import new_hex, new_uuid
 from stillhouse.node.capture.base import Source
 from stillhouse.postgres.wal.summaries import Changes
-from stillhouse.repository.format.keys import ClusterKeys, Kek, create_or_open
+from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open
 from stillhouse.repository.format.root import Root
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import identity, roots
-from stillhouse.storage.objects import memory_store
+from stillhouse.storage.object_stores import memory_store
 from stillhouse.storage.store import ObjectStore
 from support.data_directories import fake_tree
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 
 from stillhouse.domain.object_kinds import Type
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.container import ContainerWriter, Kind, open_bytes
-from stillhouse.repository.format.keys import ClusterKeys
 from support.repositories.aged_repository import Aged
 from support.repositories.damage_truth import Truth
 

@@ -11,8 +11,8 @@ from blake3 import blake3
 from stillhouse.domain.ids import new_hex, new_uuid
 from stillhouse.domain.object_kinds import Type
 from stillhouse.repository.format import layout, manifest, maps, sealed
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.container import ContainerWriter, Kind, open_bytes
-from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.manifest import Line, ManifestWriter
 from stillhouse.repository.format.maps import Extent, FrameRef, MapBuilder
 from stillhouse.repository.format.root import Root, RootNode

@@ -21,14 +21,14 @@ from stillhouse.node.capture.task import Captured, CaptureTask
 from stillhouse.node.restore.rebuild import Restored, RestoreTask, restore
 from stillhouse.postgres.files.reader import Entry, LocalReader
 from stillhouse.postgres.wal.backup import BackupSession, Stopped
-from stillhouse.repository.format import keys as repository_keys
+from stillhouse.repository.format import cipher_keys as repository_keys
 from stillhouse.repository.format import manifest
-from stillhouse.repository.format.keys import ClusterKeys
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.manifest import Line
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.storage.open import open_store
 from stillhouse.storage.store import Chunk, ObjectStore, StoredObject
-from stillhouse.warehouse.clone import parking, quarantine, rewire
+from stillhouse.warehouse.clone import foreign_servers, quarantine, rewire
 from stillhouse.warehouse.clone import release as releasing
 from stillhouse.warehouse.clone.rewire import Rewired
 from stillhouse.warehouse.cluster import embedded
@@ -293,7 +293,7 @@ def restored_cluster(
             recover(inside, source, clone, shot, settings or {})
             in_quarantine(clone)
             clone.rewired = rewire.rewire(clone.cluster.nodes, source.user_name, source.nodes)
-            _each(clone, parking.unpark)
+            _each(clone, foreign_servers.unpark)
         release(site, clone)
         yield clone
 

@@ -16,6 +16,7 @@ from stillhouse.catalog import captures, operations, trash
 from stillhouse.catalog import findings as finding_rows
 from stillhouse.control.clusters.flows import settle_mark
 from stillhouse.control.context import Control, Vault
+from stillhouse.control.flow_context import FlowContext, snapshot_and_cluster
 from stillhouse.control.snapshots import capture_node, copy, create, pinning
 from stillhouse.control.snapshots.requests import (
     delete_snapshot,
@@ -25,11 +26,10 @@ from stillhouse.control.snapshots.requests import (
 )
 from stillhouse.control.snapshots.trash import undelete_snapshot
 from stillhouse.control.upkeep import collect, findings
-from stillhouse.control.workplace import Workplace, snapshot_and_cluster
 from stillhouse.domain.cluster import Node
 from stillhouse.domain.snapshot import Cut, RestorePoint, SnapshotStatus
 from stillhouse.errors import StoreUnavailable
-from stillhouse.repository.format.keys import Kek, create_or_open
+from stillhouse.repository.format.cipher_keys import Kek, create_or_open
 from stillhouse.repository.objects import identity, roots
 from stillhouse.workers.jobs import Repository
 from support.control.requests_bed import PROJECT, available_cluster, finish_snapshot, requests_bed
@@ -44,7 +44,7 @@ NODE = cast(Node, None)
 class Bed:
     """A cluster with a snapshot, and a second snapshot that is being taken."""
 
-    place: Workplace
+    place: FlowContext
     store: DictStore
     cluster: str
     done: str
@@ -87,7 +87,7 @@ def bed(tmp_path: Path) -> Iterator[Bed]:
         store = DictStore()
         vault = Vault(store, Repository("memory://", identity.claim(store), KEK))
         control = replace(control, vault=vault)
-        place = Workplace(control, cast(Any, None), vault, "0" * 8)
+        place = FlowContext(control, cast(Any, None), vault, "0" * 8)
         cluster = available_cluster(control)
         done = request_snapshot(control, PROJECT, name="nightly", cluster_id=cluster)
         keys = create_or_open(store, KEK, cluster)

@@ -7,7 +7,7 @@ import pytest
 
 from stillhouse.api.shapes import extensions
 from stillhouse.domain.proof import Proof, ProofState, judge
-from stillhouse.warehouse.proof.at_cut import Compared
+from stillhouse.warehouse.proof.compare_with_cut import Compared
 
 BAD, GAP, NODE = (
     ["t holds other rows"],

@@ -10,7 +10,7 @@ import pytest
 
 from stillhouse.node.capture import pack_writer
 from stillhouse.repository.format.container import Kind
-from stillhouse.storage.objects import memory_store
+from stillhouse.storage.object_stores import memory_store
 from stillhouse.storage.store import ObjectStore
 from support.data_directories import fake_tree
 from support.data_directories.costs import MIB, fill, keys_in, peaks

@@ -11,9 +11,9 @@ import pytest
 from stillhouse import errors
 from stillhouse.api.document.glossary import terms
 from stillhouse.config import Settings
+from stillhouse.domain.api_operations.all_operations import OPERATIONS, PUBLISHED
 from stillhouse.domain.api_operations.extensions import EXTENSIONS
 from stillhouse.domain.api_operations.snapshots import SNAPSHOTS
-from stillhouse.domain.api_operations.table import OPERATIONS, PUBLISHED
 from stillhouse.errors import StillhouseError
 from support.api.page import PAGE, page, place, routed, standing, unaccounted
 

@@ -27,8 +27,8 @@ from stillhouse.control.access import permissions
 from stillhouse.control.access.refusals import Refused, record_refusal
 from stillhouse.control.context import Caller, Control
 from stillhouse.domain import ids
+from stillhouse.domain.api_operations.all_operations import OPERATIONS
 from stillhouse.domain.api_operations.operation import SMALL_BODY, Need
-from stillhouse.domain.api_operations.table import OPERATIONS
 from stillhouse.errors import (
     ApiUnknown,
     InternalError,

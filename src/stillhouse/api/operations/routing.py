@@ -12,7 +12,7 @@ from stillhouse.api.gateway import json_body
 from stillhouse.api.gateway.errors import ErrorBody
 from stillhouse.api.shapes.values import Answer
 from stillhouse.control.context import Control
-from stillhouse.domain.api_operations.table import OPERATIONS
+from stillhouse.domain.api_operations.all_operations import OPERATIONS
 from stillhouse.errors import BodyMissing
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {

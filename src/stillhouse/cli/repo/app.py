@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 if TYPE_CHECKING:
-    from stillhouse.repository.format.keys import Kek
+    from stillhouse.repository.format.cipher_keys import Kek
     from stillhouse.storage.store import ObjectStore
 
 repo = App(name="repo", help="The repository itself: the bucket and the KEK are all that is needed.")
@@ -33,7 +33,7 @@ def open_bucket(repository: str, kek_file: Path, cluster: str = "", *, any_kek: 
     """
     from stillhouse.domain.ids import is_uuid
     from stillhouse.errors import InvalidInput
-    from stillhouse.repository.format.keys import read_kek
+    from stillhouse.repository.format.cipher_keys import read_kek
     from stillhouse.repository.objects import identity
     from stillhouse.repository.upkeep.inventory import clusters_in
     from stillhouse.repository.upkeep.kek_fit import demand_fit

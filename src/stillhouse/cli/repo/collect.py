@@ -75,7 +75,7 @@ def _collectors(repository: str, kek_file: KekFile, only: str, trash: timedelta)
     from stillhouse.clock import SystemClock
     from stillhouse.domain.collection import Rules
     from stillhouse.errors import InvalidInput
-    from stillhouse.repository.format.keys import open_keys
+    from stillhouse.repository.format.cipher_keys import open_keys
     from stillhouse.repository.upkeep.collect import Collector, is_empty
 
     grace = max(trash, timedelta(days=_LEAST_GRACE_DAYS))

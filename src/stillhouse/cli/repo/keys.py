@@ -32,7 +32,7 @@ def export(*, kek_file: KekFile, to: Path | None = None, json_: Json = False) ->
         Print one JSON object.
     """
     from stillhouse.errors import InvalidInput
-    from stillhouse.repository.format.keys import read_kek, write_kek
+    from stillhouse.repository.format.cipher_keys import read_kek, write_kek
 
     def show() -> None:
         kek = read_kek(kek_file)
@@ -62,7 +62,7 @@ def check(*, repository: Location, kek_file: KekFile, json_: Json = False) -> No
         Print one JSON object.
     """
     from stillhouse.errors import InvalidInput, RepositoryDamaged
-    from stillhouse.repository.format.keys import open_keys
+    from stillhouse.repository.format.cipher_keys import open_keys
 
     def look() -> None:
         bucket = open_bucket(repository, kek_file, any_kek=True)
@@ -162,11 +162,11 @@ def new_generation(
     json_
         Print one JSON object.
     """
-    from stillhouse.repository.format import keys
+    from stillhouse.repository.format import cipher_keys
 
     def draw() -> None:
         bucket = open_bucket(repository, kek_file, cluster)
-        made = {one: keys.new_generation(bucket.store, bucket.kek, one) for one in bucket.clusters}
+        made = {one: cipher_keys.new_generation(bucket.store, bucket.kek, one) for one in bucket.clusters}
         if json_:
             command.say_json({"generations": made})
         else:

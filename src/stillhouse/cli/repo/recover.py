@@ -13,7 +13,7 @@ from stillhouse.cli.terminal.command import Json, ServerSettings
 
 if TYPE_CHECKING:
     from stillhouse.cli.repo.app import Bucket
-    from stillhouse.control.restores.alone import RestoredAlone, Wanted
+    from stillhouse.control.restores.without_service import RestoredAlone, Wanted
     from stillhouse.repository.upkeep.inventory import Found, Inventory
 
 Flag = Annotated[bool, Parameter(negative="")]
@@ -114,7 +114,7 @@ def restore(
     json_
         Print one JSON object.
     """
-    from stillhouse.control.restores.alone import Wanted
+    from stillhouse.control.restores.without_service import Wanted
 
     wanted = Wanted(node, port, files_only, start, workers, pg_bin, os_user)
     command.run(lambda: _restore(repository, kek_file, cluster, snapshot, into, wanted, set_, json_=json_))
@@ -133,7 +133,7 @@ def _restore(
 ) -> None:
     """Restore the snapshot of that id or name, show the progress, and say what was restored."""
     from stillhouse.cli.terminal.progress import bars
-    from stillhouse.control.restores.alone import restore_alone
+    from stillhouse.control.restores.without_service import restore_alone
     from stillhouse.domain import chosen_settings
     from stillhouse.errors import InvalidInput
     from stillhouse.repository.objects import identity

@@ -12,7 +12,7 @@ from stillhouse.control.context import Control
 from stillhouse.domain.access import policy_document
 from stillhouse.domain.access.permissions import BUILT_IN, Policy
 from stillhouse.domain.access.policy_document import Attached
-from stillhouse.domain.api_operations.table import OPERATIONS
+from stillhouse.domain.api_operations.all_operations import OPERATIONS
 from stillhouse.domain.ids import is_uuid
 from stillhouse.errors import Conflict, InternalError, InvalidInput, NotFound, NotPermitted
 

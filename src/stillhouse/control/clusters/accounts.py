@@ -8,10 +8,10 @@ from stillhouse.catalog import clusters
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.config import Settings
 from stillhouse.control.audit import ACCEPTED, record
-from stillhouse.control.workplace import Workplace
+from stillhouse.control.flow_context import FlowContext
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Node
 from stillhouse.errors import StateForbids
-from stillhouse.warehouse.cluster.hand_over import hand_over, settle
+from stillhouse.warehouse.cluster.upgrade import hand_over, settle
 
 
 def is_account_shared(settings: Settings) -> bool:
@@ -31,7 +31,7 @@ def check_account(reading: Transaction, settings: Settings, project: str) -> Non
         )
 
 
-def hand_over_cluster(place: Workplace, cluster: Cluster) -> None:
+def hand_over_cluster(place: FlowContext, cluster: Cluster) -> None:
     """Give an earlier version's cluster an account and passwords of its own; its servers stop for that."""
     is_whole = cluster.status is not ClusterStatus.CREATING
     nodes = hand_over(place.site, cluster.id, cluster.user_name, is_whole=is_whole)

@@ -7,8 +7,8 @@ from stillhouse.catalog import clusters, operations, snapshots
 from stillhouse.catalog.access.access_keys import erase_secret, read_secret
 from stillhouse.control.clusters.accounts import hand_over_cluster
 from stillhouse.control.clusters.requests import user_pwd_key
+from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.upkeep.reaping import reap
-from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import Cluster, ClusterStatus
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
 from stillhouse.durable.flows import StepRunner
@@ -16,10 +16,10 @@ from stillhouse.errors import ProvisionFailed, StillhouseError
 from stillhouse.repository.objects import roots
 from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.embedded import ClusterSpec
-from stillhouse.warehouse.cluster.hand_over import is_due
+from stillhouse.warehouse.cluster.upgrade import is_due
 
 
-def provision_cluster(place: Workplace, run: StepRunner, cluster_id: str) -> None:
+def provision_cluster(place: FlowContext, run: StepRunner, cluster_id: str) -> None:
     operation = run.step("operation", active_operation, place, cluster_id)
     try:
         run.step("provision", _provision, place, cluster_id)
@@ -28,20 +28,24 @@ def provision_cluster(place: Workplace, run: StepRunner, cluster_id: str) -> Non
         run.step("fail", _fail_provision, place, cluster_id, operation, str(error))
 
 
-def restart_cluster(place: Workplace, run: StepRunner, cluster_id: str) -> None:
+def restart_cluster(place: FlowContext, run: StepRunner, cluster_id: str) -> None:
     _change_servers(place, run, cluster_id, "restart", _restart)
 
 
-def stop_cluster(place: Workplace, run: StepRunner, cluster_id: str) -> None:
+def stop_cluster(place: FlowContext, run: StepRunner, cluster_id: str) -> None:
     _change_servers(place, run, cluster_id, "stop", _stop)
 
 
-def start_cluster(place: Workplace, run: StepRunner, cluster_id: str) -> None:
+def start_cluster(place: FlowContext, run: StepRunner, cluster_id: str) -> None:
     _change_servers(place, run, cluster_id, "start", _start)
 
 
 def _change_servers(
-    place: Workplace, run: StepRunner, cluster_id: str, what: str, change: Callable[[Workplace, str], None]
+    place: FlowContext,
+    run: StepRunner,
+    cluster_id: str,
+    what: str,
+    change: Callable[[FlowContext, str], None],
 ) -> None:
     operation = run.step("operation", active_operation, place, cluster_id)
     try:
@@ -53,7 +57,7 @@ def _change_servers(
         )
 
 
-def delete_cluster(place: Workplace, run: StepRunner, cluster_id: str) -> None:
+def delete_cluster(place: FlowContext, run: StepRunner, cluster_id: str) -> None:
     operation = run.step("operation", active_operation, place, cluster_id)
     try:
         run.step("trash", _trash_snapshots, place, cluster_id)
@@ -71,11 +75,11 @@ def delete_cluster(place: Workplace, run: StepRunner, cluster_id: str) -> None:
         )
 
 
-def delete_snapshot(place: Workplace, run: StepRunner, snapshot_id: str) -> None:
+def delete_snapshot(place: FlowContext, run: StepRunner, snapshot_id: str) -> None:
     run.step("mark", settle_mark, place, snapshot_id)
 
 
-def active_operation(place: Workplace, cluster_id: str) -> str:
+def active_operation(place: FlowContext, cluster_id: str) -> str:
     """Return the cluster's operation. A flow reads it once, in its first step: later steps must end no other."""
     with place.control.database.reading() as reading:
         operation = operations.active(reading, cluster_id)
@@ -83,7 +87,7 @@ def active_operation(place: Workplace, cluster_id: str) -> str:
     return operation.id
 
 
-def open_cluster(place: Workplace, cluster_id: str, operation_id: str) -> None:
+def open_cluster(place: FlowContext, cluster_id: str, operation_id: str) -> None:
     """Hand a new cluster over at work. Start its servers: the service may have stopped them since they were made."""
     with place.control.database.reading() as reading:
         cluster = clusters.read_cluster(reading, cluster_id)
@@ -92,7 +96,11 @@ def open_cluster(place: Workplace, cluster_id: str, operation_id: str) -> None:
 
 
 def finish_operation(
-    place: Workplace, operation_id: str, status: ClusterStatus, failed_code: str = "", failed_reason: str = ""
+    place: FlowContext,
+    operation_id: str,
+    status: ClusterStatus,
+    failed_code: str = "",
+    failed_reason: str = "",
 ) -> None:
     """Release the cluster in its next state. A `reason` makes it a failure; `failed_code` is the kind of failure."""
     if failed_reason:
@@ -111,7 +119,7 @@ def finish_operation(
         )
 
 
-def _provision(place: Workplace, cluster_id: str) -> None:
+def _provision(place: FlowContext, cluster_id: str) -> None:
     with place.control.database.reading() as reading:
         cluster = clusters.read_cluster(reading, cluster_id)
         password = read_secret(reading, place.control.sealer, user_pwd_key(cluster_id))
@@ -125,26 +133,26 @@ def _provision(place: Workplace, cluster_id: str) -> None:
         clusters.save_nodes(transaction, cluster_id, nodes)
 
 
-def _finish_provision(place: Workplace, cluster_id: str, operation_id: str) -> None:
+def _finish_provision(place: FlowContext, cluster_id: str, operation_id: str) -> None:
     with place.control.database.transaction() as transaction:
         erase_secret(transaction, user_pwd_key(cluster_id))
     open_cluster(place, cluster_id, operation_id)
 
 
-def _fail_provision(place: Workplace, cluster_id: str, operation_id: str, reason: str) -> None:
+def _fail_provision(place: FlowContext, cluster_id: str, operation_id: str, reason: str) -> None:
     embedded.destroy(place.site, cluster_id)
     with place.control.database.transaction() as transaction:
         erase_secret(transaction, user_pwd_key(cluster_id))
     finish_operation(place, operation_id, ClusterStatus.CREATE_FAILED, ProvisionFailed.code, reason)
 
 
-def _restart(place: Workplace, cluster_id: str) -> None:
+def _restart(place: FlowContext, cluster_id: str) -> None:
     cluster = _handed_over(place, cluster_id)
     embedded.restart(place.site, cluster.nodes)
     reap(place, cluster)
 
 
-def _stop(place: Workplace, cluster_id: str) -> None:
+def _stop(place: FlowContext, cluster_id: str) -> None:
     """Stop the servers, after the row: a service that starts in between must not start them again."""
     with place.control.database.transaction() as transaction:
         clusters.set_stopped(transaction, cluster_id, True, place.control.clock.now())
@@ -152,7 +160,7 @@ def _stop(place: Workplace, cluster_id: str) -> None:
     embedded.stop_all(place.site, cluster.nodes)
 
 
-def _start(place: Workplace, cluster_id: str) -> None:
+def _start(place: FlowContext, cluster_id: str) -> None:
     """Start the servers, after the row: a service that starts in between starts them too, as requested."""
     with place.control.database.transaction() as transaction:
         clusters.set_stopped(transaction, cluster_id, False, place.control.clock.now())
@@ -161,19 +169,19 @@ def _start(place: Workplace, cluster_id: str) -> None:
     reap(place, cluster)
 
 
-def _handed_over(place: Workplace, cluster_id: str) -> Cluster:
+def _handed_over(place: FlowContext, cluster_id: str) -> Cluster:
     """Return the cluster. One of an earlier version that could not be handed over at our start is handed over now."""
     if is_due(place.site, cluster_id):
         hand_over_cluster(place, _read(place, cluster_id))
     return _read(place, cluster_id)
 
 
-def _read(place: Workplace, cluster_id: str) -> Cluster:
+def _read(place: FlowContext, cluster_id: str) -> Cluster:
     with place.control.database.reading() as reading:
         return clusters.read_cluster(reading, cluster_id)
 
 
-def _trash_snapshots(place: Workplace, cluster_id: str) -> None:
+def _trash_snapshots(place: FlowContext, cluster_id: str) -> None:
     """Move the deleted cluster's snapshots, but for those to keep, to the trash, from where they can be brought back.
 
     A snapshot in use stays. This happens only if the snapshot at work was published before its cancellation reached
@@ -191,7 +199,7 @@ def _trash_snapshots(place: Workplace, cluster_id: str) -> None:
         settle_mark(place, snapshot.id)
 
 
-def settle_mark(place: Workplace, snapshot_id: str) -> None:
+def settle_mark(place: FlowContext, snapshot_id: str) -> None:
     """Make the repository's mark agree with the row, deleted or not, so that the state is known without the catalog.
 
     The last of two concurrent writers reads the row again, so the mark ends as the row says. A mark bears the row's
@@ -212,6 +220,6 @@ def settle_mark(place: Workplace, snapshot_id: str) -> None:
             return
 
 
-def _any_snapshot(place: Workplace, snapshot_id: str) -> Snapshot:
+def _any_snapshot(place: FlowContext, snapshot_id: str) -> Snapshot:
     with place.control.database.reading() as reading:
         return snapshots.read_snapshot(reading, snapshot_id)

@@ -16,7 +16,7 @@ from stillhouse.control.lookup import (
     working_cluster,
 )
 from stillhouse.control.schedule.snapshot_policies import add_default_policies
-from stillhouse.control.snapshots.turns import AFTER, call_off
+from stillhouse.control.snapshots.queue import AFTER, call_off
 from stillhouse.domain import chosen_settings, names
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Engine, Task
 from stillhouse.domain.ids import new_uuid

@@ -15,8 +15,8 @@ from typing import Any
 from stillhouse import log
 from stillhouse.catalog import proofs, snapshots
 from stillhouse.control.audit import record
+from stillhouse.control.flow_context import FlowContext, read_root
 from stillhouse.control.restores.scratch_clone import scratch_clone
-from stillhouse.control.workplace import Workplace, read_root
 from stillhouse.domain.cluster import Node
 from stillhouse.domain.proof import SHARE, ProofState, judge
 from stillhouse.durable.flows import StepRunner
@@ -31,7 +31,7 @@ from stillhouse.errors import (
 )
 from stillhouse.repository.format import manifest
 from stillhouse.repository.format.root import Root
-from stillhouse.warehouse.proof.at_cut import compare_at_cut
+from stillhouse.warehouse.proof.compare_with_cut import compare_at_cut
 from stillhouse.warehouse.proof.structure import check_structure
 
 _SHARE_OF_CLONE = 70
@@ -40,7 +40,7 @@ _MOST_NAMED = 200
 Report = dict[str, Any]
 
 
-def prove_snapshot(place: Workplace, run: StepRunner, proof_id: str) -> None:
+def prove_snapshot(place: FlowContext, run: StepRunner, proof_id: str) -> None:
     try:
         result = run.step("prove", _prove, place, proof_id)
     except StillhouseError as error:
@@ -48,7 +48,7 @@ def prove_snapshot(place: Workplace, run: StepRunner, proof_id: str) -> None:
     run.step("record", _record, place, proof_id, result)
 
 
-def _prove(place: Workplace, proof_id: str) -> dict[str, Any]:
+def _prove(place: FlowContext, proof_id: str) -> dict[str, Any]:
     with place.control.database.reading() as reading:
         snapshot_id = proofs.read(reading, proof_id).snapshot_id
     try:
@@ -63,7 +63,7 @@ def _prove(place: Workplace, proof_id: str) -> dict[str, Any]:
         return _ended(ProofState.FAILED, reason=str(error))
 
 
-def _judge(place: Workplace, proof_id: str, root: Root) -> dict[str, Any]:
+def _judge(place: FlowContext, proof_id: str, root: Root) -> dict[str, Any]:
     def show(done: int, total: int, from_: int = 0, to: int = _SHARE_OF_CLONE) -> None:
         with place.control.database.transaction() as transaction:
             proofs.set_progress(transaction, proof_id, from_ + (to - from_) * done // max(total, 1))
@@ -103,7 +103,7 @@ class _Seen:
     share: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SHARE, 0))
 
 
-def _look_at(place: Workplace, root: Root, node: Node) -> _Seen:
+def _look_at(place: FlowContext, root: Root, node: Node) -> _Seen:
     """Check and compare, even if the first fails. A server that ends meanwhile leaves a gap, and gives no verdict."""
     seen, go_on = _Seen(), place.control.flows.check_running
     for look in (_compare, _check_structure):
@@ -115,7 +115,7 @@ def _look_at(place: Workplace, root: Root, node: Node) -> _Seen:
     return seen
 
 
-def _compare(place: Workplace, root: Root, node: Node, seen: _Seen) -> None:
+def _compare(place: FlowContext, root: Root, node: Node, seen: _Seen) -> None:
     """Compare tables with their fingerprints at the cut; tables without a fingerprint are noted."""
     keys = place.vault.keys(root.cluster.id)
     lines = manifest.read(place.vault.store, keys, root.node(node.name).stored)
@@ -135,7 +135,7 @@ def _compare(place: Workplace, root: Root, node: Node, seen: _Seen) -> None:
         seen.uncompared = f"{node.name}: {why}"
 
 
-def _check_structure(place: Workplace, root: Root, node: Node, seen: _Seen) -> None:
+def _check_structure(place: FlowContext, root: Root, node: Node, seen: _Seen) -> None:
     found = check_structure(node, place.control.flows.check_running)
     seen.findings += found.findings
     seen.unchecked += found.unchecked
@@ -170,7 +170,7 @@ def _shortened(lines: list[str]) -> list[str]:
     return lines if more <= 0 else [*lines[:_MOST_NAMED], f"and {more} more"]
 
 
-def _record(place: Workplace, proof_id: str, result: dict[str, Any]) -> None:
+def _record(place: FlowContext, proof_id: str, result: dict[str, Any]) -> None:
     control, state, report = place.control, ProofState(result["state"]), result["report"]
     with control.database.transaction() as transaction:
         proof = proofs.read(transaction, proof_id)

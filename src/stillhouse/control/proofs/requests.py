@@ -5,8 +5,8 @@ from datetime import datetime
 from stillhouse.catalog import proofs, snapshots
 from stillhouse.control.audit import audited
 from stillhouse.control.context import Control
+from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.lookup import known_cluster, known_snapshot, usable_snapshot
-from stillhouse.control.workplace import Workplace
 from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.proof import Proof, ProofSchedule, ProofState, due_for_proof
 from stillhouse.errors import InvalidInput, SnapshotUnknown, StateForbids
@@ -50,7 +50,7 @@ def get_schedule(control: Control, project: str, cluster_id: str) -> ProofSchedu
         return proofs.schedule_of(reading, known_cluster(reading, project, cluster_id).id)
 
 
-def start_due_proofs(place: Workplace, now: datetime) -> list[str]:
+def start_due_proofs(place: FlowContext, now: datetime) -> list[str]:
     """Start the proofs that are due, one at a time on this host. Returns the ids of their snapshots.
 
     A timer calls this every few seconds: a proof that cannot begin now begins at a later call.

@@ -18,7 +18,7 @@ from stillhouse.control.context import Control, Vault
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Node, Task
 from stillhouse.errors import InvalidInput, StillhouseError
 from stillhouse.postgres.sessions import session
-from stillhouse.repository.format.keys import read_kek, wrappings
+from stillhouse.repository.format.cipher_keys import read_kek, wrappings
 
 _LEAST_FREE_BYTES = 512 << 20
 _LEAST_FREE_NAMES = 1000  # files that can still be made

@@ -17,13 +17,13 @@ from stillhouse.catalog import clusters, operations, restores
 from stillhouse.catalog.restores import COPYING, REPLAYING
 from stillhouse.control.audit import record
 from stillhouse.control.clusters.flows import active_operation, finish_operation, open_cluster
+from stillhouse.control.flow_context import FlowContext, read_root
 from stillhouse.control.restores.recovery import bytes_of, is_rebuilt, rebuild_node, recover
-from stillhouse.control.workplace import Workplace, read_root
 from stillhouse.domain.cluster import ClusterStatus, Node
 from stillhouse.domain.progress import Pace, Progress, together
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import RestoreFailed, StillhouseError
-from stillhouse.postgres.host.trial import check_settings
+from stillhouse.postgres.host.settings_trial import check_settings
 from stillhouse.warehouse.cluster import embedded
 
 _SHARE_OF_COPY, _SHARE_OF_REPLAY = 85, 95
@@ -31,7 +31,7 @@ _SHARE_OF_COPY, _SHARE_OF_REPLAY = 85, 95
 Plan = dict[str, Any]
 
 
-def restore_cluster(place: Workplace, run: StepRunner, cluster_id: str) -> None:
+def restore_cluster(place: FlowContext, run: StepRunner, cluster_id: str) -> None:
     operation = run.step("operation", active_operation, place, cluster_id)
     try:
         plan = run.step("plan", _plan, place, cluster_id)
@@ -46,7 +46,7 @@ def restore_cluster(place: Workplace, run: StepRunner, cluster_id: str) -> None:
         run.step("fail", _fail, place, cluster_id, operation, str(error))
 
 
-def restore_node(place: Workplace, run: StepRunner, subject: str) -> None:
+def restore_node(place: FlowContext, run: StepRunner, subject: str) -> None:
     cluster_id, node_name = subject.split("/")
     run.step("restore", _restore_node, place, cluster_id, node_name)
 
@@ -59,7 +59,7 @@ def _failure(run: StepRunner, child: str) -> StillhouseError | None:
     return None
 
 
-def _plan(place: Workplace, cluster_id: str) -> Plan:
+def _plan(place: FlowContext, cluster_id: str) -> Plan:
     with place.control.database.reading() as reading:
         operation = operations.active(reading, cluster_id)
         cluster = clusters.read_cluster(reading, cluster_id)
@@ -79,7 +79,7 @@ def _plan(place: Workplace, cluster_id: str) -> Plan:
     }
 
 
-def _restore_node(place: Workplace, cluster_id: str, node_name: str) -> None:
+def _restore_node(place: FlowContext, cluster_id: str, node_name: str) -> None:
     with place.control.database.reading() as reading:
         cluster = clusters.read_cluster(reading, cluster_id)
         operation = operations.active(reading, cluster_id)
@@ -102,7 +102,7 @@ def _restore_node(place: Workplace, cluster_id: str, node_name: str) -> None:
 class _Report:
     """Reports the progress of one node's restore, in one phase, to the catalog."""
 
-    def __init__(self, place: Workplace, operation_id: str, node: Node, phase: str) -> None:
+    def __init__(self, place: FlowContext, operation_id: str, node: Node, phase: str) -> None:
         self._place, self._operation, self._node = place, operation_id, node.name
         self._phase, self._pace = phase, Pace()
 
@@ -123,7 +123,7 @@ def _percent(nodes: Sequence[Progress]) -> int:
     return from_ + (to - from_) * whole.bytes_done // max(whole.bytes_total, 1)
 
 
-def _recover(place: Workplace, cluster_id: str, plan: Plan) -> list[str]:
+def _recover(place: FlowContext, cluster_id: str, plan: Plan) -> list[str]:
     root = read_root(place, plan["snapshot"])
     with place.control.database.reading() as reading:
         cluster = clusters.read_cluster(reading, cluster_id)
@@ -134,7 +134,7 @@ def _recover(place: Workplace, cluster_id: str, plan: Plan) -> list[str]:
     return recover(place.site, root, cluster.nodes, shows, chosen)
 
 
-def _finish(place: Workplace, cluster_id: str, operation_id: str, notes: list[str]) -> None:
+def _finish(place: FlowContext, cluster_id: str, operation_id: str, notes: list[str]) -> None:
     """End the operation. The notes go to the operation, the audit log and the service's own log."""
     with place.control.database.transaction() as transaction:
         if operations.is_active(transaction, operation_id):
@@ -150,7 +150,7 @@ def _finish(place: Workplace, cluster_id: str, operation_id: str, notes: list[st
     open_cluster(place, cluster_id, operation_id)
 
 
-def _fail(place: Workplace, cluster_id: str, operation_id: str, reason: str) -> None:
+def _fail(place: FlowContext, cluster_id: str, operation_id: str, reason: str) -> None:
     log.get("restore").error("restore failed", cluster=cluster_id, reason=reason)
     embedded.destroy(place.site, cluster_id)
     finish_operation(place, operation_id, ClusterStatus.CREATE_FAILED, RestoreFailed.code, reason)

@@ -7,11 +7,11 @@ from pathlib import Path
 from stillhouse.domain.cluster import Node, Role
 from stillhouse.domain.snapshot import RestorePoint
 from stillhouse.node.restore.rebuild import RestoreTask
-from stillhouse.postgres.host.trial import check_settings
+from stillhouse.postgres.host.settings_trial import check_settings
 from stillhouse.repository.format.root import Root
 from stillhouse.warehouse.clone import quarantine
+from stillhouse.warehouse.clone.foreign_servers import unpark
 from stillhouse.warehouse.clone.inspection import inspect
-from stillhouse.warehouse.clone.parking import unpark
 from stillhouse.warehouse.clone.release import release
 from stillhouse.warehouse.clone.replay import Show
 from stillhouse.warehouse.clone.rewire import rewire

@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from stillhouse.at_once import at_once
+from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.restores.recovery import NODES_AT_ONCE, rebuild_node, recover_to_cut, source_nodes
-from stillhouse.control.workplace import Workplace
 from stillhouse.disk_space import check_room
 from stillhouse.domain.cluster import Node
+from stillhouse.parallel import at_once
 from stillhouse.repository.format.root import Root
 from stillhouse.warehouse.clone import quarantine
-from stillhouse.warehouse.clone.parking import silence
+from stillhouse.warehouse.clone.foreign_servers import silence
 from stillhouse.warehouse.clone.rewire import rewire
 from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.embedded import Site
@@ -27,7 +27,7 @@ _HASTY = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
 
 @contextmanager
 def scratch_clone(
-    place: Workplace, root: Root, clone_id: str, show: Callable[[int, int], None]
+    place: FlowContext, root: Root, clone_id: str, show: Callable[[int, int], None]
 ) -> Iterator[tuple[Node, ...]]:
     """Yield the clone's running nodes, the coordinator first; remove the clone and all leftovers of earlier runs.
 
@@ -43,12 +43,12 @@ def scratch_clone(
         embedded.destroy(place.scratch, clone_id)
 
 
-def check_scratch(place: Workplace, needed: int, purpose: str) -> None:
+def check_scratch(place: FlowContext, needed: int, purpose: str) -> None:
     """Raise RestoreFailed unless scratch space has room for `needed` bytes and some to spare."""
     check_room(place.scratch.data, needed + _SPARE_BYTES, purpose)
 
 
-def _plan(place: Workplace, root: Root, clone_id: str) -> tuple[Node, ...]:
+def _plan(place: FlowContext, root: Root, clone_id: str) -> tuple[Node, ...]:
     check_scratch(place, _bytes_of(root), "to restore the snapshot there")
     return embedded.plan_nodes(
         place.scratch,
@@ -64,7 +64,7 @@ def _bytes_of(root: Root) -> int:
 
 
 def _make(
-    place: Workplace, inside: Site, root: Root, nodes: tuple[Node, ...], show: Callable[[int, int], None]
+    place: FlowContext, inside: Site, root: Root, nodes: tuple[Node, ...], show: Callable[[int, int], None]
 ) -> None:
     total = _bytes_of(root)
     copied = dict.fromkeys((node.name for node in nodes), 0)

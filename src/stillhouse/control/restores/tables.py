@@ -17,18 +17,18 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from stillhouse import log
-from stillhouse.at_once import at_once
 from stillhouse.catalog import clusters, operations, restores
 from stillhouse.control.audit import record
+from stillhouse.control.flow_context import FlowContext, read_root
 from stillhouse.control.restores.recovery import NODES_AT_ONCE
 from stillhouse.control.restores.scratch_clone import check_scratch, scratch_clone
-from stillhouse.control.workplace import Workplace, read_root
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.progress import Pace, Progress
 from stillhouse.domain.reports.operations import Operation
 from stillhouse.domain.table_restore import TableRestore
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import NodeUnreachable, RestoreFailed, StillhouseError, TablesHeld
+from stillhouse.parallel import at_once
 from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.tables.exchange import Share, exchange, is_waiting, settle
 from stillhouse.warehouse.tables.gather import Gathered
@@ -48,7 +48,7 @@ Plan = dict[str, Any]
 T = TypeVar("T")
 
 
-def restore_tables(place: Workplace, run: StepRunner, operation_id: str) -> None:
+def restore_tables(place: FlowContext, run: StepRunner, operation_id: str) -> None:
     is_copied = False
     try:
         plan = run.step("copy", _copy, place, operation_id)
@@ -59,7 +59,7 @@ def restore_tables(place: Workplace, run: StepRunner, operation_id: str) -> None
         run.step("fail", _fail, place, operation_id, is_copied, str(error))
 
 
-def _copy(place: Workplace, operation_id: str) -> Plan:
+def _copy(place: FlowContext, operation_id: str) -> Plan:
     operation, cluster, wanted = _read(place, operation_id)
     prefix = operation_prefix(operation_id)
     _take_over(place, operation, cluster, wanted)
@@ -77,7 +77,7 @@ def _copy(place: Workplace, operation_id: str) -> Plan:
 
 
 def _load(
-    place: Workplace,
+    place: FlowContext,
     operation_id: str,
     clones: tuple[Node, ...],
     cluster: Cluster,
@@ -121,7 +121,7 @@ def _load(
 class _Report:
     """Reports the progress of one part of the copying to the catalog; parts run in sequence, each in many threads."""
 
-    def __init__(self, place: Workplace, operation_id: str, from_: int, to: int) -> None:
+    def __init__(self, place: FlowContext, operation_id: str, from_: int, to: int) -> None:
         self._place, self._operation, self._from, self._to = place, operation_id, from_, to
         self._pace, self._lock = Pace(), threading.Lock()
 
@@ -134,7 +134,7 @@ class _Report:
             operations.set_progress(transaction, self._operation, percent)
 
 
-def _swap(place: Workplace, operation_id: str, plan: Plan) -> list[str]:
+def _swap(place: FlowContext, operation_id: str, plan: Plan) -> list[str]:
     """Swap, trying again while somebody holds a table. Returns notes on objects that went with the old tables; they are
     lost if we die meanwhile.
     """
@@ -160,14 +160,14 @@ def _swap(place: Workplace, operation_id: str, plan: Plan) -> list[str]:
     return notes
 
 
-def _finish(place: Workplace, operation_id: str, notes: list[str]) -> None:
+def _finish(place: FlowContext, operation_id: str, notes: list[str]) -> None:
     operation, cluster, wanted = _read(place, operation_id)
     _take_over(place, operation, cluster, wanted)
     _clean(place, cluster)
     _end(place, operation, cluster, notes=notes)
 
 
-def _fail(place: Workplace, operation_id: str, is_copied: bool, reason: str) -> None:
+def _fail(place: FlowContext, operation_id: str, is_copied: bool, reason: str) -> None:
     operation, cluster, wanted = _read(place, operation_id)
     prefix, has_happened = operation_prefix(operation_id), False
     try:
@@ -183,14 +183,14 @@ def _fail(place: Workplace, operation_id: str, is_copied: bool, reason: str) -> 
         _end(place, operation, cluster, reason=reason)
 
 
-def _read(place: Workplace, operation_id: str) -> tuple[Operation, Cluster, TableRestore]:
+def _read(place: FlowContext, operation_id: str) -> tuple[Operation, Cluster, TableRestore]:
     with place.control.database.reading() as reading:
         operation = operations.read(reading, operation_id)
         cluster = clusters.read_cluster(reading, operation.cluster_id)
     return operation, cluster, TableRestore.from_detail(operation.detail)
 
 
-def _is_swapped(place: Workplace, cluster: Cluster, database: str, prefix: str) -> bool:
+def _is_swapped(place: FlowContext, cluster: Cluster, database: str, prefix: str) -> bool:
     """Tell whether the copied tables were swapped, once the transactions of an earlier run are decided."""
 
     def look() -> bool:
@@ -200,14 +200,14 @@ def _is_swapped(place: Workplace, cluster: Cluster, database: str, prefix: str) 
     return _patiently(place, cluster, look)
 
 
-def _clean(place: Workplace, cluster: Cluster) -> None:
+def _clean(place: FlowContext, cluster: Cluster) -> None:
     """Remove leftovers, also those of an earlier restore of tables on a node that did not answer then."""
     _patiently(place, cluster, partial(settle, cluster.nodes))
     for node in cluster.nodes:
         _patiently(place, cluster, partial(clear, node))
 
 
-def _take_over(place: Workplace, operation: Operation, cluster: Cluster, wanted: TableRestore) -> None:
+def _take_over(place: FlowContext, operation: Operation, cluster: Cluster, wanted: TableRestore) -> None:
     """Go on with a restore that an earlier version began, and mark as ours the things that it has made."""
     if not operation.detail.get("marked"):
         work = partial(adopt, cluster.nodes, wanted.database, operation_prefix(operation.id))
@@ -218,7 +218,7 @@ def _strangers(cluster: Cluster) -> list[str]:
     return [f"{node.name}: {note}" for node in cluster.nodes for note in unmarked_things(node)]
 
 
-def _patiently(place: Workplace, cluster: Cluster, work: Callable[[], T]) -> T:
+def _patiently(place: FlowContext, cluster: Cluster, work: Callable[[], T]) -> T:
     """Do the work; start a node that does not answer, and try again."""
     failure: NodeUnreachable | None = None
     for _ in range(_NODE_TRIES):
@@ -235,7 +235,7 @@ def _patiently(place: Workplace, cluster: Cluster, work: Callable[[], T]) -> T:
 
 
 def _end(
-    place: Workplace, operation: Operation, cluster: Cluster, *, notes: Sequence[str] = (), reason: str = ""
+    place: FlowContext, operation: Operation, cluster: Cluster, *, notes: Sequence[str] = (), reason: str = ""
 ) -> None:
     """End the operation: the cluster is at work again, and the operation and the audit log have the result."""
     control, now = place.control, place.control.clock.now()

@@ -8,10 +8,10 @@ from stillhouse.catalog import clusters, operations, snapshot_policies, snapshot
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.control.audit import ACCEPTED, record
 from stillhouse.control.context import Control
+from stillhouse.control.flow_context import FlowContext
+from stillhouse.control.snapshots.queue import take
 from stillhouse.control.snapshots.requests import new_snapshot
-from stillhouse.control.snapshots.turns import take
-from stillhouse.control.timetable import attempt
-from stillhouse.control.workplace import Workplace
+from stillhouse.control.timer import attempt
 from stillhouse.domain import retention
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Task
 from stillhouse.domain.ids import new_uuid
@@ -24,7 +24,7 @@ from stillhouse.domain.snapshot_policies import BackupType, Decision, Outcome, P
 _CLUSTER_NAME_LIMIT = 40
 
 
-def start_due_snapshots(place: Workplace, now: datetime) -> None:
+def start_due_snapshots(place: FlowContext, now: datetime) -> None:
     """Note the runs that have fallen due, cluster by cluster, and take, leave waiting or skip each noted run."""
     control = place.control
     scheduled: dict[str, list[tuple[Policy, datetime | None]]] = {}
@@ -45,7 +45,7 @@ def start_due_snapshots(place: Workplace, now: datetime) -> None:
         attempt(f"automated snapshots of {cluster_id}", partial(look_at, cluster_id))
 
 
-def start_due_retention(place: Workplace, now: datetime) -> None:
+def start_due_retention(place: FlowContext, now: datetime) -> None:
     """Move automated snapshots past their retention to the trash, cluster by cluster."""
     control = place.control
     with control.database.reading() as reading:

@@ -6,9 +6,9 @@ from typing import Any
 
 from stillhouse import log, metrics
 from stillhouse.catalog import captures, snapshots
+from stillhouse.control.flow_context import FlowContext, snapshot_and_cluster
 from stillhouse.control.snapshots.pinning import is_pinned, newest_root
-from stillhouse.control.snapshots.turns import cancellation
-from stillhouse.control.workplace import Workplace, snapshot_and_cluster
+from stillhouse.control.snapshots.queue import cancellation
 from stillhouse.domain.base_choice import Offer, offer_base
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.progress import Pace
@@ -28,7 +28,7 @@ _WAIT_FOR_CUT_SECONDS = 0.02
 _REPORT_SECONDS = 0.5
 
 
-def capture_node(place: Workplace, run: StepRunner, subject: str) -> dict[str, Any]:
+def capture_node(place: FlowContext, run: StepRunner, subject: str) -> dict[str, Any]:
     """Capture a node, in one step: a service that dies in it leaves nothing to go on from."""
     snapshot_id, number, node_id = subject.split("/")
     attempt = int(number)
@@ -40,7 +40,7 @@ def capture_node(place: Workplace, run: StepRunner, subject: str) -> dict[str, A
         raise
 
 
-def _capture_node(place: Workplace, snapshot_id: str, attempt: int, node_id: str) -> dict[str, Any]:
+def _capture_node(place: FlowContext, snapshot_id: str, attempt: int, node_id: str) -> dict[str, Any]:
     snapshot, cluster = snapshot_and_cluster(place, snapshot_id)
     node = _node(cluster, node_id)
     report = _Report(place, snapshot_id, attempt, node_id)
@@ -92,7 +92,7 @@ def _capture_node(place: Workplace, snapshot_id: str, attempt: int, node_id: str
 
 
 def _offer(
-    place: Workplace, cluster: Cluster, node: Node, snapshot_id: str, attempt: int, *, is_full: bool
+    place: FlowContext, cluster: Cluster, node: Node, snapshot_id: str, attempt: int, *, is_full: bool
 ) -> Offer:
     """Offer bases to the capture. The attempt's pin keeps them from being collected meanwhile."""
     keys = place.vault.keys_or_new(cluster.id)
@@ -109,7 +109,7 @@ def _offer(
     return offer
 
 
-def _note_failure(place: Workplace, snapshot_id: str, attempt: int, node_id: str, reason: str) -> None:
+def _note_failure(place: FlowContext, snapshot_id: str, attempt: int, node_id: str, reason: str) -> None:
     _, cluster = snapshot_and_cluster(place, snapshot_id)
     log.get("capture").warning(
         "capture failed",
@@ -126,7 +126,7 @@ def _node(cluster: Cluster, node_id: str) -> Node:
 
 
 def _task(
-    place: Workplace,
+    place: FlowContext,
     cluster: Cluster,
     node: Node,
     snapshot_id: str,
@@ -157,7 +157,7 @@ def _task(
     )
 
 
-def _conduct(place: Workplace, task: CaptureTask, report: "_Report") -> Captured:
+def _conduct(place: FlowContext, task: CaptureTask, report: "_Report") -> Captured:
     """Run the capture in its process: pass on its progress, tell it of the cut, stop it when it is cancelled."""
     worker: Worker[Captured] = Worker(capture_job, CaptureJob(place.vault.repository, task))
     try:
@@ -186,7 +186,7 @@ def _conduct(place: Workplace, task: CaptureTask, report: "_Report") -> Captured
 class _Report:
     """One capture's row in the catalog, and the state of its snapshot there."""
 
-    def __init__(self, place: Workplace, snapshot_id: str, attempt: int, node_id: str) -> None:
+    def __init__(self, place: FlowContext, snapshot_id: str, attempt: int, node_id: str) -> None:
         self._place, self._key = place, (snapshot_id, node_id, attempt)
         self._total, self._last, self._pace = 1, 0.0, Pace()
 

@@ -10,7 +10,7 @@ from itertools import chain
 from stillhouse import log
 from stillhouse.catalog import snapshots
 from stillhouse.control.audit import record
-from stillhouse.control.workplace import Workplace
+from stillhouse.control.flow_context import FlowContext
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import Cancelled, InvalidInput, RepositoryDamaged, StillhouseError, Unavailable
@@ -21,7 +21,7 @@ from stillhouse.repository.upkeep.reach import manifests, reached
 _PAUSES_SECONDS = (0.0, 1.0, 5.0)
 
 
-def copy_snapshot(place: Workplace, run: StepRunner, copy_id: str) -> None:
+def copy_snapshot(place: FlowContext, run: StepRunner, copy_id: str) -> None:
     reason = ""
     for pause in _PAUSES_SECONDS:
         try:
@@ -34,7 +34,7 @@ def copy_snapshot(place: Workplace, run: StepRunner, copy_id: str) -> None:
     run.step("fail", _fail, place, copy_id, reason)
 
 
-def _copy(place: Workplace, copy_id: str, pause_seconds: float) -> None:
+def _copy(place: FlowContext, copy_id: str, pause_seconds: float) -> None:
     """Write the copy's root. Neither retention nor the cluster's deletion removes the source meanwhile."""
     place.control.clock.sleep(pause_seconds)
     copy = _read(place, copy_id)
@@ -59,7 +59,7 @@ def _copy(place: Workplace, copy_id: str, pause_seconds: float) -> None:
     _mark_copied(place, copy_id)
 
 
-def _fail(place: Workplace, copy_id: str, reason: str) -> None:
+def _fail(place: FlowContext, copy_id: str, reason: str) -> None:
     """Close the root's key with a tombstone, then the row. A root that is there shows that the copy succeeded."""
     copy = _read(place, copy_id)
     if copy.status is not SnapshotStatus.CREATING:
@@ -81,11 +81,11 @@ def _fail(place: Workplace, copy_id: str, reason: str) -> None:
         record(place.control, transaction, copy.project, "CopySnapshot", resource, "failed", reason)
 
 
-def _read(place: Workplace, copy_id: str) -> Snapshot:
+def _read(place: FlowContext, copy_id: str) -> Snapshot:
     with place.control.database.reading() as reading:
         return snapshots.read_snapshot(reading, copy_id)
 
 
-def _mark_copied(place: Workplace, copy_id: str) -> None:
+def _mark_copied(place: FlowContext, copy_id: str) -> None:
     with place.control.database.transaction() as transaction:
         snapshots.mark_copied(transaction, copy_id, place.control.clock.now())

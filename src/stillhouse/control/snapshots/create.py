@@ -15,13 +15,13 @@ from stillhouse import log, metrics
 from stillhouse.catalog import captures, clusters, snapshots
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.control.audit import record
+from stillhouse.control.flow_context import FlowContext, snapshot_and_cluster
 from stillhouse.control.snapshots import commit
 from stillhouse.control.snapshots.cut_wait import CutWait, check_deadline
 from stillhouse.control.snapshots.forecast import expect, foretell
 from stillhouse.control.snapshots.pinning import beat, pin_attempt, unpin
-from stillhouse.control.snapshots.turns import cancellation, fail, start_next
+from stillhouse.control.snapshots.queue import cancellation, fail, start_next
 from stillhouse.control.upkeep.reaping import reap
-from stillhouse.control.workplace import Workplace, snapshot_and_cluster
 from stillhouse.domain.cluster import Cluster
 from stillhouse.domain.reports.captures import CaptureState
 from stillhouse.domain.snapshot import Cut, SnapshotStatus
@@ -37,11 +37,11 @@ from stillhouse.errors import (
     Unavailable,
 )
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.keys import ClusterKeys
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.root import Root
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import pins, roots, scrubs
-from stillhouse.repository.objects.second_look import note_met
+from stillhouse.repository.objects.recheck import note_met
 from stillhouse.repository.upkeep.reach import reached
 from stillhouse.warehouse.cut.cut import take_cut
 from stillhouse.warehouse.cut.witness import HANDOVER_SECONDS, Witnesses
@@ -54,7 +54,7 @@ _FIRST_LOOK, _LAST_LOOK, _LATE = 0.02, 0.5, 0.05
 _SHARE_OF_COPY = 95  # percent of the progress; the cut and the steps after it are short
 
 
-def create_snapshot(place: Workplace, run: StepRunner, snapshot_id: str) -> None:
+def create_snapshot(place: FlowContext, run: StepRunner, snapshot_id: str) -> None:
     reason = ""
     for pause in _PAUSES_SECONDS:
         try:
@@ -103,11 +103,11 @@ def _first_cause(no_cut: dict[str, Any] | None, results: list[dict[str, Any]]) -
     return next(iter([*own, *([no_cut] if no_cut else []), *failed]), None)
 
 
-def _nodes(place: Workplace, snapshot_id: str) -> list[str]:
+def _nodes(place: FlowContext, snapshot_id: str) -> list[str]:
     return [node.id for node in snapshot_and_cluster(place, snapshot_id)[1].nodes]
 
 
-def _begin(place: Workplace, snapshot_id: str, pause_seconds: float) -> int:
+def _begin(place: FlowContext, snapshot_id: str, pause_seconds: float) -> int:
     """Begin a new attempt and return its number. Earlier attempts learn that they are dead when they next report."""
     clock = place.control.clock
     latest = clock.monotonic() + pause_seconds
@@ -125,7 +125,7 @@ def _begin(place: Workplace, snapshot_id: str, pause_seconds: float) -> int:
     return attempt
 
 
-def _check_wanted(place: Workplace, snapshot_id: str) -> Cluster:
+def _check_wanted(place: FlowContext, snapshot_id: str) -> Cluster:
     """Return the snapshot's cluster. Raises Cancelled, or the error that ends a flow at shutdown."""
     place.control.flows.check_running()
     snapshot, cluster = snapshot_and_cluster(place, snapshot_id)
@@ -134,7 +134,7 @@ def _check_wanted(place: Workplace, snapshot_id: str) -> Cluster:
     return cluster
 
 
-def _cut_when_ready(place: Workplace, snapshot_id: str, attempt: int) -> dict[str, Any] | None:
+def _cut_when_ready(place: FlowContext, snapshot_id: str, attempt: int) -> dict[str, Any] | None:
     """Wait for every base, then cut. On a failure, give up all captures and return its description."""
     control = place.control
     _, cluster = snapshot_and_cluster(place, snapshot_id)
@@ -162,7 +162,7 @@ def _cut_when_ready(place: Workplace, snapshot_id: str, attempt: int) -> dict[st
 
 
 def _take_cut(
-    place: Workplace, snapshot_id: str, attempt: int, cluster: Cluster, witnesses: Witnesses
+    place: FlowContext, snapshot_id: str, attempt: int, cluster: Cluster, witnesses: Witnesses
 ) -> Cut:
     control, waiting = place.control, CutWait(place.control, snapshot_id)
 
@@ -188,7 +188,7 @@ def _take_cut(
     return cut
 
 
-def _hand_over(place: Workplace, snapshot_id: str, attempt: int, cut: Cut) -> None:
+def _hand_over(place: FlowContext, snapshot_id: str, attempt: int, cut: Cut) -> None:
     """Keep the cut's witnesses for a little while, until the captures have ended: by then they read on their own."""
     clock = place.control.clock
     latest = clock.monotonic() + (HANDOVER_SECONDS if any(p.witness.snapshots for p in cut.points) else 0)
@@ -201,7 +201,7 @@ def _hand_over(place: Workplace, snapshot_id: str, attempt: int, cut: Cut) -> No
         clock.sleep(_POLL_SECONDS)
 
 
-def _all_ready(place: Workplace, snapshot_id: str, attempt: int) -> bool:
+def _all_ready(place: FlowContext, snapshot_id: str, attempt: int) -> bool:
     """Tell whether the cut may be taken, and record the progress. Raises for the first capture that failed."""
     with place.control.database.transaction() as transaction:
         snapshot = snapshots.read_snapshot(transaction, snapshot_id)
@@ -222,13 +222,13 @@ def _all_ready(place: Workplace, snapshot_id: str, attempt: int) -> bool:
     return all(row.state is CaptureState.READY for row in rows)
 
 
-def _is_called_off(place: Workplace, snapshot_id: str, attempt: int) -> bool:
+def _is_called_off(place: FlowContext, snapshot_id: str, attempt: int) -> bool:
     """Tell whether the attempt is cancelled. Raises the error of a failed capture, which is no cancellation."""
     place.control.flows.check_running()
     return not _all_ready(place, snapshot_id, attempt)
 
 
-def _publish(place: Workplace, snapshot_id: str, attempt: int, captured: list[dict[str, Any]]) -> None:
+def _publish(place: FlowContext, snapshot_id: str, attempt: int, captured: list[dict[str, Any]]) -> None:
     """Create the root, then switch the row. After a crash between the two, the root is read again."""
     _check_wanted(place, snapshot_id)
     snapshot, cluster = snapshot_and_cluster(place, snapshot_id)
@@ -252,7 +252,7 @@ def _publish(place: Workplace, snapshot_id: str, attempt: int, captured: list[di
     _mark_available(place, snapshot_id, cluster.id, published)
 
 
-def _overdue_packs(place: Workplace, keys: ClusterKeys, reached: list[tuple[str, int]]) -> tuple[str, ...]:
+def _overdue_packs(place: FlowContext, keys: ClusterKeys, reached: list[tuple[str, int]]) -> tuple[str, ...]:
     """Return packs below the root that were not read whole for too long: a snapshot uses its base's packs unread."""
     folder = layout.packs_of(str(keys.cluster))
     packs = [key.removeprefix(folder) for key, _ in reached if key.startswith(folder)]
@@ -260,7 +260,7 @@ def _overdue_packs(place: Workplace, keys: ClusterKeys, reached: list[tuple[str,
     return scrubs.overdue(place.vault.store, keys, packs, place.control.clock.now(), max_age)
 
 
-def _mark_available(place: Workplace, snapshot_id: str, cluster_id: str, root: Root) -> None:
+def _mark_available(place: FlowContext, snapshot_id: str, cluster_id: str, root: Root) -> None:
     now = place.control.clock.now()
     with place.control.database.transaction() as transaction:
         clusters.lock_cluster(transaction, cluster_id)
@@ -282,7 +282,7 @@ def _mark_available(place: Workplace, snapshot_id: str, cluster_id: str, root: R
     )
 
 
-def _record_warnings(place: Workplace, transaction: Transaction, cluster_id: str, root: Root) -> None:
+def _record_warnings(place: FlowContext, transaction: Transaction, cluster_id: str, root: Root) -> None:
     """Record the parts missing in a snapshot that succeeded, and the events in the cluster while it was taken."""
     resource = f"cluster/{cluster_id}/snapshot/{root.snapshot}"
     for node in root.nodes:
@@ -296,7 +296,7 @@ def _record_warnings(place: Workplace, transaction: Transaction, cluster_id: str
             record(place.control, transaction, root.project, "CreateSnapshot", resource, outcome, detail)
 
 
-def _fail(place: Workplace, snapshot_id: str, reason: str) -> None:
+def _fail(place: FlowContext, snapshot_id: str, reason: str) -> None:
     """Close the root's key with a tombstone, then the row. A root that is there shows that the snapshot succeeded."""
     snapshot, cluster = snapshot_and_cluster(place, snapshot_id)
     if snapshot.status is not SnapshotStatus.CREATING:

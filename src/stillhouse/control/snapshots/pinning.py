@@ -3,19 +3,19 @@
 from contextlib import suppress
 
 from stillhouse.catalog import captures, snapshots
-from stillhouse.control.workplace import Workplace
+from stillhouse.control.flow_context import FlowContext
 from stillhouse.domain.cluster import Cluster
 from stillhouse.errors import RepositoryDamaged, Unavailable
 from stillhouse.repository.check.faults import ALTERED, Fault
-from stillhouse.repository.format.keys import ClusterKeys
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.root import Root
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import findings, pins, roots
 from stillhouse.repository.objects.pins import Pin, PinnedBase
-from stillhouse.storage.now import store_time
+from stillhouse.storage.store_clock import store_time
 
 
-def pin_attempt(place: Workplace, snapshot_id: str, cluster: Cluster, attempt: int) -> None:
+def pin_attempt(place: FlowContext, snapshot_id: str, cluster: Cluster, attempt: int) -> None:
     """Pin the bases that the attempt may be offered, and all parts that any attempt at this snapshot has stored.
 
     The new pin is there before the pins of earlier attempts go. It covers the time since the first of them began.
@@ -35,7 +35,7 @@ def pin_attempt(place: Workplace, snapshot_id: str, cluster: Cluster, attempt: i
     pins.remove(place.vault.store, cluster.id, earlier)
 
 
-def beat(place: Workplace, snapshot_id: str, cluster_id: str, attempt: int) -> None:
+def beat(place: FlowContext, snapshot_id: str, cluster_id: str, attempt: int) -> None:
     """Show that the attempt goes on. A store that is away does not matter: a pin lasts for an hour.
 
     The call does not wait for the store, because a cancellation would have to wait too.
@@ -47,7 +47,7 @@ def beat(place: Workplace, snapshot_id: str, cluster_id: str, attempt: int) -> N
             pins.put(place.vault.store, keys, pin, place.control.clock.now())
 
 
-def unpin(place: Workplace, snapshot_id: str, cluster_id: str) -> None:
+def unpin(place: FlowContext, snapshot_id: str, cluster_id: str) -> None:
     """Remove the pins, once the root's key is taken. A pin that cannot be removed now goes stale, and a collection
     removes it.
     """
@@ -58,13 +58,13 @@ def unpin(place: Workplace, snapshot_id: str, cluster_id: str) -> None:
         pins.remove(place.vault.store, cluster_id, [pins.id_of(snapshot_id, number) for number in attempts])
 
 
-def is_pinned(place: Workplace, keys: ClusterKeys, snapshot_id: str, attempt: int, manifest: str) -> bool:
+def is_pinned(place: FlowContext, keys: ClusterKeys, snapshot_id: str, attempt: int, manifest: str) -> bool:
     """Tell whether the attempt's pin holds this manifest as a base."""
     pin = pins.find(place.vault.store, keys, pins.id_of(snapshot_id, attempt))
     return pin is not None and manifest in {base.manifest.id for base in pin.bases}
 
 
-def newest_root(place: Workplace, keys: ClusterKeys, cluster_id: str) -> Root | None:
+def newest_root(place: FlowContext, keys: ClusterKeys, cluster_id: str) -> Root | None:
     """Return the root of the cluster's newest snapshot. `None` if there is no snapshot, or if its root is damaged; the
     damage is then recorded.
     """
@@ -79,13 +79,13 @@ def newest_root(place: Workplace, keys: ClusterKeys, cluster_id: str) -> Root | 
         return None
 
 
-def _bases(place: Workplace, keys: ClusterKeys, cluster: Cluster) -> list[PinnedBase]:
+def _bases(place: FlowContext, keys: ClusterKeys, cluster: Cluster) -> list[PinnedBase]:
     """Return the newest snapshot's manifests, from which `offer_base` chooses."""
     root = newest_root(place, keys, cluster.id)
     return [] if root is None else [PinnedBase(node.name, node.stored) for node in root.nodes]
 
 
-def _parts(place: Workplace, snapshot_id: str, cluster: Cluster) -> list[PinnedBase]:
+def _parts(place: FlowContext, snapshot_id: str, cluster: Cluster) -> list[PinnedBase]:
     with place.control.database.reading() as reading:
         return [
             PinnedBase(node.name, Stored(*part))

@@ -7,7 +7,7 @@ from stillhouse.catalog import clusters, snapshots
 from stillhouse.control.audit import audited
 from stillhouse.control.context import Control
 from stillhouse.control.lookup import known_cluster, known_snapshot, locked_snapshot, working_cluster
-from stillhouse.control.snapshots.turns import leave_queue, take_or_wait
+from stillhouse.control.snapshots.queue import leave_queue, take_or_wait
 from stillhouse.domain import names
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Task
 from stillhouse.domain.ids import new_uuid

@@ -17,7 +17,7 @@ from stillhouse.catalog.schema.database import Transaction
 from stillhouse.control.audit import audited, record
 from stillhouse.control.clusters.flows import settle_mark
 from stillhouse.control.context import Control, Vault
-from stillhouse.control.workplace import Workplace
+from stillhouse.control.flow_context import FlowContext
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Task
 from stillhouse.domain.collection import Collected, Rules
 from stillhouse.domain.reports.operations import DONE, EMPTIED, FAILED, YIELDED
@@ -25,9 +25,9 @@ from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
 from stillhouse.durable.flows import FlowInterrupted, StepRunner
 from stillhouse.errors import ClusterUnknown, InvalidInput, ShuttingDown, StillhouseError
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.keys import ClusterKeys
-from stillhouse.repository.objects import endings, roots
-from stillhouse.repository.objects.endings import Ending
+from stillhouse.repository.format.cipher_keys import ClusterKeys
+from stillhouse.repository.objects import deletion_endings, roots
+from stillhouse.repository.objects.deletion_endings import Ending
 from stillhouse.storage.store import ObjectStore
 from stillhouse.workers import process
 from stillhouse.workers.jobs import CollectJob, collect_job
@@ -38,7 +38,7 @@ Last = tuple[datetime | None, str]
 _AT_ONCE = 2  # of all clusters: it is work for quiet hours
 
 
-def start_due_collections(place: Workplace, now: datetime) -> list[str]:
+def start_due_collections(place: FlowContext, now: datetime) -> list[str]:
     """Begin the collections that are due, a few at a time. Returns the ids of their clusters.
 
     To be called every few seconds. A cluster that another operation holds is left for a later call.
@@ -82,7 +82,7 @@ def draft_collection(control: Control, project: str, cluster_id: str) -> Collect
         raise ShuttingDown("the service is shutting down", hint="ask again when it is back") from None
 
 
-def collect_cluster(place: Workplace, run: StepRunner, operation_id: str) -> None:
+def collect_cluster(place: FlowContext, run: StepRunner, operation_id: str) -> None:
     """Collect a cluster. The operation `operation_id` holds it until another operation wants it."""
     try:
         run.step("release", _release, place, operation_id)
@@ -126,7 +126,7 @@ def _any_cluster(transaction: Transaction, project: str, cluster_id: str) -> Clu
     return cluster
 
 
-def _release(place: Workplace, operation_id: str) -> None:
+def _release(place: FlowContext, operation_id: str) -> None:
     """Begin purges, and make the repository's trash marks agree with the rows: a purge goes by both."""
     control = place.control
     place.vault.check_identity()
@@ -143,7 +143,7 @@ def _release(place: Workplace, operation_id: str) -> None:
         settle_mark(place, snapshot_id)
 
 
-def _begin_anew(place: Workplace, cluster_id: str) -> set[str]:
+def _begin_anew(place: FlowContext, cluster_id: str) -> set[str]:
     """Restart the deletion of snapshots after an undelete that reached the repository and was then lost, or refused.
 
     No purge takes these snapshots, and users see them in the trash. Their deletion counts from now, so that a later
@@ -167,10 +167,12 @@ def _was_brought_back(store: ObjectStore, keys: ClusterKeys, snapshot: Snapshot)
     """Tell whether an undelete has ended the deletion of the row's time or the mark's: it ends both, one by one."""
     assert snapshot.deleted is not None, "it is in the trash"
     times = {snapshot.deleted.isoformat(), roots.trashed_since(store, keys, snapshot.id)}
-    return any(endings.find(store, keys, snapshot.id, time) is Ending.UNDELETED for time in times if time)
+    return any(
+        deletion_endings.find(store, keys, snapshot.id, time) is Ending.UNDELETED for time in times if time
+    )
 
 
-def _collect(place: Workplace, operation_id: str) -> dict[str, Any] | None:
+def _collect(place: FlowContext, operation_id: str) -> dict[str, Any] | None:
     """Return the work that was done; `None` if the collection gave way to another operation."""
     control = place.control
     with control.database.reading() as reading:
@@ -226,7 +228,7 @@ def _is_held(control: Control, operation_id: str) -> bool:
         return operations.is_active(reading, operation_id)
 
 
-def _forget(place: Workplace, operation_id: str) -> None:
+def _forget(place: FlowContext, operation_id: str) -> None:
     """Remove rows of snapshots that the repository has purged; one brought back in time is in the trash again."""
     with place.control.database.reading() as reading:
         cluster_id = operations.read(reading, operation_id).cluster_id
@@ -238,12 +240,12 @@ def _forget(place: Workplace, operation_id: str) -> None:
             (trash.take_back if is_there else trash.forget)(transaction, snapshot.id)
 
 
-def _has_root(place: Workplace, snapshot: Snapshot) -> bool:
+def _has_root(place: FlowContext, snapshot: Snapshot) -> bool:
     keys = place.vault.keys(snapshot.cluster_id)
     return roots.read(place.vault.store, keys, snapshot.id) is not None
 
 
-def _end(place: Workplace, operation_id: str, outcome: str, reason: str) -> None:
+def _end(place: FlowContext, operation_id: str, outcome: str, reason: str) -> None:
     control = place.control
     with control.database.transaction() as transaction:
         if operations.end(transaction, operation_id, control.clock.now(), outcome) and reason:

@@ -11,9 +11,9 @@ from stillhouse import log, metrics
 from stillhouse.catalog import findings as rows
 from stillhouse.catalog import scrubs, snapshots
 from stillhouse.control.context import Control
+from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.lookup import known_snapshot
-from stillhouse.control.timetable import attempt
-from stillhouse.control.workplace import Workplace
+from stillhouse.control.timer import attempt
 from stillhouse.domain.reports.damage import KnownDamage, Lines, SnapshotTouched
 from stillhouse.domain.snapshot import Snapshot
 from stillhouse.repository.check import losses
@@ -25,7 +25,7 @@ _ROUNDS = 6  # of the timer between two looks at a cluster
 _WHOLE_SNAPSHOT, _WHOLE_NODE = "snapshots", "nodes"
 
 
-def look_for_findings(place: Workplace, now: datetime) -> list[str]:
+def look_for_findings(place: FlowContext, now: datetime) -> list[str]:
     """Read the records of each cluster that is due. Returns the clusters with changed records.
 
     A timer calls it every few seconds: if nothing has changed, it costs the listing of a small folder.
@@ -40,12 +40,12 @@ def look_for_findings(place: Workplace, now: datetime) -> list[str]:
     return news
 
 
-def _look(place: Workplace, cluster_id: str, news: list[str]) -> None:
+def _look(place: FlowContext, cluster_id: str, news: list[str]) -> None:
     if refresh(place, cluster_id):
         news.append(cluster_id)
 
 
-def refresh(place: Workplace, cluster_id: str) -> bool:
+def refresh(place: FlowContext, cluster_id: str) -> bool:
     """Copy the repository's records into the catalog; `True` if they have changed.
 
     A scrub is due at once for findings without a list of the snapshots that they touch.

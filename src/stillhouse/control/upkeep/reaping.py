@@ -10,8 +10,8 @@ from functools import partial
 
 from stillhouse import log
 from stillhouse.catalog import captures, clusters, operations
-from stillhouse.control.timetable import attempt
-from stillhouse.control.workplace import Workplace
+from stillhouse.control.flow_context import FlowContext
+from stillhouse.control.timer import attempt
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Node, Task
 from stillhouse.domain.slots import is_attempt_slot
 from stillhouse.errors import NodeUnreachable
@@ -22,7 +22,7 @@ _PATIENCE_SECONDS = 2.0
 _LEFT_ALONE = (ClusterStatus.CREATING, ClusterStatus.DELETING)
 
 
-def reap(place: Workplace, cluster: Cluster) -> list[str]:
+def reap(place: FlowContext, cluster: Cluster) -> list[str]:
     """Remove all attempts' slots from the cluster's nodes. Returns their names.
 
     The caller holds the cluster, so no slot belongs to an attempt at work. A node that does not answer keeps its slots
@@ -42,7 +42,7 @@ class Reaper:
         self._next = 0.0
         self._looks: dict[str, threading.Thread] = {}
 
-    def __call__(self, place: Workplace, now: datetime) -> None:
+    def __call__(self, place: FlowContext, now: datetime) -> None:
         clock = place.control.clock
         if clock.monotonic() < self._next:
             return
@@ -58,7 +58,7 @@ class Reaper:
             look.join(max(0.0, latest - clock.monotonic()))
         self._looks = {node: look for node, look in self._looks.items() if look.is_alive()}
 
-    def _look_at(self, place: Workplace, cluster: Cluster, node: Node) -> None:
+    def _look_at(self, place: FlowContext, cluster: Cluster, node: Node) -> None:
         if node.id not in self._looks:
             look = partial(_reap_node, place, node, at_work=cluster.id)
             told = f"slots of node {node.name} of cluster {cluster.id}"
@@ -68,7 +68,7 @@ class Reaper:
             self._looks[node.id].start()
 
 
-def _reap_node(place: Workplace, node: Node, *, at_work: str | None) -> list[str]:
+def _reap_node(place: FlowContext, node: Node, *, at_work: str | None) -> list[str]:
     """Remove dead slots from one node. `at_work` is the cluster that may have an attempt at work.
 
     The slots are read before the catalog. The catalog knows each attempt before its slot is made, so a slot without
@@ -86,7 +86,7 @@ def _reap_node(place: Workplace, node: Node, *, at_work: str | None) -> list[str
     return removed
 
 
-def _slot_at_work(place: Workplace, cluster_id: str) -> str | None:
+def _slot_at_work(place: FlowContext, cluster_id: str) -> str | None:
     with place.control.database.reading() as reading:
         operation = operations.active(reading, cluster_id)
         if operation is None or operation.kind is not Task.SNAPSHOTTING:

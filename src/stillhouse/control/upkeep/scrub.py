@@ -9,8 +9,8 @@ from typing import Any
 
 from stillhouse import log
 from stillhouse.catalog import clusters, findings, scrubs
+from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.upkeep.findings import refresh, show
-from stillhouse.control.workplace import Workplace
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import RepositoryDamaged, StillhouseError
 from stillhouse.workers import process
@@ -24,7 +24,7 @@ _LONGEST = timedelta(
 )  # after a flow that has vanished; all others end, and set the time of the next one
 
 
-def start_due_scrubs(place: Workplace, now: datetime) -> list[str]:
+def start_due_scrubs(place: FlowContext, now: datetime) -> list[str]:
     """Enqueue a flow for each cluster that is due. Returns their ids. Cheap: a timer calls it every few seconds.
 
     If scrubs are switched off, only objects that were found damaged by others are read.
@@ -42,7 +42,7 @@ def start_due_scrubs(place: Workplace, now: datetime) -> list[str]:
     return started
 
 
-def scrub_cluster(place: Workplace, run: StepRunner, cluster_id: str) -> None:
+def scrub_cluster(place: FlowContext, run: StepRunner, cluster_id: str) -> None:
     try:
         found = run.step("read", _read, place, cluster_id)
         run.step("end", _end, place, cluster_id, found)
@@ -50,7 +50,7 @@ def scrub_cluster(place: Workplace, run: StepRunner, cluster_id: str) -> None:
         run.step("put off", _put_off, place, cluster_id, str(error))
 
 
-def _read(place: Workplace, cluster_id: str) -> dict[str, Any]:
+def _read(place: FlowContext, cluster_id: str) -> dict[str, Any]:
     """Read in a process of its own, for an hour at most. Packs are due at half the greatest age, to stay within it."""
     settings = place.control.settings
     with place.control.database.reading() as reading:
@@ -77,7 +77,7 @@ def _read(place: Workplace, cluster_id: str) -> dict[str, Any]:
     return {"packs": found.packs, "bytes": found.bytes, "is_more": found.is_more, "damages": damages}
 
 
-def _end(place: Workplace, cluster_id: str, found: dict[str, Any]) -> None:
+def _end(place: FlowContext, cluster_id: str, found: dict[str, Any]) -> None:
     """Record the result: in the log, in the row, and damage also in the cluster's `failed_reasons`."""
     now, damages = place.control.clock.now(), found["damages"]
     for damage in damages:
@@ -99,7 +99,7 @@ def _end(place: Workplace, cluster_id: str, found: dict[str, Any]) -> None:
     show(place.control)
 
 
-def _put_off(place: Workplace, cluster_id: str, reason: str) -> None:
+def _put_off(place: FlowContext, cluster_id: str, reason: str) -> None:
     log.get("scrub").warning("packs could not be read", cluster=cluster_id, reason=reason)
     with place.control.database.transaction() as transaction:
         scrubs.put_off(transaction, cluster_id, place.control.clock.now() + _AFTER_FAILURE)

@@ -5,13 +5,13 @@ from functools import partial
 
 from stillhouse import log
 from stillhouse.catalog import clusters
-from stillhouse.control.timetable import attempt
-from stillhouse.control.workplace import Workplace
+from stillhouse.control.flow_context import FlowContext
+from stillhouse.control.timer import attempt
 from stillhouse.domain.cluster import Cluster, ClusterStatus
 from stillhouse.postgres.host import server_log
 
 
-def rotate_server_logs(place: Workplace, _now: datetime) -> None:
+def rotate_server_logs(place: FlowContext, _now: datetime) -> None:
     """Rotate each log that is too large. A cluster being made is left alone: its progress is read from its log."""
     with place.control.database.reading() as reading:
         found = clusters.all_clusters(reading)

@@ -12,7 +12,7 @@ import re
 from typing import Any
 
 from stillhouse.domain.access.permissions import EVERYTHING, Policy, Statement, matches
-from stillhouse.domain.api_operations.table import ACTIONS
+from stillhouse.domain.api_operations.all_operations import ACTIONS
 from stillhouse.errors import InvalidInput
 
 # IAM accepts 6,144 characters.

@@ -16,7 +16,7 @@ from stillhouse.postgres.wal.lineage import PATIENCE, Mark, read_mark, write_mar
 from stillhouse.postgres.wal.segments import format_lsn, parse_lsn
 from stillhouse.postgres.wal.summaries import Changes
 from stillhouse.repository.format import manifest
-from stillhouse.repository.format.keys import ClusterKeys
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.manifest import Line
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.storage.store import ObjectStore

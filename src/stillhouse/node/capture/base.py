@@ -20,8 +20,8 @@ from stillhouse.postgres.files import pages as page_rules
 from stillhouse.postgres.files.reader import Entry
 from stillhouse.postgres.wal.summaries import Changes
 from stillhouse.repository.format import layout, manifest, maps
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.container import Container
-from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.manifest import Line
 from stillhouse.repository.format.maps import BytesEntry, Extent, FrameRef, Map, PagesEntry, PlacedPages
 from stillhouse.repository.format.sealed import Stored

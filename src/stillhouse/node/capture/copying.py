@@ -14,7 +14,8 @@ from stillhouse.domain.page_choice import How
 from stillhouse.domain.progress import expected_bytes
 from stillhouse.domain.throttle import Care
 from stillhouse.node.capture.base import Base, BaseFile, KeptMap, UnchangedByFingerprint
-from stillhouse.node.capture.lines import FileLines, Tally
+from stillhouse.node.capture.deferred_writes import MapShelf, PackLedger
+from stillhouse.node.capture.manifest_lines import FileLines, Tally
 from stillhouse.node.capture.pack_writer import PackWriter
 from stillhouse.node.capture.packing import (
     BATCH_BYTES,
@@ -27,12 +28,11 @@ from stillhouse.node.capture.packing import (
     WholeFile,
 )
 from stillhouse.node.capture.packing_process import SEATS, PackerPlan, PackingProcess
-from stillhouse.node.capture.pending import MapShelf, PackLedger
 from stillhouse.postgres.files import layout
 from stillhouse.postgres.files.reader import Entry, LocalReader
 from stillhouse.postgres.wal.backup import Facts
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.container import MAX_FRAME, Kind
-from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.manifest import Line, ManifestWriter
 from stillhouse.repository.format.maps import (
     Extent,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from stillhouse.domain.ids import new_hex
 from stillhouse.domain.object_kinds import Type
 from stillhouse.repository.format import layout, sealed
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.container import ContainerWriter, Kind
-from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.maps import FrameRef
 from stillhouse.storage.store import ObjectStore
 

@@ -18,7 +18,7 @@ from stillhouse.errors import CaptureInterrupted, StillhouseError
 from stillhouse.node.capture.pack_writer import PackWriter, StoredPack
 from stillhouse.node.capture.packing import Batch, Packed, Packer
 from stillhouse.postgres.files.reader import LocalReader
-from stillhouse.repository.format.keys import ClusterKeys
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.storage.store import ObjectStore
 
 SEATS = 2

@@ -21,16 +21,16 @@ from stillhouse.errors import CaptureFailed, CaptureInterrupted, FileRefused
 from stillhouse.node.capture.ancestry import Ground, Offered, Passed, find_ground, pass_cut
 from stillhouse.node.capture.base import Base
 from stillhouse.node.capture.copying import Copy
+from stillhouse.node.capture.deferred_writes import PackLedger
 from stillhouse.node.capture.fingerprints import Fingerprints
-from stillhouse.node.capture.following import WalFollower
 from stillhouse.node.capture.packing_process import PackingProcess
-from stillhouse.node.capture.parts import Parts
-from stillhouse.node.capture.pending import PackLedger
+from stillhouse.node.capture.partial_base import Parts
 from stillhouse.node.capture.task import Captured, CaptureTask, Conductor
+from stillhouse.node.capture.wal_follower import WalFollower
 from stillhouse.postgres.files import control_file, layout
 from stillhouse.postgres.files.reader import LocalReader, Skipped
 from stillhouse.postgres.files.tree import Directory, Tree, read_outside
-from stillhouse.postgres.host.first_look import check_fit
+from stillhouse.postgres.host.capture_checks import check_fit
 from stillhouse.postgres.sessions import session
 from stillhouse.postgres.sessions.session import Error as SessionError
 from stillhouse.postgres.sessions.session import may_pass
@@ -39,7 +39,7 @@ from stillhouse.postgres.wal import backup
 from stillhouse.postgres.wal.backup import BackupSession, Facts, Stopped
 from stillhouse.postgres.wal.segments import FilesCopied, Finding, Prepared, StorageCreated, WalSource
 from stillhouse.postgres.wal.slot import WalPosition
-from stillhouse.repository.format.keys import ClusterKeys
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.manifest import Line, ManifestWriter
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.storage.store import ObjectStore

@@ -17,7 +17,7 @@ from stillhouse.node.restore.unpacking import Owner, Packs, have_directory, writ
 from stillhouse.postgres.files.tree import remove_tree
 from stillhouse.postgres.host import server
 from stillhouse.repository.format import manifest, maps
-from stillhouse.repository.format.keys import ClusterKeys
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.manifest import Line
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.storage.store import ObjectStore

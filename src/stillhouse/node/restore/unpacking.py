@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.repository.format import layout
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.container import MAX_FRAME, Container, Frame
-from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.maps import HOLE, BytesEntry, FrameRef, Map, PagesEntry
 from stillhouse.storage.store import ObjectStore
 

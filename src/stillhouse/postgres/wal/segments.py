@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stillhouse.errors import CaptureFailed
 
-# XLOG_BLCKSZ. A server that was built with another block size is refused (first_look.py).
+# XLOG_BLCKSZ. A server that was built with another block size is refused (capture_checks.py).
 BLOCK_SIZE = 8192
 _SHORT, _LONG = 24, 40  # page headers: every page, first page of a segment
 _RECORD = struct.Struct("<IIQBBHI")  # tot_len, xid, prev, info, rmid, padding, crc

@@ -13,8 +13,8 @@ from stillhouse.repository.check.faults import ALTERED, INCONSISTENT, MISSING, N
 from stillhouse.repository.check.maps import MapFacts, read_map
 from stillhouse.repository.check.survey import Place, survey
 from stillhouse.repository.format import layout
+from stillhouse.repository.format.cipher_keys import Kek
 from stillhouse.repository.format.container import HEADER_BYTES, TAIL_BYTES, Container
-from stillhouse.repository.format.keys import Kek
 from stillhouse.repository.format.manifest import Line, lines_of
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.storage.store import ObjectStore

@@ -13,12 +13,12 @@ from stillhouse.domain.object_kinds import CONTENT, KINDS, Type
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.repository.check.faults import ALTERED, MISSING, SIZE, Fault, Faults
 from stillhouse.repository.format import layout
+from stillhouse.repository.format.cipher_keys import KEY_BYTES, ClusterKeys, Kek, cluster_keys, open_object
 from stillhouse.repository.format.container import Container, claims, open_bytes
 from stillhouse.repository.format.fields import Fields, parse
-from stillhouse.repository.format.keys import KEY_BYTES, ClusterKeys, Kek, cluster_keys, open_object
 from stillhouse.repository.format.root import Root
 from stillhouse.repository.format.sealed import Stored
-from stillhouse.repository.objects import findings, marks
+from stillhouse.repository.objects import collection_marks, findings
 from stillhouse.repository.objects.findings import Findings
 from stillhouse.storage.store import ObjectStore, StoredObject
 
@@ -171,7 +171,7 @@ def _take(place: Place, key: str, opened: Container) -> None:
         place.tombstones.add(name)
     try:
         if opened.type is Type.MARK:
-            deque(marks.lines_of(key, opened), maxlen=0)
+            deque(collection_marks.lines_of(key, opened), maxlen=0)
             return
         if opened.type is Type.FINDINGS:
             findings.decode(key, opened)

@@ -12,6 +12,7 @@ from stillhouse.errors import ObjectMissing, RepositoryDamaged, Unavailable
 from stillhouse.repository.check.faults import ALTERED, INCONSISTENT, MISSING, NOTHING, SIZE, Fault
 from stillhouse.repository.check.structure import Checked, PackFacts
 from stillhouse.repository.format import layout
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.container import (
     HEADER_BYTES,
     SEALED_HEADER_BYTES,
@@ -19,7 +20,6 @@ from stillhouse.repository.format.container import (
     Container,
     proofs,
 )
-from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.objects import scrubs
 from stillhouse.storage.store import ObjectStore
 

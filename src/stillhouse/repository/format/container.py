@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from stillhouse.domain.object_kinds import KINDS, Type
 from stillhouse.errors import FormatUnknown, RepositoryDamaged
-from stillhouse.repository.format.keys import KEY_BYTES, ClusterKeys
+from stillhouse.repository.format.cipher_keys import KEY_BYTES, ClusterKeys
 
 VERSION = 1
 MAX_FRAME = 1 << 20

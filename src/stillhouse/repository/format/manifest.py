@@ -13,8 +13,8 @@ from stillhouse.domain.ids import new_hex
 from stillhouse.domain.object_kinds import Type
 from stillhouse.errors import FormatUnknown, RepositoryDamaged
 from stillhouse.repository.format import container, layout, sealed
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.fields import parse
-from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.storage.store import ObjectStore
 

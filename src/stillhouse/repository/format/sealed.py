@@ -7,8 +7,8 @@ from blake3 import blake3
 
 from stillhouse.domain.object_kinds import Type
 from stillhouse.errors import ObjectMissing, RepositoryDamaged, StoreUnavailable
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.container import MAX_FRAME, Container, ContainerWriter, Kind, open_bytes
-from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.storage.store import ObjectStore
 
 

@@ -19,9 +19,9 @@ from stillhouse.errors import FormatUnknown, ObjectMissing, RepositoryDamaged, S
 from stillhouse.repository.check import losses
 from stillhouse.repository.check.faults import Fault, Faults, Parts
 from stillhouse.repository.format import layout, sealed
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.container import MAX_FRAME, Container, ContainerWriter, Kind, open_bytes
 from stillhouse.repository.format.fields import parse
-from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.manifest import split_lines
 from stillhouse.storage.store import ObjectStore
 

@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from stillhouse.domain.object_kinds import Type
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.repository.format import layout
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.container import open_bytes
 from stillhouse.repository.format.fields import Fields, parse
-from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.root import Root, Tombstone
 from stillhouse.repository.format.sealed import seal
-from stillhouse.repository.objects import endings, findings
-from stillhouse.repository.objects.endings import Ending
+from stillhouse.repository.objects import deletion_endings, findings
+from stillhouse.repository.objects.deletion_endings import Ending
 from stillhouse.storage.store import ObjectStore
 
 _CHECKS_AT_ONCE = 16
@@ -137,7 +137,7 @@ def bring_back(store: ObjectStore, keys: ClusterKeys, snapshot: str, deleted: st
     """
     marked = trashed_since(store, keys, snapshot)
     for one in dict.fromkeys([deleted if marked is None else marked, deleted]):
-        if endings.end(store, keys, snapshot, one, Ending.UNDELETED, time) is not Ending.UNDELETED:
+        if deletion_endings.end(store, keys, snapshot, one, Ending.UNDELETED, time) is not Ending.UNDELETED:
             return False
     unmark_trash(store, str(keys.cluster), snapshot)
     return True
@@ -152,7 +152,7 @@ def purge(store: ObjectStore, keys: ClusterKeys, snapshot: str, time: str) -> bo
     deleted = trashed_since(store, keys, snapshot)
     if deleted is None:
         return False
-    if endings.end(store, keys, snapshot, deleted, Ending.PURGED, time) is not Ending.PURGED:
+    if deletion_endings.end(store, keys, snapshot, deleted, Ending.PURGED, time) is not Ending.PURGED:
         return False
     tombstone = Tombstone(snapshot=snapshot, reason="purged", time=time)
     key = layout.root(str(keys.cluster), snapshot)

@@ -16,13 +16,13 @@ from stillhouse.domain import collection
 from stillhouse.domain.collection import Collected, Item, Listed, Look, Rules, SeenPin, Verdict
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.keys import ClusterKeys
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.root import Tombstone
 from stillhouse.repository.format.sealed import Stored
-from stillhouse.repository.objects import findings, marks, pins, roots
+from stillhouse.repository.objects import collection_marks, findings, pins, roots
 from stillhouse.repository.upkeep import reach
-from stillhouse.storage.now import store_time
 from stillhouse.storage.store import ObjectStore
+from stillhouse.storage.store_clock import store_time
 
 # Objects deleted between two looks at roots and pins.
 _SLICE = 500
@@ -90,7 +90,7 @@ class Collector:
                 unreachable.append(item.key)
         if unreachable:
             since = found.look.since
-            marks.store_mark(self.store, self.keys, ((key, since.get(key)) for key in unreachable))
+            collection_marks.store_mark(self.store, self.keys, ((key, since.get(key)) for key in unreachable))
         self._remove(found, removed, done)
         if not done.stopped_by and not done.keys_gone:
             self._forget(found, reached, {item.key for item in removed})
@@ -154,7 +154,8 @@ class Collector:
             key = layout.all_of(self.cluster) + mark.key
             try:
                 return {
-                    name: since or mark.modified for name, since in marks.read(self.store, self.keys, key)
+                    name: since or mark.modified
+                    for name, since in collection_marks.read(self.store, self.keys, key)
                 }
             except ObjectMissing:
                 continue

@@ -9,9 +9,9 @@ from stillhouse.domain.object_kinds import Type
 from stillhouse.domain.reports.damage import SnapshotTouched
 from stillhouse.errors import InvalidInput, RepositoryDamaged, SnapshotUnknown, StillhouseError
 from stillhouse.repository.format import layout, manifest
+from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, open_keys
 from stillhouse.repository.format.container import open_bytes
 from stillhouse.repository.format.fields import parse
-from stillhouse.repository.format.keys import ClusterKeys, Kek, open_keys
 from stillhouse.repository.format.root import Root
 from stillhouse.repository.objects import findings, roots
 from stillhouse.storage.store import ObjectStore

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stillhouse.errors import InvalidInput
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.keys import Kek, load_or_create_kek, read_kek, wrappings
+from stillhouse.repository.format.cipher_keys import Kek, load_or_create_kek, read_kek, wrappings
 from stillhouse.repository.upkeep.inventory import clusters_in
 from stillhouse.storage.store import ObjectStore
 

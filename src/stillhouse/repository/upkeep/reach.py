@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from stillhouse.repository.format import layout, manifest
-from stillhouse.repository.format.keys import ClusterKeys
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.root import Root
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.storage.store import ObjectStore

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from stillhouse.domain.object_kinds import KINDS
 from stillhouse.errors import InvalidInput, RepositoryDamaged
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.keys import Kek, open_keys, unwrap, wrap, wrappings
+from stillhouse.repository.format.cipher_keys import Kek, open_keys, unwrap, wrap, wrappings
 from stillhouse.repository.upkeep.inventory import clusters_in, take_inventory
 from stillhouse.storage.store import ObjectStore
 

@@ -16,14 +16,14 @@ from stillhouse.postgres.host import server
 from stillhouse.postgres.host.binaries import Binaries
 from stillhouse.postgres.host.memory import memory_bytes
 from stillhouse.postgres.host.network import network_of, new_network
-from stillhouse.postgres.host.trial import why_not_taken
+from stillhouse.postgres.host.settings_trial import why_not_taken
 from stillhouse.postgres.sessions import session
 from stillhouse.postgres.sessions.roles import furnish
 from stillhouse.postgres.wal.segments import format_lsn, parse_lsn
 from stillhouse.warehouse.clone import quarantine_settings
-from stillhouse.warehouse.clone.parking import park
+from stillhouse.warehouse.clone.foreign_servers import park
 from stillhouse.warehouse.clone.replay import Show, watching
-from stillhouse.warehouse.clone.sifting import Item, items_of, settings_of, sift
+from stillhouse.warehouse.clone.settings_search import Item, items_of, settings_of, sift
 from stillhouse.warehouse.cluster.embedded import Site
 
 # QUARANTINED is the only file of settings that a server in quarantine reads. ASIDE holds the source's ALTER SYSTEM

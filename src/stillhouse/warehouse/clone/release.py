@@ -12,10 +12,10 @@ from stillhouse.postgres.files.tree import Tree
 from stillhouse.postgres.host import server
 from stillhouse.postgres.host.binaries import Binaries
 from stillhouse.postgres.host.memory import memory_bytes
-from stillhouse.postgres.host.trial import why_not_taken
+from stillhouse.postgres.host.settings_trial import why_not_taken
 from stillhouse.warehouse.clone import quarantine_settings
 from stillhouse.warehouse.clone.quarantine import ASIDE, MAIN, QUARANTINED, SETTINGS, source_settings, text_of
-from stillhouse.warehouse.clone.sifting import LISTS, Item, items_of, settings_of, sift
+from stillhouse.warehouse.clone.settings_search import LISTS, Item, items_of, settings_of, sift
 
 # Settings of its source that a clone must not keep, and the values that replace them.
 _HOMEWARD = re.compile(

@@ -15,7 +15,7 @@ from stillhouse.postgres.sessions.event_triggers import without_event_triggers
 from stillhouse.postgres.sessions.roles import UNLOGGED
 from stillhouse.postgres.sessions.session import Connection, sql
 from stillhouse.postgres.sessions.text import Codec, decode
-from stillhouse.warehouse.clone.parking import OWN_OPTIONS, UNPARK_ONE
+from stillhouse.warehouse.clone.foreign_servers import OWN_OPTIONS, UNPARK_ONE
 from stillhouse.warehouse.cluster import fdw
 
 # Servers are found by handler and validator, since a wrapper itself may be created under any name.

@@ -11,12 +11,12 @@ from stillhouse.domain.cluster import Node
 from stillhouse.domain.table_restore import TableName
 from stillhouse.errors import RestoreFailed
 from stillhouse.postgres.sessions.session import Connection, sql
-from stillhouse.warehouse.tables.carry import Carried, gather_carried
-from stillhouse.warehouse.tables.likeness import Thing, read_definition
+from stillhouse.warehouse.tables.compare_copy import Thing, read_definition
 from stillhouse.warehouse.tables.related import check_reach, foreign_tables, point, trees
 from stillhouse.warehouse.tables.rights import Rights, read_rights
 from stillhouse.warehouse.tables.sizes import check_sizes
 from stillhouse.warehouse.tables.state import end_detaches, left_out
+from stillhouse.warehouse.tables.undumped_parts import Carried, gather_carried
 
 _TABLE = """
     SELECT c.oid, c.relkind::text, c.relpersistence = 'u'

@@ -18,12 +18,12 @@ from stillhouse.postgres.sessions.session import SUPERUSER, Connection, scram_ve
 from stillhouse.postgres.wal.transfer import Login, transfer
 from stillhouse.warehouse.cluster.fdw import new_password
 from stillhouse.warehouse.proof.tables import SETTINGS
-from stillhouse.warehouse.tables.carry import set_carried
+from stillhouse.warehouse.tables.compare_copy import check_definition, check_rows
 from stillhouse.warehouse.tables.gather import Gathered
-from stillhouse.warehouse.tables.likeness import check_definition, check_rows
 from stillhouse.warehouse.tables.marks import ROLES, SCHEMAS, SESSIONS, mark, unmarked
 from stillhouse.warehouse.tables.rights import give_rights
 from stillhouse.warehouse.tables.sessions import reading, unseen, unseen_transaction
+from stillhouse.warehouse.tables.undumped_parts import set_carried
 
 _SESSIONS_END_SECONDS = 30.0
 _POLL_SECONDS = 0.05

@@ -107,6 +107,7 @@ def test_a_key_of_before_there_were_policies_still_may_do_everything(database: D
     assert (key.access_key, key.policies, key.expires) == ("A", (FULL_ACCESS,), None)
 
 
+@pytest.mark.long
 def test_several_processes_migrating_one_empty_database_all_succeed(database: Database) -> None:
     spawning = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(3, mp_context=spawning) as pool:

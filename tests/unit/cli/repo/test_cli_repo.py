@@ -12,7 +12,7 @@ from stillhouse.cli.main import app
 from stillhouse.clock import SystemClock
 from stillhouse.domain.ids import new_uuid
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.keys import open_keys, read_kek, write_kek
+from stillhouse.repository.format.cipher_keys import open_keys, read_kek, write_kek
 from stillhouse.repository.upkeep.inventory import take_inventory
 from stillhouse.storage.local import LocalStore
 from support.processes.service import COMMAND

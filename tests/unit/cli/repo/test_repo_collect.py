@@ -13,7 +13,7 @@ import pytest
 from stillhouse.clock import SystemClock
 from stillhouse.config import Settings
 from stillhouse.domain.ids import new_uuid
-from stillhouse.repository.format.keys import create_or_open, load_or_create_kek
+from stillhouse.repository.format.cipher_keys import create_or_open, load_or_create_kek
 from stillhouse.repository.objects import identity, roots
 from stillhouse.storage.local import LocalStore
 from support.repositories.tiny_captures import publish_one, store_pack

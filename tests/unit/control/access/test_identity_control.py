@@ -16,7 +16,7 @@ from stillhouse.control.access import access_keys, callers, credentials, permiss
 from stillhouse.control.context import Control
 from stillhouse.domain.access import policy_document
 from stillhouse.domain.access.permissions import BUILT_IN, FULL_ACCESS, READ_ONLY_ACCESS
-from stillhouse.domain.api_operations.table import OPERATIONS
+from stillhouse.domain.api_operations.all_operations import OPERATIONS
 from stillhouse.errors import Conflict, InvalidInput, NameTaken, NotFound
 from support.control.requests_bed import OTHER_PROJECT, PROJECT, requests_bed
 

@@ -23,11 +23,11 @@ from stillhouse.control.clusters.requests import (
     stop_cluster,
 )
 from stillhouse.control.context import Control
+from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.reports.jobs import find_job
 from stillhouse.control.snapshots.create import _first_cause
+from stillhouse.control.snapshots.queue import cancellation, fail, start_next, start_waiting
 from stillhouse.control.snapshots.requests import delete_snapshot, get_snapshot
-from stillhouse.control.snapshots.turns import cancellation, fail, start_next, start_waiting
-from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import ClusterStatus, Task
 from stillhouse.domain.reports.operations import Operation
 from stillhouse.domain.snapshot import SnapshotStatus
@@ -88,9 +88,9 @@ def let_go(control: Control, snapshot_id: str) -> None:
         start_next(control, transaction, snapshot.cluster_id)
 
 
-def workplace(control: Control) -> Workplace:
+def workplace(control: Control) -> FlowContext:
     nothing = cast(Any, None)
-    return Workplace(control, nothing, nothing, "0" * 8)
+    return FlowContext(control, nothing, nothing, "0" * 8)
 
 
 def tick(control: Control) -> None:
@@ -269,7 +269,7 @@ def test_an_acceptance_killed_in_the_middle_was_none(
         raise RuntimeError("killed")
 
     with monkeypatch.context() as patched:
-        patched.setattr(f"stillhouse.control.snapshots.turns.{where}", die)
+        patched.setattr(f"stillhouse.control.snapshots.queue.{where}", die)
         with pytest.raises(RuntimeError):
             delete_cluster(control, PROJECT, cluster, 0)
     shown = get_cluster(control, PROJECT, cluster)
@@ -290,7 +290,7 @@ def test_a_hand_over_killed_in_the_middle_was_none_and_is_made_again(
 
     for where in ("snapshots.find_any", "operations.add_detail"):
         with monkeypatch.context() as patched:
-            patched.setattr(f"stillhouse.control.snapshots.turns.{where}", die)
+            patched.setattr(f"stillhouse.control.snapshots.queue.{where}", die)
             with pytest.raises(RuntimeError):
                 let_go(control, running)
         assert get_snapshot(control, PROJECT, running).status is SnapshotStatus.CREATING

@@ -10,9 +10,9 @@ import pytest
 from stillhouse.catalog import proofs
 from stillhouse.control.clusters.requests import delete_cluster
 from stillhouse.control.context import Control
+from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.proofs import requests
 from stillhouse.control.snapshots.requests import delete_snapshot, request_snapshot
-from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import ClusterStatus
 from stillhouse.domain.proof import ProofSchedule, ProofState, due_for_proof
 from stillhouse.errors import ClusterUnknown, InvalidInput, SnapshotUnknown, StateForbids
@@ -63,9 +63,9 @@ def control(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Control]
         yield bed
 
 
-def place(control: Control) -> Workplace:
+def place(control: Control) -> FlowContext:
     nothing = cast(Any, None)
-    return Workplace(control, nothing, nothing, "0" * 8)
+    return FlowContext(control, nothing, nothing, "0" * 8)
 
 
 def snapshot_of(control: Control, cluster: str, name: str) -> str:

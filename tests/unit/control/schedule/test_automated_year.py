@@ -137,6 +137,7 @@ class Year:
         self.look(END)
 
 
+@pytest.mark.long
 def test_a_year_is_accounted_for_snapshot_by_snapshot(bed: Bed) -> None:
     seed = random.SystemRandom().randrange(10**9)
     print(f"seed {seed}")  # noqa: T201

@@ -10,10 +10,10 @@ from typing import Any, cast
 import pytest
 
 from stillhouse.control.context import Control
+from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.schedule.automated import start_due_retention, start_due_snapshots
 from stillhouse.control.schedule.snapshot_policies import Strategy, set_policies
 from stillhouse.control.snapshots.requests import list_snapshots
-from stillhouse.control.workplace import Workplace
 from stillhouse.domain.snapshot_policies import BackupType, Outcome
 from support.control.automated_bed import ended_runs
 from support.control.requests_bed import PROJECT, available_cluster, enqueued, finish_snapshot, requests_bed
@@ -33,7 +33,7 @@ def test_timers_that_look_together_take_and_expire_each_thing_once(control: Cont
         strategy = Strategy(name=name, schedule=schedule, backup_type=BackupType.INCREMENT)
         set_policies(control, PROJECT, cluster, [strategy])
     nothing = cast(Any, None)
-    place = Workplace(control, nothing, nothing, "0" * 8)
+    place = FlowContext(control, nothing, nothing, "0" * 8)
     tomorrow = control.clock.now() + timedelta(days=1)
 
     def all_look(days: int) -> None:

@@ -11,13 +11,13 @@ import pytest
 from stillhouse.catalog import clusters, snapshots
 from stillhouse.clock import SystemClock
 from stillhouse.control.context import Control, Vault
+from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.snapshots.copy import copy_snapshot
 from stillhouse.control.snapshots.requests import request_cancel, request_copy
-from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Engine
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus, SnapshotType
 from stillhouse.durable.flows import StepRunner
-from stillhouse.repository.format.keys import Kek, open_keys
+from stillhouse.repository.format.cipher_keys import Kek, open_keys
 from stillhouse.repository.objects import identity, roots
 from stillhouse.storage.local import LocalStore
 from stillhouse.workers.jobs import Repository
@@ -39,7 +39,7 @@ class AtOnce:
 
 @dataclass
 class Bed:
-    place: Workplace
+    place: FlowContext
     objects: Path
 
     @property
@@ -99,7 +99,7 @@ def bed(tmp_path: Path) -> Iterator[Bed]:
             snapshots.insert_snapshot(transaction, source)
         repository = Repository(str(tmp_path / "objects"), identity.claim(store), Kek(KEK))
         yield Bed(
-            Workplace(control, cast(Any, None), Vault(store, repository), "0" * 8), tmp_path / "objects"
+            FlowContext(control, cast(Any, None), Vault(store, repository), "0" * 8), tmp_path / "objects"
         )
 
 

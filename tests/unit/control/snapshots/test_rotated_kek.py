@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 
 from stillhouse.control.context import Control, Vault
+from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.snapshots import create
 from stillhouse.control.snapshots.requests import get_snapshot, request_snapshot
-from stillhouse.control.workplace import Workplace
 from stillhouse.domain.snapshot import SnapshotStatus
 from stillhouse.postgres.host.account import fresh_account
 from stillhouse.postgres.host.binaries import Binaries
-from stillhouse.repository.format.keys import Kek, create_or_open
+from stillhouse.repository.format.cipher_keys import Kek, create_or_open
 from stillhouse.repository.objects import identity
 from stillhouse.repository.upkeep.rotate import rotate
 from stillhouse.sealing import Sealer
-from stillhouse.storage.objects import memory_store
+from stillhouse.storage.object_stores import memory_store
 from stillhouse.warehouse.cluster.embedded import Site
 from stillhouse.workers.jobs import Repository
 from support.control.requests_bed import PROJECT, available_cluster, requests_bed
@@ -26,12 +26,12 @@ OLD, NEW = Kek(b"1" * 32), Kek(b"2" * 32)
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Workplace]:
+def place(tmp_path: Path) -> Iterator[FlowContext]:
     with requests_bed("sqlite", tmp_path) as control:
         store = memory_store()
         repository = Repository("memory://", identity.claim(store), OLD)
         site = Site(tmp_path, Binaries(tmp_path, "18.6", None), Sealer(bytes(32)), fresh_account)
-        yield Workplace(control, site, Vault(store, repository), "0" * 8)
+        yield FlowContext(control, site, Vault(store, repository), "0" * 8)
 
 
 def _requested(control: Control) -> tuple[str, str]:
@@ -39,13 +39,13 @@ def _requested(control: Control) -> tuple[str, str]:
     return cluster, request_snapshot(control, PROJECT, name="last", cluster_id=cluster)
 
 
-def _end(place: Workplace, snapshot_id: str) -> Any:
+def _end(place: FlowContext, snapshot_id: str) -> Any:
     """The last step of an attempt that failed."""
     create._fail(place, snapshot_id, "the attempt failed")
     return get_snapshot(place.control, PROJECT, snapshot_id)
 
 
-def test_a_snapshot_ends_unavailable_and_says_why(place: Workplace) -> None:
+def test_a_snapshot_ends_unavailable_and_says_why(place: FlowContext) -> None:
     cluster, snapshot_id = _requested(place.control)
     create_or_open(place.vault.store, OLD, cluster)
     rotate(place.vault.store, OLD, NEW)
@@ -56,7 +56,7 @@ def test_a_snapshot_ends_unavailable_and_says_why(place: Workplace) -> None:
     request_snapshot(place.control, PROJECT, name="next", cluster_id=cluster)
 
 
-def test_with_both_keks_good_it_works_on(place: Workplace) -> None:
+def test_with_both_keks_good_it_works_on(place: FlowContext) -> None:
     cluster, snapshot_id = _requested(place.control)
     create_or_open(place.vault.store, OLD, cluster)
     rotate(place.vault.store, OLD, NEW, keep_old=True)

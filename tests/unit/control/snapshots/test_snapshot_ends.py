@@ -7,41 +7,41 @@ import pytest
 
 from stillhouse.control.clusters.requests import delete_cluster
 from stillhouse.control.context import Control, Vault
+from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.snapshots import create
 from stillhouse.control.snapshots.requests import get_snapshot
-from stillhouse.control.workplace import Workplace
 from stillhouse.domain.snapshot import SnapshotStatus
 from stillhouse.postgres.host.account import fresh_account
 from stillhouse.postgres.host.binaries import Binaries
-from stillhouse.repository.format.keys import Kek
+from stillhouse.repository.format.cipher_keys import Kek
 from stillhouse.repository.format.root import Root
 from stillhouse.repository.objects import identity
 from stillhouse.sealing import Sealer
-from stillhouse.storage.objects import memory_store
+from stillhouse.storage.object_stores import memory_store
 from stillhouse.warehouse.cluster.embedded import Site
 from stillhouse.workers.jobs import Repository
 from support.control.requests_bed import PROJECT, available_cluster, enqueued, request_snapshots, requests_bed
 
-End = Callable[[Workplace, str], None]
+End = Callable[[FlowContext, str], None]
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Workplace]:
+def place(tmp_path: Path) -> Iterator[FlowContext]:
     with requests_bed("sqlite", tmp_path) as control:
         store = memory_store()
         repository = Repository("memory://", identity.claim(store), Kek(b"1" * 32))
         site = Site(tmp_path, Binaries(tmp_path, "18.6", None), Sealer(bytes(32)), fresh_account)
-        yield Workplace(control, site, Vault(store, repository), "0" * 8)
+        yield FlowContext(control, site, Vault(store, repository), "0" * 8)
 
 
-def succeed(place: Workplace, snapshot: str) -> None:
+def succeed(place: FlowContext, snapshot: str) -> None:
     """The last step of a flow whose snapshot is published."""
     cluster = get_snapshot(place.control, PROJECT, snapshot).cluster_id
     root = Root(snapshot=snapshot, project=PROJECT, plain_bytes=1, stored_bytes=1, nodes=())
     create._mark_available(place, snapshot, cluster, root)
 
 
-def fail(place: Workplace, snapshot: str) -> None:
+def fail(place: FlowContext, snapshot: str) -> None:
     """The last step of a flow that gives up."""
     create._fail(place, snapshot, "the attempt failed")
 
@@ -59,11 +59,11 @@ def die(*_: object) -> None:
 
 @ends
 def test_the_next_snapshot_has_its_turn_when_the_one_before_ends(
-    place: Workplace, monkeypatch: pytest.MonkeyPatch, end: End
+    place: FlowContext, monkeypatch: pytest.MonkeyPatch, end: End
 ) -> None:
     running, second = request_snapshots(place.control, available_cluster(place.control), "running", "second")
     with monkeypatch.context() as patched:
-        patched.setattr("stillhouse.control.snapshots.turns.snapshots.set_started", die)
+        patched.setattr("stillhouse.control.snapshots.queue.snapshots.set_started", die)
         with pytest.raises(RuntimeError):
             end(place, running)
     assert get_snapshot(place.control, PROJECT, running).status is SnapshotStatus.CREATING
@@ -75,13 +75,13 @@ def test_the_next_snapshot_has_its_turn_when_the_one_before_ends(
 
 @ends
 def test_a_deletion_begins_when_the_snapshot_that_it_called_off_ends(
-    place: Workplace, monkeypatch: pytest.MonkeyPatch, end: End
+    place: FlowContext, monkeypatch: pytest.MonkeyPatch, end: End
 ) -> None:
     cluster = available_cluster(place.control)
     (running,) = request_snapshots(place.control, cluster, "running")
     delete_cluster(place.control, PROJECT, cluster, 0)
     with monkeypatch.context() as patched:
-        patched.setattr("stillhouse.control.snapshots.turns.operations.add_detail", die)
+        patched.setattr("stillhouse.control.snapshots.queue.operations.add_detail", die)
         with pytest.raises(RuntimeError):
             end(place, running)
     assert get_snapshot(place.control, PROJECT, running).status is SnapshotStatus.CREATING

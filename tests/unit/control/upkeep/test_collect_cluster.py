@@ -16,10 +16,10 @@ from stillhouse.clock import SystemClock
 from stillhouse.control.clusters import flows as cluster_flows
 from stillhouse.control.clusters.requests import delete_cluster, get_cluster, restart_cluster
 from stillhouse.control.context import Control, Vault
+from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.snapshots.requests import delete_snapshot, list_snapshots, request_snapshot
 from stillhouse.control.snapshots.trash import list_trash, undelete_snapshot
 from stillhouse.control.upkeep import collect as collect_cluster
-from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import ClusterStatus
 from stillhouse.domain.collection import Rules
 from stillhouse.domain.reports.operations import DONE, EMPTIED, FAILED, YIELDED
@@ -32,10 +32,10 @@ from stillhouse.errors import (
     StateForbids,
 )
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.keys import ClusterKeys, Kek, create_or_open
+from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open
 from stillhouse.repository.format.root import Tombstone
-from stillhouse.repository.objects import endings, identity, pins, roots
-from stillhouse.repository.objects.endings import Ending
+from stillhouse.repository.objects import deletion_endings, identity, pins, roots
+from stillhouse.repository.objects.deletion_endings import Ending
 from stillhouse.repository.upkeep import reach
 from stillhouse.repository.upkeep.collect import Collector
 from stillhouse.storage.open import open_store
@@ -71,7 +71,7 @@ class Steps:
 
 @dataclass
 class Bed:
-    place: Workplace
+    place: FlowContext
     cluster: str
 
     @property
@@ -140,7 +140,7 @@ def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
             vault=Vault(store, repository),
             settings=control.settings.model_copy(update={"collect_grace_hours": 0}),
         )
-        place = Workplace(control, cast(Any, None), Vault(store, repository), "0" * 8)
+        place = FlowContext(control, cast(Any, None), Vault(store, repository), "0" * 8)
         monkeypatch.setattr(process, "Worker", InThisProcess)
         yield Bed(place, available_cluster(control))
 
@@ -249,13 +249,13 @@ def test_a_death_between_the_endings_of_an_undeletion_lets_its_deletion_begin_an
     bed.delete(snapshot)
     roots.mark_trash(bed.store, bed.keys, snapshot, "2026-01-01T00:00:00+00:00")
     with monkeypatch.context() as broken:
-        end = endings.end
+        end = deletion_endings.end
 
         def end_and_die(*args: Any) -> Ending:
             end(*args)
             raise ZeroDivisionError
 
-        broken.setattr(endings, "end", end_and_die)
+        broken.setattr(deletion_endings, "end", end_and_die)
         with pytest.raises(ZeroDivisionError):
             undelete_snapshot(bed.control, PROJECT, snapshot)
     bed.clock.time += 7 * DAY
@@ -278,14 +278,14 @@ def test_an_undelete_beside_a_collection_without_the_catalog_keeps_its_word(
 ) -> None:
     snapshot = bed.snapshot()
     bed.delete(snapshot)
-    end = endings.end
+    end = deletion_endings.end
 
     def come_back_first(*args: Any) -> Ending:
-        monkeypatch.setattr(endings, "end", end)
+        monkeypatch.setattr(deletion_endings, "end", end)
         undelete_snapshot(bed.control, PROJECT, snapshot)
         return end(*args)
 
-    monkeypatch.setattr(endings, "end", come_back_first)
+    monkeypatch.setattr(deletion_endings, "end", come_back_first)
     assert collect_without_catalog(bed) == []
     assert collect_without_catalog(bed) == []
     assert [one.id for one in list_snapshots(bed.control, PROJECT)] == [snapshot]
@@ -297,14 +297,14 @@ def test_an_undelete_that_a_collection_without_the_catalog_forestalls_is_refused
 ) -> None:
     snapshot = bed.snapshot()
     bed.delete(snapshot)
-    end = endings.end
+    end = deletion_endings.end
 
     def purge_first(*args: Any) -> Ending:
-        monkeypatch.setattr(endings, "end", end)
+        monkeypatch.setattr(deletion_endings, "end", end)
         assert collect_without_catalog(bed) == [snapshot]
         return end(*args)
 
-    monkeypatch.setattr(endings, "end", purge_first)
+    monkeypatch.setattr(deletion_endings, "end", purge_first)
     with pytest.raises(StateForbids, match="being purged"):
         undelete_snapshot(bed.control, PROJECT, snapshot)
     assert [one.snapshot.id for one in list_trash(bed.control, PROJECT)] == [snapshot]

@@ -25,7 +25,7 @@ from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.snapshot import SnapshotStatus
 from stillhouse.errors import DataDirectoryInUse, InvalidInput, SnapshotUnknown, StateForbids
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.keys import Kek, create_or_open, read_kek, write_kek
+from stillhouse.repository.format.cipher_keys import Kek, create_or_open, read_kek, write_kek
 from stillhouse.repository.objects import identity, roots
 from stillhouse.storage.store import ObjectStore
 from support.repositories.buckets import PROJECT, Bucket

@@ -13,11 +13,11 @@ from sqlalchemy import select
 from stillhouse.catalog import captures, clusters, scrubs, snapshots
 from stillhouse.catalog.schema import tables
 from stillhouse.control.context import Control, Vault
+from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.snapshots import create
 from stillhouse.control.snapshots.requests import request_snapshot
 from stillhouse.control.upkeep import scrub
 from stillhouse.control.upkeep.findings import look_for_findings
-from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import Node, Role
 from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.snapshot import Cut, RestorePoint
@@ -26,7 +26,7 @@ from stillhouse.errors import CaptureInterrupted
 from stillhouse.repository.check.faults import ALTERED, Fault
 from stillhouse.repository.check.structure import check
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.keys import create_or_open, open_keys
+from stillhouse.repository.format.cipher_keys import create_or_open, open_keys
 from stillhouse.repository.format.manifest import Line, ManifestWriter
 from stillhouse.repository.objects import findings, identity, roots
 from stillhouse.repository.objects import scrubs as records
@@ -57,9 +57,9 @@ def control(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Control]
         yield bed
 
 
-def a_place(control: Control, store: Any, location: str = "memory://") -> Workplace:
+def a_place(control: Control, store: Any, location: str = "memory://") -> FlowContext:
     repository = Repository(location, identity.claim(store), KEK)
-    return Workplace(control, cast("Any", None), Vault(store, repository), "0" * 8)
+    return FlowContext(control, cast("Any", None), Vault(store, repository), "0" * 8)
 
 
 def with_snapshot(control: Control, name: str) -> str:
@@ -271,7 +271,7 @@ def _at_its_cut(control: Control, cluster_id: str, snapshot_id: str) -> None:
         captures.save_cut(transaction, snapshot_id, 1, Cut((point,), 0.0, 1))
 
 
-def _captured(place: Workplace, cluster_id: str, packs: list[str]) -> list[dict[str, Any]]:
+def _captured(place: FlowContext, cluster_id: str, packs: list[str]) -> list[dict[str, Any]]:
     keys = create_or_open(place.vault.store, KEK, cluster_id)
     head: list[Line] = [{"t": "node"}]
     head += [{"t": "pack", "id": pack, "size": 4, "index": 0, "hash": ""} for pack in packs]

@@ -19,7 +19,7 @@ from stillhouse.domain.access.permissions import (
     Statement,
     matches,
 )
-from stillhouse.domain.api_operations.table import ACTIONS, OPERATIONS
+from stillhouse.domain.api_operations.all_operations import ACTIONS, OPERATIONS
 from stillhouse.errors import InvalidInput
 
 CREATE = OPERATIONS["CreateSnapshot"].need.names

@@ -14,10 +14,10 @@ from stillhouse.node.capture.base import Source
 from stillhouse.postgres.files.reader import Entry, LocalReader
 from stillhouse.postgres.wal.summaries import Changes
 from stillhouse.repository.format import manifest
-from stillhouse.repository.format.keys import ClusterKeys, Kek, create_or_open
+from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open
 from stillhouse.repository.format.manifest import Line
 from stillhouse.repository.format.sealed import Stored
-from stillhouse.storage.objects import memory_store
+from stillhouse.storage.object_stores import memory_store
 from stillhouse.storage.store import ObjectStore
 from support.data_directories import fake_tree
 from support.data_directories.fake_tree import PAGE

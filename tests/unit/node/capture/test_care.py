@@ -8,8 +8,8 @@ import pytest
 from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.throttle import Care, IoPriority
 from stillhouse.node.capture import copying
-from stillhouse.repository.format.keys import Kek, create_or_open
-from stillhouse.storage.objects import memory_store
+from stillhouse.repository.format.cipher_keys import Kek, create_or_open
+from stillhouse.storage.object_stores import memory_store
 from stillhouse.workers.process import Done, Worker
 from support.data_directories import fake_tree
 from support.processes import worker_tasks

@@ -17,14 +17,14 @@ from stillhouse.errors import StoreUnavailable
 from stillhouse.node.capture import pack_writer
 from stillhouse.node.capture.base import Base
 from stillhouse.node.capture.copying import Copy
+from stillhouse.node.capture.deferred_writes import PackLedger
 from stillhouse.node.capture.packing import Batch, Packed
-from stillhouse.node.capture.pending import PackLedger
 from stillhouse.postgres.files import pages
 from stillhouse.postgres.files.reader import Entry, LocalReader
 from stillhouse.repository.format import manifest
-from stillhouse.repository.format.keys import ClusterKeys, Kek, create_or_open
+from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open
 from stillhouse.repository.format.manifest import Line, ManifestWriter
-from stillhouse.storage.objects import memory_store
+from stillhouse.storage.object_stores import memory_store
 from stillhouse.storage.store import ObjectStore
 from support.data_directories import fake_tree
 from support.data_directories.fake_tree import FACTS, PAGE

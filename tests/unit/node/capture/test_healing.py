@@ -10,11 +10,11 @@ import pytest
 
 from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.page_choice import Changed
-from stillhouse.node.capture import pack_writer, packing, pending
+from stillhouse.node.capture import deferred_writes, pack_writer, packing
 from stillhouse.node.capture.base import Source
 from stillhouse.postgres.wal.summaries import Changes
 from stillhouse.repository.format import layout, manifest
-from stillhouse.repository.format.keys import ClusterKeys, Kek, create_or_open
+from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open
 from stillhouse.repository.format.manifest import Line
 from stillhouse.repository.format.sealed import Stored
 from support.data_directories import fake_tree
@@ -178,7 +178,7 @@ def test_whatever_is_lost_of_a_past_the_next_capture_is_whole_without_it(
     bed: Bed, mode: Mode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rounds of change, capture and loss; each capture builds on the one before."""
-    monkeypatch.setattr(pending, "_MAP_BYTES", 300)
+    monkeypatch.setattr(deferred_writes, "_MAP_BYTES", 300)
     draw = random.Random(SEED)
     for number in range(8):
         bed.write(f"base/5/{16384 + number}", b"".join(page(draw.randrange(9)) for _ in range(12)))

@@ -14,12 +14,12 @@ from stillhouse.node.capture.pack_writer import PackWriter, StoredPack
 from stillhouse.node.restore import rebuild
 from stillhouse.node.restore.unpacking import Packs
 from stillhouse.repository.format import layout, maps
+from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open
 from stillhouse.repository.format.container import HEADER_BYTES, Kind
-from stillhouse.repository.format.keys import ClusterKeys, Kek, create_or_open
 from stillhouse.repository.format.manifest import Line, ManifestWriter
 from stillhouse.repository.format.maps import Extent, FrameRef, Map, MapBuilder
 from stillhouse.repository.format.sealed import Stored
-from stillhouse.storage.objects import memory_store
+from stillhouse.storage.object_stores import memory_store
 from stillhouse.storage.store import ObjectStore
 from support.data_directories import fake_tree
 

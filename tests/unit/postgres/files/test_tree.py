@@ -20,7 +20,7 @@ from stillhouse.postgres.files.reader import LocalReader, Skipped
 from stillhouse.postgres.files.tree import Tree, read_outside, remove_tree, shown
 from stillhouse.postgres.host import server
 from stillhouse.repository.format import manifest
-from stillhouse.repository.format.keys import ClusterKeys, Kek, create_or_open
+from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open
 from stillhouse.storage.open import open_store
 from stillhouse.storage.store import ObjectStore
 from stillhouse.warehouse.clone.replay import ReplayLog

@@ -18,7 +18,7 @@ from stillhouse.repository.check.stats import figures
 from stillhouse.repository.check.structure import Checked, check
 from stillhouse.repository.check.verify import Rate, due, longest_unread, verify
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.keys import Kek
+from stillhouse.repository.format.cipher_keys import Kek
 from stillhouse.repository.objects import roots, scrubs
 from stillhouse.repository.upkeep.inventory import clusters_in
 from stillhouse.storage.local import LocalStore

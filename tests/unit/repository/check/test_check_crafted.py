@@ -16,8 +16,8 @@ from stillhouse.repository.check.report import sum_up
 from stillhouse.repository.check.structure import PackFacts, check
 from stillhouse.repository.check.verify import prove
 from stillhouse.repository.format import layout
+from stillhouse.repository.format.cipher_keys import Kek, create_or_open
 from stillhouse.repository.format.container import ContainerWriter, Kind
-from stillhouse.repository.format.keys import Kek, create_or_open
 from stillhouse.repository.format.manifest import Line, ManifestWriter
 from stillhouse.repository.format.maps import Extent, FrameRef, MapBuilder
 from stillhouse.repository.format.root import Root, RootNode

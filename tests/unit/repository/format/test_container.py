@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from stillhouse.domain.object_kinds import Type
 from stillhouse.errors import RepositoryDamaged
 from stillhouse.repository.format import container
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.container import MAX_FRAME, ContainerWriter, Kind, open_bytes
-from stillhouse.repository.format.keys import ClusterKeys
 
 CLUSTER = uuid.UUID("6f1d9c52-7a8e-4c03-9b11-2f60d0a1e7c4")
 KEYS = ClusterKeys(CLUSTER, {1: bytes(32), 2: bytes(range(32))}, b"f" * 32)

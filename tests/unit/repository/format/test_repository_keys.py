@@ -12,9 +12,9 @@ import pytest
 from stillhouse.domain.ids import new_uuid
 from stillhouse.errors import InvalidInput, RepositoryDamaged, StoreUnavailable
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.keys import Kek, create_or_open, load_or_create_kek, open_keys
+from stillhouse.repository.format.cipher_keys import Kek, create_or_open, load_or_create_kek, open_keys
 from stillhouse.repository.objects import identity
-from stillhouse.storage.objects import memory_store
+from stillhouse.storage.object_stores import memory_store
 
 KEK = Kek(bytes(range(32)))
 

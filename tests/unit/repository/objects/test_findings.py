@@ -17,7 +17,7 @@ from stillhouse.repository.check.report import sum_up
 from stillhouse.repository.check.structure import Checked, check
 from stillhouse.repository.check.verify import Rate, longest_unread, verify
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.keys import ClusterKeys
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.sealed import seal
 from stillhouse.repository.objects import findings, roots
 from stillhouse.repository.objects.findings import Findings

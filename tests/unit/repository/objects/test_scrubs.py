@@ -7,7 +7,7 @@ import pytest
 from stillhouse.domain.ids import new_hex, new_uuid
 from stillhouse.domain.object_kinds import Type
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.keys import ClusterKeys, Kek, create_or_open
+from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open
 from stillhouse.repository.format.sealed import seal
 from stillhouse.repository.objects import scrubs
 from support.stores.dict_store import START, DictStore

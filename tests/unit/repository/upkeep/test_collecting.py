@@ -14,14 +14,14 @@ from stillhouse.domain.ids import new_hex, new_uuid
 from stillhouse.domain.object_kinds import Type
 from stillhouse.errors import RepositoryDamaged, StoreUnavailable
 from stillhouse.repository.format import layout, sealed
-from stillhouse.repository.format.keys import ClusterKeys, Kek, create_or_open
+from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open
 from stillhouse.repository.format.root import Root, RootNode, Tombstone
-from stillhouse.repository.objects import marks, pins, roots
+from stillhouse.repository.objects import collection_marks, pins, roots
 from stillhouse.repository.objects.pins import Pin, PinnedBase
 from stillhouse.repository.upkeep import reach
 from stillhouse.repository.upkeep.collect import Collector, is_empty, summary
-from stillhouse.storage.now import store_time
 from stillhouse.storage.store import StoredObject
+from stillhouse.storage.store_clock import store_time
 from support.control.requests_bed import HandClock
 from support.repositories.tiny_captures import (
     Taken,
@@ -90,7 +90,7 @@ def test_only_one_mark_is_left(store: LateStore, keys: ClusterKeys, collector: C
         collector.collect()
         (mark,) = [key for key in store.objects if "/marks/" in key]
         store.now += DAY
-    ((name, since),) = marks.read(store, keys, mark)
+    ((name, since),) = collection_marks.read(store, keys, mark)
     assert name.startswith("packs/")
     assert since == datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -429,8 +429,8 @@ def test_a_pin_is_read_back_as_it_was_put(store: LateStore, keys: ClusterKeys) -
 def test_a_mark_of_many_objects_is_read_back(store: LateStore, keys: ClusterKeys) -> None:
     moment = datetime(2026, 3, 1, tzinfo=UTC)
     lines = [(f"packs/{number:032x}", moment if number % 2 else None) for number in range(30_000)]
-    key = marks.store_mark(store, keys, lines)
-    assert list(marks.read(store, keys, key)) == lines
+    key = collection_marks.store_mark(store, keys, lines)
+    assert list(collection_marks.read(store, keys, key)) == lines
 
 
 def test_what_a_root_needs_is_its_manifests_maps_and_packs(store: LateStore, keys: ClusterKeys) -> None:

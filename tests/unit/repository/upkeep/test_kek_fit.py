@@ -16,13 +16,13 @@ from stillhouse.cli.main import app
 from stillhouse.cli.terminal import command
 from stillhouse.clock import SystemClock
 from stillhouse.config import Settings
+from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.upkeep.rebuild_catalog import rows_of, write
-from stillhouse.control.workplace import Workplace
 from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.snapshot import SnapshotStatus
 from stillhouse.errors import InvalidInput, RepositoryDamaged, StoreUnavailable
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.keys import Kek, create_or_open, read_kek, write_kek
+from stillhouse.repository.format.cipher_keys import Kek, create_or_open, read_kek, write_kek
 from stillhouse.repository.objects import identity
 from stillhouse.repository.upkeep import rotate as rotation
 from stillhouse.repository.upkeep.inventory import take_inventory
@@ -135,7 +135,7 @@ def test_a_cluster_without_keys_gets_none_where_anything_of_it_is_left(bucket: B
 
 
 @contextmanager
-def workplace(settings: Settings) -> Iterator[Workplace]:
+def workplace(settings: Settings) -> Iterator[FlowContext]:
     with open_control(settings) as control:
         yield bootstrap._open_workplace(control)
 

@@ -16,14 +16,14 @@ from stillhouse.catalog import captures, clusters, operations, snapshot_queue, s
 from stillhouse.catalog.access import audit_log
 from stillhouse.control.clusters.requests import get_cluster, restart_cluster, stop_cluster
 from stillhouse.control.context import Control
+from stillhouse.control.flow_context import FlowContext
+from stillhouse.control.snapshots.queue import start_next, start_waiting
 from stillhouse.control.snapshots.requests import (
     delete_snapshot,
     get_snapshot,
     list_snapshots,
     request_cancel,
 )
-from stillhouse.control.snapshots.turns import start_next, start_waiting
-from stillhouse.control.workplace import Workplace
 from stillhouse.domain.cluster import ClusterStatus, Task
 from stillhouse.domain.snapshot import SnapshotStatus
 from stillhouse.errors import ClusterBusy, NameTaken, ShuttingDown, StateForbids
@@ -70,7 +70,7 @@ def waiting(control: Control, cluster: str) -> list[str]:
 def tick(control: Control) -> None:
     """What the timer does, and a service that starts."""
     nothing = cast(Any, None)
-    start_waiting(Workplace(control, nothing, nothing, "0" * 8), control.clock.now())
+    start_waiting(FlowContext(control, nothing, nothing, "0" * 8), control.clock.now())
 
 
 def lose_the_turn(control: Control, snapshot: str) -> None:
@@ -255,7 +255,7 @@ def test_a_turn_killed_in_the_middle_was_none_and_begins_again(
 
     for where in ("snapshot_queue.remove", "snapshots.set_started", "operations.begin"):
         with monkeypatch.context() as patched:
-            patched.setattr(f"stillhouse.control.snapshots.turns.{where}", die)
+            patched.setattr(f"stillhouse.control.snapshots.queue.{where}", die)
             with pytest.raises(RuntimeError):
                 finish_snapshot(control, running)
         assert get_snapshot(control, PROJECT, running).status is SnapshotStatus.CREATING

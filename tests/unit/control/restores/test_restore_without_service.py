@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from stillhouse.control.restores import alone, recovery
-from stillhouse.control.restores.alone import State
+from stillhouse.control.restores import recovery, without_service
+from stillhouse.control.restores.without_service import State
 from stillhouse.domain.cluster import Node, Role
 from stillhouse.domain.ids import new_hex, new_uuid
 from stillhouse.errors import Cancelled, InvalidInput, RepositoryDamaged, RestoreFailed
 from stillhouse.postgres.host.account import fresh_account
 from stillhouse.postgres.host.binaries import Binaries
-from stillhouse.repository.format.keys import Kek
+from stillhouse.repository.format.cipher_keys import Kek
 from stillhouse.repository.format.root import Root, RootCluster, RootNode
 from stillhouse.sealing import Sealer
 from stillhouse.warehouse.cluster.embedded import Site
@@ -39,7 +39,9 @@ def _nodes(place: Path) -> tuple[Node, ...]:
 
 def _rebuild(place: Path, root: Root) -> None:
     site = Site(place, Binaries(place, "18.6", None), Sealer(bytes(32)), fresh_account)
-    alone._rebuild(site, REPOSITORY, root, _nodes(place), 1, watch=lambda name, size: lambda done: None)
+    without_service._rebuild(
+        site, REPOSITORY, root, _nodes(place), 1, watch=lambda name, size: lambda done: None
+    )
 
 
 def test_without_room_for_all_nodes_nothing_is_begun(tmp_path: Path) -> None:
@@ -88,32 +90,32 @@ ASKED = State(REPOSITORY.id, new_uuid(), "", 8000)
     ],
 )
 def test_a_directory_of_another_restore_is_refused(tmp_path: Path, state: State) -> None:
-    alone._write_state(tmp_path, state)
+    without_service._write_state(tmp_path, state)
     with pytest.raises(InvalidInput, match=state.snapshot):
-        alone._read_state(tmp_path, ASKED)
+        without_service._read_state(tmp_path, ASKED)
 
 
 def test_its_own_unfinished_work_is_found_again(tmp_path: Path) -> None:
-    assert alone._read_state(tmp_path / "not there", ASKED) is None
+    assert without_service._read_state(tmp_path / "not there", ASKED) is None
     (tmp_path / "restore.json.new").write_text("{")
     (tmp_path / "lock").touch()
-    assert alone._read_state(tmp_path, ASKED) is None, "killed at the very start"
-    alone._write_state(tmp_path, ASKED)
+    assert without_service._read_state(tmp_path, ASKED) is None, "killed at the very start"
+    without_service._write_state(tmp_path, ASKED)
     (tmp_path / "clusters").mkdir()
-    assert alone._read_state(tmp_path, ASKED) == ASKED
+    assert without_service._read_state(tmp_path, ASKED) == ASKED
 
 
 @pytest.mark.parametrize("text", ["", "[]", json.dumps({"later": 1})])
 def test_a_state_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "restore.json").write_text(text)
     with pytest.raises(InvalidInput, match="no directory of a restore"):
-        alone._read_state(tmp_path, ASKED)
+        without_service._read_state(tmp_path, ASKED)
 
 
 def test_a_node_that_the_snapshot_lacks_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="no node dn3") as refusal:
-        alone._chosen(_nodes(tmp_path), _root(), "dn3")
+        without_service._chosen(_nodes(tmp_path), _root(), "dn3")
     assert refusal.value.hint == "its nodes are cn, dn1, dn2"
-    assert [node.name for node in alone._chosen(_nodes(tmp_path), _root(), "dn2")] == ["dn2"]
+    assert [node.name for node in without_service._chosen(_nodes(tmp_path), _root(), "dn2")] == ["dn2"]
     with pytest.raises(RestoreFailed, match="dn2"):
-        alone._chosen(_nodes(tmp_path)[:2], _root(), "")
+        without_service._chosen(_nodes(tmp_path)[:2], _root(), "")

@@ -6,23 +6,23 @@ from datetime import datetime
 from functools import partial
 
 from stillhouse import log
-from stillhouse.control.workplace import Workplace
+from stillhouse.control.flow_context import FlowContext
 from stillhouse.durable.flows import in_our_errors
 from stillhouse.errors import ShuttingDown, StillhouseError
 
 # Decides from the catalog which work is due at a time, and enqueues its flows in the transaction that notes so.
-Duty = Callable[[Workplace, datetime], list[str] | None]
+Duty = Callable[[FlowContext, datetime], list[str] | None]
 
 
-class Timetable:
+class Timer:
     """One thread. It keeps no state of its own: the catalog knows which work was done and which is due."""
 
-    def __init__(self, place: Workplace, duties: Mapping[str, Duty], every_seconds: float) -> None:
+    def __init__(self, place: FlowContext, duties: Mapping[str, Duty], every_seconds: float) -> None:
         self._place = place
         self._duties = dict(duties)
         self._every_seconds = every_seconds
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="timetable", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="timer", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -52,4 +52,4 @@ def attempt(what: str, act: Callable[[], list[str] | None]) -> None:
     except ShuttingDown:
         return  # work that is due now is still due at the next start
     except StillhouseError as error:
-        log.get("timetable").error("failed", what=what, code=error.code, reason=str(error))
+        log.get("timer").error("failed", what=what, code=error.code, reason=str(error))

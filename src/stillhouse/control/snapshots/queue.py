@@ -14,8 +14,8 @@ from stillhouse.catalog import clusters, operations, snapshot_queue, snapshots
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.control.audit import record
 from stillhouse.control.context import Control
-from stillhouse.control.timetable import attempt
-from stillhouse.control.workplace import Workplace
+from stillhouse.control.flow_context import FlowContext
+from stillhouse.control.timer import attempt
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Task
 from stillhouse.domain.reports.operations import FAILED
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
@@ -95,7 +95,7 @@ def _start_deletion(control: Control, transaction: Transaction, cluster_id: str)
     log.get("cluster").info("deletion begins", cluster=cluster_id)
 
 
-def start_waiting(place: Workplace, now: datetime) -> None:
+def start_waiting(place: FlowContext, now: datetime) -> None:
     """Begin snapshots and deletions that wait for nothing any more. They are left by a service that was killed."""
     control = place.control
     with control.database.reading() as reading:

@@ -9,9 +9,9 @@ from stillhouse.domain.ids import new_hex
 from stillhouse.domain.object_kinds import Type
 from stillhouse.errors import RepositoryDamaged
 from stillhouse.repository.format import layout, sealed
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.container import MAX_FRAME, Container, ContainerWriter, Kind, open_bytes
 from stillhouse.repository.format.fields import parse
-from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.manifest import split_lines
 from stillhouse.storage.store import ObjectStore
 

@@ -8,7 +8,7 @@ from stillhouse.node.capture.ancestry import pass_mark
 from stillhouse.node.capture.copying import Copy
 from stillhouse.node.capture.task import CaptureTask, Conductor
 from stillhouse.postgres.sessions import session
-from stillhouse.repository.format.keys import ClusterKeys
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.manifest import Line, ManifestWriter
 from stillhouse.storage.store import ObjectStore
 

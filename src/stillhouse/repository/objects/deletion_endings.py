@@ -8,9 +8,9 @@ from blake3 import blake3
 from stillhouse.domain.object_kinds import Type
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.repository.format import layout
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.container import open_bytes
 from stillhouse.repository.format.fields import parse
-from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.sealed import seal
 from stillhouse.storage.store import ObjectStore
 

@@ -16,8 +16,8 @@ from stillhouse.repository.check import verify
 from stillhouse.repository.check.faults import ALTERED, MISSING, Fault
 from stillhouse.repository.check.structure import PackFacts
 from stillhouse.repository.format import layout, manifest
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.container import Container
-from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.manifest import Line
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import findings

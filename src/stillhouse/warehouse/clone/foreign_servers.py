@@ -58,6 +58,6 @@ def _everywhere(node: Node, command: str) -> None:
         for database in databases_of(node):
             with (
                 suppress(DatabaseClosed),
-                closing(enter(node, database, application_name="stillhouse parking")) as connection,
+                closing(enter(node, database, application_name="stillhouse quarantine")) as connection,
             ):
                 connection.execute(command.encode())

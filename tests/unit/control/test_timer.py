@@ -9,8 +9,8 @@ import pytest
 import structlog
 
 from stillhouse.clock import SystemClock
-from stillhouse.control.timetable import Duty, Timetable, attempt
-from stillhouse.control.workplace import Workplace
+from stillhouse.control.flow_context import FlowContext
+from stillhouse.control.timer import Duty, Timer, attempt
 from stillhouse.errors import CatalogUnavailable, ShuttingDown
 
 PATIENCE = 30
@@ -24,15 +24,15 @@ class _Place:
     control = _Control()
 
 
-Start = Callable[..., Timetable]
+Start = Callable[..., Timer]
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    running: list[Timetable] = []
+    running: list[Timer] = []
 
-    def begin(**duties: Duty) -> Timetable:
-        table = Timetable(cast(Workplace, _Place()), duties, every_seconds=0.001)
+    def begin(**duties: Duty) -> Timer:
+        table = Timer(cast(FlowContext, _Place()), duties, every_seconds=0.001)
         running.append(table)
         table.start()
         return table
@@ -46,7 +46,7 @@ def counted(times: int) -> tuple[Duty, threading.Event]:
     """A duty, and what is set when it was asked so many times."""
     left, done = [times], threading.Event()
 
-    def duty(_place: Workplace, now: datetime) -> None:
+    def duty(_place: FlowContext, now: datetime) -> None:
         assert now.tzinfo is not None
         left[0] -= 1
         if left[0] <= 0:
@@ -61,7 +61,7 @@ def test_a_duty_that_fails_keeps_neither_itself_nor_the_others_from_the_next_rou
 ) -> None:
     tries, tried = counted(3)
 
-    def fail(place: Workplace, now: datetime) -> None:
+    def fail(place: FlowContext, now: datetime) -> None:
         tries(place, now)
         raise failure
 
@@ -74,7 +74,7 @@ def test_stop_returns_only_when_the_duty_at_work_is_done(start: Start) -> None:
     entered, leave = threading.Event(), threading.Event()
     log: list[str] = []
 
-    def slow(_place: Workplace, _now: datetime) -> None:
+    def slow(_place: FlowContext, _now: datetime) -> None:
         entered.set()
         leave.wait(PATIENCE)
         log.append("duty ended")
@@ -95,7 +95,7 @@ def test_stop_returns_only_when_the_duty_at_work_is_done(start: Start) -> None:
 
 
 def test_a_timer_that_was_never_started_can_be_stopped() -> None:
-    Timetable(cast(Workplace, _Place()), {}, 1).stop()
+    Timer(cast(FlowContext, _Place()), {}, 1).stop()
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_failure_is_logged_with_its_code(failure: Exception, code: str) -> Non
         attempt("this duty", fail)
     line: dict[str, Any] = dict(logged[-1])
     assert (line["component"], line["what"], line["code"], line["log_level"]) == (
-        "timetable",
+        "timer",
         "this duty",
         code,
         "error",

@@ -10,10 +10,10 @@ from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.object_kinds import Type
 from stillhouse.errors import RepositoryDamaged
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.keys import Kek, create_or_open
+from stillhouse.repository.format.cipher_keys import Kek, create_or_open
 from stillhouse.repository.format.sealed import seal
-from stillhouse.repository.objects import endings, roots
-from stillhouse.repository.objects.endings import Ending
+from stillhouse.repository.objects import deletion_endings, roots
+from stillhouse.repository.objects.deletion_endings import Ending
 from stillhouse.repository.upkeep.collect import Collector
 from support.repositories.tiny_captures import publish_one, read_whole
 from support.stores.late_store import Died, LateStore
@@ -135,13 +135,13 @@ def test_a_later_deletion_is_one_of_its_own(bed: Bed) -> None:
 
 
 def test_a_purge_under_way_is_not_undeleted(bed: Bed) -> None:
-    endings.end(bed.store, bed.keys, bed.snapshot, DELETED, Ending.PURGED, "now")
+    deletion_endings.end(bed.store, bed.keys, bed.snapshot, DELETED, Ending.PURGED, "now")
     assert not bed.undelete()
     assert bed.collect() == [bed.snapshot], "whoever collects next goes on with it"
 
 
 def test_an_ending_that_says_something_else_stops_the_purge(bed: Bed) -> None:
-    key = endings.id_of(bed.snapshot, DELETED)
+    key = deletion_endings.id_of(bed.snapshot, DELETED)
     body = b'{"how":"later"}'
     bed.store.create(layout.ending(str(bed.keys.cluster), key), seal(bed.keys, Type.ENDING, key, body))
     with pytest.raises(RepositoryDamaged, match="not an ending"):

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Collection
 
 from stillhouse.node.capture.pack_writer import StoredPack
-from stillhouse.repository.format.keys import ClusterKeys
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.manifest import Line, ManifestWriter
 from stillhouse.repository.format.maps import MapBuilder
 from stillhouse.storage.store import ObjectStore

@@ -10,19 +10,19 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from stillhouse import atomic_file
-from stillhouse.at_once import at_once
 from stillhouse.control.restores import recovery
 from stillhouse.data_lock import lock_data_directory
 from stillhouse.disk_space import check_room
 from stillhouse.domain.cluster import Node
 from stillhouse.domain.ids import new_uuid
 from stillhouse.errors import InvalidInput, RestoreFailed
+from stillhouse.parallel import at_once
 from stillhouse.postgres.host.account import make_passable
-from stillhouse.postgres.host.trial import check_settings
+from stillhouse.postgres.host.settings_trial import check_settings
 from stillhouse.repository.format.root import Root
 from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.embedded import Site
-from stillhouse.warehouse.cluster.hand_over import hand_over, is_due, settle
+from stillhouse.warehouse.cluster.upgrade import hand_over, is_due, settle
 from stillhouse.workers.jobs import Repository
 
 _STATE = "restore.json"

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from stillhouse.errors import ObjectMissing, StoreRefused, StoreUnavailable
-from stillhouse.storage.patience import PatientStore
+from stillhouse.storage.retries import PatientStore
 from stillhouse.storage.store import Chunk, StoredObject
 from support.stores.dict_store import DictStore
 

@@ -1,4 +1,4 @@
-"""The workplace of flows: the control plane, this host, the repository, and its key."""
+"""The context of flows: the control plane, this host, the repository, and its key."""
 
 from dataclasses import dataclass, replace
 
@@ -15,7 +15,7 @@ from stillhouse.warehouse.cluster.embedded import Site
 
 
 @dataclass(frozen=True)
-class Workplace:
+class FlowContext:
     """The means of a flow. `installation` (8 hex digits) marks our slots among other services' on one warehouse."""
 
     control: Control
@@ -28,7 +28,7 @@ class Workplace:
         return attempt_slot(self.installation, snapshot_id, attempt)
 
     @property
-    def hurried(self) -> "Workplace":
+    def hurried(self) -> "FlowContext":
         """Return a copy for callers who cannot wait: its store raises within seconds of an outage, as for requests."""
         return self if self.control.vault is None else replace(self, vault=self.control.vault)
 
@@ -38,7 +38,7 @@ class Workplace:
         return embedded.scratch_of(self.site)
 
 
-def read_root(place: Workplace, snapshot_id: str) -> Root:
+def read_root(place: FlowContext, snapshot_id: str) -> Root:
     """Read the snapshot's root from the repository; the catalog only tells its cluster. Raises RepositoryDamaged."""
     with place.control.database.reading() as reading:
         source = snapshots.read_snapshot(reading, snapshot_id).cluster_id
@@ -48,7 +48,7 @@ def read_root(place: Workplace, snapshot_id: str) -> Root:
     return root
 
 
-def snapshot_and_cluster(place: Workplace, snapshot_id: str) -> tuple[Snapshot, Cluster]:
+def snapshot_and_cluster(place: FlowContext, snapshot_id: str) -> tuple[Snapshot, Cluster]:
     with place.control.database.reading() as reading:
         snapshot = snapshots.read_snapshot(reading, snapshot_id)
         return snapshot, clusters.read_cluster(reading, snapshot.cluster_id)

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from stillhouse.at_once import at_once
 from stillhouse.errors import Cancelled, RestoreFailed
+from stillhouse.parallel import at_once
 
 
 def test_results_are_in_the_order_of_the_items() -> None:

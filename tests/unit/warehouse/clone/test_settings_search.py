@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from stillhouse.warehouse.clone.sifting import Item, items_of, settings_of, sift
+from stillhouse.warehouse.clone.settings_search import Item, items_of, settings_of, sift
 
 SETTINGS = {f"s{number}": str(number) for number in range(64)}
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from stillhouse.domain.page_choice import How
 from stillhouse.node.capture.base import Base, BaseFile
-from stillhouse.node.capture.pending import MapShelf
+from stillhouse.node.capture.deferred_writes import MapShelf
 from stillhouse.postgres.files import layout
 from stillhouse.postgres.files.reader import Entry
 from stillhouse.repository.format.manifest import Line, ManifestWriter

@@ -7,14 +7,14 @@ from concurrent.futures import ThreadPoolExecutor, wait
 import numpy as np
 
 from stillhouse.errors import CaptureInterrupted
+from stillhouse.node.capture.deferred_writes import PackLedger
 from stillhouse.node.capture.pack_writer import PackWriter
-from stillhouse.node.capture.pending import PackLedger
 from stillhouse.postgres.files.reader import LocalReader
 from stillhouse.postgres.wal.backup import BackupSession
 from stillhouse.postgres.wal.segments import Finding, Pass, WalSource, check_segment, segment_name
 from stillhouse.postgres.wal.slot import WalPosition
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.container import MAX_FRAME, Kind
-from stillhouse.repository.format.keys import ClusterKeys
 from stillhouse.repository.format.maps import Extent, MapBuilder
 from stillhouse.storage.store import ObjectStore
 

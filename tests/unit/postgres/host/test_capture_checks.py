@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stillhouse.postgres.host.first_look import Look, why_unfit
+from stillhouse.postgres.host.capture_checks import Look, why_unfit
 
 FIT = Look(
     18,
