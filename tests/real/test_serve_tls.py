@@ -56,7 +56,7 @@ def test_with_a_certificate_it_is_served_on_all_addresses(
             stderr=output,
             start_new_session=True,
         ) as service,
-        httpx.Client(verify=authority.trusted(), base_url=f"https://127.0.0.1:{port}") as http,
+        httpx.Client(verify=authority.trusted(), base_url=f"https://127.0.0.1:{port}", timeout=30) as http,
     ):
         try:
             deadline = time.monotonic() + SECONDS
