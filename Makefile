@@ -94,9 +94,25 @@ predecessor:
 	@find tests/predecessor -name '*.tar.xz' ! -name '*-7cf5f0a.*' -delete
 	@git archive --format=tar $(COMMIT) src | xz -9e > tests/predecessor/stillhouse-$$(git rev-parse --short $(COMMIT)).tar.xz
 
-# Bad requests against the API in this process; SEED=n repeats a run.
+# pip-audit, in an environment of its own: its packages are none of ours.
+$(VENV)/audit/.ready: locks/audit.lock $(VENV)/.ready
+	@$(PYTHON) -m venv $(VENV)/audit
+	@$(VENV)/audit/bin/pip install --quiet --disable-pip-version-check --require-hashes -r locks/audit.lock
+	@touch $@
+
+# Known vulnerabilities of all locked packages fail; a registry that is away is told, and does not.
+audit: $(VENV)/.ready
+	@$(MAKE) --no-print-directory $(VENV)/audit/.ready || { echo "NOT AUDITED: pip-audit could not be installed"; exit 0; }; \
+	  $(PYTHON) .ci/audit.py $(VENV)/audit/bin/pip-audit
+
+# dist/stillhouse.cdx.json: what the service is made of, from locks/run.lock.
+sbom:
+	@$(PYTHON) .ci/sbom.py dist/stillhouse.cdx.json
+
+# Bad requests against the API in this process, or over the wire: `make fuzz-api TLS=1 COUNT=100000`; SEED=n repeats a run.
 fuzz-api: $(VENV)/.ready
-	@PYTHONPATH=tests $(BIN)/python -m support.fuzzing.fuzz_api $(if $(SEED),--seed $(SEED))
+	@PYTHONPATH=tests $(BIN)/python -m support.fuzzing.fuzz_api $(if $(SEED),--seed $(SEED)) $(if $(COUNT),--requests $(COUNT)) \
+	  $(if $(TLS),--tls)
 
 # The API against its OpenAPI document; SEED=n repeats a run.
 fuzz-openapi: $(VENV)/.ready
@@ -111,3 +127,4 @@ lock:
 	uv pip compile pyproject.toml --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url -q -o locks/run.lock
 	uv pip compile pyproject.toml --group bench --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url -q -o locks/bench.lock
 	uv pip compile pyproject.toml --group dev --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url -q -o locks/dev.lock
+	echo pip-audit | uv pip compile - --universal --python-version 3.11 --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url -q -o locks/audit.lock

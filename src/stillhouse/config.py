@@ -10,6 +10,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     """Everything under `data` is created by the service; nothing else on the host is touched.
 
+    `tls_cert` and `tls_key` are PEM files, read again when they change. Without them plain HTTP is answered: on
+    loopback addresses, and on others if `insecure`.
     `region` and `public_url` go to clients in the catalog of services: `public_url` is the address that they use,
     `http(s)://HOST:PORT`; unset = the one they asked, if it is surely this service's (`api/gateway/addresses.py`).
     `pg_bin` points to another PostgreSQL's bin directory; unset = the embedded one.
@@ -53,6 +55,9 @@ class Settings(BaseSettings):
 
     data: Path
     listen: str = "127.0.0.1:8080"
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    insecure: bool = False
     public_url: str = ""
     region: str = "local-1"
     pg_bin: Path | None = None

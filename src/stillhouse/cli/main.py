@@ -2,8 +2,9 @@
 
 import os
 from pathlib import Path
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from stillhouse import __version__
 from stillhouse.cli.host.audit import audit
@@ -48,7 +49,15 @@ def main() -> None:
 
 
 @app.command
-def serve(*, data: Path, listen: str = "127.0.0.1:8080") -> None:
+def serve(
+    *,
+    data: Path,
+    listen: Annotated[str, Parameter(env_var="STILLHOUSE_LISTEN")] = "127.0.0.1:8080",
+    tls_cert: Annotated[Path | None, Parameter(env_var="STILLHOUSE_TLS_CERT")] = None,
+    tls_key: Annotated[Path | None, Parameter(env_var="STILLHOUSE_TLS_KEY")] = None,
+    insecure: Annotated[bool, Parameter(env_var="STILLHOUSE_INSECURE", negative="")] = False,
+    public_url: Annotated[str, Parameter(env_var="STILLHOUSE_PUBLIC_URL")] = "",
+) -> None:
     """Run the service: API, flows and local node work in one process tree.
 
     Parameters
@@ -57,8 +66,27 @@ def serve(*, data: Path, listen: str = "127.0.0.1:8080") -> None:
         Everything the service needs is created below this directory.
     listen
         HOST:PORT to listen on. Ready when GET /healthz answers 200.
+    tls_cert
+        A PEM file with the certificate and those that lead to its authority; it is read again when it changes.
+    tls_key
+        A PEM file with the certificate's key, which only its owner can read.
+    insecure
+        Answer plain HTTP on an address that is not a loopback one.
+    public_url
+        The address that clients use, http(s)://HOST:PORT, if it is not the one listened on.
     """
     from stillhouse.cli.host.serve import run
     from stillhouse.config import Settings
 
-    command.run(lambda: run(Settings(data=data, listen=listen)))
+    command.run(
+        lambda: run(
+            Settings(
+                data=data,
+                listen=listen,
+                tls_cert=tls_cert,
+                tls_key=tls_key,
+                insecure=insecure,
+                public_url=public_url,
+            )
+        )
+    )

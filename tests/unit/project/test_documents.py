@@ -112,6 +112,7 @@ def test_every_setting_named_is_one(document: Path) -> None:
         "STILLHOUSE_ENDPOINT",
         "STILLHOUSE_PROJECT",
         "STILLHOUSE_KEY_FILE",
+        "STILLHOUSE_CA_FILE",
         "STILLHOUSE_USER_PWD",
     }  # of commands
     assert set(re.findall(r"\bSTILLHOUSE_\w+", document.read_text())) <= known

@@ -43,7 +43,7 @@ def authenticate(control: Control, request: RawRequest, body: bytes, address: st
         secret_key = secrets.token_hex(20) if signer is None else signer.secret_key
         signature.verify(request, hashlib.sha256(body).hexdigest(), claim, secret_key)
         if signer is None:
-            raise signature.refused("verify aksk signature fail")
+            raise signature.mismatch(request, claim)
         _check_security_token(request, signer)
     except Unauthenticated as refusal:
         lockouts.failed(subject, control.clock.monotonic())

@@ -38,6 +38,8 @@ _DATE = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 _HEADER_NAME = re.compile(r"[a-z0-9!#$%&'*+.^`|~-]+")
 _SEPARATOR = re.compile(r"[ \t]*,[ \t]*")
 _CREDENTIAL = re.compile(r"([^/]+)/([0-9]{8}/[\w.-]*/[\w.-]*/sdk_request)", re.ASCII)
+# A name has 253 characters at most (RFC 1035), a port six with its colon.
+_LONGEST_HOST = 259
 _BLANKS = re.compile(r"[ \t\f]+")
 
 _Pairs = list[tuple[bytes, bytes]]
@@ -106,7 +108,19 @@ def verify(request: RawRequest, body_sha256: str, claim: Claim, secret_key: str)
         expected = _sign(_canonical_request(request, claim, query, payload_hash), claim, secret_key)
         if hmac.compare_digest(expected.encode(), given):
             return
-    raise refused("verify aksk signature fail")
+    raise mismatch(request, claim)
+
+
+def mismatch(request: RawRequest, claim: Claim) -> Unauthenticated:
+    """Make the refusal of a signature. It names the signed Host as it arrived, since proxies change it.
+
+    The words are the request's own, so they tell a stranger nothing.
+    """
+    why = "verify aksk signature fail"
+    if "host" in claim.signed_headers:
+        seen = the_header(request, "host")[:_LONGEST_HOST]
+        why += f"; the service saw the signed header Host: {ascii(seen)[1:-1]}"
+    return refused(why)
 
 
 def authorization(request: RawRequest, body_sha256: str, date: str, access_key: str, secret_key: str) -> str:

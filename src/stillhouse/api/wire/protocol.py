@@ -34,6 +34,7 @@ class Patience:
     As Apache's mod_reqtimeout does it, a body's time grows with the bytes that arrive, up to a longest time.
     """
 
+    handshake: float = 10
     head: float = 20
     body: float = 20
     body_bytes_per_second: int = 2048

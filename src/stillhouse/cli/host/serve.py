@@ -1,6 +1,7 @@
 """`stillhouse serve`: one process that answers the API and carries out flows until it is told to stop."""
 
 import asyncio
+import ipaddress
 import os
 import re
 import resource
@@ -11,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -20,7 +21,9 @@ from stillhouse import log
 from stillhouse.api.app import create_app
 from stillhouse.api.gateway import addresses
 from stillhouse.api.gateway.forwarded import Networks
+from stillhouse.api.wire.certificate import Certificate
 from stillhouse.api.wire.crowd import Crowd
+from stillhouse.api.wire.handshake import Handshake
 from stillhouse.api.wire.protocol import PATIENCE, BoundedProtocol, Patience
 from stillhouse.bootstrap import Service, open_service, stop_servers
 from stillhouse.config import Settings
@@ -36,6 +39,13 @@ _OTHER_DESCRIPTORS = 1000
 _ADDRESS = re.compile(r"(?P<host>.+):(?P<port>[0-9]{1,5})", re.ASCII)
 
 
+class Place(NamedTuple):
+    """A resolved address to listen on."""
+
+    family: socket.AddressFamily
+    address: tuple[str, int]
+
+
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; then drain, stop the servers and return.
 
@@ -43,14 +53,16 @@ def run(settings: Settings) -> None:
     anything else is touched.
     """
     addresses.check(settings)
+    place = place_of(settings.listen)
+    certificate = certificate_of(settings, place)
     crowd = _crowd(settings)
     log.configure(settings.log_level)
     process.get_ready()
-    with _bound(settings.listen) as listener, open_service(settings) as service:
+    with _bound(place, settings.listen) as listener, open_service(settings) as service:
         control = service.control
         stopping = threading.Event()
         app = create_app(control, is_shutting_down=stopping.is_set)
-        server = _Server(http(app, crowd), service)
+        server = _Server(http(app, crowd, certificate=certificate), service)
 
         def stop(*_: object) -> None:
             # 503 from now on, not only when the socket closes. A second signal stops waiting for open requests.
@@ -69,12 +81,23 @@ def run(settings: Settings) -> None:
         os._exit(0)
 
 
-def http(app: ASGIApp, crowd: Crowd, patience: Patience = PATIENCE) -> uvicorn.Config:
-    """Return the configuration of the HTTP server, whose connections are bounded by `crowd` and `patience`."""
-    protocol = cast(Any, partial(BoundedProtocol, crowd, patience))
+def http(
+    app: ASGIApp, crowd: Crowd, patience: Patience = PATIENCE, certificate: Certificate | None = None
+) -> uvicorn.Config:
+    """Return the configuration of the HTTP server, whose connections are bounded by `crowd` and `patience`.
+
+    Each begins with a TLS handshake if there is a `certificate`.
+    """
+
+    def protocol(**given: Any) -> asyncio.Protocol:
+        made = partial(BoundedProtocol, crowd, patience, **given)
+        if certificate is None:
+            return made()
+        return Handshake(certificate.context, crowd, patience.handshake, made)
+
     return uvicorn.Config(
         app,
-        http=protocol,
+        http=cast(Any, protocol),
         ws="none",
         access_log=False,
         log_config=None,
@@ -119,19 +142,45 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _bound(listen: str) -> socket.socket:
-    """Return a socket that holds the address; it refuses connections until the server listens, when all is ready."""
+def certificate_of(settings: Settings, place: Place) -> Certificate | None:
+    """Return the certificate, if there is one. Raises InvalidInput where plain HTTP could be read on its way."""
+    if settings.tls_cert is not None and settings.tls_key is not None:
+        return Certificate(settings.tls_cert, settings.tls_key)
+    if settings.tls_cert is not None or settings.tls_key is not None:
+        raise InvalidInput(
+            "a certificate needs its key, and a key its certificate",
+            hint="give both --tls-cert (STILLHOUSE_TLS_CERT) and --tls-key (STILLHOUSE_TLS_KEY)",
+        )
+    if not settings.insecure and not ipaddress.ip_address(place.address[0].partition("%")[0]).is_loopback:
+        raise InvalidInput(
+            f"plain HTTP is not served on {settings.listen}, where others could read passwords on their way: "
+            "give --tls-cert and --tls-key, or listen on 127.0.0.1 behind a proxy with TLS, or accept it by --insecure"
+        )
+    return None
+
+
+def place_of(listen: str) -> Place:
+    """Resolve the address to listen on; IPv4 comes first where a name has both. Raises InvalidInput."""
     address = _ADDRESS.fullmatch(listen)
     if address is None or int(address["port"]) > _LAST_PORT:
         raise InvalidInput(f"{listen!r} is not HOST:PORT")
     host = address["host"].removeprefix("[").removesuffix("]")
     try:
         found = socket.getaddrinfo(host, int(address["port"]), type=socket.SOCK_STREAM)
-        family, _, _, _, place = min(found, key=lambda each: each[0] != socket.AF_INET)
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(place)
     except (OSError, UnicodeError) as error:
+        raise InvalidInput(f"cannot listen on {listen}: {error}") from error
+    family, _, _, _, place = min(found, key=lambda each: each[0] != socket.AF_INET)
+    return Place(family, cast(Any, place))
+
+
+def _bound(place: Place, listen: str) -> socket.socket:
+    """Return a socket that holds the address; it refuses connections until the server listens, when all is ready."""
+    listener = socket.socket(place.family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(place.address)
+    except OSError as error:
+        listener.close()
         raise InvalidInput(
             f"cannot listen on {listen}: {error}", hint="is another program listening there?"
         ) from error

@@ -18,6 +18,8 @@ from stillhouse.domain.ids import is_project_id, is_uuid
 from stillhouse.errors import InvalidInput, ServiceRefused, ServiceUnreachable
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
 Answer = dict[str, Any]
@@ -29,7 +31,7 @@ _OTHERS_MAY_READ = 0o077
 # Remedies for refusals that do not name one themselves.
 _HINTS = {
     "APIGW.0101": "the service is of another version, or this is not its address",
-    "APIGW.0301": "check the access key, its secret, and this host's clock",
+    "APIGW.0301": "check the access key, its secret, this host's clock, and that a proxy passes on Host unchanged",
     "DWS.0011": "wait until it is done, or look at it with `stillhouse cluster show`",
     "DWS.0015": "an access key is good for one project: see --project",
 }
@@ -50,12 +52,15 @@ class Access:
         Access key; its secret comes from CLOUD_SDK_SK, or from the key file.
     key_file
         A file with the output of `stillhouse key create --json`, which only you can read; in place of the others.
+    ca_file
+        A PEM file with the certificates of the authorities that are trusted, in place of the public ones.
     """
 
     endpoint: Annotated[str, Parameter(env_var="STILLHOUSE_ENDPOINT")] = "http://127.0.0.1:8080"
     project: Annotated[str, Parameter(env_var="STILLHOUSE_PROJECT")] = ""
     access_key: Annotated[str, Parameter(env_var="CLOUD_SDK_AK")] = ""
     key_file: Annotated[Path | None, Parameter(env_var="STILLHOUSE_KEY_FILE")] = None
+    ca_file: Annotated[Path | None, Parameter(env_var="STILLHOUSE_CA_FILE")] = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ class Client:
         except httpx.TransportError as error:
             raise ServiceUnreachable(
                 f"no service answers at {self._http.base_url}: {error}",
-                hint="start it with `stillhouse serve`, or name its address with --endpoint",
+                hint=_hint(str(error)),
             ) from error
 
     def find(self, kind: str, named: str, *, among: str = "") -> str:
@@ -129,7 +134,8 @@ def run(access: Access, work: Callable[[Client], None]) -> None:
         import httpx
 
         key = _key(access)
-        with httpx.Client(base_url=_checked(access.endpoint), timeout=_SECONDS) as http:
+        trust = _trust(access.ca_file)
+        with httpx.Client(base_url=_checked(access.endpoint), timeout=_SECONDS, verify=trust) as http:
             work(Client(http, key))
 
     command.run(ask)
@@ -227,6 +233,31 @@ def _answer(response: "httpx.Response") -> Answer:
     raise ServiceRefused(
         f"{code}: {text}" + (f" [request {request}]" if request else ""), hint=_HINTS.get(code, "")
     )
+
+
+def _hint(failure: str) -> str:
+    """Return the remedy for a connection that failed with these words of httpx's and OpenSSL's."""
+    if "CERTIFICATE_VERIFY_FAILED" in failure:
+        return "name its authority's certificate with --ca-file, and the service by a name in its certificate"
+    if "SSL" in failure:
+        return "does it speak TLS? if not, its address begins with http://"
+    if "without sending a response" in failure:
+        return "does it speak TLS? then its address begins with https://"
+    return "start it with `stillhouse serve`, or name its address with --endpoint"
+
+
+def _trust(ca_file: Path | None) -> "ssl.SSLContext | bool":
+    """Return the authorities to trust: those in the file, else httpx's own choice. Raises InvalidInput."""
+    if ca_file is None:
+        return True
+    import ssl
+
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise InvalidInput(
+            f"{ca_file} holds no certificates: {error}", hint="it is a PEM file of authorities' certificates"
+        ) from error
 
 
 def _checked(endpoint: str) -> str:
