@@ -21,6 +21,7 @@ from stillhouse.control.context import Control, Vault
 from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.proofs import prove as prove_snapshot
 from stillhouse.control.proofs import requests as proofs
+from stillhouse.control.reaping import Reaper, reap
 from stillhouse.control.restores import cluster as restore_cluster
 from stillhouse.control.restores import tables as restore_tables
 from stillhouse.control.schedule import automated
@@ -32,7 +33,6 @@ from stillhouse.control.timer import Timer
 from stillhouse.control.upkeep import collect as collect_cluster
 from stillhouse.control.upkeep import findings
 from stillhouse.control.upkeep import scrub as scrub_cluster
-from stillhouse.control.upkeep.reaping import Reaper, reap
 from stillhouse.control.upkeep.rebuild_catalog import Rebuilt, is_written, rows_of, write
 from stillhouse.data_lock import lock_data_directory
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Node
