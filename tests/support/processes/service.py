@@ -41,7 +41,7 @@ class Service:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self._key: dict[str, str] = {}
-        self._http = httpx.Client(timeout=30)
+        self._http = httpx.Client(timeout=120)
 
     @property
     def url(self) -> str:
@@ -71,7 +71,7 @@ class Service:
         assert self._process is not None
         assert self._process.poll() is None, self.log.read_text()[-3000:]
         try:
-            return httpx.get(f"{self.url}/healthz").status_code == 200
+            return httpx.get(f"{self.url}/healthz", timeout=60).status_code == 200
         except httpx.TransportError:
             return False
 
