@@ -25,7 +25,7 @@ from support.api.client import Answer, SignedClient
 PROJECT = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"
 PASSWORD = "Str0ng-Pass-11"
 COMMAND = [sys.executable, "-m", "stillhouse"]
-SECONDS = 90.0
+SECONDS = 240.0
 
 
 class Service:
