@@ -21,6 +21,7 @@ from stillhouse.control.context import Control, Vault
 from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.proofs import prove as prove_snapshot
 from stillhouse.control.proofs import requests as proofs
+from stillhouse.control.reaping import Reaper, reap
 from stillhouse.control.restores import cluster as restore_cluster
 from stillhouse.control.restores import tables as restore_tables
 from stillhouse.control.schedule import automated
@@ -33,7 +34,6 @@ from stillhouse.control.upkeep import collect as collect_cluster
 from stillhouse.control.upkeep import findings, server_logs
 from stillhouse.control.upkeep import scrub as scrub_cluster
 from stillhouse.control.upkeep.flow_records import FlowRecords
-from stillhouse.control.upkeep.reaping import Reaper, reap
 from stillhouse.control.upkeep.rebuild_catalog import Rebuilt, is_written, rows_of, write
 from stillhouse.data_lock import lock_data_directory
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Node
@@ -128,7 +128,7 @@ def open_service(settings: Settings) -> Iterator[Service]:
                 "all clusters' servers run as one account, which is one domain of trust; as root each has its own",
                 second_project=settings.shared_account or "refused",
             )
-        place = _open_workplace(control)
+        place = _open_flow_context(control)
         control = place.control
         for name, flow in _FLOWS.items():
             control.flows.register(name, partial(flow, place))
@@ -146,7 +146,7 @@ def open_service(settings: Settings) -> Iterator[Service]:
         yield Service(control, timer)
 
 
-def _open_workplace(control: Control) -> FlowContext:
+def _open_flow_context(control: Control) -> FlowContext:
     settings = control.settings
     site = _open_site(control)
     if why := site.why_no_network():

@@ -11,7 +11,7 @@ from stillhouse.catalog import findings
 from stillhouse.cli.main import app
 from stillhouse.control.upkeep.findings import show
 from stillhouse.domain.reports.damage import FileTouched, KnownDamage, NodeTouched, SnapshotTouched
-from stillhouse.repository.check import losses
+from stillhouse.repository.objects import losses
 from support.api.application import PROJECT, Service, serving_service
 
 FILES = (FileTouched("base/5/16384", ((0, 7), (9, 9))), FileTouched("pg_xact/0000", bytes=((0, 99),)))

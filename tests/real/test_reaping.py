@@ -11,8 +11,8 @@ import pytest
 from stillhouse.catalog import captures, clusters
 from stillhouse.control.context import Control
 from stillhouse.control.flow_context import FlowContext
+from stillhouse.control.reaping import Reaper, reap
 from stillhouse.control.snapshots.requests import request_snapshot
-from stillhouse.control.upkeep.reaping import Reaper, reap
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.slots import attempt_slot

@@ -26,8 +26,8 @@ from stillhouse.node.capture.session import capture
 from stillhouse.node.capture.task import Captured, CaptureTask
 from stillhouse.node.restore.rebuild import Restored, RestoreTask, restore
 from stillhouse.repository.check.damage import Damage, damages
-from stillhouse.repository.check.faults import NOTHING
 from stillhouse.repository.check.orphans import look_for_lost_roots
+from stillhouse.repository.check.recheck import note_all, note_met
 from stillhouse.repository.check.record import conclude, suspected
 from stillhouse.repository.check.structure import check
 from stillhouse.repository.check.verify import Rate, due, verify
@@ -35,7 +35,7 @@ from stillhouse.repository.format import layout
 from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open, open_keys
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import findings, identity, scrubs
-from stillhouse.repository.objects.recheck import note_all, note_met
+from stillhouse.repository.objects.faults import NOTHING
 from stillhouse.repository.upkeep.collect import Collector, is_empty, summary
 from stillhouse.storage.open import RETRY_FOR, open_store
 from stillhouse.storage.store import ObjectStore

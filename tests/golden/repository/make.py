@@ -30,7 +30,6 @@ from stillhouse.node.capture.pack_writer import PackWriter
 from stillhouse.postgres.files.reader import LocalReader
 from stillhouse.postgres.wal.backup import Facts
 from stillhouse.postgres.wal.summaries import Changes
-from stillhouse.repository.check.faults import Fault
 from stillhouse.repository.format import cipher_keys as repository_keys
 from stillhouse.repository.format import layout
 from stillhouse.repository.format.cipher_keys import KEY_BYTES, ClusterKeys, Kek
@@ -41,6 +40,7 @@ from stillhouse.repository.format.maps import Extent, MapBuilder
 from stillhouse.repository.format.root import Root, RootNode
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import collection_marks, findings, pins, reach_facts, roots
+from stillhouse.repository.objects.faults import Fault
 from stillhouse.repository.objects.pins import Pin, PinnedBase
 from stillhouse.storage.local import LocalStore
 from stillhouse.storage.store import ObjectStore

@@ -11,7 +11,7 @@ from stillhouse.control.access import users
 from stillhouse.domain.api_operations.not_yet import NOT_YET
 from stillhouse.domain.api_operations.refused import REFUSED
 from stillhouse.domain.reports.damage import FileTouched, KnownDamage, NodeTouched, SnapshotTouched
-from stillhouse.repository.check import losses
+from stillhouse.repository.objects import losses
 from support.api.application import PASSWORD, PROJECT, Service, a_cluster
 from support.api.client import Answer
 

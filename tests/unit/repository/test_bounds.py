@@ -25,9 +25,9 @@ from stillhouse.node.capture.fingerprints import Fingerprints
 from stillhouse.node.capture.session import _add_wal
 from stillhouse.node.capture.wal_follower import WalFollower
 from stillhouse.postgres.wal.segments import WalSource, segment_name
-from stillhouse.repository.check import losses
+from stillhouse.repository.objects import losses
 from stillhouse.repository.check.damage import damages
-from stillhouse.repository.check.faults import MISSING, Fault
+from stillhouse.repository.objects.faults import MISSING, Fault
 from stillhouse.repository.check.structure import check
 from stillhouse.repository.format import layout, manifest, maps
 from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open, open_keys

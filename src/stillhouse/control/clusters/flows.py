@@ -8,7 +8,7 @@ from stillhouse.catalog.access.access_keys import erase_secret, read_secret
 from stillhouse.control.clusters.accounts import hand_over_cluster
 from stillhouse.control.clusters.requests import user_pwd_key
 from stillhouse.control.flow_context import FlowContext
-from stillhouse.control.upkeep.reaping import reap
+from stillhouse.control.reaping import reap
 from stillhouse.domain.cluster import Cluster, ClusterStatus
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
 from stillhouse.durable.flows import StepRunner

@@ -16,12 +16,12 @@ from stillhouse.catalog import captures, clusters, snapshots
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.control.audit import record
 from stillhouse.control.flow_context import FlowContext, snapshot_and_cluster
+from stillhouse.control.reaping import reap
 from stillhouse.control.snapshots import commit
 from stillhouse.control.snapshots.cut_wait import CutWait, check_deadline
 from stillhouse.control.snapshots.forecast import expect, foretell
 from stillhouse.control.snapshots.pinning import beat, pin_attempt, unpin
 from stillhouse.control.snapshots.queue import cancellation, fail, start_next
-from stillhouse.control.upkeep.reaping import reap
 from stillhouse.domain.cluster import Cluster
 from stillhouse.domain.reports.captures import CaptureState
 from stillhouse.domain.snapshot import Cut, SnapshotStatus
@@ -36,13 +36,14 @@ from stillhouse.errors import (
     StillhouseError,
     Unavailable,
 )
+from stillhouse.repository.check.recheck import note_met
 from stillhouse.repository.format import layout
 from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.root import Root
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import pins, presence, roots, scrubs
 from stillhouse.repository.objects.presence import Present
-from stillhouse.repository.objects.recheck import note_met
+from stillhouse.repository.check.recheck import note_met
 from stillhouse.repository.upkeep.reach import reached
 from stillhouse.warehouse.cut.cut import take_cut
 from stillhouse.warehouse.cut.witness import HANDOVER_SECONDS, Witnesses

@@ -6,11 +6,11 @@ from stillhouse.catalog import captures, snapshots
 from stillhouse.control.flow_context import FlowContext
 from stillhouse.domain.cluster import Cluster
 from stillhouse.errors import RepositoryDamaged, Unavailable
-from stillhouse.repository.check.faults import ALTERED, Fault
 from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.root import Root
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import findings, pins, roots
+from stillhouse.repository.objects.faults import ALTERED, Fault
 from stillhouse.repository.objects.pins import Pin, PinnedBase
 from stillhouse.storage.store_clock import store_time
 

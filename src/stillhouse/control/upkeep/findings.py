@@ -16,9 +16,8 @@ from stillhouse.control.lookup import known_snapshot
 from stillhouse.control.timer import attempt
 from stillhouse.domain.reports.damage import KnownDamage, Lines, SnapshotTouched
 from stillhouse.domain.snapshot import Snapshot
-from stillhouse.repository.check import losses
 from stillhouse.repository.format import layout
-from stillhouse.repository.objects import findings
+from stillhouse.repository.objects import findings, losses
 from stillhouse.repository.objects.findings import Findings
 
 _ROUNDS = 6  # of the timer between two looks at a cluster

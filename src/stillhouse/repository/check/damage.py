@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from stillhouse.domain.object_kinds import Type
 from stillhouse.domain.reports.damage import FileTouched, NodeTouched, Ranges, SnapshotTouched
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
-from stillhouse.repository.check.faults import Parts
 from stillhouse.repository.check.structure import Checked, NodeFacts, path_of
 from stillhouse.repository.check.survey import claims_at
 from stillhouse.repository.format import layout, maps
 from stillhouse.repository.format.manifest import Line, read
 from stillhouse.repository.format.maps import HOLE, BytesEntry, Map, PagesEntry
 from stillhouse.repository.objects import roots
+from stillhouse.repository.objects.faults import Parts
 
 
 @dataclass(frozen=True)

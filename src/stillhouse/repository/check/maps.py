@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stillhouse.errors import RepositoryDamaged
-from stillhouse.repository.check.faults import INCONSISTENT, Fault
 from stillhouse.repository.check.survey import Place
 from stillhouse.repository.format import layout, maps
 from stillhouse.repository.format.maps import HOLE, BytesEntry, Map, PagesEntry
 from stillhouse.repository.format.sealed import Stored
+from stillhouse.repository.objects.faults import INCONSISTENT, Fault
 
 _ANY = 1 << 32  # for packs with unknown frames: no slot and no byte lies beyond this
 

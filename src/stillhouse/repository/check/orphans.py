@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from stillhouse.errors import RepositoryDamaged
-from stillhouse.repository.check.faults import MISSING, Fault
 from stillhouse.repository.check.structure import Checked
 from stillhouse.repository.format import layout
 from stillhouse.repository.format.manifest import Line, lines_of
+from stillhouse.repository.objects.faults import MISSING, Fault
 
 # A root is written moments after the last of its manifests.
 _LATE = timedelta(days=1)

@@ -5,10 +5,10 @@ from datetime import datetime
 
 from stillhouse.errors import Unavailable
 from stillhouse.repository.check.damage import Damage, damages
-from stillhouse.repository.check.faults import Fault
 from stillhouse.repository.check.structure import Checked, PackFacts
 from stillhouse.repository.format import layout
 from stillhouse.repository.objects import findings
+from stillhouse.repository.objects.faults import Fault
 
 
 def suspected(checked: Checked) -> list[PackFacts]:

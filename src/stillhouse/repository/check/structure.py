@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
-from stillhouse.repository.check.faults import ALTERED, INCONSISTENT, MISSING, NOTHING, SIZE, Fault
 from stillhouse.repository.check.maps import MapFacts, read_map
 from stillhouse.repository.check.survey import Place, survey
 from stillhouse.repository.format import layout
@@ -17,6 +16,7 @@ from stillhouse.repository.format.cipher_keys import Kek
 from stillhouse.repository.format.container import HEADER_BYTES, TAIL_BYTES, Container
 from stillhouse.repository.format.manifest import Line, lines_of
 from stillhouse.repository.format.sealed import Stored
+from stillhouse.repository.objects.faults import ALTERED, INCONSISTENT, MISSING, NOTHING, SIZE, Fault
 from stillhouse.storage.store import ObjectStore
 
 

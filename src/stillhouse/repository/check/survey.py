@@ -11,7 +11,6 @@ from blake3 import blake3
 
 from stillhouse.domain.object_kinds import CONTENT, KINDS, Type
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
-from stillhouse.repository.check.faults import ALTERED, MISSING, SIZE, Fault, Faults
 from stillhouse.repository.format import layout
 from stillhouse.repository.format.cipher_keys import KEY_BYTES, ClusterKeys, Kek, cluster_keys, open_object
 from stillhouse.repository.format.container import (
@@ -26,6 +25,7 @@ from stillhouse.repository.format.fields import Fields, parse
 from stillhouse.repository.format.root import Root
 from stillhouse.repository.format.sealed import Stored, read_small
 from stillhouse.repository.objects import collection_marks, findings, reach_facts
+from stillhouse.repository.objects.faults import ALTERED, MISSING, SIZE, Fault, Faults
 from stillhouse.repository.objects.findings import Findings
 from stillhouse.storage.store import ObjectStore, StoredObject
 

@@ -9,7 +9,6 @@ from blake3 import blake3
 
 from stillhouse.clock import Clock
 from stillhouse.errors import ObjectMissing, RepositoryDamaged, Unavailable
-from stillhouse.repository.check.faults import ALTERED, INCONSISTENT, MISSING, NOTHING, SIZE, Fault
 from stillhouse.repository.check.structure import Checked, PackFacts
 from stillhouse.repository.format import layout
 from stillhouse.repository.format.cipher_keys import ClusterKeys
@@ -21,6 +20,7 @@ from stillhouse.repository.format.container import (
     proofs,
 )
 from stillhouse.repository.objects import scrubs
+from stillhouse.repository.objects.faults import ALTERED, INCONSISTENT, MISSING, NOTHING, SIZE, Fault
 from stillhouse.storage.store import ObjectStore
 
 _RECORD_PACKS = (

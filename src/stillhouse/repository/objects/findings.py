@@ -14,13 +14,13 @@ from stillhouse.domain.ids import new_hex
 from stillhouse.domain.object_kinds import Type
 from stillhouse.domain.reports.damage import SnapshotTouched
 from stillhouse.errors import FormatUnknown, ObjectMissing, RepositoryDamaged, StoreUnavailable
-from stillhouse.repository.check import losses
-from stillhouse.repository.check.faults import Fault, Faults, Parts
 from stillhouse.repository.format import layout, sealed
 from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.container import MAX_FRAME, Container
 from stillhouse.repository.format.fields import encode_line, parse
 from stillhouse.repository.format.manifest import split_lines
+from stillhouse.repository.objects import losses
+from stillhouse.repository.objects.faults import Fault, Faults, Parts
 from stillhouse.storage.store import ObjectStore, StoredObject
 
 _LOOKS = 5

@@ -28,7 +28,7 @@ from stillhouse.repository.format.manifest import Line
 from stillhouse.repository.format.root import Root
 from stillhouse.repository.format.sealed import Stored, fetch, read_small
 from stillhouse.repository.objects import findings, pins, presence, roots
-from stillhouse.repository.objects.recheck import note_met
+from stillhouse.repository.check.recheck import note_met
 from stillhouse.repository.upkeep.inventory import Found
 from stillhouse.repository.upkeep.reach import manifests
 from stillhouse.storage.store import ObjectStore

@@ -23,13 +23,13 @@ from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.snapshot import Cut, RestorePoint
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import CaptureInterrupted
-from stillhouse.repository.check.faults import ALTERED, Fault
 from stillhouse.repository.check.structure import check
 from stillhouse.repository.format import layout
 from stillhouse.repository.format.cipher_keys import create_or_open, open_keys
 from stillhouse.repository.format.manifest import Line, ManifestWriter
 from stillhouse.repository.objects import findings, identity, roots
 from stillhouse.repository.objects import scrubs as records
+from stillhouse.repository.objects.faults import ALTERED, Fault
 from stillhouse.storage.local import LocalStore
 from stillhouse.workers.jobs import Repository
 from support.control.requests_bed import PROJECT, available_cluster, enqueued, finish_snapshot, requests_bed

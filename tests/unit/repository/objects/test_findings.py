@@ -10,8 +10,6 @@ from stillhouse.domain.collection import Rules
 from stillhouse.domain.object_kinds import Type
 from stillhouse.domain.reports.damage import FileTouched, NodeTouched, SnapshotTouched
 from stillhouse.errors import StoreUnavailable
-from stillhouse.repository.check import losses
-from stillhouse.repository.check.faults import ALTERED, MISSING, NOTHING, Fault
 from stillhouse.repository.check.record import conclude, suspected
 from stillhouse.repository.check.report import sum_up
 from stillhouse.repository.check.structure import Checked, check
@@ -19,7 +17,8 @@ from stillhouse.repository.check.verify import Rate, longest_unread, verify
 from stillhouse.repository.format import layout
 from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.sealed import seal
-from stillhouse.repository.objects import findings, roots
+from stillhouse.repository.objects import findings, losses, roots
+from stillhouse.repository.objects.faults import ALTERED, MISSING, NOTHING, Fault
 from stillhouse.repository.objects.findings import Findings
 from stillhouse.repository.upkeep.collect import Collector
 from stillhouse.storage.store import Chunk, StoredObject

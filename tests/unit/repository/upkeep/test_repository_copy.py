@@ -10,12 +10,12 @@ import pytest
 from stillhouse.clock import Clock, SystemClock
 from stillhouse.domain.ids import new_uuid
 from stillhouse.errors import InvalidInput, RepositoryDamaged
-from stillhouse.repository.check.faults import ALTERED, Fault
 from stillhouse.repository.format import layout, manifest
 from stillhouse.repository.format.cipher_keys import Kek, create_or_open, new_generation, open_keys
 from stillhouse.repository.format.root import Root
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import findings, identity, roots
+from stillhouse.repository.objects.faults import ALTERED, Fault
 from stillhouse.repository.upkeep.copy import End, Outcome, copy_snapshots
 from stillhouse.repository.upkeep.inventory import choose, newest_of, take_inventory
 from stillhouse.storage.local import LocalStore

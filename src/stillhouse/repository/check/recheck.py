@@ -13,7 +13,6 @@ from blake3 import blake3
 
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.repository.check import verify
-from stillhouse.repository.check.faults import ALTERED, MISSING, Fault
 from stillhouse.repository.check.structure import PackFacts
 from stillhouse.repository.format import layout, manifest
 from stillhouse.repository.format.cipher_keys import ClusterKeys
@@ -21,6 +20,7 @@ from stillhouse.repository.format.container import Container
 from stillhouse.repository.format.manifest import Line
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import findings
+from stillhouse.repository.objects.faults import ALTERED, MISSING, Fault
 from stillhouse.storage.store import ObjectStore
 
 _AT_ONCE = 8
