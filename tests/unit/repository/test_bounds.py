@@ -25,9 +25,7 @@ from stillhouse.node.capture.fingerprints import Fingerprints
 from stillhouse.node.capture.session import _add_wal
 from stillhouse.node.capture.wal_follower import WalFollower
 from stillhouse.postgres.wal.segments import WalSource, segment_name
-from stillhouse.repository.objects import losses
 from stillhouse.repository.check.damage import damages
-from stillhouse.repository.objects.faults import MISSING, Fault
 from stillhouse.repository.check.structure import check
 from stillhouse.repository.format import layout, manifest, maps
 from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open, open_keys
@@ -37,7 +35,16 @@ from stillhouse.repository.format.manifest import Line, ManifestWriter
 from stillhouse.repository.format.maps import BytesEntry, Extent, FrameRef, MapBuilder
 from stillhouse.repository.format.root import Root, RootNode
 from stillhouse.repository.format.sealed import Stored
-from stillhouse.repository.objects import collection_marks, deletion_endings, findings, pins, roots, scrubs
+from stillhouse.repository.objects import (
+    collection_marks,
+    deletion_endings,
+    findings,
+    losses,
+    pins,
+    roots,
+    scrubs,
+)
+from stillhouse.repository.objects.faults import MISSING, Fault
 from stillhouse.repository.upkeep.inventory import take_inventory
 from stillhouse.storage.open import open_store
 from stillhouse.storage.store import Chunk, StoredObject
