@@ -5,7 +5,7 @@ import json
 import os
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
@@ -14,11 +14,10 @@ from stillhouse.domain.object_kinds import Type
 from stillhouse.errors import FormatUnknown, RepositoryDamaged
 from stillhouse.repository.format import container, layout, sealed
 from stillhouse.repository.format.cipher_keys import ClusterKeys
-from stillhouse.repository.format.fields import parse
+from stillhouse.repository.format.fields import Fields, parse
+from stillhouse.repository.format.lines import EndLine, Line, NodeLine
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.storage.store import ObjectStore
-
-Line = dict[str, Any]
 
 _SPOOL_BYTES = 8 << 20  # lines of small clusters stay in memory, those of a million files go to disk
 KNOWN = frozenset(
@@ -93,11 +92,12 @@ class ManifestWriter:
     def _since(self, offset: int) -> Iterator[Line]:
         self._spool.seek(offset)
         for encoded in self._spool:
-            yield _decode("the manifest being written", encoded)
+            line: Any = _decode("the manifest being written", encoded)
+            yield line
 
 
 def _store(store: ObjectStore, keys: ClusterKeys, lines: Iterable[Line]) -> Stored:
-    counts = {"files": 0, "bytes": 0, "wal": 0}
+    end: EndLine = {"t": "end", "files": 0, "bytes": 0, "wal": 0}
     manifest_id = new_hex()
     writer = container.ContainerWriter(keys, Type.MANIFEST, uuid.UUID(manifest_id))
     frame = bytearray()
@@ -110,12 +110,12 @@ def _store(store: ObjectStore, keys: ClusterKeys, lines: Iterable[Line]) -> Stor
 
     for line in lines:
         if line["t"] == "file":
-            counts["files"] += 1
-            counts["bytes"] += line["size"]
+            end["files"] += 1
+            end["bytes"] += line["size"]
         elif line["t"] == "wal":
-            counts["wal"] += 1
+            end["wal"] += 1
         write(line)
-    write({"t": "end", **counts})
+    write(end)
     writer.add(bytes(frame), container.Kind.BYTES)
     return sealed.create(store, layout.manifest(str(keys.cluster), manifest_id), manifest_id, writer.finish())
 
@@ -134,7 +134,7 @@ def lines_of(key: str, opened: container.Container) -> Iterator[Line]:
     """The lines of an open manifest. Raises as `read` does."""
     last = ""
     for number, line in enumerate(split_lines(key, opened.plain())):
-        fields = _decode(key, line)
+        fields: Any = _decode(key, line)
         last = fields["t"]
         if number == 0 and last != "node":
             raise RepositoryDamaged(f"{key} does not begin with its node")
@@ -145,6 +145,13 @@ def lines_of(key: str, opened: container.Container) -> Iterator[Line]:
         yield fields
     if last != "end":
         raise RepositoryDamaged(f"{key} ends early")
+
+
+def head_of(lines: Iterator[Line]) -> NodeLine:
+    """Take the first of a manifest's lines, which is its node's. Raises as `read` does."""
+    head = next(lines)
+    assert head["t"] == "node", "a manifest without a head was refused"
+    return head
 
 
 def split_lines(key: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -164,7 +171,7 @@ def _check_path(key: str, path: str) -> None:
         raise RepositoryDamaged(f"{key} names a path outside the node: {path!r}")
 
 
-def _encode(line: Line) -> bytes:
+def _encode(line: Mapping[str, Any]) -> bytes:
     path = line.get("path", "")
     if not path.isascii() and (raw := os.fsencode(path)) != path.encode(errors="replace"):
         line = {name: value for name, value in line.items() if name != "path"}
@@ -172,7 +179,7 @@ def _encode(line: Line) -> bytes:
     return json.dumps(line, separators=(",", ":")).encode() + b"\n"
 
 
-def _decode(key: str, line: bytes) -> Line:
+def _decode(key: str, line: bytes) -> Fields:
     fields = parse(key, line)
     if not isinstance(fields.get("t"), str):
         raise RepositoryDamaged(f"{key} holds a line without a type")
