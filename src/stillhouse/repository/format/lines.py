@@ -1,9 +1,10 @@
-"""The lines of a manifest: a type for each kind, by its `t` (docs/format.md, section 5).
+"""Lines of manifests and of records of findings: a type for each kind, by its `t` (docs/format.md, sections 5 and 6).
 
 At run time a line is the dict that was decoded; its fields are not checked. All sizes are bytes, LSNs are integers. A
 reader passes over a line whose kind has no type here: it is from a newer program.
 """
 
+from collections.abc import Sequence
 from typing import Literal, NotRequired, TypedDict
 
 
@@ -221,3 +222,47 @@ Line = (
     | TableLine
     | EndLine
 )
+
+
+class FindingsLine(TypedDict):
+    """The first line of a record of findings; `replaces` are ids of older records."""
+
+    t: Literal["findings"]
+    format: int
+    replaces: list[str]
+    worked_out: bool
+
+
+class FaultLine(TypedDict):
+    """A damaged object; `lost` are ordinals of frames or entries, or paths, None for all; `found` is RFC 3339, UTC."""
+
+    t: Literal["fault"]
+    key: str
+    kind: str
+    detail: str
+    lost: list[int | str] | None
+    found: str
+
+
+class LostFile(TypedDict, total=False):
+    """A file of a `loss` line; `blocks` and `bytes` are ranges [first, last], `more` counts the ranges not named."""
+
+    path: str
+    path_b64: str
+    blocks: Sequence[Sequence[int]]
+    bytes: Sequence[Sequence[int]]
+    more: int
+
+
+class LossLine(TypedDict):
+    """The losses of one node, None for the whole snapshot; `more` counts the files that are not named."""
+
+    t: Literal["loss"]
+    snapshot: str
+    name: str
+    node: str | None
+    files: list[LostFile] | None
+    more: NotRequired[int]
+
+
+RecordLine = FindingsLine | FaultLine | LossLine
