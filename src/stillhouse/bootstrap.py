@@ -126,7 +126,7 @@ def open_service(settings: Settings) -> Iterator[Service]:
                 "all clusters' servers run as one account, which is one domain of trust; as root each has its own",
                 second_project=settings.shared_account or "refused",
             )
-        place = _open_workplace(control)
+        place = _open_flow_context(control)
         control = place.control
         for name, flow in _FLOWS.items():
             control.flows.register(name, partial(flow, place))
@@ -143,7 +143,7 @@ def open_service(settings: Settings) -> Iterator[Service]:
         yield Service(control, timer)
 
 
-def _open_workplace(control: Control) -> FlowContext:
+def _open_flow_context(control: Control) -> FlowContext:
     settings = control.settings
     site = _open_site(control)
     if why := site.why_no_network():

@@ -20,9 +20,8 @@ def at_once(
     not begun by then are left out. When all work has ended, the failure that came first is raised.
     """
     stopped = Event()
-    failures: list[
-        BaseException
-    ] = []  # the earliest first: the others may only report that they were stopped
+    # The earliest first: the others may only report that they were stopped.
+    failures: list[BaseException] = []
 
     def check() -> None:
         if stopped.is_set():

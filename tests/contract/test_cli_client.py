@@ -321,7 +321,7 @@ def test_queries_and_odd_paths_are_signed_as_the_service_reads_them(service: Ser
 
     key = client._Key(PROJECT, service.client.access_key, service.client.secret_key)
     cluster = service.add_cluster()
-    with httpx.Client(base_url=service.endpoint) as http:
+    with httpx.Client(base_url=service.endpoint, timeout=60) as http:
         asking = client.Client(http, key)
         answer = asking.call(
             "GET", f"/v1.0/{{p}}/clusters/{cluster}/snapshots?sort_key=name&limit=5&offset=0"

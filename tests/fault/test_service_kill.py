@@ -315,7 +315,7 @@ def test_a_shutdown_answers_503_and_stops_the_servers(service: Service, cluster:
         answer: Answer = service.until("a refusal", lambda: _refusal(service))
         # Not only in the moment before the socket closes. One connection: on a busy machine fifty take longer to make
         # than the service waits for its flows.
-        with httpx.Client() as client:
+        with httpx.Client(timeout=60) as client:
             lasting = [client.get(f"{service.url}/healthz").status_code for _ in range(10)]
     finally:
         for worker in workers:
@@ -368,7 +368,7 @@ def test_it_does_not_come_back_without_the_key_of_its_snapshots(
 
 def test_it_is_ready_while_its_nodes_answer(service: Service, cluster: str) -> None:
     def readiness() -> tuple[int, list[str]]:
-        answer = httpx.get(f"{service.url}/readyz", timeout=10)
+        answer = httpx.get(f"{service.url}/readyz", timeout=60)
         return answer.status_code, answer.json()["checks"].get("nodes", {}).get("reasons", [])
 
     service.until("it to be ready", lambda: readiness() == (200, []))
@@ -377,7 +377,7 @@ def test_it_is_ready_while_its_nodes_answer(service: Service, cluster: str) -> N
     service.until("the node to be missed", lambda: readiness()[0] == 503)
     (said,) = readiness()[1]
     assert said.startswith("1 of ") and said.endswith(" do not answer: the service's log names them")
-    assert httpx.get(f"{service.url}/healthz").status_code == 200
+    assert httpx.get(f"{service.url}/healthz", timeout=60).status_code == 200
     service.restart_cluster(cluster)
     service.until("it to be ready again", lambda: readiness() == (200, []))
 

@@ -41,7 +41,7 @@ def test_the_commands_lead_from_nothing_to_a_snapshot(reader: Reader) -> None:
     assert reader.run(point_sdk, {"ACCESS_KEY": key["access_key"], "SECRET_KEY": key["secret_key"]}) == ""
     cluster = reader.run(create_cluster).strip()
 
-    with httpx.Client() as http:
+    with httpx.Client(timeout=60) as http:
         url = f"http://{reader.address}"
         caller = SignedClient(url, key["project_id"], key["access_key"], key["secret_key"], http)
 

@@ -187,7 +187,7 @@ def test_the_service_comes_back_from_the_second_repository(lost: Lost) -> None:
     reader.run(OTHER_PLACES)
     assert "opens every cluster: 1 in the repository" in reader.run(LOOK)
     assert PROJECT in reader.run(REBUILD)
-    with reader.serving(SERVE), httpx.Client() as http:
+    with reader.serving(SERVE), httpx.Client(timeout=60) as http:
         key = json.loads(reader.run(KEY, {"PROJECT": PROJECT}))
         caller = SignedClient(f"http://{reader.address}", PROJECT, key["access_key"], key["secret_key"], http)
         assert caller.request("GET", "/v1.0/{p}/clusters").json["clusters"] == []

@@ -256,7 +256,7 @@ def serving_service(data: Path) -> Iterator[Service]:
     shutting_down = threading.Event()
     key = create_access_key(control, PROJECT)
     app = create_app(control, is_shutting_down=shutting_down.is_set)
-    with serving(app) as endpoint, httpx.Client(timeout=30, verify=False) as http:
+    with serving(app) as endpoint, httpx.Client(timeout=120, verify=False) as http:
         client = SignedClient(endpoint, PROJECT, key.access_key, key.secret_key, http)
         yield Service(endpoint, control, client, switchboard, data, shutting_down)
     database.close()

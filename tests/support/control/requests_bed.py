@@ -12,13 +12,21 @@ from sqlalchemy import text
 from stillhouse.catalog import clusters, operations, snapshots
 from stillhouse.config import Settings
 from stillhouse.control.clusters.requests import ClusterRequest, request_cluster
-from stillhouse.control.context import Caller, Control
+from stillhouse.control.context import Caller, Control, Vault
+from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.snapshots.queue import start_next
 from stillhouse.control.snapshots.requests import request_snapshot
 from stillhouse.domain.cluster import ClusterStatus
 from stillhouse.durable.flows import Flows
 from stillhouse.durable.plain_json import PlainJson
+from stillhouse.postgres.host.account import fresh_account
+from stillhouse.postgres.host.binaries import Binaries
+from stillhouse.repository.format.cipher_keys import Kek
+from stillhouse.repository.objects import identity
 from stillhouse.sealing import Sealer
+from stillhouse.storage.object_stores import memory_store
+from stillhouse.warehouse.cluster.embedded import Site
+from stillhouse.workers.jobs import Repository
 from support.servers.catalog_server import fresh_database
 
 PROJECT = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"
@@ -115,3 +123,11 @@ def finish_snapshot(control: Control, snapshot_id: str, plain_bytes: int = 1000)
             transaction, snapshot_id, control.clock.now(), plain_bytes=plain_bytes, stored_bytes=10
         )
         start_next(control, transaction, snapshots.read_snapshot(transaction, snapshot_id).cluster_id)
+
+
+def with_repository(control: Control, directory: Path, kek: Kek) -> FlowContext:
+    """The context of flows over a new repository in memory, without a server."""
+    store = memory_store()
+    repository = Repository("memory://", identity.claim(store), kek)
+    site = Site(directory, Binaries(directory, "18.6", None), Sealer(bytes(32)), fresh_account)
+    return FlowContext(control, site, Vault(store, repository), "0" * 8)

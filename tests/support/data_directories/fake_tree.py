@@ -98,3 +98,13 @@ def tree(root: Path) -> dict[str, bytes | None]:
     return {
         str(path.relative_to(root)): path.read_bytes() if path.is_file() else None for path in root.rglob("*")
     }
+
+
+def comes_back(home: Path, clone: Path, stored: Stored, store: ObjectStore, keys: ClusterKeys) -> bool:
+    """Rebuild a capture into `clone`, and tell whether each file is as it is in `home` now."""
+    rebuild(clone, stored, store, keys)
+    return all(
+        (clone / "pgdata" / path.relative_to(home)).read_bytes() == path.read_bytes()
+        for path in home.rglob("*")
+        if path.is_file()
+    )

@@ -25,7 +25,7 @@ from support.api.client import Answer, SignedClient
 PROJECT = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"
 PASSWORD = "Str0ng-Pass-11"
 COMMAND = [sys.executable, "-m", "stillhouse"]
-SECONDS = 90.0
+SECONDS = 240.0
 
 
 class Service:
@@ -41,7 +41,7 @@ class Service:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self._key: dict[str, str] = {}
-        self._http = httpx.Client(timeout=30)
+        self._http = httpx.Client(timeout=120)
 
     @property
     def url(self) -> str:
@@ -71,7 +71,7 @@ class Service:
         assert self._process is not None
         assert self._process.poll() is None, self.log.read_text()[-3000:]
         try:
-            return httpx.get(f"{self.url}/healthz").status_code == 200
+            return httpx.get(f"{self.url}/healthz", timeout=60).status_code == 200
         except httpx.TransportError:
             return False
 

@@ -7,7 +7,6 @@ finish           write the notes for a person, then the row
 fail             remove everything of the new cluster; write the row, with the reason
 """
 
-import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -19,8 +18,9 @@ from stillhouse.control.audit import record
 from stillhouse.control.clusters.flows import active_operation, finish_operation, open_cluster
 from stillhouse.control.flow_context import FlowContext, read_root
 from stillhouse.control.restores.recovery import bytes_of, is_rebuilt, rebuild_node, recover
-from stillhouse.domain.cluster import ClusterStatus, Node
-from stillhouse.domain.progress import Pace, Progress, together
+from stillhouse.control.restores.report import Report, within
+from stillhouse.domain.cluster import ClusterStatus
+from stillhouse.domain.progress import Progress, together
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import RestoreFailed, StillhouseError
 from stillhouse.postgres.host.settings_trial import check_settings
@@ -95,24 +95,10 @@ def _restore_node(place: FlowContext, cluster_id: str, node_name: str) -> None:
         node,
         place.control.settings.capture_workers,
         check=place.control.flows.check_running,
-        show=partial(_Report(place, operation.id, node, COPYING).show, total=bytes_of(root, node)),
+        show=partial(
+            Report(place, operation.id, node.name, COPYING, _percent).show, total=bytes_of(root, node)
+        ),
     )
-
-
-class _Report:
-    """Reports the progress of one node's restore, in one phase, to the catalog."""
-
-    def __init__(self, place: FlowContext, operation_id: str, node: Node, phase: str) -> None:
-        self._place, self._operation, self._node = place, operation_id, node.name
-        self._phase, self._pace = phase, Pace()
-
-    def show(self, done: int, total: int) -> None:
-        self._pace.add(time.monotonic(), done)
-        now = Progress(self._phase, min(done, total), total, self._pace.bytes_per_second)
-        with self._place.control.database.transaction() as transaction:
-            restores.put(transaction, self._operation, self._node, now)
-            nodes = restores.of_operation(transaction, self._operation)
-            operations.set_progress(transaction, self._operation, _percent(nodes))
 
 
 def _percent(nodes: Sequence[Progress]) -> int:
@@ -120,7 +106,7 @@ def _percent(nodes: Sequence[Progress]) -> int:
     phase = restores.phase_of(nodes)
     whole = together(phase, [node for node in nodes if node.phase == phase])
     from_, to = (0, _SHARE_OF_COPY) if phase == COPYING else (_SHARE_OF_COPY, _SHARE_OF_REPLAY)
-    return from_ + (to - from_) * whole.bytes_done // max(whole.bytes_total, 1)
+    return within(from_, to, whole)
 
 
 def _recover(place: FlowContext, cluster_id: str, plan: Plan) -> list[str]:
@@ -129,7 +115,9 @@ def _recover(place: FlowContext, cluster_id: str, plan: Plan) -> list[str]:
         cluster = clusters.read_cluster(reading, cluster_id)
         # An earlier version did not write these settings.
         chosen = operations.read(reading, plan["operation"]).detail.get("server_settings", {})
-    reports = {node.name: _Report(place, plan["operation"], node, REPLAYING) for node in cluster.nodes}
+    reports = {
+        node.name: Report(place, plan["operation"], node.name, REPLAYING, _percent) for node in cluster.nodes
+    }
     shows = {name: report.show for name, report in reports.items()}
     return recover(place.site, root, cluster.nodes, shows, chosen)
 

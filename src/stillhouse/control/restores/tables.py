@@ -9,8 +9,6 @@ fail      remove the tables too, and record the reason; but a swap that turns ou
 Users see no change before the swap. Until then the cluster is as it was; after it all tables are there.
 """
 
-import threading
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain
@@ -21,9 +19,9 @@ from stillhouse.catalog import clusters, operations, restores
 from stillhouse.control.audit import record
 from stillhouse.control.flow_context import FlowContext, read_root
 from stillhouse.control.restores.recovery import NODES_AT_ONCE
+from stillhouse.control.restores.report import Report, within
 from stillhouse.control.restores.scratch_clone import check_scratch, scratch_clone
 from stillhouse.domain.cluster import Cluster, Node
-from stillhouse.domain.progress import Pace, Progress
 from stillhouse.domain.reports.operations import Operation
 from stillhouse.domain.table_restore import TableRestore
 from stillhouse.durable.flows import StepRunner
@@ -66,7 +64,7 @@ def _copy(place: FlowContext, operation_id: str) -> Plan:
     _clean(place, cluster)
     strangers = _patiently(place, cluster, partial(_strangers, cluster))
     root = read_root(place, operation.subject_id)
-    cloning = _Report(place, operation_id, 0, _SHARE_OF_CLONE)
+    cloning = _report(place, operation_id, 0, _SHARE_OF_CLONE)
     with scratch_clone(place, root, operation_id, cloning.show) as clones:
         gathered = gather_cluster(clones, cluster.nodes, wanted, prefix)
         total = sum(one.bytes for one in gathered.values())
@@ -88,7 +86,7 @@ def _load(
     # An estimate: rows take other room on the way than on disk, and indexes are not sent.
     total = sum(one.bytes for one in gathered.values())
     passed = dict.fromkeys(gathered, 0)
-    report = _Report(place, operation_id, _SHARE_OF_CLONE, _SHARE_OF_COPY)
+    report = _report(place, operation_id, _SHARE_OF_CLONE, _SHARE_OF_COPY)
 
     def one(clone: Node, check: Callable[[], None]) -> list[str]:
         def tell(done: int) -> None:
@@ -118,20 +116,11 @@ def _load(
     return list(chain.from_iterable(at_once(one, concerned, NODES_AT_ONCE)))
 
 
-class _Report:
-    """Reports the progress of one part of the copying to the catalog; parts run in sequence, each in many threads."""
-
-    def __init__(self, place: FlowContext, operation_id: str, from_: int, to: int) -> None:
-        self._place, self._operation, self._from, self._to = place, operation_id, from_, to
-        self._pace, self._lock = Pace(), threading.Lock()
-
-    def show(self, done: int, total: int) -> None:
-        with self._lock, self._place.control.database.transaction() as transaction:
-            self._pace.add(time.monotonic(), done)
-            now = Progress(restores.COPYING, min(done, total), total, self._pace.bytes_per_second)
-            percent = self._from + (self._to - self._from) * now.bytes_done // max(total, 1)
-            restores.put(transaction, self._operation, _ALL_NODES, now)
-            operations.set_progress(transaction, self._operation, percent)
+def _report(place: FlowContext, operation_id: str, from_: int, to: int) -> Report:
+    """Report one part of the copying. Parts run in sequence, each for all nodes."""
+    return Report(
+        place, operation_id, _ALL_NODES, restores.COPYING, lambda shares: within(from_, to, shares[0])
+    )
 
 
 def _swap(place: FlowContext, operation_id: str, plan: Plan) -> list[str]:

@@ -19,6 +19,8 @@ class _Record:
 
     LATER: ClassVar[frozenset[str]] = frozenset()
 
+    more: Mapping[str, Any] = field(default_factory=dict)
+
     @classmethod
     def arguments(cls, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments that make this record of a stored JSON object."""
@@ -29,9 +31,8 @@ class _Record:
     def to_json(self) -> Fields:
         """Return the JSON object as it is stored."""
         known = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "more"}
-        more: Mapping[str, Any] = getattr(self, "more", {})
         stored = {name: value for name, value in known.items() if value is not None or name not in self.LATER}
-        return {**stored, **more}
+        return {**stored, **self.more}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,6 @@ class RootCluster(_Record):
     port: int = 0
     user_name: str = ""
     facts: dict[str, object] = field(default_factory=dict)
-    more: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,6 @@ class RootNode(_Record):
     cut_name: str = ""
     cut_lsn: int = 0
     timeline: int = 0
-    more: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def stored(self) -> Stored:
@@ -103,7 +102,6 @@ class Tombstone(_Record):
     attempt: int = 0
     reason: str = ""
     time: str = ""
-    more: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +126,6 @@ class Root(_Record):
     nodes: tuple[RootNode, ...]
     scrub_overdue_packs: int | None = None
     copied_from: str | None = None
-    more: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, key: str, given: Mapping[str, Any]) -> Self:

@@ -88,14 +88,14 @@ def let_go(control: Control, snapshot_id: str) -> None:
         start_next(control, transaction, snapshot.cluster_id)
 
 
-def workplace(control: Control) -> FlowContext:
+def flow_context(control: Control) -> FlowContext:
     nothing = cast(Any, None)
     return FlowContext(control, nothing, nothing, "0" * 8)
 
 
 def tick(control: Control) -> None:
     """What the timer does, and a service that starts."""
-    start_waiting(workplace(control), control.clock.now())
+    start_waiting(flow_context(control), control.clock.now())
 
 
 @on_both
@@ -223,7 +223,7 @@ def test_a_snapshot_that_is_being_restored_stays_where_another_one_is_kept_in_it
     request_restore(control, PROJECT, older, RestoreRequest(name="copy"))
     delete_cluster(control, PROJECT, cluster, 1)
     finish_snapshot(control, running)
-    _trash_snapshots(workplace(control), cluster)
+    _trash_snapshots(flow_context(control), cluster)
     with control.database.reading() as reading:
         assert {one.id for one in snapshots.of_cluster(reading, cluster)} == {older, running}
 

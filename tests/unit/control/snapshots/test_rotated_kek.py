@@ -6,21 +6,14 @@ from typing import Any
 
 import pytest
 
-from stillhouse.control.context import Control, Vault
+from stillhouse.control.context import Control
 from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.snapshots import create
 from stillhouse.control.snapshots.requests import get_snapshot, request_snapshot
 from stillhouse.domain.snapshot import SnapshotStatus
-from stillhouse.postgres.host.account import fresh_account
-from stillhouse.postgres.host.binaries import Binaries
 from stillhouse.repository.format.cipher_keys import Kek, create_or_open
-from stillhouse.repository.objects import identity
 from stillhouse.repository.upkeep.rotate import rotate
-from stillhouse.sealing import Sealer
-from stillhouse.storage.object_stores import memory_store
-from stillhouse.warehouse.cluster.embedded import Site
-from stillhouse.workers.jobs import Repository
-from support.control.requests_bed import PROJECT, available_cluster, requests_bed
+from support.control.requests_bed import PROJECT, available_cluster, requests_bed, with_repository
 
 OLD, NEW = Kek(b"1" * 32), Kek(b"2" * 32)
 
@@ -28,10 +21,7 @@ OLD, NEW = Kek(b"1" * 32), Kek(b"2" * 32)
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[FlowContext]:
     with requests_bed("sqlite", tmp_path) as control:
-        store = memory_store()
-        repository = Repository("memory://", identity.claim(store), OLD)
-        site = Site(tmp_path, Binaries(tmp_path, "18.6", None), Sealer(bytes(32)), fresh_account)
-        yield FlowContext(control, site, Vault(store, repository), "0" * 8)
+        yield with_repository(control, tmp_path, OLD)
 
 
 def _requested(control: Control) -> tuple[str, str]:

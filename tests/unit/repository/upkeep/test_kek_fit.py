@@ -135,9 +135,9 @@ def test_a_cluster_without_keys_gets_none_where_anything_of_it_is_left(bucket: B
 
 
 @contextmanager
-def workplace(settings: Settings) -> Iterator[FlowContext]:
+def flow_context(settings: Settings) -> Iterator[FlowContext]:
     with open_control(settings) as control:
-        yield bootstrap._open_workplace(control)
+        yield bootstrap._open_flow_context(control)
 
 
 def serving(data: Path, **more: object) -> Settings:
@@ -154,18 +154,18 @@ def data(data_root: Path, tmp_path: Path) -> Path:
 
 def with_a_snapshot(settings: Settings, tmp_path: Path) -> Bucket:
     """In the repository and in the catalog, as the service leaves it."""
-    with workplace(settings) as place:
+    with flow_context(settings) as place:
         made = Bucket(tmp_path / "trees", place.vault.store, place.vault.repository.kek)
         made.snapshot(new_uuid(), "first")
     return made
 
 
 def test_the_first_start_makes_a_key_and_says_where_and_that_it_must_be_copied(data: Path) -> None:
-    with capture_logs() as said, workplace(serving(data)) as place:
+    with capture_logs() as said, flow_context(serving(data)) as place:
         kek = place.vault.repository.kek
     (told,) = [line for line in said if "key-encryption key" in line["event"]]
     assert (told["file"], told["kek"]) == (str(data / "kek"), kek.id) and "copy it" in told["event"]
-    with capture_logs() as said, workplace(serving(data)) as place:
+    with capture_logs() as said, flow_context(serving(data)) as place:
         assert place.vault.repository.kek == kek
     assert [line for line in said if "key-encryption key" in line["event"]] == []
 
@@ -176,14 +176,14 @@ def test_a_start_without_the_key_or_with_another_is_refused_and_makes_none(
     made = with_a_snapshot(serving(data), tmp_path)
     right = (data / "kek").read_text()
     (data / "kek").unlink()
-    with pytest.raises(InvalidInput, match=made.kek.id), workplace(serving(data)):
+    with pytest.raises(InvalidInput, match=made.kek.id), flow_context(serving(data)):
         pass
     assert not (data / "kek").exists()
     (data / "kek").write_text(OTHER.secret.hex())
-    with pytest.raises(InvalidInput, match=OTHER.id), workplace(serving(data)):
+    with pytest.raises(InvalidInput, match=OTHER.id), flow_context(serving(data)):
         pass
     (data / "kek").write_text(right)
-    with workplace(serving(data)) as place:
+    with flow_context(serving(data)) as place:
         assert place.vault.repository.kek == made.kek
 
 
@@ -194,7 +194,7 @@ def test_a_key_file_elsewhere_that_is_not_there_is_named(data: Path, tmp_path: P
     settings = serving(data, kek_file=elsewhere)
     with_a_snapshot(settings, tmp_path)
     elsewhere.unlink()
-    with pytest.raises(InvalidInput, match=str(elsewhere)), workplace(settings):
+    with pytest.raises(InvalidInput, match=str(elsewhere)), flow_context(settings):
         pass
     assert not elsewhere.exists() and not (data / "kek").exists()
 
@@ -203,29 +203,29 @@ def test_an_unmounted_repository_is_not_one_that_holds_nothing(data: Path, tmp_p
     with_a_snapshot(serving(data), tmp_path)
     (data / "kek").unlink()
     (data / "repository").rename(data / "elsewhere")
-    with pytest.raises(StoreUnavailable, match="not there"), workplace(serving(data)):
+    with pytest.raises(StoreUnavailable, match="not there"), flow_context(serving(data)):
         pass
     assert not (data / "kek").exists()
 
 
 def test_a_key_is_asked_to_open_what_the_catalog_knows(data: Path, tmp_path: Path) -> None:
     """A cluster that it does not know may be another service's; a deleted one counts for snapshots that are left."""
-    with workplace(serving(data)) as place:
+    with flow_context(serving(data)) as place:
         known = new_uuid()
         create_or_open(place.vault.store, OTHER, known)
         Bucket(tmp_path / "trees", place.vault.store, place.vault.repository.kek).snapshot(new_uuid(), "mine")
-    with workplace(serving(data)) as place:
+    with flow_context(serving(data)) as place:
         inventory = take_inventory(place.vault.store, OTHER, [known])
         assert inventory.unreadable == []
         Bucket(tmp_path / "more", place.vault.store, OTHER).snapshot(known, "theirs")
         found = take_inventory(place.vault.store, OTHER, [known])
         write(place.control, rows_of(found, SystemClock().now(), lambda cluster: ()))
-    with pytest.raises(InvalidInput, match=known), workplace(serving(data)):
+    with pytest.raises(InvalidInput, match=known), flow_context(serving(data)):
         pass
     with open_control(serving(data)) as control, control.database.transaction() as transaction:
         transaction.execute(tables.snapshots.update().values(status=SnapshotStatus.UNAVAILABLE))
         assert clusters.in_need_of_keys(transaction) == [], "its cluster is a deleted one"
-    with workplace(serving(data)):
+    with flow_context(serving(data)):
         pass
 
 
