@@ -26,12 +26,12 @@ from stillhouse.node.capture.session import _add_wal
 from stillhouse.node.capture.wal_follower import WalFollower
 from stillhouse.postgres.wal.segments import WalSource, segment_name
 from stillhouse.repository.check.damage import damages
+from stillhouse.repository.check.orphans import look_for_lost_roots
 from stillhouse.repository.check.structure import check
 from stillhouse.repository.format import layout, manifest, maps
 from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open, open_keys
 from stillhouse.repository.format.container import MAX_FRAME, ContainerWriter, Kind, open_bytes
 from stillhouse.repository.format.fields import encode_line
-from stillhouse.repository.format.lines import Line
 from stillhouse.repository.format.manifest import ManifestWriter
 from stillhouse.repository.format.maps import BytesEntry, Extent, FrameRef, MapBuilder
 from stillhouse.repository.format.root import Root, RootNode
@@ -51,6 +51,7 @@ from stillhouse.storage.open import open_store
 from stillhouse.storage.store import Chunk, StoredObject
 from support.data_directories import fake_tree
 from support.data_directories.synthetic_wal import HEAP, SYSTEM, Wal, record
+from support.repositories.crafted_lines import Line
 from support.stores.dict_store import START, DictStore
 
 KEK = Kek(bytes(32))
@@ -100,9 +101,9 @@ def test_long_wal_has_several_maps(
     assert [one.segments for one in follower.maps] == [names[:2], names[2:4], names[4:]]
     with closing(ManifestWriter()) as writer:
         _add_wal(writer, follower)
-        head = [{"t": "node"}, *({"t": "pack", "id": pack} for pack in ledger.packs)]
+        head: list[Line] = [{"t": "node"}, *({"t": "pack", "id": pack} for pack in ledger.packs)]
         stored = writer.store(store, keys, head, lambda line: False)
-    lines = list(manifest.read(store, keys, stored))
+    lines: list[Line] = list(manifest.read(store, keys, stored))
     assert [line["path"] for line in lines if line["t"] == "wal"] == names
     assert lines[-1]["wal"] == 5
     for line in lines:
@@ -133,10 +134,9 @@ def test_a_file_that_no_map_can_hold_is_named(
     with closing(ManifestWriter()) as writer:
         shelf = MapShelf(store, keys, writer, PackLedger())
         extents = [Extent(FrameRef(PACK, number), 0, 1) for number in range(100)]
+        line: Line = {"t": "file", "path": "pg_wal_of_old/huge"}
         with pytest.raises(ObjectTooLarge, match="pg_wal_of_old/huge"):
-            shelf.place(
-                {"t": "file", "path": "pg_wal_of_old/huge"}, lambda builder: builder.add_bytes(extents)
-            )
+            shelf.place(line, lambda builder: builder.add_bytes(extents))
 
 
 class Forgetful(DictStore):
@@ -162,7 +162,8 @@ def written(store: DictStore, keys: ClusterKeys, lines: Sequence[Line], dropped:
     with closing(ManifestWriter()) as writer:
         for line in lines:
             writer.add(line)
-        return writer.store(store, keys, [{"t": "node"}], lambda line: line.get("path") == dropped)
+        head: Line = {"t": "node"}
+        return writer.store(store, keys, [head], lambda line: line.get("path") == dropped)
 
 
 def test_the_pieces_of_a_huge_file_are_split_over_lines(store: DictStore, keys: ClusterKeys) -> None:
@@ -171,7 +172,7 @@ def test_the_pieces_of_a_huge_file_are_split_over_lines(store: DictStore, keys: 
     huge: Line = {"t": "file", "path": "huge", "size": 100 << 30, "map": None, "entry": 0, "pieces": pieces}
     small = huge | {"path": "small", "size": 1, "pieces": pieces[:1]}
     stored = written(store, keys, [huge, huge | {"path": "dropped"}, small], "dropped")
-    found = list(manifest.read(store, keys, stored))
+    found: list[Line] = list(manifest.read(store, keys, stored))
     assert found[1:3] == [huge, small] and found[-1]["files"] == 2
     key = layout.manifest(str(keys.cluster), stored.id)
     raw = list(manifest.split_lines(key, open_bytes(key, keys, store.get(key)).plain()))
@@ -195,7 +196,7 @@ def test_a_capture_finds_pieces_that_were_split(
 
 
 def extents_of(store: DictStore, keys: ClusterKeys, stored: Stored, path: str) -> tuple[Extent, ...]:
-    lines = list(manifest.read(store, keys, stored))
+    lines: list[Line] = list(manifest.read(store, keys, stored))
     file = next(line for line in lines if line.get("path") == path)
     named = next(line for line in lines if (line["t"], line.get("id")) == ("map", file["map"]))
     loaded = maps.load(store, keys, Stored(named["id"], named["size"], named["hash"]))
@@ -205,20 +206,21 @@ def extents_of(store: DictStore, keys: ClusterKeys, stored: Stored, path: str) -
 
 
 def test_pieces_of_no_file_are_refused(store: DictStore, keys: ClusterKeys) -> None:
-    stored = written(store, keys, [{"t": "pieces", "pieces": []}])
+    stray: Line = {"t": "pieces", "pieces": []}
+    stored = written(store, keys, [stray])
     with pytest.raises(RepositoryDamaged, match="pieces of no file"):
         list(manifest.read(store, keys, stored))
 
 
 def test_a_line_that_readers_refuse_is_not_stored(store: DictStore, keys: ClusterKeys) -> None:
-    line = {"t": "map", "id": new_hex(), "packs": [10**6] * 200_000}
+    line: Line = {"t": "map", "id": new_hex(), "packs": [10**6] * 200_000}
     with pytest.raises(ObjectTooLarge, match=f"map {line['id']}"):
         written(store, keys, [line])
     assert not keys_of(store, "manifests")
 
 
 def test_a_line_of_the_longest_length_is_read(store: DictStore, keys: ClusterKeys) -> None:
-    line = {"t": "later", "x": ""}
+    line: Line = {"t": "later", "x": ""}
     line["x"] = "x" * (MOST_LINE - len(encode_line(line)))
     assert list(manifest.read(store, keys, written(store, keys, [line])))[1] == line
     with pytest.raises(ObjectTooLarge):
@@ -231,11 +233,13 @@ def test_a_node_with_too_many_databases_has_no_fingerprints() -> None:
     assert fingerprints.done(30)
     names = [f"{'é' * 30}{number}" for number in range(10_000)]
     fingerprints._witness, fingerprints._why = Witness(tuple((name, "s") for name in names)), ""
+    head: Line
     (head,) = fingerprints.lines()
     assert head["databases"] == [] and "10000" in head["why"]
     encode_line(head)
     fingerprints._witness = Witness(tuple((name, "s") for name in names[:100]))
-    assert next(iter(fingerprints.lines()))["databases"] == names[:100]
+    head = next(iter(fingerprints.lines()))
+    assert head["databases"] == names[:100]
     fingerprints.stop()
 
 
@@ -243,6 +247,7 @@ def test_the_losses_of_a_node_fit_into_a_line(store: DictStore, keys: ClusterKey
     ranges = tuple((10**9 + 2 * number, 10**9 + 2 * number) for number in range(200))
     files = tuple(FileTouched(f"{'ö' * 500}/{number:03}", ranges) for number in range(200))
     lost = losses.bounded(SnapshotTouched(new_uuid(), "s", (NodeTouched("cn", files),)))
+    line: Line
     (line,) = losses.lines(lost)
     assert 20 < len(line["files"]) < 200 and line["more"] == 200 - len(line["files"])
     encode_line(line)
@@ -356,11 +361,13 @@ def test_a_huge_object_at_the_key_of_a_small_one_is_not_read() -> None:
         else:
             assert not read()
         store.huge.clear()
-    store.huge = {key for key in store.objects if "/roots/" in key}
+    store.huge = {key for key in store.objects if "/roots/" in key} | {layout.manifest(cluster, other)}
+    store.objects[layout.manifest(cluster, other)] = b"", START
     assert [one for one in take_inventory(store, KEK).unreadable if snapshot in one]
     with pytest.raises(RepositoryDamaged, match=snapshot):
         roots.bury(store, keys, snapshot, 1, "failed", "now")
     found = check(store, KEK, cluster)
+    look_for_lost_roots(found)
     assert layout.root(cluster, snapshot) in found.place.faults.by_key
     damages(found)
 

@@ -111,12 +111,12 @@ def replace(
 def forget(
     store: ObjectStore,
     keys: ClusterKeys,
+    known: Findings,
     is_gone: Callable[[str], bool],
     closed: Collection[str],
     now: datetime,
 ) -> None:
-    """Remove findings about objects that are gone, and the losses of snapshots that are `closed`."""
-    known = read(store, keys)
+    """Remove those of the `known` findings whose objects are gone, and the losses of snapshots that are `closed`."""
     left = [fault for key, fault in known.faults.items() if not is_gone(key)]
     costs = [one for one in known.losses if one.snapshot not in closed] if left else []
     replace(store, keys, known, left, costs, now, is_worked_out=known.is_worked_out)
