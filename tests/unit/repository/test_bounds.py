@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import pytest
 
+from stillhouse.clock import SystemClock
 from stillhouse.domain.cluster import Node, Role
 from stillhouse.domain.ids import new_hex, new_uuid
 from stillhouse.domain.object_kinds import MOST, MOST_LINE, Type
@@ -27,14 +28,16 @@ from stillhouse.node.capture.wal_follower import WalFollower
 from stillhouse.postgres.wal.segments import WalSource, segment_name
 from stillhouse.repository.check.damage import damages
 from stillhouse.repository.check.orphans import look_for_lost_roots
+from stillhouse.repository.check.recheck import note_all
 from stillhouse.repository.check.structure import check
+from stillhouse.repository.check.verify import prove
 from stillhouse.repository.format import layout, manifest, maps
 from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open, open_keys
 from stillhouse.repository.format.container import MAX_FRAME, ContainerWriter, Kind, open_bytes
 from stillhouse.repository.format.fields import encode_line
 from stillhouse.repository.format.manifest import ManifestWriter
 from stillhouse.repository.format.maps import BytesEntry, Extent, FrameRef, MapBuilder
-from stillhouse.repository.format.root import Root, RootNode
+from stillhouse.repository.format.root import Root, RootNode, Tombstone
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import (
     collection_marks,
@@ -45,13 +48,16 @@ from stillhouse.repository.objects import (
     roots,
     scrubs,
 )
-from stillhouse.repository.objects.faults import MISSING, Fault
+from stillhouse.repository.objects.faults import MISSING, SIZE, Fault
+from stillhouse.repository.upkeep import reach
+from stillhouse.repository.upkeep.copy import End, copy_snapshots
 from stillhouse.repository.upkeep.inventory import take_inventory
 from stillhouse.storage.open import open_store
 from stillhouse.storage.store import Chunk, StoredObject
 from support.data_directories import fake_tree
 from support.data_directories.synthetic_wal import HEAP, SYSTEM, Wal, record
 from support.repositories.crafted_lines import Line
+from support.repositories.tiny_captures import publish_one, read_whole
 from support.stores.dict_store import START, DictStore
 
 KEK = Kek(bytes(32))
@@ -322,10 +328,14 @@ class Huge(DictStore):
         return key not in self.huge and super().create(key, chunks)
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
-        return bytes(length)
+        return bytes(length) if key in self.huge else super().get_range(key, start, length)
 
     def size(self, key: str) -> int | None:
         return 1 << 40 if key in self.huge else super().size(key)
+
+    def stat(self, key: str) -> StoredObject | None:
+        found = super().stat(key)
+        return replace(found, size=1 << 40) if found is not None and key in self.huge else found
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         for one in super().list(prefix):
@@ -370,6 +380,46 @@ def test_a_huge_object_at_the_key_of_a_small_one_is_not_read() -> None:
     look_for_lost_roots(found)
     assert layout.root(cluster, snapshot) in found.place.faults.by_key
     damages(found)
+
+
+def test_an_object_that_is_larger_than_its_parent_says_is_not_read() -> None:
+    store = Huge()
+    keys = create_or_open(store, KEK, new_uuid())
+    snapshot, stored = publish_one(store, keys)
+    (root,) = [one.root for one in take_inventory(store, KEK).snapshots]
+    below = [key for key, _ in reach.reached(store, keys, stored)]
+    assert len(below) == 3
+    for key in below:
+        store.huge = {key}
+        found = check(store, KEK, str(keys.cluster))
+        for pack in found.packs.values():
+            prove(store, keys, pack)
+        assert found.place.faults.by_key[key].kind == SIZE
+        if "/packs/" not in key:  # of a pack, a restore reads runs of frames
+            with pytest.raises(RepositoryDamaged, match=key):
+                read_whole(store, keys, root)
+        with pytest.raises(RepositoryDamaged, match=key):
+            roots.check_present(store, reach.reached(DictStore(store.objects), keys, stored), {})
+        assert note_all(store, keys, [stored], key, START)
+        target = End(DictStore(), KEK, new_hex())
+        (outcome,) = copy_snapshots(
+            End(store, KEK, new_hex()),
+            target,
+            take_inventory(store, KEK).snapshots,
+            workers=1,
+            clock=SystemClock(),
+            new_bar=lambda name, total: lambda done: None,
+        )
+        assert outcome.state == "failed" and key in outcome.reason and snapshot == outcome.snapshot
+
+
+def test_a_server_s_long_words_do_not_keep_a_snapshot_from_ending(
+    store: DictStore, keys: ClusterKeys
+) -> None:
+    snapshot = new_uuid()
+    roots.bury(store, keys, snapshot, 1, "x" * (17 << 20), "now")
+    held = roots.look(store, keys, snapshot)
+    assert isinstance(held, Tombstone) and len(held.reason) == 2000
 
 
 def test_a_body_that_grows_beyond_its_kind_is_not_unpacked(store: DictStore, keys: ClusterKeys) -> None:

@@ -1,7 +1,9 @@
 """Collections go by facts that earlier ones have stored: never by one that is stale, damaged or a stranger's."""
 
 from collections import Counter
+from copy import deepcopy
 from datetime import timedelta
+from itertools import count
 
 import numpy as np
 import pytest
@@ -23,7 +25,7 @@ from stillhouse.repository.upkeep.collect import Collector
 from support.repositories.history import History
 from support.repositories.tiny_captures import root_of
 from support.stores.counting import Counting
-from support.stores.late_store import LateStore
+from support.stores.late_store import Died, LateStore
 
 DAY = timedelta(days=1)
 RULES = Rules(grace=7 * DAY, trash=7 * DAY)
@@ -138,7 +140,8 @@ def test_a_segment_that_does_not_open_is_no_fact(store: LateStore, keys: Cluster
     store.delete(key)
     if how in harmed:
         store.put(key, [harmed[how]])
-    assert collected(store, keys)["get"] >= 8 + 4, "all roots and manifests were read"
+    assert collected(store, keys)["get"] >= 8, "all roots were read"
+    assert segments(store) != [key], "what does not open is of no use"
     weeks_pass(store, keys)
     assert content(store) == kept
 
@@ -152,6 +155,39 @@ def test_a_manifest_that_is_gone_stops_a_collection_though_it_was_read_before(
     store.delete(gone)
     with pytest.raises(RepositoryDamaged, match=gone):
         collected(store, keys)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("dies", [True, False])
+def test_a_collection_may_die_or_meet_another_between_any_two_calls(
+    store: LateStore, keys: ClusterKeys, dies: bool
+) -> None:
+    """Its segments are stored before those that they join are removed, and each fact is true wherever it comes from."""
+    history = History(store, keys).grow(6)
+    collected(store, keys)
+    needed = content(store)
+    history.add()
+    roots.mark_trash(store, keys, history.published[-1][0], store.now.isoformat())
+    store.now += 8 * DAY
+    for at in count(1):
+        alone = deepcopy(store)
+        if dies:
+            alone.calls_left = at
+        else:
+            alone.meanwhile[alone.calls + at] = lambda store=alone: collected(store, keys)  # type: ignore[misc]
+        is_over = True
+        try:
+            collected(alone, keys)
+        except Died:
+            is_over = False
+        alone.calls_left, is_over = None, is_over if dies else bool(alone.meanwhile)
+        alone.meanwhile.clear()
+        weeks_pass(alone, keys)
+        assert content(alone) == needed, "nothing that is needed went, and nothing else stayed"
+        assert 1 <= len(segments(alone)) <= 6
+        if is_over:
+            break
+    assert at > 20
 
 
 def lie(store: LateStore, keys: ClusterKeys) -> None:
