@@ -17,12 +17,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from stillhouse import log
 from stillhouse.api.gateway import errors, forwarded
 from stillhouse.api.gateway.authentication import authenticate, is_keeping_body
-from stillhouse.api.gateway.published import Published
+from stillhouse.api.gateway.published import Answered, Published, Route
 from stillhouse.api.gateway.rates import Rates
 from stillhouse.api.gateway.raw_body import ClientGone, UnprovenBodies, read_body, too_large
 from stillhouse.api.gateway.signature import RawRequest
 from stillhouse.api.gateway.worker_threads import WorkerThreads
-from stillhouse.api.operations.routing import Answered, JsonRoute
 from stillhouse.control.access import permissions
 from stillhouse.control.access.refusals import Refused, record_refusal
 from stillhouse.control.context import Caller, Control
@@ -73,7 +72,7 @@ class Gateway:
         self,
         app: ASGIApp,
         control: Control,
-        routes: Sequence[JsonRoute],
+        routes: Sequence[Route],
         is_shutting_down: Callable[[], bool],
     ) -> None:
         self._app = app
@@ -142,7 +141,7 @@ class Gateway:
         except ValueError:  # a socket of another kind has no address
             return False
 
-    def _call(self, route: JsonRoute, named: Mapping[str, str]) -> Call:
+    def _call(self, route: Route, named: Mapping[str, str]) -> Call:
         operation = self._operations[_operation_of(route)]
         places = {kind: named.get(f"{kind}_id") for kind in ("project", "cluster", "snapshot")}
         return Call(operation.id, operation.need, **places, largest_body=operation.largest_body)
@@ -186,7 +185,7 @@ class Gateway:
                 _check_project(call.project, signer.project)
                 _check_permissions(self._control.acting_for(known[-1]), call)
             scope.setdefault("state", {})["control"] = self._control.acting_for(known[-1])
-            route: JsonRoute = scope["route"]
+            route: Route = scope["route"]
             return route.answer(scope, body)
 
     @contextmanager
@@ -256,7 +255,7 @@ def _has_body(scope: Scope) -> bool:
     )
 
 
-def _operation_of(route: JsonRoute) -> str:
+def _operation_of(route: Route) -> str:
     return route.operation_id or route.name
 
 

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from itertools import chain
 from types import MappingProxyType
 from typing import Annotated, Any, TypeVar
@@ -18,6 +17,7 @@ from starlette.types import Scope
 
 from stillhouse.api.gateway import json_body
 from stillhouse.api.gateway.errors import ErrorBody, invalid_input
+from stillhouse.api.gateway.published import Answered
 from stillhouse.api.shapes.values import Answer, Json
 from stillhouse.control.context import Control
 from stillhouse.domain.api_operations.all_operations import OPERATIONS
@@ -48,16 +48,6 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(","
 _JSON = (b"content-type", b"application/json")
 # The framework wants a place for dependencies that are generators; there are none.
 _NO_GENERATORS = AsyncExitStack()
-
-
-@dataclass(frozen=True)
-class Answered:
-    """A successful answer in bytes. `rest` gives further parts of a long body, each when it is wanted."""
-
-    status: int
-    headers: list[tuple[bytes, bytes]] = field(repr=False)
-    body: bytes = field(repr=False)
-    rest: Iterator[bytes] | None = None
 
 
 class JsonRoute(APIRoute):
