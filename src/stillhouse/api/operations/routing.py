@@ -57,6 +57,13 @@ class JsonRoute(APIRoute):
     times, and encode the answer on the event loop, where all others wait meanwhile.
     """
 
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        # `answer` gives the control plane itself, for the framework takes as long for it as for all other parameters.
+        given = [one for one in self.dependant.dependencies if one.call is _control]
+        self._names_of_control = [one.name for one in given if one.name is not None]
+        self.dependant.dependencies = [one for one in self.dependant.dependencies if one not in given]
+
     def answer(self, scope: Scope, raw: bytes) -> Answered:
         """Do the operation for `scope["state"]["control"]`. Raises its errors, and InvalidInput for its parameters."""
         scope["fastapi_inner_astack"] = scope["fastapi_function_astack"] = _NO_GENERATORS
@@ -74,7 +81,8 @@ class JsonRoute(APIRoute):
             # Without its chain, which holds the body, which may hold a password.
             raise invalid_input(RequestValidationError(solved.errors)) from None
         assert self.dependant.call is not None
-        content = self.dependant.call(**solved.values)
+        control = dict.fromkeys(self._names_of_control, scope["state"]["control"])
+        content = self.dependant.call(**control, **solved.values)
         status = solved.response.status_code or self.status_code or 200
         return _answered(status, solved.response.headers.raw, content)
 
