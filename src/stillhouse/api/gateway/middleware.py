@@ -100,10 +100,7 @@ class Gateway:
             _check_limits(scope)
             if self._is_shutting_down():
                 raise ShuttingDown("the service is shutting down")
-            is_host = self._is_told_the_sender(scope)
-            if scope["path"] == READY_PATH:
-                scope.setdefault("state", {})["is_told_reasons"] = is_host
-            if scope["path"] in OPEN_PATHS or (is_host and scope["path"] == METRICS_PATH):
+            if self._is_open(scope):
                 await self._app(scope, receive, answering.send)
                 return
             route, named = self._published.find(scope["method"], scope["path"])
@@ -124,15 +121,21 @@ class Gateway:
         seconds = round(monotonic() - begun, 4)
         logger.info("answered", operation=call.operation, status=answering.status, seconds=seconds)
 
-    def _is_told_the_sender(self, scope: Scope) -> bool:
-        """Put the request's sender into the scope, in place of a trusted proxy; tell whether it is this host itself.
+    def _is_open(self, scope: Scope) -> bool:
+        """Put the request's sender into the scope, in place of a trusted proxy; tell whether a signature is needless.
 
-        Only this host sees, without a signature, the metrics and the reasons why the service is not ready. A proxy on
-        this host may speak for anybody.
+        Only this host sees, without a signature, the metrics and the reasons why the service is not ready.
         """
         peer = scope["client"][0] if scope.get("client") else ""
         sender = forwarded.sender_of(peer, scope["scheme"], scope["headers"], self._trusted)
         scope["client"], scope["scheme"] = (sender.address, 0), sender.scheme
+        path = scope["path"]
+        if path == READY_PATH:
+            scope.setdefault("state", {})["is_told_reasons"] = self._is_this_host(peer, sender)
+        return path in OPEN_PATHS or (path == METRICS_PATH and self._is_this_host(peer, sender))
+
+    def _is_this_host(self, peer: str, sender: forwarded.Sender) -> bool:
+        """Tell whether the sender surely is this host itself. A proxy on this host may speak for anybody."""
         settings = self._control.settings
         if not settings.metrics or (sender.is_through_proxy and not settings.metrics_through_proxy):
             return False
@@ -183,8 +186,10 @@ class Gateway:
                 known.append(replace(signer, request_id=caller.request_id))
                 self._rates.spend(signer.project, signer.access_key, monotonic())
                 _check_project(call.project, signer.project)
-                _check_permissions(self._control.acting_for(known[-1]), call)
-            scope.setdefault("state", {})["control"] = self._control.acting_for(known[-1])
+            control = self._control.acting_for(known[-1])
+            if not call.need.open_to_all:
+                _check_permissions(control, call)
+            scope.setdefault("state", {})["control"] = control
             route: Route = scope["route"]
             return route.answer(scope, body)
 
