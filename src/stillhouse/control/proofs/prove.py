@@ -13,7 +13,8 @@ from itertools import chain
 from typing import Any
 
 from stillhouse import log
-from stillhouse.catalog import proofs, snapshots
+from stillhouse.catalog import snapshots
+from stillhouse.catalog.checks import proofs
 from stillhouse.control.audit import record
 from stillhouse.control.flow_context import FlowContext, read_root
 from stillhouse.control.restores.scratch_clone import scratch_clone

@@ -10,7 +10,8 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import select
 
-from stillhouse.catalog import captures, clusters, scrubs, snapshots
+from stillhouse.catalog import captures, clusters, snapshots
+from stillhouse.catalog.checks import scrubs
 from stillhouse.catalog.schema import tables
 from stillhouse.control.context import Control, Vault
 from stillhouse.control.flow_context import FlowContext
