@@ -5,10 +5,12 @@ them, and no byte of a body is parsed before its caller is known and permitted t
 cloud's gateway, a request to an API that does not exist is told so before it is authenticated.
 """
 
+import asyncio
 import ipaddress
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from time import monotonic
 
 from starlette.responses import JSONResponse
@@ -26,6 +28,7 @@ from stillhouse.control.access import permissions
 from stillhouse.control.access.refusals import Refused, record_refusal
 from stillhouse.control.context import Caller, Control
 from stillhouse.domain import ids
+from stillhouse.domain.access.senders import sender_of
 from stillhouse.domain.api_operations.all_operations import OPERATIONS
 from stillhouse.domain.api_operations.operation import SMALL_BODY, Need
 from stillhouse.errors import (
@@ -60,6 +63,7 @@ class Call:
     cluster: str | None = None
     snapshot: str | None = None
     largest_body: int = SMALL_BODY
+    checks_password: bool = False
 
 
 class Gateway:
@@ -147,10 +151,19 @@ class Gateway:
     def _call(self, route: Route, named: Mapping[str, str]) -> Call:
         operation = self._operations[_operation_of(route)]
         places = {kind: named.get(f"{kind}_id") for kind in ("project", "cluster", "snapshot")}
-        return Call(operation.id, operation.need, **places, largest_body=operation.largest_body)
+        return Call(
+            operation.id,
+            operation.need,
+            **places,
+            largest_body=operation.largest_body,
+            checks_password=operation.checks_password,
+        )
 
     async def _carry_out(self, call: Call, scope: Scope, receive: Receive, answering: "_Answering") -> None:
-        """Answer the request in one thread. Where it has a body, another call asks first whether to keep that."""
+        """Answer the request in one thread. Where it has a body, another call asks first whether to keep that.
+
+        Calls that check a password have threads and a queue of their own, where they hold up no other call.
+        """
         address = scope["client"][0]
         caller = Caller(request_id=answering.request_id, address=address)
         request = RawRequest(scope["method"], scope["raw_path"], scope["query_string"], scope["headers"])
@@ -162,7 +175,13 @@ class Gateway:
             body = b""
             if _has_body(scope):
                 body = await read_body(receive, call.largest_body, keep=is_kept, take=take)
-            answered = await self._threads.run(self._perform, call, scope, request, body, caller)
+            given = call, scope, request, body, caller
+            if call.checks_password:
+                checks = self._control.password_checks
+                checked = checks.submit(sender_of(address), partial(self._perform, *given))
+                answered = await asyncio.wrap_future(checked)
+            else:
+                answered = await self._threads.run(self._perform, *given)
         await answering.begin(answered)
         while answered.rest is not None:
             part = await self._threads.run(next, answered.rest, None, is_begun=True)

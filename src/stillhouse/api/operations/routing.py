@@ -33,6 +33,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"model": ErrorBody, "description": "The signature is missing or wrong"},
     403: {"model": ErrorBody, "description": "Not permitted, or ruled out by the resource's state"},
     404: {"model": ErrorBody, "description": "The API or the cluster does not exist"},
+    408: {"model": ErrorBody, "description": "The request's head or body did not arrive in time"},
     409: {"model": ErrorBody, "description": "The name is taken, or the cluster is busy"},
     413: {
         "model": ErrorBody,
