@@ -5,10 +5,12 @@ them, and no byte of a body is parsed before its caller is known and permitted t
 cloud's gateway, a request to an API that does not exist is told so before it is authenticated.
 """
 
+import asyncio
 import ipaddress
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from time import monotonic
 
 from starlette.responses import JSONResponse
@@ -17,16 +19,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from stillhouse import log
 from stillhouse.api.gateway import errors, forwarded
 from stillhouse.api.gateway.authentication import authenticate, is_keeping_body
-from stillhouse.api.gateway.published import Published
+from stillhouse.api.gateway.published import Answered, Published, Route
 from stillhouse.api.gateway.rates import Rates
 from stillhouse.api.gateway.raw_body import ClientGone, UnprovenBodies, read_body, too_large
 from stillhouse.api.gateway.signature import RawRequest
 from stillhouse.api.gateway.worker_threads import WorkerThreads
-from stillhouse.api.operations.routing import Answered, JsonRoute
 from stillhouse.control.access import permissions
 from stillhouse.control.access.refusals import Refused, record_refusal
 from stillhouse.control.context import Caller, Control
 from stillhouse.domain import ids
+from stillhouse.domain.access.senders import sender_of
 from stillhouse.domain.api_operations.all_operations import OPERATIONS
 from stillhouse.domain.api_operations.operation import SMALL_BODY, Need
 from stillhouse.errors import (
@@ -61,6 +63,7 @@ class Call:
     cluster: str | None = None
     snapshot: str | None = None
     largest_body: int = SMALL_BODY
+    checks_password: bool = False
 
 
 class Gateway:
@@ -73,7 +76,7 @@ class Gateway:
         self,
         app: ASGIApp,
         control: Control,
-        routes: Sequence[JsonRoute],
+        routes: Sequence[Route],
         is_shutting_down: Callable[[], bool],
     ) -> None:
         self._app = app
@@ -101,10 +104,7 @@ class Gateway:
             _check_limits(scope)
             if self._is_shutting_down():
                 raise ShuttingDown("the service is shutting down")
-            is_host = self._is_told_the_sender(scope)
-            if scope["path"] == READY_PATH:
-                scope.setdefault("state", {})["is_told_reasons"] = is_host
-            if scope["path"] in OPEN_PATHS or (is_host and scope["path"] == METRICS_PATH):
+            if self._is_open(scope):
                 await self._app(scope, receive, answering.send)
                 return
             route, named = self._published.find(scope["method"], scope["path"])
@@ -125,15 +125,21 @@ class Gateway:
         seconds = round(monotonic() - begun, 4)
         logger.info("answered", operation=call.operation, status=answering.status, seconds=seconds)
 
-    def _is_told_the_sender(self, scope: Scope) -> bool:
-        """Put the request's sender into the scope, in place of a trusted proxy; tell whether it is this host itself.
+    def _is_open(self, scope: Scope) -> bool:
+        """Put the request's sender into the scope, in place of a trusted proxy; tell whether a signature is needless.
 
-        Only this host sees, without a signature, the metrics and the reasons why the service is not ready. A proxy on
-        this host may speak for anybody.
+        Only this host sees, without a signature, the metrics and the reasons why the service is not ready.
         """
         peer = scope["client"][0] if scope.get("client") else ""
         sender = forwarded.sender_of(peer, scope["scheme"], scope["headers"], self._trusted)
         scope["client"], scope["scheme"] = (sender.address, 0), sender.scheme
+        path = scope["path"]
+        if path == READY_PATH:
+            scope.setdefault("state", {})["is_told_reasons"] = self._is_this_host(peer, sender)
+        return path in OPEN_PATHS or (path == METRICS_PATH and self._is_this_host(peer, sender))
+
+    def _is_this_host(self, peer: str, sender: forwarded.Sender) -> bool:
+        """Tell whether the sender surely is this host itself. A proxy on this host may speak for anybody."""
         settings = self._control.settings
         if not settings.metrics or (sender.is_through_proxy and not settings.metrics_through_proxy):
             return False
@@ -142,13 +148,22 @@ class Gateway:
         except ValueError:  # a socket of another kind has no address
             return False
 
-    def _call(self, route: JsonRoute, named: Mapping[str, str]) -> Call:
+    def _call(self, route: Route, named: Mapping[str, str]) -> Call:
         operation = self._operations[_operation_of(route)]
         places = {kind: named.get(f"{kind}_id") for kind in ("project", "cluster", "snapshot")}
-        return Call(operation.id, operation.need, **places, largest_body=operation.largest_body)
+        return Call(
+            operation.id,
+            operation.need,
+            **places,
+            largest_body=operation.largest_body,
+            checks_password=operation.checks_password,
+        )
 
     async def _carry_out(self, call: Call, scope: Scope, receive: Receive, answering: "_Answering") -> None:
-        """Answer the request in one thread. Where it has a body, another call asks first whether to keep that."""
+        """Answer the request in one thread. Where it has a body, another call asks first whether to keep that.
+
+        Calls that check a password have threads and a queue of their own, where they hold up no other call.
+        """
         address = scope["client"][0]
         caller = Caller(request_id=answering.request_id, address=address)
         request = RawRequest(scope["method"], scope["raw_path"], scope["query_string"], scope["headers"])
@@ -160,7 +175,13 @@ class Gateway:
             body = b""
             if _has_body(scope):
                 body = await read_body(receive, call.largest_body, keep=is_kept, take=take)
-            answered = await self._threads.run(self._perform, call, scope, request, body, caller)
+            given = call, scope, request, body, caller
+            if call.checks_password:
+                checks = self._control.password_checks
+                checked = checks.submit(sender_of(address), partial(self._perform, *given))
+                answered = await asyncio.wrap_future(checked)
+            else:
+                answered = await self._threads.run(self._perform, *given)
         await answering.begin(answered)
         while answered.rest is not None:
             part = await self._threads.run(next, answered.rest, None, is_begun=True)
@@ -184,9 +205,11 @@ class Gateway:
                 known.append(replace(signer, request_id=caller.request_id))
                 self._rates.spend(signer.project, signer.access_key, monotonic())
                 _check_project(call.project, signer.project)
-                _check_permissions(self._control.acting_for(known[-1]), call)
-            scope.setdefault("state", {})["control"] = self._control.acting_for(known[-1])
-            route: JsonRoute = scope["route"]
+            control = self._control.acting_for(known[-1])
+            if not call.need.open_to_all:
+                _check_permissions(control, call)
+            scope.setdefault("state", {})["control"] = control
+            route: Route = scope["route"]
             return route.answer(scope, body)
 
     @contextmanager
@@ -256,7 +279,7 @@ def _has_body(scope: Scope) -> bool:
     )
 
 
-def _operation_of(route: JsonRoute) -> str:
+def _operation_of(route: Route) -> str:
     return route.operation_id or route.name
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
 from queue import SimpleQueue
@@ -10,24 +11,32 @@ from typing import Any, TypeVar
 from stillhouse.errors import Overloaded
 
 T = TypeVar("T")
+_Call = Callable[[], None]
+# Here a thread gets its next call.
+_Desk = SimpleQueue[_Call]
 
 # Python runs one of them at a time, so more would make no read faster. So many are for calls that wait: for a server,
 # for the store, or for their turn to write.
 _THREADS = 24
-# About a third of a second of reads on one core.
+# Reads of a fraction of a second on one core.
 _MOST_WAITING = 200
 _RETRY_AFTER_SECONDS = 1
 
 
 class WorkerThreads:
-    """Daemon threads behind a bounded queue. `run` belongs to one event loop."""
+    """Daemon threads behind a bounded queue. `run` belongs to one event loop.
+
+    Among idle threads the one that worked last is taken: what it needs is still in the processor's cache.
+    """
 
     def __init__(self, threads: int = _THREADS, most_waiting: int = _MOST_WAITING) -> None:
         self._most_waiting = most_waiting
         self._threads = threads
-        self._begun = 0  # threads
         self._taken = 0  # calls that wait or run
-        self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._begun = 0  # threads
+        self._guard = threading.Lock()
+        self._idle: list[_Desk] = []
+        self._waiting: deque[_Call] = deque()
 
     async def run(self, function: Callable[..., T], *arguments: Any, is_begun: bool = False) -> T:
         """Run a function in a thread and return its result. `is_begun`: it goes on with an answer that has begun.
@@ -48,25 +57,42 @@ class WorkerThreads:
                 _tell(loop, result.set_result, result, found)
 
         self._taken += 1
-        self._begin_thread()
-        self._calls.put(call)
+        self._hand_over(call)
         try:
             return await result
         finally:
             self._taken -= 1
 
-    def _begin_thread(self) -> None:
-        """Begin one more thread, if all that there are may be at work."""
-        if self._begun < min(self._taken, self._threads):
-            self._begun += 1
-            threading.Thread(
-                target=_work, args=(self._calls,), name=f"api-{self._begun}", daemon=True
-            ).start()
+    def _hand_over(self, call: _Call) -> None:
+        with self._guard:
+            if self._idle:
+                desk = self._idle.pop()
+            elif self._begun < self._threads:
+                desk = self._begin_thread()
+            else:
+                self._waiting.append(call)
+                return
+        desk.put(call)
 
+    def _begin_thread(self) -> _Desk:
+        self._begun += 1
+        desk: _Desk = SimpleQueue()
+        threading.Thread(target=self._work, args=(desk,), name=f"api-{self._begun}", daemon=True).start()
+        return desk
 
-def _work(calls: SimpleQueue[Callable[[], None]]) -> None:
-    while True:
-        calls.get()()
+    def _work(self, desk: _Desk) -> None:
+        while True:
+            desk.get()()
+            while (call := self._next(desk)) is not None:
+                call()
+
+    def _next(self, desk: _Desk) -> _Call | None:
+        """Take a waiting call; without one, the thread is idle."""
+        with self._guard:
+            if self._waiting:
+                return self._waiting.popleft()
+            self._idle.append(desk)
+            return None
 
 
 def _tell(
