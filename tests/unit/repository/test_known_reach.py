@@ -3,6 +3,7 @@
 from collections import Counter
 from copy import deepcopy
 from datetime import timedelta
+from functools import partial
 from itertools import count
 
 import numpy as np
@@ -51,6 +52,10 @@ def collected(store: LateStore, keys: ClusterKeys, *, whole: bool = False) -> Co
     counted = Counting(store)
     Collector(counted, keys, SystemClock(), RULES, whole=whole).collect()
     return counted.calls
+
+
+def collected_by_another(store: LateStore, keys: ClusterKeys) -> None:
+    Collector(store, keys, SystemClock(), RULES).collect()
 
 
 def segments(store: LateStore) -> list[str]:
@@ -174,7 +179,7 @@ def test_a_collection_may_die_or_meet_another_between_any_two_calls(
         if dies:
             alone.calls_left = at
         else:
-            alone.meanwhile[alone.calls + at] = lambda store=alone: collected(store, keys)  # type: ignore[misc]
+            alone.meanwhile[alone.calls + at] = partial(collected_by_another, alone, keys)
         is_over = True
         try:
             collected(alone, keys)
