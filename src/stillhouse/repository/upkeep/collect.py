@@ -240,16 +240,25 @@ class Collector:
     def _remove(self, found: Found, plan: Plan, done: Collected, total: int) -> None:
         """Delete content first and cluster keys last. Each rank waits until the one before it is gone.
 
-        Content goes as the plan is made once more, so that a plan of any length takes no memory.
+        Content goes while the plan is made once more, so that a plan of any length takes no memory.
         """
-        others = [item for item in plan() if item.verdict is Verdict.DELETE and not _is_content(item)]
-        content = (item for item in plan() if item.verdict is Verdict.DELETE and _is_content(item))
-        ranked = groupby(
-            sorted(others, key=lambda item: collection.removal_order(item.key)),
-            key=lambda item: collection.removal_order(item.key),
-        )
+        others: list[Item] = []
+
+        def content() -> Iterator[Item]:
+            for item in plan() if total else ():
+                if item.verdict is Verdict.DELETE and collection.is_content(item.key):
+                    yield item
+                elif item.verdict is Verdict.DELETE:
+                    others.append(item)
+
+        def ranks() -> Iterator[Iterator[Item]]:
+            yield content()
+            others.sort(key=_rank)
+            for _, items in groupby(others, key=_rank):
+                yield items
+
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            for items in chain([content], (items for _, items in ranked)):
+            for items in ranks():
                 while part := list(islice(items, _SLICE)):
                     self.go_on(done.deleted, total)
                     if news := self._news(found):
@@ -292,8 +301,8 @@ class Collector:
         return ""
 
 
-def _is_content(item: Item) -> bool:
-    return collection.is_content(item.key)
+def _rank(item: Item) -> int:
+    return collection.removal_order(item.key)
 
 
 def summary(items: Iterable[Item]) -> Collected:
