@@ -12,7 +12,8 @@ from stillhouse.postgres.sessions.databases import databases_of
 from stillhouse.postgres.sessions.session import Connection
 from stillhouse.warehouse.tables.exchange import settle
 from stillhouse.warehouse.tables.gather import Gathered, Wanted, gather
-from stillhouse.warehouse.tables.sessions import unseen, unseen_transaction
+from stillhouse.warehouse.tables.sessions import reading, unseen, unseen_transaction
+from stillhouse.warehouse.tables.sizes import prepare_sizes
 from stillhouse.warehouse.tables.state import end_prepared
 
 
@@ -37,11 +38,14 @@ def gather_cluster(
         with (
             _database(node, wanted.database, "the snapshot") as connection,
             _database(standing[node.name], wanted.database, "the cluster") as present,
+            reading(node, wanted.database, "stillhouse", {}) as reader,
             session.refusing_as(RestoreFailed, node),
         ):
             ended = end_prepared(connection, [one.source for one in asked[node.name]])
             with unseen_transaction(connection):
-                found = gather(connection, present, prefix, asked[node.name], clones)
+                prepare_sizes(connection)
+            with unseen_transaction(connection):
+                found = gather(connection, reader, present, prefix, asked[node.name], clones)
             gathered[node.name] = replace(found, notes=(*ended, *found.notes))
         for name, one in gathered[node.name].remote:
             asked.setdefault(name, []).append(one)
