@@ -16,6 +16,8 @@ from stillhouse.warehouse.tables.sessions import reading, unseen, unseen_transac
 from stillhouse.warehouse.tables.sizes import prepare_sizes
 from stillhouse.warehouse.tables.state import end_prepared
 
+_ONLY_READS = {"default_transaction_read_only": "on"}
+
 
 def gather_cluster(
     clones: Sequence[Node], live: Sequence[Node], wanted: TableRestore, prefix: str
@@ -38,7 +40,7 @@ def gather_cluster(
         with (
             _database(node, wanted.database, "the snapshot") as connection,
             _database(standing[node.name], wanted.database, "the cluster") as present,
-            reading(node, wanted.database, "stillhouse", {}) as reader,
+            reading(node, wanted.database, "stillhouse", _ONLY_READS) as reader,
             session.refusing_as(RestoreFailed, node),
         ):
             ended = end_prepared(connection, [one.source for one in asked[node.name]])
