@@ -188,11 +188,13 @@ def test_a_segment_of_a_newer_program_stays(
 def test_facts_are_split_until_they_fit(
     store: LateStore, keys: ClusterKeys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    History(store, keys).grow(40)
+    History(store, keys).grow(60)
     monkeypatch.setitem(MOST, Type.REACH, 6000)
     collected(store, keys)
-    assert len(segments(store)) > 3
-    assert collected(store, keys)["get"] == len(segments(store)), "all facts were stored"
+    stored = segments(store)
+    assert len(stored) > 6
+    assert collected(store, keys)["get"] == len(stored), "all facts were stored"
+    assert segments(store) == stored, "they are not joined again and again"
 
 
 def test_a_root_of_more_manifests_than_a_line_holds_is_read_each_time(
