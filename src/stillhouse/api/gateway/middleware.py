@@ -35,6 +35,7 @@ from stillhouse.errors import (
     InternalError,
     InvalidInput,
     NotPermitted,
+    Overloaded,
     ShuttingDown,
     StillhouseError,
     Unauthenticated,
@@ -117,7 +118,7 @@ class Gateway:
             return
         except StillhouseError as error:
             await answering.refuse(error, call.operation, scope, receive)
-            if error.status >= 500:
+            if error.status >= 500 and not isinstance(error, Overloaded):  # which must cost little
                 logger.error("failed", operation=call.operation, code=error.code, exc_info=True)
         except Exception:
             await answering.refuse(InternalError("bug"), call.operation, scope, receive)
