@@ -45,6 +45,8 @@ from stillhouse.errors import (
 MAX_URI_BYTES = 32 * 2**10
 MAX_HEADER_BYTES = 32 * 2**10
 MAX_HEADERS_BYTES = 128 * 2**10
+# Not the cloud's: each header costs time, however short it is. Clients send about ten.
+MAX_HEADERS = 200
 # Bodies whose senders have not proven who they are, all together.
 _UNPROVEN_BYTES = 32 * 2**20
 
@@ -261,6 +263,8 @@ class _Answering:
 def _check_limits(scope: Scope) -> None:
     if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_URI_BYTES:
         raise errors.UriTooLong("The URI is longer than 32 KB.")
+    if len(scope["headers"]) > MAX_HEADERS:
+        raise errors.HeadersTooLarge(f"There are more than {MAX_HEADERS} headers.")
     sizes = [len(name) + len(value) for name, value in scope["headers"]]
     if sum(sizes) > MAX_HEADERS_BYTES or any(size > MAX_HEADER_BYTES for size in sizes):
         raise errors.HeadersTooLarge("A header is longer than 32 KB, or all of them than 128 KB.")
