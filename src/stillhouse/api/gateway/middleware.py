@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
+from typing import Any
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -92,6 +93,7 @@ class Gateway:
         self._trusted = forwarded.Networks.parse(settings.trusted_proxies)
         self._rates = Rates(settings.requests_per_second_per_key, settings.requests_per_second_per_project)
         self._unproven = UnprovenBodies(_UNPROVEN_BYTES)
+        self._overloads = _Overloads()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -118,9 +120,13 @@ class Gateway:
         except ClientGone:
             logger.info("client gone", operation=call.operation)
             return
+        except Overloaded as error:
+            await answering.refuse(error, call.operation, scope, receive)
+            self._overloads.tell(logger, monotonic())
+            return
         except StillhouseError as error:
             await answering.refuse(error, call.operation, scope, receive)
-            if error.status >= 500 and not isinstance(error, Overloaded):  # which must cost little
+            if error.status >= 500:
                 logger.error("failed", operation=call.operation, code=error.code, exc_info=True)
         except Exception:
             await answering.refuse(InternalError("bug"), call.operation, scope, receive)
@@ -186,11 +192,21 @@ class Gateway:
             else:
                 answered = await self._threads.run(self._perform, *given)
         await answering.begin(answered)
-        while answered.rest is not None:
-            part = await self._threads.run(next, answered.rest, None, is_begun=True)
-            await answering.go_on(part)
-            if part is None:
-                break
+        if answered.rest is not None:
+            await self._go_on(answered.rest, receive, answering)
+
+    async def _go_on(self, rest: Iterator[bytes], receive: Receive, answering: "_Answering") -> None:
+        """Send the further parts of an answer for as long as the client is there."""
+        gone = asyncio.ensure_future(_gone(receive))
+        try:
+            while not gone.done():
+                part = await self._threads.run(next, rest, None, is_begun=True)
+                await answering.go_on(part)
+                if part is None:
+                    return
+        finally:
+            gone.cancel()
+        raise ClientGone
 
     def _is_keeping_body(self, call: Call, scope: Scope, request: RawRequest, caller: Caller) -> bool:
         with self._refusals_recorded(call, scope) as known:
@@ -226,6 +242,19 @@ class Gateway:
             raise
 
 
+class _Overloads:
+    """Logs refusals for overload, one line in a second: a line for each would cost as much as the refusal itself."""
+
+    def __init__(self) -> None:
+        self._refused, self._told = 0, 0.0
+
+    def tell(self, logger: Any, now: float) -> None:
+        self._refused += 1
+        if now - self._told >= 1:
+            logger.warning("overloaded", refused=self._refused)
+            self._refused, self._told = 0, now
+
+
 class _Answering:
     """The sending side of one request: adds its headers, and knows whether a part of the answer was sent."""
 
@@ -258,6 +287,12 @@ class _Answering:
         status, body = errors.answer(error, operation, self.request_id)
         later = {"Retry-After": str(error.retry_after)} if error.retry_after else None
         await JSONResponse(body.model_dump(), status, later)(scope, receive, self.send)
+
+
+async def _gone(receive: Receive) -> None:
+    """Wait until the client has hung up."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _check_limits(scope: Scope) -> None:
