@@ -289,7 +289,7 @@ def check_still_true(
 def _add_labels(copy: Copy, stopped: Stopped) -> None:
     copy.add("@backup/backup_label", 0o600, stopped.backup_label.encode())
     if stopped.tablespace_map:
-        copy.add("@backup/tablespace_map", 0o600, stopped.tablespace_map.encode())
+        copy.add("@backup/tablespace_map", 0o600, stopped.tablespace_map)
 
 
 def _add_wal(manifest: ManifestWriter, follower: WalFollower) -> None:

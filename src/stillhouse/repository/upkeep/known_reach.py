@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from stillhouse.domain.collection import SKEW
-from stillhouse.errors import ObjectMissing, ObjectTooLarge, RepositoryDamaged
+from stillhouse.errors import FormatUnknown, ObjectMissing, ObjectTooLarge, RepositoryDamaged
 from stillhouse.repository.format import layout
 from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.id_table import ids_of, runs_of
@@ -24,7 +24,7 @@ WHOLE_EVERY = timedelta(days=30)
 """How often all roots and manifests are read, none taken on trust."""
 
 _MOST_SEGMENTS = 6
-WORTH = 64
+WORTH = 16
 """Facts that are worth a segment. Fewer are read again until there are so many."""
 
 
@@ -52,6 +52,7 @@ class KnownReach:
     facts: Facts = field(default_factory=Facts)
     _told: Facts = field(default_factory=Facts)  # by segments; `facts` are those that were used or read
     _segments: list[_Segment] = field(default_factory=list)
+    _spoilt: list[str] = field(default_factory=list)  # keys of segments that do not open: they are of no use
     _is_contradicted: bool = False  # by one segment what another one says
     _fresh_roots: set[RootKey] = field(default_factory=set)
     _fresh_manifests: set[str] = field(default_factory=set)
@@ -72,8 +73,11 @@ class KnownReach:
         for key, size in segments:
             try:
                 found = reach_facts.decode(key, open_small(store, keys, key, size), known._told)
-            except (ObjectMissing, RepositoryDamaged):
-                continue  # removed meanwhile, or not to be trusted: its objects are read again
+            except (ObjectMissing, FormatUnknown):
+                continue  # removed meanwhile, or of a newer program: its objects are read again
+            except RepositoryDamaged:
+                known._spoilt.append(key)
+                continue
             known._is_contradicted = known._is_contradicted or found.contradicts(known._told)
             known._told.roots |= found.roots
             known._told.manifests |= found.manifests
@@ -152,7 +156,12 @@ class KnownReach:
         )
 
     def save(self) -> None:
-        """Store the facts that were read, and join segments where there are many or half of one is not needed."""
+        """Store the facts that were read, and join segments where there are many or half of one is not needed.
+
+        Segments that do not open are removed.
+        """
+        for key in self._spoilt:
+            self.store.delete(key)
         fresh = len(self._fresh_roots) + len(self._fresh_manifests)
         joined = self._to_join(fresh)
         if fresh < WORTH and not joined:
@@ -171,7 +180,7 @@ class KnownReach:
         try:
             reach_facts.store_segments(self.store, self.keys, facts)
         except ObjectTooLarge:
-            return  # one object's facts are more than a line holds: it is read each time
+            return  # a single manifest names more than a segment may hold: everything is read each time
         for segment in joined:
             self.store.delete(segment.key)
 

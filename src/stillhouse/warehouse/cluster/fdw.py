@@ -10,7 +10,7 @@ from stillhouse.errors import ProvisionFailed
 from stillhouse.postgres.sessions import session
 from stillhouse.postgres.sessions.roles import UNLOGGED
 from stillhouse.postgres.sessions.session import Connection, scram_verifier, sql
-from stillhouse.postgres.sessions.text import encode
+from stillhouse.postgres.sessions.text import Codec, encode
 
 DATABASES = ("postgres", "gaussdb")
 
@@ -117,7 +117,7 @@ def close_extensions(connection: Connection) -> None:
     `connection` is a superuser's. Does nothing in a database that has neither.
     """
     for (function,) in connection.execute(_OPEN_TO_PUBLIC, [[*_EXTENSIONS]]).fetchall():
-        connection.execute(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC".encode())
+        connection.execute(Codec(connection).encode(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC"))
 
 
 def _connect_server(connection: Connection, node: Node, database: str, user_name: str, password: str) -> None:
