@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
+from typing import Any
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -35,6 +36,7 @@ from stillhouse.errors import (
     InternalError,
     InvalidInput,
     NotPermitted,
+    Overloaded,
     ShuttingDown,
     StillhouseError,
     Unauthenticated,
@@ -44,6 +46,8 @@ from stillhouse.errors import (
 MAX_URI_BYTES = 32 * 2**10
 MAX_HEADER_BYTES = 32 * 2**10
 MAX_HEADERS_BYTES = 128 * 2**10
+# Not the cloud's: each header costs time, however short it is. Clients send about ten.
+MAX_HEADERS = 200
 # Bodies whose senders have not proven who they are, all together.
 _UNPROVEN_BYTES = 32 * 2**20
 
@@ -89,6 +93,7 @@ class Gateway:
         self._trusted = forwarded.Networks.parse(settings.trusted_proxies)
         self._rates = Rates(settings.requests_per_second_per_key, settings.requests_per_second_per_project)
         self._unproven = UnprovenBodies(_UNPROVEN_BYTES)
+        self._overloads = _Overloads()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -114,6 +119,10 @@ class Gateway:
             await self._carry_out(call, scope, receive, answering)
         except ClientGone:
             logger.info("client gone", operation=call.operation)
+            return
+        except Overloaded as error:
+            await answering.refuse(error, call.operation, scope, receive)
+            self._overloads.tell(logger, monotonic())
             return
         except StillhouseError as error:
             await answering.refuse(error, call.operation, scope, receive)
@@ -183,11 +192,21 @@ class Gateway:
             else:
                 answered = await self._threads.run(self._perform, *given)
         await answering.begin(answered)
-        while answered.rest is not None:
-            part = await self._threads.run(next, answered.rest, None, is_begun=True)
-            await answering.go_on(part)
-            if part is None:
-                break
+        if answered.rest is not None:
+            await self._go_on(answered.rest, receive, answering)
+
+    async def _go_on(self, rest: Iterator[bytes], receive: Receive, answering: "_Answering") -> None:
+        """Send the further parts of an answer for as long as the client is there."""
+        gone = asyncio.ensure_future(_gone(receive))
+        try:
+            while not gone.done():
+                part = await self._threads.run(next, rest, None, is_begun=True)
+                await answering.go_on(part)
+                if part is None:
+                    return
+        finally:
+            gone.cancel()
+        raise ClientGone
 
     def _is_keeping_body(self, call: Call, scope: Scope, request: RawRequest, caller: Caller) -> bool:
         with self._refusals_recorded(call, scope) as known:
@@ -221,6 +240,19 @@ class Gateway:
         except (Unauthenticated, NotPermitted) as error:
             _record(self._control.acting_for(known[-1]), call, scope["path"], error)
             raise
+
+
+class _Overloads:
+    """Logs refusals for overload, one line in a second: a line for each would cost as much as the refusal itself."""
+
+    def __init__(self) -> None:
+        self._refused, self._told = 0, 0.0
+
+    def tell(self, logger: Any, now: float) -> None:
+        self._refused += 1
+        if now - self._told >= 1:
+            logger.warning("overloaded", refused=self._refused)
+            self._refused, self._told = 0, now
 
 
 class _Answering:
@@ -257,9 +289,17 @@ class _Answering:
         await JSONResponse(body.model_dump(), status, later)(scope, receive, self.send)
 
 
+async def _gone(receive: Receive) -> None:
+    """Wait until the client has hung up."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 def _check_limits(scope: Scope) -> None:
     if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_URI_BYTES:
         raise errors.UriTooLong("The URI is longer than 32 KB.")
+    if len(scope["headers"]) > MAX_HEADERS:
+        raise errors.HeadersTooLarge(f"There are more than {MAX_HEADERS} headers.")
     sizes = [len(name) + len(value) for name, value in scope["headers"]]
     if sum(sizes) > MAX_HEADERS_BYTES or any(size > MAX_HEADER_BYTES for size in sizes):
         raise errors.HeadersTooLarge("A header is longer than 32 KB, or all of them than 128 KB.")

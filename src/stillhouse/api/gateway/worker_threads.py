@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
 from queue import SimpleQueue
+from time import monotonic
 from typing import Any, TypeVar
 
 from stillhouse.errors import Overloaded
@@ -15,9 +16,13 @@ _Call = Callable[[], None]
 # Here a thread gets its next call.
 _Desk = SimpleQueue[_Call]
 
-# Python runs one of them at a time, so more would make no read faster. So many are for calls that wait: for a server,
-# for the store, or for their turn to write.
+# So many calls may wait at once: for a server, for the store, or for their turn to write.
 _THREADS = 24
+# So many may compute at once. Python runs one thread at a time, and each that wants to run takes time from the event
+# loop: with 24 it came to no request for seconds, so nobody was told that the service is overloaded.
+_COMPUTING = 3
+# A call that has taken longer is believed to wait.
+_COMPUTES_SECONDS = 0.02
 # Reads of a fraction of a second on one core.
 _MOST_WAITING = 200
 _RETRY_AFTER_SECONDS = 1
@@ -33,10 +38,11 @@ class WorkerThreads:
         self._most_waiting = most_waiting
         self._threads = threads
         self._taken = 0  # calls that wait or run
-        self._begun = 0  # threads
         self._guard = threading.Lock()
         self._idle: list[_Desk] = []
+        self._begun: dict[_Desk, float] = {}  # when a thread's present call began
         self._waiting: deque[_Call] = deque()
+        self._is_looking = False
 
     async def run(self, function: Callable[..., T], *arguments: Any, is_begun: bool = False) -> T:
         """Run a function in a thread and return its result. `is_begun`: it goes on with an answer that has begun.
@@ -57,27 +63,38 @@ class WorkerThreads:
                 _tell(loop, result.set_result, result, found)
 
         self._taken += 1
-        self._hand_over(call)
+        with self._guard:
+            self._waiting.append(call)
+        self._hand_out()
         try:
             return await result
         finally:
             self._taken -= 1
 
-    def _hand_over(self, call: _Call) -> None:
+    def _hand_out(self) -> None:
+        """Give waiting calls to threads, now and again as long as some wait."""
         with self._guard:
-            if self._idle:
-                desk = self._idle.pop()
-            elif self._begun < self._threads:
-                desk = self._begin_thread()
-            else:
-                self._waiting.append(call)
-                return
-        desk.put(call)
+            while self._waiting and self._may_begin():
+                desk = self._idle.pop() if self._idle else self._new_thread()
+                self._begun[desk] = monotonic()
+                desk.put(self._waiting.popleft())
+            is_later = bool(self._waiting) and not self._is_looking
+            self._is_looking = self._is_looking or is_later
+        if is_later:
+            asyncio.get_running_loop().call_later(_COMPUTES_SECONDS, self._look_again)
 
-    def _begin_thread(self) -> _Desk:
-        self._begun += 1
+    def _look_again(self) -> None:
+        self._is_looking = False
+        self._hand_out()
+
+    def _may_begin(self) -> bool:
+        late = monotonic() - _COMPUTES_SECONDS
+        computing = sum(begun > late for begun in self._begun.values())
+        return len(self._begun) < self._threads and computing < _COMPUTING
+
+    def _new_thread(self) -> _Desk:
         desk: _Desk = SimpleQueue()
-        threading.Thread(target=self._work, args=(desk,), name=f"api-{self._begun}", daemon=True).start()
+        threading.Thread(target=self._work, args=(desk,), name="api", daemon=True).start()
         return desk
 
     def _work(self, desk: _Desk) -> None:
@@ -89,7 +106,9 @@ class WorkerThreads:
     def _next(self, desk: _Desk) -> _Call | None:
         """Take a waiting call; without one, the thread is idle."""
         with self._guard:
-            if self._waiting:
+            del self._begun[desk]
+            if self._waiting and self._may_begin():
+                self._begun[desk] = monotonic()
                 return self._waiting.popleft()
             self._idle.append(desk)
             return None
