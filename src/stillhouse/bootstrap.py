@@ -292,6 +292,7 @@ def _adopt_cluster(place: FlowContext, cluster: Cluster) -> None:
     """Adopt one cluster. A failure goes to its row, and does not keep the service from serving the others."""
     try:
         embedded.start_all(place.site, cluster.nodes)
+        accounts.renew_cluster_functions(cluster)
         dropped = reap(place, cluster)
         log.get("service").info("cluster adopted", cluster=cluster.id, slots_dropped=dropped)
     except StillhouseError as error:

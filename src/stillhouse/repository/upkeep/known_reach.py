@@ -1,4 +1,4 @@
-"""What roots and manifests reach, read once: later collections take it from segments of facts.
+"""The reach of roots and manifests, read once: later collections take it from segments of facts.
 
 The segments are a cache. A segment that cannot be opened is ignored, and its objects are read again. At intervals
 everything is read again all the same, and compared.
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from stillhouse.domain.collection import SKEW
+from stillhouse.domain.object_kinds import MOST, Type
 from stillhouse.errors import FormatUnknown, ObjectMissing, ObjectTooLarge, RepositoryDamaged
 from stillhouse.repository.format import layout
 from stillhouse.repository.format.cipher_keys import ClusterKeys
@@ -23,7 +24,7 @@ from stillhouse.storage.store import ObjectStore, StoredObject
 WHOLE_EVERY = timedelta(days=30)
 """How often all roots and manifests are read, none taken on trust."""
 
-_MOST_SEGMENTS = 6
+_MOST_SEGMENTS = 6  # beside those that are full
 WORTH = 16
 """Facts that are worth a segment. Fewer are read again until there are so many."""
 
@@ -31,12 +32,18 @@ WORTH = 16
 @dataclass
 class _Segment:
     key: str
+    bytes: int
     roots: frozenset[RootKey]
     manifests: frozenset[str]
 
     @property
     def size(self) -> int:
         return len(self.roots) + len(self.manifests)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is so large that joining it with others would only split it again."""
+        return self.bytes > (MOST[Type.REACH] or 0) // 8
 
 
 @dataclass
@@ -53,7 +60,7 @@ class KnownReach:
     _told: Facts = field(default_factory=Facts)  # by segments; `facts` are those that were used or read
     _segments: list[_Segment] = field(default_factory=list)
     _spoilt: list[str] = field(default_factory=list)  # keys of segments that do not open: they are of no use
-    _is_contradicted: bool = False  # by one segment what another one says
+    _is_contradicted: bool = False  # two segments disagree
     _fresh_roots: set[RootKey] = field(default_factory=set)
     _fresh_manifests: set[str] = field(default_factory=set)
 
@@ -72,7 +79,8 @@ class KnownReach:
         known._told = Facts(known.facts.packs, known.facts.maps)
         for key, size in segments:
             try:
-                found = reach_facts.decode(key, open_small(store, keys, key, size), known._told)
+                opened = open_small(store, keys, key, size)
+                found = reach_facts.decode(key, opened, known._told)
             except (ObjectMissing, FormatUnknown):
                 continue  # removed meanwhile, or of a newer program: its objects are read again
             except RepositoryDamaged:
@@ -82,7 +90,8 @@ class KnownReach:
             known._told.roots |= found.roots
             known._told.manifests |= found.manifests
             known._told.whole = _latest(known._told.whole, found.whole)
-            known._segments.append(_Segment(key, frozenset(found.roots), frozenset(found.manifests)))
+            plain = sum(frame.plain for frame in opened.frames)
+            known._segments.append(_Segment(key, plain, frozenset(found.roots), frozenset(found.manifests)))
         last = known._told.whole
         is_due = last is None or not last - SKEW <= now < last + WHOLE_EVERY
         known.is_whole = whole or known._is_contradicted or is_due
@@ -90,7 +99,7 @@ class KnownReach:
         return known
 
     def root(self, snapshot: str, listed: StoredObject | None) -> RootFact | None:
-        """What lies at the snapshot's root key; `None` when the key is free. Raises RepositoryDamaged."""
+        """The root or tombstone at the snapshot's root key; `None` when the key is free. Raises RepositoryDamaged."""
         root_key = None if listed is None else RootKey.of(listed)
         if root_key is not None and (fact := self._recalled(root_key)) is not None:
             return fact
@@ -189,15 +198,16 @@ class KnownReach:
         if self.is_whole:
             return self._segments
         joined: list[_Segment] = []
-        size, left = fresh, len(self._segments)
+        size, left = fresh, sum(not one.is_full for one in self._segments)
         for segment in sorted(self._segments, key=lambda one: one.size):
             needed = len(segment.roots & self.facts.roots.keys()) + len(
                 segment.manifests & self.facts.manifests.keys()
             )
             is_small = fresh >= WORTH and segment.size <= 2 * size
-            if is_small or 2 * needed < segment.size or left >= _MOST_SEGMENTS:
+            may_join = not segment.is_full and (is_small or left >= _MOST_SEGMENTS)
+            if may_join or 2 * needed < segment.size:
                 joined.append(segment)
-                size, left = size + needed, left - 1
+                size, left = size + needed, left - (not segment.is_full)
         return joined
 
 

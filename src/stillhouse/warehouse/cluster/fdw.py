@@ -38,6 +38,10 @@ _HAS_FUNCTIONS = """
     SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
      WHERE n.nspname = 'stillhouse' AND n.nspowner = current_user::regrole AND p.proname = 'run_on_data_nodes'
 """
+# Made by an earlier version: its search path let a caller's temporary types come before PostgreSQL's.
+_HAS_OLD_FUNCTIONS = (
+    f"{_HAS_FUNCTIONS} AND NOT 'search_path=pg_catalog, pg_temp' = ANY(coalesce(p.proconfig, '{{}}'))"
+)
 _SERVER_OPTIONS = {
     "batch_size": "1000",
     "fetch_size": "10000",
@@ -109,6 +113,11 @@ def renew(connection: Connection, user_name: str) -> None:
     if connection.execute(_HAS_FUNCTIONS).fetchall():
         make_functions(connection, user_name)
     close_extensions(connection)
+
+
+def has_old_functions(connection: Connection) -> bool:
+    """Whether the database has our functions as an earlier version made them."""
+    return connection.execute(_HAS_OLD_FUNCTIONS.encode()).fetchone() is not None
 
 
 def close_extensions(connection: Connection) -> None:
