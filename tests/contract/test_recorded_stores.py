@@ -49,7 +49,7 @@ def test_every_way_to_say_that_an_object_exists_is_settled_by_reading_it(
 ) -> None:
     server.give(taken, stored("theirs"))
     assert not store.create("a", [b"ours"])
-    server.give(taken, stored("ours"), stored("ours"))  # measured, then read
+    server.give(taken, stored("ours"))
     assert store.create("a", [b"ours"])
 
 
