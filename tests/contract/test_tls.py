@@ -18,7 +18,7 @@ from stillhouse.api.wire.protocol import Patience
 from stillhouse.cli.host import serve
 from stillhouse.config import Settings
 from stillhouse.errors import InvalidInput
-from support.api.tls_server import serving_tls
+from support.api.http_server import serving_tls
 from support.servers.certificates import Authority
 
 SECONDS = 30
