@@ -7,39 +7,33 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from stillhouse import __version__
-from stillhouse.cli.host.audit import audit
-from stillhouse.cli.host.key import key
-from stillhouse.cli.host.user import user
-from stillhouse.cli.repo import check as repo_check
-from stillhouse.cli.repo import collect as repo_collect
-from stillhouse.cli.repo import copy as repo_copy
-from stillhouse.cli.repo import keys as repo_keys
-from stillhouse.cli.repo import recover as repo_recover
-from stillhouse.cli.repo.app import repo
-from stillhouse.cli.service.cluster import cluster
-from stillhouse.cli.service.snapshot import snapshot
-from stillhouse.cli.service.snapshot_policy import policy
 from stillhouse.cli.terminal import command
 
-app = App(name="stillhouse", version=__version__, help="Snapshots of PostgreSQL-family warehouse clusters.")
-app.command(key)
-app.command(user)
-app.command(audit)
-app.command(repo)
-for look in (repo_check.check, repo_check.verify, repo_check.stats):
-    repo.command(look)
-repo.command(repo_collect.collect)
-repo.command(repo_keys.key)
-repo.command(repo_keys.shred)
-repo.command(repo_recover.snapshots)
-repo.command(repo_recover.restore)
-repo.command(repo_copy.copy)
-repo.command(repo_recover.rebuild_catalog)
-app.command(cluster)
-app.command(snapshot)
-app.command(policy)
-
-# Modules with servers and engines behind them are imported in the commands: `--help` should not wait for them.
+# Plain text: rendering Markdown would take longer than all the rest of `--help`.
+app = App(
+    name="stillhouse",
+    version=__version__,
+    help="Snapshots of PostgreSQL-family warehouse clusters.",
+    help_format="plaintext",
+)
+# Each is imported when it is called; `--help` needs none of them, so their purposes are said here too.
+_GROUPS = {
+    "key": ("host.key:key", "Access keys, which sign requests."),
+    "user": ("host.user:user", "Users, who ask for tokens by a password."),
+    "audit": ("host.audit:audit", "The record of every change and of every refusal."),
+    "repo": ("repo.commands:repo", "The repository itself: the bucket and the KEK are all that is needed."),
+    "cluster": ("service.cluster:cluster", "Warehouse clusters. They are named by their name or their id."),
+    "snapshot": (
+        "service.snapshot:snapshot",
+        "Snapshots of clusters. They are named by their name or their id.",
+    ),
+    "policy": (
+        "service.snapshot_policy:policy",
+        "Policies of automated snapshots. They are named by their name or their id.",
+    ),
+}
+for _name, (_place, _purpose) in _GROUPS.items():
+    app.command(f"stillhouse.cli.{_place}", name=_name, help=_purpose)
 
 
 def main() -> None:
@@ -51,21 +45,26 @@ def main() -> None:
 @app.command
 def serve(
     *,
-    data: Path,
-    listen: Annotated[str, Parameter(env_var="STILLHOUSE_LISTEN")] = "127.0.0.1:8080",
+    data: Annotated[Path | None, Parameter(env_var="STILLHOUSE_DATA")] = None,
+    config: Annotated[Path | None, Parameter(env_var="STILLHOUSE_CONFIG")] = None,
+    listen: Annotated[str | None, Parameter(env_var="STILLHOUSE_LISTEN")] = None,
     tls_cert: Annotated[Path | None, Parameter(env_var="STILLHOUSE_TLS_CERT")] = None,
     tls_key: Annotated[Path | None, Parameter(env_var="STILLHOUSE_TLS_KEY")] = None,
-    insecure: Annotated[bool, Parameter(env_var="STILLHOUSE_INSECURE", negative="")] = False,
-    public_url: Annotated[str, Parameter(env_var="STILLHOUSE_PUBLIC_URL")] = "",
+    insecure: Annotated[bool | None, Parameter(env_var="STILLHOUSE_INSECURE", negative="")] = None,
+    public_url: Annotated[str | None, Parameter(env_var="STILLHOUSE_PUBLIC_URL")] = None,
 ) -> None:
     """Run the service: API, flows and local node work in one process tree.
+
+    docs/settings.md lists all settings. A flag wins over the environment, and that over the file of --config.
 
     Parameters
     ----------
     data
         Everything the service needs is created below this directory.
+    config
+        A TOML file with settings.
     listen
-        HOST:PORT to listen on. Ready when GET /healthz answers 200.
+        HOST:PORT to listen on; 127.0.0.1:8080 by default. Ready when GET /healthz answers 200.
     tls_cert
         A PEM file with the certificate and those that lead to its authority; it is read again when it changes.
     tls_key
@@ -76,17 +75,14 @@ def serve(
         The address that clients use, http(s)://HOST:PORT, if it is not the one listened on.
     """
     from stillhouse.cli.host.serve import run
-    from stillhouse.config import Settings
+    from stillhouse.cli.terminal import settings
 
-    command.run(
-        lambda: run(
-            Settings(
-                data=data,
-                listen=listen,
-                tls_cert=tls_cert,
-                tls_key=tls_key,
-                insecure=insecure,
-                public_url=public_url,
-            )
-        )
-    )
+    flags = {
+        "data": data,
+        "listen": listen,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
+        "insecure": insecure,
+        "public_url": public_url,
+    }
+    command.run(lambda: run(settings.read(flags, config)))

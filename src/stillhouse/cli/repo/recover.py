@@ -219,12 +219,12 @@ def rebuild_catalog(
         Print one JSON object.
     """
     from stillhouse.bootstrap import rebuild_catalog as rebuild
-    from stillhouse.config import Settings
+    from stillhouse.cli.terminal import settings
     from stillhouse.domain.cluster import ClusterStatus
 
     def bring_back() -> None:
         bucket = open_bucket(repository, kek_file)
-        made = rebuild(Settings(data=data), bucket.store, bucket.kek, project)
+        made = rebuild(settings.read({"data": data}), bucket.store, bucket.kek, project)
         standing = [one.id for one in made.clusters if one.status is ClusterStatus.AVAILABLE]
         trashed = sum(snapshot.deleted is not None for snapshot in made.snapshots)
         if json_:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from stillhouse.cli.terminal import settings
 from stillhouse.errors import InvalidInput, StillhouseError
 
 if TYPE_CHECKING:
@@ -21,7 +22,10 @@ Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSO
 ServerSettings = Annotated[tuple[str, ...], Parameter(name="--set", negative=())]
 """Type of the parameter that chooses PostgreSQL's settings for a restored cluster."""
 
-Data = Annotated[Path, Parameter(help="The service's data directory; the service may be running.")]
+Data = Annotated[
+    Path,
+    Parameter(env_var="STILLHOUSE_DATA", help="The service's data directory; the service may be running."),
+]
 Project = Annotated[str, Parameter(help="Project id: 32 lower-case hexadecimal digits.")]
 OneProject = Annotated[str, Parameter(help="Only this project's.")]
 Policies = Annotated[
@@ -37,6 +41,7 @@ Policies = Annotated[
 def run(command: Callable[[], None]) -> None:
     """Run a command; an error of the tree becomes one readable line and exit code 1."""
     try:
+        settings.check_environment()
         command()
     except StillhouseError as error:
         sys.stderr.write(f"stillhouse: {error.message}\n")
@@ -49,10 +54,9 @@ def run(command: Callable[[], None]) -> None:
 def run_on(data: Path, command: "Callable[[Control], None]") -> None:
     """Run a command on the catalog of a data directory, beside its service if that is running."""
     from stillhouse.bootstrap import open_control
-    from stillhouse.config import Settings
 
     def work() -> None:
-        with open_control(Settings(data=data)) as control:
+        with open_control(settings.read({"data": data})) as control:
             command(control)
 
     run(work)
