@@ -90,6 +90,7 @@ class Service:
     """A service at work."""
 
     control: Control
+    repository: Repository
     timer: Timer
 
     def drain(self, within_seconds: float) -> bool:
@@ -143,7 +144,7 @@ def open_service(settings: Settings) -> Iterator[Service]:
         timer = Timer(place.hurried, duties, settings.timer_seconds)
         stack.callback(timer.stop)
         timer.start()
-        yield Service(control, timer)
+        yield Service(control, place.vault.repository, timer)
 
 
 def _open_flow_context(control: Control) -> FlowContext:
@@ -205,7 +206,7 @@ def _open_kek(control: Control, store: ObjectStore, location: str) -> Kek:
             "a new key-encryption key was made: copy it to a safe place now, for without it the repository is worth"
             " nothing, and the service does not start",
             file=str(kek_file),
-            kek=kek.id,
+            key_id=kek.id,
         )
     return kek
 
