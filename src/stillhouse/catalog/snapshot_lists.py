@@ -4,7 +4,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Select, bindparam, func, select
+from sqlalchemy import BindParameter, ColumnElement, Select, and_, bindparam, func, select
 
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.catalog.schema.tables import losses, snapshots
@@ -66,13 +66,55 @@ def page_of_cluster(
 ) -> tuple[list[Snapshot], int]:
     """One page of a cluster's snapshots, and their number in all."""
     mine = (snapshots.c.cluster_id == cluster_id) & NOT_DELETED
-    total = transaction.execute(select(func.count()).select_from(snapshots).where(mine)).scalar_one()
-    column = SORT_KEYS[sort_key]
     # The id makes pages of equal keys disjoint. It follows the column's direction, so one index serves both.
-    order, then = (each.desc() if descending else each.asc() for each in (column, snapshots.c.id))
+    column, then = (
+        each.desc() if descending else each.asc() for each in (SORT_KEYS[sort_key], snapshots.c.id)
+    )
+    return _page(transaction, mine, sort_key, (column, then), limit, skip)
+
+
+def page_of_project(
+    transaction: Transaction,
+    project: str,
+    *,
+    cluster_id: str | None,
+    status: SnapshotStatus | None,
+    since: datetime | None,
+    sort_key: str,
+    descending: bool,
+    limit: int | None,
+    skip: int,
+) -> tuple[list[Snapshot], int]:
+    """One page of those of the project's snapshots that are chosen, and the number of these in all.
+
+    `since` chooses by the begin. All that are not None must hold.
+    """
+    chosen = [snapshots.c.project == project, NOT_DELETED]
+    if cluster_id is not None:
+        chosen.append(snapshots.c.cluster_id == cluster_id)
+    if status is not None:
+        chosen.append(snapshots.c.status == status)
+    if since is not None:
+        chosen.append(snapshots.c.started >= since)
+    # The id runs against the column, as in the index of a project's newest, which serves both directions too.
+    column, then = SORT_KEYS[sort_key], snapshots.c.id
+    order = (column.desc(), then.asc()) if descending else (column.asc(), then.desc())
+    return _page(transaction, and_(*chosen), sort_key, order, limit, skip)
+
+
+def _page(
+    transaction: Transaction,
+    mine: ColumnElement[bool],
+    sort_key: str,
+    order: tuple[ColumnElement[Any], ColumnElement[Any]],
+    limit: int | None,
+    skip: int,
+) -> tuple[list[Snapshot], int]:
+    total = transaction.execute(select(func.count()).select_from(snapshots).where(mine)).scalar_one()
+    column, then = order
     if sort_key == "finished":
-        order = order.nulls_last()  # the two databases differ on where NULL sorts
-    query = selected().where(mine).order_by(order, then).limit(limit).offset(skip)
+        column = column.nulls_last()  # the two databases differ on where NULL sorts
+    query = selected().where(mine).order_by(column, then).limit(limit).offset(skip)
     return [snapshot_of(row) for row in transaction.execute(query)], total
 
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from stillhouse.catalog.access import audit_log
-from stillhouse.catalog.access.audit_log import AuditRecord
+from stillhouse.catalog.access.audit_log import AuditRecord as AuditRecord
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.control.context import Control
 from stillhouse.errors import CatalogUnavailable, StillhouseError

@@ -103,6 +103,7 @@ def _snapshots(tour: Tour, source: str) -> None:
     service.store_snapshot(snapshot, source)
     tour.ask("DeleteSnapshot", "DELETE", f"/v1.0/{{p}}/snapshots/{snapshot}")
     tour.ask("ListTrash", "GET", "/stillhouse/v1/{p}/trash")
+    tour.ask("ListAuditRecords", "GET", "/stillhouse/v1/{p}/audit", limit="2")
     tour.ask("UndeleteSnapshot", "POST", of_snapshot + "/undelete")
     tour.ask("CollectCluster", "POST", f"/stillhouse/v1/{{p}}/clusters/{source}/collect")
 

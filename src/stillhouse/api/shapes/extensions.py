@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from stillhouse.api.shapes.values import Answer, Int32, Int64, Json, NullableText, Request, cluster_time
+from stillhouse.control import audit
 from stillhouse.control.reports.progress import Shown
 from stillhouse.control.snapshots.trash import Trashed
 from stillhouse.domain import collection
@@ -100,6 +101,33 @@ class Collected(Answer):
 
 class CollectionPlan(Answer):
     plan: Collected
+
+
+class AuditRecord(Answer):
+    time: str
+    access_key: str
+    action: str
+    resource: str
+    outcome: str
+    request_id: str
+    detail: str
+
+
+class AuditRecords(Answer):
+    records: list[AuditRecord]
+    count: Int32
+
+
+def audit_record(record: audit.AuditRecord) -> Json:
+    return {
+        "time": cluster_time(record.time),
+        "access_key": record.access_key,
+        "action": record.action,
+        "resource": record.resource,
+        "outcome": record.outcome,
+        "request_id": record.request_id,
+        "detail": record.detail,
+    }
 
 
 def proof(proof: proofs.Proof) -> Json:

@@ -146,12 +146,7 @@ def list_cluster_snapshots(
     descending: bool = True,
 ) -> tuple[list[Snapshot], int]:
     """Return one page and the total. `offset` counts pages, not snapshots; without a limit all are one page."""
-    if limit is not None and not 1 <= limit <= _LARGEST:
-        raise InvalidInput(f"limit must be between 1 and {_LARGEST}")
-    if not 0 <= offset <= _LARGEST:
-        raise InvalidInput(f"offset must be between 0 and {_LARGEST}")
-    if sort_key not in snapshot_lists.SORT_KEYS:
-        raise InvalidInput(f"sort_key must be one of {', '.join(snapshot_lists.SORT_KEYS)}")
+    _check_page(limit, offset, sort_key)
     with control.database.reading() as reading:
         cluster = known_cluster(reading, project, cluster_id)
         return snapshot_lists.page_of_cluster(
@@ -162,6 +157,45 @@ def list_cluster_snapshots(
             limit=limit,
             skip=offset * (limit or _LARGEST),
         )
+
+
+def list_page(
+    control: Control,
+    project: str,
+    *,
+    cluster_id: str | None = None,
+    status: SnapshotStatus | None = None,
+    since: datetime | None = None,
+    limit: int | None = None,
+    offset: int = 0,
+    sort_key: str = "started",
+    descending: bool = True,
+) -> tuple[list[Snapshot], int]:
+    """Return one page of the project's snapshots that are chosen, and the total of these; pages as of a cluster's."""
+    _check_page(limit, offset, sort_key)
+    with control.database.reading() as reading:
+        if cluster_id is not None:
+            known_cluster(reading, project, cluster_id)
+        return snapshot_lists.page_of_project(
+            reading,
+            project,
+            cluster_id=cluster_id,
+            status=status,
+            since=since,
+            sort_key=sort_key,
+            descending=descending,
+            limit=limit,
+            skip=offset * (limit or _LARGEST),
+        )
+
+
+def _check_page(limit: int | None, offset: int, sort_key: str) -> None:
+    if limit is not None and not 1 <= limit <= _LARGEST:
+        raise InvalidInput(f"limit must be between 1 and {_LARGEST}")
+    if not 0 <= offset <= _LARGEST:
+        raise InvalidInput(f"offset must be between 0 and {_LARGEST}")
+    if sort_key not in snapshot_lists.SORT_KEYS:
+        raise InvalidInput(f"sort_key must be one of {', '.join(snapshot_lists.SORT_KEYS)}")
 
 
 def delete_snapshot(control: Control, project: str, snapshot_id: str) -> None:

@@ -60,4 +60,5 @@ EXTENSIONS = (
         "/stillhouse/v1/{project_id}/clusters/{cluster_id}/collect",
         need("dws:cluster:collect"),
     ),
+    Operation("ListAuditRecords", "GET", "/stillhouse/v1/{project_id}/audit", need("dws:audit:list")),
 )
