@@ -337,6 +337,13 @@ class Overloaded(Unavailable):
 
 
 class ServiceRefused(StillhouseError):
-    """The service's own refusal, as a client of its API got it: the API's code is part of the message."""
+    """The service's own refusal, as a client of its API got it: the API's code is part of the message.
+
+    `of_service` has that code, the HTTP status and the request's id apart, for programs.
+    """
 
     code = "service.refused"
+
+    def __init__(self, message: str, *, hint: str = "", of_service: dict[str, object] | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.of_service = of_service or {}

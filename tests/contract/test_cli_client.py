@@ -13,15 +13,13 @@ from stillhouse.catalog.checks import proofs
 from stillhouse.cli.main import app
 from stillhouse.cli.service import client
 from stillhouse.cli.service.client import said_pace
-from stillhouse.cli.terminal import command
+from stillhouse.cli.service.credentials import Key
 from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.proof import ProofState
 from support.api.application import PASSWORD, PROJECT, Service, serving_service
 from support.api.asking import end_operation
 from support.databases.writers import until
-
-Said = tuple[int, str, str]
-Run = Callable[..., Said]
+from support.terminal.command_line import Run, operator
 
 
 @pytest.fixture
@@ -32,29 +30,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
 
 @pytest.fixture
 def run(service: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """A command line in an operator's environment: exit code, standard output, standard error."""
-    monkeypatch.setenv("STILLHOUSE_ENDPOINT", service.endpoint)
-    monkeypatch.setenv("STILLHOUSE_PROJECT", PROJECT)
-    monkeypatch.setenv("CLOUD_SDK_AK", service.client.access_key)
-    monkeypatch.setenv("CLOUD_SDK_SK", service.client.secret_key)
-    monkeypatch.setattr(client, "_POLL_SECONDS", 0.01)
-
-    def leave(code: int) -> None:
-        raise SystemExit(code)
-
-    monkeypatch.setattr(command.os, "_exit", leave)  # type: ignore[attr-defined]
-
-    def call(*words: str) -> Said:
-        capsys.readouterr()
-        try:
-            app(list(words), result_action="return_value")
-            code = 0
-        except SystemExit as ended:
-            code = int(str(ended.code))
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return call
+    return operator(service, monkeypatch, capsys)
 
 
 @pytest.fixture
@@ -320,7 +296,7 @@ def test_no_command_takes_a_secret_as_an_argument(run: Run) -> None:
 def test_queries_and_odd_paths_are_signed_as_the_service_reads_them(service: Service) -> None:
     import httpx
 
-    key = client._Key(PROJECT, service.client.access_key, service.client.secret_key)
+    key = Key(PROJECT, service.client.access_key, service.client.secret_key)
     cluster = service.add_cluster()
     with httpx.Client(base_url=service.endpoint, timeout=60) as http:
         asking = client.Client(http, key)
@@ -345,7 +321,7 @@ def test_a_policys_life(service: Service, run: Run, run_json: Callable[..., Any]
     assert one["policy_id"] == made["backup_strategies"][0]["policy_id"]
     assert run_json("policy", "list", *named) == changed
     code, out, _ = run("policy", "list", *named)
-    assert code == 0 and out.splitlines()[1].split()[1] == "nightly" and "T03:00:00+00:00" in out
+    assert code == 0 and out.splitlines()[1].split()[1] == "nightly" and " 03:00:00 +00:00" in out
     assert run_json("policy", "set", *named, "--no-enabled")["auto_backup"] is False
     assert run_json("policy", "delete", "nightly", *named) == {}
     assert run_json("policy", "list", *named)["backup_strategies"] == []

@@ -1,13 +1,23 @@
 """The command line's entry point; commands that need a service use its API."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App, CycloptsError, Parameter
 
 from stillhouse import __version__
-from stillhouse.cli.terminal import command
+from stillhouse.cli.terminal import command, times
+from stillhouse.errors import InvalidInput
+
+_WRONG_WORDS = 2
+
+_FOR_ALL = """
+Every command takes --utc: times in UTC, else in the local zone. With --json failures are JSON too, on standard error.
+
+Exit codes: 0 done, 1 refused or failed, 2 wrong command line, 3 damage found, 130 interrupted.
+"""
 
 # Plain text: rendering Markdown would take longer than all the rest of `--help`.
 app = App(
@@ -15,31 +25,53 @@ app = App(
     version=__version__,
     help="Snapshots of PostgreSQL-family warehouse clusters.",
     help_format="plaintext",
+    help_epilogue=_FOR_ALL,
+    default_parameter=Parameter(show_default=lambda value: value if value else None),
 )
-# Each is imported when it is called; `--help` needs none of them, so their purposes are said here too.
+# Each is imported when it is called; `--help` does not need them, so their purposes are said here too.
 _GROUPS = {
     "key": ("host.key:key", "Access keys, which sign requests."),
     "user": ("host.user:user", "Users, who ask for tokens by a password."),
     "audit": ("host.audit:audit", "The record of every change and of every refusal."),
     "repo": ("repo.commands:repo", "The repository itself: the bucket and the KEK are all that is needed."),
-    "cluster": ("service.cluster:cluster", "Warehouse clusters. They are named by their name or their id."),
+    "cluster": ("service.commands:cluster", "Warehouse clusters. They are named by their name or their id."),
     "snapshot": (
-        "service.snapshot:snapshot",
+        "service.commands:snapshot",
         "Snapshots of clusters. They are named by their name or their id.",
     ),
     "policy": (
-        "service.snapshot_policy:policy",
+        "service.commands:policy",
         "Policies of automated snapshots. They are named by their name or their id.",
     ),
 }
-for _name, (_place, _purpose) in _GROUPS.items():
+_COMMANDS = {
+    "events": (
+        "service.project:events",
+        "List the project's events, the newest first: begins, ends and failures.",
+    ),
+    "statistics": ("service.project:statistics", "The project's figures: clusters, nodes and storage."),
+    "completion": ("terminal.completion:completion", "Print the completions of a shell: bash, zsh or fish."),
+}
+for _name, (_place, _purpose) in (_GROUPS | _COMMANDS).items():
     app.command(f"stillhouse.cli.{_place}", name=_name, help=_purpose)
 
 
 def main() -> None:
     """Run the program. Only its user can read the files that it makes: keys and passwords are among them."""
     os.umask(0o077)
-    app()
+    words = sys.argv[1:]
+    if "--utc" in words:
+        words.remove("--utc")
+        times.use_utc()
+    try:
+        app(words, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        error.verbose = False
+        command.leave(InvalidInput(str(error), hint=_help_of(error)), _WRONG_WORDS)
+
+
+def _help_of(error: CycloptsError) -> str:
+    return " ".join(("stillhouse", *(error.command_chain or ()), "--help"))
 
 
 @app.command

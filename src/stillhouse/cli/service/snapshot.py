@@ -1,11 +1,13 @@
 """`stillhouse snapshot`: take, show, restore, prove, delete and bring back snapshots, through the API."""
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
-from stillhouse.cli.service import client, cluster, damage
+from stillhouse.cli.service import client, cluster, damage, listing
 from stillhouse.cli.service.client import Access, Answer, Client
+from stillhouse.cli.service.listing import SortKey
+from stillhouse.cli.service.project import Since
 from stillhouse.cli.service.table_names import wanted_tables
 from stillhouse.cli.terminal.command import Json, ServerSettings
 from stillhouse.domain import chosen_settings
@@ -58,27 +60,49 @@ def create(
 
 
 @snapshot.command(name="list")
-def list_(*, cluster: str = "", access: Access = _ANYONE, json_: Json = False) -> None:
+def list_(
+    *,
+    cluster: str = "",
+    status: Literal["CREATING", "AVAILABLE", "UNAVAILABLE"] | None = None,
+    since: Since = "",
+    sort: SortKey = "started",
+    reverse: Annotated[bool, Parameter(negative="")] = False,
+    limit: int = 0,
+    page: int = 1,
+    access: Access = _ANYONE,
+    json_: Json = False,
+) -> None:
     """List snapshots, the newest first.
 
     Parameters
     ----------
     cluster
         Only this cluster's, by name or id.
+    status
+        Only those in this state.
+    sort
+        The column to sort by: times and sizes from the latest and largest on, the others from A to Z.
+    reverse
+        Sort the other way round.
+    limit
+        At most so many, a page; 0 for all.
+    page
+        The number of the page.
     json_
         Print one JSON object.
     """
 
     def work(service: Client) -> None:
-        path = "/v1.0/{p}/snapshots"
-        if cluster:
-            path = f"/v1.0/{{p}}/clusters/{service.find('cluster', cluster)}/snapshots"
-        answer = service.call("GET", path)
+        cluster_id = service.find("cluster", cluster) if cluster else ""
+        query = listing.query(cluster_id, status, since, sort, limit, page, reverse=reverse)
+        answer = service.call("GET", f"/v1.0/{{p}}/snapshots?{query}")
         lost = {one["snapshot_id"]: one for one in service.call("GET", _DAMAGE)["snapshots"]}
         for one in answer["snapshots"]:
             one["damage"] = lost.get(one["id"])
         rows = [one | {"damage": damage.words(one["damage"])} for one in answer["snapshots"]]
         client.say_all(answer, rows, (*_COLUMNS, "damage") if lost else _COLUMNS, json_)
+        if limit and not json_ and answer["count"] > limit:
+            listing.tell_page(page, limit, answer["count"])
 
     client.run(access, work)
 

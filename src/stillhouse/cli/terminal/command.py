@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from stillhouse.cli.terminal import settings
-from stillhouse.errors import InvalidInput, StillhouseError
+from stillhouse.cli.terminal import settings, tables, times
+from stillhouse.errors import InvalidInput, ServiceRefused, StillhouseError
 
 if TYPE_CHECKING:
     from stillhouse.control.context import Control
@@ -44,11 +44,28 @@ def run(command: Callable[[], None]) -> None:
         settings.check_environment()
         command()
     except StillhouseError as error:
+        leave(error, 1)
+
+
+def leave(error: StillhouseError, code: int) -> None:
+    """End the program with this exit code, and tell the error on standard error: in words, or with `--json` as JSON."""
+    if "--json" in sys.argv:
+        told = {
+            "code": error.code,
+            "message": error.message,
+            "hint": error.hint,
+            "retryable": error.retryable,
+        }
+        sys.stderr.write(
+            json.dumps({"error": told | (error.of_service if isinstance(error, ServiceRefused) else {})})
+            + "\n"
+        )
+    else:
         sys.stderr.write(f"stillhouse: {error.message}\n")
         if error.hint:
             sys.stderr.write(f"hint: {error.hint}\n")
-        sys.stderr.flush()
-        os._exit(1)
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def run_on(data: Path, command: "Callable[[Control], None]") -> None:
@@ -88,11 +105,12 @@ def say_rows(name: str, rows: Sequence[Mapping[str, Any]], as_json: bool) -> Non
 
 
 def say_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print a line for the names of the columns and one for each row."""
+    """Print a line for the names of the columns and one for each row; on a terminal no wider than it is."""
     table = [list(columns)] + [[_cell(row.get(name)) for name in columns] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for line in table:
-        say("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+    kept, left_out = tables.fitted(table, tables.width())
+    say("\n".join(tables.lines(kept)))
+    if left_out:
+        sys.stderr.write(f"left out, as the terminal is narrow: {', '.join(left_out)}; --json has all\n")
 
 
 def moment(time: datetime | None) -> str | None:
@@ -113,4 +131,4 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, list) and all(isinstance(one, str) for one in value):
         return "; ".join(value) or "-"
-    return value if isinstance(value, str) else json.dumps(value)
+    return times.shown(value) if isinstance(value, str) else json.dumps(value)

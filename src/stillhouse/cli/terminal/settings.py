@@ -25,6 +25,7 @@ OF_COMMANDS = {
     "STILLHOUSE_PROJECT": "the project that they work in",
     "STILLHOUSE_KEY_FILE": "a file with the output of `stillhouse key create --json`",
     "STILLHOUSE_CA_FILE": "a PEM file with the authorities that they trust",
+    "STILLHOUSE_PROFILE": "a profile of the terminal's, which has these",
     "STILLHOUSE_USER_PWD": "the password of a new cluster's user",
 }
 """Variables that are no settings of the service, each with its meaning."""
@@ -40,7 +41,7 @@ _OTHERS_MAY_WRITE = stat.S_IWOTH
 def read(
     flags: Mapping[str, Any], file: Path | None = None, environment: Mapping[str, str] = os.environ
 ) -> "Settings":
-    """Return the settings; a flag that is None was not given. Raises InvalidInput, which names the place to mend.
+    """Return the settings; a flag of None was not given. Raises InvalidInput, which names the place to mend.
 
     Without a `file`, STILLHOUSE_CONFIG may name one.
     """
@@ -61,7 +62,7 @@ def read(
 
 
 def check_environment(environment: Mapping[str, str] = os.environ) -> None:
-    """Refuse variables that begin as ours do, but are none of ours: a misspelt setting would not hold. Raises
+    """Refuse unknown variables that begin as ours do: a misspelt setting would not hold. Raises
     InvalidInput.
     """
     ours = {name for name in environment if name.upper().startswith(PREFIX)}
@@ -80,7 +81,7 @@ def check_environment(environment: Mapping[str, str] = os.environ) -> None:
 
 
 def _in_file(path: Path, known: Iterable[str]) -> dict[str, Any]:
-    """Return what the file sets. Raises InvalidInput."""
+    """Return the file's settings. Raises InvalidInput."""
     try:
         if path.stat().st_mode & _OTHERS_MAY_WRITE:
             raise InvalidInput(f"everybody may write {path}", hint=f"chmod o-w {path}")
