@@ -196,5 +196,5 @@ class Settings(BaseSettings):
     flow_record_days: int = Field(
         7,
         ge=1,
-        description="The records of a finished flow's steps are kept for so long, for a look at what it did.",
+        description="The records of a finished flow's steps are kept for so long, for a look at its course.",
     )

@@ -78,15 +78,18 @@ def take_over() -> None:
     logging.getLogger().handlers = [_Forward(logging.WARNING)]
     logging.captureWarnings(True)
     sys.excepthook = _tell_uncaught
-    threading.excepthook = lambda uncaught: _tell_uncaught(
-        uncaught.exc_type, uncaught.exc_value, uncaught.exc_traceback
-    )
+    threading.excepthook = _tell_uncaught_of_thread
 
 
 def _tell_uncaught(
     kind: type[BaseException], error: BaseException | None, trace: TracebackType | None
 ) -> None:
     get("service").critical("uncaught", exc_info=(kind, error, trace))
+
+
+def _tell_uncaught_of_thread(uncaught: threading.ExceptHookArgs) -> None:
+    if uncaught.exc_type is not SystemExit:  # by which a thread ends as it pleases
+        _tell_uncaught(uncaught.exc_type, uncaught.exc_value, uncaught.exc_traceback)
 
 
 def get(name: str) -> Any:
