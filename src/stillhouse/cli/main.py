@@ -16,6 +16,7 @@ from stillhouse.cli.repo import copy as repo_copy
 from stillhouse.cli.repo import keys as repo_keys
 from stillhouse.cli.repo import recover as repo_recover
 from stillhouse.cli.repo.app import repo
+from stillhouse.cli.service import removal
 from stillhouse.cli.service.cluster import cluster
 from stillhouse.cli.service.snapshot import snapshot
 from stillhouse.cli.service.snapshot_policy import policy
@@ -36,6 +37,8 @@ repo.command(repo_recover.restore)
 repo.command(repo_copy.copy)
 repo.command(repo_recover.rebuild_catalog)
 app.command(cluster)
+for act in (removal.delete, removal.keep_last, removal.undelete, removal.trash):
+    snapshot.command(act)
 app.command(snapshot)
 app.command(policy)
 

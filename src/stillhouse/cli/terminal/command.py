@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from stillhouse.errors import InvalidInput, StillhouseError
+from stillhouse.errors import InvalidInput, StillhouseError, WaitInterrupted
 
 if TYPE_CHECKING:
     from stillhouse.control.context import Control
@@ -34,6 +34,9 @@ Policies = Annotated[
 ]
 
 
+_INTERRUPTED = 130  # as shells have it: 128 and the number of SIGINT
+
+
 def run(command: Callable[[], None]) -> None:
     """Run a command; an error of the tree becomes one readable line and exit code 1."""
     try:
@@ -43,7 +46,11 @@ def run(command: Callable[[], None]) -> None:
         if error.hint:
             sys.stderr.write(f"hint: {error.hint}\n")
         sys.stderr.flush()
-        os._exit(1)
+        os._exit(_INTERRUPTED if isinstance(error, WaitInterrupted) else 1)
+    except KeyboardInterrupt:
+        sys.stderr.write("stillhouse: interrupted\n")
+        sys.stderr.flush()
+        os._exit(_INTERRUPTED)
 
 
 def run_on(data: Path, command: "Callable[[Control], None]") -> None:
