@@ -199,7 +199,7 @@ def begun(service: Service, cluster: str) -> dict[str, Any]:
 def test_tables_are_named_with_or_without_a_target(service: Service, run_json: Callable[..., Any]) -> None:
     cluster, snapshot = available(service, run_json)
     words = ("Public.Orders", "items=mart.items", "mart.a.b=old.c=d")
-    answer = run_json("snapshot", "restore-tables", "nightly", *words, "--database", "sales")
+    answer = run_json("snapshot", "restore-tables", "nightly", *words, "--database", "sales", "--yes")
     assert len(answer["job_id"]) == 32
     detail = begun(service, cluster)
     assert (detail["snapshot_id"], detail["database"]) == (snapshot, "sales")

@@ -13,8 +13,8 @@ from stillhouse.errors import CatalogUnavailable, StillhouseError
 ACCEPTED = "accepted"
 # Some of the text is the caller's, who may have sent anything of any length.
 _TEXT_LIMIT = 300
-# Of why something was refused or has failed: the hint, which comes last, must not be lost.
-_DETAIL_LIMIT = 1000
+# Of why work has failed more is kept: it is ours, and the hint comes last.
+_REASON_LIMIT, _OF_FAILURES = 1000, ("failed", "cancelled", "refuted")
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def record(
         resource=_storable(resource),
         outcome=outcome,
         request_id=control.caller.request_id,
-        detail=_storable(" ".join(detail.split()), _DETAIL_LIMIT),
+        detail=_storable(" ".join(detail.split()), _REASON_LIMIT if outcome in _OF_FAILURES else _TEXT_LIMIT),
     )
     audit_log.append(transaction, written)
 

@@ -16,7 +16,8 @@ from stillhouse.api.shapes.ours.states import (
     SnapshotStates,
 )
 from stillhouse.api.shapes.values import ClusterId, Json, Limit, SnapshotId
-from stillhouse.control.reports import fates, operations
+from stillhouse.control.reports import operations
+from stillhouse.control.snapshots import fates
 
 routes = Router()
 

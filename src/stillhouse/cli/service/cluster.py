@@ -225,7 +225,7 @@ def _farewell(service: Client, found: Answer, kept: int) -> str:
     """Say what goes with the cluster, and what stays."""
     path = f"/stillhouse/v1/{{p}}/snapshots?cluster_id={found['id']}"
     every = service.call("GET", path)["snapshots"]
-    usable = [one for one in every if (one["type"], one["state"]) == ("MANUAL", "AVAILABLE")]
+    usable = [one for one in every if one["type"] == "MANUAL" and one["state"] in ("AVAILABLE", "DAMAGED")]
     stay = min(kept, len(usable))
     return (
         f"Cluster {found['name']} ({found['id']}) will be deleted with all its data.\n"

@@ -46,7 +46,8 @@ def delete(
         if bool(names) == bool(cluster):
             raise InvalidInput("name the snapshots, or a --cluster for all of its manual snapshots")
         if names:
-            chosen = [_snapshot(service, name) for name in names]
+            found = [_snapshot(service, name) for name in names]
+            chosen = list({one["id"]: one for one in found}.values())
         else:
             chosen = [one for one in _of_cluster(service, cluster) if one["type"] == "MANUAL"]
             if chosen and not dry_run:

@@ -7,6 +7,7 @@ from cyclopts import App
 from stillhouse.cli.service import client, cluster, damage
 from stillhouse.cli.service.client import Access, Answer, Client
 from stillhouse.cli.service.table_names import wanted_tables
+from stillhouse.cli.terminal import confirm
 from stillhouse.cli.terminal.command import Json, ServerSettings
 from stillhouse.domain import chosen_settings
 from stillhouse.errors import InvalidInput
@@ -185,11 +186,12 @@ def restore_tables(
     database: str = "gaussdb",
     case_sensitive: bool = False,
     check: bool = False,
+    yes: bool = False,
     wait: bool = False,
     access: Access = _ANYONE,
     json_: Json = False,
 ) -> None:
-    """Put tables of a snapshot back into its cluster, where a table of the same name is replaced.
+    """Put tables of a snapshot back into its cluster. It asks before it replaces tables that are there.
 
     Parameters
     ----------
@@ -203,6 +205,8 @@ def restore_tables(
         Take names as they are written; else they are folded to lower case.
     check
         Only tell the objections to it; the exit code is 1 when something is missing.
+    yes
+        Do not ask.
     wait
         Until it is done, or has failed.
     json_
@@ -215,6 +219,8 @@ def restore_tables(
         if check:
             _say_checked(service.call("POST", f"{path}-check", body), as_json=json_)
             return
+        if not yes and any("=" in word for word in tables):
+            _ask_to_replace(service.call("POST", f"{path}-check", body), database)
         answer = service.call("POST", path, body)
         if wait:
             answer = _restored(service, answer["job_id"], as_json=json_)
@@ -309,6 +315,14 @@ def _available(service: Client, snapshot_id: str, *, as_json: bool) -> Answer:
         meanwhile=meanwhile,
         pace=pace,
     )
+
+
+def _ask_to_replace(checked: Answer, database: str) -> None:
+    """Ask if tables of the cluster would be replaced. Others than those that the caller named bear the time's name."""
+    replaced = checked["check_table_name_result"]["target_table_list"]
+    if replaced:
+        told = f"These tables of the cluster will be replaced: {', '.join(replaced)}."
+        confirm.demand(told, database, yes=False)
 
 
 def _say_checked(answer: Answer, *, as_json: bool) -> None:

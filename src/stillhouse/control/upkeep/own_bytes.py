@@ -36,7 +36,6 @@ class Measurer:
         chosen = next((one for one in waiting if self._not_before.get(one, at) <= at), None)
         if chosen is None:
             return
-        # A snapshot that the repository does not have stays unmeasured, so each cluster waits after its turn.
         self._not_before[chosen] = at + self._again_after_seconds
         work = partial(
             attempt, f"bytes of snapshots of cluster {chosen}", partial(self._measure, place, chosen)
@@ -49,7 +48,10 @@ class Measurer:
             measure(place, cluster_id)
         except FlowInterrupted:
             return  # the service is shutting down: the next one measures
-        self._not_before.pop(cluster_id, None)
+        with place.control.database.reading() as reading:
+            # A snapshot that the repository does not have stays unmeasured: it is looked for again after a while.
+            if cluster_id not in snapshot_sizes.unmeasured(reading):
+                self._not_before.pop(cluster_id, None)
 
 
 def measure(place: FlowContext, cluster_id: str) -> None:

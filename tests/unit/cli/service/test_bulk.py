@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from stillhouse.cli.service.retention import beyond_last, obstacle_to_deletion
+from stillhouse.cli.service.snapshot import _ask_to_replace
 from stillhouse.cli.terminal import confirm
 from stillhouse.cli.terminal.sizes import said_size
 from stillhouse.errors import InvalidInput
@@ -77,3 +78,10 @@ def test_yes_needs_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_sizes_have_one_system_of_units(count: int, words: str) -> None:
     assert said_size(count) == words
+
+
+def test_tables_that_are_there_are_replaced_only_after_a_yes() -> None:
+    checked = {"check_table_name_result": {"target_table_list": ["public.orders"]}}
+    with pytest.raises(InvalidInput, match="nothing was done"):
+        _ask_to_replace(checked, "gaussdb")
+    _ask_to_replace({"check_table_name_result": {"target_table_list": None}}, "gaussdb")

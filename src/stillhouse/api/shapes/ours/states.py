@@ -1,8 +1,8 @@
 """Snapshots, clusters and operations in our own words: states that DWS has no words for, and why something failed."""
 
 from stillhouse.api.shapes.values import Answer, Int32, Int64, Json, NullableText, cluster_time
-from stillhouse.control.reports.fates import Fated
 from stillhouse.control.reports.operations import Condition, Told
+from stillhouse.control.snapshots.fates import Fated
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.reports import failure as failures
 from stillhouse.domain.reports.operations import DONE, Operation
