@@ -38,7 +38,7 @@ class _Look:
 
 
 class NodeWatch:
-    """What was seen of nodes last, by their ids. For any thread."""
+    """The last look at each node, by its id. For any thread."""
 
     def __init__(self) -> None:
         self._seen: dict[str, _Seen] = {}
@@ -46,7 +46,7 @@ class NodeWatch:
         self._lock = threading.Lock()
 
     def seen(self, cluster: Cluster) -> Cluster:
-        """Return the cluster with what is known of its nodes. Nobody is asked."""
+        """Return the cluster with the last look at each of its nodes; no node is asked."""
         with self._lock:
             silent = {
                 node.id: found.why
@@ -56,9 +56,9 @@ class NodeWatch:
         return replace(cluster, silent=silent if cluster.should_answer else {})
 
     def look(self, clusters: Sequence[Cluster], patience_seconds: float) -> list[Cluster]:
-        """Ask the nodes that were not asked just now, and return the clusters with what was seen.
+        """Ask the nodes that were not asked just now, and return the clusters with the results.
 
-        A node that takes longer than `patience_seconds` does not answer. Of very many nodes only some are asked.
+        A node that takes longer than `patience_seconds` does not answer. Among very many nodes only some are asked.
         """
         wanted = (node for cluster in clusters if cluster.should_answer for node in cluster.nodes)
         looks = list(islice((look for node in wanted if (look := self._ask(node)) is not None), _AT_ONCE))
@@ -69,7 +69,7 @@ class NodeWatch:
         return [self.seen(cluster) for cluster in clusters]
 
     def forget(self, nodes: Iterable[Node]) -> None:
-        """Forget what was seen of these nodes, since their servers were started or stopped."""
+        """Forget the last looks at these nodes, since their servers were started or stopped."""
         with self._lock:
             for node in nodes:
                 self._seen.pop(node.id, None)
@@ -93,7 +93,7 @@ class NodeWatch:
         self.note(node, silence(node))
 
     def note(self, node: Node, why: str) -> None:
-        """Note what was seen of a node; an empty `why` says that it answered."""
+        """Note the result of a look at a node; an empty `why` says that it answered."""
         with self._lock:
             before = self._seen.get(node.id)
             self._seen[node.id] = _Seen(why, monotonic())

@@ -213,7 +213,7 @@ def said_pace(shown: Answer) -> str:
 
 
 def sizes(shown: Answer) -> Answer:
-    """Return a snapshot's sizes in words: of its data, of what it alone needs, and of all that it needs."""
+    """Return a snapshot's sizes in words: of its data, of its own bytes, and of all bytes that it needs."""
     named = {"live": "live_bytes", "own": "own_bytes", "stored": "stored_bytes"}
     found = {word: shown.get(field) for word, field in named.items()}
     return {word: None if count is None else said_size(count) for word, count in found.items()}

@@ -147,7 +147,7 @@ def operations(
     access: Access = _ANYONE,
     json_: Json = False,
 ) -> None:
-    """List what was done with clusters, the newest first, and why it failed if it did.
+    """List the operations on clusters, the newest first, with the reasons of failures.
 
     Parameters
     ----------
@@ -222,7 +222,7 @@ def _cluster(service: Client, cluster_id: str) -> Answer:
 
 
 def _farewell(service: Client, found: Answer, kept: int) -> str:
-    """Say what goes with the cluster, and what stays."""
+    """Tell a user how many snapshots go with the cluster."""
     path = f"/stillhouse/v1/{{p}}/snapshots?cluster_id={found['id']}"
     every = service.call("GET", path)["snapshots"]
     usable = [one for one in every if one["type"] == "MANUAL" and one["state"] in ("AVAILABLE", "DAMAGED")]

@@ -37,7 +37,7 @@ def delete(
     yes
         Do not ask.
     dry_run
-        Only tell what would happen.
+        Only tell the results that it would have.
     json_
         Print one JSON object.
     """
@@ -70,7 +70,7 @@ def keep_last(
 ) -> None:
     """Keep a cluster's newest manual snapshots, and move its older manual ones to the trash.
 
-    Those that can be restored are counted. Failed ones that are newer than the oldest one kept stay too.
+    Only snapshots that can be restored count. Failed ones that are newer than the oldest one kept stay too.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def keep_last(
     yes
         Do not ask.
     dry_run
-        Only tell what would happen.
+        Only tell the results that it would have.
     json_
         Print one JSON object.
     """
@@ -117,7 +117,7 @@ def undelete(
     cluster
         In place of names: all snapshots in the trash of this cluster, by its name or id; it may be deleted.
     dry_run
-        Only tell what would happen.
+        Only tell the results that it would have.
     json_
         Print one JSON object.
     """

@@ -1,4 +1,4 @@
-"""Which snapshots a bulk command may act on, by what the service shows of them. Pure."""
+"""Chooses the snapshots that a bulk command acts on, from the service's answer about them. Pure."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ def beyond_last(newest_first: Sequence[Answer], number: int) -> list[Answer]:
     """Return the manual snapshots that are older than the newest `number` that can be restored.
 
     Without so many that can be restored, nothing goes. One that is being taken or in use stays, and so does a damaged
-    one: what is left of it may be the only copy.
+    one: its rest may be the only copy.
     """
     manual = [one for one in newest_first if one["type"] == "MANUAL"]
     usable = [position for position, one in enumerate(manual) if one["state"] == "AVAILABLE"]

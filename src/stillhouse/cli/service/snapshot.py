@@ -17,13 +17,11 @@ snapshot = App(name="snapshot", help="Snapshots of clusters. They are named by t
 _COLUMNS = ("id", "name", "state", "progress", "type", "cluster_name", "started", "finished")
 _SIZES = ("live", "own", "stored")
 _LISTED = (*_COLUMNS, *_SIZES, "expires")
-_TRASH_COLUMNS = ("id", "name", "state", "cluster_name", "deleted", "until")
-_TRASH = "/stillhouse/v1/{p}/trash"
 _TRASH = "/stillhouse/v1/{p}/trash"
 _DAMAGE = "/stillhouse/v1/{p}/damage"
 _STATES = "/stillhouse/v1/{p}/snapshots"
 _MOST_IDS = 500  # of which ListSnapshotStates takes a list
-# What DWS's answers do not have.
+# The fields of our own, beside those of DWS.
 _OURS = (
     "state",
     "failure",
@@ -273,7 +271,7 @@ def _snapshot(service: Client, snapshot_id: str) -> Answer:
 
 
 def _states(service: Client, ids: list[str]) -> dict[str, Answer]:
-    """Return what DWS's answers do not have of these snapshots, by their ids."""
+    """Return these snapshots in our own words, by their ids."""
     named = f"?ids={','.join(ids)}" if 0 < len(ids) <= _MOST_IDS else ""
     return {one["id"]: one for one in service.call("GET", _STATES + named)["snapshots"]} if ids else {}
 

@@ -8,7 +8,7 @@ from stillhouse.errors import InvalidInput
 def demand(what: str, name: str, *, yes: bool, as_json: bool = False) -> None:
     """Return if the user types the name, or said `yes` beforehand. Raises InvalidInput otherwise.
 
-    `what` says in whole sentences what will happen. It is told on standard error, to people who said yes too.
+    `what` describes the results in whole sentences. It is told on standard error, to people who said yes too.
     """
     if yes and as_json:
         return

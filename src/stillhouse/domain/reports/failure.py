@@ -6,7 +6,7 @@ from stillhouse.errors import Cancelled, StillhouseError
 
 CANCELLED = Cancelled.code
 
-# What to do about failures that do not name a remedy themselves, by the code of their error.
+# Remedies for failures that do not name one themselves, by the code of their error.
 _REMEDIES = {
     "attempt.dead": "ask for it again",
     "capture.interrupted": "take another snapshot; see the reason if it fails again",

@@ -1,4 +1,4 @@
-"""What a cluster's policies will do: their next runs, and when each automated snapshot goes, and why. Pure."""
+"""Foretells the next runs of a cluster's policies, and when each automated snapshot goes, and why. Pure."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What policies will do: the body of its answer, and how it is shown."""
+"""Previews of policies: the body of the answer, and how it is shown."""
 
 from stillhouse.api.shapes.values import Answer, Int32, Json, NullableText, cluster_time
 from stillhouse.domain.reports.preview import NextRun, Preview

@@ -101,8 +101,8 @@ def failure(found: failures.Failure | None) -> Json | None:
 
 
 def snapshot_state(fated: Fated) -> Json:
-    """A snapshot. `stored_bytes` is all that it needs of the repository, `own_bytes` what it alone needs, `added_bytes`
-    what was stored when it was taken.
+    """A snapshot. `stored_bytes` are all that it needs of the repository, `own_bytes` those that no other snapshot
+    needs, `added_bytes` those that were stored when it was taken.
     """
     snapshot, fate = fated.snapshot, fated.fate
     return {
