@@ -75,7 +75,10 @@ def test_a_node_is_not_asked_again_at_once_and_others_see_what_was_seen(servers:
     assert watch.seen(cluster()).state == "AVAILABLE"
 
 
-def test_a_hung_node_is_down_after_a_while_and_asked_by_one_thread_only(servers: Servers) -> None:
+def test_a_hung_node_is_down_after_a_while_and_asked_by_one_thread_only(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_watch, "_GOOD_FOR_SECONDS", 0)
     watch = NodeWatch()
     servers.hung = {"dn1"}
     for _ in range(3):
