@@ -208,3 +208,26 @@ def test_an_automated_snapshot_goes_after_its_days_unless_it_is_the_newest_good_
     assert (fate["id"], fate["kept_because"]) == (newest, "its 7 days are over then")
     path = f"{OURS}/clusters/{cluster}/policy-preview"
     refused(service.client.request("GET", path, query={"runs": "101"}), 400, "DWS.0001")
+
+
+def test_a_foreign_snapshot_is_as_unknown_in_the_trash_as_elsewhere(service: Service) -> None:
+    cluster = service.add_cluster()
+    one = service.take_snapshot(cluster, "not-yours", 1)
+    service.store_snapshot(one, cluster)
+    stranger = service.client_of_other_project()
+    refused(stranger.request("GET", f"{OURS}/snapshots/{one}"), 400, "DWS.5149")
+    assert service.client.request("DELETE", f"/v1.0/{{p}}/snapshots/{one}").status == 202
+    assert shown(service, one)["deleted"]
+    refused(stranger.request("GET", f"{OURS}/snapshots/{one}"), 400, "DWS.5149")
+
+
+def test_some_snapshots_are_asked_for_by_their_ids(service: Service) -> None:
+    cluster = service.add_cluster()
+    first, second, trashed = (service.take_snapshot(cluster, f"by-id-{number}", 1) for number in range(3))
+    assert service.client.request("DELETE", f"/v1.0/{{p}}/snapshots/{trashed}").status == 202
+    found = get(service, f"{OURS}/snapshots", ids=",".join([first.upper(), second, trashed, UNKNOWN]))
+    assert {one["id"] for one in found["snapshots"]} == {first, second} and found["count"] == 2
+    stranger = service.client_of_other_project()
+    assert stranger.request("GET", f"{OURS}/snapshots", query={"ids": first}).json["count"] == 0
+    for wrong in ("nope", f"{first},", ",".join([UNKNOWN] * 501)):
+        refused(service.client.request("GET", f"{OURS}/snapshots", query={"ids": wrong}), 400, "DWS.0001")

@@ -17,7 +17,7 @@ from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.errors import StillhouseError
 from stillhouse.postgres.sessions import session
 
-_GOOD_FOR_SECONDS = 5.0
+_GOOD_FOR_SECONDS = 2.0
 _AT_ONCE = 64  # a thread for each, since one that hangs must not keep others waiting
 _SETTINGS = {"statement_timeout": "2s"}
 
