@@ -14,6 +14,7 @@
       Unavailable 503           ShuttingDown, CatalogUnavailable, StoreUnavailable (StoreRefused),
                                 NodeUnreachable, CutFailed, CaptureInterrupted, AttemptDead,
                                 ServiceUnreachable, TablesHeld, Overloaded
+      WaitInterrupted           in these commands too: nobody waits any longer, and the work goes on
       ServiceRefused            in the commands that are clients of the API: the service's own error
 
 `code` is stable and our own; only `api` translates it into DWS's words.
@@ -334,6 +335,12 @@ class Overloaded(Unavailable):
     def __init__(self, message: str, *, hint: str = "", retry_after: int = 2) -> None:
         super().__init__(message, hint=hint)
         self.retry_after = retry_after
+
+
+class WaitInterrupted(StillhouseError):
+    """The user does not wait any longer for work of the service, which goes on."""
+
+    code = "wait.interrupted"
 
 
 class ServiceRefused(StillhouseError):

@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import Query
 
 from stillhouse.api.operations.routing import ControlOf, Router
-from stillhouse.api.shapes import extensions
-from stillhouse.api.shapes.extensions import AuditRecords
+from stillhouse.api.shapes.ours import extensions
+from stillhouse.api.shapes.ours.extensions import AuditRecords
 from stillhouse.api.shapes.values import AwareTime, Json, Limit, unless_empty
 from stillhouse.control import audit
 

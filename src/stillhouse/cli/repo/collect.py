@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from stillhouse.cli.repo.app import KekFile, Location, open_bucket
 from stillhouse.cli.terminal import command
 from stillhouse.cli.terminal.command import Json
+from stillhouse.cli.terminal.sizes import said_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,7 +118,7 @@ def _draft(collector: "Collector", as_json: bool, *, is_listed: bool) -> dict[st
     if not as_json:
         command.say(f"cluster {collector.cluster}")
         for item in items if is_listed else ():
-            command.say(f"  {item.verdict:<6}  {item.key}  {_size(item.size)}  {item.why}")
+            command.say(f"  {item.verdict:<6}  {item.key}  {said_size(item.size)}  {item.why}")
         _say_what("would be ", summary(items))
     return {
         "now": look.now.isoformat(),
@@ -144,12 +145,6 @@ def _say_what(mood: str, done: "Collected") -> None:
     for snapshot in done.purged:
         command.say(f"  snapshot {snapshot} {mood}purged")
     for what, count, size in numbers:
-        command.say(f"  {count} objects ({_size(size)}) {mood}{what}")
+        command.say(f"  {count} objects ({said_size(size)}) {mood}{what}")
     if done.stopped_by:
         command.say(f"  ended early: {done.stopped_by} appeared meanwhile; collect again")
-
-
-def _size(size: int) -> str:
-    from rich.filesize import decimal
-
-    return decimal(size)

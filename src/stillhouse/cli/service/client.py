@@ -14,8 +14,9 @@ from stillhouse.cli.service import credentials
 from stillhouse.cli.service.credentials import Access as Access
 from stillhouse.cli.service.credentials import Key
 from stillhouse.cli.terminal import command
+from stillhouse.cli.terminal.sizes import said_size
 from stillhouse.domain.ids import is_uuid
-from stillhouse.errors import InvalidInput, ServiceRefused, ServiceUnreachable
+from stillhouse.errors import InvalidInput, ServiceRefused, ServiceUnreachable, WaitInterrupted
 
 if TYPE_CHECKING:
     import ssl
@@ -126,11 +127,14 @@ def wait(
     *,
     as_json: bool,
     wanted: Sequence[str],
+    meanwhile: str,
     pace: Callable[[], str] = str,
 ) -> Answer:
     """Wait until the answer has no percentage any more, showing it on the terminal. Returns the last answer.
 
-    `pace` returns the speed in words. Raises ServiceRefused if the end state is not one of `wanted`.
+    `pace` returns the speed in words. `meanwhile` says how to look at the work or stop it, for a user who interrupts
+    the waiting: WaitInterrupted. The answer has the state, and the `failure` if there is one. Raises
+    ServiceRefused, with the failure, if the end state is not one of `wanted`.
     """
     import time
 
@@ -139,19 +143,33 @@ def wait(
 
     told = TextColumn("{task.fields[pace]}")
     bar = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), told)
-    with Progress(*bar, console=Console(stderr=True), disable=as_json, transient=True) as progress:
-        task = progress.add_task(what, total=100, pace="")
-        while True:
-            seen, percent = look()
-            if percent is None:
-                break
-            progress.update(task, completed=percent, pace="" if as_json else pace())
-            time.sleep(_POLL_SECONDS)
-    state = str(seen.get("status", seen.get("state")))
+    console = Console(stderr=True)
+    is_shown = console.is_terminal and not as_json
+    try:
+        with Progress(*bar, console=console, disable=not is_shown, transient=True) as progress:
+            task = progress.add_task(what, total=100, pace="")
+            while True:
+                seen, percent = look()
+                if percent is None:
+                    break
+                progress.update(task, completed=percent, pace=pace() if is_shown else "")
+                time.sleep(_POLL_SECONDS)
+    except KeyboardInterrupt:
+        raise WaitInterrupted(f"{what} goes on in the service", hint=meanwhile) from None
+    state = str(seen.get("state") or seen.get("status"))
     if state not in wanted:
-        reason = seen.get("reason") or (seen.get("failed_reasons") or {}).get("error_msg") or ""
-        raise ServiceRefused(f"{what}: it ended as {state}", hint=str(reason))
+        failure = seen.get("failure") or {}
+        why = f": {failure['reason']}" if failure.get("reason") else ""
+        raise ServiceRefused(f"{what}: it ended as {state}{why}", hint=failure.get("hint", ""))
     return seen
+
+
+def why(failure: Answer | None) -> str | None:
+    """Return the reason and the hint on one line; `None` without a failure."""
+    if failure is None:
+        return None
+    told = f"{failure['reason']} ({failure['hint']})" if failure["hint"] else str(failure["reason"])
+    return " ".join(told.split())
 
 
 def pace_of(service: Client, kind: str, subject: str) -> Callable[[], str]:
@@ -160,19 +178,24 @@ def pace_of(service: Client, kind: str, subject: str) -> Callable[[], str]:
 
 
 def said_pace(shown: Answer) -> str:
-    """Return `copying, 1.2 GB of 3.2 GB, 210.0 MB/s, 0:00:09 left`, as far as it is known; and the pause of the cut."""
-    from rich.filesize import decimal
-
+    """Return `copying, 1.2 GiB of 3.2 GiB, 210.0 MiB/s, 0:00:09 left`, as far as it is known, and the cut's pause."""
     said = [str(shown["phase"])]
     if shown["bytes_total"]:
-        said.append(f"{decimal(shown['bytes_done'])} of {decimal(shown['bytes_total'])}")
+        said.append(f"{said_size(shown['bytes_done'])} of {said_size(shown['bytes_total'])}")
     if shown["bytes_per_second"]:
-        said.append(f"{decimal(shown['bytes_per_second'])}/s")
+        said.append(f"{said_size(shown['bytes_per_second'])}/s")
     if shown["seconds_left"]:
         said.append(f"{timedelta(seconds=shown['seconds_left'])} left")
     if shown["expected_pause_seconds"] and shown["phase"] in ("copying", "cutting"):
         said.append(f"writes will pause for about {shown['expected_pause_seconds']:.2f} s")
     return ", ".join(said)
+
+
+def sizes(shown: Answer) -> Answer:
+    """Return a snapshot's sizes in words: of its data, of its own bytes, and of all bytes that it needs."""
+    named = {"live": "live_bytes", "own": "own_bytes", "stored": "stored_bytes"}
+    found = {word: shown.get(field) for word, field in named.items()}
+    return {word: None if count is None else said_size(count) for word, count in found.items()}
 
 
 def percent(text: object) -> int:

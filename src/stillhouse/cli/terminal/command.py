@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from stillhouse.cli.terminal import settings, tables, times
-from stillhouse.errors import InvalidInput, ServiceRefused, StillhouseError
+from stillhouse.errors import InvalidInput, ServiceRefused, StillhouseError, WaitInterrupted
 
 if TYPE_CHECKING:
     from stillhouse.control.context import Control
@@ -38,13 +38,18 @@ Policies = Annotated[
 ]
 
 
+_INTERRUPTED = 130  # as shells have it: 128 and the number of SIGINT
+
+
 def run(command: Callable[[], None]) -> None:
     """Run a command; an error of the tree becomes one readable line and exit code 1."""
     try:
         settings.check_environment()
         command()
     except StillhouseError as error:
-        leave(error, 1)
+        leave(error, _INTERRUPTED if isinstance(error, WaitInterrupted) else 1)
+    except KeyboardInterrupt:
+        leave(WaitInterrupted("interrupted"), _INTERRUPTED)
 
 
 def leave(error: StillhouseError, code: int) -> None:

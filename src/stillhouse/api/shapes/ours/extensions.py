@@ -52,7 +52,9 @@ class Proof(Answer):
     unchecked: list[str]
     left_out: list[str]
     notes: list[str]
+    code: str
     reason: str
+    hint: str
 
 
 class ProofStarted(Answer):
@@ -72,12 +74,16 @@ class TrashedSnapshot(Answer):
     id: str
     name: str
     status: str
+    state: str
     type: str
     cluster_id: str
     cluster_name: str
     started: str
     deleted: str
     until: str
+    live_bytes: Int64
+    stored_bytes: Int64 | None
+    own_bytes: Int64 | None
     can_be_undeleted: bool
 
 
@@ -156,7 +162,9 @@ def proof(proof: proofs.Proof) -> Json:
         "unchecked": report.get("unchecked", []),
         "left_out": report.get("left_out", []),
         "notes": report.get("notes", []),
+        "code": report.get("code", ""),
         "reason": report.get("reason", ""),
+        "hint": report.get("hint", ""),
     }
 
 
@@ -181,12 +189,16 @@ def trashed_snapshot(trashed: Trashed) -> Json:
         "id": snapshot.id,
         "name": snapshot.name,
         "status": snapshot.status.value,
+        "state": snapshot.state.value,
         "type": snapshot.type.value,
         "cluster_id": snapshot.cluster_id,
         "cluster_name": snapshot.cluster_name,
         "started": cluster_time(snapshot.started),
         "deleted": cluster_time(snapshot.deleted) if snapshot.deleted else "",
         "until": cluster_time(trashed.until),
+        "live_bytes": snapshot.plain_bytes,
+        "stored_bytes": snapshot.reached_bytes,
+        "own_bytes": snapshot.own_bytes,
         "can_be_undeleted": trashed.can_come_back,
     }
 
