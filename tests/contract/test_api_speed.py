@@ -26,7 +26,6 @@ from stillhouse.api.gateway.published import Published
 from stillhouse.api.gateway.worker_threads import WorkerThreads
 from stillhouse.api.operations import routing
 from stillhouse.api.operations import snapshots as api_snapshots
-from stillhouse.catalog import snapshots as stored
 from stillhouse.control.snapshots import requests
 from stillhouse.errors import ApiUnknown
 from support.api.application import PROJECT, Service, app_of, serving_service
@@ -89,6 +88,17 @@ def test_a_read_is_answered_in_one_thread_and_a_body_asks_once_more(
     assert hops == ["_is_keeping_body", "_perform"]
 
 
+def test_a_light_read_is_answered_on_the_event_loop_and_its_refusal_is_recorded_in_a_thread(
+    service: Service, hops: list[str]
+) -> None:
+    detail = f"{LIST}/{service.list_snapshots()[0]['id']}"
+    hops.clear()
+    assert service.client.request("GET", detail).status == 200
+    assert hops == []
+    assert replace(service.client, secret_key="wrong").request("GET", detail).status == 401
+    assert hops == ["_record"]
+
+
 def test_connections_are_opened_once_and_kept(service: Service) -> None:
     service.client.request("GET", LIST)
     opened: list[object] = []
@@ -126,18 +136,17 @@ def test_requests_beyond_those_that_may_wait_are_refused_at_once(
 ) -> None:
     """One thread, one place to wait: the third request is told 503 and when to come again; health is told all along."""
     monkeypatch.setattr(WorkerThreads.__init__, "__defaults__", (1, 1))
-    going_on, find = threading.Event(), stored.find_snapshot
+    going_on, batches = threading.Event(), requests.snapshot_batches
 
-    def hold(*arguments: Any) -> Any:
+    def hold(*arguments: Any, **options: Any) -> Any:
         assert going_on.wait(60)
-        return find(*arguments)
+        return batches(*arguments, **options)
 
-    snapshot = service.list_snapshots()[0]["id"]
-    monkeypatch.setattr(stored, "find_snapshot", hold)
+    monkeypatch.setattr(requests, "snapshot_batches", hold)
     app: Any = app_of(service)
     with serving(app) as endpoint, ThreadPoolExecutor(2) as callers:
         client = replace(service.client, endpoint=endpoint)
-        held = [callers.submit(client.request, "GET", f"{LIST}/{snapshot}") for _ in range(2)]
+        held = [callers.submit(client.request, "GET", LIST) for _ in range(2)]
         until(lambda: app._threads._taken == 2, 60)
         refused = client.request("GET", LIST)
         health = client.http.get(f"{endpoint}/healthz")

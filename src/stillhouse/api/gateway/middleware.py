@@ -24,6 +24,7 @@ from stillhouse.api.gateway.published import Answered, Published, Route
 from stillhouse.api.gateway.rates import Rates
 from stillhouse.api.gateway.raw_body import ClientGone, UnprovenBodies, read_body, too_large
 from stillhouse.api.gateway.signature import RawRequest
+from stillhouse.api.gateway.turns import Turns
 from stillhouse.api.gateway.worker_threads import WorkerThreads
 from stillhouse.control.access import permissions
 from stillhouse.control.access.refusals import Refused, record_refusal
@@ -68,6 +69,7 @@ class Call:
     snapshot: str | None = None
     largest_body: int = SMALL_BODY
     checks_password: bool = False
+    is_light: bool = False
 
 
 class Gateway:
@@ -87,6 +89,7 @@ class Gateway:
         self._control = control
         self._published = Published(routes)
         self._operations = {_operation_of(route): OPERATIONS[_operation_of(route)] for route in routes}
+        self._turns = Turns()
         self._threads = WorkerThreads()
         self._is_shutting_down = is_shutting_down
         settings = control.settings
@@ -112,6 +115,7 @@ class Gateway:
             if self._is_open(scope):
                 await self._app(scope, receive, answering.send)
                 return
+            await self._turns.take()
             route, named = self._published.find(scope["method"], scope["path"])
             scope["path_params"], scope["route"] = named, route
             call = self._call(route, named)
@@ -166,6 +170,7 @@ class Gateway:
             **places,
             largest_body=operation.largest_body,
             checks_password=operation.checks_password,
+            is_light=operation.is_light,
         )
 
     async def _carry_out(self, call: Call, scope: Scope, receive: Receive, answering: "_Answering") -> None:
@@ -189,6 +194,8 @@ class Gateway:
                 checks = self._control.password_checks
                 checked = checks.submit(sender_of(address), partial(self._perform, *given))
                 answered = await asyncio.wrap_future(checked)
+            elif call.is_light and not body and self._control.database.reads_never_wait:
+                answered = await self._answer_here(*given)
             else:
                 answered = await self._threads.run(self._perform, *given)
         await answering.begin(answered)
@@ -213,23 +220,43 @@ class Gateway:
             known.append(caller)
             return is_keeping_body(self._control, request, caller.address)
 
+    async def _answer_here(
+        self, call: Call, scope: Scope, request: RawRequest, body: bytes, caller: Caller
+    ) -> Answered:
+        """Do a light operation on the event loop: to change threads takes as long as the operation itself.
+
+        Only the record of a refusal, which writes, is made in a thread.
+        """
+        known = [caller]
+        try:
+            return self._do(known, call, scope, request, body)
+        except (Unauthenticated, NotPermitted) as error:
+            await self._threads.run(_record, self._control.acting_for(known[-1]), call, scope["path"], error)
+            raise
+
     def _perform(
         self, call: Call, scope: Scope, request: RawRequest, body: bytes, caller: Caller
     ) -> Answered:
-        """Do the operation once its caller is known and permitted."""
         with self._refusals_recorded(call, scope) as known:
             known.append(caller)
-            if not call.need.open_to_all:
-                signer = authenticate(self._control, request, body, caller.address)
-                known.append(replace(signer, request_id=caller.request_id))
-                self._rates.spend(signer.project, signer.access_key, monotonic())
-                _check_project(call.project, signer.project)
-            control = self._control.acting_for(known[-1])
-            if not call.need.open_to_all:
-                _check_permissions(control, call)
-            scope.setdefault("state", {})["control"] = control
-            route: Route = scope["route"]
-            return route.answer(scope, body)
+            return self._do(known, call, scope, request, body)
+
+    def _do(
+        self, known: list[Caller], call: Call, scope: Scope, request: RawRequest, body: bytes
+    ) -> Answered:
+        """Do the operation once its caller is known, who is added to `known`, and permitted."""
+        caller = known[-1]
+        if not call.need.open_to_all:
+            signer = authenticate(self._control, request, body, caller.address)
+            known.append(replace(signer, request_id=caller.request_id))
+            self._rates.spend(signer.project, signer.access_key, monotonic())
+            _check_project(call.project, signer.project)
+        control = self._control.acting_for(known[-1])
+        if not call.need.open_to_all:
+            _check_permissions(control, call)
+        scope.setdefault("state", {})["control"] = control
+        route: Route = scope["route"]
+        return route.answer(scope, body)
 
     @contextmanager
     def _refusals_recorded(self, call: Call, scope: Scope) -> Iterator[list[Caller]]:

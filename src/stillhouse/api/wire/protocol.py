@@ -6,6 +6,7 @@ time, when an answer is not read, when a head grows without end, and when reques
 
 import asyncio
 import json
+import socket
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -88,6 +89,7 @@ class BoundedProtocol(HttpToolsProtocol):
             transport.close()
             return
         self._is_admitted = True
+        _send_at_once(transport)
         super().connection_made(transport)
         self._await(_Awaited.HEAD)
 
@@ -229,6 +231,16 @@ class BoundedProtocol(HttpToolsProtocol):
         """Cut the connection if its last bytes are not taken: closing waits for them without end."""
         if self.transport.is_closing() and self._closing is None:
             self._closing = self.loop.call_later(self._patience.close, self.give_way)
+
+
+def _send_at_once(transport: asyncio.Transport) -> None:
+    """Let the head of an answer and its body, which are written apart, leave without waiting for each other.
+
+    asyncio asks for that only on sockets that name their protocol, and uvicorn's listening socket does not.
+    """
+    connection: socket.socket | None = transport.get_extra_info("socket")
+    if connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _refusal(error: StillhouseError) -> bytes:

@@ -79,6 +79,11 @@ class Database:
         with _failures_translated(), self._reading.begin() as connection:
             yield connection
 
+    @property
+    def reads_never_wait(self) -> bool:
+        """Tell whether a reading goes on whatever others do: in a file of SQLite's it does, in WAL mode."""
+        return self._versions is not None
+
     def version(self) -> int | None:
         """Return a number that changes whenever anybody commits; `None` if the database has none, or fails.
 

@@ -1,6 +1,7 @@
 """`stillhouse serve`: one process that answers the API and carries out flows until it is told to stop."""
 
 import asyncio
+import gc
 import ipaddress
 import os
 import re
@@ -76,6 +77,7 @@ def run(settings: Settings) -> None:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, stop)
+        _spare_collector()
         server.run(sockets=[listener])
         drained = control.flows.shutdown(0)
         stop_servers(control)
@@ -101,6 +103,8 @@ def http(
 
     return uvicorn.Config(
         app,
+        # uvloop accepts one connection in a round of its loop: under load new callers waited for ten seconds.
+        loop="asyncio",
         http=cast(Any, protocol),
         ws="none",
         access_log=False,
@@ -109,6 +113,15 @@ def http(
         # uvicorn would believe X-Forwarded-For from every program on this host; api/gateway/forwarded.py decides.
         proxy_headers=False,
     )
+
+
+def _spare_collector() -> None:
+    """Take what was made at the start, and stays, out of the collections of garbage.
+
+    Python's collector looked at all of it again and again: a third of the time of a loaded service.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _crowd(settings: Settings) -> Crowd:

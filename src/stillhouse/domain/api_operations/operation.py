@@ -33,6 +33,7 @@ class Need:
 class Operation:
     """`standing` holds once there is a route; `note` names the deviation, or the reason of a refusal. `largest_body` is
     the most bytes that a request may need. `checks_password` says that it takes a tenth of a second of a processor.
+    `is_light` says that it reads a few rows of the catalog by their keys, and nothing else.
     """
 
     id: str
@@ -43,6 +44,7 @@ class Operation:
     note: str = ""
     largest_body: int = SMALL_BODY
     checks_password: bool = False
+    is_light: bool = False
 
 
 def need(*names: str) -> Need:

@@ -22,7 +22,7 @@ SNAPSHOTS = (
         ),
     ),
     Operation("ListSnapshots", "GET", f"/v1.0{PROJECT}/snapshots", LIST_SNAPSHOTS),
-    Operation("ListSnapshotDetails", "GET", f"/v1.0{SNAPSHOT}", SNAPSHOT_DETAIL),
+    Operation("ListSnapshotDetails", "GET", f"/v1.0{SNAPSHOT}", SNAPSHOT_DETAIL, is_light=True),
     Operation("ListClusterSnapshots", "GET", f"/v1.0{CLUSTER}/snapshots", LIST_SNAPSHOTS),
     Operation(
         "DeleteSnapshot",
