@@ -4,16 +4,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: hostile demo test test-long test-all wheel torture check format lock api-docs fuzz-api fuzz-openapi test-clients predecessor soak-collection soak-damage bench bench-api bench-peers bench-files bench-gate bench-growth bench-history bench-limits bench-proportion bench-service bench-witness bench-postgres-incremental
+.PHONY: hostile demo test test-long test-all wheel torture check format lock api-docs settings-docs fuzz-api fuzz-openapi test-clients predecessor soak-collection soak-damage bench bench-api bench-peers bench-files bench-gate bench-growth bench-history bench-limits bench-proportion bench-service bench-witness bench-postgres-incremental
 
 # uv when present (fast), else the standard library's venv and pip: both install exactly the lock file.
 $(VENV)/.ready: locks/dev.lock pyproject.toml
+	@locks/install $(PYTHON) $(VENV) locks/dev.lock
 	@if command -v uv >/dev/null; then \
-	  uv venv --quiet --allow-existing $(VENV) && uv pip install --quiet --python $(BIN)/python --require-hashes -r locks/dev.lock \
-	  && uv pip install --quiet --python $(BIN)/python --no-deps -e .; \
+	  uv pip install --quiet --python $(BIN)/python --no-deps -e .; \
 	else \
-	  $(PYTHON) -m venv $(VENV) && $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r locks/dev.lock \
-	  && $(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .; \
+	  $(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .; \
 	fi
 	@touch $@
 
@@ -54,11 +53,7 @@ torture: $(VENV)/.ready
 
 # What only the benchmarks need: plots.
 $(VENV)/.bench: locks/bench.lock $(VENV)/.ready
-	@if command -v uv >/dev/null; then \
-	  uv pip install --quiet --python $(BIN)/python --require-hashes -r locks/bench.lock; \
-	else \
-	  $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r locks/bench.lock; \
-	fi
+	@locks/install $(PYTHON) $(VENV) locks/bench.lock
 	@touch $@
 
 # All rows of bench/results/latest.json. A quiet machine, an hour.
@@ -121,6 +116,10 @@ fuzz-openapi: $(VENV)/.ready
 # The tables of docs/api.md, from the routes.
 api-docs: $(VENV)/.ready
 	@PYTHONPATH=tests $(BIN)/python -m support.api.page
+
+# docs/settings.md, from the code.
+settings-docs: $(VENV)/.ready
+	@PYTHONPATH=tests $(BIN)/python -m support.documents.settings_page
 
 # Re-resolves every dependency; the files hold hashes, so a changed upload is refused.
 lock:

@@ -34,6 +34,7 @@ from stillhouse.control.upkeep import collect as collect_cluster
 from stillhouse.control.upkeep import findings, server_logs
 from stillhouse.control.upkeep import scrub as scrub_cluster
 from stillhouse.control.upkeep.flow_records import FlowRecords
+from stillhouse.control.upkeep.own_bytes import Measurer
 from stillhouse.control.upkeep.rebuild_catalog import Rebuilt, is_written, rows_of, write
 from stillhouse.data_lock import lock_data_directory
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Node
@@ -90,6 +91,7 @@ class Service:
     """A service at work."""
 
     control: Control
+    repository: Repository
     timer: Timer
 
     def drain(self, within_seconds: float) -> bool:
@@ -139,11 +141,16 @@ def open_service(settings: Settings) -> Iterator[Service]:
         snapshot_turns.start_waiting(place, control.clock.now())
         reaper = Reaper(_ROUNDS_BETWEEN_REAPINGS * settings.timer_seconds)
         # The timer looks again soon, and must not keep the service from ending.
-        duties: dict[str, Duty] = {**_DUTIES, "slots": reaper, "flow records": FlowRecords()}
+        duties: dict[str, Duty] = {
+            **_DUTIES,
+            "slots": reaper,
+            "flow records": FlowRecords(),
+            "bytes of snapshots": Measurer(),
+        }
         timer = Timer(place.hurried, duties, settings.timer_seconds)
         stack.callback(timer.stop)
         timer.start()
-        yield Service(control, timer)
+        yield Service(control, place.vault.repository, timer)
 
 
 def _open_flow_context(control: Control) -> FlowContext:
@@ -205,7 +212,7 @@ def _open_kek(control: Control, store: ObjectStore, location: str) -> Kek:
             "a new key-encryption key was made: copy it to a safe place now, for without it the repository is worth"
             " nothing, and the service does not start",
             file=str(kek_file),
-            kek=kek.id,
+            key_id=kek.id,
         )
     return kek
 

@@ -14,6 +14,7 @@
       Unavailable 503           ShuttingDown, CatalogUnavailable, StoreUnavailable (StoreRefused),
                                 NodeUnreachable, CutFailed, CaptureInterrupted, AttemptDead,
                                 ServiceUnreachable, TablesHeld, Overloaded
+      WaitInterrupted           in these commands too: nobody waits any longer, and the work goes on
       ServiceRefused            in the commands that are clients of the API: the service's own error
 
 `code` is stable and our own; only `api` translates it into DWS's words.
@@ -336,7 +337,20 @@ class Overloaded(Unavailable):
         self.retry_after = retry_after
 
 
+class WaitInterrupted(StillhouseError):
+    """The user does not wait any longer for work of the service, which goes on."""
+
+    code = "wait.interrupted"
+
+
 class ServiceRefused(StillhouseError):
-    """The service's own refusal, as a client of its API got it: the API's code is part of the message."""
+    """The service's own refusal, as a client of its API got it: the API's code is part of the message.
+
+    `of_service` has that code, the HTTP status and the request's id apart, for programs.
+    """
 
     code = "service.refused"
+
+    def __init__(self, message: str, *, hint: str = "", of_service: dict[str, object] | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.of_service = of_service or {}

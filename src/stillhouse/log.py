@@ -3,6 +3,8 @@
 import json
 import logging
 import sys
+import threading
+from types import TracebackType
 from typing import Any
 
 import structlog
@@ -62,6 +64,32 @@ def configure(level: str = "INFO") -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
+
+
+class _Forward(logging.Handler):
+    """Gives the lines of libraries the form of ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        get(record.name).log(record.levelno, record.getMessage(), exc_info=record.exc_info)
+
+
+def take_over() -> None:
+    """Give what libraries log, Python's warnings and uncaught exceptions the form of all other lines. Idempotent."""
+    logging.getLogger().handlers = [_Forward(logging.WARNING)]
+    logging.captureWarnings(True)
+    sys.excepthook = _tell_uncaught
+    threading.excepthook = _tell_uncaught_of_thread
+
+
+def _tell_uncaught(
+    kind: type[BaseException], error: BaseException | None, trace: TracebackType | None
+) -> None:
+    get("service").critical("uncaught", exc_info=(kind, error, trace))
+
+
+def _tell_uncaught_of_thread(uncaught: threading.ExceptHookArgs) -> None:
+    if uncaught.exc_type is not SystemExit:  # by which a thread ends as it pleases
+        _tell_uncaught(uncaught.exc_type, uncaught.exc_value, uncaught.exc_traceback)
 
 
 def get(name: str) -> Any:

@@ -285,7 +285,7 @@ def test_a_bug_gets_500_and_no_word_of_the_inside_but_in_the_log(service: Servic
     service.plant_bug("secret inside")
     with capture_logs(processors=[merge_contextvars]) as lines:
         answer = service.client.request("GET", "/v1.0/{p}/snapshots")
-        wait_until(lambda: any(line["event"] == "answered" for line in lines))
+        wait_until(lambda: any(line["event"] == "bug" for line in lines))
     assert_refused(answer, 500, "DWS.0005")
     assert answer.json["error_msg"] == "Server failure."
     bug = next(line for line in lines if line["event"] == "bug")

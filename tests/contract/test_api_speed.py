@@ -19,6 +19,7 @@ from sqlalchemy import event
 from starlette.routing import Match
 from structlog.testing import capture_logs
 
+from stillhouse import log
 from stillhouse.api.app import published_routes
 from stillhouse.api.gateway import worker_threads
 from stillhouse.api.gateway.published import Published
@@ -179,6 +180,14 @@ def test_a_long_list_is_read_and_encoded_in_parts_off_the_event_loop(
         assert encoders == {"api"}
 
 
+@contextmanager
+def at_debug() -> Iterator[None]:
+    """A line of the log for each request."""
+    log.configure("DEBUG")
+    yield
+    log.configure("INFO")
+
+
 def test_a_list_is_read_no_further_when_its_client_has_hung_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,7 +202,7 @@ def test_a_list_is_read_no_further_when_its_client_has_hung_up(
 
     monkeypatch.setattr(requests, "snapshot_batches", batches)
     monkeypatch.setattr(api_snapshots, "snapshot_in_project_list", lambda item: item)
-    with serving_service(tmp_path) as service, capture_logs() as logged:
+    with serving_service(tmp_path) as service, at_debug(), capture_logs() as logged:
         headers = service.signed_headers("GET", LIST, b"")
         head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         address = urlsplit(service.endpoint)
@@ -250,9 +259,10 @@ def test_every_order_of_a_list_is_an_index(service: Service) -> None:
             plan = _plan(service, f"/v1.0/{{p}}/clusters/{cluster}/snapshots", query)
             assert f"ix_sh_snapshots_by_{key}" in plan, plan
             assert "TEMP B-TREE FOR ORDER BY" not in plan, plan
-    plan = _plan(service, LIST, {})
-    assert "ix_sh_snapshots_by_project" in plan, plan
-    assert "TEMP B-TREE" not in plan, plan
+    for query in ({}, {"limit": "2"}, {"limit": "2", "sort_dir": "asc"}, {"since": "2026-01-01T00:00:00Z"}):
+        plan = _plan(service, LIST, query)
+        assert "ix_sh_snapshots_by_project" in plan, plan
+        assert "TEMP B-TREE" not in plan, plan
 
 
 def _plan(service: Service, path: str, query: dict[str, str]) -> str:

@@ -11,6 +11,7 @@ from stillhouse.control.audit import record
 from stillhouse.control.snapshots import listed_tables
 from stillhouse.domain.cluster import ClusterStatus
 from stillhouse.domain.progress import Progress
+from stillhouse.domain.reports.failure import Failure
 from stillhouse.errors import RestoreFailed
 from support.api.application import PROJECT, Service, serving_service
 from support.api.asking import get, post, refused, snapshot
@@ -59,7 +60,7 @@ def end(service: Service, cluster: str, reason: str = "") -> None:
             service.control.clock.now(),
             ClusterStatus.AVAILABLE,
             failed_code=RestoreFailed.code if reason else "",
-            failed_reason=reason,
+            failure=Failure("", reason) if reason else None,
         )
 
 

@@ -8,6 +8,7 @@ import pytest
 from stillhouse.catalog import captures, clusters, operations, snapshots
 from stillhouse.domain.cluster import Task
 from stillhouse.domain.reports.captures import CaptureState
+from stillhouse.domain.reports.failure import Failure
 from stillhouse.domain.reports.operations import DONE
 from support.api.application import PROJECT, Service, serving_service
 from support.api.asking import end_operation, get, post, refused, snapshot
@@ -77,7 +78,7 @@ def test_a_running_snapshot_is_told_node_by_node(service: Service, cluster_id: s
         captures.set_state(
             transaction, snapshot_id, node.id, attempt, CaptureState.FAILED, now, error="disk full"
         )
-        snapshots.mark_unavailable(transaction, snapshot_id, now, "disk full")
+        snapshots.mark_unavailable(transaction, snapshot_id, now, Failure("", "disk full"))
     task = get(service, path + "SNAPSHOTTING_FAILED")
     assert (task["status"], task["action_name"]) == ("FAILED", "SNAPSHOTTING_FAILED")
     assert "disk full" in task["items"][0]["sub_items"][0]["detail"]

@@ -50,6 +50,7 @@ IDS = {
     "alarm_sub_id": UNKNOWN,
     "key": "team",  # of a tag
     "job_id": "2c9080e88459fa44018459fbeb600abc",
+    "operation_id": "2c9080e8-8459-4a44-8184-59fbeb600abc",
     "action_name": "SNAPSHOTTING",
     "database": "sales",
     "database_name": "sales",

@@ -8,20 +8,20 @@ from typing import Any
 
 import pytest
 
-from stillhouse.catalog import operations
+from stillhouse.catalog import operations, snapshot_sizes, snapshots
 from stillhouse.catalog.checks import proofs
 from stillhouse.cli.main import app
 from stillhouse.cli.service import client
 from stillhouse.cli.service.client import said_pace
-from stillhouse.cli.terminal import command
+from stillhouse.cli.service.credentials import Key
+from stillhouse.control.snapshots.queue import fail
 from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.proof import ProofState
+from stillhouse.domain.reports.failure import Failure
 from support.api.application import PASSWORD, PROJECT, Service, serving_service
 from support.api.asking import end_operation
 from support.databases.writers import until
-
-Said = tuple[int, str, str]
-Run = Callable[..., Said]
+from support.terminal.command_line import Run, operator
 
 
 @pytest.fixture
@@ -32,29 +32,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
 
 @pytest.fixture
 def run(service: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """A command line in an operator's environment: exit code, standard output, standard error."""
-    monkeypatch.setenv("STILLHOUSE_ENDPOINT", service.endpoint)
-    monkeypatch.setenv("STILLHOUSE_PROJECT", PROJECT)
-    monkeypatch.setenv("CLOUD_SDK_AK", service.client.access_key)
-    monkeypatch.setenv("CLOUD_SDK_SK", service.client.secret_key)
-    monkeypatch.setattr(client, "_POLL_SECONDS", 0.01)
-
-    def leave(code: int) -> None:
-        raise SystemExit(code)
-
-    monkeypatch.setattr(command.os, "_exit", leave)  # type: ignore[attr-defined]
-
-    def call(*words: str) -> Said:
-        capsys.readouterr()
-        try:
-            app(list(words), result_action="return_value")
-            code = 0
-        except SystemExit as ended:
-            code = int(str(ended.code))
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return call
+    return operator(service, monkeypatch, capsys)
 
 
 @pytest.fixture
@@ -96,7 +74,7 @@ def test_a_snapshots_life(service: Service, run: Run, run_json: Callable[..., An
     ]
     assert run_json("cluster", "show", "copy-of-it")["cluster"]["id"] == restored
     service.finish_restore(restored)
-    assert run_json("snapshot", "delete", snapshot)["job_id"] is None
+    assert run_json("snapshot", "delete", snapshot)["snapshots"][0]["done"] is True
     code, out, _ = run("snapshot", "list")
     assert (code, out.split()) == (0, list(out.split()))
     assert "nightly" not in out
@@ -113,9 +91,9 @@ def test_a_clusters_life(
     cluster = service.add_cluster()
     assert run_json("cluster", "restart", cluster) == {"cluster": {"id": cluster}}
     service.finish_restore(cluster)
-    assert run_json("cluster", "delete", name_of(service, cluster), "--keep-snapshots", "2") == {}
+    assert run_json("cluster", "delete", name_of(service, cluster), "--keep-snapshots", "2", "--yes") == {}
     code, out, _ = run("cluster", "list")
-    assert code == 0 and out.splitlines()[0].split()[:3] == ["id", "name", "status"]
+    assert code == 0 and out.splitlines()[0].split()[:3] == ["id", "name", "state"]
     assert {made, cluster} == {line.split()[0] for line in out.splitlines()[1:]}
 
 
@@ -126,7 +104,7 @@ def test_for_people_one_thing_is_a_line_per_field(
     code, out, _ = run("snapshot", "show", "nightly")
     assert code == 0
     fields = dict(line.split(maxsplit=1) for line in out.splitlines())
-    assert (fields["id"], fields["status"], fields["progress"]) == (snapshot, "AVAILABLE", "100%")
+    assert (fields["id"], fields["state"], fields["progress"]) == (snapshot, "AVAILABLE", "100%")
     code, out, _ = run("cluster", "show", cluster)
     assert dict(line.split(maxsplit=1) for line in out.splitlines())["endpoint"] == "127.0.0.1:8000"
 
@@ -197,7 +175,7 @@ def begun(service: Service, cluster: str) -> dict[str, Any]:
 def test_tables_are_named_with_or_without_a_target(service: Service, run_json: Callable[..., Any]) -> None:
     cluster, snapshot = available(service, run_json)
     words = ("Public.Orders", "items=mart.items", "mart.a.b=old.c=d")
-    answer = run_json("snapshot", "restore-tables", "nightly", *words, "--database", "sales")
+    answer = run_json("snapshot", "restore-tables", "nightly", *words, "--database", "sales", "--yes")
     assert len(answer["job_id"]) == 32
     detail = begun(service, cluster)
     assert (detail["snapshot_id"], detail["database"]) == (snapshot, "sales")
@@ -233,6 +211,172 @@ def test_waiting_for_tables_ends_with_the_job(
         ending.join()
         assert code == wanted
         assert "SUCCESS" in out if wanted == 0 else reason in err
+
+
+def test_waiting_for_a_snapshot_tells_why_it_failed_and_what_helps(service: Service, run: Run) -> None:
+    cluster = service.add_cluster()
+
+    def end() -> None:
+        until(service.list_snapshots, 30)
+        (taken,) = service.list_snapshots()
+        with service.control.database.transaction() as transaction:
+            found = snapshots.read_snapshot(transaction, taken["id"])
+            fail(service.control, transaction, found, Failure("node.unreachable", "dn1 is down", "start dn1"))
+
+    ending = threading.Thread(target=end)
+    ending.start()
+    code, out, err = run("snapshot", "create", "nightly", "--cluster", cluster, "--wait")
+    ending.join()
+    assert (code, out) == (1, "")
+    assert err.splitlines() == [
+        "stillhouse: taking the snapshot: it ended as FAILED: dn1 is down",
+        "hint: start dn1",
+    ]
+    code, out, _ = run("snapshot", "show", "nightly")
+    fields = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert (fields["state"], fields["failure"]) == ("FAILED", "dn1 is down (start dn1)")
+    code, out, _ = run("snapshot", "show", "nightly", "--json")
+    assert json.loads(out)["snapshot"]["failure"]["hint"] == "start dn1"
+    code, out, _ = run("cluster", "operations", cluster)
+    assert "SNAPSHOTTING" in out and "dn1 is down (start dn1)" in out
+
+
+def test_an_interrupted_wait_tells_that_the_work_goes_on(
+    service: Service, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = service.add_cluster()
+
+    def press(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", press)
+    code, out, err = run("snapshot", "create", "nightly", "--cluster", cluster, "--wait")
+    monkeypatch.undo()
+    (taken,) = service.list_snapshots()
+    assert (code, out, taken["status"]) == (130, "", "CREATING")
+    assert "taking the snapshot goes on" in err
+    assert f"snapshot show {taken['id']}" in err and f"snapshot cancel {taken['id']}" in err
+
+
+def test_an_interrupted_command_ends_without_a_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def press(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(client.Client, "call", press)
+    assert run("snapshot", "list") == (130, "", "stillhouse: interrupted\n")
+
+
+def test_a_cluster_is_deleted_only_after_its_name_or_a_yes_and_manual_snapshots_stay(
+    service: Service, run: Run, run_json: Callable[..., Any]
+) -> None:
+    cluster, _ = available(service, run_json)
+    code, _, err = run("cluster", "delete", cluster)
+    assert code == 1 and "nothing was done" in err and "--yes" in err
+    assert service.list_clusters()[0]["status"] == "AVAILABLE"
+    code, _, err = run("cluster", "delete", cluster, "--delete-snapshots", "--keep-snapshots", "1", "--yes")
+    assert code == 1 and "contradict" in err
+    code, _, err = run("cluster", "delete", cluster, "--yes")
+    assert code == 0 and "1 of its 1 snapshots will stay" in err
+    assert kept_by_deletion(service, cluster) > 1
+
+
+def test_a_cluster_is_deleted_with_its_snapshots_only_if_that_is_said(
+    service: Service, run: Run, run_json: Callable[..., Any]
+) -> None:
+    cluster, _ = available(service, run_json)
+    code, _, err = run("cluster", "delete", cluster, "--delete-snapshots", "--yes")
+    assert code == 0 and "0 of its 1 snapshots will stay" in err
+    assert kept_by_deletion(service, cluster) == 0
+
+
+def kept_by_deletion(service: Service, cluster: str) -> int:
+    with service.control.database.reading() as reading:
+        operation = operations.active(reading, cluster)
+    assert operation is not None
+    return int(operation.detail["keep_last_manual"])
+
+
+def test_many_snapshots_are_deleted_and_brought_back_and_first_tried_dry(
+    service: Service, run: Run, run_json: Callable[..., Any]
+) -> None:
+    cluster = service.add_cluster()
+    made = {name: service.take_snapshot(cluster, name, 1) for name in ("first", "second", "third")}
+    for snapshot in made.values():
+        service.store_snapshot(snapshot, cluster)
+    tried = run_json("snapshot", "delete", "first", "second", "--dry-run")
+    assert tried["dry_run"] and [one["done"] for one in tried["snapshots"]] == [True, True]
+    assert len(service.list_snapshots()) == 3
+    code, _, err = run("snapshot", "delete", "first", "nameless")
+    assert code == 1 and "nameless" in err and len(service.list_snapshots()) == 3
+    tried = run_json("snapshot", "keep-last", "1", "--cluster", cluster, "--dry-run")
+    assert [one["name"] for one in tried["snapshots"]] == ["second", "first"]
+    code, _, err = run("snapshot", "keep-last", "1", "--cluster", cluster)
+    assert code == 1 and "nobody is at the terminal" in err
+    code, out, err = run("snapshot", "keep-last", "1", "--cluster", cluster, "--yes")
+    assert code == 0 and "second" in out and "2 manual snapshots" in err
+    assert [one["name"] for one in service.list_snapshots()] == ["third"]
+    code, out, _ = run("snapshot", "trash")
+    assert "stillhouse snapshot undelete first" in out
+    tried = run_json("snapshot", "undelete", "first", "second", "--dry-run")
+    assert len(tried["snapshots"]) == 2 and len(service.list_snapshots()) == 1
+    run_json("snapshot", "undelete", "--cluster", cluster)
+    assert len(service.list_snapshots()) == 3
+    code, _, err = run("snapshot", "delete")
+    assert code == 1 and "name the snapshots" in err
+    code, _, _ = run("snapshot", "delete", "--cluster", cluster, "--yes")
+    assert code == 0 and service.list_snapshots() == []
+
+
+def test_sizes_and_fates_are_told_in_lists_and_details(
+    service: Service, run: Run, run_json: Callable[..., Any]
+) -> None:
+    cluster, snapshot = available(service, run_json)
+    with service.control.database.transaction() as transaction:
+        snapshot_sizes.save(transaction, {snapshot: (3 * 2**20, 2**20)})
+    code, out, _ = run("snapshot", "list")
+    head, line = out.splitlines()
+    assert code == 0 and head.split()[5:9] == ["own", "expires", "live", "stored"]
+    assert "1.0 MiB  -        5.0 MiB  3.0 MiB" in line
+    code, out, _ = run("snapshot", "show", "nightly")
+    fields = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert (fields["own"], fields["expires"]) == ("1.0 MiB", "never")
+    assert fields["because"] == "it is a manual one and stays until it is deleted"
+    service.store_snapshot(snapshot, cluster)
+    run_json("snapshot", "delete", "nightly")
+    code, out, _ = run("snapshot", "show", "nightly")
+    assert "until" in out and "stillhouse snapshot undelete nightly" in out
+
+
+def test_a_preview_tells_the_next_runs_and_which_snapshots_go(service: Service, run: Run) -> None:
+    cluster = service.add_cluster()
+    automated = service.take_automated(cluster)
+    code, out, _ = run("policy", "preview", "--cluster", cluster, "--runs", "3")
+    assert code == 0
+    head, *lines = out.splitlines()
+    assert head.split() == ["due", "policy_name", "backup_type", "begins", "expires", "reason"]
+    assert sum("nightly" in line for line in lines) == 3
+    assert any("its 7 days are over then" in line for line in lines)
+    (known,) = service.list_snapshots()
+    assert known["id"] == automated and any(known["name"] in line for line in lines)
+
+
+def test_one_that_is_refused_does_not_keep_the_others_back(service: Service, run: Run) -> None:
+    cluster = service.add_cluster()
+    service.take_snapshot(cluster, "good", 1)
+    automated = service.take_automated(cluster)
+    code, out, err = run("snapshot", "delete", automated, "good")
+    assert code == 1 and "1 of 2 snapshots stay as they are" in err
+    assert [one["id"] for one in service.list_snapshots()] == [automated]
+    assert "automated one" in out
+
+
+def test_a_node_that_is_down_shows_in_the_list_and_the_details(service: Service, run: Run) -> None:
+    cluster = service.add_cluster()  # without a server
+    code, out, _ = run("cluster", "list")
+    assert code == 0 and out.splitlines()[1].split()[2] == "DOWN"
+    code, out, _ = run("cluster", "show", cluster)
+    fields = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert fields["state"] == "DOWN" and fields["nodes"].startswith("cn-1 DOWN: ")
 
 
 def test_a_check_tells_what_is_missing_and_begins_nothing(
@@ -320,7 +464,7 @@ def test_no_command_takes_a_secret_as_an_argument(run: Run) -> None:
 def test_queries_and_odd_paths_are_signed_as_the_service_reads_them(service: Service) -> None:
     import httpx
 
-    key = client._Key(PROJECT, service.client.access_key, service.client.secret_key)
+    key = Key(PROJECT, service.client.access_key, service.client.secret_key)
     cluster = service.add_cluster()
     with httpx.Client(base_url=service.endpoint, timeout=60) as http:
         asking = client.Client(http, key)
@@ -345,7 +489,7 @@ def test_a_policys_life(service: Service, run: Run, run_json: Callable[..., Any]
     assert one["policy_id"] == made["backup_strategies"][0]["policy_id"]
     assert run_json("policy", "list", *named) == changed
     code, out, _ = run("policy", "list", *named)
-    assert code == 0 and out.splitlines()[1].split()[1] == "nightly" and "T03:00:00+00:00" in out
+    assert code == 0 and out.splitlines()[1].split()[1] == "nightly" and " 03:00:00 +00:00" in out
     assert run_json("policy", "set", *named, "--no-enabled")["auto_backup"] is False
     assert run_json("policy", "delete", "nightly", *named) == {}
     assert run_json("policy", "list", *named)["backup_strategies"] == []
@@ -362,9 +506,9 @@ def test_what_a_policy_lacks_is_told(service: Service, run: Run) -> None:
 
 
 def test_the_pace_is_said_as_far_as_it_is_known() -> None:
-    shown = {"phase": "copying", "bytes_done": 1_200_000_000, "bytes_total": 3_200_000_000}
-    known = shown | {"bytes_per_second": 210_000_000, "seconds_left": 9, "expected_pause_seconds": None}
-    assert said_pace(known) == "copying, 1.2 GB of 3.2 GB, 210.0 MB/s, 0:00:09 left"
+    shown = {"phase": "copying", "bytes_done": 1288490189, "bytes_total": 3 * 2**30}
+    known = shown | {"bytes_per_second": 210 * 2**20, "seconds_left": 9, "expected_pause_seconds": None}
+    assert said_pace(known) == "copying, 1.2 GiB of 3.0 GiB, 210.0 MiB/s, 0:00:09 left"
     nothing = {
         "bytes_done": 0,
         "bytes_total": 0,

@@ -36,8 +36,11 @@ class Read:
     request: str
 
 
-def test_strangers_and_a_greedy_tenant_hold_up_nobody(data_root: Path) -> None:
+def test_strangers_and_a_greedy_tenant_hold_up_nobody(
+    data_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _tell(f"seed {SEED}")
+    monkeypatch.setenv("STILLHOUSE_LOG_LEVEL", "DEBUG")  # a line for each request
     with serving(data_root / "hostile") as service:
         cluster = service.create_cluster("orders-dw", 2)
         fill(service, cluster, 5000)

@@ -6,6 +6,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -63,10 +64,28 @@ def test_a_restore_that_cannot_be_leaves_nothing(service: Service, usable: str) 
     service.delete_cluster(clone)
 
 
+def test_a_snapshots_bytes_are_measured_after_it_was_taken(service: Service, usable: str) -> None:
+    def measured() -> dict[str, Any] | None:
+        told: dict[str, Any] = service.call("GET", f"/stillhouse/v1/{{p}}/snapshots/{usable}").json[
+            "snapshot"
+        ]
+        return told if told["own_bytes"] is not None else None
+
+    told = service.until("its bytes", measured)
+    assert 0 < told["own_bytes"] <= told["stored_bytes"]
+    assert told["kept_because"] == "it is a manual one and stays until it is deleted"
+
+
 def test_a_killed_worker_costs_one_attempt(service: Service, cluster: str) -> None:
-    snapshot = service.request_snapshot(cluster, "worker-killed")
-    service.until("node work", lambda: service.is_copied(snapshot) and service.workers())
-    os.kill(service.workers()[0], signal.SIGKILL)
+    with service.log_in(cluster) as writer:
+        # An open write keeps the cut away: however slow the machine is, no worker is done before it is killed.
+        writer.execute("BEGIN")
+        writer.execute("INSERT INTO accounts VALUES (-9, 0, 'not yet')")
+        snapshot = service.request_snapshot(cluster, "worker-killed")
+        service.until("node work", lambda: service.is_copied(snapshot) and service.workers())
+        os.kill(service.workers()[0], signal.SIGKILL)
+        service.until("the second attempt", lambda: service.attempts(snapshot) == 2)
+        writer.execute("ROLLBACK")
     assert service.ended(snapshot) == "AVAILABLE"
     assert service.attempts(snapshot) == 2
     service.await_clean(cluster)
@@ -109,6 +128,11 @@ def test_10_what_cannot_succeed_is_not_tried_again(service: Service, cluster: st
 def test_an_unreachable_node_is_named(service: Service, cluster: str) -> None:
     node = service.nodes(cluster)[2]
     server.stop(embedded.open_site(service.data).binaries, node)
+    service.until("the node to be missed", lambda: _condition(service, cluster)["state"] == "DEGRADED")
+    condition = _condition(service, cluster)
+    assert [one["state"] for one in condition["node_states"]] == ["UP", "UP", "DOWN"]
+    assert condition["node_states"][2]["reason"]
+    assert service.cluster(cluster)["sub_status"] == "DEGRADED"
     snapshot = service.request_snapshot(cluster, "node-away")
     assert service.ended(snapshot) == "UNAVAILABLE"
     assert not service.traces_on(service.nodes(cluster)[:2])
@@ -122,9 +146,18 @@ def test_an_unreachable_node_is_named(service: Service, cluster: str) -> None:
     assert any(line["event"] == "snapshot failed" and node.name in line["reason"] for line in lines)
 
     service.restart_cluster(cluster)
+    assert _condition(service, cluster)["state"] == "AVAILABLE"
     assert service.ended(service.request_snapshot(cluster, "node-back")) == "AVAILABLE"
     assert service.cluster(cluster)["failed_reasons"] is None
+    told = service.call("GET", f"/stillhouse/v1/{{p}}/snapshots/{snapshot}").json["snapshot"]
+    assert told["state"] == "FAILED"
+    assert node.name in told["failure"]["reason"] and told["failure"]["hint"]
     service.await_clean(cluster)
+
+
+def _condition(service: Service, cluster: str) -> dict[str, Any]:
+    found: dict[str, Any] = service.call("GET", f"/stillhouse/v1/{{p}}/clusters/{cluster}").json["cluster"]
+    return found
 
 
 def test_a_node_that_dies_in_backup_mode_keeps_no_slot(service: Service, cluster: str) -> None:

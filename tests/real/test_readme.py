@@ -81,7 +81,16 @@ def test_every_block_is_run_or_is_a_target_of_make() -> None:
     for block in BLOCKS:
         if sum(words in block.text for words in run) != 1:
             for line in block.text.splitlines():
-                assert re.fullmatch(r"make (demo|test) +# .*", line), line
+                assert re.fullmatch(r"make (demo|test) +# .*|apt install make python3-venv", line), line
+
+
+def test_the_installer_names_the_packages_that_the_readme_names() -> None:
+    """In place of a traceback where they are missing: here, where the program cannot make environments."""
+    (first,) = _blocks_with("apt install")
+    place = ["locks/install", "false", "unused", "locks/dev.lock"]
+    without_uv = {"PATH": "/usr/bin:/bin"}
+    done = subprocess.run(place, cwd=ROOT, capture_output=True, text=True, check=False, env=without_uv)
+    assert (done.returncode, first.text.strip() in done.stderr) == (1, True), done.stderr
 
 
 def test_the_demo_that_make_runs_is_the_one_that_is_tested() -> None:

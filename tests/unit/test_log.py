@@ -1,6 +1,8 @@
 """Lines of the log are bounded, whatever strangers make it tell."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -26,3 +28,31 @@ def test_an_error_s_last_words_stay(capsys: pytest.CaptureFixture[str]) -> None:
         log.get("api").exception("bug")
     told = json.loads(capsys.readouterr().err)
     assert told["exception"].endswith("is the last word") and len(told["exception"]) < 17_000
+
+
+_UNRULY = """
+import logging, threading, warnings
+from stillhouse import log
+log.configure("INFO")
+log.take_over()
+logging.getLogger("library").warning("told by %s", "it")
+logging.getLogger("library").info("not told")
+warnings.warn("old")
+def fail():
+    raise ValueError("in a thread")
+thread = threading.Thread(target=fail)
+thread.start()
+thread.join()
+raise ValueError("at the end")
+"""
+
+
+def test_libraries_warnings_and_uncaught_errors_have_the_form_of_all_lines() -> None:
+    said = subprocess.run([sys.executable, "-c", _UNRULY], capture_output=True, text=True, check=False).stderr
+    lines = [json.loads(line) for line in said.splitlines()]
+    assert [line["component"] for line in lines] == ["library", "py.warnings", "service", "service"]
+    assert lines[0]["event"] == "told by it"
+    assert [line["exception"].splitlines()[-1] for line in lines[2:]] == [
+        "ValueError: in a thread",
+        "ValueError: at the end",
+    ]

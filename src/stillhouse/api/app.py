@@ -13,7 +13,15 @@ from starlette.types import ASGIApp
 
 from stillhouse import __version__, metrics
 from stillhouse.api.document import openapi
-from stillhouse.api.extensions import damage, progress, proofs, trash_and_collection
+from stillhouse.api.extensions import (
+    audit,
+    damage,
+    policy_preview,
+    progress,
+    proofs,
+    states,
+    trash_and_collection,
+)
 from stillhouse.api.extensions.readiness import Readyz
 from stillhouse.api.gateway.errors import invalid_input
 from stillhouse.api.gateway.middleware import Gateway
@@ -51,8 +59,11 @@ _ROUTERS = (
     not_offered.routes,
     proofs.routes,
     progress.routes,
+    audit.routes,
     damage.routes,
     trash_and_collection.routes,
+    states.routes,
+    policy_preview.routes,
 )
 
 

@@ -13,6 +13,7 @@ from stillhouse.catalog.schema.database import Transaction, sealer_of, violates
 from stillhouse.catalog.schema.tables import cluster_name, clusters, nodes, snapshots
 from stillhouse.catalog.schema.tables import operations as operation_rows
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Engine, Node, Role, Task
+from stillhouse.domain.reports.failure import Failure
 from stillhouse.domain.reports.operations import DONE, FAILED
 from stillhouse.domain.snapshot import SnapshotStatus
 from stillhouse.errors import ClusterUnknown, NameTaken
@@ -170,15 +171,17 @@ def end_operation(
     status: ClusterStatus,
     *,
     failed_code: str = "",
-    failed_reason: str = "",
+    failure: Failure | None = None,
 ) -> bool:
     """Release the cluster and give it its next state at once; DELETED also frees its name.
+
+    `failed_code` is the kind of operation that failed, `failure` says why.
 
     Returns False, with nothing changed, if the operation had ended before. A step that runs again must not touch the
     results of a later operation on the cluster.
     """
-    outcome = FAILED if failed_reason else DONE
-    if not operations.end(transaction, operation_id, now, outcome, failed_reason):
+    outcome = FAILED if failure else DONE
+    if not operations.end(transaction, operation_id, now, outcome, failure):
         return False
     cluster_id = select(operation_rows.c.cluster_id).where(operation_rows.c.id == operation_id)
     transaction.execute(
@@ -187,7 +190,7 @@ def end_operation(
         .values(
             status=status,
             failed_code=failed_code,
-            failed_reason=failed_reason,
+            failed_reason=failure.line if failure else "",
             updated=now,
             deleted=now if status is ClusterStatus.DELETED else None,
         )

@@ -8,7 +8,7 @@ from stillhouse.catalog.schema.tables import clusters, snapshots
 from stillhouse.domain.reports.events import Event
 
 # Outcomes of actions that happened. The outcome of a refusal is its error's code.
-HAPPENED = ("accepted", "failed", "proved", "refuted", "restored", "skipped", "replaced")
+HAPPENED = ("accepted", "failed", "cancelled", "proved", "refuted", "restored", "skipped", "replaced")
 
 _TABLES = {"cluster": clusters, "snapshot": snapshots}
 _KINDS = {"cluster": "cluster", "snapshot": "snapshot", "copy": "snapshot"}

@@ -13,7 +13,8 @@ from stillhouse.catalog.schema.database import Transaction, violates
 from stillhouse.catalog.schema.tables import clusters, one_active_operation, operations
 from stillhouse.domain.cluster import Task
 from stillhouse.domain.ids import new_uuid
-from stillhouse.domain.reports.operations import DONE, YIELDED, Operation
+from stillhouse.domain.reports.failure import Failure
+from stillhouse.domain.reports.operations import DONE, FAILED, YIELDED, Operation
 from stillhouse.errors import ClusterBusy
 
 
@@ -108,6 +109,40 @@ def latest(
     return None if row is None else _operation(row)
 
 
+def newest(
+    transaction: Transaction,
+    project: str,
+    *,
+    cluster_id: str | None = None,
+    outcome: str | None = None,
+    limit: int,
+) -> list[tuple[Operation, str]]:
+    """The operations on the project's clusters, each with its cluster's name, without collections."""
+    query = (
+        select(operations, clusters.c.name.label("cluster_name"))
+        .join(clusters, clusters.c.id == operations.c.cluster_id)
+        .where(clusters.c.project == project, operations.c.kind != Task.COLLECTING)
+        .order_by(operations.c.started.desc(), operations.c.id)
+        .limit(limit)
+    )
+    if cluster_id is not None:
+        query = query.where(operations.c.cluster_id == cluster_id)
+    if outcome is not None:
+        query = query.where(operations.c.outcome == outcome)
+    return [(_operation(row), str(row.cluster_name)) for row in transaction.execute(query)]
+
+
+def last_failed(transaction: Transaction, cluster_id: str) -> Operation | None:
+    query = (
+        select(operations)
+        .where(operations.c.cluster_id == cluster_id, operations.c.outcome == FAILED)
+        .order_by(operations.c.ended.desc(), operations.c.id)
+        .limit(1)
+    )
+    row = transaction.execute(query).first()
+    return None if row is None else _operation(row)
+
+
 def read(transaction: Transaction, operation_id: str) -> Operation:
     """Any operation, also one that has ended. It must exist."""
     row = transaction.execute(select(operations).where(operations.c.id == operation_id)).one()
@@ -154,18 +189,28 @@ def add_detail(transaction: Transaction, operation_id: str, more: dict[str, Any]
     transaction.execute(update(operations).where(operations.c.id == operation_id).values(detail=detail))
 
 
-def end(transaction: Transaction, operation_id: str, now: datetime, outcome: str, reason: str = "") -> bool:
+def end(
+    transaction: Transaction,
+    operation_id: str,
+    now: datetime,
+    outcome: str,
+    failure: Failure | None = None,
+) -> bool:
     """Release the cluster. False if that was done before: the caller is a step that runs again."""
     ended = transaction.execute(
         update(operations)
         .where(operations.c.id == operation_id, operations.c.ended.is_(None))
-        .values(ended=now, outcome=outcome, reason=reason)
+        .values(ended=now, outcome=outcome, **failure_columns(failure))
     )
     return ended.rowcount == 1
 
 
 def correct_outcome(
-    transaction: Transaction, subject_id: str, kind: Task, outcome: str, reason: str = ""
+    transaction: Transaction,
+    subject_id: str,
+    kind: Task,
+    outcome: str,
+    failure: Failure | None = None,
 ) -> None:
     """What came of an operation that had to release its cluster before it was at its end."""
     transaction.execute(
@@ -173,8 +218,15 @@ def correct_outcome(
         .where(
             operations.c.subject_id == subject_id, operations.c.kind == kind, operations.c.ended.is_not(None)
         )
-        .values(outcome=outcome, reason=reason)
+        .values(outcome=outcome, **failure_columns(failure))
     )
+
+
+def failure_columns(failure: Failure | None) -> dict[str, str]:
+    """The columns of a failure in a row, empty if there is no failure."""
+    if failure is None:
+        return {"failed_code": "", "reason": "", "hint": ""}
+    return {"failed_code": failure.code, "reason": failure.reason, "hint": failure.hint}
 
 
 def _operation(row: Row[Any]) -> Operation:
@@ -188,5 +240,5 @@ def _operation(row: Row[Any]) -> Operation:
         started=row.started,
         ended=row.ended,
         outcome=row.outcome,
-        reason=row.reason,
+        failure=Failure(row.failed_code, row.reason, row.hint) if row.outcome == FAILED else None,
     )

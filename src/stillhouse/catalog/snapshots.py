@@ -41,6 +41,7 @@ from stillhouse.catalog.snapshot_rows import (
     snapshot_of,
 )
 from stillhouse.domain.cluster import Task
+from stillhouse.domain.reports.failure import Failure
 from stillhouse.domain.reports.operations import DONE, FAILED
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus, SnapshotType, backup_key
 from stillhouse.errors import NameTaken, SnapshotUnknown
@@ -207,15 +208,15 @@ def mark_available(
     )
 
 
-def mark_unavailable(transaction: Transaction, snapshot_id: str, now: datetime, reason: str) -> bool:
+def mark_unavailable(transaction: Transaction, snapshot_id: str, now: datetime, failure: Failure) -> bool:
     """Make a CREATING snapshot UNAVAILABLE and free the cluster at once. False if it had ended before."""
     return _end(
         transaction,
         snapshot_id,
         now,
         FAILED,
+        failure,
         status=SnapshotStatus.UNAVAILABLE,
-        reason=reason,
     )
 
 
@@ -254,17 +255,24 @@ def _creating() -> Any:
     return snapshots.c.status == SnapshotStatus.CREATING
 
 
-def _end(transaction: Transaction, snapshot_id: str, now: datetime, outcome: str, **columns: Any) -> bool:
+def _end(
+    transaction: Transaction,
+    snapshot_id: str,
+    now: datetime,
+    outcome: str,
+    failure: Failure | None = None,
+    **columns: Any,
+) -> bool:
     switched = transaction.execute(
         update(snapshots)
         .where(snapshots.c.id == snapshot_id, _creating())
-        .values(finished=now, updated=now, **columns)
+        .values(finished=now, updated=now, **operations.failure_columns(failure), **columns)
     )
-    reason, operation_id = str(columns.get("reason", "")), _active_operation(transaction, snapshot_id)
+    operation_id = _active_operation(transaction, snapshot_id)
     if operation_id is not None:
-        operations.end(transaction, operation_id, now, outcome, reason)
+        operations.end(transaction, operation_id, now, outcome, failure)
     elif switched.rowcount:  # a deletion has taken the cluster already
-        operations.correct_outcome(transaction, snapshot_id, Task.SNAPSHOTTING, outcome, reason)
+        operations.correct_outcome(transaction, snapshot_id, Task.SNAPSHOTTING, outcome, failure)
     return switched.rowcount == 1
 
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from stillhouse.catalog.access import audit_log
-from stillhouse.catalog.access.audit_log import AuditRecord
+from stillhouse.catalog.access.audit_log import AuditRecord as AuditRecord
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.control.context import Control
 from stillhouse.errors import CatalogUnavailable, StillhouseError
@@ -13,6 +13,8 @@ from stillhouse.errors import CatalogUnavailable, StillhouseError
 ACCEPTED = "accepted"
 # Some of the text is the caller's, who may have sent anything of any length.
 _TEXT_LIMIT = 300
+# Of why work has failed more is kept: it is ours, and the hint comes last.
+_REASON_LIMIT, _OF_FAILURES = 1000, ("failed", "cancelled", "refuted")
 
 
 @contextmanager
@@ -47,7 +49,7 @@ def record(
         resource=_storable(resource),
         outcome=outcome,
         request_id=control.caller.request_id,
-        detail=_storable(detail),
+        detail=_storable(" ".join(detail.split()), _REASON_LIMIT if outcome in _OF_FAILURES else _TEXT_LIMIT),
     )
     audit_log.append(transaction, written)
 
@@ -60,6 +62,6 @@ def list_records(
         return audit_log.list_records(reading, project, since=since, limit=limit)
 
 
-def _storable(text: str) -> str:
+def _storable(text: str, limit: int = _TEXT_LIMIT) -> str:
     """Cut the text to size, and drop characters that PostgreSQL's text or UTF-8 cannot hold."""
-    return "".join(char if char.isprintable() else "?" for char in text[:_TEXT_LIMIT])
+    return "".join(char if char.isprintable() else "?" for char in text[:limit])

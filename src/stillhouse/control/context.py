@@ -9,6 +9,7 @@ from stillhouse.clock import Clock
 from stillhouse.config import Settings
 from stillhouse.control.bells import Bells
 from stillhouse.control.lockout import Lockouts
+from stillhouse.control.node_watch import NodeWatch
 from stillhouse.control.password_checks import PasswordChecks
 from stillhouse.control.refusal_counts import Tally
 from stillhouse.domain.access.permissions import NOTHING, Permissions
@@ -93,6 +94,7 @@ class Control:
     password_checks: PasswordChecks = field(default_factory=PasswordChecks)
     tally: Tally = field(default_factory=Tally)
     bells: Bells = field(default_factory=Bells)
+    node_watch: NodeWatch = field(default_factory=NodeWatch)
     signers: Remembered[Signer] = field(default_factory=Remembered)
     vault: Vault | None = None
 

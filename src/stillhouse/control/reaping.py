@@ -76,10 +76,12 @@ def _reap_node(place: FlowContext, node: Node, *, at_work: str | None) -> list[s
     """
     try:
         found = [name for name in list_slots(node) if is_attempt_slot(name, place.installation)]
+        place.control.node_watch.note(node, "")
         alive = _slot_at_work(place, at_work) if found and at_work else None
         dead = [name for name in found if name != alive]
         removed = remove_slots(node, dead) if dead else []
-    except NodeUnreachable:
+    except NodeUnreachable as silent:
+        place.control.node_watch.note(node, str(silent))
         return []
     if removed:
         log.get("reaper").warning("slots of dead attempts removed", node=node.name, slots=removed)

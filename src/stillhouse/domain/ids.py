@@ -5,6 +5,7 @@ import secrets
 import uuid
 
 PROJECT_ID = re.compile(r"[0-9a-f]{32}")
+ACCESS_KEY = re.compile(r"[A-Z0-9]{20}")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 

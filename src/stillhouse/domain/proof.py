@@ -6,6 +6,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from stillhouse.domain.reports.failure import Failure
+from stillhouse.errors import ProofFailed
+
 SHARE = ("tables", "tables_total", "rows", "rows_total", "pages", "pages_total")
 """Keys of a proof's report: how many tables and rows were compared and pages read, and how many there are."""
 
@@ -37,22 +40,41 @@ class Proof:
     report: dict[str, Any] = field(default_factory=dict)
 
 
+REFUTED = "proof.refuted"
+"""Code of the failure of a proof that has found bad data."""
+
+_REFUTED_HINT = "prove an earlier snapshot, and take a new one; `stillhouse repo check` tells what is lost"
+_UNCHECKED_HINT = "prove it again; `unchecked` lists all parts, and the service's log tells more"
+_UNCOMPARED_HINT = (
+    "a snapshot that is taken with fingerprints can be compared: see STILLHOUSE_FINGERPRINT_SECONDS"
+)
+
+
 def judge(
     findings: Sequence[str], unchecked: Sequence[str], uncompared: Sequence[str]
-) -> tuple[ProofState, str]:
-    """Return the state for a proof's results, and the reason if there is no verdict.
+) -> tuple[ProofState, Failure | None]:
+    """Return the state for a proof's results, and why it is not PROVED.
 
     `findings` refute the snapshot, even if other parts could not be checked. `unchecked` lists the parts that could not
     be checked. `uncompared` lists the nodes without any data compared with the cut.
     """
     if findings:
-        return ProofState.REFUTED, ""
+        return ProofState.REFUTED, refutation(findings)
     if unchecked:
-        more = f", and {len(unchecked) - 1} more" if len(unchecked) > 1 else ""
-        return ProofState.FAILED, f"could not be checked: {unchecked[0]}{more}"
+        why = f"could not be checked: {_first_of(unchecked)}"
+        return ProofState.FAILED, Failure(ProofFailed.code, why, _UNCHECKED_HINT)
     if uncompared:
-        return ProofState.FAILED, f"nothing was compared with the cut: {'; '.join(uncompared)}"
-    return ProofState.PROVED, ""
+        why = f"nothing was compared with the cut: {'; '.join(uncompared)}"
+        return ProofState.FAILED, Failure(ProofFailed.code, why, _UNCOMPARED_HINT)
+    return ProofState.PROVED, None
+
+
+def refutation(findings: Sequence[str]) -> Failure:
+    return Failure(REFUTED, _first_of(findings), _REFUTED_HINT)
+
+
+def _first_of(lines: Sequence[str]) -> str:
+    return f"{lines[0]}, and {len(lines) - 1} more" if len(lines) > 1 else lines[0]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,10 @@ from datetime import datetime, timedelta
 
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus, SnapshotType
 
+_MANUAL = "it is a manual one and stays until it is deleted"
+_TAKEN = "it is being taken"
+_LAST_GOOD = "it is the newest automated snapshot that can be restored"
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -20,11 +24,36 @@ def plan(snapshots: Sequence[Snapshot], keep_day: int, now: datetime) -> list[Ve
     No snapshot needs another one, so each is judged by its own age, counted from its start. One rule comes first: the
     newest automated snapshot that can be restored stays, however old it is, because all later ones have failed.
     """
-    last_good = _last_good(snapshots, now)
+    last_good = last_good_of(snapshots, now)
     return [_judge(snapshot, keep_day, now, is_last_good=snapshot.id == last_good) for snapshot in snapshots]
 
 
-def _last_good(snapshots: Sequence[Snapshot], now: datetime) -> str | None:
+@dataclass(frozen=True)
+class Fate:
+    """When a snapshot goes by itself, `None` if it does not, and why."""
+
+    expires: datetime | None
+    why: str
+
+
+def fate(snapshot: Snapshot, now: datetime, *, is_last_good: bool) -> Fate:
+    """Say when retention will move the snapshot to the trash, or why it will not, by the rules of `plan`."""
+    if snapshot.type is not SnapshotType.AUTO:
+        return Fate(None, _MANUAL)
+    if snapshot.status is SnapshotStatus.CREATING:
+        return Fate(None, _TAKEN)
+    if snapshot.keep_day is None:
+        return Fate(None, "its cluster has no retention")
+    if is_last_good:
+        return Fate(None, _LAST_GOOD)
+    verdict = _judge(snapshot, snapshot.keep_day, now, is_last_good=False)
+    expires = max(snapshot.started + timedelta(days=snapshot.keep_day), now)
+    if expires > now:
+        return Fate(expires, f"its {snapshot.keep_day} days are over then")
+    return Fate(expires, verdict.why)
+
+
+def last_good_of(snapshots: Sequence[Snapshot], now: datetime) -> str | None:
     """Return the id of the newest good automated snapshot. A snapshot from the future, taken under a wrong clock, must
     not take the place of the real newest one.
     """
@@ -40,11 +69,11 @@ def _last_good(snapshots: Sequence[Snapshot], now: datetime) -> str | None:
 
 def _judge(snapshot: Snapshot, keep_day: int, now: datetime, *, is_last_good: bool) -> Verdict:
     if snapshot.type is not SnapshotType.AUTO:
-        return Verdict(snapshot, False, "it is a manual one and stays until it is deleted")
+        return Verdict(snapshot, False, _MANUAL)
     if snapshot.status is SnapshotStatus.CREATING:
-        return Verdict(snapshot, False, "it is being taken")
+        return Verdict(snapshot, False, _TAKEN)
     if is_last_good:
-        return Verdict(snapshot, False, "it is the newest automated snapshot that can be restored")
+        return Verdict(snapshot, False, _LAST_GOOD)
     age = now - snapshot.started
     if age < timedelta(days=keep_day):
         return Verdict(snapshot, False, f"its {keep_day} days are not over")

@@ -111,7 +111,14 @@ Schedule = Cron | Once
 
 @lru_cache(maxsize=4096)
 def parse(text: str) -> Schedule:
-    """Parse the schedule of a policy. Raises InvalidInput, which names the field and its rule."""
+    """Parse the schedule of a policy. Raises InvalidInput, which names the field, its rule, and one that is right."""
+    try:
+        return _parse(text)
+    except InvalidInput as error:
+        raise InvalidInput(error.message, hint=f"for example {_corrected(text)}") from None
+
+
+def _parse(text: str) -> Schedule:
     _demand(
         len(text) <= LONGEST_TEXT and text.isascii(), f"at most {LONGEST_TEXT} ASCII characters are expected"
     )
@@ -243,6 +250,37 @@ def _moment(text: str) -> datetime:
         return datetime.fromisoformat(text.removesuffix("Z")).replace(tzinfo=UTC)
     except ValueError:
         raise InvalidInput("backup_strategy: there is no such time") from None
+
+
+_EVERY_DAY = "'0 0 2 * * ?', every day at 02:00 UTC"
+_WORDS = {
+    "@hourly": "0 0 * * * ?",
+    "@daily": "0 0 0 * * ?",
+    "@midnight": "0 0 0 * * ?",
+    "@weekly": "0 0 0 ? * SUN",
+    "@monthly": "0 0 0 1 * ?",
+}
+
+
+def _corrected(text: str) -> str:
+    """Return the nearest text that is right, quoted: for a cron text as Unix has it, or another of one common slip."""
+    fields = text.upper().split() if len(text) <= LONGEST_TEXT else []
+    if len(fields) == 5:  # of Unix: no second, Sunday is 0 or 7, and both days may be given
+        fields = ["0", *fields[:4], re.sub(r"(?<![#/])\d", lambda day: str(int(day[0]) % 7 + 1), fields[4])]
+    near = _WORDS.get(text.strip().lower(), "")
+    if len(fields) in (6, 7):
+        if fields[3] == fields[5] == "?":
+            fields[3] = "*"
+        elif fields[5] == "*":
+            fields[5] = "?"
+        elif fields[3] == "*" and fields[5] != "?":
+            fields[3] = "?"
+        near = " ".join(fields)
+    try:
+        _parse(near)
+    except InvalidInput:
+        return _EVERY_DAY
+    return f"'{near}'"
 
 
 def _demand(holds: bool, message: str) -> None:

@@ -5,12 +5,23 @@ from datetime import datetime
 from enum import StrEnum
 
 from stillhouse.domain.cluster import ClusterStatus, Task
+from stillhouse.domain.reports.failure import Failure
 
 
 class SnapshotStatus(StrEnum):
     CREATING = "CREATING"
     AVAILABLE = "AVAILABLE"
     UNAVAILABLE = "UNAVAILABLE"
+
+
+class SnapshotState(StrEnum):
+    """Our own words for a snapshot's state. DWS has one word, UNAVAILABLE, for the last three."""
+
+    CREATING = "CREATING"
+    AVAILABLE = "AVAILABLE"
+    DAMAGED = "DAMAGED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
 
 
 class SnapshotType(StrEnum):
@@ -20,7 +31,10 @@ class SnapshotType(StrEnum):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A snapshot. `plain_bytes` is the size of the captured data, `stored_bytes` its size in the repository.
+    """A snapshot. `plain_bytes` is the size of the captured data, `stored_bytes` what was stored when it was taken.
+
+    `reached_bytes` is all that it needs of the repository, `own_bytes` what it alone needs, which its deletion would
+    free; they are `None` until they are measured.
 
     `restoring`, `cluster_status`, `cluster_task` and `damaged` come from other rows, at the moment of reading.
     `damaged` says that the repository is known to have lost a part of the snapshot.
@@ -44,9 +58,13 @@ class Snapshot:
     progress: int = 0
     plain_bytes: int = 0
     stored_bytes: int = 0
+    reached_bytes: int | None = None
+    own_bytes: int | None = None
     db_user: str = ""
     backup_key: str = ""
+    failed_code: str = ""
     reason: str = ""
+    hint: str = ""
     cancel_requested: bool = False
     restoring: bool = False
     cluster_status: ClusterStatus | None = None
@@ -60,6 +78,20 @@ class Snapshot:
     keep_day: int | None = None
     copied_from: str = ""
     copying: bool = False
+
+    @property
+    def failure(self) -> Failure | None:
+        if self.status is not SnapshotStatus.UNAVAILABLE:
+            return None
+        return Failure(self.failed_code, self.reason, self.hint)
+
+    @property
+    def state(self) -> SnapshotState:
+        if self.failure:
+            return SnapshotState.CANCELLED if self.failure.is_cancellation else SnapshotState.FAILED
+        if self.damaged and self.status is SnapshotStatus.AVAILABLE:
+            return SnapshotState.DAMAGED
+        return SnapshotState(self.status)
 
     @property
     def use(self) -> str:

@@ -22,6 +22,7 @@ from obstore.exceptions import (
 from obstore.store import MemoryStore, S3Store
 
 from stillhouse.errors import InvalidInput, ObjectMissing, RepositoryDamaged, StoreRefused, StoreUnavailable
+from stillhouse.storage import s3_credentials
 from stillhouse.storage.store import (
     Chunk,
     StoredObject,
@@ -236,6 +237,13 @@ def s3_store(bucket: str, prefix: str, access: S3Access, *, stalled: timedelta) 
     # One DELETE a key: the bulk call is missing from some S3-compatible services.
     config["disable_bulk_delete"] = True
     endpoint = _endpoint(access)
+    if endpoint and not endpoint.startswith(("http://", "https://")):  # obstore's library would panic
+        raise InvalidInput(
+            f"{name}: the endpoint {endpoint!r} is no address",
+            hint="AWS_ENDPOINT_URL is like http://HOST:PORT or https://HOST",
+        )
+    if not access.access_key:
+        s3_credentials.demand(name, endpoint, os.environ)
     stalled = min(max(stalled, _STALLED[0]), _STALLED[1])
     # Plain HTTP only where the endpoint says so.
     options: ClientConfig = {

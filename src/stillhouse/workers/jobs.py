@@ -37,6 +37,7 @@ from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import findings, identity, scrubs
 from stillhouse.repository.objects.faults import NOTHING
 from stillhouse.repository.upkeep.collect import Collector, is_empty, summary
+from stillhouse.repository.upkeep.own_bytes import measure
 from stillhouse.storage.open import RETRY_FOR, open_store
 from stillhouse.storage.store import ObjectStore
 from stillhouse.workers.process import Line, Progress, Ready, Saved
@@ -104,6 +105,14 @@ class CollectJob:
     rules: Rules
     known: frozenset[str]
     dry_run: bool
+
+
+@dataclass(frozen=True)
+class MeasureJob:
+    """Find out how many bytes each snapshot of a cluster reaches, and reaches alone."""
+
+    repository: Repository
+    cluster: str
 
 
 class _ByLine:
@@ -249,3 +258,13 @@ def collect_job(job: CollectJob, line: Line) -> Collected:
     keys = open_keys(store, job.repository.kek, job.cluster)
     collector = Collector(store, keys, SystemClock(), job.rules, job.known, go_on)
     return summary(collector.draft()[1]) if job.dry_run else collector.collect()
+
+
+def measure_job(job: MeasureJob, line: Line) -> dict[str, tuple[int, int]]:
+    """Return what `repository.upkeep.own_bytes` measures; nothing for a cluster without objects."""
+    line.listen()
+    store = open_repository(job.repository)
+    if is_empty(store, job.cluster):
+        return {}
+    keys = open_keys(store, job.repository.kek, job.cluster)
+    return measure(store, keys, SystemClock().now())

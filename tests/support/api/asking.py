@@ -4,6 +4,7 @@ from typing import Any
 
 from stillhouse.catalog import clusters, operations
 from stillhouse.domain.cluster import ClusterStatus
+from stillhouse.domain.reports.failure import Failure
 from support.api.application import Service
 from support.api.client import Answer
 
@@ -34,4 +35,6 @@ def end_operation(service: Service, cluster_id: str, reason: str = "") -> None:
         assert operation is not None
         status = ClusterStatus.FAILED if reason else ClusterStatus.AVAILABLE
         now = service.control.clock.now()
-        clusters.end_operation(transaction, operation.id, now, status, failed_reason=reason)
+        clusters.end_operation(
+            transaction, operation.id, now, status, failure=Failure("", reason) if reason else None
+        )

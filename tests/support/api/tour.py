@@ -84,6 +84,12 @@ def _snapshots(tour: Tour, source: str) -> None:
     service.finish_snapshot(snapshot)
     tour.ask("CheckSnapshot", "POST", "/v1/{p}/snapshots/check", {"snapshot_name": "another"})
     of_snapshot = f"/stillhouse/v1/{{p}}/snapshots/{snapshot}"
+    tour.ask("ShowSnapshot", "GET", of_snapshot)
+    tour.ask("ListSnapshotStates", "GET", "/stillhouse/v1/{p}/snapshots")
+    tour.ask("ShowCluster", "GET", f"/stillhouse/v1/{{p}}/clusters/{source}")
+    tour.ask("ListClusterStates", "GET", "/stillhouse/v1/{p}/clusters")
+    operation = tour.ask("ListOperations", "GET", "/stillhouse/v1/{p}/operations")["operations"][0]["id"]
+    tour.ask("ShowOperation", "GET", f"/stillhouse/v1/{{p}}/operations/{operation}")
     tour.ask("ListSnapshots", "GET", "/v1.0/{p}/snapshots")
     tour.ask("ShowProof", "GET", of_snapshot + "/proof")
     _damage(tour, snapshot, source)
@@ -103,6 +109,7 @@ def _snapshots(tour: Tour, source: str) -> None:
     service.store_snapshot(snapshot, source)
     tour.ask("DeleteSnapshot", "DELETE", f"/v1.0/{{p}}/snapshots/{snapshot}")
     tour.ask("ListTrash", "GET", "/stillhouse/v1/{p}/trash")
+    tour.ask("ListAuditRecords", "GET", "/stillhouse/v1/{p}/audit", limit="2")
     tour.ask("UndeleteSnapshot", "POST", of_snapshot + "/undelete")
     tour.ask("CollectCluster", "POST", f"/stillhouse/v1/{{p}}/clusters/{source}/collect")
 
@@ -180,6 +187,7 @@ def _policies(tour: Tour, source: str) -> None:
     wanted = {"backup_strategies": [strategy | {"backup_level": "cluster", "cluster_id": source}]}
     tour.ask("CreateSnapshotPolicy", "PUT", path, wanted)
     found = tour.ask("ListSnapshotPolicy", "GET", path)["backup_strategies"][0]["policy_id"]
+    tour.ask("ShowPolicyPreview", "GET", f"/stillhouse/v1/{{p}}/clusters/{source}/policy-preview")
     tour.ask("DeleteSnapshotPolicy", "DELETE", f"/v1.0/{{p}}/clusters/{source}/snapshot-policies/{found}")
     tour.ask("ListSnapshotStatistics", "GET", f"/v1.0/{{p}}/clusters/{source}/snapshots/statistics")
     proofs = f"/stillhouse/v1/{{p}}/clusters/{source}/proofs"

@@ -22,6 +22,7 @@ from stillhouse.control.schedule.automated import start_due_retention, start_due
 from stillhouse.control.schedule.snapshot_policies import Strategy, set_policies
 from stillhouse.control.snapshots.queue import start_next, start_waiting
 from stillhouse.domain.cluster import ClusterStatus, Task
+from stillhouse.domain.reports.failure import Failure
 from stillhouse.domain.snapshot import Snapshot
 from stillhouse.domain.snapshot_policies import BackupType, Decision, Outcome
 from stillhouse.sealing import Sealer
@@ -150,7 +151,7 @@ class Bed:
         with self.control.database.transaction() as transaction:
             now = self.clock.time
             if failure:
-                snapshots.mark_unavailable(transaction, running.id, now, failure)
+                snapshots.mark_unavailable(transaction, running.id, now, Failure("", failure))
             else:
                 sizes = {"plain_bytes": 10 * GIB, "stored_bytes": GIB}
                 snapshots.mark_available(transaction, running.id, now, **sizes)

@@ -17,6 +17,7 @@ from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.snapshots.queue import start_next
 from stillhouse.control.snapshots.requests import request_snapshot
 from stillhouse.domain.cluster import ClusterStatus
+from stillhouse.domain.reports.failure import Failure
 from stillhouse.durable.flows import Flows
 from stillhouse.durable.plain_json import PlainJson
 from stillhouse.postgres.host.account import fresh_account
@@ -109,7 +110,9 @@ def end_operation(control: Control, cluster_id: str, status: ClusterStatus, reas
         operation = operations.active(transaction, cluster_id)
         assert operation is not None
         now = control.clock.now()
-        assert clusters.end_operation(transaction, operation.id, now, status, failed_reason=reason)
+        assert clusters.end_operation(
+            transaction, operation.id, now, status, failure=Failure("", reason) if reason else None
+        )
 
 
 def request_snapshots(control: Control, cluster: str, *names: str) -> list[str]:

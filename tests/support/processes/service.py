@@ -208,9 +208,9 @@ class Service:
         return self.call("GET", f"/v1.0/{{p}}/clusters/{cluster_id}").status == 404
 
     def reason(self, snapshot_id: str) -> str:
-        """Why the snapshot failed, as the catalog knows it; the DWS API has no field for it."""
-        ((reason,),) = self.rows("SELECT reason FROM sh_snapshots WHERE id = ?", snapshot_id)
-        return str(reason)
+        """Why the snapshot failed and what helps, as the catalog knows it; the DWS API has no field for it."""
+        ((reason, hint),) = self.rows("SELECT reason, hint FROM sh_snapshots WHERE id = ?", snapshot_id)
+        return f"{reason} ({hint})" if hint else str(reason)
 
     def log_in(self, cluster_id: str) -> psycopg.Connection[Any]:
         host, port = self.cluster(cluster_id)["endpoints"][0]["connect_info"].split(":")

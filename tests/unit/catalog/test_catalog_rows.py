@@ -16,12 +16,14 @@ from stillhouse.control.context import Control
 from stillhouse.control.snapshots.requests import delete_snapshot, get_snapshot, request_snapshot
 from stillhouse.domain.cluster import ClusterStatus, Node, Role, Task
 from stillhouse.domain.reports.captures import CaptureState
+from stillhouse.domain.reports.failure import Failure
 from stillhouse.domain.reports.operations import DONE
 from stillhouse.domain.snapshot import Cut, RestorePoint, SnapshotStatus
 from stillhouse.errors import AttemptDead, ClusterBusy, ClusterUnknown, SnapshotUnknown
 from support.control.requests_bed import PASSWORD, PROJECT, available_cluster, finish_snapshot, requests_bed
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
+DISK_FULL = Failure("store.unavailable", "disk full on node 2", "make room")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -125,11 +127,14 @@ def test_a_failed_operation_leaves_its_reason(control: Control) -> None:
             NOW,
             ClusterStatus.DELETE_FAILED,
             failed_code="node.unreachable",
-            failed_reason="a server does not stop",
+            failure=Failure("node.unreachable", "a server does not stop", "stop it"),
         )
         cluster = clusters.read_cluster(transaction, cluster_id)
     assert cluster.status is ClusterStatus.DELETE_FAILED
-    assert (cluster.failed_code, cluster.failed_reason) == ("node.unreachable", "a server does not stop")
+    assert (cluster.failed_code, cluster.failed_reason) == (
+        "node.unreachable",
+        "a server does not stop (stop it)",
+    )
 
 
 def test_a_deleted_cluster_is_gone_for_requests_but_not_for_flows(control: Control) -> None:
@@ -161,11 +166,11 @@ def test_a_snapshot_becomes_available_as_its_cluster_becomes_free(control: Contr
 
 def test_what_ended_one_way_cannot_end_another(control: Control, snapshot_id: str) -> None:
     with control.database.transaction() as transaction:
-        assert snapshots.mark_unavailable(transaction, snapshot_id, NOW, "disk full on node 2")
-        assert not snapshots.mark_unavailable(transaction, snapshot_id, NOW, "again")
+        assert snapshots.mark_unavailable(transaction, snapshot_id, NOW, DISK_FULL)
+        assert not snapshots.mark_unavailable(transaction, snapshot_id, NOW, Failure("", "again"))
         assert not snapshots.mark_available(transaction, snapshot_id, NOW, plain_bytes=1, stored_bytes=1)
         snapshot = snapshots.read_snapshot(transaction, snapshot_id)
-    assert (snapshot.status, snapshot.reason) == (SnapshotStatus.UNAVAILABLE, "disk full on node 2")
+    assert (snapshot.status, snapshot.failure) == (SnapshotStatus.UNAVAILABLE, DISK_FULL)
 
 
 def test_ending_a_snapshot_again_leaves_the_next_operation_alone(control: Control, snapshot_id: str) -> None:

@@ -37,6 +37,7 @@ from stillhouse.control.snapshots.requests import (
 )
 from stillhouse.domain.cluster import ClusterStatus, Engine, Task
 from stillhouse.domain.ids import new_uuid
+from stillhouse.domain.reports.failure import Failure
 from stillhouse.domain.snapshot import SnapshotStatus, SnapshotType
 from stillhouse.errors import (
     CatalogUnavailable,
@@ -264,7 +265,7 @@ def test_a_deletion_gives_up_all_but_the_newest_usable_manual_snapshots(control:
     automated = _taken(control, cluster_id, "automated")
     failed = request_snapshot(control, PROJECT, name="failed", cluster_id=cluster_id)
     with control.database.transaction() as transaction:
-        snapshots.mark_unavailable(transaction, failed, control.clock.now(), "disk full")
+        snapshots.mark_unavailable(transaction, failed, control.clock.now(), Failure("", "disk full"))
         transaction.execute(text("UPDATE sh_snapshots SET type = 'AUTO' WHERE id = :id"), {"id": automated})
         given_up = snapshots.given_up_with_cluster(transaction, cluster_id, 2)
         all_of_them = snapshots.given_up_with_cluster(transaction, cluster_id, 0)
@@ -517,7 +518,7 @@ def test_only_an_available_snapshot_is_restored(control: Control) -> None:
     request = RestoreRequest(name="copy")
     _refused(control, StateForbids, lambda: request_restore(control, PROJECT, snapshot_id, request))
     with control.database.transaction() as transaction:
-        snapshots.mark_unavailable(transaction, snapshot_id, control.clock.now(), "disk full")
+        snapshots.mark_unavailable(transaction, snapshot_id, control.clock.now(), Failure("", "disk full"))
     _refused(control, StateForbids, lambda: request_restore(control, PROJECT, snapshot_id, request))
 
 

@@ -27,6 +27,7 @@ from stillhouse.control.snapshots.requests import (
 from stillhouse.control.snapshots.trash import undelete_snapshot
 from stillhouse.control.upkeep import collect, findings
 from stillhouse.domain.cluster import Node
+from stillhouse.domain.reports.failure import Failure
 from stillhouse.domain.snapshot import Cut, RestorePoint, SnapshotStatus
 from stillhouse.errors import StoreUnavailable
 from stillhouse.repository.format.cipher_keys import Kek, create_or_open
@@ -109,12 +110,12 @@ def _offer(bed: Bed) -> None:
 
 def _fail(bed: Bed) -> None:
     with suppress(AttributeError):  # there are no nodes whose slots could be dropped
-        create._fail(bed.place, bed.taken, "the attempt failed")
+        create._fail(bed.place, bed.taken, Failure("", "the attempt failed"))
     assert get_snapshot(bed.control, PROJECT, bed.taken).status is not SnapshotStatus.AVAILABLE
 
 
 def _fail_copy(bed: Bed) -> None:
-    copy._fail(bed.place, bed.taken, "the copy failed")
+    copy._fail(bed.place, bed.taken, Failure("", "the copy failed"))
     assert "the repository is not there" in get_snapshot(bed.control, PROJECT, bed.taken).reason
 
 

@@ -107,3 +107,27 @@ def test_a_schedule_that_keeps_the_rules_passes(text: str) -> None:
 def test_a_schedule_that_never_runs_or_too_often_is_refused(text: str, named: str) -> None:
     with pytest.raises(InvalidInput, match=named):
         check_schedule(parse(text), NOW)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("0 2 * * *", "0 0 2 * * ?"),
+        ("30 2 * * 1-5", "0 30 2 ? * 2-6"),
+        ("0 2 * * 0", "0 0 2 ? * 1"),
+        ("0 2 * * mon,7", "0 0 2 ? * MON,1"),
+        ("0 0 2 * * *", "0 0 2 * * ?"),
+        ("0 0 2 * * MON", "0 0 2 ? * MON"),
+        ("0 0 2 ? * ?", "0 0 2 * * ?"),
+        ("@weekly", "0 0 0 ? * SUN"),
+        ("0 99 2 * * ?", "0 0 2 * * ?"),
+        ("every night", "0 0 2 * * ?"),
+        ("9" * 500, "0 0 2 * * ?"),
+    ],
+)
+def test_a_wrong_cron_text_is_answered_with_the_nearest_that_is_right(wrong: str, right: str) -> None:
+    """Unix's five fields count days of the week from Sunday as 0; here Sunday is 1, as in Quartz."""
+    with pytest.raises(InvalidInput) as refused:
+        parse(wrong)
+    assert f"for example '{right}'" in refused.value.hint
+    parse(right)

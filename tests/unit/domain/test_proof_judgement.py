@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stillhouse.api.shapes import extensions
+from stillhouse.api.shapes.ours import extensions
 from stillhouse.domain.proof import Proof, ProofState, judge
 from stillhouse.warehouse.proof.compare_with_cut import Compared
 
@@ -17,21 +17,25 @@ BAD, GAP, NODE = (
 
 
 def test_proved_is_only_what_was_compared() -> None:
-    assert judge([], [], []) == (ProofState.PROVED, "")
-    state, reason = judge([], [], NODE)
-    assert state is ProofState.FAILED and reason == "nothing was compared with the cut: cn: no witness"
+    assert judge([], [], []) == (ProofState.PROVED, None)
+    state, failure = judge([], [], NODE)
+    assert state is ProofState.FAILED and failure is not None
+    assert failure.reason == "nothing was compared with the cut: cn: no witness" and failure.hint
 
 
 def test_what_could_not_be_checked_is_no_verdict() -> None:
-    state, reason = judge([], [*GAP, "v: out of memory"], [])
+    state, failure = judge([], [*GAP, "v: out of memory"], [])
     assert state is ProofState.FAILED
-    assert reason == f"could not be checked: {GAP[0]}, and 1 more"
+    assert failure is not None
+    assert failure.reason == f"could not be checked: {GAP[0]}, and 1 more"
 
 
 @pytest.mark.parametrize("unchecked", [[], GAP])
 @pytest.mark.parametrize("uncompared", [[], NODE])
 def test_what_is_bad_is_bad_whatever_else_was_not_seen(unchecked: list[str], uncompared: list[str]) -> None:
-    assert judge(BAD, unchecked, uncompared) == (ProofState.REFUTED, "")
+    state, failure = judge(BAD, unchecked, uncompared)
+    assert state is ProofState.REFUTED and failure is not None
+    assert failure.reason == BAD[0] and "take a new one" in failure.hint
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """Our own operations that list known losses. DWS's answers have only a status for them."""
 
 from stillhouse.api.operations.routing import ControlOf, Router
-from stillhouse.api.shapes import damage
-from stillhouse.api.shapes.damage import Damages, SnapshotDamage
+from stillhouse.api.shapes.ours import damage
+from stillhouse.api.shapes.ours.damage import Damages, SnapshotDamage
 from stillhouse.api.shapes.values import Json, SnapshotId
 from stillhouse.control.upkeep import findings
 

@@ -1,8 +1,8 @@
 """Our own operations that show progress in bytes, its rate and the time left."""
 
 from stillhouse.api.operations.routing import ControlOf, Router
-from stillhouse.api.shapes import extensions
-from stillhouse.api.shapes.extensions import ShownProgress
+from stillhouse.api.shapes.ours import extensions
+from stillhouse.api.shapes.ours.extensions import ShownProgress
 from stillhouse.api.shapes.values import ClusterId, Json, SnapshotId
 from stillhouse.control.reports import progress
 

@@ -1,8 +1,8 @@
 """Our own operations that prove snapshots and show the proofs."""
 
 from stillhouse.api.operations.routing import ControlOf, Router
-from stillhouse.api.shapes import extensions
-from stillhouse.api.shapes.extensions import (
+from stillhouse.api.shapes.ours import extensions
+from stillhouse.api.shapes.ours.extensions import (
     LatestProof,
     ProofScheduleRequest,
     ProofStarted,

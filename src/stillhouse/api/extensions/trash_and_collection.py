@@ -3,8 +3,8 @@
 from fastapi import Response
 
 from stillhouse.api.operations.routing import ControlOf, Router
-from stillhouse.api.shapes import extensions
-from stillhouse.api.shapes.extensions import CollectClusterRequest, CollectionPlan, Trash
+from stillhouse.api.shapes.ours import extensions
+from stillhouse.api.shapes.ours.extensions import CollectClusterRequest, CollectionPlan, Trash
 from stillhouse.api.shapes.snapshots import SnapshotCreated
 from stillhouse.api.shapes.values import ClusterId, Json, Nothing, SnapshotId
 from stillhouse.control.snapshots import requests, trash

@@ -122,7 +122,7 @@ class Gateway:
             _check_length(scope, call.largest_body)
             await self._carry_out(call, scope, receive, answering)
         except ClientGone:
-            logger.info("client gone", operation=call.operation)
+            logger.debug("client gone", operation=call.operation)
             return
         except Overloaded as error:
             await answering.refuse(error, call.operation, scope, receive)
@@ -136,7 +136,7 @@ class Gateway:
             await answering.refuse(InternalError("bug"), call.operation, scope, receive)
             logger.exception("bug", operation=call.operation)
         seconds = round(monotonic() - begun, 4)
-        logger.info("answered", operation=call.operation, status=answering.status, seconds=seconds)
+        logger.debug("answered", operation=call.operation, status=answering.status, seconds=seconds)
 
     def _is_open(self, scope: Scope) -> bool:
         """Put the request's sender into the scope, in place of a trusted proxy; tell whether a signature is needless.

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import quote, unquote_to_bytes, urlencode
 
-from stillhouse.control.access.access_keys import ACCESS_KEY
+from stillhouse.domain.ids import ACCESS_KEY
 from stillhouse.errors import Unauthenticated
 
 ALGORITHM = "SDK-HMAC-SHA256"

@@ -19,7 +19,7 @@ from stillhouse.api.shapes.databases import (
 )
 from stillhouse.api.shapes.values import ClusterId, Json, Limit, Offset
 from stillhouse.control.clusters import databases, requests
-from stillhouse.domain.cluster import ClusterStatus
+from stillhouse.domain.cluster import ClusterStatus, NodeState
 from stillhouse.domain.reports.contents import Kind
 from stillhouse.errors import OperationUnknown
 
@@ -53,7 +53,8 @@ def list_nodes(
 ) -> Json:
     cluster = requests.get_cluster(control, project_id, cluster_id)
     nodes = [shapes.node(cluster, node) for node in cluster.nodes]
-    failed = len(nodes) if cluster.status in (ClusterStatus.FAILED, ClusterStatus.CREATE_FAILED) else 0
+    down = sum(cluster.node_state(node) is NodeState.DOWN for node in cluster.nodes)
+    failed = len(nodes) if cluster.status in (ClusterStatus.FAILED, ClusterStatus.CREATE_FAILED) else down
     return {"node_list": nodes[offset : offset + limit], "count": len(nodes), "failed_count": failed}
 
 

@@ -25,6 +25,7 @@ from stillhouse.api.shapes.snapshots import (
 from stillhouse.api.shapes.values import (
     GB,
     Accepted,
+    AwareTime,
     ClusterId,
     Json,
     Limit,
@@ -37,9 +38,13 @@ from stillhouse.control.access import permissions
 from stillhouse.control.reports import capacity
 from stillhouse.control.schedule import snapshot_policies
 from stillhouse.control.snapshots import requests
+from stillhouse.domain.snapshot import SnapshotStatus
 from stillhouse.errors import InvalidInput
 
 routes = Router()
+
+# The parameters of ListSnapshots, if none is sent.
+_ALL = (None, None, None, None, 0, "started", "desc")
 
 
 @routes.operation(
@@ -57,15 +62,40 @@ def create_snapshot(control: ControlOf, project_id: str, body: CreateSnapshotReq
     return {"snapshot": {"id": snapshot_id}}
 
 
-@routes.operation("ListSnapshots", Snapshots, "All snapshots of the project, the newest first")
+@routes.operation("ListSnapshots", Snapshots, "The snapshots of the project, the newest first")
 def list_snapshots(
     control: ControlOf,
     project_id: str,
     name: Annotated[str, Query(description="Only the snapshot of this name; an addition of ours")] = "",
-) -> Iterator[bytes]:
-    """A long list is sent in parts while it is read: nobody waits for its encoding, and no memory holds it whole."""
-    batches = requests.snapshot_batches(control, project_id, name=name)
-    return listed("snapshots", (map(snapshot_in_project_list, batch) for batch in batches))
+    cluster_id: Annotated[ClusterId | None, unless_empty(None)] = None,
+    status: Annotated[SnapshotStatus | None, unless_empty(None)] = None,
+    since: Annotated[AwareTime | None, unless_empty(None)] = None,
+    limit: Annotated[Limit | None, unless_empty(None)] = None,
+    offset: Annotated[Offset, Query(description="page number minus 1")] = 0,
+    sort_key: Annotated[SortKey, unless_empty("started")] = "started",
+    sort_dir: Annotated[SortDirection, unless_empty("desc")] = "desc",
+) -> Iterator[bytes] | Json:
+    """A long list is sent in parts while it is read: nobody waits for its encoding, and no memory holds it whole.
+
+    With any parameter but a name, which are additions of ours, the answer is one page of the snapshots that are
+    chosen, and `count` is the number of these in all.
+    """
+    chosen = cluster_id, status, since, limit, offset, sort_key, sort_dir
+    if name or chosen == _ALL:
+        batches = requests.snapshot_batches(control, project_id, name=name)
+        return listed("snapshots", (map(snapshot_in_project_list, batch) for batch in batches))
+    found, total = requests.list_page(
+        control,
+        project_id,
+        cluster_id=cluster_id,
+        status=status,
+        since=since,
+        limit=limit,
+        offset=offset,
+        sort_key=sort_key,
+        descending=sort_dir == "desc",
+    )
+    return {"snapshots": [snapshot_in_project_list(one) for one in found], "count": total}
 
 
 @routes.operation("ListSnapshotDetails", SnapshotDetails, "The snapshot")

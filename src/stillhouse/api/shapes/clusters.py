@@ -24,7 +24,7 @@ from stillhouse.api.shapes.values import (
 from stillhouse.control.clusters.facts import TIME_ZONE
 from stillhouse.control.clusters.tags import MOST_TAGS
 from stillhouse.domain import names
-from stillhouse.domain.cluster import Cluster, ClusterStatus, Node, Task
+from stillhouse.domain.cluster import Cluster, ClusterStatus, Node, NodeState, Task
 from stillhouse.domain.reports.capacity import ZONE
 
 # DWS's own numbers for the state of a node.
@@ -320,7 +320,8 @@ def cluster_in_list(cluster: Cluster) -> Json:
         "public_ip": {"public_bind_type": "not_use", "eip_id": ""},
         "public_endpoints": [],
         "action_progress": _action_progress(cluster),
-        "sub_status": "NORMAL",
+        # As DWS has it: one that is at work, though not all of its nodes are.
+        "sub_status": "DEGRADED" if cluster.state in ("DEGRADED", "DOWN") else "NORMAL",
         # Null and not "": otcextensions waits for null, and Terraform takes both for idle.
         "task_status": cluster.task.value if cluster.task in SHOWN_AS_TASK else None,
         "failed_reasons": _failed_reasons(cluster),
@@ -358,24 +359,27 @@ def _nodes(cluster: Cluster) -> list[Json]:
 
     A node that does not exist yet is listed under an id that stays the same between two calls.
     """
-    status = node_status(cluster)
     existing: list[Json] = [
-        {"id": node.id, "name": node.name, "status": status} for node in cluster.data_nodes or cluster.nodes
+        {"id": node.id, "name": node.name, "status": node_status(cluster, node)}
+        for node in cluster.data_nodes or cluster.nodes
     ]
     planned: list[Json] = [
         {
             "id": str(uuid.uuid5(uuid.UUID(cluster.id), str(index))),
             "name": f"{cluster.name}-{index + 1}",
-            "status": status,
+            "status": node_status(cluster),
         }
         for index in range(len(existing), cluster.number_of_node)
     ]
     return existing + planned
 
 
-def node_status(cluster: Cluster) -> str:
-    stopped = cluster.stopped and cluster.status is ClusterStatus.AVAILABLE
-    return _NODE_STATUS[ClusterStatus.FAILED if stopped else cluster.status]
+def node_status(cluster: Cluster, node: Node | None = None) -> str:
+    """DWS's number for the state of a node, or of one that does not exist yet."""
+    is_away = cluster.stopped or (node is not None and cluster.node_state(node) is NodeState.DOWN)
+    return _NODE_STATUS[
+        ClusterStatus.FAILED if is_away and cluster.status is ClusterStatus.AVAILABLE else cluster.status
+    ]
 
 
 def _action_progress(cluster: Cluster) -> Json:

@@ -110,7 +110,7 @@ def node(cluster: Cluster, one: Node) -> Json:
     return {
         "id": one.id,
         "name": one.name,
-        "status": node_status(cluster),
+        "status": node_status(cluster, one),
         "sub_status": "NORMAL",
         "spec": NODE_TYPE,
         "inst_create_type": "INST",

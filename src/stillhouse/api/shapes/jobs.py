@@ -127,7 +127,7 @@ def job(operation: Operation) -> Json:
         "end_time": snapshot_time(operation.ended) if operation.ended else None,
         "status": _status(operation, running="RUNNING", done="SUCCESS", failed="FAIL"),
         "failed_code": f"{name}-fail:{code}" if failed else None,
-        "failed_detail": f"{code}:{operation.reason}" if failed else None,
+        "failed_detail": f"{code}:{_why(operation)}" if failed else None,
         "progress": _percent(operation),
     }
 
@@ -173,7 +173,7 @@ def _whole_step(task: jobs.LiveTask) -> Json:
     operation = task.operation
     return {
         "status": _status(operation, running="RUNNING", done="SUCCESS", failed="FAILED"),
-        "detail": _progress_info(task, _percent(operation), operation.reason, size=0),
+        "detail": _progress_info(task, _percent(operation), _why(operation), size=0),
         "sub_item_name": task.cluster.name,
         "begin_time": snapshot_time(operation.started),
         "end_time": snapshot_time(operation.ended) if operation.ended else None,
@@ -221,6 +221,10 @@ def _status(operation: Operation, *, running: str, done: str, failed: str) -> st
 
 def _has_failed(operation: Operation) -> bool:
     return operation.ended is not None and operation.outcome != DONE
+
+
+def _why(operation: Operation) -> str:
+    return operation.failure.line if operation.failure else ""
 
 
 def _percent(operation: Operation) -> str:

@@ -57,11 +57,17 @@ def _decimal(value: object) -> object:
     return value
 
 
-def unless_empty(default: str) -> BeforeValidator:
+def unless_empty(default: str | None) -> BeforeValidator:
     """Return a validator by which `""` in a query counts as not given, as in bodies (`Request`)."""
     return BeforeValidator(lambda sent: default if sent == "" else sent)
 
 
+def _in_utc(time: datetime) -> datetime:
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+# A time in ISO 8601; without a zone it is in UTC.
+AwareTime = Annotated[datetime, AfterValidator(_in_utc)]
 ClusterId = Annotated[str, AfterValidator(_cluster_id)]
 SnapshotId = Annotated[str, AfterValidator(_snapshot_id)]
 Limit = Annotated[int, Field(strict=True, ge=1, le=INT32_MAX), BeforeValidator(_decimal)]

@@ -93,6 +93,10 @@ snapshots = Table(
     Column("deleted", UtcTime),
     Column("cut_waited_seconds", Double, nullable=False, server_default="0"),
     Column("expected_pause_seconds", Double),
+    Column("failed_code", Text, nullable=False, server_default=""),
+    Column("hint", Text, nullable=False, server_default=""),
+    Column("reached_bytes", BigInteger),
+    Column("own_bytes", BigInteger),
 )
 
 # Snapshots that wait for their cluster, in the order of their acceptance.
@@ -118,6 +122,8 @@ operations = Table(
     Column("ended", UtcTime),
     required("outcome"),
     Column("reason", Text, nullable=False, server_default=""),
+    Column("failed_code", Text, nullable=False, server_default=""),
+    Column("hint", Text, nullable=False, server_default=""),
 )
 
 captures = Table(
@@ -302,6 +308,11 @@ policy_name = Index("uq_sh_policies_name", policies.c.cluster_id, func.lower(pol
 one_active_operation = one_per("uq_sh_operations_active", operations.c.cluster_id, among="ended IS NULL")
 one_active_proof = one_per("uq_sh_proofs_active", proofs.c.snapshot_id, among="ended IS NULL")
 Index("ix_sh_operations_subject", operations.c.subject_id)
+index_among(
+    "ix_sh_snapshots_unmeasured",
+    snapshots.c.cluster_id,
+    among="status = 'AVAILABLE' AND own_bytes IS NULL",
+)
 
 
 def _order(name: str, *columns: Any) -> Index:

@@ -1,16 +1,20 @@
 """`stillhouse audit`: the record of requests, with their callers and outcomes."""
 
 from dataclasses import asdict
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
-from stillhouse.cli.terminal import command
-from stillhouse.cli.terminal.command import Data, Json, OneProject
+from stillhouse.cli.service.credentials import Access
+from stillhouse.cli.service.project import Since, list_audit
+from stillhouse.cli.terminal import command, times
+from stillhouse.cli.terminal.command import Json
 
 if TYPE_CHECKING:
     from stillhouse.control.context import Control
+
+_ANYONE = Access()
 
 audit = App(name="audit", help="The record of every change and of every refusal.")
 
@@ -18,26 +22,29 @@ audit = App(name="audit", help="The record of every change and of every refusal.
 @audit.command(name="list")
 def list_(
     *,
-    data: Data,
-    since: datetime | None = None,
-    project: OneProject = "",
+    data: Annotated[
+        Path | None, Parameter(help="The service's data directory, whose catalog is read.")
+    ] = None,
+    since: Since = "",
     limit: int = 1000,
+    access: Access = _ANYONE,
     json_: Json = False,
 ) -> None:
-    """List records, the newest last.
+    """List records, the newest last: with --data those of the catalog, else the project's, as the service tells them.
 
     Parameters
     ----------
-    since
-        Only from this time on: 2026-11-20 or 2026-11-20T08:00:00, in UTC.
     limit
         The newest so many at most.
     """
+    if data is None:
+        list_audit(access, since, limit, as_json=json_)
+        return
     from stillhouse.control.audit import list_records
 
     def tell(control: "Control") -> None:
-        moment = since.replace(tzinfo=UTC) if since and since.tzinfo is None else since
-        found = list_records(control, project, since=moment, limit=limit)
+        begin = times.since(since, control.clock.now()) if since else None
+        found = list_records(control, access.project, since=begin, limit=limit)
         rows = [asdict(each) | {"time": command.moment(each.time)} for each in reversed(found)]
         command.say_rows("records", rows, json_)
 

@@ -27,6 +27,7 @@ from stillhouse.api.wire.crowd import Crowd
 from stillhouse.api.wire.handshake import Handshake
 from stillhouse.api.wire.protocol import PATIENCE, BoundedProtocol, Patience
 from stillhouse.bootstrap import Service, open_service, stop_servers
+from stillhouse.cli.host import banner
 from stillhouse.config import Settings
 from stillhouse.errors import InvalidInput
 from stillhouse.workers import process
@@ -58,12 +59,15 @@ def run(settings: Settings) -> None:
     certificate = certificate_of(settings, place)
     crowd = _crowd(settings)
     log.configure(settings.log_level)
+    log.take_over()
     process.get_ready()
     with _bound(place, settings.listen) as listener, open_service(settings) as service:
         control = service.control
         stopping = threading.Event()
         app = create_app(control, is_shutting_down=stopping.is_set)
-        server = _Server(http(app, crowd, certificate=certificate), service)
+        scheme = "http" if certificate is None else "https"
+        address = f"{scheme}://{_shown(listener.getsockname())}"
+        server = _Server(http(app, crowd, certificate=certificate), service, address)
 
         def stop(*_: object) -> None:
             # 503 from now on, not only when the socket closes. A second signal stops waiting for open requests.
@@ -141,9 +145,14 @@ def _crowd(settings: Settings) -> Crowd:
 class _Server(uvicorn.Server):
     """Answers until the flows have come to a stop, so that callers are told 503 instead of nothing."""
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, address: str) -> None:
         super().__init__(config)
-        self._service = service
+        self._service, self._address = service, address
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        service = self._service
+        banner.tell(banner.facts(service.control, service.repository, self._address))
 
     async def main_loop(self) -> None:
         await super().main_loop()
@@ -184,6 +193,12 @@ def place_of(listen: str) -> Place:
         raise InvalidInput(f"cannot listen on {listen}: {error}") from error
     family, _, _, _, place = min(found, key=lambda each: each[0] != socket.AF_INET)
     return Place(family, cast(Any, place))
+
+
+def _shown(address: tuple[Any, ...]) -> str:
+    """Return a socket's address as it stands in a URL."""
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _bound(place: Place, listen: str) -> socket.socket:

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from stillhouse.cli.repo.app import KekFile, Location, open_bucket
 from stillhouse.cli.terminal import command
 from stillhouse.cli.terminal.command import Json
+from stillhouse.cli.terminal.sizes import said_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +31,7 @@ def collect(
     cluster: str = "",
     trash_days: TrashDays = 7,
     dry_run: bool = False,
+    list_: Annotated[bool, Parameter(name="--list", negative="")] = False,
     whole: bool = False,
     json_: Json = False,
 ) -> None:
@@ -50,7 +52,9 @@ def collect(
         Deleted snapshots stay this long in the trash; with 0 they are purged now. An unreachable object is removed as
         many days after it was first found so, but at least 7. --grace-days is another name of this.
     dry_run
-        Change nothing; tell for each object whether it stays or goes, and why.
+        Change nothing; tell how many objects would stay and go.
+    list_
+        With --dry-run: tell for each object whether it stays or goes, and why. --json has them always.
     whole
         Read all roots and manifests, also those that an earlier collection has read, and compare. This is done every 30
         days without being asked.
@@ -65,8 +69,10 @@ def collect(
             raise InvalidInput("--trash-days is at least 0")
         answers: dict[str, Any] = {}
         for collector in _collectors(repository, kek_file, cluster, timedelta(days=trash_days)):
-            run = _draft if dry_run else _collect
-            answers[collector.cluster] = run(replace(collector, whole=whole), json_)
+            chosen = replace(collector, whole=whole)
+            answers[collector.cluster] = (
+                _draft(chosen, json_, is_listed=list_) if dry_run else _collect(chosen, json_)
+            )
         if json_:
             command.say_json({"dry_run": dry_run, "clusters": answers})
         elif not answers:
@@ -103,7 +109,7 @@ def _shown(collector: "Collector") -> "Iterator[Collector]":
         yield replace(collector, go_on=lambda done, total: progress.update(bar, completed=done, total=total))
 
 
-def _draft(collector: "Collector", as_json: bool) -> dict[str, Any]:
+def _draft(collector: "Collector", as_json: bool, *, is_listed: bool) -> dict[str, Any]:
     from stillhouse.repository.upkeep.collect import summary
 
     with _shown(collector) as shown:
@@ -111,8 +117,8 @@ def _draft(collector: "Collector", as_json: bool) -> dict[str, Any]:
         items = list(plan)
     if not as_json:
         command.say(f"cluster {collector.cluster}")
-        for item in items:
-            command.say(f"  {item.verdict:<6}  {item.key}  {_size(item.size)}  {item.why}")
+        for item in items if is_listed else ():
+            command.say(f"  {item.verdict:<6}  {item.key}  {said_size(item.size)}  {item.why}")
         _say_what("would be ", summary(items))
     return {
         "now": look.now.isoformat(),
@@ -139,12 +145,6 @@ def _say_what(mood: str, done: "Collected") -> None:
     for snapshot in done.purged:
         command.say(f"  snapshot {snapshot} {mood}purged")
     for what, count, size in numbers:
-        command.say(f"  {count} objects ({_size(size)}) {mood}{what}")
+        command.say(f"  {count} objects ({said_size(size)}) {mood}{what}")
     if done.stopped_by:
         command.say(f"  ended early: {done.stopped_by} appeared meanwhile; collect again")
-
-
-def _size(size: int) -> str:
-    from rich.filesize import decimal
-
-    return decimal(size)

@@ -9,9 +9,10 @@ from cyclopts import Parameter
 
 from stillhouse.cli.repo.app import Bucket, KekFile, Location, open_bucket
 from stillhouse.cli.repo.keys import NEW_KEY
-from stillhouse.cli.repo.recover import inventory_of, size_text
+from stillhouse.cli.repo.recover import inventory_of
 from stillhouse.cli.terminal import command
 from stillhouse.cli.terminal.command import Json
+from stillhouse.cli.terminal.sizes import said_size
 
 if TYPE_CHECKING:
     from stillhouse.repository.upkeep.copy import End, Outcome
@@ -139,7 +140,7 @@ def _say_copied(
     for outcome in outcomes:
         command.say(
             f"{outcome.snapshot}  {outcome.name}  {_STATES[outcome.state]}"
-            f"  {outcome.objects} objects, {size_text(outcome.bytes)}"
+            f"  {outcome.objects} objects, {said_size(outcome.bytes)}"
             f"{f'  {outcome.reason}' if outcome.reason else ''}"
         )
     for sentence in unreadable:

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from stillhouse.cli.repo.app import KekFile, Location, open_bucket
 from stillhouse.cli.terminal import command
 from stillhouse.cli.terminal.command import Json, ServerSettings
+from stillhouse.cli.terminal.sizes import said_size
 
 if TYPE_CHECKING:
     from stillhouse.cli.repo.app import Bucket
@@ -46,7 +47,7 @@ def snapshots(*, repository: Location, kek_file: KekFile, cluster: str = "", jso
             for each in told:
                 trash = f"  in the trash since {each['trashed']}" if each["trashed"] else ""
                 command.say(
-                    f"{each['id']}  {each['finished'][:19]}  {size_text(each['size'])}  {each['name']}"
+                    f"{each['id']}  {each['finished'][:19]}  {said_size(each['size'])}  {each['name']}"
                     f"  of {each['cluster']['name']} {each['cluster']['id']}"
                     f"  {len(each['nodes'])} nodes, PostgreSQL {each['pg_major'] or '?'}{trash}"
                     f"{'  DAMAGED: `repo check` lists the losses' if each['damaged'] else ''}"
@@ -219,12 +220,12 @@ def rebuild_catalog(
         Print one JSON object.
     """
     from stillhouse.bootstrap import rebuild_catalog as rebuild
-    from stillhouse.config import Settings
+    from stillhouse.cli.terminal import settings
     from stillhouse.domain.cluster import ClusterStatus
 
     def bring_back() -> None:
         bucket = open_bucket(repository, kek_file)
-        made = rebuild(Settings(data=data), bucket.store, bucket.kek, project)
+        made = rebuild(settings.read({"data": data}), bucket.store, bucket.kek, project)
         standing = [one.id for one in made.clusters if one.status is ClusterStatus.AVAILABLE]
         trashed = sum(snapshot.deleted is not None for snapshot in made.snapshots)
         if json_:
@@ -271,7 +272,3 @@ def _told(found: "Found", pg_major: int | None) -> dict[str, Any]:
         "trashed": found.trashed,
         "damaged": found.lost is not None,
     }
-
-
-def size_text(count: int) -> str:
-    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

@@ -7,7 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
-from stillhouse.api.shapes.damage import printable
+from stillhouse.api.shapes.ours.damage import printable
+from stillhouse.cli.terminal.sizes import said_size
 from stillhouse.domain.relation_files import relation_file
 from stillhouse.domain.reports.damage import FileTouched, Ranges, SnapshotTouched
 from stillhouse.repository.check.damage import Damage
@@ -90,7 +91,9 @@ def _file_json(file: FileTouched) -> Json:
 
 def report_words(reports: list[ClusterReport]) -> Iterator[str]:
     for report in reports:
-        read = f", {report.packs_read} read whole ({_size(report.bytes_read)})" if report.packs_read else ""
+        read = (
+            f", {report.packs_read} read whole ({said_size(report.bytes_read)})" if report.packs_read else ""
+        )
         yield f"cluster {report.cluster}: {len(report.snapshots)} snapshots, {report.packs} packs{read}"
         for snapshot in report.snapshots:
             overdue = f", {len(snapshot.overdue)} overdue" if snapshot.overdue else ""
@@ -100,7 +103,7 @@ def report_words(reports: list[ClusterReport]) -> Iterator[str]:
                 f" {_time(snapshot.oldest_scrub) or 'never'}{overdue}{trash}"
             )
         if report.unreached:
-            size = _size(report.unreached_bytes)
+            size = said_size(report.unreached_bytes)
             yield f"  {report.unreached} objects ({size}) are reached by no snapshot: a collection's, no damage"
         for notice in report.notices:
             yield f"  note: {notice}"
@@ -168,7 +171,7 @@ def figures_table(one: ClusterFigures) -> Table:
         table.add_row(
             row.snapshot,
             f"{row.name}{' (trash)' if row.in_trash else ''}",
-            *map(_size, (row.live, row.stored, row.shared, row.own)),
+            *map(said_size, (row.live, row.stored, row.shared, row.own)),
             str(row.packs),
             f"{row.fragmentation:.2f}",
             row.oldest_scrub.date().isoformat() if row.oldest_scrub else "never",
@@ -179,19 +182,10 @@ def figures_table(one: ClusterFigures) -> Table:
 
 def figures_words(one: ClusterFigures) -> str:
     return (
-        f"{one.objects} objects, {_size(one.stored)}; {_size(one.trash)} are the trash's alone;"
-        f" {_size(one.unreached_bytes)} in {one.unreached} objects are reached by no snapshot"
+        f"{one.objects} objects, {said_size(one.stored)}; {said_size(one.trash)} are the trash's alone;"
+        f" {said_size(one.unreached_bytes)} in {one.unreached} objects are reached by no snapshot"
         + ("" if one.is_whole else "; some of it is damaged, so that figures are too low: run `repo check`")
     )
-
-
-def _size(count: int) -> str:
-    size, unit = float(count), "B"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if size < 1024:
-            break
-        size, unit = size / 1024, larger
-    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
 
 
 def _time(time: datetime | None) -> str | None:

@@ -1,21 +1,22 @@
-"""The command line as a client of the API: the service's address, the credentials, and the printed answers."""
+"""The command line as a client of the API: its signed requests, and the printed answers."""
 
+import difflib
 import hashlib
 import json
-import os
-import stat
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
-from cyclopts import Parameter
-
+from stillhouse.cli.service import credentials
+from stillhouse.cli.service.credentials import Access as Access
+from stillhouse.cli.service.credentials import Key
 from stillhouse.cli.terminal import command
-from stillhouse.domain.ids import is_project_id, is_uuid
-from stillhouse.errors import InvalidInput, ServiceRefused, ServiceUnreachable
+from stillhouse.cli.terminal.sizes import said_size
+from stillhouse.domain.ids import is_uuid
+from stillhouse.errors import InvalidInput, ServiceRefused, ServiceUnreachable, WaitInterrupted
 
 if TYPE_CHECKING:
     import ssl
@@ -26,7 +27,6 @@ Answer = dict[str, Any]
 
 _SECONDS = 60.0
 _POLL_SECONDS = 0.5
-_OTHERS_MAY_READ = 0o077
 
 # Remedies for refusals that do not name one themselves.
 _HINTS = {
@@ -37,43 +37,10 @@ _HINTS = {
 }
 
 
-@Parameter(name="*")
-@dataclass(frozen=True)
-class Access:
-    """The service's address, and the caller's credentials.
-
-    Parameters
-    ----------
-    endpoint
-        Address of the service.
-    project
-        Project id: 32 lower-case hexadecimal digits.
-    access_key
-        Access key; its secret comes from CLOUD_SDK_SK, or from the key file.
-    key_file
-        A file with the output of `stillhouse key create --json`, which only you can read; in place of the others.
-    ca_file
-        A PEM file with the certificates of the authorities that are trusted, in place of the public ones.
-    """
-
-    endpoint: Annotated[str, Parameter(env_var="STILLHOUSE_ENDPOINT")] = "http://127.0.0.1:8080"
-    project: Annotated[str, Parameter(env_var="STILLHOUSE_PROJECT")] = ""
-    access_key: Annotated[str, Parameter(env_var="CLOUD_SDK_AK")] = ""
-    key_file: Annotated[Path | None, Parameter(env_var="STILLHOUSE_KEY_FILE")] = None
-    ca_file: Annotated[Path | None, Parameter(env_var="STILLHOUSE_CA_FILE")] = None
-
-
-@dataclass(frozen=True)
-class _Key:
-    project: str
-    access_key: str
-    secret_key: str = field(repr=False)
-
-
 class Client:
     """Signed requests of one project. Raises ServiceRefused, ServiceUnreachable."""
 
-    def __init__(self, http: "httpx.Client", key: _Key) -> None:
+    def __init__(self, http: "httpx.Client", key: Key) -> None:
         self._http, self._key = http, key
 
     def call(self, method: str, path: str, body: Any = None) -> Answer:
@@ -116,12 +83,21 @@ class Client:
             if str(one["name"]).lower() == named.lower()
         ]
         if not found:
-            raise InvalidInput(f"there is no {kind} named {named[:64]}", hint="give its name or its id")
+            raise InvalidInput(
+                f"there is no {kind} named {named[:64]}", hint=self._nearest(kind, named, among)
+            )
         if len(found) > 1:
             raise InvalidInput(
                 f"{named[:64]} is the name of several", hint=f"give one's id: {', '.join(found)}"
             )
         return found[0]
+
+    def _nearest(self, kind: str, named: str, among: str) -> str:
+        """Return the question that has the most similar name of all, or of the newest thousand snapshots."""
+        path = among or f"/v1.0/{{p}}/{kind}s" + ("?limit=1000" if kind == "snapshot" else "")
+        names = {str(one["name"]).lower(): str(one["name"]) for one in self.call("GET", path)[f"{kind}s"]}
+        near = difflib.get_close_matches(named.lower(), names, 1)
+        return f"did you mean {names[near[0]]}?" if near else f"`stillhouse {kind} list` lists them"
 
 
 _SIGNED = (b"host", b"x-sdk-date", b"content-type")
@@ -131,12 +107,16 @@ def run(access: Access, work: Callable[[Client], None]) -> None:
     """Run a command that asks the service."""
 
     def ask() -> None:
+        # httpx imports a command line of its own where click and rich are there: a third of our start. It does without
+        # if that import fails (httpx/__init__.py).
+        sys.modules.setdefault("httpx._main", cast(Any, None))
         import httpx
 
-        key = _key(access)
-        trust = _trust(access.ca_file)
-        with httpx.Client(base_url=_checked(access.endpoint), timeout=_SECONDS, verify=trust) as http:
-            work(Client(http, key))
+        found = credentials.entry(access)
+        # Without TLS there is nobody to trust, and reading all public authorities takes a while.
+        trust = _trust(found.ca_file) if found.endpoint.startswith("https://") else False
+        with httpx.Client(base_url=found.endpoint, timeout=_SECONDS, verify=trust) as http:
+            work(Client(http, found.key))
 
     command.run(ask)
 
@@ -147,11 +127,14 @@ def wait(
     *,
     as_json: bool,
     wanted: Sequence[str],
+    meanwhile: str,
     pace: Callable[[], str] = str,
 ) -> Answer:
     """Wait until the answer has no percentage any more, showing it on the terminal. Returns the last answer.
 
-    `pace` returns the speed in words. Raises ServiceRefused if the end state is not one of `wanted`.
+    `pace` returns the speed in words. `meanwhile` says how to look at the work or stop it, for a user who interrupts
+    the waiting: WaitInterrupted. The answer has the state, and the `failure` if there is one. Raises
+    ServiceRefused, with the failure, if the end state is not one of `wanted`.
     """
     import time
 
@@ -160,19 +143,33 @@ def wait(
 
     told = TextColumn("{task.fields[pace]}")
     bar = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), told)
-    with Progress(*bar, console=Console(stderr=True), disable=as_json, transient=True) as progress:
-        task = progress.add_task(what, total=100, pace="")
-        while True:
-            seen, percent = look()
-            if percent is None:
-                break
-            progress.update(task, completed=percent, pace="" if as_json else pace())
-            time.sleep(_POLL_SECONDS)
-    state = str(seen.get("status", seen.get("state")))
+    console = Console(stderr=True)
+    is_shown = console.is_terminal and not as_json
+    try:
+        with Progress(*bar, console=console, disable=not is_shown, transient=True) as progress:
+            task = progress.add_task(what, total=100, pace="")
+            while True:
+                seen, percent = look()
+                if percent is None:
+                    break
+                progress.update(task, completed=percent, pace=pace() if is_shown else "")
+                time.sleep(_POLL_SECONDS)
+    except KeyboardInterrupt:
+        raise WaitInterrupted(f"{what} goes on in the service", hint=meanwhile) from None
+    state = str(seen.get("state") or seen.get("status"))
     if state not in wanted:
-        reason = seen.get("reason") or (seen.get("failed_reasons") or {}).get("error_msg") or ""
-        raise ServiceRefused(f"{what}: it ended as {state}", hint=str(reason))
+        failure = seen.get("failure") or {}
+        why = f": {failure['reason']}" if failure.get("reason") else ""
+        raise ServiceRefused(f"{what}: it ended as {state}{why}", hint=failure.get("hint", ""))
     return seen
+
+
+def why(failure: Answer | None) -> str | None:
+    """Return the reason and the hint on one line; `None` without a failure."""
+    if failure is None:
+        return None
+    told = f"{failure['reason']} ({failure['hint']})" if failure["hint"] else str(failure["reason"])
+    return " ".join(told.split())
 
 
 def pace_of(service: Client, kind: str, subject: str) -> Callable[[], str]:
@@ -181,19 +178,24 @@ def pace_of(service: Client, kind: str, subject: str) -> Callable[[], str]:
 
 
 def said_pace(shown: Answer) -> str:
-    """Return `copying, 1.2 GB of 3.2 GB, 210.0 MB/s, 0:00:09 left`, as far as it is known; and the pause of the cut."""
-    from rich.filesize import decimal
-
+    """Return `copying, 1.2 GiB of 3.2 GiB, 210.0 MiB/s, 0:00:09 left`, as far as it is known, and the cut's pause."""
     said = [str(shown["phase"])]
     if shown["bytes_total"]:
-        said.append(f"{decimal(shown['bytes_done'])} of {decimal(shown['bytes_total'])}")
+        said.append(f"{said_size(shown['bytes_done'])} of {said_size(shown['bytes_total'])}")
     if shown["bytes_per_second"]:
-        said.append(f"{decimal(shown['bytes_per_second'])}/s")
+        said.append(f"{said_size(shown['bytes_per_second'])}/s")
     if shown["seconds_left"]:
         said.append(f"{timedelta(seconds=shown['seconds_left'])} left")
     if shown["expected_pause_seconds"] and shown["phase"] in ("copying", "cutting"):
         said.append(f"writes will pause for about {shown['expected_pause_seconds']:.2f} s")
     return ", ".join(said)
+
+
+def sizes(shown: Answer) -> Answer:
+    """Return a snapshot's sizes in words: of its data, of its own bytes, and of all bytes that it needs."""
+    named = {"live": "live_bytes", "own": "own_bytes", "stored": "stored_bytes"}
+    found = {word: shown.get(field) for word, field in named.items()}
+    return {word: None if count is None else said_size(count) for word, count in found.items()}
 
 
 def percent(text: object) -> int:
@@ -231,7 +233,9 @@ def _answer(response: "httpx.Response") -> Answer:
     text = str(said.get("error_msg") or response.reason_phrase)
     request = response.headers.get("X-Request-Id")
     raise ServiceRefused(
-        f"{code}: {text}" + (f" [request {request}]" if request else ""), hint=_HINTS.get(code, "")
+        f"{code}: {text}" + (f" [request {request}]" if request else ""),
+        hint=_HINTS.get(code, ""),
+        of_service={"service_code": code, "status": response.status_code, "request_id": request},
     )
 
 
@@ -258,49 +262,3 @@ def _trust(ca_file: Path | None) -> "ssl.SSLContext | bool":
         raise InvalidInput(
             f"{ca_file} holds no certificates: {error}", hint="it is a PEM file of authorities' certificates"
         ) from error
-
-
-def _checked(endpoint: str) -> str:
-    if not endpoint.startswith(("http://", "https://")):
-        raise InvalidInput(
-            f"{endpoint!r} is no address of a service", hint="http://HOST:PORT or https://HOST"
-        )
-    return endpoint.rstrip("/")
-
-
-def _key(access: Access) -> _Key:
-    """Read the key. Its secret is never taken from the command line, which everyone on the host can read."""
-    if access.key_file is not None:
-        said = _key_in(access.key_file)
-    else:
-        said = {"access_key": access.access_key, "secret_key": os.environ.get("CLOUD_SDK_SK", "")}
-    key = _Key(
-        project=access.project or said.get("project_id", ""),
-        access_key=said.get("access_key", ""),
-        secret_key=said.get("secret_key", ""),
-    )
-    if not key.access_key or not key.secret_key:
-        raise InvalidInput(
-            "there is no access key to sign with",
-            hint="set CLOUD_SDK_AK and CLOUD_SDK_SK, or name a --key-file",
-        )
-    if not is_project_id(key.project):
-        raise InvalidInput(
-            "a project id is 32 lower-case hexadecimal digits",
-            hint="give it with --project, STILLHOUSE_PROJECT or a --key-file",
-        )
-    return key
-
-
-def _key_in(path: Path) -> dict[str, str]:
-    try:
-        if stat.S_IMODE(path.stat().st_mode) & _OTHERS_MAY_READ:
-            raise InvalidInput(f"others than its owner may read {path}", hint=f"chmod 600 {path}")
-        said = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"{path} is no key file: {error}") from error
-    if not isinstance(said, dict) or not all(isinstance(value, str) for value in said.values()):
-        raise InvalidInput(
-            f"{path} is no key file", hint="it holds the output of `stillhouse key create --json`"
-        )
-    return said

@@ -3,18 +3,23 @@
 import getpass
 import os
 import sys
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from stillhouse.cli.service import client
 from stillhouse.cli.service.client import Access, Answer, Client
+from stillhouse.cli.terminal import confirm
 from stillhouse.cli.terminal.command import Json
+from stillhouse.errors import InvalidInput
 
 cluster = App(name="cluster", help="Warehouse clusters. They are named by their name or their id.")
 
-_COLUMNS = ("id", "name", "status", "task_status", "number_of_node", "port", "created")
-_SHOWN = (*_COLUMNS, "user_name", "endpoint", "nodes", "failed_reasons")
+_COLUMNS = ("id", "name", "state", "task_status", "number_of_node", "port", "created")
+_SHOWN = (*_COLUMNS, "user_name", "endpoint", "nodes", "failure")
+_OPERATIONS = ("started", "kind", "state", "progress", "cluster_name", "subject_id", "failure")
 _ANYONE = Access()
+_ALL = 2**31 - 1  # the largest number that the API takes
 # The cloud has these. They have no meaning on one's own host, and are only given back.
 _ECHOED = {"node_type": "any", "vpc_id": "any", "subnet_id": "any", "security_group_id": "any"}
 
@@ -71,6 +76,10 @@ def list_(*, access: Access = _ANYONE, json_: Json = False) -> None:
 
     def work(service: Client) -> None:
         answer = service.call("GET", "/v1.0/{p}/clusters")
+        found = service.call("GET", "/stillhouse/v1/{p}/clusters")["clusters"]
+        states = {one["id"]: one for one in found}
+        for one in answer["clusters"]:
+            one.update(states.get(one["id"], {"state": one["status"]}))
         client.say_all(answer, answer["clusters"], _COLUMNS, json_)
 
     client.run(access, work)
@@ -81,32 +90,84 @@ def show(name: str, /, *, access: Access = _ANYONE, json_: Json = False) -> None
     """Show one cluster."""
 
     def work(service: Client) -> None:
-        answer = service.call("GET", f"/v1.0/{{p}}/clusters/{service.find('cluster', name)}")
-        client.say(answer, json_, _shown(answer["cluster"]))
+        found = _cluster(service, service.find("cluster", name))
+        client.say({"cluster": found}, json_, _shown(found))
 
     client.run(access, work)
 
 
 @cluster.command
-def delete(name: str, /, *, keep_snapshots: int = 0, access: Access = _ANYONE, json_: Json = False) -> None:
-    """Delete a cluster with its data; its snapshots go to the trash.
+def delete(
+    name: str,
+    /,
+    *,
+    keep_snapshots: int | None = None,
+    delete_snapshots: Annotated[bool, Parameter(negative="")] = False,
+    yes: bool = False,
+    access: Access = _ANYONE,
+    json_: Json = False,
+) -> None:
+    """Delete a cluster with its data. It asks for the cluster's name first.
+
+    Manual snapshots that can be restored stay; automated ones go to the trash.
 
     Parameters
     ----------
     name
         The cluster, by name or id.
     keep_snapshots
-        The number of its newest manual snapshots that stay.
+        Only so many of its newest manual snapshots stay; the others go to the trash.
+    delete_snapshots
+        All of its snapshots go to the trash.
+    yes
+        Do not ask.
     json_
         Print one JSON object.
     """
 
     def work(service: Client) -> None:
-        cluster_id = service.find("cluster", name)
-        kept = {"keep_last_manual_snapshot": keep_snapshots}
-        client.say(
-            service.call("DELETE", f"/v1.0/{{p}}/clusters/{cluster_id}", kept), json_, {"id": cluster_id}
-        )
+        if delete_snapshots and keep_snapshots:
+            raise InvalidInput("--keep-snapshots and --delete-snapshots contradict each other")
+        kept = 0 if delete_snapshots else _ALL if keep_snapshots is None else keep_snapshots
+        found = _cluster(service, service.find("cluster", name))
+        confirm.demand(_farewell(service, found, kept), found["name"], yes=yes, as_json=json_)
+        path, body = f"/v1.0/{{p}}/clusters/{found['id']}", {"keep_last_manual_snapshot": kept}
+        client.say(service.call("DELETE", path, body), json_, {"id": found["id"]})
+
+    client.run(access, work)
+
+
+@cluster.command
+def operations(
+    name: str = "",
+    /,
+    *,
+    failed: bool = False,
+    limit: int = 20,
+    access: Access = _ANYONE,
+    json_: Json = False,
+) -> None:
+    """List the operations on clusters, the newest first, with the reasons of failures.
+
+    Parameters
+    ----------
+    name
+        Only this cluster's, by name or id.
+    failed
+        Only those that failed or were cancelled.
+    limit
+        So many at most.
+    json_
+        Print one JSON object.
+    """
+
+    def work(service: Client) -> None:
+        path = f"/stillhouse/v1/{{p}}/operations?limit={limit}&failed={str(failed).lower()}"
+        if name:
+            path += f"&cluster_id={service.find('cluster', name)}"
+        answer = service.call("GET", path)
+        rows = [one | {"failure": client.why(one["failure"])} for one in answer["operations"]]
+        client.say_all(answer, rows, _OPERATIONS, json_)
 
     client.run(access, work)
 
@@ -137,7 +198,7 @@ def say_new(service: Client, cluster_id: str, what: str, *, wait: bool, as_json:
     """Print the id of a cluster that is being changed; with `wait` the cluster, once no operation holds it."""
 
     def look() -> tuple[Answer, int | None]:
-        found: Answer = service.call("GET", f"/v1.0/{{p}}/clusters/{cluster_id}")["cluster"]
+        found = _cluster(service, cluster_id)
         busy = found["status"] == "CREATING" or found["action_progress"]
         percents = [client.percent(one) for one in found["action_progress"].values()]
         return found, max(percents, default=0) if busy else None
@@ -145,15 +206,45 @@ def say_new(service: Client, cluster_id: str, what: str, *, wait: bool, as_json:
     answer: Answer = {"cluster": {"id": cluster_id}}
     if wait:
         pace = client.pace_of(service, "cluster", cluster_id)
-        answer = {"cluster": client.wait(what, look, as_json=as_json, wanted=("AVAILABLE",), pace=pace)}
+        meanwhile = f"`stillhouse cluster show {cluster_id}` tells how far it is; it cannot be called off"
+        found = client.wait(
+            what, look, as_json=as_json, wanted=("AVAILABLE",), meanwhile=meanwhile, pace=pace
+        )
+        answer = {"cluster": found}
     client.say(answer, as_json, _shown(answer["cluster"]))
+
+
+def _cluster(service: Client, cluster_id: str) -> Answer:
+    """Return the cluster as DWS shows it, with its state, nodes and failure in our own words."""
+    found: Answer = service.call("GET", f"/v1.0/{{p}}/clusters/{cluster_id}")["cluster"]
+    ours: Answer = service.call("GET", f"/stillhouse/v1/{{p}}/clusters/{cluster_id}")["cluster"]
+    return found | {name: ours[name] for name in ("state", "failure", "node_states")}
+
+
+def _farewell(service: Client, found: Answer, kept: int) -> str:
+    """Tell a user how many snapshots go with the cluster."""
+    path = f"/stillhouse/v1/{{p}}/snapshots?cluster_id={found['id']}"
+    every = service.call("GET", path)["snapshots"]
+    usable = [one for one in every if one["type"] == "MANUAL" and one["state"] in ("AVAILABLE", "DAMAGED")]
+    stay = min(kept, len(usable))
+    return (
+        f"Cluster {found['name']} ({found['id']}) will be deleted with all its data.\n"
+        f"{stay} of its {len(every)} snapshots will stay, the others go to the trash."
+    )
 
 
 def _shown(found: Answer) -> Answer:
     endpoints = [one["connect_info"] for one in found.get("endpoints") or ()]
-    nodes = [one["name"] for one in found.get("nodes") or ()] or None
-    failed = (found.get("failed_reasons") or {}).get("error_msg")
-    facts = {**found, "endpoint": endpoints or None, "nodes": nodes, "failed_reasons": failed}
+    nodes = [
+        f"{one['name']} {one['state']}" + (f": {one['reason']}" if one["reason"] else "")
+        for one in found.get("node_states") or ()
+    ]
+    ours = {
+        "endpoint": endpoints or None,
+        "nodes": nodes or None,
+        "failure": client.why(found.get("failure")),
+    }
+    facts = found | ours
     return {name: facts.get(name) for name in _SHOWN}
 
 

@@ -1,22 +1,44 @@
-"""`stillhouse snapshot`: take, show, restore, prove, delete and bring back snapshots, through the API."""
+"""`stillhouse snapshot`: take, show, cancel, restore and prove snapshots, through the API."""
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
-from stillhouse.cli.service import client, cluster, damage
+from stillhouse.cli.service import client, cluster, damage, listing
 from stillhouse.cli.service.client import Access, Answer, Client
+from stillhouse.cli.service.listing import SortKey
+from stillhouse.cli.service.project import Since
 from stillhouse.cli.service.table_names import wanted_tables
+from stillhouse.cli.terminal import confirm
 from stillhouse.cli.terminal.command import Json, ServerSettings
 from stillhouse.domain import chosen_settings
 from stillhouse.errors import InvalidInput
 
 snapshot = App(name="snapshot", help="Snapshots of clusters. They are named by their name or their id.")
 
-_COLUMNS = ("id", "name", "status", "progress", "type", "cluster_name", "started", "finished", "size")
-_TRASH_COLUMNS = ("id", "name", "status", "cluster_name", "deleted", "until")
+_COLUMNS = ("id", "name", "state", "progress", "type", "cluster_name", "started", "finished")
+# The most wanted first: a narrow terminal leaves out the last.
+_LISTED = (
+    *("id", "name", "state", "cluster_name", "started", "own", "expires"),
+    *("live", "stored", "progress", "type", "finished"),
+)
 _TRASH = "/stillhouse/v1/{p}/trash"
 _DAMAGE = "/stillhouse/v1/{p}/damage"
+_STATES = "/stillhouse/v1/{p}/snapshots"
+_MOST_IDS = 500  # of which ListSnapshotStates takes a list
+# The fields of our own, beside those of DWS.
+_OURS = (
+    "state",
+    "failure",
+    "live_bytes",
+    "own_bytes",
+    "stored_bytes",
+    "added_bytes",
+    "expires",
+    "kept_because",
+    "deleted",
+    "until",
+)
 _ANYONE = Access()
 
 
@@ -58,38 +80,69 @@ def create(
 
 
 @snapshot.command(name="list")
-def list_(*, cluster: str = "", access: Access = _ANYONE, json_: Json = False) -> None:
+def list_(
+    *,
+    cluster: str = "",
+    status: Literal["CREATING", "AVAILABLE", "UNAVAILABLE"] | None = None,
+    since: Since = "",
+    sort: SortKey = "started",
+    reverse: Annotated[bool, Parameter(negative="")] = False,
+    limit: int = 0,
+    page: int = 1,
+    access: Access = _ANYONE,
+    json_: Json = False,
+) -> None:
     """List snapshots, the newest first.
 
     Parameters
     ----------
     cluster
         Only this cluster's, by name or id.
+    status
+        Only those in this state.
+    sort
+        The column to sort by: times and sizes from the latest and largest on, the others from A to Z.
+    reverse
+        Sort the other way round.
+    limit
+        At most so many, a page; 0 for all.
+    page
+        The number of the page.
     json_
         Print one JSON object.
     """
 
     def work(service: Client) -> None:
-        path = "/v1.0/{p}/snapshots"
-        if cluster:
-            path = f"/v1.0/{{p}}/clusters/{service.find('cluster', cluster)}/snapshots"
-        answer = service.call("GET", path)
+        cluster_id = service.find("cluster", cluster) if cluster else ""
+        query = listing.query(cluster_id, status, since, sort, limit, page, reverse=reverse)
+        answer = service.call("GET", f"/v1.0/{{p}}/snapshots?{query}")
+        states = _states(service, [one["id"] for one in answer["snapshots"]])
+        for one in answer["snapshots"]:
+            one |= {name: states.get(one["id"], {}).get(name) for name in _OURS}
         lost = {one["snapshot_id"]: one for one in service.call("GET", _DAMAGE)["snapshots"]}
         for one in answer["snapshots"]:
             one["damage"] = lost.get(one["id"])
-        rows = [one | {"damage": damage.words(one["damage"])} for one in answer["snapshots"]]
-        client.say_all(answer, rows, (*_COLUMNS, "damage") if lost else _COLUMNS, json_)
+        rows = [
+            one | client.sizes(one) | {"damage": damage.words(one["damage"])} for one in answer["snapshots"]
+        ]
+        client.say_all(answer, rows, (*_LISTED, "damage") if lost else _LISTED, json_)
+        if limit and not json_ and answer["count"] > limit:
+            listing.tell_page(page, limit, answer["count"])
 
     client.run(access, work)
 
 
 @snapshot.command
 def show(name: str, /, *, access: Access = _ANYONE, json_: Json = False) -> None:
-    """Show one snapshot, with its losses if it has any."""
+    """Show one snapshot, with its losses if it has any; also one in the trash."""
 
     def work(service: Client) -> None:
-        snapshot_id = service.find("snapshot", name)
-        answer = service.call("GET", f"/v1.0/{{p}}/snapshots/{snapshot_id}")
+        snapshot_id = _known(service, name)
+        ours: Answer = service.call("GET", f"{_STATES}/{snapshot_id}")
+        if ours["snapshot"]["deleted"]:
+            client.say(ours, json_, _shown(ours["snapshot"]))
+            return
+        answer: Answer = {"snapshot": _snapshot(service, snapshot_id)}
         answer |= service.call("GET", f"/stillhouse/v1/{{p}}/snapshots/{snapshot_id}/damage")
         client.say(answer, json_, _shown(answer["snapshot"]) | damage.fields(answer["damage"]))
 
@@ -97,32 +150,15 @@ def show(name: str, /, *, access: Access = _ANYONE, json_: Json = False) -> None
 
 
 @snapshot.command
-def delete(name: str, /, *, access: Access = _ANYONE, json_: Json = False) -> None:
-    """Move a snapshot to the trash."""
-    _tell(access, json_, "DELETE", "/v1.0/{{p}}/snapshots/{id}", name)
-
-
-@snapshot.command
-def undelete(name: str, /, *, access: Access = _ANYONE, json_: Json = False) -> None:
-    """Bring a snapshot back from the trash."""
-    _tell(access, json_, "POST", "/stillhouse/v1/{{p}}/snapshots/{id}/undelete", name, among=_TRASH)
-
-
-@snapshot.command
-def trash(*, access: Access = _ANYONE, json_: Json = False) -> None:
-    """List the snapshots in the trash, and until when they can be brought back."""
-
-    def work(service: Client) -> None:
-        answer = service.call("GET", _TRASH)
-        client.say_all(answer, answer["snapshots"], _TRASH_COLUMNS, json_)
-
-    client.run(access, work)
-
-
-@snapshot.command
 def cancel(name: str, /, *, access: Access = _ANYONE, json_: Json = False) -> None:
     """Stop a snapshot that is being taken."""
-    _tell(access, json_, "POST", "/stillhouse/v1/{{p}}/snapshots/{id}/cancel", name)
+
+    def work(service: Client) -> None:
+        snapshot_id = service.find("snapshot", name)
+        path = f"/stillhouse/v1/{{p}}/snapshots/{snapshot_id}/cancel"
+        client.say(service.call("POST", path), json_, {"id": snapshot_id})
+
+    client.run(access, work)
 
 
 @snapshot.command
@@ -175,11 +211,12 @@ def restore_tables(
     database: str = "gaussdb",
     case_sensitive: bool = False,
     check: bool = False,
+    yes: bool = False,
     wait: bool = False,
     access: Access = _ANYONE,
     json_: Json = False,
 ) -> None:
-    """Put tables of a snapshot back into its cluster, where a table of the same name is replaced.
+    """Put tables of a snapshot back into its cluster. It asks before it replaces tables that are there.
 
     Parameters
     ----------
@@ -193,6 +230,8 @@ def restore_tables(
         Take names as they are written; else they are folded to lower case.
     check
         Only tell the objections to it; the exit code is 1 when something is missing.
+    yes
+        Do not ask.
     wait
         Until it is done, or has failed.
     json_
@@ -205,6 +244,8 @@ def restore_tables(
         if check:
             _say_checked(service.call("POST", f"{path}-check", body), as_json=json_)
             return
+        if not yes and any("=" in word for word in tables):
+            _ask_to_replace(service.call("POST", f"{path}-check", body), database)
         answer = service.call("POST", path, body)
         if wait:
             answer = _restored(service, answer["job_id"], as_json=json_)
@@ -249,27 +290,64 @@ def proof(name: str, /, *, access: Access = _ANYONE, json_: Json = False) -> Non
     client.run(access, work)
 
 
-def _tell(access: Access, as_json: bool, method: str, path: str, name: str, *, among: str = "") -> None:
-    """Send one request, and print that it is done."""
+def _snapshot(service: Client, snapshot_id: str) -> Answer:
+    """Return the snapshot as DWS shows it, with its state and failure in our own words."""
+    found: Answer = service.call("GET", f"/v1.0/{{p}}/snapshots/{snapshot_id}")["snapshot"]
+    ours: Answer = service.call("GET", f"{_STATES}/{snapshot_id}")["snapshot"]
+    return found | {name: ours[name] for name in _OURS}
 
-    def work(service: Client) -> None:
-        snapshot_id = service.find("snapshot", name, among=among)
-        client.say(service.call(method, path.format(id=snapshot_id)), as_json, {"id": snapshot_id})
 
-    client.run(access, work)
+def _states(service: Client, ids: list[str]) -> dict[str, Answer]:
+    """Return these snapshots in our own words, by their ids."""
+    named = f"?ids={','.join(ids)}" if 0 < len(ids) <= _MOST_IDS else ""
+    return {one["id"]: one for one in service.call("GET", _STATES + named)["snapshots"]} if ids else {}
 
 
 def _shown(found: Answer) -> Answer:
-    return {name: found.get(name) for name in ("description", *_COLUMNS)}
+    shown = {name: found.get(name) for name in ("description", *_COLUMNS)}
+    shown |= {"failure": client.why(found.get("failure")), **client.sizes(found)}
+    if not found.get("deleted"):
+        return shown | {"expires": found.get("expires") or "never", "because": found.get("kept_because")}
+    back = f"stillhouse snapshot undelete {found['name']}"
+    return shown | {"in the trash since": found["deleted"], "until": found["until"], "to bring it back": back}
+
+
+def _known(service: Client, name: str) -> str:
+    """Find a snapshot's id by its id or name, in the trash too if it is not elsewhere."""
+    try:
+        return service.find("snapshot", name)
+    except InvalidInput:
+        if not any(one["name"].lower() == name.lower() for one in service.call("GET", _TRASH)["snapshots"]):
+            raise
+    return service.find("snapshot", name, among=_TRASH)
 
 
 def _available(service: Client, snapshot_id: str, *, as_json: bool) -> Answer:
     def look() -> tuple[Answer, int | None]:
-        found = service.call("GET", f"/v1.0/{{p}}/snapshots/{snapshot_id}")["snapshot"]
+        found = _snapshot(service, snapshot_id)
         return found, client.percent(found["progress"]) if found["status"] == "CREATING" else None
 
     pace = client.pace_of(service, "snapshot", snapshot_id)
-    return client.wait("taking the snapshot", look, as_json=as_json, wanted=("AVAILABLE",), pace=pace)
+    meanwhile = (
+        f"`stillhouse snapshot show {snapshot_id}` tells how far it is, "
+        f"`stillhouse snapshot cancel {snapshot_id}` stops it"
+    )
+    return client.wait(
+        "taking the snapshot",
+        look,
+        as_json=as_json,
+        wanted=("AVAILABLE",),
+        meanwhile=meanwhile,
+        pace=pace,
+    )
+
+
+def _ask_to_replace(checked: Answer, database: str) -> None:
+    """Ask if tables of the cluster would be replaced. Others than those that the caller named bear the time's name."""
+    replaced = checked["check_table_name_result"]["target_table_list"]
+    if replaced:
+        told = f"These tables of the cluster will be replaced: {', '.join(replaced)}."
+        confirm.demand(told, database, yes=False)
 
 
 def _say_checked(answer: Answer, *, as_json: bool) -> None:
@@ -287,11 +365,11 @@ def _say_checked(answer: Answer, *, as_json: bool) -> None:
 
 def _restored(service: Client, job_id: str, *, as_json: bool) -> Answer:
     def look() -> tuple[Answer, int | None]:
-        job = service.call("GET", f"/v1.0/{{p}}/job/{job_id}")
-        seen = job | {"reason": job["failed_detail"]}
-        return seen, client.percent(job["progress"]) if job["status"] == "RUNNING" else None
+        seen = service.call("GET", f"/stillhouse/v1/{{p}}/operations/{job_id}")["operation"]
+        return seen, client.percent(seen["progress"]) if seen["state"] == "RUNNING" else None
 
-    client.wait("restoring tables", look, as_json=as_json, wanted=("SUCCESS",))
+    meanwhile = "`stillhouse cluster operations` tells how far it is; it cannot be called off"
+    client.wait("restoring tables", look, as_json=as_json, wanted=("DONE",), meanwhile=meanwhile)
     return service.call("GET", f"/v1.0/{{p}}/job/{job_id}")
 
 
@@ -302,7 +380,9 @@ def _proof(service: Client, snapshot_id: str) -> Answer:
 def _await_proof(service: Client, snapshot_id: str, name: str, *, as_json: bool) -> None:
     def look() -> tuple[Answer, int | None]:
         found = _proof(service, snapshot_id)["proof"]
-        found["reason"] = found["reason"] or "; ".join(found["findings"])
+        reason = found["reason"] or "; ".join(found["findings"])  # an older proof has only these
+        found["failure"] = {"reason": reason, "hint": found["hint"]}
         return found, client.percent(found["progress"]) if found["state"] == "RUNNING" else None
 
-    client.wait(f"proving {name}", look, as_json=as_json, wanted=("PROVED",))
+    meanwhile = f"`stillhouse snapshot proof {name}` tells how far it is; it cannot be called off"
+    client.wait(f"proving {name}", look, as_json=as_json, wanted=("PROVED",), meanwhile=meanwhile)

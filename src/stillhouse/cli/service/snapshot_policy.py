@@ -15,6 +15,8 @@ from stillhouse.errors import InvalidInput
 policy = App(name="policy", help="Policies of automated snapshots. They are named by their name or their id.")
 
 _COLUMNS = ("policy_id", "policy_name", "backup_strategy", "backup_type", "next_run")
+_RUNS = ("due", "policy_name", "backup_type", "begins", "expires", "reason")
+_EXPIRING = ("name", "state", "started", "expires", "kept_because")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ANYONE = Access()
 
@@ -86,6 +88,41 @@ def set_(
         answer = _policies(service, cluster_id)
         told = {"keep_days": answer["keep_day"], "enabled": answer["auto_backup"]}
         client.say(answer, json_, told | ((name and _find(answer, name)) or {}))
+
+    client.run(access, work)
+
+
+@policy.command
+def preview(*, cluster: str, runs: int = 10, access: Access = _ANYONE, json_: Json = False) -> None:
+    """Tell the next runs of a cluster's policies, and which snapshots will go, and why.
+
+    Parameters
+    ----------
+    cluster
+        The cluster, by name or id.
+    runs
+        How many runs.
+    json_
+        Print one JSON object.
+    """
+
+    def work(service: Client) -> None:
+        cluster_id = service.find("cluster", cluster)
+        path = f"/stillhouse/v1/{{p}}/clusters/{cluster_id}/policy-preview?runs={runs}"
+        answer = service.call("GET", path)
+        if json_:
+            command.say_json(answer)
+            return
+        if not answer["auto_backup"]:
+            command.say("Its policies are switched off: nothing is taken.")
+        elif answer["runs"]:
+            command.say_table(_RUNS, answer["runs"])
+        else:
+            command.say("No run is to come.")
+        if answer["snapshots"]:
+            command.say("")
+            rows = [one | {"expires": one["expires"] or "never"} for one in answer["snapshots"]]
+            command.say_table(_EXPIRING, rows)
 
     client.run(access, work)
 

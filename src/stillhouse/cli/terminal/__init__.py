@@ -1,1 +1,1 @@
-"""How commands take arguments and print."""
+"""How commands take settings and arguments, and print."""

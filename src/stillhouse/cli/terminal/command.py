@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from stillhouse.errors import InvalidInput, StillhouseError
+from stillhouse.cli.terminal import settings, tables, times
+from stillhouse.errors import InvalidInput, ServiceRefused, StillhouseError, WaitInterrupted
 
 if TYPE_CHECKING:
     from stillhouse.control.context import Control
@@ -21,7 +22,10 @@ Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSO
 ServerSettings = Annotated[tuple[str, ...], Parameter(name="--set", negative=())]
 """Type of the parameter that chooses PostgreSQL's settings for a restored cluster."""
 
-Data = Annotated[Path, Parameter(help="The service's data directory; the service may be running.")]
+Data = Annotated[
+    Path,
+    Parameter(env_var="STILLHOUSE_DATA", help="The service's data directory; the service may be running."),
+]
 Project = Annotated[str, Parameter(help="Project id: 32 lower-case hexadecimal digits.")]
 OneProject = Annotated[str, Parameter(help="Only this project's.")]
 Policies = Annotated[
@@ -34,25 +38,47 @@ Policies = Annotated[
 ]
 
 
+_INTERRUPTED = 130  # as shells have it: 128 and the number of SIGINT
+
+
 def run(command: Callable[[], None]) -> None:
     """Run a command; an error of the tree becomes one readable line and exit code 1."""
     try:
+        settings.check_environment()
         command()
     except StillhouseError as error:
+        leave(error, _INTERRUPTED if isinstance(error, WaitInterrupted) else 1)
+    except KeyboardInterrupt:
+        leave(WaitInterrupted("interrupted"), _INTERRUPTED)
+
+
+def leave(error: StillhouseError, code: int) -> None:
+    """End the program with this exit code, and tell the error on standard error: in words, or with `--json` as JSON."""
+    if "--json" in sys.argv:
+        told = {
+            "code": error.code,
+            "message": error.message,
+            "hint": error.hint,
+            "retryable": error.retryable,
+        }
+        sys.stderr.write(
+            json.dumps({"error": told | (error.of_service if isinstance(error, ServiceRefused) else {})})
+            + "\n"
+        )
+    else:
         sys.stderr.write(f"stillhouse: {error.message}\n")
         if error.hint:
             sys.stderr.write(f"hint: {error.hint}\n")
-        sys.stderr.flush()
-        os._exit(1)
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def run_on(data: Path, command: "Callable[[Control], None]") -> None:
     """Run a command on the catalog of a data directory, beside its service if that is running."""
     from stillhouse.bootstrap import open_control
-    from stillhouse.config import Settings
 
     def work() -> None:
-        with open_control(Settings(data=data)) as control:
+        with open_control(settings.read({"data": data})) as control:
             command(control)
 
     run(work)
@@ -84,11 +110,12 @@ def say_rows(name: str, rows: Sequence[Mapping[str, Any]], as_json: bool) -> Non
 
 
 def say_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print a line for the names of the columns and one for each row."""
+    """Print a line for the names of the columns and one for each row; on a terminal no wider than it is."""
     table = [list(columns)] + [[_cell(row.get(name)) for name in columns] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for line in table:
-        say("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+    kept, left_out = tables.fitted(table, tables.width())
+    say("\n".join(tables.lines(kept)))
+    if left_out:
+        sys.stderr.write(f"left out, as the terminal is narrow: {', '.join(left_out)}; --json has all\n")
 
 
 def moment(time: datetime | None) -> str | None:
@@ -109,4 +136,4 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, list) and all(isinstance(one, str) for one in value):
         return "; ".join(value) or "-"
-    return value if isinstance(value, str) else json.dumps(value)
+    return times.shown(value) if isinstance(value, str) else json.dumps(value)

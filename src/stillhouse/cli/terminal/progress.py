@@ -8,13 +8,25 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeRemainingColumn,
-    TransferSpeedColumn,
 )
+from rich.text import Text
+
+from stillhouse.cli.terminal.sizes import said_size
 
 NewBar = Callable[[str, int], Callable[[int], None]]
 """Makes a bar from a name and its total bytes. Returns a function that takes the bytes done so far. For any thread."""
+
+
+class _Rate(ProgressColumn):
+    """The rate in units of 1024: rich's own column knows only units of 1000."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{said_size(speed)}/s" if speed else "?", style="progress.data.speed")
 
 
 @contextmanager
@@ -24,7 +36,7 @@ def bars() -> Iterator[NewBar]:
         TextColumn("{task.description:<12}"),
         BarColumn(),
         DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
+        _Rate(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:

@@ -1,6 +1,5 @@
 """Access keys: the pairs that sign requests, each acting for one project."""
 
-import re
 import secrets
 import string
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from stillhouse.control.audit import audited
 from stillhouse.control.context import Control
 from stillhouse.domain.access.permissions import FULL_ACCESS
 from stillhouse.domain.access.policy_document import Attached
-from stillhouse.domain.ids import is_project_id
+from stillhouse.domain.ids import ACCESS_KEY, is_project_id
 from stillhouse.errors import Conflict, InvalidInput, NotFound
 
 __all__ = [
@@ -27,8 +26,6 @@ __all__ = [
     "new_pair",
     "rotate_access_key",
 ]
-
-ACCESS_KEY = re.compile(r"[A-Z0-9]{20}")
 
 
 def create_access_key(

@@ -5,12 +5,12 @@ from functools import partial
 from stillhouse.catalog.access import access_keys, users
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.control.access import permissions
-from stillhouse.control.access.access_keys import ACCESS_KEY
 from stillhouse.control.access.credentials import digest
 from stillhouse.control.context import Caller, Control, Signer
 from stillhouse.domain.access import policy_document
 from stillhouse.domain.access.permissions import Permissions
 from stillhouse.domain.access.policy_document import Attached
+from stillhouse.domain.ids import ACCESS_KEY
 from stillhouse.errors import TokenExpired, Unauthenticated
 
 

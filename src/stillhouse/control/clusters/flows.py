@@ -5,11 +5,14 @@ from collections.abc import Callable
 from stillhouse import log
 from stillhouse.catalog import clusters, operations, snapshots
 from stillhouse.catalog.access.access_keys import erase_secret, read_secret
+from stillhouse.catalog.schema.database import Transaction
+from stillhouse.control.audit import record
 from stillhouse.control.clusters.accounts import hand_over_cluster, renew_cluster_functions
 from stillhouse.control.clusters.requests import user_pwd_key
 from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.reaping import reap
-from stillhouse.domain.cluster import Cluster, ClusterStatus
+from stillhouse.domain.cluster import Cluster, ClusterStatus, Task
+from stillhouse.domain.reports.failure import Failure
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import ProvisionFailed, StillhouseError
@@ -18,6 +21,16 @@ from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.embedded import ClusterSpec
 from stillhouse.warehouse.cluster.upgrade import is_due
 
+# The request that an operation carries out, as the audit names it.
+_REQUESTS = {
+    Task.CREATING: "CreateCluster",
+    Task.RESTORING: "RestoreCluster",
+    Task.REBOOTING: "RestartCluster",
+    Task.STARTING: "StartCluster",
+    Task.STOPPING: "StopCluster",
+    Task.DELETING: "DeleteCluster",
+}
+
 
 def provision_cluster(place: FlowContext, run: StepRunner, cluster_id: str) -> None:
     operation = run.step("operation", active_operation, place, cluster_id)
@@ -25,7 +38,7 @@ def provision_cluster(place: FlowContext, run: StepRunner, cluster_id: str) -> N
         run.step("provision", _provision, place, cluster_id)
         run.step("finish", _finish_provision, place, cluster_id, operation)
     except StillhouseError as error:
-        run.step("fail", _fail_provision, place, cluster_id, operation, str(error))
+        run.step("fail", _fail_provision, place, cluster_id, operation, Failure.of(error))
 
 
 def restart_cluster(place: FlowContext, run: StepRunner, cluster_id: str) -> None:
@@ -52,9 +65,8 @@ def _change_servers(
         run.step(what, change, place, cluster_id)
         run.step("finish", finish_operation, place, operation, ClusterStatus.AVAILABLE)
     except StillhouseError as error:
-        run.step(
-            "fail", finish_operation, place, operation, ClusterStatus.FAILED, f"{what}.failed", str(error)
-        )
+        failed, why = ClusterStatus.FAILED, Failure.of(error)
+        run.step("fail", finish_operation, place, operation, failed, f"{what}.failed", why)
 
 
 def delete_cluster(place: FlowContext, run: StepRunner, cluster_id: str) -> None:
@@ -71,7 +83,7 @@ def delete_cluster(place: FlowContext, run: StepRunner, cluster_id: str) -> None
             operation,
             ClusterStatus.DELETE_FAILED,
             "delete.failed",
-            str(error),
+            Failure.of(error),
         )
 
 
@@ -100,23 +112,39 @@ def finish_operation(
     operation_id: str,
     status: ClusterStatus,
     failed_code: str = "",
-    failed_reason: str = "",
+    failure: Failure | None = None,
 ) -> None:
-    """Release the cluster in its next state. A `reason` makes it a failure; `failed_code` is the kind of failure."""
-    if failed_reason:
+    """Release the cluster in its next state. After a failure the log and the audit say why too.
+
+    `failed_code` is the kind of operation that failed.
+    """
+    if failure:
         log.get("cluster").error(
-            "operation failed", operation=operation_id, code=failed_code, reason=failed_reason
+            "operation failed", operation=operation_id, code=failed_code, reason=failure.line
         )
     with place.control.database.transaction() as transaction:
         now = place.control.clock.now()
-        clusters.end_operation(
+        has_ended = clusters.end_operation(
             transaction,
             operation_id,
             now,
             ClusterStatus(status),
             failed_code=failed_code,
-            failed_reason=failed_reason,
+            failure=failure,
         )
+        if has_ended and failure:
+            _record_failure(place, transaction, operation_id, failure)
+        cluster = clusters.read_cluster(transaction, operations.read(transaction, operation_id).cluster_id)
+    place.control.node_watch.forget(cluster.nodes)
+
+
+def _record_failure(
+    place: FlowContext, transaction: Transaction, operation_id: str, failure: Failure
+) -> None:
+    operation = operations.read(transaction, operation_id)
+    project = clusters.read_cluster(transaction, operation.cluster_id).project
+    resource = f"cluster/{operation.cluster_id}"
+    record(place.control, transaction, project, _REQUESTS[operation.kind], resource, "failed", failure.line)
 
 
 def _provision(place: FlowContext, cluster_id: str) -> None:
@@ -139,11 +167,11 @@ def _finish_provision(place: FlowContext, cluster_id: str, operation_id: str) ->
     open_cluster(place, cluster_id, operation_id)
 
 
-def _fail_provision(place: FlowContext, cluster_id: str, operation_id: str, reason: str) -> None:
+def _fail_provision(place: FlowContext, cluster_id: str, operation_id: str, failure: Failure) -> None:
     embedded.destroy(place.site, cluster_id)
     with place.control.database.transaction() as transaction:
         erase_secret(transaction, user_pwd_key(cluster_id))
-    finish_operation(place, operation_id, ClusterStatus.CREATE_FAILED, ProvisionFailed.code, reason)
+    finish_operation(place, operation_id, ClusterStatus.CREATE_FAILED, ProvisionFailed.code, failure)
 
 
 def _restart(place: FlowContext, cluster_id: str) -> None:

@@ -179,12 +179,14 @@ def check_cluster(control: Control, project: str, request: ClusterRequest, snaps
 
 def list_clusters(control: Control, project: str) -> list[Cluster]:
     with control.database.reading() as reading:
-        return clusters.list_clusters(reading, project)
+        found = clusters.list_clusters(reading, project)
+    return [control.node_watch.seen(cluster) for cluster in found]
 
 
 def get_cluster(control: Control, project: str, cluster_id: str) -> Cluster:
     with control.database.reading() as reading:
-        return known_cluster(reading, project, cluster_id)
+        found = known_cluster(reading, project, cluster_id)
+    return control.node_watch.seen(found)
 
 
 def restart_cluster(control: Control, project: str, cluster_id: str) -> None:

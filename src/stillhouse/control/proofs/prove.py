@@ -19,7 +19,8 @@ from stillhouse.control.audit import record
 from stillhouse.control.flow_context import FlowContext, read_root
 from stillhouse.control.restores.scratch_clone import scratch_clone
 from stillhouse.domain.cluster import Node
-from stillhouse.domain.proof import SHARE, ProofState, judge
+from stillhouse.domain.proof import SHARE, ProofState, judge, refutation
+from stillhouse.domain.reports.failure import Failure
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import (
     CutMissed,
@@ -46,7 +47,7 @@ def prove_snapshot(place: FlowContext, run: StepRunner, proof_id: str) -> None:
     try:
         result = run.step("prove", _prove, place, proof_id)
     except StillhouseError as error:
-        result = _ended(ProofState.FAILED, reason=str(error))
+        result = _ended(ProofState.FAILED, Failure.of(error))
     run.step("record", _record, place, proof_id, result)
 
 
@@ -56,13 +57,13 @@ def _prove(place: FlowContext, proof_id: str) -> dict[str, Any]:
     try:
         return _judge(place, proof_id, read_root(place, snapshot_id))
     except FormatUnknown as error:
-        return _ended(ProofState.FAILED, reason=str(error))
+        return _ended(ProofState.FAILED, Failure.of(error))
     except (RepositoryDamaged, ObjectMissing) as error:
-        return _ended(ProofState.REFUTED, findings=[f"the repository: {error}"])
+        return _refuted(f"the repository: {error}")
     except CutMissed as error:
-        return _ended(ProofState.REFUTED, findings=[str(error)])
+        return _refuted(str(error))
     except StillhouseError as error:
-        return _ended(ProofState.FAILED, reason=str(error))
+        return _ended(ProofState.FAILED, Failure.of(error))
 
 
 def _judge(place: FlowContext, proof_id: str, root: Root) -> dict[str, Any]:
@@ -81,14 +82,14 @@ def _judge(place: FlowContext, proof_id: str, root: Root) -> dict[str, Any]:
             *((one.findings, one.unchecked, one.notes, one.left_out) for one in seen), strict=True
         )
     )
-    state, reason = judge(findings, unchecked, [one.uncompared for one in seen if one.uncompared])
+    state, failure = judge(findings, unchecked, [one.uncompared for one in seen if one.uncompared])
     return _ended(
         state,
+        failure,
         findings=findings,
         unchecked=unchecked,
         left_out=left_out,
         notes=notes,
-        reason=reason,
         share={name: sum(one.share[name] for one in seen) for name in SHARE},
     )
 
@@ -146,14 +147,18 @@ def _check_structure(place: FlowContext, root: Root, node: Node, seen: _Seen) ->
     seen.share |= {"pages": found.pages, "pages_total": found.pages_total}
 
 
+def _refuted(finding: str) -> dict[str, Any]:
+    return _ended(ProofState.REFUTED, refutation([finding]), findings=[finding])
+
+
 def _ended(
     state: ProofState,
+    failure: Failure | None,
     *,
     findings: list[str] | None = None,
     unchecked: list[str] | None = None,
     left_out: list[str] | None = None,
     notes: list[str] | None = None,
-    reason: str = "",
     share: dict[str, int] | None = None,
 ) -> dict[str, Any]:
     """Return a result as it is recorded; long lists are cut."""
@@ -162,7 +167,9 @@ def _ended(
         "unchecked": _shortened(unchecked or []),
         "left_out": _shortened(left_out or []),
         "notes": _shortened(notes or []),
-        "reason": reason,
+        "code": failure.code if failure else "",
+        "reason": failure.reason if failure else "",
+        "hint": failure.hint if failure else "",
         **(share or dict.fromkeys(SHARE, 0)),
     }
     return {"state": state, "report": report}
@@ -180,9 +187,10 @@ def _record(place: FlowContext, proof_id: str, result: dict[str, Any]) -> None:
         if not proofs.end(transaction, proof_id, control.clock.now(), state, report):
             return
         snapshot = snapshots.read_snapshot(transaction, proof.snapshot_id)
-        detail = report["reason"] or "; ".join(report["findings"])
+        # A result of an earlier version has no hint, and one that refutes no reason.
+        why = Failure("", report["reason"] or "; ".join(report["findings"]), report.get("hint", ""))
         resource = f"snapshot/{snapshot.id}"
-        record(control, transaction, snapshot.project, "ProveSnapshot", resource, state.lower(), detail)
+        record(control, transaction, snapshot.project, "ProveSnapshot", resource, state.lower(), why.line)
     said = log.get("proof")
     tell = said.info if state is ProofState.PROVED else said.error
     tell("proof ended", snapshot=snapshot.id, state=state, **report)

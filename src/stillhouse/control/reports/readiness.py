@@ -8,16 +8,15 @@ import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from stillhouse import log
 from stillhouse.catalog import clusters
 from stillhouse.control.context import Control, Vault
+from stillhouse.control.node_watch import silence
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Node, Task
 from stillhouse.errors import InvalidInput, StillhouseError
-from stillhouse.postgres.sessions import session
 from stillhouse.repository.format.cipher_keys import read_kek, wrappings
 
 _LEAST_FREE_BYTES = 512 << 20
@@ -25,7 +24,6 @@ _LEAST_FREE_NAMES = 1000  # files that can still be made
 _NODES_AT_ONCE = 8
 # Tasks of a cluster that leave its servers alone.
 _AT_WORK = (None, Task.SNAPSHOTTING, Task.FINE_GRAINED_RESTORING)
-_NODE_SETTINGS = {"statement_timeout": "2s"}
 
 
 @dataclass(frozen=True)
@@ -115,22 +113,18 @@ def _nodes(control: Control) -> list[str]:
         for node in cluster.nodes
     ]
     with ThreadPoolExecutor(_NODES_AT_ONCE) as pool:
-        silent = list(pool.map(lambda one: _answers(*one), nodes)).count(False)
+        silent = list(pool.map(lambda one: _answers(control, *one), nodes)).count(False)
     if silent:
         return [f"{silent} of {len(nodes)} do not answer: the service's log names them"]
     return []
 
 
-def _answers(cluster: Cluster, node: Node) -> bool:
-    try:
-        with closing(session.connect(node, "postgres", settings=_NODE_SETTINGS)) as connection:
-            connection.execute("SELECT 1")
-    except (StillhouseError, session.Error) as error:
-        log.get("readiness").warning(
-            "a node does not answer", cluster=cluster.id, node=node.name, reason=str(error)
-        )
-        return False
-    return True
+def _answers(control: Control, cluster: Cluster, node: Node) -> bool:
+    why = silence(node)
+    control.node_watch.note(node, why)
+    if why:
+        log.get("readiness").warning("a node does not answer", cluster=cluster.id, node=node.name, reason=why)
+    return not why
 
 
 def _vault(control: Control) -> Vault:

@@ -21,6 +21,7 @@ from stillhouse.control.restores.recovery import bytes_of, is_rebuilt, rebuild_n
 from stillhouse.control.restores.report import Report, within
 from stillhouse.domain.cluster import ClusterStatus
 from stillhouse.domain.progress import Progress, together
+from stillhouse.domain.reports.failure import Failure
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import RestoreFailed, StillhouseError
 from stillhouse.postgres.host.settings_trial import check_settings
@@ -43,7 +44,7 @@ def restore_cluster(place: FlowContext, run: StepRunner, cluster_id: str) -> Non
         # An earlier version's step returned `None` in place of notes.
         run.step("finish", _finish, place, cluster_id, operation, notes or [])
     except StillhouseError as error:
-        run.step("fail", _fail, place, cluster_id, operation, str(error))
+        run.step("fail", _fail, place, cluster_id, operation, Failure.of(error))
 
 
 def restore_node(place: FlowContext, run: StepRunner, subject: str) -> None:
@@ -138,7 +139,7 @@ def _finish(place: FlowContext, cluster_id: str, operation_id: str, notes: list[
     open_cluster(place, cluster_id, operation_id)
 
 
-def _fail(place: FlowContext, cluster_id: str, operation_id: str, reason: str) -> None:
-    log.get("restore").error("restore failed", cluster=cluster_id, reason=reason)
+def _fail(place: FlowContext, cluster_id: str, operation_id: str, failure: Failure) -> None:
+    log.get("restore").error("restore failed", cluster=cluster_id, reason=failure.line)
     embedded.destroy(place.site, cluster_id)
-    finish_operation(place, operation_id, ClusterStatus.CREATE_FAILED, RestoreFailed.code, reason)
+    finish_operation(place, operation_id, ClusterStatus.CREATE_FAILED, RestoreFailed.code, failure)

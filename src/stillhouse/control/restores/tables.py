@@ -10,6 +10,7 @@ Users see no change before the swap. Until then the cluster is as it was; after 
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Any, TypeVar
@@ -22,6 +23,7 @@ from stillhouse.control.restores.recovery import NODES_AT_ONCE
 from stillhouse.control.restores.report import Report, within
 from stillhouse.control.restores.scratch_clone import check_scratch, scratch_clone
 from stillhouse.domain.cluster import Cluster, Node
+from stillhouse.domain.reports.failure import Failure
 from stillhouse.domain.reports.operations import Operation
 from stillhouse.domain.table_restore import TableRestore
 from stillhouse.durable.flows import StepRunner
@@ -54,7 +56,7 @@ def restore_tables(place: FlowContext, run: StepRunner, operation_id: str) -> No
         notes = run.step("swap", _swap, place, operation_id, plan)
         run.step("finish", _finish, place, operation_id, [*plan["notes"], *notes])
     except StillhouseError as error:
-        run.step("fail", _fail, place, operation_id, is_copied, str(error))
+        run.step("fail", _fail, place, operation_id, is_copied, Failure.of(error))
 
 
 def _copy(place: FlowContext, operation_id: str) -> Plan:
@@ -156,7 +158,7 @@ def _finish(place: FlowContext, operation_id: str, notes: list[str]) -> None:
     _end(place, operation, cluster, notes=notes)
 
 
-def _fail(place: FlowContext, operation_id: str, is_copied: bool, reason: str) -> None:
+def _fail(place: FlowContext, operation_id: str, is_copied: bool, failure: Failure) -> None:
     operation, cluster, wanted = _read(place, operation_id)
     prefix, has_happened = operation_prefix(operation_id), False
     try:
@@ -165,11 +167,12 @@ def _fail(place: FlowContext, operation_id: str, is_copied: bool, reason: str) -
         has_happened = is_copied and _is_swapped(place, cluster, wanted.database, prefix)
         _clean(place, cluster)
     except NodeUnreachable as error:
-        reason = f"{reason}; the next restore of tables removes the leftovers on the nodes: {error}"
+        left = f"{failure.reason}; the next restore of tables removes the leftovers on the nodes: {error}"
+        failure = replace(failure, reason=left)
     if has_happened:
-        _end(place, operation, cluster, notes=[reason])
+        _end(place, operation, cluster, notes=[failure.line])
     else:
-        _end(place, operation, cluster, reason=reason)
+        _end(place, operation, cluster, failure=failure)
 
 
 def _read(place: FlowContext, operation_id: str) -> tuple[Operation, Cluster, TableRestore]:
@@ -224,7 +227,12 @@ def _patiently(place: FlowContext, cluster: Cluster, work: Callable[[], T]) -> T
 
 
 def _end(
-    place: FlowContext, operation: Operation, cluster: Cluster, *, notes: Sequence[str] = (), reason: str = ""
+    place: FlowContext,
+    operation: Operation,
+    cluster: Cluster,
+    *,
+    notes: Sequence[str] = (),
+    failure: Failure | None = None,
 ) -> None:
     """End the operation: the cluster is at work again, and the operation and the audit log have the result."""
     control, now = place.control, place.control.clock.now()
@@ -234,13 +242,13 @@ def _end(
             operation.id,
             now,
             cluster.status,
-            failed_code=RestoreFailed.code if reason else "",
-            failed_reason=reason,
+            failed_code=RestoreFailed.code if failure else "",
+            failure=failure,
         )
         if not ended:
             return  # a step that runs again
         operations.add_detail(transaction, operation.id, {"notes": [*notes]})
-        outcome, detail = ("failed", reason) if reason else ("restored", "; ".join(notes))
+        outcome, detail = ("failed", failure.line) if failure else ("restored", "; ".join(notes))
         record(
             control,
             transaction,
@@ -251,5 +259,6 @@ def _end(
             detail,
         )
     said = log.get("tables")
-    tell = said.error if reason else said.info
+    tell = said.error if failure else said.info
+    reason = failure.line if failure else ""
     tell("restore of tables ended", operation=operation.id, outcome=outcome, reason=reason, notes=[*notes])

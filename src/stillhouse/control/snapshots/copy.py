@@ -11,6 +11,7 @@ from stillhouse import log
 from stillhouse.catalog import snapshots
 from stillhouse.control.audit import record
 from stillhouse.control.flow_context import FlowContext
+from stillhouse.domain.reports.failure import Failure
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import Cancelled, InvalidInput, RepositoryDamaged, StillhouseError, Unavailable
@@ -22,16 +23,17 @@ _PAUSES_SECONDS = (0.0, 1.0, 5.0)
 
 
 def copy_snapshot(place: FlowContext, run: StepRunner, copy_id: str) -> None:
-    reason = ""
+    failure: Failure | None = None
     for pause in _PAUSES_SECONDS:
         try:
             run.step("copy", _copy, place, copy_id, pause)
             return
         except StillhouseError as error:
-            reason = str(error)
+            failure = Failure.of(error)
             if not error.retryable:
                 break
-    run.step("fail", _fail, place, copy_id, reason)
+    assert failure is not None, "each try has ended in a failure"
+    run.step("fail", _fail, place, copy_id, failure)
 
 
 def _copy(place: FlowContext, copy_id: str, pause_seconds: float) -> None:
@@ -59,7 +61,7 @@ def _copy(place: FlowContext, copy_id: str, pause_seconds: float) -> None:
     _mark_copied(place, copy_id)
 
 
-def _fail(place: FlowContext, copy_id: str, reason: str) -> None:
+def _fail(place: FlowContext, copy_id: str, failure: Failure) -> None:
     """Close the root's key with a tombstone, then the row. A root that is there shows that the copy succeeded."""
     copy = _read(place, copy_id)
     if copy.status is not SnapshotStatus.CREATING:
@@ -67,18 +69,22 @@ def _fail(place: FlowContext, copy_id: str, reason: str) -> None:
     now = place.control.clock.now()
     try:
         keys = place.vault.keys(copy.cluster_id)
-        root = roots.bury(place.vault.store, keys, copy_id, 0, reason, now.isoformat())
+        root = roots.bury(place.vault.store, keys, copy_id, 0, failure.line, now.isoformat())
     except (Unavailable, InvalidInput, RepositoryDamaged) as error:
         # No other process writes for this copy any more, so the row may say so without the tombstone.
-        root, reason = None, f"{reason}; nor can the repository be told: {error.message}"
+        root = None
+        failure = replace(
+            failure, reason=f"{failure.reason}; nor can the repository be told: {error.message}"
+        )
     if root is not None:
         _mark_copied(place, copy_id)
         return
-    log.get("snapshot").error("copy failed", snapshot=copy_id, source=copy.copied_from, reason=reason)
+    log.get("snapshot").error("copy failed", snapshot=copy_id, source=copy.copied_from, reason=failure.line)
     with place.control.database.transaction() as transaction:
-        snapshots.mark_unavailable(transaction, copy_id, now, reason)
+        snapshots.mark_unavailable(transaction, copy_id, now, failure)
         resource = f"snapshot/{copy.copied_from}/copy/{copy_id}"
-        record(place.control, transaction, copy.project, "CopySnapshot", resource, "failed", reason)
+        outcome = "cancelled" if failure.is_cancellation else "failed"
+        record(place.control, transaction, copy.project, "CopySnapshot", resource, outcome, failure.line)
 
 
 def _read(place: FlowContext, copy_id: str) -> Snapshot:

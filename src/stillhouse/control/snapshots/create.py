@@ -7,6 +7,7 @@ publish          write the root, which commits; remove the pin; write the row; g
 fail             write the tombstone; remove the pin; write the row, with the reason; give the next one its turn
 """
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import chain
 from typing import Any
@@ -24,6 +25,7 @@ from stillhouse.control.snapshots.pinning import beat, pin_attempt, unpin
 from stillhouse.control.snapshots.queue import check_not_cancelled, fail, start_next
 from stillhouse.domain.cluster import Cluster
 from stillhouse.domain.reports.captures import CaptureState
+from stillhouse.domain.reports.failure import Failure
 from stillhouse.domain.snapshot import Cut, SnapshotStatus
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import (
@@ -56,7 +58,7 @@ _SHARE_OF_COPY = 95  # percent of the progress; the cut and the steps after it a
 
 
 def create_snapshot(place: FlowContext, run: StepRunner, snapshot_id: str) -> None:
-    reason = ""
+    failure: dict[str, Any] | None = None
     for pause in _PAUSES_SECONDS:
         try:
             attempt = run.step("begin", _begin, place, snapshot_id, pause)
@@ -72,17 +74,20 @@ def create_snapshot(place: FlowContext, run: StepRunner, snapshot_id: str) -> No
                 return
         except StillhouseError as error:
             failure = _described(error)
-        reason = failure["reason"]
         if not failure["retryable"]:
             break
-    run.step("fail", _fail, place, snapshot_id, reason)
+    assert failure is not None, "each attempt has ended in a failure"
+    # A record of an earlier version has the hint in the reason.
+    kept = Failure(failure["code"], failure["reason"], failure.get("hint", ""))
+    run.step("fail", _fail, place, snapshot_id, kept)
     place.control.bells.forget(snapshot_id)
 
 
 def _described(error: StillhouseError) -> dict[str, Any]:
     """Describe an error. The cut's deadline is the whole snapshot's: once it has passed, no attempt has time left."""
     may_pass = error.retryable and not isinstance(error, CutFailed)
-    return {"reason": str(error), "retryable": may_pass, "code": error.code}
+    failure = Failure.of(error)
+    return {"reason": failure.reason, "hint": failure.hint, "retryable": may_pass, "code": failure.code}
 
 
 def _outcome(run: StepRunner, child: str) -> dict[str, Any]:
@@ -308,7 +313,7 @@ def _record_warnings(place: FlowContext, transaction: Transaction, cluster_id: s
             record(place.control, transaction, root.project, "CreateSnapshot", resource, outcome, detail)
 
 
-def _fail(place: FlowContext, snapshot_id: str, reason: str) -> None:
+def _fail(place: FlowContext, snapshot_id: str, failure: Failure) -> None:
     """Close the root's key with a tombstone, then the row. A root that is there shows that the snapshot succeeded."""
     snapshot, cluster = snapshot_and_cluster(place, snapshot_id)
     if snapshot.status is not SnapshotStatus.CREATING:
@@ -318,11 +323,12 @@ def _fail(place: FlowContext, snapshot_id: str, reason: str) -> None:
         captures.abandon(transaction, snapshot_id, now)
     try:
         keys = place.vault.keys_or_new(cluster.id)
-        root = roots.bury(place.vault.store, keys, snapshot_id, 0, reason, now.isoformat())
+        root = roots.bury(place.vault.store, keys, snapshot_id, 0, failure.line, now.isoformat())
     except (Unavailable, InvalidInput, RepositoryDamaged) as error:
         # The store is down, closed to our KEK, or lacks the cluster's keys. No other process writes for this snapshot
         # any more, so the row may say so without the tombstone.
-        root, reason = None, f"{reason}; nor can the repository be told: {error}"
+        root = None
+        failure = replace(failure, reason=f"{failure.reason}; nor can the repository be told: {error}")
     else:
         unpin(place, snapshot_id, cluster.id)
     if root is not None:
@@ -331,5 +337,5 @@ def _fail(place: FlowContext, snapshot_id: str, reason: str) -> None:
     reap(place, cluster)
     with place.control.database.transaction() as transaction:
         clusters.lock_cluster(transaction, cluster.id)
-        fail(place.control, transaction, snapshot, reason)
+        fail(place.control, transaction, snapshot, failure)
         start_next(place.control, transaction, cluster.id)

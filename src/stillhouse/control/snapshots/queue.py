@@ -17,9 +17,10 @@ from stillhouse.control.context import Control
 from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.timer import attempt
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Task
+from stillhouse.domain.reports.failure import CANCELLED, Failure
 from stillhouse.domain.reports.operations import FAILED
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
-from stillhouse.errors import Cancelled, ClusterBusy, ShuttingDown
+from stillhouse.errors import Cancelled, ClusterBusy, ShuttingDown, StateForbids
 
 AFTER = "after_snapshot"
 """Key in the detail of a deletion's operation: the snapshot that its flow waits for. Empty once the flow has begun."""
@@ -67,7 +68,10 @@ def start_next(control: Control, transaction: Transaction, cluster_id: str) -> N
     if not waiting:
         return
     if obstacle := _obstacle(cluster):
-        fail_waiting(control, transaction, cluster_id, f"{obstacle} when its turn came")
+        failure = Failure(
+            StateForbids.code, f"{obstacle} when its turn came", "take it again when the cluster is at work"
+        )
+        fail_waiting(control, transaction, cluster_id, failure)
         return
     try:
         control.flows.enqueue(transaction, "create_snapshot", waiting[0])
@@ -114,11 +118,11 @@ def start_waiting(place: FlowContext, now: datetime) -> None:
         attempt(f"what waits for cluster {cluster_id}", partial(look_at, cluster_id))
 
 
-def leave_queue(control: Control, transaction: Transaction, snapshot: Snapshot, reason: str) -> bool:
+def leave_queue(control: Control, transaction: Transaction, snapshot: Snapshot, failure: Failure) -> bool:
     """Fail a snapshot that waits; its cluster is locked. Returns False, and changes nothing, if it does not wait."""
     waited = snapshot_queue.remove(transaction, snapshot.id)
     if waited:
-        fail(control, transaction, snapshot, reason)
+        fail(control, transaction, snapshot, failure)
     return waited
 
 
@@ -128,14 +132,15 @@ def call_off(control: Control, transaction: Transaction, cluster_id: str) -> str
     Returns the id of the snapshot at work, or "". It stays CREATING until its flow, which stops at its next step, has
     removed its traces.
     """
-    fail_waiting(control, transaction, cluster_id, f"{_BEING_DELETED}, and the snapshot's turn had not come")
+    unborn = Failure(CANCELLED, f"{_BEING_DELETED}, and the snapshot's turn had not come")
+    fail_waiting(control, transaction, cluster_id, unborn)
     operation = operations.active(transaction, cluster_id)
     if operation is None or operation.kind is not Task.SNAPSHOTTING:
         return ""
     now = control.clock.now()
     # The snapshot's row is locked before the operation's, in the same order as by reports of progress.
     snapshots.request_cancel(transaction, operation.subject_id, now)
-    operations.end(transaction, operation.id, now, FAILED, _BEING_DELETED)
+    operations.end(transaction, operation.id, now, FAILED, Failure(CANCELLED, _BEING_DELETED))
     return operation.subject_id
 
 
@@ -156,23 +161,31 @@ def cancellation(snapshot: Snapshot) -> Cancelled:
     return Cancelled(f"the snapshot was cancelled{why}")
 
 
-def fail_waiting(control: Control, transaction: Transaction, cluster_id: str, reason: str) -> None:
+def fail_waiting(control: Control, transaction: Transaction, cluster_id: str, failure: Failure) -> None:
     """Fail all that wait for a cluster, which is locked."""
     for snapshot_id in snapshot_queue.waiting(transaction, cluster_id):
-        leave_queue(control, transaction, snapshots.read_snapshot(transaction, snapshot_id), reason)
+        leave_queue(control, transaction, snapshots.read_snapshot(transaction, snapshot_id), failure)
 
 
-def fail(control: Control, transaction: Transaction, snapshot: Snapshot, reason: str) -> None:
-    """Turn the snapshot from CREATING to UNAVAILABLE; its cluster, the audit and the log say why."""
-    now = control.clock.now()
-    metrics.count_snapshot("failed")
-    log.get("snapshot").error(
-        "snapshot failed", snapshot=snapshot.id, cluster=snapshot.cluster_id, reason=reason
+def fail(control: Control, transaction: Transaction, snapshot: Snapshot, failure: Failure) -> None:
+    """Turn the snapshot from CREATING to UNAVAILABLE; its row, its cluster, the audit and the log say why."""
+    now, outcome = control.clock.now(), "cancelled" if failure.is_cancellation else "failed"
+    metrics.count_snapshot(outcome)
+    said = log.get("snapshot")
+    tell = said.info if failure.is_cancellation else said.error
+    tell(
+        f"snapshot {outcome}",
+        snapshot=snapshot.id,
+        cluster=snapshot.cluster_id,
+        code=failure.code,
+        reason=failure.line,
     )
-    snapshots.mark_unavailable(transaction, snapshot.id, now, reason)
-    clusters.note_failure(transaction, snapshot.cluster_id, now, code="snapshot.failed", reason=reason)
+    snapshots.mark_unavailable(transaction, snapshot.id, now, failure)
+    # Clients of DWS read there why their snapshot has ended, also if it was cancelled.
+    kind = CANCELLED if failure.is_cancellation else "snapshot.failed"
+    clusters.note_failure(transaction, snapshot.cluster_id, now, code=kind, reason=failure.line)
     resource = f"cluster/{snapshot.cluster_id}/snapshot/{snapshot.id}"
-    record(control, transaction, snapshot.project, "CreateSnapshot", resource, "failed", reason)
+    record(control, transaction, snapshot.project, "CreateSnapshot", resource, outcome, failure.line)
 
 
 def _obstacle(cluster: Cluster) -> str:

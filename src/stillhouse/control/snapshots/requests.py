@@ -13,6 +13,7 @@ from stillhouse.control.snapshots.queue import leave_queue, take_or_wait
 from stillhouse.domain import names
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Task
 from stillhouse.domain.ids import new_uuid
+from stillhouse.domain.reports.failure import CANCELLED, Failure
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus, SnapshotType, backup_key
 from stillhouse.errors import InvalidInput, NameTaken, StateForbids, WrongKind
 
@@ -89,6 +90,8 @@ def request_copy(
             updated=control.clock.now(),
             progress=0,
             stored_bytes=0,
+            reached_bytes=None,
+            own_bytes=None,
             copied_from=source.id,
         )
         snapshots.insert_copy(transaction, copy)
@@ -109,8 +112,11 @@ def list_snapshots(control: Control, project: str) -> list[Snapshot]:
     return list(chain.from_iterable(snapshot_batches(control, project)))
 
 
-def snapshot_batches(control: Control, project: str, *, name: str = "") -> Iterator[list[Snapshot]]:
-    """Yield the project's snapshots in batches, manual and automated, the newest first; with a name, only that one's.
+def snapshot_batches(
+    control: Control, project: str, *, name: str = "", cluster_id: str | None = None
+) -> Iterator[list[Snapshot]]:
+    """Yield the project's snapshots in batches, manual and automated, the newest first; with a name, only that one's,
+    with a cluster, which may be deleted, only its own.
 
     Each batch is read when it is asked for, in a transaction of its own: a slow reader holds up nothing.
     """
@@ -123,7 +129,7 @@ def snapshot_batches(control: Control, project: str, *, name: str = "") -> Itera
     last: Snapshot | None = None
     while True:
         with control.database.reading() as reading:
-            batch = snapshot_lists.list_snapshots(reading, project, _BATCH, last)
+            batch = snapshot_lists.list_snapshots(reading, project, _BATCH, last, cluster_id)
         yield batch
         if len(batch) < _BATCH:
             return
@@ -146,12 +152,7 @@ def list_cluster_snapshots(
     descending: bool = True,
 ) -> tuple[list[Snapshot], int]:
     """Return one page and the total. `offset` counts pages, not snapshots; without a limit all are one page."""
-    if limit is not None and not 1 <= limit <= _LARGEST:
-        raise InvalidInput(f"limit must be between 1 and {_LARGEST}")
-    if not 0 <= offset <= _LARGEST:
-        raise InvalidInput(f"offset must be between 0 and {_LARGEST}")
-    if sort_key not in snapshot_lists.SORT_KEYS:
-        raise InvalidInput(f"sort_key must be one of {', '.join(snapshot_lists.SORT_KEYS)}")
+    _check_page(limit, offset, sort_key)
     with control.database.reading() as reading:
         cluster = known_cluster(reading, project, cluster_id)
         return snapshot_lists.page_of_cluster(
@@ -162,6 +163,45 @@ def list_cluster_snapshots(
             limit=limit,
             skip=offset * (limit or _LARGEST),
         )
+
+
+def list_page(
+    control: Control,
+    project: str,
+    *,
+    cluster_id: str | None = None,
+    status: SnapshotStatus | None = None,
+    since: datetime | None = None,
+    limit: int | None = None,
+    offset: int = 0,
+    sort_key: str = "started",
+    descending: bool = True,
+) -> tuple[list[Snapshot], int]:
+    """Return one page of the project's snapshots that are chosen, and the total of these; pages as of a cluster's."""
+    _check_page(limit, offset, sort_key)
+    with control.database.reading() as reading:
+        if cluster_id is not None:
+            known_cluster(reading, project, cluster_id)
+        return snapshot_lists.page_of_project(
+            reading,
+            project,
+            cluster_id=cluster_id,
+            status=status,
+            since=since,
+            sort_key=sort_key,
+            descending=descending,
+            limit=limit,
+            skip=offset * (limit or _LARGEST),
+        )
+
+
+def _check_page(limit: int | None, offset: int, sort_key: str) -> None:
+    if limit is not None and not 1 <= limit <= _LARGEST:
+        raise InvalidInput(f"limit must be between 1 and {_LARGEST}")
+    if not 0 <= offset <= _LARGEST:
+        raise InvalidInput(f"offset must be between 0 and {_LARGEST}")
+    if sort_key not in snapshot_lists.SORT_KEYS:
+        raise InvalidInput(f"sort_key must be one of {', '.join(snapshot_lists.SORT_KEYS)}")
 
 
 def delete_snapshot(control: Control, project: str, snapshot_id: str) -> None:
@@ -178,7 +218,8 @@ def delete_snapshot(control: Control, project: str, snapshot_id: str) -> None:
                 hint="it goes when its days are over, or with its cluster",
             )
         is_creating = snapshot.status is SnapshotStatus.CREATING
-        if is_creating and not leave_queue(control, transaction, snapshot, "deleted before its turn came"):
+        unborn = Failure(CANCELLED, "deleted before its turn came")
+        if is_creating and not leave_queue(control, transaction, snapshot, unborn):
             raise StateForbids(f"snapshot {snapshot.id} is still being taken")
         if snapshot.use:
             raise StateForbids(f"snapshot {snapshot.id} is {snapshot.use}")
@@ -196,5 +237,6 @@ def request_cancel(control: Control, project: str, snapshot_id: str) -> None:
         snapshot = locked_snapshot(transaction, project, snapshot_id)
         if snapshot.status is not SnapshotStatus.CREATING:
             raise StateForbids(f"snapshot {snapshot.id} is not being taken")
-        if not leave_queue(control, transaction, snapshot, "the snapshot was cancelled before its turn came"):
+        unborn = Failure(CANCELLED, "the snapshot was cancelled before its turn came")
+        if not leave_queue(control, transaction, snapshot, unborn):
             snapshots.request_cancel(transaction, snapshot.id, control.clock.now())

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from stillhouse import log
-from stillhouse.catalog import clusters, operations, snapshots, trash
+from stillhouse.catalog import clusters, operations, snapshot_sizes, snapshots, trash
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.control.audit import audited, record
 from stillhouse.control.clusters.flows import settle_mark
@@ -20,6 +20,7 @@ from stillhouse.control.context import Control, Vault
 from stillhouse.control.flow_context import FlowContext
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Task
 from stillhouse.domain.collection import Collected, Rules
+from stillhouse.domain.reports.failure import Failure
 from stillhouse.domain.reports.operations import DONE, EMPTIED, FAILED, YIELDED
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
 from stillhouse.durable.flows import FlowInterrupted, StepRunner
@@ -88,9 +89,9 @@ def collect_cluster(place: FlowContext, run: StepRunner, operation_id: str) -> N
         run.step("release", _release, place, operation_id)
         done = run.step("collect", _collect, place, operation_id)
         run.step("forget", _forget, place, operation_id)
-        run.step("end", _end, place, operation_id, _outcome(done), "")
+        run.step("end", _end, place, operation_id, _outcome(done))
     except StillhouseError as error:
-        run.step("fail", _end, place, operation_id, FAILED, str(error))
+        run.step("fail", _end, place, operation_id, FAILED, Failure.of(error))
 
 
 def _with_objects(transaction: Transaction, last: Mapping[str, Last]) -> list[str]:
@@ -238,6 +239,8 @@ def _forget(place: FlowContext, operation_id: str) -> None:
         is_there = snapshot.status is SnapshotStatus.AVAILABLE and _has_root(place, snapshot)
         with place.control.database.transaction() as transaction:
             (trash.take_back if is_there else trash.forget)(transaction, snapshot.id)
+            if not is_there and snapshot.status is SnapshotStatus.AVAILABLE:
+                snapshot_sizes.forget(transaction, cluster_id)
 
 
 def _has_root(place: FlowContext, snapshot: Snapshot) -> bool:
@@ -245,16 +248,16 @@ def _has_root(place: FlowContext, snapshot: Snapshot) -> bool:
     return roots.read(place.vault.store, keys, snapshot.id) is not None
 
 
-def _end(place: FlowContext, operation_id: str, outcome: str, reason: str) -> None:
+def _end(place: FlowContext, operation_id: str, outcome: str, failure: Failure | None = None) -> None:
     control = place.control
     with control.database.transaction() as transaction:
-        if operations.end(transaction, operation_id, control.clock.now(), outcome) and reason:
+        if operations.end(transaction, operation_id, control.clock.now(), outcome, failure) and failure:
             cluster = clusters.read_cluster(
                 transaction, operations.read(transaction, operation_id).cluster_id
             )
-            log.get("collection").error("collection failed", cluster=cluster.id, reason=reason)
+            log.get("collection").error("collection failed", cluster=cluster.id, reason=failure.line)
             resource = f"cluster/{cluster.id}"
-            record(control, transaction, cluster.project, "CollectCluster", resource, "failed", reason)
+            record(control, transaction, cluster.project, "CollectCluster", resource, "failed", failure.line)
 
 
 def _outcome(done: dict[str, Any] | None) -> str:

@@ -1,6 +1,11 @@
 """Our own operations, under a prefix that no client of DWS uses."""
 
-from stillhouse.domain.api_operations.needs import CLUSTER_DETAIL, LIST_SNAPSHOTS, SNAPSHOT_DETAIL
+from stillhouse.domain.api_operations.needs import (
+    CLUSTER_DETAIL,
+    LIST_CLUSTERS,
+    LIST_SNAPSHOTS,
+    SNAPSHOT_DETAIL,
+)
 from stillhouse.domain.api_operations.operation import Operation, need
 
 EXTENSIONS = (
@@ -40,6 +45,18 @@ EXTENSIONS = (
         "/stillhouse/v1/{project_id}/snapshots/{snapshot_id}/damage",
         SNAPSHOT_DETAIL,
     ),
+    Operation("ShowSnapshot", "GET", "/stillhouse/v1/{project_id}/snapshots/{snapshot_id}", SNAPSHOT_DETAIL),
+    Operation("ListSnapshotStates", "GET", "/stillhouse/v1/{project_id}/snapshots", LIST_SNAPSHOTS),
+    Operation("ShowCluster", "GET", "/stillhouse/v1/{project_id}/clusters/{cluster_id}", CLUSTER_DETAIL),
+    Operation("ListClusterStates", "GET", "/stillhouse/v1/{project_id}/clusters", LIST_CLUSTERS),
+    Operation("ShowOperation", "GET", "/stillhouse/v1/{project_id}/operations/{operation_id}", LIST_CLUSTERS),
+    Operation("ListOperations", "GET", "/stillhouse/v1/{project_id}/operations", LIST_CLUSTERS),
+    Operation(
+        "ShowPolicyPreview",
+        "GET",
+        "/stillhouse/v1/{project_id}/clusters/{cluster_id}/policy-preview",
+        need("dws:cluster:listSnapshotPolicy"),
+    ),
     Operation("ListDamage", "GET", "/stillhouse/v1/{project_id}/damage", LIST_SNAPSHOTS),
     Operation(
         "CancelSnapshot",
@@ -60,4 +77,5 @@ EXTENSIONS = (
         "/stillhouse/v1/{project_id}/clusters/{cluster_id}/collect",
         need("dws:cluster:collect"),
     ),
+    Operation("ListAuditRecords", "GET", "/stillhouse/v1/{project_id}/audit", need("dws:audit:list")),
 )

@@ -22,9 +22,10 @@ class Event:
 
     @property
     def failed(self) -> bool:
-        return self.outcome in ("failed", "refuted")
+        """Whether it did not come to its end. A cancellation is one: DWS has no other word for it."""
+        return self.outcome in ("failed", "refuted", "cancelled")
 
     @property
     def is_warning(self) -> bool:
         """Whether a person should look at it."""
-        return self.failed or self.outcome in _WARNINGS
+        return self.outcome in ("failed", "refuted") or self.outcome in _WARNINGS

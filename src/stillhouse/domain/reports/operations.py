@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from stillhouse.domain.cluster import Task
+from stillhouse.domain.reports.failure import Failure
 
 DONE = "done"
 FAILED = "failed"
@@ -19,7 +20,7 @@ EMPTIED = "emptied"
 class Operation:
     """`subject_id` is the snapshot taken or restored, else the cluster itself. `detail` holds no secret.
 
-    `outcome` is empty until it has ended; `reason` says why it failed.
+    `outcome` is empty until it has ended; `failure` says why it failed.
     """
 
     id: str
@@ -31,4 +32,4 @@ class Operation:
     started: datetime
     ended: datetime | None = None
     outcome: str = ""
-    reason: str = ""
+    failure: Failure | None = None

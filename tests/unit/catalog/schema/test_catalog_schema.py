@@ -17,6 +17,7 @@ from sqlalchemy.sql.schema import SchemaItem
 from stillhouse.catalog.access.access_keys import list_access_keys
 from stillhouse.catalog.schema.database import Database, Transaction
 from stillhouse.catalog.schema.tables import metadata
+from stillhouse.catalog.snapshots import read_snapshot
 from stillhouse.domain.access.permissions import FULL_ACCESS
 from stillhouse.errors import CatalogUnavailable
 from support.servers.catalog_server import fresh_database, migrate
@@ -105,6 +106,39 @@ def test_a_key_of_before_there_were_policies_still_may_do_everything(database: D
     with database.reading() as reading:
         (key,) = list_access_keys(reading)
     assert (key.access_key, key.policies, key.expires) == ("A", (FULL_ACCESS,), None)
+
+
+def test_snapshots_that_were_cancelled_before_failures_had_codes_are_known_by_their_reason(
+    database: Database,
+) -> None:
+    reasons = {
+        "a": "the snapshot was cancelled: the cluster is being deleted",
+        "b": "deleted before its turn came",
+        "c": "dn1 is away (start it)",
+    }
+    config = Config()
+    config.set_main_option("script_location", "stillhouse.catalog:migrations")
+    time = "'2026-11-20 08:00:00'"
+    with database.transaction() as transaction:
+        config.attributes["connection"] = transaction
+        command.upgrade(config, "0014")
+        transaction.exec_driver_sql(
+            "INSERT INTO sh_clusters (id, project, name, engine, status, number_of_node, port, user_name, stopped,"
+            " failed_code, failed_reason, facts, created, updated)"
+            f" VALUES ('c', 'p', 'sales', 'single', 'AVAILABLE', 1, 1, 'u', false, '', '', '{{}}', {time}, {time})"
+        )
+        for name, reason in reasons.items():
+            transaction.exec_driver_sql(
+                "INSERT INTO sh_snapshots (id, project, cluster_id, cluster_name, name, description, status, type,"
+                " started, updated, progress, plain_bytes, stored_bytes, db_user, backup_key, reason,"
+                " cancel_requested, attempt)"
+                f" VALUES ('{name}', 'p', 'c', 'sales', '{name}', '', 'UNAVAILABLE', 'MANUAL', {time}, {time}, 0,"
+                f" 0, 0, 'u', '', '{reason}', false, 1)"
+            )
+    database.migrate()
+    with database.reading() as reading:
+        states = [read_snapshot(reading, name).state for name in reasons]
+    assert states == ["CANCELLED", "CANCELLED", "FAILED"]
 
 
 @pytest.mark.long

@@ -29,6 +29,7 @@ from stillhouse.control.snapshots.create import _first_cause
 from stillhouse.control.snapshots.queue import cancellation, fail, start_next, start_waiting
 from stillhouse.control.snapshots.requests import delete_snapshot, get_snapshot
 from stillhouse.domain.cluster import ClusterStatus, Task
+from stillhouse.domain.reports.failure import Failure
 from stillhouse.domain.reports.operations import Operation
 from stillhouse.domain.snapshot import SnapshotStatus
 from stillhouse.errors import ClusterBusy, NodeUnreachable, ShuttingDown, StateForbids
@@ -76,7 +77,7 @@ def taking(control: Control, snapshot: str) -> tuple[str, str]:
         (operation_id,) = reading.execute(query, {"id": snapshot}).scalars()
         operation = operations.read(reading, operation_id)
     assert operation.ended is not None
-    return operation.outcome, operation.reason
+    return operation.outcome, operation.failure.reason if operation.failure else ""
 
 
 def let_go(control: Control, snapshot_id: str) -> None:
@@ -84,7 +85,7 @@ def let_go(control: Control, snapshot_id: str) -> None:
     with control.database.transaction() as transaction:
         snapshot = snapshots.read_snapshot(transaction, snapshot_id)
         clusters.lock_cluster(transaction, snapshot.cluster_id)
-        fail(control, transaction, snapshot, str(cancellation(snapshot)))
+        fail(control, transaction, snapshot, Failure.of(cancellation(snapshot)))
         start_next(control, transaction, snapshot.cluster_id)
 
 
@@ -140,8 +141,8 @@ def test_the_audit_tells_the_deletion_and_the_end_of_each_snapshot(control: Cont
     told = {(one.action, one.outcome, one.resource.rpartition("/")[2]) for one in records}
     assert told >= {
         ("DeleteCluster", "accepted", cluster),
-        ("CreateSnapshot", "failed", running),
-        ("CreateSnapshot", "failed", waits),
+        ("CreateSnapshot", "cancelled", running),
+        ("CreateSnapshot", "cancelled", waits),
     }
 
 

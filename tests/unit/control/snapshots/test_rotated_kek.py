@@ -10,6 +10,7 @@ from stillhouse.control.context import Control
 from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.snapshots import create
 from stillhouse.control.snapshots.requests import get_snapshot, request_snapshot
+from stillhouse.domain.reports.failure import Failure
 from stillhouse.domain.snapshot import SnapshotStatus
 from stillhouse.repository.format.cipher_keys import Kek, create_or_open
 from stillhouse.repository.upkeep.rotate import rotate
@@ -31,7 +32,7 @@ def _requested(control: Control) -> tuple[str, str]:
 
 def _end(place: FlowContext, snapshot_id: str) -> Any:
     """The last step of an attempt that failed."""
-    create._fail(place, snapshot_id, "the attempt failed")
+    create._fail(place, snapshot_id, Failure("", "the attempt failed"))
     return get_snapshot(place.control, PROJECT, snapshot_id)
 
 

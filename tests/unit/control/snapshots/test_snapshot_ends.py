@@ -10,6 +10,7 @@ from stillhouse.control.context import Control
 from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.snapshots import create
 from stillhouse.control.snapshots.requests import get_snapshot
+from stillhouse.domain.reports.failure import Failure
 from stillhouse.domain.snapshot import SnapshotStatus
 from stillhouse.repository.format.cipher_keys import Kek
 from stillhouse.repository.format.root import Root
@@ -40,7 +41,7 @@ def succeed(place: FlowContext, snapshot: str) -> None:
 
 def fail(place: FlowContext, snapshot: str) -> None:
     """The last step of a flow that gives up."""
-    create._fail(place, snapshot, "the attempt failed")
+    create._fail(place, snapshot, Failure("", "the attempt failed"))
 
 
 ends = pytest.mark.parametrize("end", [succeed, fail])

@@ -22,6 +22,7 @@ from stillhouse.control.snapshots.trash import list_trash, undelete_snapshot
 from stillhouse.control.upkeep import collect as collect_cluster
 from stillhouse.domain.cluster import ClusterStatus
 from stillhouse.domain.collection import Rules
+from stillhouse.domain.reports.failure import Failure
 from stillhouse.domain.reports.operations import DONE, EMPTIED, FAILED, YIELDED
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import (
@@ -579,7 +580,7 @@ def test_a_root_that_is_gone_fails_the_collection_and_is_recorded(bed: Bed) -> N
 def test_a_failed_snapshot_leaves_the_trash_too(bed: Bed) -> None:
     failed = request_snapshot(bed.control, PROJECT, name="failed", cluster_id=bed.cluster)
     with bed.control.database.transaction() as transaction:
-        snapshots.mark_unavailable(transaction, failed, bed.clock.now(), "why not")
+        snapshots.mark_unavailable(transaction, failed, bed.clock.now(), Failure("", "why not"))
     bed.delete(failed)
     (item,) = list_trash(bed.control, PROJECT)
     assert not item.can_come_back

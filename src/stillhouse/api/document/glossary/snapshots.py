@@ -48,6 +48,13 @@ TERMS: dict[str, tuple[str, str]] = {
     "table_list": ("Names of tables", '["mart.orders"]'),
     "statistics": ("The figures", ""),
     "ListClusterSnapshots.offset": ("Number of the page, less 1", "0"),
+    "ListSnapshots.offset": ("Number of the page, less 1", "0"),
+    "ListSnapshots.cluster_id": ("Only this cluster's", '"7d0b2a4e-9b1f-4a41-8d0c-1e2f3a4b5c6d"'),
+    "ListSnapshots.status": ("Only those in this state", '"AVAILABLE"'),
+    "since": (
+        "Only those that began at this time or later; in UTC if it has no zone",
+        '"2026-11-20T08:00:00Z"',
+    ),
     "sort_key": ("The field to sort by", '"started"'),
     "sort_dir": ("asc or desc", '"desc"'),
 }

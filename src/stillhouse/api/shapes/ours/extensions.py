@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from stillhouse.api.shapes.values import Answer, Int32, Int64, Json, NullableText, Request, cluster_time
+from stillhouse.control import audit
 from stillhouse.control.reports.progress import Shown
 from stillhouse.control.snapshots.trash import Trashed
 from stillhouse.domain import collection
@@ -51,7 +52,9 @@ class Proof(Answer):
     unchecked: list[str]
     left_out: list[str]
     notes: list[str]
+    code: str
     reason: str
+    hint: str
 
 
 class ProofStarted(Answer):
@@ -71,12 +74,16 @@ class TrashedSnapshot(Answer):
     id: str
     name: str
     status: str
+    state: str
     type: str
     cluster_id: str
     cluster_name: str
     started: str
     deleted: str
     until: str
+    live_bytes: Int64
+    stored_bytes: Int64 | None
+    own_bytes: Int64 | None
     can_be_undeleted: bool
 
 
@@ -100,6 +107,33 @@ class Collected(Answer):
 
 class CollectionPlan(Answer):
     plan: Collected
+
+
+class AuditRecord(Answer):
+    time: str
+    access_key: str
+    action: str
+    resource: str
+    outcome: str
+    request_id: str
+    detail: str
+
+
+class AuditRecords(Answer):
+    records: list[AuditRecord]
+    count: Int32
+
+
+def audit_record(record: audit.AuditRecord) -> Json:
+    return {
+        "time": cluster_time(record.time),
+        "access_key": record.access_key,
+        "action": record.action,
+        "resource": record.resource,
+        "outcome": record.outcome,
+        "request_id": record.request_id,
+        "detail": record.detail,
+    }
 
 
 def proof(proof: proofs.Proof) -> Json:
@@ -128,7 +162,9 @@ def proof(proof: proofs.Proof) -> Json:
         "unchecked": report.get("unchecked", []),
         "left_out": report.get("left_out", []),
         "notes": report.get("notes", []),
+        "code": report.get("code", ""),
         "reason": report.get("reason", ""),
+        "hint": report.get("hint", ""),
     }
 
 
@@ -153,12 +189,16 @@ def trashed_snapshot(trashed: Trashed) -> Json:
         "id": snapshot.id,
         "name": snapshot.name,
         "status": snapshot.status.value,
+        "state": snapshot.state.value,
         "type": snapshot.type.value,
         "cluster_id": snapshot.cluster_id,
         "cluster_name": snapshot.cluster_name,
         "started": cluster_time(snapshot.started),
         "deleted": cluster_time(snapshot.deleted) if snapshot.deleted else "",
         "until": cluster_time(trashed.until),
+        "live_bytes": snapshot.plain_bytes,
+        "stored_bytes": snapshot.reached_bytes,
+        "own_bytes": snapshot.own_bytes,
         "can_be_undeleted": trashed.can_come_back,
     }
 

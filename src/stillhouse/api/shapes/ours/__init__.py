@@ -1,0 +1,1 @@
+"""The bodies of requests and answers of our own operations, which DWS does not have."""

@@ -1,0 +1,13 @@
+"""The commands that ask a running service, put together."""
+
+from stillhouse.cli.service import cluster_work, project, removal
+from stillhouse.cli.service.cluster import cluster
+from stillhouse.cli.service.snapshot import snapshot
+from stillhouse.cli.service.snapshot_policy import policy
+
+__all__ = ["cluster", "policy", "snapshot"]
+
+for _one in (cluster_work.stop, cluster_work.start, cluster_work.collect, cluster_work.proofs):
+    cluster.command(_one)
+for _act in (project.copy, removal.delete, removal.keep_last, removal.undelete, removal.trash):
+    snapshot.command(_act)

@@ -1,0 +1,19 @@
+"""`stillhouse completion`: a script by which a shell completes commands and options."""
+
+from typing import Literal
+
+from stillhouse.cli.terminal import command
+
+
+def completion(shell: Literal["bash", "zsh", "fish"], /) -> None:
+    """Print the completions of a shell: bash, zsh or fish.
+
+    bash: stillhouse completion bash > ~/.local/share/bash-completion/completions/stillhouse
+
+    zsh: stillhouse completion zsh > a directory of $fpath, as _stillhouse
+
+    fish: stillhouse completion fish > ~/.config/fish/completions/stillhouse.fish
+    """
+    from stillhouse.cli.main import app
+
+    command.run(lambda: command.say(app.generate_completion(shell=shell)))
