@@ -14,12 +14,13 @@ from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.ids import new_hex, new_uuid
 from stillhouse.domain.snapshot import Cut, RestorePoint
 from stillhouse.errors import Cancelled
-from stillhouse.node.capture import session
 from stillhouse.node.capture.packing_process import packing_crew
 from stillhouse.node.capture.session import capture
 from stillhouse.node.capture.task import Captured, CaptureTask
 from stillhouse.node.restore.rebuild import Restored, RestoreTask, restore
-from stillhouse.postgres.files.reader import Entry, LocalReader
+from stillhouse.postgres.readers import way
+from stillhouse.postgres.readers.local import LocalReader
+from stillhouse.postgres.readers.node_files import Entry
 from stillhouse.postgres.wal.backup import BackupSession, Stopped
 from stillhouse.repository.format import cipher_keys as repository_keys
 from stillhouse.repository.format import manifest
@@ -258,11 +259,11 @@ def _watched(moments: Moments) -> Iterator[None]:
             moments.opening(path)
             return super().open(path)
 
-        def read(self, path: str) -> bytes:
+        def content(self, path: str) -> bytes:
             moments.opening(path)
-            return super().read(path)
+            return super().content(path)
 
-    with mock.patch.multiple(session, BackupSession=Session, LocalReader=Reader):
+    with mock.patch.multiple(way, BackupSession=Session, LocalReader=Reader):
         yield
 
 

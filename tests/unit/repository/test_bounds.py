@@ -1,7 +1,6 @@
 """Bounds of the format: no writer stores an object that a reader refuses, and large things are split instead."""
 
 import json
-import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -24,10 +23,9 @@ from stillhouse.node.capture.deferred_writes import MapShelf, PackLedger
 from stillhouse.node.capture.fingerprints import Fingerprints
 from stillhouse.node.capture.session import _add_wal
 from stillhouse.node.capture.wal_follower import WalFollower
+from stillhouse.postgres.wal.feed import SegmentFiles, wal_tree
 from stillhouse.postgres.wal.segments import WalSource, segment_name
-from stillhouse.repository.objects import losses
 from stillhouse.repository.check.damage import damages
-from stillhouse.repository.objects.faults import MISSING, Fault
 from stillhouse.repository.check.structure import check
 from stillhouse.repository.format import layout, manifest, maps
 from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open, open_keys
@@ -37,7 +35,16 @@ from stillhouse.repository.format.manifest import Line, ManifestWriter
 from stillhouse.repository.format.maps import BytesEntry, Extent, FrameRef, MapBuilder
 from stillhouse.repository.format.root import Root, RootNode
 from stillhouse.repository.format.sealed import Stored
-from stillhouse.repository.objects import collection_marks, deletion_endings, findings, pins, roots, scrubs
+from stillhouse.repository.objects import (
+    collection_marks,
+    deletion_endings,
+    findings,
+    losses,
+    pins,
+    roots,
+    scrubs,
+)
+from stillhouse.repository.objects.faults import MISSING, Fault
 from stillhouse.repository.upkeep.inventory import take_inventory
 from stillhouse.storage.open import open_store
 from stillhouse.storage.store import Chunk, StoredObject
@@ -78,15 +85,14 @@ def test_long_wal_has_several_maps(
     names = [
         segment_name(1, wal.start + number * source.segment_size, source.segment_size) for number in range(5)
     ]
+    (tmp_path / "pg_wal").mkdir()
     for name, image in zip(names, wal.segments(), strict=True):
-        (tmp_path / name).write_bytes(image.tobytes())
-    reader = SimpleNamespace(open_wal=lambda name: os.open(tmp_path / name, os.O_RDONLY))
+        (tmp_path / "pg_wal" / name).write_bytes(image.tobytes())
     backup = SimpleNamespace(check=lambda: None, advance=lambda lsn: None)
     position = SimpleNamespace(flushed=lambda: wal.lsn)
     ledger = PackLedger()
-    follower = WalFollower(
-        cast(Any, backup), cast(Any, position), cast(Any, reader), wal.start, source, store, keys, ledger
-    )
+    feed = SegmentFiles(cast(Any, backup), cast(Any, position), wal_tree(tmp_path, None))
+    follower = WalFollower(feed, wal.start, source, store, keys, ledger)
     follower.end_at(wal.lsn)
     assert follower.done(30)
     assert [one.segments for one in follower.maps] == [names[:2], names[2:4], names[4:]]

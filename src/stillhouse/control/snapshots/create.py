@@ -43,7 +43,6 @@ from stillhouse.repository.format.root import Root
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import pins, presence, roots, scrubs
 from stillhouse.repository.objects.presence import Present
-from stillhouse.repository.check.recheck import note_met
 from stillhouse.repository.upkeep.reach import reached
 from stillhouse.warehouse.cut.cut import take_cut
 from stillhouse.warehouse.cut.witness import HANDOVER_SECONDS, Witnesses

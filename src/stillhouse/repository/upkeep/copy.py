@@ -20,6 +20,7 @@ from stillhouse.errors import (
     StoreUnavailable,
     Unavailable,
 )
+from stillhouse.repository.check.recheck import note_met
 from stillhouse.repository.format import layout, manifest, maps
 from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, open_keys, unwrap, wrap, wrappings
 from stillhouse.repository.format.container import open_bytes
@@ -28,7 +29,6 @@ from stillhouse.repository.format.manifest import Line
 from stillhouse.repository.format.root import Root
 from stillhouse.repository.format.sealed import Stored, fetch, read_small
 from stillhouse.repository.objects import findings, pins, presence, roots
-from stillhouse.repository.check.recheck import note_met
 from stillhouse.repository.upkeep.inventory import Found
 from stillhouse.repository.upkeep.reach import manifests
 from stillhouse.storage.store import ObjectStore
