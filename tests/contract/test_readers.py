@@ -1,9 +1,10 @@
-"""The contract of readers of a node's files."""
+"""One contract for both readers of a node's files: the one that opens them here, and the one that asks the server."""
 
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from stillhouse.errors import FileRefused
 from stillhouse.postgres.files import layout
 from stillhouse.postgres.readers.local import LocalReader
 from stillhouse.postgres.readers.node_files import Entry, FileRuns, NodeFiles
+from stillhouse.postgres.readers.remote import RemoteReader
 from stillhouse.postgres.wal.backup import Facts, facts
+from support.servers.registered import as_somebodys
 from support.servers.warehouses import MakeWarehouse
 from support.snapshots.cuts import superuser, tell
 
@@ -50,14 +53,21 @@ def known(node: Node) -> Facts:
         return facts(connection)
 
 
+@pytest.fixture(scope="module")
+def there(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Node:
+    return as_somebodys(node, tmp_path_factory.mktemp("passwords"))
+
+
 @pytest.fixture
 def data(node: Node) -> Path:
     return Path(node.directory, "pgdata")
 
 
-@pytest.fixture
-def reader(data: Path, known: Facts) -> Iterator[NodeFiles]:
-    with closing(LocalReader(data, known.tablespace_directory)) as made:
+@pytest.fixture(params=["local", "remote"])
+def reader(request: pytest.FixtureRequest, data: Path, there: Node, known: Facts) -> Iterator[NodeFiles]:
+    local = request.param == "local"
+    made: NodeFiles = LocalReader(data, known.tablespace_directory) if local else RemoteReader(there, known)
+    with closing(made):
         yield made
 
 
@@ -106,6 +116,21 @@ def whole(reader: NodeFiles, path: str, size: int, piece: int = MIB) -> list[byt
         for content in reader.read_to_end([(path, size)], piece)
     ]
     return content
+
+
+def test_both_list_the_same_in_the_same_order(data: Path, there: Node, known: Facts) -> None:
+    local = LocalReader(data, known.tablespace_directory)
+    with closing(RemoteReader(there, known)) as remote:
+        ours = [without_details(entry) for entry in local.list()]
+        theirs = [without_details(entry) for entry in remote.list()]
+    assert ours == theirs
+    assert len(ours) > 900
+    assert not [entry for entry in ours if entry.path == layout.CONTROL or entry.path.startswith("pg_wal/")]
+
+
+def without_details(entry: Entry) -> Entry:
+    """Servers tell times in whole seconds, and no inodes."""
+    return replace(entry, mtime_ns=entry.mtime_ns // 10**9, inode=0)
 
 
 def test_only_the_init_fork_of_an_unlogged_relation_is_listed(reader: NodeFiles, node: Node) -> None:

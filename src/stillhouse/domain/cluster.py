@@ -44,9 +44,33 @@ class Role(StrEnum):
     DN = "dn"
 
 
+class Place(StrEnum):
+    """Where a node's work is done."""
+
+    HERE = "here"  # on this host, in the node's directory and by its private socket
+    CONNECTION = "connection"  # by ordinary connections alone
+
+
+@dataclass(frozen=True)
+class Connection:
+    """The way to a server over the network. `hosts` are addresses and ports; of several, the one that can be written to
+    is meant.
+
+    The password is the first line of `password_file`, or stands in `passfile`, a password file of libpq. `tls` is
+    libpq's `sslmode`, and `ca_file` its `sslrootcert`.
+    """
+
+    hosts: tuple[tuple[str, int], ...]
+    role: str
+    password_file: str = ""
+    passfile: str = ""
+    tls: str = "require"
+    ca_file: str = ""
+
+
 @dataclass(frozen=True)
 class Node:
-    """One PostgreSQL server of a cluster, managed by this host.
+    """One PostgreSQL server of a cluster: managed by this host, or somebody's, reached by its `connection`.
 
     `directory` holds all files of the node (`pgdata`, `tablespaces`, `server.log`). `socket` is the directory of its
     private unix socket, through which the service logs in. `os_user` is the account of the operating system that the
@@ -64,6 +88,11 @@ class Node:
     lineage: str = ""
     os_user: str = ""
     secret: str = field(default="", repr=False)
+    connection: Connection | None = None
+
+    @property
+    def place(self) -> Place:
+        return Place.HERE if self.connection is None else Place.CONNECTION
 
     def password(self, role: str) -> str:
         """Return the password of one of our roles on this server, or "" before the node has a secret."""

@@ -21,6 +21,7 @@ from stillhouse.node.restore.rebuild import Restored, RestoreTask, restore
 from stillhouse.postgres.readers import way
 from stillhouse.postgres.readers.local import LocalReader
 from stillhouse.postgres.readers.node_files import Entry
+from stillhouse.postgres.readers.remote import RemoteReader
 from stillhouse.postgres.wal.backup import BackupSession, Stopped
 from stillhouse.repository.format import cipher_keys as repository_keys
 from stillhouse.repository.format import manifest
@@ -250,10 +251,7 @@ def _watched(moments: Moments) -> Iterator[None]:
 
     class Reader(LocalReader):
         def list(self) -> Iterator[Entry]:
-            moments.started()
-            entries = [*super().list()]
-            moments.listed()
-            yield from entries
+            return _watched_list(moments, super().list())
 
         def open(self, path: str) -> int:
             moments.opening(path)
@@ -263,8 +261,19 @@ def _watched(moments: Moments) -> Iterator[None]:
             moments.opening(path)
             return super().content(path)
 
-    with mock.patch.multiple(way, BackupSession=Session, LocalReader=Reader):
+    class Remote(RemoteReader):
+        def list(self) -> Iterator[Entry]:
+            return _watched_list(moments, super().list())
+
+    with mock.patch.multiple(way, BackupSession=Session, LocalReader=Reader, RemoteReader=Remote):
         yield
+
+
+def _watched_list(moments: Moments, listing: Iterator[Entry]) -> Iterator[Entry]:
+    moments.started()
+    entries = [*listing]
+    moments.listed()
+    yield from entries
 
 
 @dataclass

@@ -9,6 +9,7 @@ from stillhouse.errors import CaptureFailed
 from stillhouse.postgres.files.control_file import CRC_OFFSET, NEWEST, OLDEST
 from stillhouse.postgres.sessions import session
 from stillhouse.postgres.sessions.databases import MAINTENANCE
+from stillhouse.postgres.sessions.grants import missing
 from stillhouse.postgres.wal.segments import BLOCK_SIZE
 
 _LOOK = """
@@ -72,6 +73,12 @@ def check_fit(node: Node) -> None:
         ((major, is_standby, control_version, settings),) = connection.execute(
             _LOOK, [[*_WANTED, "wal_segment_size"]]
         ).fetchall()
+        lacks = [right for right in missing(connection) if right.must]
+    if lacks:
+        raise CaptureFailed(
+            f"node {node.name}: the role lacks {', '.join(f'{right.name} ({right.why})' for right in lacks)}",
+            hint="`stillhouse cluster grants` prints the statements that give the rights",
+        )
     if unfit := why_unfit(Look(major, is_standby, control_version, settings)):
         reason, remedy = unfit
         raise CaptureFailed(f"node {node.name}: {reason}", hint=remedy)

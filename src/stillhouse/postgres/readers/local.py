@@ -104,7 +104,7 @@ class LocalReader:
         return got
 
     def foresee(self, wanted: Sequence[FileRuns]) -> None:
-        """Start reading from the disk what is not cached. Does nothing if the last run read was cached."""
+        """Start to read uncached runs from the disk. Does nothing if the last run read was cached."""
         for one in wanted if self._is_cold else ():
             # An error is raised when the runs are read.
             with suppress(OSError, FileRefused), self._opened(one.path) as descriptor:

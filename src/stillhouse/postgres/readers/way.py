@@ -9,9 +9,11 @@ from pathlib import Path
 from stillhouse.domain.cluster import Node
 from stillhouse.postgres.readers.local import LocalReader
 from stillhouse.postgres.readers.node_files import NodeFiles
+from stillhouse.postgres.readers.remote import RemoteReader
 from stillhouse.postgres.wal.backup import BackupSession, Facts
 from stillhouse.postgres.wal.feed import SegmentFiles, WalFeed, wal_tree
 from stillhouse.postgres.wal.slot import WalPosition
+from stillhouse.postgres.wal.stream import WalStream
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,10 @@ def open_way(node: Node, slot: str, undo: ExitStack) -> Way:
 
     Raises as BackupSession does.
     """
+    return _by_connection(node, slot, undo) if node.connection else _here(node, slot, undo)
+
+
+def _here(node: Node, slot: str, undo: ExitStack) -> Way:
     held = BackupSession(node, slot)
     undo.callback(held.close)
     position = WalPosition(node)
@@ -44,6 +50,23 @@ def open_way(node: Node, slot: str, undo: ExitStack) -> Way:
     return Way(
         held, SegmentFiles(held, position, tree), lambda: shutil.disk_usage(wal.descriptor).free, files
     )
+
+
+def _by_connection(node: Node, slot: str, undo: ExitStack) -> Way:
+    """The slot is the stream's, and comes first: the start of the backup must find its WAL kept."""
+    position = WalPosition(node)
+    undo.callback(position.close)
+    stream = WalStream(node, slot, position)
+    undo.callback(stream.close)
+    held = BackupSession(node, slot, has_slot=False)
+    undo.callback(held.close)
+
+    def files(facts: Facts) -> NodeFiles:
+        reader = RemoteReader(node, facts)
+        undo.callback(reader.close)
+        return reader
+
+    return Way(held, stream, None, files)
 
 
 def _account(node: Node) -> int:

@@ -23,6 +23,7 @@ from stillhouse.postgres.wal.segments import format_lsn, parse_lsn
 # PostgreSQL 18 ends a session at the next checkpoint if its slot was not touched for idle_replication_slot_timeout.
 BEAT_SECONDS = 10.0
 _PATIENCE_SECONDS = 1.0
+_SIGN_OF_LIFE = "SELECT pg_catalog.pg_is_in_recovery()"
 _CLOSED = End("the backup's session was closed")
 # SQLSTATEs: object_not_in_prerequisite_state, configuration_limit_exceeded.
 _NOT_AS_IT_IS, _NONE_FREE = "55000", "53400"
@@ -100,22 +101,26 @@ class Stopped:
 
 
 class BackupSession:
-    """One session from the slot to the last WAL, with a temporary slot and backup mode. Safe to use from several
-    threads.
+    """One session from the slot to the last WAL, with backup mode, and a temporary slot unless a stream has it. Safe to
+    use from several threads.
 
     When it ends for any reason, the server drops the slot and leaves backup mode by itself, and the attempt is dead.
     Any error drops the slot too (src/backend/tcop/postgres.c, PostgresMain). So the session runs nothing that may fail:
     it has no time-outs, never moves the slot backwards, and leaves other queries to other sessions.
     """
 
-    def __init__(self, node: Node, name: str, *, beat_seconds: float = BEAT_SECONDS) -> None:
+    def __init__(
+        self, node: Node, name: str, *, beat_seconds: float = BEAT_SECONDS, has_slot: bool = True
+    ) -> None:
         """Reserve WAL from now on. `name` contains installation, snapshot and attempt, and so is unique.
+
+        Without a slot of its own the session relies on that of a stream, which was made before.
 
         The session is used every `beat_seconds`, so that it is never idle. Raises NodeUnreachable; CaptureFailed if
         the server is a standby or allows no slots; CaptureInterrupted if all its slots are in use.
         """
         self.name = name
-        self._node, self._beat_seconds = node, beat_seconds
+        self._node, self._beat_seconds, self._has_slot = node, beat_seconds, has_slot
         self._lock = threading.Lock()
         self._end: End | None = None
         self._last_word = ""
@@ -194,14 +199,16 @@ class BackupSession:
             "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings"
             " WHERE name = 'transaction_timeout'"
         )
+        self._touched = time.monotonic()
+        if not self._has_slot:
+            return 0
         try:
             ((lsn,),) = self._connection.execute(
                 "SELECT lsn::text FROM pg_catalog.pg_create_physical_replication_slot(%s, true, true)",
                 (self.name,),
             ).fetchall()
         except session.Error as error:
-            raise _no_slot(self._node, error) from error
-        self._touched = time.monotonic()
+            raise no_slot(self._node, error) from error
         return parse_lsn(lsn)
 
     def _keep_beating(self) -> None:
@@ -211,6 +218,9 @@ class BackupSession:
                 self.advance(0)
 
     def _advance(self, lsn: int) -> None:
+        if not self._has_slot:
+            self._alone(_SIGN_OF_LIFE)
+            return
         (end,) = self._alone(
             "SELECT end_lsn::text FROM pg_catalog.pg_replication_slot_advance(%s, %s::pg_lsn)",
             self.name,
@@ -289,7 +299,7 @@ def held_settings(beat_seconds: float) -> dict[str, str]:
     }
 
 
-def _no_slot(node: Node, error: session.Error) -> StillhouseError:
+def no_slot(node: Node, error: session.Error) -> StillhouseError:
     said = str(error).partition("\n")[0]
     told = f"node {node.name} gives no slot: {said}"
     if error.sqlstate == _NOT_AS_IT_IS:

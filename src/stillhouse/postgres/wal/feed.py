@@ -1,4 +1,4 @@
-"""The seam of WAL: a follower takes a node's WAL segment by segment, and releases what it has stored."""
+"""The seam of WAL: a follower takes a node's WAL segment by segment, and releases each when it is stored."""
 
 import os
 import re
@@ -90,5 +90,5 @@ class SegmentFiles:
 
 
 def wal_tree(pgdata: Path, owner: int | None) -> Tree:
-    """Return a data directory as a tree whose `pg_wal` may be a link. `owner` is as for a tree."""
+    """Return a data directory as a tree in which `pg_wal` may be a link. `owner` is as for a tree."""
     return Tree(pgdata, owner=owner, links=re.compile("pg_wal"))

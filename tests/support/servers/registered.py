@@ -1,0 +1,35 @@
+"""A server as somebody's: reached over TCP alone, by a role with the documented rights and no more."""
+
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from stillhouse.domain.cluster import Cluster, Connection, Node
+from stillhouse.domain.ids import new_hex
+from stillhouse.postgres.sessions import session
+from stillhouse.postgres.sessions.grants import script
+from support.snapshots.cuts import superuser, tell
+
+ROLE, PASSWORD = "backup", "Registered-1"
+
+
+def registered(cluster: Cluster, place: Path) -> Cluster:
+    """The same servers as a cluster of somebody's. `place` keeps the passwords."""
+    return replace(cluster, nodes=tuple(as_somebodys(node, place) for node in cluster.nodes))
+
+
+def as_somebodys(node: Node, place: Path) -> Node:
+    with superuser(node) as connection:
+        tell(connection, f"CREATE ROLE {ROLE} LOGIN PASSWORD '{PASSWORD}'")
+        tell(connection, script(ROLE))
+    rules = Path(node.directory, "pgdata", "pg_hba.conf")
+    allowed = f"host all,replication {ROLE} 127.0.0.0/8 scram-sha-256\n"
+    rules.write_text(allowed + rules.read_text())
+    with superuser(node) as connection:
+        tell(connection, "SELECT pg_reload_conf()")
+    file = place / f"password-{new_hex()}"
+    file.write_text(f"{PASSWORD}\n")
+    there = Connection(((node.host, node.port),), ROLE, password_file=str(file), tls="disable")
+    somebodys = replace(node, directory="", socket="", secret="", connection=there)
+    with closing(session.connect(somebodys, "postgres")):
+        return somebodys
