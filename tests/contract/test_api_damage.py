@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stillhouse import metrics
-from stillhouse.catalog import findings
+from stillhouse.catalog.checks import findings
 from stillhouse.cli.main import app
 from stillhouse.control.upkeep.findings import show
 from stillhouse.domain.reports.damage import FileTouched, KnownDamage, NodeTouched, SnapshotTouched

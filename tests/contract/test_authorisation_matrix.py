@@ -15,7 +15,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from stillhouse.api.app import published_routes
-from stillhouse.catalog.schema import tables
+from stillhouse.catalog.schema import access_tables, tables
 from stillhouse.domain.api_operations.all_operations import OPERATIONS
 from stillhouse.domain.api_operations.operation import Need
 from support.api.application import PASSWORD, PROJECT, Service, a_cluster, serving_service
@@ -169,7 +169,7 @@ def rows(service: Service) -> list[Any]:
         return [
             list(reading.execute(table.select()))
             for table in tables.metadata.sorted_tables
-            if table is not tables.audit
+            if table is not access_tables.audit
         ]
 
 

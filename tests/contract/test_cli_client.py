@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from stillhouse.catalog import operations, proofs
+from stillhouse.catalog import operations
+from stillhouse.catalog.checks import proofs
 from stillhouse.cli.main import app
 from stillhouse.cli.service import client
 from stillhouse.cli.service.client import said_pace

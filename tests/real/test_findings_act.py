@@ -10,7 +10,6 @@ import pytest
 from stillhouse.repository.format import layout, manifest, maps
 from stillhouse.repository.format.cipher_keys import ClusterKeys, open_keys, read_kek
 from stillhouse.repository.format.container import open_bytes
-from stillhouse.repository.format.manifest import Line
 from stillhouse.repository.format.maps import HOLE, PagesEntry
 from stillhouse.repository.format.root import RootNode
 from stillhouse.repository.format.sealed import Stored
@@ -18,6 +17,7 @@ from stillhouse.repository.objects import findings, roots
 from stillhouse.storage.open import open_store
 from stillhouse.storage.store import ObjectStore
 from support.processes.service import COMMAND, Service, serving
+from support.repositories.crafted_lines import Line
 
 pytestmark = pytest.mark.long
 

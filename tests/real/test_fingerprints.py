@@ -14,7 +14,6 @@ from stillhouse.node.capture import fingerprints
 from stillhouse.node.capture.fingerprints import Fingerprints
 from stillhouse.postgres.sessions import session
 from stillhouse.postgres.sessions.session import Connection
-from stillhouse.repository.format.manifest import Line
 from stillhouse.warehouse.cluster.embedded import Site
 from stillhouse.warehouse.cut import cut
 from stillhouse.warehouse.cut import witness as witness_module
@@ -23,6 +22,7 @@ from stillhouse.warehouse.gate import gate
 from stillhouse.warehouse.proof import tables as proof_tables
 from stillhouse.warehouse.proof.compare_with_cut import Compared, compare_at_cut
 from support.databases.writers import Bank, found_bank, until, writing
+from support.repositories.crafted_lines import Line
 from support.servers.warehouses import MakeWarehouse, log_in
 from support.snapshots.captures import (
     HASTY,
@@ -535,7 +535,8 @@ def test_a_witness_that_is_gone_leaves_no_half_truth(house: Cluster, node: Node)
         pass
     reading = Fingerprints(node, witness, SECONDS)
     assert reading.done(30)
-    (line,) = reading.lines()
+    found: list[Line] = list(reading.lines())
+    (line,) = found
     reading.stop()
     assert line["why"].startswith("its tables were not read to the end: ")
 
@@ -556,7 +557,7 @@ def test_the_witness_may_go_once_the_reading_has_begun(
         assert begun.wait(30)
     gone.set()
     assert reading.done(30)
-    found = list(reading.lines())
+    found: list[Line] = list(reading.lines())
     reading.stop()
     assert witness_line(found)["databases"] == ["postgres", "gaussdb"]
     assert {line["database"] for line in found if "rows" in line} == {"postgres", "gaussdb"}

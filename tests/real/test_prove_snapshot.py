@@ -12,13 +12,13 @@ from stillhouse.domain.object_kinds import Type
 from stillhouse.postgres.sessions import session
 from stillhouse.repository.format import cipher_keys, layout, manifest
 from stillhouse.repository.format.cipher_keys import ClusterKeys
-from stillhouse.repository.format.manifest import Line
 from stillhouse.repository.format.root import Root
 from stillhouse.repository.format.sealed import seal
 from stillhouse.repository.objects import roots
 from stillhouse.storage.open import open_store
 from stillhouse.storage.store import ObjectStore
 from support.processes.service import Service, serving
+from support.repositories.crafted_lines import Line
 from support.servers.warehouses import servers_below
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("service proofs")]

@@ -19,7 +19,6 @@ from stillhouse.postgres.sessions import reading
 from stillhouse.postgres.sessions.databases import databases_of
 from stillhouse.postgres.sessions.reading import enter_as_reader
 from stillhouse.postgres.sessions.session import READER, Connection
-from stillhouse.repository.format.manifest import Line
 from stillhouse.warehouse.clone.inspection import inspect
 from stillhouse.warehouse.cluster import contents
 from stillhouse.warehouse.cluster.embedded import Site
@@ -28,6 +27,7 @@ from stillhouse.warehouse.proof import tables as proof_tables
 from stillhouse.warehouse.proof.compare_with_cut import compare_at_cut
 from stillhouse.warehouse.proof.structure import check_structure
 from support.proof import against_source
+from support.repositories.crafted_lines import Line
 from support.servers.warehouses import USER, log_in
 from support.snapshots.captures import take_one
 from support.snapshots.cuts import superuser, tell
@@ -217,7 +217,7 @@ def read(node: Node, witness: Witness) -> tuple[dict[str, Line], list[str]]:
     fingerprints = Fingerprints(node, witness, 60)
     try:
         assert fingerprints.done(60)
-        found = list(fingerprints.lines())
+        found: list[Line] = list(fingerprints.lines())
     finally:
         fingerprints.stop()
     assert found[0]["why"] == ""

@@ -84,7 +84,7 @@ def test_a_part_says_how_far_the_wal_had_come_and_the_node_bears_a_mark_of_that(
 
     lsns: list[tuple[int]] = []
     failed = fail_when(house, vault, Moments(ready=lose_it))
-    head = next(manifest.read(vault.store, vault.keys, failed.parts[0]))
+    head = manifest.head_of(manifest.read(vault.store, vault.keys, failed.parts[0]))
     ((mark,),) = rows(node, "SELECT lsn - '0/0'::pg_lsn FROM stillhouse.lineage")
     assert head["start_lsn"] < lsns[0][0] <= head["reached"] <= mark
 

@@ -2,8 +2,9 @@
 
 from sqlalchemy import Table, func, select
 
+from stillhouse.catalog.schema.access_tables import audit
 from stillhouse.catalog.schema.database import Transaction
-from stillhouse.catalog.schema.tables import audit, clusters, snapshots
+from stillhouse.catalog.schema.tables import clusters, snapshots
 from stillhouse.domain.reports.events import Event
 
 # Outcomes of actions that happened. The outcome of a refusal is its error's code.

@@ -44,6 +44,7 @@ from stillhouse.repository.objects.faults import Fault
 from stillhouse.repository.objects.pins import Pin, PinnedBase
 from stillhouse.storage.local import LocalStore
 from stillhouse.storage.store import ObjectStore
+from support.repositories.crafted_lines import Line
 
 KEK = bytes(range(32))
 CLUSTER = "6f1d9c52-7a8e-4c03-9b11-2f60d0a1e7c4"
@@ -152,9 +153,16 @@ def capture(
     )
     if not sources:
         manifest.add({"t": "rotten", "path": "base/5/16384", "block": 3})
-    manifest.add({"t": "later", "says": "a reader that does not know this line ignores it"})
+    later: Line = {"t": "later", "says": "a reader that does not know this line ignores it"}
+    manifest.add(later)
     snapshot = SECOND if sources else SNAPSHOT
-    node = {"t": "node", "cluster": CLUSTER, "snapshot": snapshot, "node": name, "pg_version_num": 180006}
+    node: Line = {
+        "t": "node",
+        "cluster": CLUSTER,
+        "snapshot": snapshot,
+        "node": name,
+        "pg_version_num": 180006,
+    }
     head = [node, *({"t": "pack", **asdict(pack)} for pack in ledger.packs.values())]
     result = manifest.store(store, keys, head, lambda line: line.get("path") == "empty")
     manifest.close()

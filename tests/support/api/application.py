@@ -33,13 +33,13 @@ from stillhouse.domain.snapshot import SnapshotType
 from stillhouse.domain.snapshot_policies import BackupType
 from stillhouse.durable.flows import Flows
 from stillhouse.repository.format.cipher_keys import Kek, create_or_open
-from stillhouse.repository.format.manifest import Line
 from stillhouse.repository.objects import identity, roots
 from stillhouse.sealing import Sealer
 from stillhouse.storage.open import open_store
 from stillhouse.workers.jobs import Repository
 from support.api.client import SignedClient, sign
 from support.api.server import serving
+from support.repositories.crafted_lines import Line
 from support.repositories.tiny_captures import root_of, store_manifest, store_pack
 
 PROJECT = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"

@@ -6,7 +6,8 @@ from typing import Any
 from sqlalchemy import text
 
 from stillhouse.api.shapes.clusters import parameter_group_id
-from stillhouse.catalog import captures, clusters, findings
+from stillhouse.catalog import captures, clusters
+from stillhouse.catalog.checks import findings
 from stillhouse.control.access import users
 from stillhouse.domain.api_operations.not_yet import NOT_YET
 from stillhouse.domain.api_operations.refused import REFUSED

@@ -14,9 +14,10 @@ from stillhouse.node.restore.rebuild import Restored, RestoreTask, restore
 from stillhouse.postgres.readers.local import LocalReader
 from stillhouse.postgres.wal.backup import Facts
 from stillhouse.repository.format.cipher_keys import ClusterKeys
-from stillhouse.repository.format.manifest import Line, ManifestWriter
+from stillhouse.repository.format.manifest import ManifestWriter
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.storage.store import ObjectStore
+from support.repositories.crafted_lines import Line
 
 PAGE = 8192
 FACTS = Facts(

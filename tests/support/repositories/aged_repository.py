@@ -37,12 +37,13 @@ from stillhouse.repository.format import cipher_keys as repository_keys
 from stillhouse.repository.format import layout, sealed
 from stillhouse.repository.format.cipher_keys import KEY_BYTES, ClusterKeys, Kek
 from stillhouse.repository.format.container import Kind
-from stillhouse.repository.format.manifest import Line, ManifestWriter
+from stillhouse.repository.format.manifest import ManifestWriter
 from stillhouse.repository.format.maps import Extent, MapBuilder
 from stillhouse.repository.format.root import Root
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import roots
 from support.data_directories import fake_tree
+from support.repositories.crafted_lines import Line
 from support.stores.dict_store import DictStore
 
 KEK = Kek(bytes(range(32)))
@@ -262,10 +263,11 @@ class _Cluster:
         """A pack, a map and a manifest that no root names; and a part of a manifest."""
         self._capture(snapshot, NODES[0], None)
         with closing(ManifestWriter()) as part:
+            head: Line = {"t": "node", "snapshot": new_uuid(), "cut": None}
             part.store(
                 self.store,
                 self.keys,
-                [{"t": "node", "snapshot": new_uuid(), "cut": None}],
+                [head],
                 lambda line: False,
             )
 

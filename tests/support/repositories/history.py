@@ -7,7 +7,7 @@ from stillhouse.domain.object_kinds import Type
 from stillhouse.repository.format import layout, sealed
 from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.fields import encode_line
-from stillhouse.repository.format.manifest import Line
+from stillhouse.repository.format.lines import Line
 from stillhouse.repository.format.root import Root
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import roots

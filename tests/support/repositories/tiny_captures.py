@@ -13,7 +13,7 @@ from stillhouse.domain.object_kinds import Type
 from stillhouse.repository.format import layout, manifest, maps, sealed
 from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.container import ContainerWriter, Kind, open_bytes
-from stillhouse.repository.format.manifest import Line, ManifestWriter
+from stillhouse.repository.format.manifest import ManifestWriter
 from stillhouse.repository.format.maps import Extent, FrameRef, MapBuilder
 from stillhouse.repository.format.root import Root, RootNode
 from stillhouse.repository.format.sealed import Stored
@@ -21,6 +21,7 @@ from stillhouse.repository.objects import pins, roots
 from stillhouse.repository.objects.pins import Pin, PinnedBase
 from stillhouse.repository.upkeep import reach
 from stillhouse.storage.store import ObjectStore
+from support.repositories.crafted_lines import Line
 
 NODE = "cn"
 LENGTH = 100
@@ -63,10 +64,12 @@ def store_manifest(
     with closing(ManifestWriter()) as writer:
         writer.add_map(stored, list(range(len(packs))), is_new=True)
         size = LENGTH * len(packs)
-        writer.add({"t": "file", "path": "file", "size": size, "map": stored.id, "entry": 0})
+        file: Line = {"t": "file", "path": "file", "size": size, "map": stored.id, "entry": 0}
+        writer.add(file)
         for line in more:
             writer.add(line)
-        return writer.store(store, keys, [{"t": "node", "node": NODE}, *packs], lambda line: False)
+        head: Line = {"t": "node", "node": NODE}
+        return writer.store(store, keys, [head, *packs], lambda line: False)
 
 
 def root_of(snapshot: str, stored: Stored) -> Root:

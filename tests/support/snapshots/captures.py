@@ -26,7 +26,6 @@ from stillhouse.postgres.wal.backup import BackupSession, Stopped
 from stillhouse.repository.format import cipher_keys as repository_keys
 from stillhouse.repository.format import manifest
 from stillhouse.repository.format.cipher_keys import ClusterKeys
-from stillhouse.repository.format.manifest import Line
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.storage.open import open_store
 from stillhouse.storage.store import Chunk, ObjectStore, StoredObject
@@ -38,6 +37,7 @@ from stillhouse.warehouse.cluster.embedded import Site
 from stillhouse.warehouse.cut.cut import take_cut
 from stillhouse.warehouse.cut.witness import Witnesses
 from support.databases.writers import until
+from support.repositories.crafted_lines import Line
 
 SLOTS = "SELECT slot_name FROM pg_replication_slots"
 SESSIONS = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'stillhouse stillhouse%'"

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from stillhouse.catalog import clusters, operations, snapshots
 from stillhouse.catalog.access import access_keys as secrets
 from stillhouse.catalog.access import audit_log
-from stillhouse.catalog.schema import tables
+from stillhouse.catalog.schema import access_tables, tables
 from stillhouse.control.access import access_keys, callers
 from stillhouse.control.clusters.requests import (
     ClusterRequest,
@@ -84,7 +84,7 @@ def _rows(control: Control) -> dict[str, list[object]]:
         rows: dict[str, list[object]] = {
             table.name: [tuple(row) for row in reading.execute(table.select())]
             for table in tables.metadata.sorted_tables
-            if table is not tables.audit
+            if table is not access_tables.audit
         }
     return {**rows, "flows": list(enqueued(control))}
 

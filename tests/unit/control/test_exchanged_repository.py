@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from stillhouse.catalog import captures, operations, trash
-from stillhouse.catalog import findings as finding_rows
+from stillhouse.catalog.checks import findings as finding_rows
 from stillhouse.control.clusters.flows import settle_mark
 from stillhouse.control.context import Control, Vault
 from stillhouse.control.flow_context import FlowContext, snapshot_and_cluster

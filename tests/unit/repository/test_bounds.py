@@ -31,7 +31,8 @@ from stillhouse.repository.format import layout, manifest, maps
 from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open, open_keys
 from stillhouse.repository.format.container import MAX_FRAME, ContainerWriter, Kind, open_bytes
 from stillhouse.repository.format.fields import encode_line
-from stillhouse.repository.format.manifest import Line, ManifestWriter
+from stillhouse.repository.format.lines import Line
+from stillhouse.repository.format.manifest import ManifestWriter
 from stillhouse.repository.format.maps import BytesEntry, Extent, FrameRef, MapBuilder
 from stillhouse.repository.format.root import Root, RootNode
 from stillhouse.repository.format.sealed import Stored

@@ -15,7 +15,7 @@ from stillhouse.domain.object_kinds import Type
 from stillhouse.errors import RepositoryDamaged
 from stillhouse.repository.format import layout, manifest, maps, sealed
 from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open
-from stillhouse.repository.format.manifest import Line, ManifestWriter
+from stillhouse.repository.format.manifest import ManifestWriter
 from stillhouse.repository.format.maps import (
     HOLE,
     BytesEntry,
@@ -30,6 +30,7 @@ from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import roots
 from stillhouse.storage.object_stores import memory_store
 from stillhouse.storage.store import ObjectStore
+from support.repositories.crafted_lines import Line
 
 PACKS = [f"{number:032x}" for number in range(4)]
 refs = st.builds(FrameRef, st.sampled_from(PACKS), st.integers(0, 50))
@@ -119,7 +120,7 @@ def _written(store: ObjectStore, keys: ClusterKeys, *lines: Line, **options: Any
         for line in lines:
             writer.add(line)
         drop = options.get("drop", lambda line: False)
-        head = [{"t": "node", "node": "cn"}, {"t": "pack", "id": PACKS[0]}]
+        head: list[Line] = [{"t": "node", "node": "cn"}, {"t": "pack", "id": PACKS[0]}]
         return writer.store(store, keys, head, drop)
 
 
@@ -129,7 +130,7 @@ def _file(path: str, size: int = 1) -> Line:
 
 def test_a_manifest_streams_its_lines_in_order(store: ObjectStore, keys: ClusterKeys) -> None:
     files = [_file(f"base/1/{number}", number) for number in range(30_000)]
-    found = list(manifest.read(store, keys, _written(store, keys, *files)))
+    found: list[Line] = list(manifest.read(store, keys, _written(store, keys, *files)))
     assert [line["t"] for line in found[:2]] == ["node", "pack"]
     assert found[2:-1] == files
     assert found[-1] == {"t": "end", "files": 30_000, "bytes": sum(range(30_000)), "wal": 0}
@@ -149,7 +150,7 @@ def test_a_path_never_leaves_the_node(store: ObjectStore, keys: ClusterKeys, pat
 
 @pytest.mark.parametrize("path", ["base/1/a..b", "größe", "odd\udcff\udc80name"])
 def test_any_other_name_survives(store: ObjectStore, keys: ClusterKeys, path: str) -> None:
-    found = list(manifest.read(store, keys, _written(store, keys, _file(path))))
+    found: list[Line] = list(manifest.read(store, keys, _written(store, keys, _file(path))))
     assert found[2]["path"] == path
 
 
@@ -183,7 +184,7 @@ def test_a_map_or_manifest_that_is_gone_is_named(store: ObjectStore, keys: Clust
 
 
 def test_a_field_that_must_not_be_ignored_is_not(store: ObjectStore, keys: ClusterKeys) -> None:
-    found = list(manifest.read(store, keys, _written(store, keys, {**_file("a"), "later": 1})))
+    found: list[Line] = list(manifest.read(store, keys, _written(store, keys, {**_file("a"), "later": 1})))
     assert found[2]["later"] == 1
     with pytest.raises(RepositoryDamaged, match="newer program"):
         _written(store, keys, {**_file("a"), "Later": 1})

@@ -10,8 +10,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, bindparam, delete, insert, or_, select, update
 
+from stillhouse.catalog.schema.access_tables import access_keys, sealed_secrets, temporary_keys
 from stillhouse.catalog.schema.database import Transaction
-from stillhouse.catalog.schema.tables import access_keys, sealed_secrets, temporary_keys
 from stillhouse.domain.access.permissions import FULL_ACCESS
 from stillhouse.domain.access.policy_document import Attached
 from stillhouse.sealing import Sealer

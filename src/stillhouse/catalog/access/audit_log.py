@@ -5,8 +5,8 @@ from datetime import datetime
 
 from sqlalchemy import delete, insert, select
 
+from stillhouse.catalog.schema.access_tables import audit
 from stillhouse.catalog.schema.database import Transaction
-from stillhouse.catalog.schema.tables import audit
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
+from stillhouse.catalog.schema.access_tables import permission_policies
 from stillhouse.catalog.schema.database import Transaction
-from stillhouse.catalog.schema.tables import permission_policies
 from stillhouse.errors import NameTaken
 
 

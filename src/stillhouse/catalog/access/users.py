@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import Row, Select, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from stillhouse.catalog.schema.access_tables import tokens, user_name, users
 from stillhouse.catalog.schema.database import Transaction, violates
-from stillhouse.catalog.schema.tables import tokens, user_name, users
 from stillhouse.domain.access.users import Token, User
 from stillhouse.errors import NameTaken
 

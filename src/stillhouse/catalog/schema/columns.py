@@ -1,11 +1,21 @@
-"""Column types of the catalog that behave the same on both databases."""
+"""Columns, uniqueness rules and names of constraints that are the same on both databases."""
 
 import json
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Column, DateTime, Dialect, Text
+from sqlalchemy import Column, DateTime, Dialect, Index, MetaData, Text, text
 from sqlalchemy.types import TypeDecorator
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -41,3 +51,8 @@ class Document(TypeDecorator[Any]):
 
 def required(name: str, kind: Any = Text) -> Column[Any]:
     return Column(name, kind, nullable=False)
+
+
+def one_per(name: str, *columns: Any, among: str) -> Index:
+    """A uniqueness rule that holds only among the rows where `among` is true."""
+    return Index(name, *columns, unique=True, sqlite_where=text(among), postgresql_where=text(among))

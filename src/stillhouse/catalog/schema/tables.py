@@ -1,4 +1,4 @@
-"""The catalog's tables. A change here needs a migration beside it; a test compares the two."""
+"""The catalog's tables, beside those of access. A change here needs a migration beside it; a test compares the two."""
 
 from typing import Any
 
@@ -11,24 +11,16 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Integer,
-    MetaData,
     Table,
     Text,
     func,
     text,
 )
 
-from stillhouse.catalog.schema.columns import Document, UtcTime, required
+from stillhouse.catalog.schema import access_tables
+from stillhouse.catalog.schema.columns import Document, UtcTime, one_per, required
 
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
+metadata = access_tables.users.metadata  # one for all tables
 
 
 clusters = Table(
@@ -300,102 +292,17 @@ purges = Table(
     required("began", UtcTime),
 )
 
-access_keys = Table(
-    "sh_access_keys",
-    metadata,
-    Column("access_key", Text, primary_key=True),
-    required("sealed_secret"),
-    required("project"),
-    required("created", UtcTime),
-    Column("disabled", UtcTime),
-    required("policies", Document),
-    Column("expires", UtcTime),
-)
 
-temporary_keys = Table(
-    "sh_temporary_keys",
-    metadata,
-    Column("access_key", Text, primary_key=True),
-    required("sealed_secret"),
-    required("token_digest"),
-    required("project"),
-    # An access key or a user's id. Keys made by it end with it.
-    required("parent"),
-    required("narrowed_to", Document),
-    required("created", UtcTime),
-    required("expires", UtcTime),
-)
-
-users = Table(
-    "sh_users",
-    metadata,
-    Column("id", Text, primary_key=True),
-    required("project"),
-    required("name"),
-    required("password_hash"),
-    required("policies", Document),
-    required("created", UtcTime),
-    Column("disabled", UtcTime),
-)
-
-tokens = Table(
-    "sh_tokens",
-    metadata,
-    Column("digest", Text, primary_key=True),
-    Column("user_id", Text, ForeignKey(users.c.id), nullable=False),
-    required("issued", UtcTime),
-    required("expires", UtcTime),
-)
-
-permission_policies = Table(
-    "sh_permission_policies",
-    metadata,
-    Column("name", Text, primary_key=True),
-    required("document", Document),
-    required("created", UtcTime),
-)
-
-sealed_secrets = Table(
-    "sh_sealed_secrets",
-    metadata,
-    Column("key", Text, primary_key=True),
-    required("sealed"),
-    required("created", UtcTime),
-)
-
-audit = Table(
-    "sh_audit",
-    metadata,
-    # SQLite numbers rows by itself only in a column declared exactly INTEGER.
-    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
-    required("time", UtcTime),
-    required("project"),
-    required("access_key"),
-    required("action"),
-    required("resource"),
-    required("outcome"),
-    required("request_id"),
-    required("detail"),
-)
-
-
-def _one_per(name: str, *columns: Any, among: str) -> Index:
-    """A uniqueness rule that holds only among the rows where `among` is true."""
-    return Index(name, *columns, unique=True, sqlite_where=text(among), postgresql_where=text(among))
-
-
-cluster_name = _one_per(
+cluster_name = one_per(
     "uq_sh_clusters_name", clusters.c.project, func.lower(clusters.c.name), among="deleted IS NULL"
 )
-snapshot_name = _one_per(
+snapshot_name = one_per(
     "uq_sh_snapshots_name", snapshots.c.project, func.lower(snapshots.c.name), among="deleted IS NULL"
 )
-user_name = _one_per("uq_sh_users_name", users.c.project, users.c.name, among="disabled IS NULL")
 policy_name = Index("uq_sh_policies_name", policies.c.cluster_id, func.lower(policies.c.name), unique=True)
-one_active_operation = _one_per("uq_sh_operations_active", operations.c.cluster_id, among="ended IS NULL")
-one_active_proof = _one_per("uq_sh_proofs_active", proofs.c.snapshot_id, among="ended IS NULL")
+one_active_operation = one_per("uq_sh_operations_active", operations.c.cluster_id, among="ended IS NULL")
+one_active_proof = one_per("uq_sh_proofs_active", proofs.c.snapshot_id, among="ended IS NULL")
 Index("ix_sh_operations_subject", operations.c.subject_id)
-Index("ix_sh_audit_project_time", audit.c.project, audit.c.time)
 
 
 def _order(name: str, *columns: Any) -> Index:

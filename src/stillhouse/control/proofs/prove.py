@@ -13,7 +13,8 @@ from itertools import chain
 from typing import Any
 
 from stillhouse import log
-from stillhouse.catalog import proofs, snapshots
+from stillhouse.catalog import snapshots
+from stillhouse.catalog.checks import proofs
 from stillhouse.control.audit import record
 from stillhouse.control.flow_context import FlowContext, read_root
 from stillhouse.control.restores.scratch_clone import scratch_clone
@@ -30,6 +31,7 @@ from stillhouse.errors import (
     StillhouseError,
 )
 from stillhouse.repository.format import manifest
+from stillhouse.repository.format.lines import WitnessLine
 from stillhouse.repository.format.root import Root
 from stillhouse.warehouse.proof.compare_with_cut import compare_at_cut
 from stillhouse.warehouse.proof.structure import check_structure
@@ -120,7 +122,8 @@ def _compare(place: FlowContext, root: Root, node: Node, seen: _Seen) -> None:
     keys = place.vault.keys(root.cluster.id)
     lines = manifest.read(place.vault.store, keys, root.node(node.name).stored)
     fingerprints = (line for line in lines if line["t"] in ("witness", "table"))
-    head = next(fingerprints, {"t": "witness", "databases": [], "why": "the snapshot is of an older service"})
+    without: WitnessLine = {"t": "witness", "databases": [], "why": "the snapshot is of an older service"}
+    head = next(fingerprints, without)
     if head["t"] != "witness":
         raise RepositoryDamaged(f"the manifest of node {node.name} has tables without a witness")
     if head["why"]:

@@ -2,7 +2,8 @@
 
 from datetime import datetime
 
-from stillhouse.catalog import proofs, snapshot_lists
+from stillhouse.catalog import snapshot_lists
+from stillhouse.catalog.checks import proofs
 from stillhouse.control.audit import audited
 from stillhouse.control.context import Control
 from stillhouse.control.flow_context import FlowContext

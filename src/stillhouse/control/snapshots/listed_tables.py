@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from stillhouse.control.context import Vault
 from stillhouse.domain.cluster import Role
@@ -9,7 +10,7 @@ from stillhouse.domain.snapshot import Snapshot
 from stillhouse.domain.table_restore import TableName, TableRestore
 from stillhouse.errors import RestoreFailed
 from stillhouse.repository.format import manifest
-from stillhouse.repository.format.manifest import Line
+from stillhouse.repository.format.lines import Line, PartitionedLine, TableLine
 from stillhouse.repository.objects import roots
 
 # Stored bytes of a manifest that are read for an answer: half a million lines, of 100,000 tables, are 5 to 10 MB and
@@ -53,6 +54,6 @@ def told_by(lines: Iterable[Line], restore: TableRestore) -> Listed:
     return Listed(missing=tuple(missing) if is_complete else ())
 
 
-def _is_table(line: Line) -> bool:
+def _is_table(line: Line) -> TypeGuard[PartitionedLine | TableLine]:
     """Tell a table from a materialised view, which has rows of other tables and can be made again."""
-    return line["t"] == "partitioned" or (line["t"], line.get("kind")) == ("table", "r")
+    return line["t"] == "partitioned" or (line["t"] == "table" and line.get("kind") == "r")

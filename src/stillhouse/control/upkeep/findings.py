@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from stillhouse import log, metrics
-from stillhouse.catalog import findings as rows
-from stillhouse.catalog import scrubs, snapshot_lists
+from stillhouse.catalog import snapshot_lists
+from stillhouse.catalog.checks import findings as rows
+from stillhouse.catalog.checks import scrubs
 from stillhouse.control.context import Control
 from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.lookup import known_snapshot

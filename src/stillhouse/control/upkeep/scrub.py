@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from stillhouse import log
-from stillhouse.catalog import clusters, findings, scrubs
+from stillhouse.catalog import clusters
+from stillhouse.catalog.checks import findings, scrubs
 from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.upkeep.findings import refresh, show
 from stillhouse.durable.flows import StepRunner

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from stillhouse.domain.cluster import Node
 from stillhouse.domain.ids import new_hex
@@ -17,7 +16,7 @@ from stillhouse.postgres.wal.segments import format_lsn, parse_lsn
 from stillhouse.postgres.wal.summaries import Changes
 from stillhouse.repository.format import manifest
 from stillhouse.repository.format.cipher_keys import ClusterKeys
-from stillhouse.repository.format.manifest import Line
+from stillhouse.repository.format.lines import NodeLine
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.storage.store import ObjectStore
 
@@ -140,7 +139,7 @@ class _Judge:
                 raise
             mark, unread = None, f": {str(error).partition(chr(10))[0]}"
         heads = [
-            (stored, next(manifest.read(self._store, self._keys, stored)))
+            (stored, manifest.head_of(manifest.read(self._store, self._keys, stored)))
             for stored in ([offered.base] if offered.base else []) + list(offered.parts)
         ]
         for _, head in heads:
@@ -160,7 +159,7 @@ class _Judge:
                 why = source
         return Ground(tuple(sources), self._node.lineage, base, why)
 
-    def _why_not_vouched_for(self, head: Line) -> str:
+    def _why_not_vouched_for(self, head: NodeLine) -> str:
         """Say why a base is in doubt if no mark could be left at its end. WAL summaries must then vouch for it."""
         if not head.get("unmarked"):
             return ""
@@ -172,7 +171,7 @@ class _Judge:
             return f"{said}, and no WAL summary shows that it came so far"
         return ""
 
-    def _source(self, stored: Stored, head: Line) -> Source | str:
+    def _source(self, stored: Stored, head: NodeLine) -> Source | str:
         """Return the manifest with the changes since, or the reason why the changes cannot be known."""
         if unlike := why_other_pages(head, self._facts):
             return unlike
@@ -193,7 +192,7 @@ class _Judge:
         return self._changes[lsn]
 
 
-def why_another_history(head: Line, mark: Mark | None, lineage: str, start_lsn: int, facts: Facts) -> str:
+def why_another_history(head: NodeLine, mark: Mark | None, lineage: str, start_lsn: int, facts: Facts) -> str:
     """Say in words why a manifest is not of this node's history. `head` is its `node` line. Empty if all fits.
 
     A published manifest holds pages up to its cut. A part holds pages up to the LSN that it says it had reached. A part
@@ -207,13 +206,16 @@ def why_another_history(head: Line, mark: Mark | None, lineage: str, start_lsn: 
         return denied
     if reached > start_lsn:
         return "the base ends later in the WAL than the node stands now"
-    for field, here in (("system_identifier", facts.system_identifier), ("timeline", facts.timeline)):
-        if head[field] != here:
-            return f"the base's {field} is {head[field]}, the node's {here}"
+    for field, was, here in (
+        ("system_identifier", head["system_identifier"], facts.system_identifier),
+        ("timeline", head["timeline"], facts.timeline),
+    ):
+        if was != here:
+            return f"the base's {field} is {was}, the node's {here}"
     return ""
 
 
-def _what_the_mark_denies(head: Line, mark: Mark | None, lineage: str, reached: int) -> str:
+def _what_the_mark_denies(head: NodeLine, mark: Mark | None, lineage: str, reached: int) -> str:
     if mark is None:
         return "the node lacks the mark of its last snapshot"
     if mark.lineage != lineage:
@@ -225,22 +227,21 @@ def _what_the_mark_denies(head: Line, mark: Mark | None, lineage: str, reached: 
     return ""
 
 
-def why_other_pages(head: Line, facts: Facts) -> str:
+def why_other_pages(head: NodeLine, facts: Facts) -> str:
     """Say in words why the pages of a manifest are unlike the node's pages now, though its history is the same."""
-    same: dict[str, Any] = {
-        "block_size": facts.block_size,
-        "segment_blocks": facts.segment_blocks,
-        "checksum_version": facts.checksum_version,
-    }
-    for field, here in same.items():
-        if head[field] != here:
-            return f"{field} was {head[field]} and is {here}"
+    for field, was, here in (
+        ("block_size", head["block_size"], facts.block_size),
+        ("segment_blocks", head["segment_blocks"], facts.segment_blocks),
+        ("checksum_version", head["checksum_version"], facts.checksum_version),
+    ):
+        if was != here:
+            return f"{field} was {was} and is {here}"
     if head["pg_version_num"] // _MAJOR != facts.version_num // _MAJOR:
         return "PostgreSQL is of another major version"
     return ""
 
 
-def why_no_scan(head: Line, facts: Facts) -> str:
+def why_no_scan(head: NodeLine, facts: Facts) -> str:
     """Say why a scan for newer LSNs is unsafe. A scan trusts that no page changes without a new LSN. If hint bits
     change pages silently, all-visible flags would be lost.
     """

@@ -22,7 +22,7 @@ from stillhouse.postgres.wal.summaries import Changes
 from stillhouse.repository.format import layout, manifest, maps
 from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.container import Container
-from stillhouse.repository.format.manifest import Line
+from stillhouse.repository.format.lines import FileLine, PlacedFileLine
 from stillhouse.repository.format.maps import BytesEntry, Extent, FrameRef, Map, PagesEntry, PlacedPages
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.storage.store import ObjectStore
@@ -55,7 +55,7 @@ class BaseFile:
     `lost` are the pages that cannot be read from the base.
     """
 
-    line: Line
+    line: FileLine
     map: Stored
     source: Source
     number: int
@@ -89,7 +89,7 @@ class KeptMap:
 
     stored: Stored
     packs: list[str]
-    lines: list[Line]
+    lines: list[PlacedFileLine]
     share: float
 
 
@@ -129,17 +129,16 @@ class Base:
     def _load(self, number: int, source: Source) -> None:
         packs: list[str] = []
         for line in manifest.read(self._store, self._keys, source.manifest):
-            kind = line["t"]
-            if kind == "pack":
+            if line["t"] == "pack":
                 packs.append(line["id"])
                 self.packs[line["id"]] = StoredPack(line["id"], line["size"], line["index"], line["hash"])
-            elif kind == "map":
+            elif line["t"] == "map":
                 named = json.dumps([packs[ordinal] for ordinal in line["packs"]])
                 self._index.execute(
                     "INSERT OR IGNORE INTO maps VALUES (?, ?, ?, ?)",
                     (line["id"], line["size"], line["hash"], named),
                 )
-            elif kind == "file":
+            elif line["t"] == "file":
                 path = os.fsencode(line["path"])
                 self._index.execute(
                     "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, NULL)",
@@ -150,7 +149,7 @@ class Base:
                         "INSERT INTO versions VALUES (?, ?, ?, ?)",
                         (path, line["inode"], line["mtime_ns"], number),
                     )
-            elif kind == "rotten":
+            elif line["t"] == "rotten":
                 path = os.fsencode(line["path"])
                 self._index.execute("INSERT INTO rotten VALUES (?, ?, ?)", (path, line["block"], number))
 
@@ -234,7 +233,7 @@ class Base:
         )
         return [page for (page,) in rows]
 
-    def keep(self, line: Line) -> None:
+    def keep(self, line: PlacedFileLine) -> None:
         """Keep a file as it is in the base, with this line. `kept` lists it."""
         row = (json.dumps(line), os.fsencode(line["path"]))
         self._index.execute("UPDATE files SET kept = ? WHERE path = ?", row)
@@ -252,7 +251,7 @@ class Base:
             found = [json.loads(line) for (line,) in lines]
             yield KeptMap(Stored(id_, size, hash_), json.loads(packs), found, used / held)
 
-    def entry_of(self, stored: Stored, line: Line) -> tuple[Map, PagesEntry | BytesEntry]:
+    def entry_of(self, stored: Stored, line: PlacedFileLine) -> tuple[Map, PagesEntry | BytesEntry]:
         loaded = self._map(stored)
         if not 0 <= line["entry"] < len(loaded.entries):
             raise RepositoryDamaged(f"map {stored.id} has no entry {line['entry']}")

@@ -33,7 +33,8 @@ from stillhouse.postgres.readers.node_files import Entry, NodeFiles
 from stillhouse.postgres.wal.backup import Facts
 from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.container import MAX_FRAME, Kind
-from stillhouse.repository.format.manifest import Line, ManifestWriter
+from stillhouse.repository.format.lines import PlacedFileLine
+from stillhouse.repository.format.manifest import ManifestWriter
 from stillhouse.repository.format.maps import (
     Extent,
     Layer,
@@ -170,7 +171,7 @@ class Copy:
         for line in kept.lines:
             self._manifest.add({**line, "map": kept.stored.id})
 
-    def _move(self, kept: KeptMap, line: Line) -> None:
+    def _move(self, kept: KeptMap, line: PlacedFileLine) -> None:
         """Give a kept file an entry in a new map, because most entries of its old map are dead."""
         loaded, entry = self._base.entry_of(kept.stored, line)
         if isinstance(entry, PagesEntry):

@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection
 
 from stillhouse.node.capture.pack_writer import StoredPack
 from stillhouse.repository.format.cipher_keys import ClusterKeys
-from stillhouse.repository.format.manifest import Line, ManifestWriter
+from stillhouse.repository.format.lines import PlacedFileLine, UnplacedFileLine
+from stillhouse.repository.format.manifest import ManifestWriter
 from stillhouse.repository.format.maps import MapBuilder
 from stillhouse.storage.store import ObjectStore
 
@@ -57,17 +58,16 @@ class MapShelf:
     ) -> None:
         self._store, self._keys, self._manifest, self._ledger = store, keys, manifest, ledger
         self._open = MapBuilder()
-        self._lines: list[Line] = []
-        self._full: deque[tuple[MapBuilder, list[Line]]] = deque()
+        self._lines: list[PlacedFileLine] = []
+        self._full: deque[tuple[MapBuilder, list[PlacedFileLine]]] = deque()
 
-    def place(self, line: Line, add: Callable[[MapBuilder], int]) -> None:
+    def place(self, line: UnplacedFileLine, add: Callable[[MapBuilder], int]) -> None:
         """Give a file's bytes an entry in a map. `line` goes to the manifest together with that map.
 
         Raises ObjectTooLarge for a file that no map can hold.
         """
-        line["entry"] = add(self._open)
+        self._lines.append({**line, "entry": add(self._open)})
         self._open.check_size(line["path"])
-        self._lines.append(line)
         if self._open.bytes >= _MAP_BYTES or len(self._open) >= _MAP_FILES:
             self._shelve()
             self.store_ready()

@@ -22,8 +22,15 @@ from stillhouse.postgres.sessions.databases import MAINTENANCE, Database, Kind, 
 from stillhouse.postgres.sessions.reading import check_name, enter_as_reader
 from stillhouse.postgres.sessions.session import Connection, sql
 from stillhouse.repository.format.fields import encode_line
-from stillhouse.repository.format.manifest import Line
-from stillhouse.warehouse.proof.tables import SETTINGS, Relation, list_partitioned, list_relations, read_rows
+from stillhouse.repository.format.lines import PartitionedLine, TableLine, WitnessLine
+from stillhouse.warehouse.proof.tables import (
+    SETTINGS,
+    Relation,
+    Rows,
+    list_partitioned,
+    list_relations,
+    read_rows,
+)
 
 _SPOOL_BYTES = 4 << 20
 _WATCH_SECONDS, _STOP_SECONDS = 0.5, 0.1
@@ -87,7 +94,7 @@ class Fingerprints:
             thread.join()
         self._spool.close()
 
-    def lines(self) -> Iterator[Line]:
+    def lines(self) -> Iterator[WitnessLine | PartitionedLine | TableLine]:
         """Yield lines of a manifest: one `witness`, then one for each table. Call it only when the reading is done."""
         databases = [
             name for name, _ in self._witness.snapshots if not self._why and name not in self._left_out
@@ -102,17 +109,24 @@ class Fingerprints:
             )
         yield head
         self._spool.seek(0)
-        for line in map(json.loads, self._spool if databases else ()):
-            if line["database"] in self._relabelled and "rows" in line:
+        written: Iterator[PartitionedLine | TableLine] = map(json.loads, self._spool if databases else ())
+        for line in written:
+            if line["t"] == "table" and line["database"] in self._relabelled and "rows" in line:
                 del line["rows"], line["digest"]
                 line["left_out"] = "a label of an enum was renamed"
             yield line
 
     @staticmethod
-    def _head(databases: list[str], why: str, left_out: dict[str, str]) -> Line:
+    def _head(databases: list[str], why: str, left_out: dict[str, str]) -> WitnessLine:
         """Return the `witness` line. Raises ObjectTooLarge if it is too long for a manifest."""
-        line: Line = {"t": "witness", "databases": databases, "why": why, "partitioned": bool(databases)}
-        line |= {"left_out": left_out} if left_out else {}
+        line: WitnessLine = {
+            "t": "witness",
+            "databases": databases,
+            "why": why,
+            "partitioned": bool(databases),
+        }
+        if left_out:
+            line["left_out"] = left_out
         encode_line(line)
         return line
 
@@ -171,7 +185,7 @@ class Fingerprints:
             for schema, name in partitioned:
                 self._write({"t": "partitioned", "database": database.name, "schema": schema, "name": name})
             for relation in relations:
-                line = {
+                line: TableLine = {
                     "t": "table",
                     "database": database.name,
                     "schema": relation.schema,
@@ -179,7 +193,8 @@ class Fingerprints:
                     "kind": relation.kind,
                 }
                 try:
-                    line |= self._rows(then, now, relation)
+                    rows = self._rows(then, now, relation)
+                    line |= {"rows": rows.count, "digest": rows.digest}
                 except _LeftOut as reason:
                     line["left_out"] = str(reason)[:_REASON]
                 except TableReplaced as reason:
@@ -189,7 +204,7 @@ class Fingerprints:
             if {*then.execute(_LABELS).fetchall()} - {*now.execute(_LABELS).fetchall()}:
                 self._relabelled.add(database.name)
 
-    def _write(self, line: Line) -> None:
+    def _write(self, line: PartitionedLine | TableLine) -> None:
         self._spool.write(json.dumps(line).encode() + b"\n")
 
     def _connect(self, database: Database, *, autocommit: bool) -> Connection:
@@ -202,7 +217,7 @@ class Fingerprints:
             | {"idle_in_transaction_session_timeout": f"{self._seconds + _SPARE_SECONDS:.0f}s"},
         )
 
-    def _rows(self, then: Connection, now: Connection, relation: Relation) -> Line:
+    def _rows(self, then: Connection, now: Connection, relation: Relation) -> Rows:
         left = self._latest - time.monotonic()
         if not relation.is_populated:
             raise _LeftOut("it is not populated")
@@ -223,7 +238,7 @@ class Fingerprints:
             raise _LeftOut(self._reason(error)) from error
         finally:
             self._reading = None
-        return {"rows": rows.count, "digest": rows.digest}
+        return rows
 
     def _reason(self, error: session.Error) -> str:
         if self._in_the_way:

@@ -9,7 +9,8 @@ from stillhouse.node.capture.base import Base, BaseFile
 from stillhouse.node.capture.deferred_writes import MapShelf
 from stillhouse.postgres.files import layout
 from stillhouse.postgres.readers.node_files import Entry
-from stillhouse.repository.format.manifest import Line, ManifestWriter
+from stillhouse.repository.format.lines import PlacedFileLine, UnplacedFileLine
+from stillhouse.repository.format.manifest import ManifestWriter
 from stillhouse.repository.format.maps import MapBuilder
 
 
@@ -40,17 +41,20 @@ class FileLines:
     def keep(self, entry: Entry, base: BaseFile, how: How) -> None:
         """Name the entry of an unchanged file of the base again."""
         size = int(base.line["size"])
-        line = self.line(entry, size, how)
-        for name in ("entry", "held", "pieces", "bytes"):
-            if name in base.line:
-                line[name] = base.line[name]
+        line: PlacedFileLine = {**self.line(entry, size, how), "entry": base.line["entry"]}
+        if "held" in base.line:
+            line["held"] = base.line["held"]
+        if "pieces" in base.line:
+            line["pieces"] = base.line["pieces"]
+        if "bytes" in base.line:
+            line["bytes"] = base.line["bytes"]
         self._base.keep(line)
         self._count(how, size)
         if how is How.KEPT:
             for page in self._base.rotten(entry.path):
                 self.note_rotten(entry.path, page)
 
-    def place(self, line: Line, add: Callable[[MapBuilder], int]) -> None:
+    def place(self, line: UnplacedFileLine, add: Callable[[MapBuilder], int]) -> None:
         """Give a file's bytes an entry in a map, and count it."""
         self._shelf.place(line, add)
         self._count(line["how"], line["size"])
@@ -69,10 +73,16 @@ class FileLines:
         self._manifest.add({**self.line(entry, 0, How.WHOLE), "map": None, "entry": 0})
         self._count(How.WHOLE, 0)
 
-    def line(self, entry: Entry, size: int, how: How, why: str = "") -> Line:
+    def line(self, entry: Entry, size: int, how: How, why: str = "") -> UnplacedFileLine:
         """Return the line of a file, as yet without its place in a map."""
-        line: Line = {"t": "file", "path": entry.path, "mode": entry.mode, "mtime_ns": entry.mtime_ns}
-        line |= {"size": size, "how": str(how)}
+        line: UnplacedFileLine = {
+            "t": "file",
+            "path": entry.path,
+            "mode": entry.mode,
+            "mtime_ns": entry.mtime_ns,
+            "size": size,
+            "how": str(how),
+        }
         if why and self._base.packs:
             line["why"] = why
         if entry.path.endswith(f"/{layout.VERSION}"):

@@ -9,7 +9,8 @@ from stillhouse.node.capture.copying import Copy
 from stillhouse.node.capture.task import CaptureTask, Conductor
 from stillhouse.postgres.sessions import session
 from stillhouse.repository.format.cipher_keys import ClusterKeys
-from stillhouse.repository.format.manifest import Line, ManifestWriter
+from stillhouse.repository.format.lines import Line
+from stillhouse.repository.format.manifest import ManifestWriter
 from stillhouse.storage.store import ObjectStore
 
 

@@ -6,7 +6,7 @@ The steps are those of the session in docs/design/snapshot.md.
 import itertools
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -38,7 +38,8 @@ from stillhouse.postgres.wal.backup import BackupSession, Facts, Stopped
 from stillhouse.postgres.wal.feed import WalFeed
 from stillhouse.postgres.wal.segments import FilesCopied, Finding, Prepared, StorageCreated, WalSource
 from stillhouse.repository.format.cipher_keys import ClusterKeys
-from stillhouse.repository.format.manifest import Line, ManifestWriter
+from stillhouse.repository.format.lines import HowFar, Line
+from stillhouse.repository.format.manifest import ManifestWriter
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.storage.store import ObjectStore
 
@@ -330,6 +331,9 @@ def _head(
     reached: int | None = None,
 ) -> Iterator[Line]:
     """Yield the first lines of a manifest. A part has no stop and no cut. Instead it has the LSN that it `reached`."""
+    far: HowFar = {} if reached is None else {"reached": reached}
+    if passed and passed.unmarked:
+        far |= {"unmarked": passed.unmarked, "passed": passed.checkpoint}
     yield {
         "t": "node",
         "cluster": task.cluster,
@@ -356,8 +360,7 @@ def _head(
         "start_lsn": start_lsn,
         "stop_lsn": stopped.stop_lsn if stopped else None,
         "cut": {"name": point.name, "lsn": point.lsn, "timeline": point.timeline} if point else None,
-        **({"reached": reached} if reached is not None else {}),
-        **({"unmarked": passed.unmarked, "passed": passed.checkpoint} if passed and passed.unmarked else {}),
+        **far,
         "settings": facts.settings,
     }
     for database, name, version in facts.extensions:
@@ -365,4 +368,4 @@ def _head(
     for database, provider, name, version in facts.collations:
         yield {"t": "collation", "database": database, "provider": provider, "name": name, "version": version}
     for pack in ledger.packs.values():
-        yield {"t": "pack", **asdict(pack)}
+        yield {"t": "pack", "id": pack.id, "size": pack.size, "index": pack.index, "hash": pack.hash}

@@ -3,11 +3,12 @@
 import errno
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from stillhouse.disk_space import check_room
 from stillhouse.domain.cluster import Node
@@ -18,7 +19,15 @@ from stillhouse.postgres.files.tree import remove_tree
 from stillhouse.postgres.host import server
 from stillhouse.repository.format import manifest, maps
 from stillhouse.repository.format.cipher_keys import ClusterKeys
-from stillhouse.repository.format.manifest import Line
+from stillhouse.repository.format.lines import (
+    CollationLine,
+    ExtensionLine,
+    FileLine,
+    Line,
+    MapLine,
+    NodeLine,
+    WalLine,
+)
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.storage.store import ObjectStore
 
@@ -48,9 +57,9 @@ class Restored:
     `collations`.
     """
 
-    head: Line = field(default_factory=dict)
-    extensions: list[Line] = field(default_factory=list)
-    collations: list[Line] = field(default_factory=list)
+    head: Mapping[str, Any] = field(default_factory=dict)
+    extensions: list[ExtensionLine] = field(default_factory=list)
+    collations: list[CollationLine] = field(default_factory=list)
     bytes: int = 0
     files: int = 0
 
@@ -140,33 +149,32 @@ class _Rebuild:
         self._restored.bytes += written
         on_progress(self._restored.bytes)
 
-    def _placed(self, lines: Iterable[Line]) -> Iterator[Line]:
+    def _placed(self, lines: Iterable[Line]) -> Iterator[MapLine | FileLine | WalLine]:
         """Handle the lines that need no packs. Pass on the lines of maps and of files that have bytes."""
         for line in lines:
-            kind = line["t"]
-            if kind == "node":
+            if line["t"] == "node":
                 self._check_version(line)
                 self._restored.head = line
-            elif kind == "extension":
+            elif line["t"] == "extension":
                 self._restored.extensions.append(line)
-            elif kind == "collation":
+            elif line["t"] == "collation":
                 self._restored.collations.append(line)
-            elif kind == "pack":
+            elif line["t"] == "pack":
                 self._packs.expect(line["id"], line["size"], line["index"])
-            elif kind == "dir":
+            elif line["t"] == "dir":
                 self._make_directory(line["path"], line["mode"])
-            elif kind == "link":
+            elif line["t"] == "link":
                 self._make_tablespace(int(line["oid"]))
-            elif kind == "skipped":
+            elif line["t"] == "skipped":
                 self._lacks_files = True
-            elif kind == "file" and line["map"] is None:
+            elif line["t"] == "file" and line["map"] is None:
                 write_small(b"", self._target(line["path"]), line["mode"], self._task.owner)
                 self._restored.files += 1
-            elif kind in ("map", "file", "wal"):
-                self._restored.files += kind == "file"
+            elif line["t"] in ("map", "file", "wal"):
+                self._restored.files += line["t"] == "file"
                 yield line
 
-    def _check_version(self, head: Line) -> None:
+    def _check_version(self, head: NodeLine) -> None:
         major = head["pg_version_num"] // 10000
         if major != self._task.pg_major:
             raise RestoreFailed(
@@ -199,18 +207,18 @@ class _Rebuild:
     def _write_small(self, name: str, content: bytes) -> None:
         write_small(content, self._root / name, 0o600, self._task.owner)
 
-    def _write_map(self, stored: Stored, lines: list[Line]) -> int:
+    def _write_map(self, stored: Stored, lines: list[FileLine | WalLine]) -> int:
         """Write files of one map and return their bytes. Each file has one writer: several slow each other down."""
         loaded = maps.load(self._store, self._keys, stored)
         written = 0
         for line in lines:
-            target = (
-                self._root / "pg_wal" / line["path"] if line["t"] == "wal" else self._target(line["path"])
-            )
+            if line["t"] == "wal":
+                target, mode = self._root / "pg_wal" / line["path"], 0o600
+            else:
+                target, mode = self._target(line["path"]), line.get("mode", 0o600)
             if line["entry"] >= len(loaded.entries):
                 raise RepositoryDamaged(f"map {stored.id} has no entry {line['entry']}")
             entry = loaded.entries[line["entry"]]
-            mode = line.get("mode", 0o600)
             size = write_file(self._packs, loaded, entry, target, mode, self._task.owner)
             if size != line["size"]:
                 raise RepositoryDamaged(
@@ -232,21 +240,22 @@ def _escaped(path: str) -> str:
     return path.replace("\\", "\\\\").replace("\n", "\\\n").replace("\r", "\\\r")
 
 
-def _by_map(lines: Iterable[Line]) -> Iterator[tuple[Stored, list[Line]]]:
+def _by_map(
+    lines: Iterable[MapLine | FileLine | WalLine],
+) -> Iterator[tuple[Stored, list[FileLine | WalLine]]]:
     """Yield each map with its files, which follow it in the manifest (docs/format.md, section 5).
 
     A large map comes several times, each time with as many of its files as one worker writes at a time.
     """
     stored: Stored | None = None
-    files: list[Line] = []
+    files: list[FileLine | WalLine] = []
     room = _SHARE_BYTES
     for line in lines:
-        is_map = line["t"] == "map"
-        if files and (is_map or room <= 0):
+        if files and (line["t"] == "map" or room <= 0):
             assert stored is not None, "files follow a map"
             yield stored, files
             files, room = [], _SHARE_BYTES
-        if is_map:
+        if line["t"] == "map":
             stored = Stored(line["id"], line["size"], line["hash"])
             continue
         if stored is None or line["map"] != stored.id:

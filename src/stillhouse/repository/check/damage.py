@@ -12,7 +12,8 @@ from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.repository.check.structure import Checked, NodeFacts, path_of
 from stillhouse.repository.check.survey import claims_at
 from stillhouse.repository.format import layout, maps
-from stillhouse.repository.format.manifest import Line, read
+from stillhouse.repository.format.lines import FileLine, WalLine
+from stillhouse.repository.format.manifest import read
 from stillhouse.repository.format.maps import HOLE, BytesEntry, Map, PagesEntry
 from stillhouse.repository.objects import roots
 from stillhouse.repository.objects.faults import Parts
@@ -146,7 +147,7 @@ class _Reading:
             elif line["t"] in ("file", "wal"):
                 self._file(line, touched)
 
-    def _file(self, line: Line, touched: dict[str, bool]) -> None:
+    def _file(self, line: FileLine | WalLine, touched: dict[str, bool]) -> None:
         path, map_id, entry = path_of(line), line["map"], line.get("entry", -1)
         for fault, parts in self._manifest:
             if parts is not None and path in parts:

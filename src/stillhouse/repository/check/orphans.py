@@ -7,7 +7,7 @@ from datetime import timedelta
 from stillhouse.errors import RepositoryDamaged
 from stillhouse.repository.check.structure import Checked
 from stillhouse.repository.format import layout
-from stillhouse.repository.format.manifest import Line, lines_of
+from stillhouse.repository.format.manifest import head_of, lines_of
 from stillhouse.repository.objects.faults import MISSING, Fault
 
 # A root is written moments after the last of its manifests.
@@ -63,7 +63,7 @@ def _orphans(checked: Checked) -> list[_Orphan]:
         if isinstance(opened, Fault):
             continue  # nothing needs it, so nothing is lost by it
         try:
-            head: Line = next(lines_of(key, opened))
+            head = head_of(lines_of(key, opened))
         except (RepositoryDamaged, StopIteration):
             continue
         if head.get("cut") and isinstance(head.get("snapshot"), str):

@@ -17,7 +17,7 @@ from stillhouse.repository.check.structure import PackFacts
 from stillhouse.repository.format import layout, manifest
 from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.container import Container
-from stillhouse.repository.format.manifest import Line
+from stillhouse.repository.format.lines import MapLine, PackLine
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import findings
 from stillhouse.repository.objects.faults import ALTERED, MISSING, Fault
@@ -81,7 +81,7 @@ def _looks(
                 yield key, partial(look, store, keys, line)
 
 
-def _lines(store: ObjectStore, keys: ClusterKeys, stored: Stored) -> Iterator[Line]:
+def _lines(store: ObjectStore, keys: ClusterKeys, stored: Stored) -> Iterator[PackLine | MapLine]:
     """The manifest's lines about packs and maps. An unreadable manifest has no lines; it is a finding itself."""
     try:
         yield from [line for line in manifest.read(store, keys, stored) if line["t"] in ("pack", "map")]
@@ -97,13 +97,13 @@ def _at_all(store: ObjectStore, key: str, stored: Stored) -> Fault | None:
     return None if blake3(found).hexdigest() == stored.hash else Fault(key, ALTERED, "is not what was stored")
 
 
-def _at_pack(store: ObjectStore, keys: ClusterKeys, line: Line) -> Fault | None:
+def _at_pack(store: ObjectStore, keys: ClusterKeys, line: PackLine) -> Fault | None:
     size, index, nothing = line["size"], line["index"], np.empty(0, np.uint32)
     facts = PackFacts(line["id"], size, index, line["hash"], None, nothing.astype(np.uint16), nothing, True)
     return verify.prove(store, keys, facts)
 
 
-def _at_its_end(store: ObjectStore, keys: ClusterKeys, line: Line) -> Fault | None:
+def _at_its_end(store: ObjectStore, keys: ClusterKeys, line: PackLine) -> Fault | None:
     """Check index and fingerprints alone. If they are wrong, check the whole pack."""
     key, size, index = layout.pack(str(keys.cluster), line["id"]), line["size"], line["index"]
     try:

@@ -14,7 +14,8 @@ from stillhouse.repository.check.survey import Place, survey
 from stillhouse.repository.format import layout
 from stillhouse.repository.format.cipher_keys import Kek
 from stillhouse.repository.format.container import HEADER_BYTES, TAIL_BYTES, Container
-from stillhouse.repository.format.manifest import Line, lines_of
+from stillhouse.repository.format.lines import FileLine, Line, WalLine
+from stillhouse.repository.format.manifest import lines_of
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects.faults import ALTERED, INCONSISTENT, MISSING, NOTHING, SIZE, Fault
 from stillhouse.storage.store import ObjectStore
@@ -141,7 +142,7 @@ def _check_manifest(checked: Checked, node: NodeFacts, opened: Container, only_m
 
 def _gather(node: NodeFacts, lines: Iterable[Line]) -> None:
     """Collect packs, maps and figures of a manifest. Raises RepositoryDamaged when its end contradicts its lines."""
-    counts, block_size = {"files": 0, "bytes": 0, "wal": 0}, 0
+    files = size = segments = block_size = 0
     for line in lines:
         match line["t"]:
             case "node":
@@ -151,15 +152,15 @@ def _gather(node: NodeFacts, lines: Iterable[Line]) -> None:
             case "map":
                 node.maps[line["id"]] = Stored(line["id"], line["size"], line["hash"])
             case "file":
-                counts["files"] += 1
-                counts["bytes"] += line["size"]
+                files += 1
+                size += line["size"]
                 node.live += line["size"]
                 node.held += line["held"] * block_size if "held" in line and block_size else line["size"]
             case "wal":
-                counts["wal"] += 1
+                segments += 1
                 node.live += line["size"]
                 node.held += line["size"]
-            case "end" if any(line[name] != count for name, count in counts.items()):
+            case "end" if line["files"] != files or line["bytes"] != size or line["wal"] != segments:
                 raise RepositoryDamaged("has another number of files than its end says")
 
 
@@ -271,7 +272,7 @@ def _misplaced(checked: Checked, node: NodeFacts, lines: Iterable[Line]) -> Iter
             yield path_of(line)
 
 
-def _fits(checked: Checked, node: NodeFacts, line: Line, misnamed: set[str]) -> bool:
+def _fits(checked: Checked, node: NodeFacts, line: FileLine | WalLine, misnamed: set[str]) -> bool:
     if line["map"] is None:
         return bool(line["size"] == 0)
     if line["map"] not in node.maps or line["map"] in misnamed:
@@ -282,7 +283,6 @@ def _fits(checked: Checked, node: NodeFacts, line: Line, misnamed: set[str]) -> 
     return 0 <= line["entry"] < len(facts.sizes) and bool(facts.sizes[line["entry"]] == line["size"])
 
 
-def path_of(line: Line) -> str:
+def path_of(line: FileLine | WalLine) -> str:
     """Where a file of a manifest lies in the data directory. WAL segments are identified by name alone."""
-    path: str = line["path"]
-    return f"pg_wal/{path}" if line["t"] == "wal" else path
+    return f"pg_wal/{line['path']}" if line["t"] == "wal" else line["path"]

@@ -5,7 +5,7 @@ import json
 import os
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
@@ -14,11 +14,10 @@ from stillhouse.domain.object_kinds import MOST_LINE, Type
 from stillhouse.errors import FormatUnknown, RepositoryDamaged
 from stillhouse.repository.format import container, layout, sealed
 from stillhouse.repository.format.cipher_keys import ClusterKeys
-from stillhouse.repository.format.fields import encode_line, parse
+from stillhouse.repository.format.fields import Fields, encode_line, parse
+from stillhouse.repository.format.lines import EndLine, FileLine, Line, NodeLine, PiecesLine
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.storage.store import ObjectStore
-
-Line = dict[str, Any]
 
 _SPOOL_BYTES = 8 << 20  # lines of small clusters stay in memory, those of a million files go to disk
 # Pieces in one line, which is then well below the bound of lines. Each has 32 digits.
@@ -96,16 +95,17 @@ class ManifestWriter:
     def _since(self, offset: int) -> Iterator[Line]:
         self._spool.seek(offset)
         for encoded in self._spool:
-            yield parse("the manifest being written", encoded)
+            line: Any = parse("the manifest being written", encoded)
+            yield line
 
 
 def _store(store: ObjectStore, keys: ClusterKeys, lines: Iterable[Line]) -> Stored:
-    counts = {"files": 0, "bytes": 0, "wal": 0}
+    end: EndLine = {"t": "end", "files": 0, "bytes": 0, "wal": 0}
     manifest_id = new_hex()
     writer = container.ContainerWriter(keys, Type.MANIFEST, uuid.UUID(manifest_id))
     frame = bytearray()
 
-    def write(line: Line) -> None:
+    def write(line: Mapping[str, Any]) -> None:
         frame.extend(encode_line(_with_raw_path(line)))
         while len(frame) >= container.MAX_FRAME:
             writer.add(bytes(frame[: container.MAX_FRAME]), container.Kind.BYTES)
@@ -113,13 +113,13 @@ def _store(store: ObjectStore, keys: ClusterKeys, lines: Iterable[Line]) -> Stor
 
     for line in lines:
         if line["t"] == "file":
-            counts["files"] += 1
-            counts["bytes"] += line["size"]
+            end["files"] += 1
+            end["bytes"] += line["size"]
         elif line["t"] == "wal":
-            counts["wal"] += 1
+            end["wal"] += 1
         for short in _split(line):
             write(short)
-    write({"t": "end", **counts})
+    write(end)
     writer.add(bytes(frame), container.Kind.BYTES)
     return sealed.create(store, layout.manifest(str(keys.cluster), manifest_id), manifest_id, writer.finish())
 
@@ -136,7 +136,7 @@ def read(store: ObjectStore, keys: ClusterKeys, stored: Stored) -> Iterator[Line
 
 def lines_of(key: str, opened: container.Container) -> Iterator[Line]:
     """The lines of an open manifest, each file with all its pieces. Raises as `read` does."""
-    file: Line | None = None
+    file: FileLine | None = None
     for line in _stored_lines(key, opened):
         if line["t"] == "pieces":
             if file is None or not isinstance(line.get("pieces"), list):
@@ -150,10 +150,10 @@ def lines_of(key: str, opened: container.Container) -> Iterator[Line]:
             yield line
 
 
-def _stored_lines(key: str, opened: container.Container) -> Iterator[Line]:
+def _stored_lines(key: str, opened: container.Container) -> Iterator[Line | PiecesLine]:
     last = ""
     for number, line in enumerate(split_lines(key, opened.plain())):
-        fields = _decode(key, line)
+        fields: Any = _decode(key, line)
         last = fields["t"]
         if number == 0 and last != "node":
             raise RepositoryDamaged(f"{key} does not begin with its node")
@@ -164,6 +164,13 @@ def _stored_lines(key: str, opened: container.Container) -> Iterator[Line]:
         yield fields
     if last != "end":
         raise RepositoryDamaged(f"{key} ends early")
+
+
+def head_of(lines: Iterator[Line]) -> NodeLine:
+    """Take the first of a manifest's lines, which is its node's. Raises as `read` does."""
+    head = next(lines)
+    assert head["t"] == "node", "a manifest without a head was refused"
+    return head
 
 
 def split_lines(key: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -183,10 +190,10 @@ def _check_path(key: str, path: str) -> None:
         raise RepositoryDamaged(f"{key} names a path outside the node: {path!r}")
 
 
-def _split(line: Line) -> Iterator[Line]:
+def _split(line: Line) -> Iterator[Mapping[str, Any]]:
     """Split the line of a file with many pieces, so that no line grows with the size of its file."""
-    pieces = line.get("pieces", ())
-    if line["t"] != "file" or len(pieces) <= _PIECES:
+    pieces = line.get("pieces", []) if line["t"] == "file" else []
+    if len(pieces) <= _PIECES:
         yield line
         return
     yield {name: value for name, value in line.items() if name != "pieces"}
@@ -194,16 +201,16 @@ def _split(line: Line) -> Iterator[Line]:
         yield {"t": "pieces", "pieces": pieces[at : at + _PIECES]}
 
 
-def _with_raw_path(line: Line) -> Line:
+def _with_raw_path(line: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the line with a path that is not UTF-8 in base64."""
     path = line.get("path", "")
     if path.isascii() or (raw := os.fsencode(path)) == path.encode(errors="replace"):
         return line
-    line = {name: value for name, value in line.items() if name != "path"}
-    return line | {"path_b64": base64.b64encode(raw).decode()}
+    fields = {name: value for name, value in line.items() if name != "path"}
+    return fields | {"path_b64": base64.b64encode(raw).decode()}
 
 
-def _decode(key: str, line: bytes) -> Line:
+def _decode(key: str, line: bytes) -> Fields:
     fields = parse(key, line)
     if not isinstance(fields.get("t"), str):
         raise RepositoryDamaged(f"{key} holds a line without a type")

@@ -18,6 +18,7 @@ from stillhouse.repository.format import layout, sealed
 from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.container import MAX_FRAME, Container
 from stillhouse.repository.format.fields import encode_line, parse
+from stillhouse.repository.format.lines import FaultLine, RecordLine
 from stillhouse.repository.format.manifest import split_lines
 from stillhouse.repository.objects import losses
 from stillhouse.repository.objects.faults import Fault, Faults, Parts
@@ -168,9 +169,9 @@ def _read(store: ObjectStore, keys: ClusterKeys, stored: StoredObject) -> Record
         return None
 
 
-def _lines(key: str, opened: Container) -> Iterator[dict[str, Any]]:
+def _lines(key: str, opened: Container) -> Iterator[RecordLine]:
     for number, text in enumerate(split_lines(key, opened.plain())):
-        line = parse(key, text)
+        line: Any = parse(key, text)
         kind = line.get("t")
         if not isinstance(kind, str) or (number == 0) != (kind == "findings"):
             raise RepositoryDamaged(f"{key} is not a record of findings")
@@ -199,7 +200,7 @@ def decode(key: str, opened: Container) -> Record:
         raise RepositoryDamaged(f"{key} is not a record of findings") from None
 
 
-def _fault(place: str, line: Mapping[str, Any]) -> Fault:
+def _fault(place: str, line: FaultLine) -> Fault:
     lost: Parts = None if line["lost"] is None else frozenset(line["lost"])
     return Fault(f"{place}{line['key']}", str(line["kind"]), str(line["detail"]), lost)
 
@@ -234,7 +235,7 @@ def _store(
 ) -> None:
     cluster, record_id = str(keys.cluster), new_hex()
     place = layout.all_of(cluster)
-    lines: list[Mapping[str, Any]] = [
+    lines: list[RecordLine] = [
         {"t": "findings", "format": 1, "replaces": sorted(replaces), "worked_out": is_worked_out}
     ]
     lines += [_fault_line(place, fault, time) for fault, time in faults]
@@ -250,7 +251,7 @@ def _may_stand_in_a_line(parts: Sequence[int | str]) -> bool:
         return False
 
 
-def _fault_line(place: str, fault: Fault, time: datetime) -> Mapping[str, Any]:
+def _fault_line(place: str, fault: Fault, time: datetime) -> FaultLine:
     lost: list[int | str] | None = None
     if fault.parts is not None:
         lost = sorted(fault.parts, key=lambda part: (isinstance(part, str), part))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from stillhouse.domain.reports.damage import FileTouched, NodeTouched, Ranges, SnapshotTouched
+from stillhouse.repository.format.lines import LossLine, LostFile
 
 _MOST_FILES = _MOST_RANGES = 200  # the most that a record of findings names
 _MOST_BYTES = 512 << 10  # of the files in one line, which is then below the bound of lines
@@ -29,14 +30,21 @@ def bounded(touched: SnapshotTouched) -> SnapshotTouched:
     return replace(touched, nodes=tuple(map(_bounded_node, touched.nodes)))
 
 
-def lines(touched: SnapshotTouched) -> Iterable[dict[str, Any]]:
+def lines(touched: SnapshotTouched) -> Iterable[LossLine]:
     """Lines of a record of findings, one per node (docs/format.md, section 6)."""
-    head = {"t": "loss", "snapshot": touched.snapshot, "name": touched.name}
+    snapshot, name = touched.snapshot, touched.name
     if touched.nodes is None:
-        yield {**head, "node": None, "files": None}
+        yield {"t": "loss", "snapshot": snapshot, "name": name, "node": None, "files": None}
     for node in touched.nodes or ():
         files = None if node.files is None else [_file_fields(file) for file in node.files]
-        yield {**head, "node": node.node, "files": files, "more": node.more}
+        yield {
+            "t": "loss",
+            "snapshot": snapshot,
+            "name": name,
+            "node": node.node,
+            "files": files,
+            "more": node.more,
+        }
 
 
 def of_line(line: Mapping[str, Any]) -> SnapshotTouched:
@@ -110,18 +118,23 @@ def _bounded_file(file: FileTouched) -> FileTouched:
     return replace(file, blocks=blocks, bytes=spans, more=file.more + cut)
 
 
-def _file_fields(file: FileTouched) -> dict[str, Any]:
+def _file_fields(file: FileTouched) -> LostFile:
     raw = os.fsencode(file.path)
     try:
         raw.decode()
-        told: dict[str, Any] = {"path": file.path}
+        told: LostFile = {"path": file.path}
     except UnicodeDecodeError:
         told = {"path_b64": base64.b64encode(raw).decode()}
-    told |= {name: ranges for name in ("blocks", "bytes") if (ranges := getattr(file, name))}
-    return told | ({"more": file.more} if file.more else {})
+    if file.blocks:
+        told["blocks"] = file.blocks
+    if file.bytes:
+        told["bytes"] = file.bytes
+    if file.more:
+        told["more"] = file.more
+    return told
 
 
-def _file(fields: Mapping[str, Any]) -> FileTouched:
+def _file(fields: LostFile) -> FileTouched:
     return FileTouched(
         os.fsdecode(base64.b64decode(fields["path_b64"])) if "path_b64" in fields else str(fields["path"]),
         _ranges(fields.get("blocks", ())),

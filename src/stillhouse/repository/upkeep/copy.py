@@ -25,7 +25,7 @@ from stillhouse.repository.format import layout, manifest, maps
 from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, open_keys, unwrap, wrap, wrappings
 from stillhouse.repository.format.container import open_bytes
 from stillhouse.repository.format.fields import parse
-from stillhouse.repository.format.manifest import Line
+from stillhouse.repository.format.lines import MapLine, PackLine
 from stillhouse.repository.format.root import Root
 from stillhouse.repository.format.sealed import Stored, fetch, read_small
 from stillhouse.repository.objects import findings, pins, presence, roots
@@ -316,5 +316,5 @@ class _Pin:
         pins.put(self._store, self._keys, self._pin, self._clock.now())
 
 
-def _stored(line: Line) -> Stored:
+def _stored(line: PackLine | MapLine) -> Stored:
     return Stored(line["id"], line["size"], line["hash"])

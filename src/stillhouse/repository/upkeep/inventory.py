@@ -111,7 +111,7 @@ def server_versions(store: ObjectStore, kek: Kek, snapshots: Sequence[Found]) ->
     def read(found: Found) -> int | None:
         stored = found.root.nodes[0].stored
         try:
-            head = next(manifest.read(store, keys[found.cluster], stored))
+            head = manifest.head_of(manifest.read(store, keys[found.cluster], stored))
         except RepositoryDamaged:
             return None
         return int(head["pg_version_num"]) // 10000

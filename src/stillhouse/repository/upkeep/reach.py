@@ -1,14 +1,12 @@
 """The objects that a published snapshot needs: its manifests, and the packs and maps that they name."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from stillhouse.repository.format import layout, manifest
 from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.root import Root
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.storage.store import ObjectStore
-
-_FOLDERS: dict[str, Callable[[str, str], str]] = {"pack": layout.pack, "map": layout.map_}
 
 
 def manifests(root: Root) -> list[Stored]:
@@ -24,5 +22,7 @@ def reached(store: ObjectStore, keys: ClusterKeys, stored: Stored) -> Iterator[t
     cluster = str(keys.cluster)
     yield layout.manifest(cluster, stored.id), stored.size
     for line in manifest.read(store, keys, stored):
-        if line["t"] in _FOLDERS:
-            yield _FOLDERS[line["t"]](cluster, line["id"]), line["size"]
+        if line["t"] == "pack":
+            yield layout.pack(cluster, line["id"]), line["size"]
+        elif line["t"] == "map":
+            yield layout.map_(cluster, line["id"]), line["size"]

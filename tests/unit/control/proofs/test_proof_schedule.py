@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from stillhouse.catalog import proofs
+from stillhouse.catalog.checks import proofs
 from stillhouse.control.clusters.requests import delete_cluster
 from stillhouse.control.context import Control
 from stillhouse.control.flow_context import FlowContext

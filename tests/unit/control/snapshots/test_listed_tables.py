@@ -6,7 +6,7 @@ import pytest
 
 from stillhouse.control.snapshots.listed_tables import Listed, told_by
 from stillhouse.domain.table_restore import TableName, TableRestore
-from stillhouse.repository.format.manifest import Line
+from support.repositories.crafted_lines import Line
 
 ORDERS, ROOT, GHOST = (TableName("public", name) for name in ("orders", "parted", "ghost"))
 WITNESS = {"t": "witness", "databases": ["postgres", "gaussdb"], "why": "", "partitioned": True}

@@ -10,7 +10,8 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import select
 
-from stillhouse.catalog import captures, clusters, scrubs, snapshots
+from stillhouse.catalog import captures, clusters, snapshots
+from stillhouse.catalog.checks import scrubs
 from stillhouse.catalog.schema import tables
 from stillhouse.control.context import Control, Vault
 from stillhouse.control.flow_context import FlowContext
@@ -26,7 +27,7 @@ from stillhouse.errors import CaptureInterrupted
 from stillhouse.repository.check.structure import check
 from stillhouse.repository.format import layout
 from stillhouse.repository.format.cipher_keys import create_or_open, open_keys
-from stillhouse.repository.format.manifest import Line, ManifestWriter
+from stillhouse.repository.format.manifest import ManifestWriter
 from stillhouse.repository.objects import findings, identity, roots
 from stillhouse.repository.objects import scrubs as records
 from stillhouse.repository.objects.faults import ALTERED, Fault
@@ -35,6 +36,7 @@ from stillhouse.workers.jobs import Repository
 from support.control.requests_bed import PROJECT, available_cluster, enqueued, finish_snapshot, requests_bed
 from support.repositories import aged_repository
 from support.repositories.aged_repository import KEK
+from support.repositories.crafted_lines import Line
 from support.stores.dict_store import DictStore
 
 DAY = timedelta(days=1)

@@ -13,7 +13,7 @@ from stillhouse.repository.format.root import RootNode
 from support.data_directories.fake_tree import FACTS
 
 CUT, START = 1000, 2000
-HEAD = {
+HEAD: Any = {
     "cut": {"lsn": CUT},
     "start_lsn": 900,
     "lineage": "a",
@@ -27,13 +27,13 @@ HEAD = {
     "hints_logged": True,
     "postmaster_started": FACTS.postmaster_started,
 }
-PART = {**HEAD, "cut": None, "reached": CUT, "token": "u"}
+PART: Any = {**HEAD, "cut": None, "reached": CUT, "token": "u"}
 TOKENS = frozenset({"s", "t"})
 MARK = Mark("a", CUT, TOKENS)
 NOW = replace(FACTS, checksum_version=1)
 
 
-def judged(head: dict[str, Any], mark: Mark | None = MARK, lineage: str = "a", start: int = START) -> str:
+def judged(head: Any, mark: Mark | None = MARK, lineage: str = "a", start: int = START) -> str:
     return why_another_history(head, mark, lineage, start, NOW)
 
 
@@ -52,7 +52,7 @@ DOUBTS: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("head", [HEAD, PART], ids=["base", "part"])
 @pytest.mark.parametrize("doubt", DOUBTS)
-def test_any_doubt_about_the_node_makes_the_capture_whole(head: dict[str, Any], doubt: str) -> None:
+def test_any_doubt_about_the_node_makes_the_capture_whole(head: Any, doubt: str) -> None:
     other, why = DOUBTS[doubt]
     assert why in judged(head, **other)
 
@@ -63,9 +63,7 @@ def test_any_doubt_about_the_node_makes_the_capture_whole(head: dict[str, Any], 
     [("lineage", "b"), ("system_identifier", 8), ("timeline", 2)],
     ids=["a base of another lineage", "another server", "a promoted standby, or recovery in place"],
 )
-def test_any_doubt_about_the_base_makes_the_capture_whole(
-    head: dict[str, Any], field: str, other: object
-) -> None:
+def test_any_doubt_about_the_base_makes_the_capture_whole(head: Any, field: str, other: object) -> None:
     assert judged({**head, field: other})
 
 
@@ -86,7 +84,8 @@ def test_a_part_is_known_by_the_youngest_page_it_may_hold_not_by_its_start() -> 
     [("block_size", 4096), ("segment_blocks", 1), ("checksum_version", 0), ("pg_version_num", 170006)],
 )
 def test_pages_of_another_make_are_no_base(field: str, other: object) -> None:
-    assert why_other_pages({**HEAD, field: other}, NOW)
+    head: Any = {**HEAD, field: other}
+    assert why_other_pages(head, NOW)
 
 
 @pytest.mark.parametrize(
@@ -107,9 +106,9 @@ def test_pages_of_another_make_are_no_base(field: str, other: object) -> None:
     ],
 )
 def test_a_scan_is_trusted_only_where_no_page_changes_without_its_lsn(
-    head: dict[str, Any], facts: Any, why: str
+    head: Any, facts: Any, why: str
 ) -> None:
-    assert why in why_no_scan({**HEAD, **head}, facts)
+    assert why in why_no_scan(HEAD | head, facts)
 
 
 def test_hints_may_be_logged_without_checksums() -> None:

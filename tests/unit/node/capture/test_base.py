@@ -16,12 +16,12 @@ from stillhouse.postgres.readers.node_files import Entry
 from stillhouse.postgres.wal.summaries import Changes
 from stillhouse.repository.format import manifest
 from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open
-from stillhouse.repository.format.manifest import Line
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.storage.object_stores import memory_store
 from stillhouse.storage.store import ObjectStore
 from support.data_directories import fake_tree
 from support.data_directories.fake_tree import PAGE
+from support.repositories.crafted_lines import Line
 
 START = 1000
 OLD, NEW = 500, 2000  # LSNs before and after the base began

@@ -8,6 +8,7 @@ from stillhouse.node.capture.session import Dropped, check_still_true
 from stillhouse.postgres.wal.backup import Places
 from stillhouse.postgres.wal.segments import FilesCopied, Finding, Prepared, StorageCreated
 from support.data_directories.fake_tree import FACTS
+from support.repositories.crafted_lines import Line
 
 CUT = 1000
 POINT = RestorePoint("n", "cut", CUT, FACTS.timeline)
@@ -88,5 +89,7 @@ FOUND: list[tuple[int, Finding]] = [
 def test_what_is_in_recoverys_way_is_left_out_and_nothing_else(path: str, is_dropped: bool) -> None:
     """An init fork made, a transaction prepared before the cut; configuration that the server reads elsewhere."""
     dropped = Dropped(FOUND, CUT, ["postgresql.conf"])
-    assert dropped({"t": "file", "path": path}) is is_dropped
-    assert not dropped({"t": "dir", "path": path})
+    file: Line = {"t": "file", "path": path}
+    directory: Line = {"t": "dir", "path": path}
+    assert dropped(file) is is_dropped
+    assert not dropped(directory)

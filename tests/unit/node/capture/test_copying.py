@@ -24,11 +24,12 @@ from stillhouse.postgres.readers.local import LocalReader
 from stillhouse.postgres.readers.node_files import Entry
 from stillhouse.repository.format import manifest
 from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open
-from stillhouse.repository.format.manifest import Line, ManifestWriter
+from stillhouse.repository.format.manifest import ManifestWriter
 from stillhouse.storage.object_stores import memory_store
 from stillhouse.storage.store import ObjectStore
 from support.data_directories import fake_tree
 from support.data_directories.fake_tree import FACTS, PAGE
+from support.repositories.crafted_lines import Line
 
 START = 1 << 32
 

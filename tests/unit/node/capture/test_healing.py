@@ -15,10 +15,10 @@ from stillhouse.node.capture.base import Source
 from stillhouse.postgres.wal.summaries import Changes
 from stillhouse.repository.format import layout, manifest
 from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open
-from stillhouse.repository.format.manifest import Line
 from stillhouse.repository.format.sealed import Stored
 from support.data_directories import fake_tree
 from support.data_directories.fake_tree import PAGE
+from support.repositories.crafted_lines import Line
 from support.stores.dict_store import DictStore
 
 START = 1000

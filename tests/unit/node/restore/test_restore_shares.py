@@ -16,12 +16,13 @@ from stillhouse.node.restore.unpacking import Packs
 from stillhouse.repository.format import layout, maps
 from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open
 from stillhouse.repository.format.container import HEADER_BYTES, Kind
-from stillhouse.repository.format.manifest import Line, ManifestWriter
+from stillhouse.repository.format.manifest import ManifestWriter
 from stillhouse.repository.format.maps import Extent, FrameRef, Map, MapBuilder
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.storage.object_stores import memory_store
 from stillhouse.storage.store import ObjectStore
 from support.data_directories import fake_tree
+from support.repositories.crafted_lines import Line
 
 FRAMES, FRAME = 10, 1000
 
@@ -71,8 +72,8 @@ def test_files_of_one_map_are_right_whoever_writes_them_and_its_memory_is_that_o
     manifest = ManifestWriter()
     manifest.add({"t": "map", "id": stored.id, "size": stored.size, "hash": stored.hash, "packs": [0]})
     for entry, content in enumerate(contents):
-        line = {"t": "file", "path": f"f{entry}", "mode": 0o600, "size": len(content)}
-        manifest.add({**line, "map": stored.id, "entry": entry})
+        line: Line = {"t": "file", "path": f"f{entry}", "mode": 0o600, "size": len(content)}
+        manifest.add(line | {"map": stored.id, "entry": entry})
     head: list[Line] = [{"t": "node", "pg_version_num": 180006}, {"t": "pack", **vars(bed.pack)}]
     named = manifest.store(bed.store, bed.keys, head, lambda line: False)
     manifest.close()

@@ -13,12 +13,13 @@ from stillhouse.node.capture.pack_writer import PackWriter, StoredPack
 from stillhouse.repository.format import layout
 from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open
 from stillhouse.repository.format.container import Kind
-from stillhouse.repository.format.manifest import Line, ManifestWriter
+from stillhouse.repository.format.manifest import ManifestWriter
 from stillhouse.repository.format.maps import HOLE, Extent, FrameRef, MapBuilder
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.storage.object_stores import memory_store
 from stillhouse.storage.store import ObjectStore
 from support.data_directories import fake_tree
+from support.repositories.crafted_lines import Line
 
 
 class Bed:

@@ -18,11 +18,12 @@ from stillhouse.repository.check.verify import prove
 from stillhouse.repository.format import layout
 from stillhouse.repository.format.cipher_keys import Kek, create_or_open
 from stillhouse.repository.format.container import ContainerWriter, Kind
-from stillhouse.repository.format.manifest import Line, ManifestWriter
+from stillhouse.repository.format.manifest import ManifestWriter
 from stillhouse.repository.format.maps import Extent, FrameRef, MapBuilder
 from stillhouse.repository.format.root import Root, RootNode
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import roots
+from support.repositories.crafted_lines import Line
 from support.stores.dict_store import START, DictStore
 
 KEK = Kek(bytes(32))

@@ -76,7 +76,7 @@ def reached(store: ObjectStore, cluster: str, root: dict[str, Any], kek: Kek) ->
     for node in root["nodes"]:
         found.add(layout.manifest(cluster, node["manifest"]))
         for line in manifest.read(store, keys, Stored(node["manifest"], node["size"], node["hash"])):
-            if line["t"] in folders:
+            if line["t"] in ("pack", "map"):
                 found.add(folders[line["t"]](cluster, line["id"]))
     return found
 

@@ -1,7 +1,8 @@
 """A copy of the repository's records of findings, by cluster: requests read it without waiting for the store."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import delete, insert, or_, select, update
 
@@ -44,7 +45,11 @@ def note_look(transaction: Transaction, cluster_id: str, now: datetime) -> None:
 
 
 def put(
-    transaction: Transaction, cluster_id: str, now: datetime, said: KnownDamage, costs: Mapping[str, Lines]
+    transaction: Transaction,
+    cluster_id: str,
+    now: datetime,
+    said: KnownDamage,
+    costs: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> None:
     """Replace the findings of a cluster. `costs` are by snapshot; snapshots missing from the catalog are left out."""
     transaction.execute(delete(findings).where(findings.c.cluster_id == cluster_id))

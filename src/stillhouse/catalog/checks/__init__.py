@@ -1,0 +1,1 @@
+"""Rows about the soundness of the repository and its snapshots: findings, scrubs, proofs."""
