@@ -36,7 +36,7 @@ from stillhouse.control.upkeep import scrub as scrub_cluster
 from stillhouse.control.upkeep.flow_records import FlowRecords
 from stillhouse.control.upkeep.rebuild_catalog import Rebuilt, is_written, rows_of, write
 from stillhouse.data_lock import lock_data_directory
-from stillhouse.domain.cluster import Cluster, ClusterStatus, Node
+from stillhouse.domain.cluster import Cluster, ClusterStatus, Node, Provider
 from stillhouse.durable.flows import Flows
 from stillhouse.errors import InvalidInput, StillhouseError
 from stillhouse.postgres.host.account import create_cluster_account, free_uid, make_passable, uid_range
@@ -50,6 +50,7 @@ from stillhouse.storage.probe import probe
 from stillhouse.storage.store import ObjectStore
 from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.embedded import Site
+from stillhouse.warehouse.cluster.provider import servers_of
 from stillhouse.warehouse.cluster.upgrade import is_due
 from stillhouse.workers.jobs import Repository
 
@@ -291,7 +292,7 @@ def _adopt(place: FlowContext) -> None:
 def _adopt_cluster(place: FlowContext, cluster: Cluster) -> None:
     """Adopt one cluster. A failure goes to its row, and does not keep the service from serving the others."""
     try:
-        embedded.start_all(place.site, cluster.nodes)
+        servers_of(place.site, cluster).have_at_work()
         dropped = reap(place, cluster)
         log.get("service").info("cluster adopted", cluster=cluster.id, slots_dropped=dropped)
     except StillhouseError as error:
@@ -304,5 +305,6 @@ def stop_servers(control: Control) -> None:
     with control.database.reading() as reading:
         found = clusters.all_clusters(reading)
     for cluster in found:
-        embedded.stop_all(site, cluster.nodes)
+        if cluster.provider is Provider.EMBEDDED:
+            servers_of(site, cluster).stop()
     embedded.clear_scratch(site)

@@ -39,6 +39,13 @@ class Engine(StrEnum):
     FDW = "fdw"
 
 
+class Provider(StrEnum):
+    """Who has the servers of a cluster in hand."""
+
+    EMBEDDED = "embedded"  # we: they are made, started, stopped and removed on this host
+    REGISTERED = "registered"  # somebody: we only connect to them
+
+
 class Role(StrEnum):
     CN = "cn"
     DN = "dn"
@@ -56,14 +63,13 @@ class Connection:
     """The way to a server over the network. `hosts` are addresses and ports; of several, the one that can be written to
     is meant.
 
-    The password is the first line of `password_file`, or stands in `passfile`, a password file of libpq. `tls` is
-    libpq's `sslmode`, and `ca_file` its `sslrootcert`.
+    The password is the first line of `password_file`, or else the node's secret. `tls` is libpq's `sslmode`, and
+    `ca_file` its `sslrootcert`.
     """
 
     hosts: tuple[tuple[str, int], ...]
     role: str
     password_file: str = ""
-    passfile: str = ""
     tls: str = "require"
     ca_file: str = ""
 
@@ -75,7 +81,7 @@ class Node:
     `directory` holds all files of the node (`pgdata`, `tablespaces`, `server.log`). `socket` is the directory of its
     private unix socket, through which the service logs in. `os_user` is the account of the operating system that the
     server runs as, "" for the service's own. The passwords of our roles on this server are derived from `secret`, which
-    is "" until the node has one.
+    is "" until the node has one. With a `connection` the secret is our role's password, and there is no directory.
     """
 
     id: str
@@ -122,6 +128,7 @@ class Cluster:
     # Values of the request that are only echoed: node_type, vpc_id, subnet_id, security_group_id, availability_zone,
     # number_of_cn, enterprise_project_id, tags, public_ip, description, logical_cluster_enable.
     facts: dict[str, object] = field(default_factory=dict)
+    provider: Provider = Provider.EMBEDDED
 
     @property
     def coordinator(self) -> Node:

@@ -4,7 +4,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from stillhouse.domain.cluster import Cluster, Connection, Node
+from stillhouse.domain.cluster import Cluster, Connection, Node, Provider
 from stillhouse.domain.ids import new_hex
 from stillhouse.postgres.sessions import session
 from stillhouse.postgres.sessions.grants import script
@@ -15,7 +15,8 @@ ROLE, PASSWORD = "backup", "Registered-1"
 
 def registered(cluster: Cluster, place: Path) -> Cluster:
     """The same servers as a cluster of somebody's. `place` keeps the passwords."""
-    return replace(cluster, nodes=tuple(as_somebodys(node, place) for node in cluster.nodes))
+    nodes = tuple(as_somebodys(node, place) for node in cluster.nodes)
+    return replace(cluster, nodes=nodes, provider=Provider.REGISTERED)
 
 
 def as_somebodys(node: Node, place: Path) -> Node:

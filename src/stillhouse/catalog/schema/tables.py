@@ -41,6 +41,7 @@ clusters = Table(
     required("created", UtcTime),
     required("updated", UtcTime),
     Column("deleted", UtcTime),
+    Column("provider", Text, nullable=False, server_default="embedded"),
 )
 
 nodes = Table(
@@ -58,6 +59,7 @@ nodes = Table(
     required("lineage"),
     Column("os_user", Text, nullable=False, server_default=""),
     Column("sealed_secret", Text, nullable=False, server_default=""),
+    Column("connection", Document, nullable=False, server_default="{}"),
 )
 
 # Accounts of the operating system given to clusters. Rows stay, so that a number is never used again.

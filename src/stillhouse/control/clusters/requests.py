@@ -18,6 +18,7 @@ from stillhouse.control.lookup import (
 from stillhouse.control.schedule.snapshot_policies import add_default_policies
 from stillhouse.control.snapshots.queue import AFTER, call_off
 from stillhouse.domain import chosen_settings, names
+from stillhouse.domain.abilities import Ability, check_able
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Engine, Task
 from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.snapshot import SnapshotStatus
@@ -190,6 +191,7 @@ def get_cluster(control: Control, project: str, cluster_id: str) -> Cluster:
 def restart_cluster(control: Control, project: str, cluster_id: str) -> None:
     with audited(control, project, "RestartCluster", f"cluster/{cluster_id}") as transaction:
         cluster = working_cluster(transaction, project, cluster_id)
+        check_able(cluster, Ability.RESTART)
         operations.begin(transaction, cluster.id, Task.REBOOTING, cluster.id, control.clock.now())
         control.flows.enqueue(transaction, "restart_cluster", cluster.id)
 
@@ -198,6 +200,7 @@ def stop_cluster(control: Control, project: str, cluster_id: str) -> str:
     """Accept a stop of the cluster's servers, which then stay stopped. Returns the id of its operation."""
     with audited(control, project, "StopCluster", f"cluster/{cluster_id}") as transaction:
         cluster = working_cluster(transaction, project, cluster_id)
+        check_able(cluster, Ability.STOP)
         now = control.clock.now()
         operation_id = operations.begin(transaction, cluster.id, Task.STOPPING, cluster.id, now)
         control.flows.enqueue(transaction, "stop_cluster", cluster.id)
@@ -208,6 +211,7 @@ def start_cluster(control: Control, project: str, cluster_id: str) -> str:
     """Accept a start of the servers of a stopped cluster. Returns the id of its operation."""
     with audited(control, project, "StartCluster", f"cluster/{cluster_id}") as transaction:
         cluster = idle_cluster(transaction, project, cluster_id, {ClusterStatus.AVAILABLE})
+        check_able(cluster, Ability.START)
         if not cluster.stopped:
             raise StateForbids(f"cluster {cluster.id} is not stopped")
         now = control.clock.now()

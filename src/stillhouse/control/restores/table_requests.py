@@ -8,6 +8,7 @@ from stillhouse.control.audit import audited
 from stillhouse.control.context import Control
 from stillhouse.control.lookup import answering_cluster, known_snapshot, usable_snapshot, working_cluster
 from stillhouse.control.snapshots.listed_tables import listed
+from stillhouse.domain.abilities import Ability, check_able
 from stillhouse.domain.cluster import Task
 from stillhouse.domain.snapshot import SnapshotStatus
 from stillhouse.domain.table_restore import TableName, TableRestore, TablesWanted
@@ -37,6 +38,7 @@ def start_table_restore(control: Control, project: str, snapshot_id: str, wanted
         source, snapshot = usable_snapshot(transaction, project, snapshot_id)
         restore = wanted.named(snapshot.backup_key)
         cluster = working_cluster(transaction, project, source.id)
+        check_able(cluster, Ability.LOAD_TABLES)
         operation_id = operations.begin(
             transaction,
             cluster.id,

@@ -65,6 +65,14 @@ RIGHTS = (
     _function("pg_read_binary_file(text, bigint, bigint, boolean)", "reads the files"),
     _member("pg_read_all_data", "tables have no fingerprints without it", must=False),
     _attribute("BYPASSRLS", "rolbypassrls", "tables with row security have no fingerprints without it", must=False),
+    Right(
+        "CREATE on database postgres",
+        "leaves the mark there that a later snapshot builds on; without it the next is whole before PostgreSQL 17",
+        "GRANT CREATE ON DATABASE postgres TO {role}",
+        "REVOKE CREATE ON DATABASE postgres FROM {role}",
+        "pg_catalog.has_database_privilege('postgres', 'CREATE')",
+        must=False,
+    ),
     _member("pg_checkpoint", "a snapshot cannot be a base without it if the node cannot be marked", must=False),
 )  # fmt: skip
 

@@ -59,7 +59,7 @@ def _over_the_network(node: Node, connection: Connection) -> dict[str, str]:
 def _secret(node: Node, connection: Connection) -> dict[str, str]:
     """Read the password at each login, so that it may change at any time."""
     if not connection.password_file:
-        return {"passfile": connection.passfile} if connection.passfile else {}
+        return {"password": node.secret}
     try:
         with Path(connection.password_file).open(encoding="utf-8") as file:
             return {"password": file.readline().rstrip("\r\n")}

@@ -64,6 +64,12 @@ def prepare(connection: Connection) -> bool:
     return True
 
 
+def remove(connection: Connection) -> None:
+    """Remove the table and its schema, if they are ours. The connection is in autocommit mode."""
+    if connection.execute(_OWNED).fetchone() is not None:
+        connection.execute("DROP SCHEMA stillhouse CASCADE")
+
+
 def write_mark(connection: Connection, lineage: str, lsn: int, token: str = "") -> str:
     """Write the mark. It is durable on return, independent of the server's `synchronous_commit`. `token` is added to
     the existing tokens.
