@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from stillhouse.domain.abilities import LACKS, Ability, check_able
 from stillhouse.domain.cluster import Cluster, Node, Provider
 from stillhouse.errors import NodeUnreachable, StateForbids
 from stillhouse.postgres.host import server
 from stillhouse.postgres.sessions import session
 from stillhouse.postgres.wal import lineage
 from stillhouse.warehouse.cluster import embedded
+from stillhouse.warehouse.cluster.abilities import LACKS, Ability, check_able
 from stillhouse.warehouse.cluster.embedded import Site
 from stillhouse.warehouse.cluster.provider import Servers, servers_of
 from support.servers import warehouses

@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from stillhouse import __version__
+from stillhouse.cli.host import registration
 from stillhouse.cli.host.audit import audit
 from stillhouse.cli.host.key import key
 from stillhouse.cli.host.user import user
@@ -36,6 +37,8 @@ repo.command(repo_recover.restore)
 repo.command(repo_copy.copy)
 repo.command(repo_recover.rebuild_catalog)
 app.command(cluster)
+for work in (registration.add, registration.check, registration.grants):
+    cluster.command(work)
 app.command(snapshot)
 app.command(policy)
 

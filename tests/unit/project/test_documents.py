@@ -114,6 +114,7 @@ def test_every_setting_named_is_one(document: Path) -> None:
         "STILLHOUSE_KEY_FILE",
         "STILLHOUSE_CA_FILE",
         "STILLHOUSE_USER_PWD",
+        "STILLHOUSE_NODE_PWD",
     }  # of commands
     assert set(re.findall(r"\bSTILLHOUSE_\w+", document.read_text())) <= known
 

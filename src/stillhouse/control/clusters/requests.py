@@ -18,11 +18,11 @@ from stillhouse.control.lookup import (
 from stillhouse.control.schedule.snapshot_policies import add_default_policies
 from stillhouse.control.snapshots.queue import AFTER, call_off
 from stillhouse.domain import chosen_settings, names
-from stillhouse.domain.abilities import Ability, check_able
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Engine, Task
 from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.snapshot import SnapshotStatus
 from stillhouse.errors import ClusterBusy, InvalidInput, NameTaken, NotOffered, StateForbids
+from stillhouse.warehouse.cluster.abilities import Ability, check_able
 
 # A restored cluster takes these facts from the snapshot's cluster unless the request says otherwise.
 _INHERITED_FACTS = (

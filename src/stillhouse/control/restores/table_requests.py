@@ -8,12 +8,12 @@ from stillhouse.control.audit import audited
 from stillhouse.control.context import Control
 from stillhouse.control.lookup import answering_cluster, known_snapshot, usable_snapshot, working_cluster
 from stillhouse.control.snapshots.listed_tables import listed
-from stillhouse.domain.abilities import Ability, check_able
 from stillhouse.domain.cluster import Task
 from stillhouse.domain.snapshot import SnapshotStatus
 from stillhouse.domain.table_restore import TableName, TableRestore, TablesWanted
 from stillhouse.errors import DatabaseUnknown, InvalidInput, StateForbids
 from stillhouse.warehouse.cluster import contents
+from stillhouse.warehouse.cluster.abilities import Ability, check_able
 
 
 @dataclass(frozen=True)

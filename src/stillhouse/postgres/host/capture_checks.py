@@ -54,6 +54,9 @@ _WANTED: dict[str, tuple[Callable[[Settings], bool], str]] = {
 }
 
 
+LOOK_AT = (*_WANTED, "wal_segment_size")
+
+
 @dataclass(frozen=True)
 class Look:
     """The facts that decide. `settings` are as in pg_settings, in its units."""
@@ -70,9 +73,7 @@ def check_fit(node: Node) -> None:
         session.refusing_as(CaptureFailed, node),
         closing(session.connect(node, MAINTENANCE, application_name="stillhouse first look")) as connection,
     ):
-        ((major, is_standby, control_version, settings),) = connection.execute(
-            _LOOK, [[*_WANTED, "wal_segment_size"]]
-        ).fetchall()
+        ((major, is_standby, control_version, settings),) = connection.execute(_LOOK, [[*LOOK_AT]]).fetchall()
         lacks = [right for right in missing(connection) if right.must]
     if lacks:
         raise CaptureFailed(

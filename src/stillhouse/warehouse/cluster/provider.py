@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from stillhouse import log
-from stillhouse.domain.abilities import Ability, check_able
 from stillhouse.domain.cluster import Cluster, Node, Provider
 from stillhouse.errors import NodeUnreachable
 from stillhouse.postgres.sessions import session
@@ -13,6 +12,7 @@ from stillhouse.postgres.sessions.databases import MAINTENANCE
 from stillhouse.postgres.sessions.session import Connection
 from stillhouse.postgres.wal import lineage
 from stillhouse.warehouse.cluster import embedded
+from stillhouse.warehouse.cluster.abilities import Ability, check_able
 from stillhouse.warehouse.cluster.embedded import Site
 
 
