@@ -13,6 +13,26 @@ from support.snapshots.cuts import superuser, tell
 ROLE, PASSWORD = "backup", "Registered-1"
 
 
+def make_foreign(node: Node) -> None:
+    """Leave nothing of ours on a server: its superuser is called postgres, and our other role and our schema go."""
+    rules = Path(node.directory, "pgdata", "pg_hba.conf")
+    rules.write_text(f"local all postgres,another trust\n{rules.read_text()}")
+    with superuser(node) as connection:
+        tell(connection, "SELECT pg_reload_conf()")
+        tell(connection, "DROP SCHEMA stillhouse CASCADE")
+        for (database,) in connection.execute(
+            "SELECT datname FROM pg_database WHERE datallowconn"
+        ).fetchall():
+            tell(connection, f"REVOKE ALL ON DATABASE {database} FROM {session.READER}")
+        tell(connection, f"DROP OWNED BY {session.READER}")
+        tell(connection, f"DROP ROLE {session.READER}")
+        tell(connection, "CREATE ROLE another SUPERUSER LOGIN")
+    with closing(session.connect(node, "postgres", role="another")) as connection:
+        connection.execute(f"ALTER ROLE {session.SUPERUSER} RENAME TO postgres".encode())
+    with closing(session.connect(node, "postgres", role="postgres")) as connection:
+        connection.execute(b"DROP ROLE another")
+
+
 def registered(cluster: Cluster, place: Path) -> Cluster:
     """The same servers as a cluster of somebody's. `place` keeps the passwords."""
     nodes = tuple(as_somebodys(node, place) for node in cluster.nodes)

@@ -362,6 +362,7 @@ def _head(
         "cut": {"name": point.name, "lsn": point.lsn, "timeline": point.timeline} if point else None,
         **far,
         "settings": facts.settings,
+        **({"superuser": facts.superuser} if facts.superuser != session.SUPERUSER else {}),
     }
     for database, name, version in facts.extensions:
         yield {"t": "extension", "database": database, "name": name, "version": version}

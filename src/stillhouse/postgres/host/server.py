@@ -28,7 +28,7 @@ _POLL_SECONDS = 0.05
 
 _LOCK = "pgdata/postmaster.pid"
 _LOG = "server.log"
-_LOCK_BYTES, _LOG_BYTES = 4096, 1 << 20  # the most that we read of these files
+_LOCK_BYTES, _LOG_BYTES, _NAME_BYTES = 4096, 1 << 20, 63  # the most that we read of these files
 _LONGEST_NUMBER = 10  # digits of a process id
 
 _LOGIN_REFUSED = "password authentication failed"  # libpq tells no SQLSTATE of a login; auth.c, auth_failed
@@ -64,10 +64,9 @@ host  replication all all reject
 host  all         all 127.0.0.0/8 scram-sha-256
 """
 # For a server that does not know our passwords yet. A clone, for example, has the passwords of its source.
-_LOCKED_RULES = f"""\
-# Written by Stillhouse: this server is shut off, but for the service itself.
-local all {session.SUPERUSER},{session.READER} peer map={session.SUPERUSER}
-"""
+_LOCKED_RULES = "# Written by Stillhouse: this server is shut off, but for the service itself.\n"
+# Beside a restored data directory: the name of the role that initdb made at the source, if it is not ours.
+FIRST_ROLE = "first-role"
 
 
 def check_paths(node: Node) -> None:
@@ -132,9 +131,10 @@ def start(
     settings: Mapping[str, str] | None = None,
     *,
     locked: bool = False,
+    role: str = session.SUPERUSER,
     timeout_seconds: float = START_SECONDS,
 ) -> None:
-    """Start the server and wait until it answers. A server that runs already is left as it is.
+    """Start the server and wait until it answers `role`. A server that runs already is left as it is.
 
     `settings` override every file and the node's address: with {"listen_addresses": ""} the server listens on its
     socket only. A `locked` server lets in only the account that this service runs as, by the socket, until `reload`
@@ -156,7 +156,15 @@ def start(
         ) as error:  # for example a directory in place of a file: the fault of one node, not ours
             raise NodeUnreachable(f"node {node.name} does not start: {error}") from error
         _launch(binaries, node, settings or {}, timeout_seconds, logged)
-    _await_answer(node, timeout_seconds, logged)
+    _await_answer(node, role, timeout_seconds, logged)
+
+
+def first_role(node: Node) -> str:
+    """Return the superuser that the server had from the beginning: ours, but for a clone of somebody's server."""
+    try:
+        return _tree(node).read(FIRST_ROLE, _NAME_BYTES).decode(errors="surrogateescape")
+    except FileNotFoundError:
+        return session.SUPERUSER
 
 
 def stop(
@@ -256,10 +264,10 @@ def _control(
     )
 
 
-def _await_answer(node: Node, timeout_seconds: float, logged: int) -> None:
+def _await_answer(node: Node, role: str, timeout_seconds: float, logged: int) -> None:
     clock = SystemClock()
     latest = clock.monotonic() + timeout_seconds
-    while not _answers(node):
+    while not _answers(node, role):
         # pg_ctl reports success for a server that is still in recovery. Recovery may fail later.
         if process_id(node) is None:
             raise _not_started(node, logged)
@@ -279,9 +287,9 @@ def _not_started(node: Node, logged: int, otherwise: str = "") -> NodeUnreachabl
     )
 
 
-def _answers(node: Node) -> bool:
+def _answers(node: Node, role: str = session.SUPERUSER) -> bool:
     try:
-        session.connect(node, "postgres", application_name="stillhouse life sign").close()
+        session.connect(node, "postgres", application_name="stillhouse life sign", role=role).close()
     except NodeUnreachable as error:
         if _LOGIN_REFUSED in error.message:  # the server answers, and waiting would not change the answer
             raise
@@ -303,14 +311,19 @@ def _clear_stale_locks(node: Node) -> None:
 
 
 def _write_access_rules(node: Node, *, locked: bool = False) -> None:
-    names = [
-        f'{session.SUPERUSER} "{peer_name()}" {role}\n'
-        for role in (session.SUPERUSER, session.READER)
-        if locked
-    ]
     tree = _tree(node)
-    tree.replace("pgdata/pg_ident.conf", "".join(names).encode())
-    tree.replace("pgdata/pg_hba.conf", (_LOCKED_RULES if locked else _ACCESS_RULES).encode())
+    names, rules = "", _ACCESS_RULES
+    if locked:
+        roles = [_quoted(role) for role in (session.SUPERUSER, session.READER, first_role(node))]
+        names = "".join(f'{session.SUPERUSER} "{peer_name()}" {role}\n' for role in roles)
+        rules = f"{_LOCKED_RULES}local all {','.join(roles)} peer map={session.SUPERUSER}\n"
+    tree.replace("pgdata/pg_ident.conf", names.encode(errors="surrogateescape"))
+    tree.replace("pgdata/pg_hba.conf", rules.encode(errors="surrogateescape"))
+
+
+def _quoted(role: str) -> str:
+    """Write a name as both files take it (libpq/hba.c, next_token)."""
+    return '"' + role.replace('"', '""') + '"'
 
 
 def _private_directory(path: Path, account: Account | None) -> None:

@@ -23,6 +23,7 @@ from stillhouse.postgres.wal.segments import format_lsn, parse_lsn
 # PostgreSQL 18 ends a session at the next checkpoint if its slot was not touched for idle_replication_slot_timeout.
 BEAT_SECONDS = 10.0
 _PATIENCE_SECONDS = 1.0
+_FIRST_ROLE = 10  # BOOTSTRAP_SUPERUSERID in catalog/pg_authid.dat
 _SIGN_OF_LIFE = "SELECT pg_catalog.pg_is_in_recovery()"
 _CLOSED = End("the backup's session was closed")
 # SQLSTATEs: object_not_in_prerequisite_state, configuration_limit_exceeded.
@@ -65,6 +66,8 @@ class Facts:
     config_files: dict[str, Path]
     """The configuration files outside the data directory, by the name that each would have inside it."""
     log_directory: str = "log"
+    superuser: str = session.SUPERUSER
+    """The name of the role that initdb made."""
 
     @property
     def tablespace_directory(self) -> str:
@@ -334,7 +337,8 @@ def facts(connection: Connection) -> Facts:
         ).fetchall()
     )
     directory = connection.execute(
-        "SELECT current_setting('data_directory'), current_setting('log_directory')"
+        "SELECT current_setting('data_directory'), current_setting('log_directory'),"
+        f" (SELECT rolname FROM pg_catalog.pg_roles WHERE oid = {_FIRST_ROLE})"
     ).fetchone()
     files = connection.execute(
         "SELECT name, setting FROM pg_catalog.pg_settings WHERE name = ANY(%s)", (list(_CONFIG_FILES),)
@@ -370,4 +374,5 @@ def facts(connection: Connection) -> Facts:
         collations=[list(row) for row in collations],
         config_files=outside,
         log_directory=directory[1],
+        superuser=directory[2],
     )

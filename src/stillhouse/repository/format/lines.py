@@ -53,6 +53,7 @@ class NodeLine(HowFar):
     stop_lsn: int | None
     cut: Cut | None
     settings: dict[str, str]
+    superuser: NotRequired[str]
 
 
 class ExtensionLine(TypedDict):
