@@ -1,13 +1,18 @@
-"""Requests and memory of a publication and of a collection, after histories of 100, 1,000 and 10,000 roots.
+"""Requests and memory of a publication and of collections, after histories of 100, 1,000 and 10,000 roots.
 
-The store is in memory, and counts. Half of the roots are tombstones; each published snapshot has 40 objects of its own.
+The store is in memory, and counts. Half of the roots are tombstones; each published snapshot has 40 objects of its own,
+and names those of the up to 15 snapshots that it builds on. The first collection finds no facts, as in a repository
+that only an older program has collected.
 """
 
 import json
 import sys
+import time
 import tracemalloc
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing import get_context
 from pathlib import Path
@@ -16,10 +21,11 @@ from typing import Any
 from stillhouse.clock import SystemClock
 from stillhouse.domain.collection import Rules
 from stillhouse.domain.ids import new_uuid
-from stillhouse.repository.format.cipher_keys import Kek, create_or_open
+from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open
 from stillhouse.repository.objects import roots
 from stillhouse.repository.upkeep import reach
 from stillhouse.repository.upkeep.collect import Collector
+from stillhouse.storage.store import StoredObject
 from support.repositories.history import History
 from support.stores.counting import Counting
 from support.stores.dict_store import DictStore
@@ -27,44 +33,83 @@ from support.stores.dict_store import DictStore
 RESULTS = Path(__file__).parent / "results" / "history.json"
 SIZES = (100, 1000, 10_000)
 RULES = Rules(timedelta(days=7), timedelta(days=7))
+_A_WEEK = timedelta(days=8)  # more than the grace, and more than the time in the trash
+
+
+class Listed(DictStore):
+    """A store whose listings take no memory of their own."""
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        for key in list(self.objects):
+            if key.startswith(prefix) and (found := self.stat(key)) is not None:
+                yield found
+
+
+@dataclass
+class Measured:
+    """One history, and the rows of what was done in it."""
+
+    store: DictStore
+    keys: ClusterKeys
+    rows: dict[str, dict[str, float]]
+
+    def collect(self, title: str) -> None:
+        """Collect once, and count."""
+        counted, began = Counting(self.store), time.process_time()
+        done = Collector(counted, self.keys, SystemClock(), RULES).collect()
+        cpu = round(time.process_time() - began, 2)
+        self.rows[title] = {**told(counted.calls), "objects deleted": done.deleted, "CPU seconds": cpu}
+
+    def draft(self, title: str) -> None:
+        """Make the plan of a collection. Memory is the most that it has allocated at a time."""
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in Collector(self.store, self.keys, SystemClock(), RULES).draft()[1]:
+            pass
+        peak = tracemalloc.get_traced_memory()[1] - before
+        tracemalloc.stop()
+        self.rows[title] = {"MiB": round(peak / (1 << 20), 1)}
+
+    def publish(self, title: str, history: History) -> str:
+        """Publish one more snapshot, with all checks of a publication, and return its id. Its manifest is read."""
+        _, stored, root = history.prepare()
+        counted = Counting(self.store)
+        below = list(reach.reached(counted, self.keys, stored))
+        assert roots.publish(counted, self.keys, root, below) is not None
+        self.rows[title] = {**told(counted.calls), "objects named": len(below)}
+        return root.snapshot
 
 
 def measure(count: int) -> dict[str, Any]:
-    """Measure at one size, in a process of its own. Memory is the most that a collection has allocated at a time."""
-    store = DictStore()
-    history = History(store, create_or_open(store, Kek(bytes(32)), new_uuid()), packs=36, maps=3).grow(count)
-    first, first_bytes = _collect(history)
-    published, named = _publish(history)
-    second, second_bytes = _collect(history)
-    return {
-        "roots": count,
-        "objects": len(store.objects),
-        "publication": {**_told(published), "objects named": named},
-        "first collection": {**_told(first), "MiB": first_bytes >> 20},
-        "collection after one new snapshot": {**_told(second), "MiB": second_bytes >> 20},
-    }
+    """Measure at one size, in a process of its own."""
+    store = Listed()
+    keys = create_or_open(store, Kek(bytes(32)), new_uuid())
+    history = History(store, keys, packs=36, maps=3).grow(count)
+    while len(history.published) % 16 != 8:  # so that the next one builds on eight at each size
+        history.add()
+    measured = Measured(store, keys, {})
+    measured.collect("first collection")
+    snapshot = measured.publish("publication", history)
+    measured.collect("collection after one new snapshot")
+    measured.collect("collection with nothing new")
+    measured.draft("memory of a plan")
+    roots.mark_trash(store, keys, snapshot, store.now.isoformat())
+    store.now += _A_WEEK
+    measured.collect("collection that purges a snapshot")
+    store.now += _A_WEEK
+    measured.collect("collection that deletes its objects")
+    return {"roots": count, "objects": len(store.objects), **measured.rows}
 
 
-def _collect(history: History) -> tuple[Counter[str], int]:
-    counted = Counting(history.store)
-    tracemalloc.start()
-    Collector(counted, history.keys, SystemClock(), RULES).collect()
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    return counted.calls, peak
-
-
-def _publish(history: History) -> tuple[Counter[str], int]:
-    _, stored, root = history.prepare()
-    counted = Counting(history.store)
-    below = list(reach.reached(counted, history.keys, stored))
-    assert roots.publish(counted, history.keys, root, below) is not None
-    return counted.calls, len(below)
-
-
-def _told(calls: Counter[str]) -> dict[str, int]:
+def told(calls: Counter[str]) -> dict[str, float]:
+    """Requests by whether history can make them more: a listing has one page for each 1,000 objects there are."""
     pages = calls["list"] + calls["further pages"]
-    return {"requests without listings": calls.total() - pages, "pages of listings": pages}
+    deletes = calls["delete"]
+    return {
+        "reads and writes": calls.total() - pages - deletes,
+        "deletes": deletes,
+        "pages of listings": pages,
+    }
 
 
 def main() -> None:

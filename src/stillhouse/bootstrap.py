@@ -293,6 +293,7 @@ def _adopt_cluster(place: FlowContext, cluster: Cluster) -> None:
     """Adopt one cluster. A failure goes to its row, and does not keep the service from serving the others."""
     try:
         servers_of(place.site, cluster).have_at_work()
+        accounts.renew_cluster_functions(cluster)
         dropped = reap(place, cluster)
         log.get("service").info("cluster adopted", cluster=cluster.id, slots_dropped=dropped)
     except StillhouseError as error:

@@ -1,5 +1,6 @@
 """Logs: one JSON object per line, with the request's or flow's ids in each; never a secret."""
 
+import json
 import logging
 import sys
 from typing import Any
@@ -37,6 +38,14 @@ def _bound(_logger: Any, _method: str, event: Any) -> Any:
     return event
 
 
+# Made once: `json.dumps` with options makes one for each line.
+_ENCODER = json.JSONEncoder(default=repr)
+
+
+def _json(event: Any, **_options: Any) -> str:
+    return _ENCODER.encode(event)
+
+
 def configure(level: str = "INFO") -> None:
     """Set up logging of this process: JSON lines on standard error. Idempotent."""
     structlog.configure(
@@ -47,7 +56,7 @@ def configure(level: str = "INFO") -> None:
             structlog.processors.format_exc_info,
             _redact,
             _bound,
-            structlog.processors.JSONRenderer(),
+            structlog.processors.JSONRenderer(_json),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

@@ -339,7 +339,7 @@ def test_an_unknown_id_is_locked_as_a_known_one_is(service: Service) -> None:
 
 def test_passwords_beyond_the_queue_are_told_503_and_known_callers_are_served(fresh: Service) -> None:
     going_on = threading.Event()
-    held = [fresh.control.password_checks.submit(f"10.0.0.{number}", going_on.wait) for number in range(16)]
+    held = [fresh.control.password_checks.submit(f"10.0.0.{number}", going_on.wait) for number in range(64)]
     told = log_in(fresh, by_name("op1"))
     assert refusal(told) == (503, "DWS.0005") and int(told.headers["retry-after"]) > 0
     assert fresh.client.request("GET", LIST).status == 200

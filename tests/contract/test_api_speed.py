@@ -1,6 +1,7 @@
 """What a request costs, counted in threads, connections, statements and parts of an answer; never in seconds."""
 
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -10,17 +11,20 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio.to_thread
 import pytest
 from sqlalchemy import event
 from starlette.routing import Match
+from structlog.testing import capture_logs
 
 from stillhouse.api.app import published_routes
 from stillhouse.api.gateway import worker_threads
 from stillhouse.api.gateway.published import Published
 from stillhouse.api.gateway.worker_threads import WorkerThreads
 from stillhouse.api.operations import routing
+from stillhouse.api.operations import snapshots as api_snapshots
 from stillhouse.catalog import snapshots as stored
 from stillhouse.control.snapshots import requests
 from stillhouse.errors import ApiUnknown
@@ -104,7 +108,7 @@ def test_the_statements_of_a_read_are_built_once(service: Service) -> None:
                 assert service.client.request("GET", path).status == 200
             seen.append(found)
         assert seen[0] == seen[1], "another object was built for the same statement"
-        assert len(seen[0]) == 2, "the key, and what was asked for"
+        assert len(seen[0]) == 1, "the key is remembered, the answer is not"
 
 
 def test_a_key_that_another_process_disabled_is_refused_at_once(tmp_path: Path) -> None:
@@ -164,6 +168,32 @@ def test_a_long_list_is_read_and_encoded_in_parts_off_the_event_loop(
         assert answer.headers["Transfer-Encoding"] == "chunked"
         assert hops.count("next") >= 2, "each further part when it is wanted"
         assert encoders == {"api"}
+
+
+def test_a_list_is_read_no_further_when_its_client_has_hung_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, hung_up = [], threading.Event()
+
+    def batches(*_arguments: Any, **_options: Any) -> Iterator[list[Any]]:
+        for number in range(100):
+            read.append(number)
+            yield [{"filling": "a" * 100_000}]
+            if number == 3:
+                assert hung_up.wait(60)
+
+    monkeypatch.setattr(requests, "snapshot_batches", batches)
+    monkeypatch.setattr(api_snapshots, "snapshot_in_project_list", lambda item: item)
+    with serving_service(tmp_path) as service, capture_logs() as logged:
+        headers = service.signed_headers("GET", LIST, b"")
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        address = urlsplit(service.endpoint)
+        with socket.create_connection((address.hostname, address.port)) as connection:
+            connection.sendall(f"GET {LIST.format(p=PROJECT)} HTTP/1.1\r\n{head}\r\n".encode())
+            assert connection.recv(1000)
+        hung_up.set()
+        until(lambda: [line for line in logged if line["event"] == "client gone"], 60)
+    assert len(read) < 50
 
 
 def test_a_list_of_exactly_one_or_two_batches_is_whole(tmp_path: Path) -> None:

@@ -12,7 +12,12 @@ from support.processes.service import Service, serving
 from support.stores.faulty_proxy import FaultyProxy, faulty_proxy
 from support.stores.s3_server import Front, S3Server, s3_server
 
-pytestmark = [pytest.mark.long, pytest.mark.xdist_group("store outage")]
+# An outage lasts a minute: the limit must not count how long a loaded machine takes to make the service before it.
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.xdist_group("store outage"),
+    pytest.mark.timeout(300, func_only=True),
+]
 
 MINUTE, LESS = 60.0, 20.0  # the latter is longer than any count of tries lasted
 Hindrance = tuple[Callable[[Front], None], Callable[[Front], None]]

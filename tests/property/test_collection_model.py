@@ -45,7 +45,7 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 TRASH = 7 * DAY
 WITH_CATALOG, WITHOUT = Rules(DAY, TRASH, frozenset()), Rules(7 * DAY, TRASH)
 pick = st.integers(0, 1000)
-others = st.sampled_from(["capture", "zombie", "undelete", "delete"])
+others = st.sampled_from(["capture", "zombie", "undelete", "delete", "collect"])
 
 
 @dataclass
@@ -278,6 +278,8 @@ class Collections(RuleBasedStateMachine):
             self._undelete(which)
         elif what == "delete" and self._there():
             self.delete(which)
+        elif what == "collect":
+            self._collector(WITHOUT, frozenset()).collect()
 
     def _collector(self, rules: Rules, known: frozenset[str]) -> Collector:
         return Collector(self.store, self.keys, TurnedClock(self.store), rules, known)

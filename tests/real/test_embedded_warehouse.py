@@ -16,9 +16,11 @@ from stillhouse.postgres.host import server
 from stillhouse.warehouse.cluster import embedded, fdw
 from stillhouse.warehouse.cluster.embedded import Site
 from stillhouse.warehouse.cluster.fdw import DATABASES
+from stillhouse.warehouse.cluster.upgrade import renew_functions
 from support.databases.writers import until
 from support.servers import warehouses
 from support.servers.warehouses import PASSWORD, USER, MakeWarehouse, log_in, rows
+from support.snapshots.cuts import superuser, tell
 
 TESTS = Path(__file__).parents[1]
 ACCOUNTS = """SELECT stillhouse.create_distributed_table(
@@ -142,6 +144,42 @@ def test_a_distributed_tables_rows_land_on_every_data_node(distributed: Cluster,
         assert user.execute("SELECT to_regclass('accounts')").fetchall() == [(None,)]
     for node in distributed.data_nodes:
         assert rows(node, "SELECT to_regclass('public.accounts')", database) == [(None,)]
+
+
+# A caller's temporary types come before all others where a function's search path does not name pg_temp.
+TEMPORARY = """
+    CREATE FUNCTION public.spring(anyelement) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+        RAISE LOG 'sprung by %', current_user; RETURN true; END $$;
+    CREATE DOMAIN pg_temp.name AS pg_catalog.name CHECK (public.spring(VALUE));
+    CREATE DOMAIN pg_temp.text AS pg_catalog.text CHECK (public.spring(VALUE));
+    CREATE DOMAIN pg_temp.int8 AS pg_catalog.int8 CHECK (public.spring(VALUE))
+"""
+
+
+def test_1_no_temporary_type_of_a_caller_s_runs_his_code_as_superuser(distributed: Cluster) -> None:
+    node = distributed.coordinator
+    log = Path(node.directory, "server.log")
+    size = log.stat().st_size
+    with log_in(node, database="gaussdb") as user:
+        user.execute(TEMPORARY.encode())
+        user.execute(
+            "SELECT stillhouse.run_on_data_nodes(ARRAY['SET LOCAL work_mem = 4096']::pg_catalog.text[])"
+        )
+        user.execute("SELECT stillhouse.create_distributed_table('public.sprung', 'id int', 'id')")
+        user.execute("SELECT stillhouse.drop_distributed_table('public.sprung')")
+        user.execute("DROP FUNCTION public.spring CASCADE")
+    told = log.read_bytes()[size:].decode(errors="replace")
+    assert {line.partition("sprung by ")[2] for line in told.splitlines() if "LOG:  sprung by" in line} <= {
+        USER
+    }
+
+
+def test_1_functions_that_an_earlier_version_made_are_replaced(distributed: Cluster) -> None:
+    node = distributed.coordinator
+    with superuser(node, "gaussdb") as operator:
+        tell(operator, "ALTER FUNCTION stillhouse.run_on_data_nodes(text[]) SET search_path = ''")
+    assert renew_functions(node, USER) == ["gaussdb"]
+    assert renew_functions(node, USER) == []
 
 
 def test_names_are_quoted_wherever_they_go(distributed: Cluster) -> None:

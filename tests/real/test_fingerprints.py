@@ -34,7 +34,7 @@ from support.snapshots.captures import (
     restored_cluster,
     take_one,
 )
-from support.snapshots.cuts import ask, superuser, tell
+from support.snapshots.cuts import ask, superuser, tell, without_autovacuum
 
 pytestmark = pytest.mark.long
 
@@ -53,13 +53,6 @@ def bank(make_warehouse: MakeWarehouse) -> Bank:
     for node in cluster.nodes:
         without_autovacuum(node)
     return found_bank(cluster, password)
-
-
-def without_autovacuum(node: Node) -> None:
-    """It may be at work, with an id, at any moment; then there is no witness, as there should not be."""
-    with superuser(node) as connection:
-        tell(connection, "ALTER SYSTEM SET autovacuum = off")
-        tell(connection, "SELECT pg_reload_conf()")
 
 
 def witness_line(found: list[Line]) -> Line:

@@ -41,7 +41,7 @@ from support.snapshots.captures import (
     release,
     restore_files,
 )
-from support.snapshots.cuts import ask, superuser, tell
+from support.snapshots.cuts import ask, superuser, tell, without_autovacuum
 from support.snapshots.table_restores import TRACES, pairs
 
 pytest_plugins = ["support.servers.versions"]
@@ -101,6 +101,8 @@ class Pass:
 def passed(version_site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pass]:
     source = warehouses.build(version_site, 2)
     try:
+        for node in source.nodes:
+            without_autovacuum(node)
         furnish(source)
         seen = Pass(source, open_vault(tmp_path_factory.mktemp("vault"), source))
         capture_twice(seen)

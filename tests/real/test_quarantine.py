@@ -81,6 +81,8 @@ def plant(node: Node, major: int) -> None:
             "CREATE FOREIGN TABLE public.loot_at_home (way text) SERVER home OPTIONS (table_name 'loot')",
         )
         tell(operator, "GRANT INSERT ON public.loot_at_home TO PUBLIC")
+        # Some operators let their users dial: then only a network of its own keeps a clone at home.
+        tell(operator, "GRANT EXECUTE ON FUNCTION public.dblink_exec(text, text) TO dbadmin")
         tell(operator, "CREATE SERVER no_address FOREIGN DATA WRAPPER postgres_fdw")
         tell(
             operator,
@@ -163,16 +165,19 @@ def test_without_a_network_of_its_own_a_clone_has_no_way_of_ours_out(
 
     def prove(clone: Clone) -> None:
         (node,) = clone.cluster.nodes
-        for _ in range(2):  # whoever was killed parks them again
-            foreign_servers.park(node)
-            where = "SELECT DISTINCT srvoptions[1:2] FROM pg_foreign_server"
+        where = "SELECT DISTINCT srvoptions[1:2] FROM pg_foreign_server"
+        for _ in range(2):  # as they came out of recovery, and parked again by whoever was killed
             assert rows(node, where, "gaussdb") == [(["host=/dev/null/stillhouse", "port=1"],)]
+            foreign_servers.park(node)
+        assert rows(node, where, "gaussdb") == [(["host=/dev/null/stillhouse", "port=1"],)]
         rewire(clone.cluster.nodes, home.user_name, home.nodes)
         foreign_servers.silence(node)
         assert check_structure(node, lambda: None).findings == []
+        ways.append(loot(home.coordinator))
 
+    ways: list[set[str]] = []
     with restored_cluster(here, home, shot, vault, in_quarantine=prove):
-        assert loot(home.coordinator) <= STILL_OPEN_WITHOUT_NETWORK
+        assert ways == [STILL_OPEN_WITHOUT_NETWORK], "and so the attack itself works"
     embedded.destroy(here, home.id)
 
 

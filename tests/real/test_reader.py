@@ -290,6 +290,45 @@ def test_1_nothing_that_a_tenant_laid_runs_as_superuser(
     assert ran_as == {f"{READER}, superuser off"}, "the planner, of the expressions of indexes and statistics"
 
 
+PASSES_FOR_AMCHECK = {
+    # It has more arguments than the real one, and so was taken for that of a newer version.
+    "bt_index_parent_check": """
+        CREATE FUNCTION public.bt_index_parent_check(regclass, boolean, boolean, boolean, boolean) RETURNS void
+            LANGUAGE plpgsql AS $$ BEGIN PERFORM snares.spring(); END $$
+    """,
+    # The version 1.2 has none.
+    "verify_heapam": """
+        CREATE FUNCTION public.verify_heapam(regclass, boolean, boolean, text, bigint, bigint)
+            RETURNS TABLE (blkno bigint, offnum int, attnum int, msg text)
+            LANGUAGE plpgsql AS $$ BEGIN PERFORM snares.spring(); END $$
+    """,
+}
+
+
+@pytest.mark.parametrize(
+    ("function", "version"), [("bt_index_parent_check", ""), ("verify_heapam", "VERSION '1.2'")]
+)
+def test_1_no_function_of_a_tenant_s_passes_for_one_of_amcheck(
+    node: Node, tenant: Any, function: str, version: str
+) -> None:
+    """An operator installed the extension long ago, in a schema where the tenant may make functions."""
+    with superuser(node) as connection:
+        tell(connection, f"GRANT CREATE ON SCHEMA public TO {USER}")
+        tell(connection, f"CREATE EXTENSION amcheck SCHEMA public {version}")
+        try:
+            tenant.execute(PASSES_FOR_AMCHECK[function].encode())
+            since = log_size(node)
+            seen = check_structure(node)
+            assert {who for who in sprung(node, since) if not who.startswith(f"{USER},")} == set()
+            assert seen.findings == []
+            assert [what for what in seen.unchecked if "amcheck" not in what] == []
+            assert bool(seen.unchecked) is bool(version), "an amcheck that is too old is named"
+        finally:
+            tell(connection, "DROP EXTENSION amcheck")
+            tell(connection, f"DROP FUNCTION IF EXISTS public.{function}")
+            tell(connection, f"REVOKE CREATE ON SCHEMA public FROM {USER}")
+
+
 def test_1_the_reader_enters_where_the_owner_shut_everyone_out(node: Node) -> None:
     with superuser(node) as connection:
         tell(connection, f"CREATE DATABASE hers OWNER {USER}")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -154,6 +155,7 @@ def filled(site: Site, *fill: Callable[[Bench], None]) -> Iterator[Bench]:
     first = Bench(site, cluster, ())
     first.sql(SHOP.replace("@orders", ODD))
     first.sql(PLAIN)
+    first.sql(PLANNED)
     for one in fill:
         one(first)
     with bench(site, cluster) as made:
@@ -173,6 +175,7 @@ def test_postgresql_15_too_gets_back_all(site: Site) -> None:
     with filled(replace(site, binaries=binaries), make_odd_tables) as tables:
         test_a_table_comes_back_with_all_that_is_its_own(tables)
         tables.restore("shop.guarded")
+        test_no_function_of_a_user_s_is_planned_as_superuser(tables)
         test_what_a_user_calls_as_ours_is_called_is_left_alone(tables)
         check_odd_tables_come_back(tables)
 
@@ -349,6 +352,48 @@ def test_functions_of_users_run_with_their_owners_rights_and_no_others(tables: B
         f" REFERENCES {ODD}(id)"
     ]
     assert tables.sql("SELECT count(*) FROM shop.guarded") == [(1,)]
+
+
+# What the planner calls of a tenant's, it calls as whoever asks: index expressions without a variable are folded.
+PLANNED = """
+CREATE ROLE planner; CREATE SCHEMA traps AUTHORIZATION planner;
+SET SESSION AUTHORIZATION planner;
+CREATE FUNCTION traps.spring() RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN
+    RAISE LOG 'planned for %', current_user; RETURN 1; END $$;
+CREATE TABLE traps.wide (id int, v text);
+ALTER TABLE traps.wide ALTER v SET STORAGE EXTERNAL;
+INSERT INTO traps.wide VALUES (1, repeat('x', 10000));
+CREATE INDEX ON traps.wide ((id + traps.spring()));
+CREATE TABLE traps.whole (id int PRIMARY KEY) PARTITION BY RANGE (id);
+CREATE TABLE traps.part PARTITION OF traps.whole FOR VALUES FROM (0) TO (10);
+CREATE TABLE traps.other PARTITION OF traps.whole DEFAULT;
+CREATE TABLE traps.pointing (id int REFERENCES traps.whole);
+INSERT INTO traps.whole VALUES (1), (11);
+INSERT INTO traps.pointing VALUES (1), (11);
+CREATE INDEX ON traps.whole ((id + traps.spring()));
+CREATE INDEX ON traps.pointing ((id + traps.spring()));
+RESET SESSION AUTHORIZATION;
+"""
+
+
+def check_nothing_is_planned_as_superuser(tables: Bench) -> None:
+    nodes = [tables.live.coordinator, *tables.clone]
+    logs = {Path(node.directory, "server.log"): 0 for node in nodes}
+    for log in logs:
+        logs[log] = log.stat().st_size
+    assert tables.restore("traps.wide") == []
+    assert len(tables.restore("traps.part=traps.part too")) == 1
+    for log, size in logs.items():
+        told = log.read_bytes()[size:].decode(errors="replace")
+        assert {line.partition("planned for ")[2] for line in told.splitlines()} <= {
+            "",
+            "stillhouse_reader",
+            "planner",
+        } | {name for name in told.split() if name.startswith("stillhouse_tables_")}
+
+
+def test_no_function_of_a_user_s_is_planned_as_superuser(tables: Bench) -> None:
+    check_nothing_is_planned_as_superuser(tables)
 
 
 def test_who_holds_the_target_is_named_and_the_rest_of_the_server_waits_for_nobody(tables: Bench) -> None:

@@ -1,5 +1,7 @@
 """The DWS API as one ASGI application."""
 
+import asyncio
+import json
 from collections.abc import Callable
 from functools import partial
 from typing import NoReturn
@@ -65,12 +67,13 @@ def create_app(control: Control, *, is_shutting_down: Callable[[], bool]) -> ASG
     `/healthz`, `/readyz` and `/openapi.json` are open to all and hold nothing about a tenant; `/readyz` tells its
     reasons only to this host. `/metrics` is open to this host.
     """
-    app = FastAPI(
-        title="Stillhouse", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False
-    )
+    app = FastAPI(title="Stillhouse", version=__version__, openapi_url=None, redirect_slashes=False)
     app.add_api_route("/healthz", _healthz, methods=["GET", "HEAD"], include_in_schema=False)
     readyz = Readyz(partial(readiness.look, control)).answer
     app.add_api_route("/readyz", readyz, methods=["GET", "HEAD"], include_in_schema=False)
+    app.add_api_route(
+        "/openapi.json", _Document(app).answer, methods=["GET", "HEAD"], include_in_schema=False
+    )
     app.add_api_route("/metrics", _metrics, methods=["GET"], include_in_schema=False)
     for router in _ROUTERS:
         app.include_router(router)
@@ -80,6 +83,22 @@ def create_app(control: Control, *, is_shutting_down: Callable[[], bool]) -> ASG
     app.add_exception_handler(HTTPException, _refuse_unrouted)
     app.add_exception_handler(Exception, _pass_on)
     return Gateway(app, control, published_routes(), is_shutting_down)
+
+
+class _Document:
+    """The route of `/openapi.json`: made once, at the first request, and off the event loop, for it takes a second."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+        self._making: asyncio.Future[bytes] | None = None
+
+    async def answer(self) -> Response:
+        if self._making is None or (self._making.done() and self._making.exception() is not None):
+            self._making = asyncio.ensure_future(asyncio.to_thread(self._make))
+        return Response(await asyncio.shield(self._making), media_type="application/json")
+
+    def _make(self) -> bytes:
+        return json.dumps(self._app.openapi(), separators=(",", ":")).encode()
 
 
 async def _healthz() -> dict[str, str]:

@@ -31,7 +31,7 @@ def list_snapshots(
     else:
         place = {"started": after.started, "id": after.id}
         rows = transaction.execute(_next_of_project(), {"project": project, "most": limit, **place})
-    return [snapshot_of(row) for row in rows]
+    return [snapshot_of(row) for row in rows.all()]  # at once: row by row takes longer
 
 
 def damaged(transaction: Transaction, project: str) -> list[Snapshot]:

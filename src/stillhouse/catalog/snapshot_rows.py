@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, exists, select
+from sqlalchemy import Row, Select, and_, exists, or_, select
 
 from stillhouse.catalog.schema.tables import (
     backup_settings,
@@ -27,7 +27,7 @@ def selected() -> Select[Any]:
     """Snapshots joined with facts in other tables. The query is built once: that costs more than running it."""
     restoring = exists().where(
         operations.c.subject_id == snapshots.c.id,
-        operations.c.kind.in_((Task.RESTORING, Task.FINE_GRAINED_RESTORING)),
+        _is_one_of(operations.c.kind, Task.RESTORING, Task.FINE_GRAINED_RESTORING),
         operations.c.ended.is_(None),
     )
     damaged = exists().where(losses.c.snapshot_id == snapshots.c.id)
@@ -69,9 +69,16 @@ def has_copy_in(snapshot_id: Any, *states: SnapshotStatus) -> Any:
     return exists(
         select(copies.c.snapshot_id)
         .join(made, made.c.id == copies.c.snapshot_id)
-        .where(copies.c.source_id == snapshot_id, made.c.deleted.is_(None), made.c.status.in_(states))
+        .where(
+            copies.c.source_id == snapshot_id, made.c.deleted.is_(None), _is_one_of(made.c.status, *states)
+        )
         .correlate(snapshots)
     )
+
+
+def _is_one_of(column: Any, *values: str) -> Any:
+    """As `column.in_(values)`, whose text SQLAlchemy completes anew each time that the query runs."""
+    return or_(*(column == value for value in values))
 
 
 def snapshot_of(row: Row[Any]) -> Snapshot:

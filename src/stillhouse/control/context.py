@@ -1,8 +1,10 @@
 """The control plane that every use case works with. It is made once at the start; each request gets its caller's."""
 
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from stillhouse.catalog.schema.database import Database
+from stillhouse.catalog.schema.remembered import Remembered
 from stillhouse.clock import Clock
 from stillhouse.config import Settings
 from stillhouse.control.bells import Bells
@@ -33,6 +35,16 @@ class Caller:
     subject: str = ""
     permissions: Permissions = NOTHING
     address: str = ""
+
+
+@dataclass(frozen=True)
+class Signer:
+    """A caller who has signed if `secret_key` verifies; a temporary key's token must be shown too."""
+
+    caller: Caller
+    secret_key: str = field(repr=False)
+    token_digest: str = ""
+    expires: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +93,7 @@ class Control:
     password_checks: PasswordChecks = field(default_factory=PasswordChecks)
     tally: Tally = field(default_factory=Tally)
     bells: Bells = field(default_factory=Bells)
+    signers: Remembered[Signer] = field(default_factory=Remembered)
     vault: Vault | None = None
 
     def acting_for(self, caller: Caller) -> "Control":

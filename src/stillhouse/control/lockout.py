@@ -31,6 +31,8 @@ class Lockouts:
         self._guard = threading.Lock()
 
     def is_locked(self, subject: tuple[str, ...], now: float) -> bool:
+        if not self._failures:
+            return False
         with self._guard:
             failures = self._failures.get(_digest(subject))
             return failures is not None and now < failures.locked_until
@@ -49,6 +51,8 @@ class Lockouts:
                 self._failures.popitem(last=False)
 
     def succeeded(self, subject: tuple[str, ...]) -> None:
+        if not self._failures:
+            return
         with self._guard:
             self._failures.pop(_digest(subject), None)
 

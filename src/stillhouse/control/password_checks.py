@@ -1,4 +1,4 @@
-"""Checks passwords in threads of their own, with a bounded queue: each check costs a tenth of a second and 32 MiB.
+"""Calls that check passwords, in threads of their own with a bounded queue: each check costs 0.1 s and 32 MiB.
 
 In the threads of all other requests, some dozens of wrong passwords would hold up every caller.
 """
@@ -16,7 +16,7 @@ from stillhouse.errors import Overloaded
 _Result = TypeVar("_Result")
 # At most half of the processors, so that callers who are known already are served beside a flood of guesses.
 _THREADS = max(1, min(2, (os.cpu_count() or 1) // 2))
-_MOST, _MOST_PER_SENDER = 16, 6
+_MOST, _MOST_PER_SENDER = 64, 8
 
 
 class PasswordChecks:

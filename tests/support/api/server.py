@@ -21,7 +21,13 @@ class _Server:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         config = uvicorn.Config(
-            self._answer, log_level="critical", access_log=False, ws="none", lifespan="off", interface="asgi3"
+            self._answer,
+            log_level="critical",
+            access_log=False,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            timeout_keep_alive=75,  # a test on a busy machine may take long between two requests of one connection
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [self._listener]}, daemon=True)

@@ -1,13 +1,20 @@
-"""Hostile callers over sockets, each kind from a loopback address of its own, bounded in count and seeded."""
+"""Hostile callers over sockets, each kind from a loopback address of its own, bounded in count and seeded.
+
+`python -m support.fuzzing.hostile` is a process of their own, so that they do not slow down the test that measures. It
+reads `Orders`, one line of JSON; the end of its input ends the siege, and it prints the counts.
+"""
 
 import json
 import random
 import socket
+import subprocess
+import sys
 import threading
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 
 import httpx
 
@@ -16,6 +23,55 @@ from support.api.client import SignedClient
 _SECONDS = 60
 _MOST_OPENED = 3000
 LOGIN = "/v3/auth/tokens"
+
+
+@dataclass(frozen=True)
+class Orders:
+    """`endpoint`, `project` and the key are those of a tenant who asks as fast as possible."""
+
+    port: int
+    seed: int
+    endpoint: str
+    project: str
+    access_key: str
+    secret_key: str
+
+
+@contextmanager
+def besieging(port: int, seed: int, greedy: SignedClient) -> Iterator[Counter[str]]:
+    """Attack in another process for as long as the context lasts; then the counter tells what was seen."""
+    key = greedy.project, greedy.access_key, greedy.secret_key
+    orders = Orders(port, seed, greedy.endpoint, *key)
+    seen: Counter[str] = Counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "support.fuzzing.hostile"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    try:
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(asdict(orders)) + "\n")
+        process.stdin.flush()
+        yield seen
+        told, _ = process.communicate(timeout=2 * _SECONDS)
+        assert process.returncode == 0
+        seen.update(json.loads(told))
+    finally:
+        process.kill()
+        process.wait()
+
+
+def main() -> None:
+    orders = Orders(**json.loads(sys.stdin.readline()))
+    siege = Siege(orders.port, orders.seed)
+    with httpx.Client() as http:
+        key = orders.project, orders.access_key, orders.secret_key
+        siege.begin(SignedClient(orders.endpoint, *key, http))
+        sys.stdin.read()
+        siege.end()
+    sys.stdout.write(json.dumps(siege.seen))
 
 
 @dataclass
@@ -168,3 +224,7 @@ def _forged_address(draw: random.Random) -> bytes:
     forged = ".".join(str(draw.randrange(256)) for _ in range(4)).encode()
     path = draw.choice([b"/metrics", b"/readyz", b"/v1.0/0a1b2c3d4e5f60718293a4b5c6d7e8f9/snapshots"])
     return b"GET %s HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: %s\r\nConnection: close\r\n\r\n" % (path, forged)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,5 +1,6 @@
 """A cluster's long history in the real format: many roots and tombstones, made fast, without captures."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from stillhouse.domain.ids import new_hex, new_uuid
@@ -7,7 +8,7 @@ from stillhouse.domain.object_kinds import Type
 from stillhouse.repository.format import layout, sealed
 from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.fields import encode_line
-from stillhouse.repository.format.lines import Line
+from stillhouse.repository.format.lines import Line, MapLine, PackLine
 from stillhouse.repository.format.root import Root
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import roots
@@ -55,8 +56,8 @@ class History:
             self._base = []
         self._base = [
             *self._base,
-            *(self._object("pack") for _ in range(self.packs)),
-            *(self._object("map") for _ in range(self.maps)),
+            *(self._pack() for _ in range(self.packs)),
+            *(self._map() for _ in range(self.maps)),
         ]
         lines = [{"t": "node", "node": "cn"}, *self._base, {"t": "end", "files": 0, "bytes": 0, "wal": 0}]
         manifest_id = new_hex()
@@ -68,9 +69,15 @@ class History:
     def cluster(self) -> str:
         return str(self.keys.cluster)
 
-    def _object(self, kind: str) -> Line:
+    def _pack(self) -> PackLine:
+        stored = self._object(layout.pack)
+        return {"t": "pack", "id": stored.id, "size": stored.size, "index": 0, "hash": stored.hash}
+
+    def _map(self) -> MapLine:
+        stored = self._object(layout.map_)
+        return {"t": "map", "id": stored.id, "size": stored.size, "hash": stored.hash, "packs": []}
+
+    def _object(self, key_of: Callable[[str, str], str]) -> Stored:
         """Store a stand-in, since neither a publication nor a collection opens packs and maps."""
         object_id = new_hex()
-        key = (layout.pack if kind == "pack" else layout.map_)(self.cluster, object_id)
-        stored = sealed.create(self.store, key, object_id, [object_id.encode()])
-        return {"t": kind, "id": object_id, "size": stored.size, "hash": stored.hash, "index": 0, "packs": []}
+        return sealed.create(self.store, key_of(self.cluster, object_id), object_id, [object_id.encode()])

@@ -49,3 +49,10 @@ def grow_old(connection: Any) -> None:
     """Wait until the connection's transaction is older than what the gate locks against."""
     old = "SELECT clock_timestamp() > xact_start + interval '1 s' FROM pg_stat_activity WHERE pid = pg_backend_pid()"
     until(lambda: ask(connection, old) == [(True,)], 10)
+
+
+def without_autovacuum(node: Node) -> None:
+    """Stop autovacuum: a worker with an id at the moment of a cut leaves the node without a witness, as it should."""
+    with superuser(node) as connection:
+        tell(connection, "ALTER SYSTEM SET autovacuum = off")
+        tell(connection, "SELECT pg_reload_conf()")

@@ -1,10 +1,8 @@
 """Bounds of the format: no writer stores an object that a reader refuses, and large things are split instead."""
 
 import json
-import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -25,32 +23,25 @@ from stillhouse.node.capture.session import _add_wal
 from stillhouse.node.capture.wal_follower import WalFollower
 from stillhouse.postgres.wal.feed import SegmentFiles, wal_tree
 from stillhouse.postgres.wal.segments import WalSource, segment_name
-from stillhouse.repository.check.damage import damages
-from stillhouse.repository.check.structure import check
 from stillhouse.repository.format import layout, manifest, maps
-from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open, open_keys
-from stillhouse.repository.format.container import MAX_FRAME, ContainerWriter, Kind, open_bytes
+from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open
+from stillhouse.repository.format.container import open_bytes
 from stillhouse.repository.format.fields import encode_line
-from stillhouse.repository.format.lines import Line
 from stillhouse.repository.format.manifest import ManifestWriter
 from stillhouse.repository.format.maps import BytesEntry, Extent, FrameRef, MapBuilder
 from stillhouse.repository.format.root import Root, RootNode
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.repository.objects import (
     collection_marks,
-    deletion_endings,
     findings,
     losses,
-    pins,
     roots,
-    scrubs,
 )
 from stillhouse.repository.objects.faults import MISSING, Fault
 from stillhouse.repository.upkeep.inventory import take_inventory
-from stillhouse.storage.open import open_store
-from stillhouse.storage.store import Chunk, StoredObject
 from support.data_directories import fake_tree
 from support.data_directories.synthetic_wal import HEAP, SYSTEM, Wal, record
+from support.repositories.crafted_lines import Line
 from support.stores.dict_store import START, DictStore
 
 KEK = Kek(bytes(32))
@@ -99,9 +90,9 @@ def test_long_wal_has_several_maps(
     assert [one.segments for one in follower.maps] == [names[:2], names[2:4], names[4:]]
     with closing(ManifestWriter()) as writer:
         _add_wal(writer, follower)
-        head = [{"t": "node"}, *({"t": "pack", "id": pack} for pack in ledger.packs)]
+        head: list[Line] = [{"t": "node"}, *({"t": "pack", "id": pack} for pack in ledger.packs)]
         stored = writer.store(store, keys, head, lambda line: False)
-    lines = list(manifest.read(store, keys, stored))
+    lines: list[Line] = list(manifest.read(store, keys, stored))
     assert [line["path"] for line in lines if line["t"] == "wal"] == names
     assert lines[-1]["wal"] == 5
     for line in lines:
@@ -132,10 +123,9 @@ def test_a_file_that_no_map_can_hold_is_named(
     with closing(ManifestWriter()) as writer:
         shelf = MapShelf(store, keys, writer, PackLedger())
         extents = [Extent(FrameRef(PACK, number), 0, 1) for number in range(100)]
+        line: Line = {"t": "file", "path": "pg_wal_of_old/huge"}
         with pytest.raises(ObjectTooLarge, match="pg_wal_of_old/huge"):
-            shelf.place(
-                {"t": "file", "path": "pg_wal_of_old/huge"}, lambda builder: builder.add_bytes(extents)
-            )
+            shelf.place(line, lambda builder: builder.add_bytes(extents))
 
 
 class Forgetful(DictStore):
@@ -161,7 +151,8 @@ def written(store: DictStore, keys: ClusterKeys, lines: Sequence[Line], dropped:
     with closing(ManifestWriter()) as writer:
         for line in lines:
             writer.add(line)
-        return writer.store(store, keys, [{"t": "node"}], lambda line: line.get("path") == dropped)
+        head: Line = {"t": "node"}
+        return writer.store(store, keys, [head], lambda line: line.get("path") == dropped)
 
 
 def test_the_pieces_of_a_huge_file_are_split_over_lines(store: DictStore, keys: ClusterKeys) -> None:
@@ -170,7 +161,7 @@ def test_the_pieces_of_a_huge_file_are_split_over_lines(store: DictStore, keys: 
     huge: Line = {"t": "file", "path": "huge", "size": 100 << 30, "map": None, "entry": 0, "pieces": pieces}
     small = huge | {"path": "small", "size": 1, "pieces": pieces[:1]}
     stored = written(store, keys, [huge, huge | {"path": "dropped"}, small], "dropped")
-    found = list(manifest.read(store, keys, stored))
+    found: list[Line] = list(manifest.read(store, keys, stored))
     assert found[1:3] == [huge, small] and found[-1]["files"] == 2
     key = layout.manifest(str(keys.cluster), stored.id)
     raw = list(manifest.split_lines(key, open_bytes(key, keys, store.get(key)).plain()))
@@ -194,7 +185,7 @@ def test_a_capture_finds_pieces_that_were_split(
 
 
 def extents_of(store: DictStore, keys: ClusterKeys, stored: Stored, path: str) -> tuple[Extent, ...]:
-    lines = list(manifest.read(store, keys, stored))
+    lines: list[Line] = list(manifest.read(store, keys, stored))
     file = next(line for line in lines if line.get("path") == path)
     named = next(line for line in lines if (line["t"], line.get("id")) == ("map", file["map"]))
     loaded = maps.load(store, keys, Stored(named["id"], named["size"], named["hash"]))
@@ -204,20 +195,21 @@ def extents_of(store: DictStore, keys: ClusterKeys, stored: Stored, path: str) -
 
 
 def test_pieces_of_no_file_are_refused(store: DictStore, keys: ClusterKeys) -> None:
-    stored = written(store, keys, [{"t": "pieces", "pieces": []}])
+    stray: Line = {"t": "pieces", "pieces": []}
+    stored = written(store, keys, [stray])
     with pytest.raises(RepositoryDamaged, match="pieces of no file"):
         list(manifest.read(store, keys, stored))
 
 
 def test_a_line_that_readers_refuse_is_not_stored(store: DictStore, keys: ClusterKeys) -> None:
-    line = {"t": "map", "id": new_hex(), "packs": [10**6] * 200_000}
+    line: Line = {"t": "map", "id": new_hex(), "packs": [10**6] * 200_000}
     with pytest.raises(ObjectTooLarge, match=f"map {line['id']}"):
         written(store, keys, [line])
     assert not keys_of(store, "manifests")
 
 
 def test_a_line_of_the_longest_length_is_read(store: DictStore, keys: ClusterKeys) -> None:
-    line = {"t": "later", "x": ""}
+    line: Line = {"t": "later", "x": ""}
     line["x"] = "x" * (MOST_LINE - len(encode_line(line)))
     assert list(manifest.read(store, keys, written(store, keys, [line])))[1] == line
     with pytest.raises(ObjectTooLarge):
@@ -230,11 +222,13 @@ def test_a_node_with_too_many_databases_has_no_fingerprints() -> None:
     assert fingerprints.done(30)
     names = [f"{'é' * 30}{number}" for number in range(10_000)]
     fingerprints._witness, fingerprints._why = Witness(tuple((name, "s") for name in names)), ""
+    head: Line
     (head,) = fingerprints.lines()
     assert head["databases"] == [] and "10000" in head["why"]
     encode_line(head)
     fingerprints._witness = Witness(tuple((name, "s") for name in names[:100]))
-    assert next(iter(fingerprints.lines()))["databases"] == names[:100]
+    head = next(iter(fingerprints.lines()))
+    assert head["databases"] == names[:100]
     fingerprints.stop()
 
 
@@ -242,6 +236,7 @@ def test_the_losses_of_a_node_fit_into_a_line(store: DictStore, keys: ClusterKey
     ranges = tuple((10**9 + 2 * number, 10**9 + 2 * number) for number in range(200))
     files = tuple(FileTouched(f"{'ö' * 500}/{number:03}", ranges) for number in range(200))
     lost = losses.bounded(SnapshotTouched(new_uuid(), "s", (NodeTouched("cn", files),)))
+    line: Line
     (line,) = losses.lines(lost)
     assert 20 < len(line["files"]) < 200 and line["more"] == 200 - len(line["files"])
     encode_line(line)
@@ -249,6 +244,22 @@ def test_the_losses_of_a_node_fit_into_a_line(store: DictStore, keys: ClusterKey
     fault = Fault(f"c/{keys.cluster}/packs/{new_hex()}", MISSING, "is gone" * 1000)
     findings.replace(store, keys, findings.read(store, keys), [fault], [lost], START)
     assert findings.read(store, keys).losses == (lost,)
+
+
+def test_more_damage_than_a_record_holds_is_recorded_in_several(
+    store: DictStore, keys: ClusterKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MOST, Type.FINDINGS, MOST_LINE + 2000)
+    faults = [Fault(f"c/{keys.cluster}/packs/{new_hex()}", MISSING, "is gone") for _ in range(50)]
+    findings.note(store, keys, faults[:1], START)
+    findings.replace(store, keys, findings.read(store, keys), faults, (), START)
+    found = findings.read(store, keys)
+    assert len(found.records) > 3 and len(found.replaced) == 1
+    assert found.keys == {fault.key for fault in faults} and found.is_worked_out
+    findings.replace(store, keys, found, faults[:2], (), START)
+    assert findings.read(store, keys).keys == {fault.key for fault in faults[:2]}
+    findings.replace(store, keys, findings.read(store, keys), (), (), START)
+    assert not findings.read(store, keys).faults
 
 
 # -- roots and marks ---------------------------------------------------------------------------------------------------
@@ -294,92 +305,3 @@ def test_a_mark_names_as_many_objects_as_fit(
 
 def test_every_kind_that_is_read_by_its_key_has_a_bound() -> None:
     assert {type_ for type_, most in MOST.items() if most is None} == {Type.PACK, Type.MANIFEST}
-
-
-# -- large objects in the place of small ones --------------------------------------------------------------------------
-
-
-@dataclass
-class Huge(DictStore):
-    """A store whose objects at some keys have a terabyte. Reading one would end the process."""
-
-    huge: set[str] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        super().__init__()
-
-    def get(self, key: str) -> bytes:
-        assert key not in self.huge, f"{key} was read"
-        return super().get(key)
-
-    def create(self, key: str, chunks: Sequence[Chunk]) -> bool:
-        return key not in self.huge and super().create(key, chunks)
-
-    def get_range(self, key: str, start: int, length: int) -> bytes:
-        return bytes(length)
-
-    def size(self, key: str) -> int | None:
-        return 1 << 40 if key in self.huge else super().size(key)
-
-    def list(self, prefix: str) -> Iterator[StoredObject]:
-        for one in super().list(prefix):
-            yield replace(one, size=1 << 40) if one.key in self.huge else one
-
-
-def test_a_huge_object_at_the_key_of_a_small_one_is_not_read() -> None:
-    store = Huge()
-    keys = create_or_open(store, KEK, new_uuid())
-    cluster, snapshot, other = str(keys.cluster), new_uuid(), new_hex()
-    places: dict[str, Callable[[], object]] = {
-        layout.root(cluster, snapshot): lambda: roots.read(store, keys, snapshot),
-        layout.trash(cluster, snapshot): lambda: roots.trashed_since(store, keys, snapshot),
-        layout.pin(cluster, other): lambda: pins.find(store, keys, other),
-        layout.mark(cluster, other): lambda: list(
-            collection_marks.read(store, keys, layout.mark(cluster, other))
-        ),
-        layout.ending(cluster, deletion_endings.id_of(snapshot, "now")): lambda: deletion_endings.find(
-            store, keys, snapshot, "now"
-        ),
-        next(key for key in store.objects if "/keys/" in key): lambda: open_keys(store, KEK, cluster),
-    }
-    skipped: dict[str, Callable[[], object]] = {
-        layout.findings(cluster, other): lambda: findings.read(store, keys).records,
-        layout.scrub(cluster, other): lambda: scrubs.read(store, keys),
-    }
-    for key, read in {**places, **skipped}.items():
-        store.huge.add(key)
-        store.objects.setdefault(key, (b"x" * 300, START))
-        if key in places:
-            with pytest.raises(RepositoryDamaged, match=key):
-                read()
-        else:
-            assert not read()
-        store.huge.clear()
-    store.huge = {key for key in store.objects if "/roots/" in key}
-    assert [one for one in take_inventory(store, KEK).unreadable if snapshot in one]
-    with pytest.raises(RepositoryDamaged, match=snapshot):
-        roots.bury(store, keys, snapshot, 1, "failed", "now")
-    found = check(store, KEK, cluster)
-    assert layout.root(cluster, snapshot) in found.place.faults.by_key
-    damages(found)
-
-
-def test_a_body_that_grows_beyond_its_kind_is_not_unpacked(store: DictStore, keys: ClusterKeys) -> None:
-    """A frame of zeros takes some bytes in the store, and a mebibyte in memory."""
-    snapshot = new_uuid()
-    writer = ContainerWriter(keys, Type.ROOT, uuid.UUID(snapshot))
-    for _ in range(17):
-        writer.add(bytes(MAX_FRAME), Kind.BYTES)
-    store.put(layout.root(str(keys.cluster), snapshot), writer.finish())
-    with pytest.raises(RepositoryDamaged, match="holds more"):
-        roots.read(store, keys, snapshot)
-
-
-@pytest.mark.parametrize("location", ["memory", "directory"])
-def test_a_create_does_not_read_an_object_of_another_length(
-    location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = open_store("memory://" if location == "memory" else tmp_path)
-    store.put("a", [b"longer"])
-    monkeypatch.setattr(type(store), "get", lambda self, key: pytest.fail("it was read"))
-    assert not store.create("a", [b"short"])

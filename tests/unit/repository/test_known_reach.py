@@ -1,7 +1,10 @@
 """Collections go by facts that earlier ones have stored: never by one that is stale, damaged or a stranger's."""
 
 from collections import Counter
+from copy import deepcopy
 from datetime import timedelta
+from functools import partial
+from itertools import count
 
 import numpy as np
 import pytest
@@ -11,21 +14,24 @@ from hypothesis import strategies as st
 from stillhouse.clock import SystemClock
 from stillhouse.domain.collection import Rules
 from stillhouse.domain.ids import new_hex, new_uuid
-from stillhouse.domain.object_kinds import Type
+from stillhouse.domain.object_kinds import MOST, Type
 from stillhouse.errors import RepositoryDamaged
+from stillhouse.repository.check.record import conclude
+from stillhouse.repository.check.structure import check
 from stillhouse.repository.format import layout, sealed
 from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open
 from stillhouse.repository.format.id_table import IdTable, expand, ids_of, runs_of
-from stillhouse.repository.objects import reach_facts, roots
+from stillhouse.repository.objects import findings, reach_facts, roots
 from stillhouse.repository.objects.reach_facts import Facts
-from stillhouse.repository.upkeep import known_reach
+from stillhouse.repository.upkeep import known_reach, reach
 from stillhouse.repository.upkeep.collect import Collector
 from support.repositories.history import History
 from support.repositories.tiny_captures import root_of
 from support.stores.counting import Counting
-from support.stores.late_store import LateStore
+from support.stores.late_store import Died, LateStore
 
 DAY = timedelta(days=1)
+KEK = Kek(bytes(32))
 RULES = Rules(grace=7 * DAY, trash=7 * DAY)
 
 
@@ -36,7 +42,7 @@ def store() -> LateStore:
 
 @pytest.fixture
 def keys(store: LateStore) -> ClusterKeys:
-    return create_or_open(store, Kek(bytes(32)), new_uuid())
+    return create_or_open(store, KEK, new_uuid())
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +55,10 @@ def collected(store: LateStore, keys: ClusterKeys, *, whole: bool = False) -> Co
     counted = Counting(store)
     Collector(counted, keys, SystemClock(), RULES, whole=whole).collect()
     return counted.calls
+
+
+def collected_by_another(store: LateStore, keys: ClusterKeys) -> None:
+    Collector(store, keys, SystemClock(), RULES).collect()
 
 
 def segments(store: LateStore) -> list[str]:
@@ -127,7 +137,7 @@ def test_a_segment_that_does_not_open_is_no_fact(store: LateStore, keys: Cluster
     collected(store, keys)
     (key,) = segments(store)
     before, kept = store.objects[key], content(store)
-    stranger = create_or_open(LateStore(), Kek(bytes(32)), str(keys.cluster))
+    stranger = create_or_open(LateStore(), KEK, str(keys.cluster))
     segment = key.rpartition("/")[2]
     harmed = {
         "cut": before[:-1],
@@ -138,9 +148,64 @@ def test_a_segment_that_does_not_open_is_no_fact(store: LateStore, keys: Cluster
     store.delete(key)
     if how in harmed:
         store.put(key, [harmed[how]])
-    assert collected(store, keys)["get"] >= 8 + 4, "all roots and manifests were read"
+    assert collected(store, keys)["get"] >= 8, "all roots were read"
+    assert segments(store) != [key], "what does not open is of no use"
     weeks_pass(store, keys)
     assert content(store) == kept
+
+
+def test_a_damaged_segment_is_known_and_costs_nothing_until_a_collection_has_replaced_it(
+    store: LateStore, keys: ClusterKeys
+) -> None:
+    history = History(store, keys).grow(8)
+    collected(store, keys)
+    (key,) = segments(store)
+    store.put(key, [store.objects[key][:-200] + bytes(200)])
+    found = check(store, KEK, str(keys.cluster), only_manifests=True)
+    (damage,) = conclude(found, store.now)
+    assert damage.key == key and not damage.touches
+    _, stored, root = history.prepare()
+    assert roots.publish(store, keys, root, reach.reached(store, keys, stored)), "nothing builds on a cache"
+    collected(store, keys)
+    assert findings.read(store, keys).keys == {key}, "until it is seen to be gone"
+    collected(store, keys)
+    assert not findings.read(store, keys).keys and key not in segments(store)
+
+
+def test_a_segment_of_a_newer_program_stays(
+    store: LateStore, keys: ClusterKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    History(store, keys).grow(8)
+    with monkeypatch.context() as newer:
+        lines = reach_facts._lines_of
+        newer.setattr(reach_facts, "_lines_of", lambda facts: [next(iter(lines(facts))), {"t": "Later"}])
+        collected(store, keys)
+    (key,) = segments(store)
+    collected(store, keys)
+    assert key in segments(store) and len(segments(store)) == 2
+
+
+def test_facts_are_split_until_they_fit(
+    store: LateStore, keys: ClusterKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    History(store, keys).grow(60)
+    monkeypatch.setitem(MOST, Type.REACH, 6000)
+    collected(store, keys)
+    stored = segments(store)
+    assert len(stored) > 6
+    assert collected(store, keys)["get"] == len(stored), "all facts were stored"
+    assert segments(store) == stored, "they are not joined again and again"
+
+
+def test_a_root_of_more_manifests_than_a_line_holds_is_read_each_time(
+    store: LateStore, keys: ClusterKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reach_facts, "_MANIFESTS", 0)
+    History(store, keys).grow(4)
+    collected(store, keys)
+    assert collected(store, keys)["get"] == len(segments(store)) + 2, (
+        "two roots, and no tombstone or manifest"
+    )
 
 
 def test_a_manifest_that_is_gone_stops_a_collection_though_it_was_read_before(
@@ -152,6 +217,39 @@ def test_a_manifest_that_is_gone_stops_a_collection_though_it_was_read_before(
     store.delete(gone)
     with pytest.raises(RepositoryDamaged, match=gone):
         collected(store, keys)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("dies", [True, False])
+def test_a_collection_may_die_or_meet_another_between_any_two_calls(
+    store: LateStore, keys: ClusterKeys, dies: bool
+) -> None:
+    """Its segments are stored before those that they join are removed, and each fact is true wherever it comes from."""
+    history = History(store, keys).grow(6)
+    collected(store, keys)
+    needed = content(store)
+    history.add()
+    roots.mark_trash(store, keys, history.published[-1][0], store.now.isoformat())
+    store.now += 8 * DAY
+    for at in count(1):
+        alone = deepcopy(store)
+        if dies:
+            alone.calls_left = at
+        else:
+            alone.meanwhile[alone.calls + at] = partial(collected_by_another, alone, keys)
+        is_over = True
+        try:
+            collected(alone, keys)
+        except Died:
+            is_over = False
+        alone.calls_left, is_over = None, is_over if dies else bool(alone.meanwhile)
+        alone.meanwhile.clear()
+        weeks_pass(alone, keys)
+        assert content(alone) == needed, "nothing that is needed went, and nothing else stayed"
+        assert 1 <= len(segments(alone)) <= 6
+        if is_over:
+            break
+    assert at > 20
 
 
 def lie(store: LateStore, keys: ClusterKeys) -> None:
@@ -227,19 +325,24 @@ def test_runs_are_the_ordinals_that_they_were_made_of(ordinals: list[int]) -> No
     assert expand(runs_of(np.array(ordinals, np.uint32))).tolist() == sorted(set(ordinals))
 
 
+def id_of(number: int) -> bytes:
+    """An id with zeros at its end, and all values in its first byte."""
+    return (number * 163 % 65536 << 112).to_bytes(16)
+
+
 @given(st.lists(st.lists(st.integers(0, 400), max_size=50), max_size=20))
 @settings(max_examples=60, deadline=None)
 def test_an_id_has_one_ordinal(batches: list[list[int]]) -> None:
     table, expected = IdTable(), dict[int, int]()
     for batch in batches:
-        found = table.ordinals(ids_of([f"{one << 112:032x}" for one in batch])).tolist()
+        found = table.ordinals(ids_of([id_of(one).hex() for one in batch])).tolist()
         for one, ordinal in zip(batch, found, strict=True):
             assert expected.setdefault(one, ordinal) == ordinal
         if len(batch) % 2:
             table._merge()
     for one, ordinal in expected.items():
-        assert table.find((one << 112).to_bytes(16)) == ordinal
-        assert table.ids(np.array([ordinal], np.uint32)).tobytes() == (one << 112).to_bytes(16)
+        assert table.find(id_of(one)) == ordinal
+        assert table.ids(np.array([ordinal], np.uint32)).tobytes() == id_of(one)
     assert table.find(b"\xff" * 16) is None and len(table) == len(expected)
 
 

@@ -5,11 +5,14 @@ them, and no byte of a body is parsed before its caller is known and permitted t
 cloud's gateway, a request to an API that does not exist is told so before it is authenticated.
 """
 
+import asyncio
 import ipaddress
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from time import monotonic
+from typing import Any
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,22 +20,23 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from stillhouse import log
 from stillhouse.api.gateway import errors, forwarded
 from stillhouse.api.gateway.authentication import authenticate, is_keeping_body
-from stillhouse.api.gateway.published import Published
+from stillhouse.api.gateway.published import Answered, Published, Route
 from stillhouse.api.gateway.rates import Rates
 from stillhouse.api.gateway.raw_body import ClientGone, UnprovenBodies, read_body, too_large
 from stillhouse.api.gateway.signature import RawRequest
 from stillhouse.api.gateway.worker_threads import WorkerThreads
-from stillhouse.api.operations.routing import Answered, JsonRoute
 from stillhouse.control.access import permissions
 from stillhouse.control.access.refusals import Refused, record_refusal
 from stillhouse.control.context import Caller, Control
 from stillhouse.domain import ids
+from stillhouse.domain.access.senders import sender_of
 from stillhouse.domain.api_operations.all_operations import OPERATIONS
 from stillhouse.domain.api_operations.operation import SMALL_BODY, Need
 from stillhouse.errors import (
     InternalError,
     InvalidInput,
     NotPermitted,
+    Overloaded,
     ShuttingDown,
     StillhouseError,
     Unauthenticated,
@@ -42,6 +46,8 @@ from stillhouse.errors import (
 MAX_URI_BYTES = 32 * 2**10
 MAX_HEADER_BYTES = 32 * 2**10
 MAX_HEADERS_BYTES = 128 * 2**10
+# Not the cloud's: each header costs time, however short it is. Clients send about ten.
+MAX_HEADERS = 200
 # Bodies whose senders have not proven who they are, all together.
 _UNPROVEN_BYTES = 32 * 2**20
 
@@ -61,6 +67,7 @@ class Call:
     cluster: str | None = None
     snapshot: str | None = None
     largest_body: int = SMALL_BODY
+    checks_password: bool = False
 
 
 class Gateway:
@@ -73,7 +80,7 @@ class Gateway:
         self,
         app: ASGIApp,
         control: Control,
-        routes: Sequence[JsonRoute],
+        routes: Sequence[Route],
         is_shutting_down: Callable[[], bool],
     ) -> None:
         self._app = app
@@ -86,6 +93,7 @@ class Gateway:
         self._trusted = forwarded.Networks.parse(settings.trusted_proxies)
         self._rates = Rates(settings.requests_per_second_per_key, settings.requests_per_second_per_project)
         self._unproven = UnprovenBodies(_UNPROVEN_BYTES)
+        self._overloads = _Overloads()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -101,10 +109,7 @@ class Gateway:
             _check_limits(scope)
             if self._is_shutting_down():
                 raise ShuttingDown("the service is shutting down")
-            is_host = self._is_told_the_sender(scope)
-            if scope["path"] == READY_PATH:
-                scope.setdefault("state", {})["is_told_reasons"] = is_host
-            if scope["path"] in OPEN_PATHS or (is_host and scope["path"] == METRICS_PATH):
+            if self._is_open(scope):
                 await self._app(scope, receive, answering.send)
                 return
             route, named = self._published.find(scope["method"], scope["path"])
@@ -114,6 +119,10 @@ class Gateway:
             await self._carry_out(call, scope, receive, answering)
         except ClientGone:
             logger.info("client gone", operation=call.operation)
+            return
+        except Overloaded as error:
+            await answering.refuse(error, call.operation, scope, receive)
+            self._overloads.tell(logger, monotonic())
             return
         except StillhouseError as error:
             await answering.refuse(error, call.operation, scope, receive)
@@ -125,15 +134,21 @@ class Gateway:
         seconds = round(monotonic() - begun, 4)
         logger.info("answered", operation=call.operation, status=answering.status, seconds=seconds)
 
-    def _is_told_the_sender(self, scope: Scope) -> bool:
-        """Put the request's sender into the scope, in place of a trusted proxy; tell whether it is this host itself.
+    def _is_open(self, scope: Scope) -> bool:
+        """Put the request's sender into the scope, in place of a trusted proxy; tell whether a signature is needless.
 
-        Only this host sees, without a signature, the metrics and the reasons why the service is not ready. A proxy on
-        this host may speak for anybody.
+        Only this host sees, without a signature, the metrics and the reasons why the service is not ready.
         """
         peer = scope["client"][0] if scope.get("client") else ""
         sender = forwarded.sender_of(peer, scope["scheme"], scope["headers"], self._trusted)
         scope["client"], scope["scheme"] = (sender.address, 0), sender.scheme
+        path = scope["path"]
+        if path == READY_PATH:
+            scope.setdefault("state", {})["is_told_reasons"] = self._is_this_host(peer, sender)
+        return path in OPEN_PATHS or (path == METRICS_PATH and self._is_this_host(peer, sender))
+
+    def _is_this_host(self, peer: str, sender: forwarded.Sender) -> bool:
+        """Tell whether the sender surely is this host itself. A proxy on this host may speak for anybody."""
         settings = self._control.settings
         if not settings.metrics or (sender.is_through_proxy and not settings.metrics_through_proxy):
             return False
@@ -142,13 +157,22 @@ class Gateway:
         except ValueError:  # a socket of another kind has no address
             return False
 
-    def _call(self, route: JsonRoute, named: Mapping[str, str]) -> Call:
+    def _call(self, route: Route, named: Mapping[str, str]) -> Call:
         operation = self._operations[_operation_of(route)]
         places = {kind: named.get(f"{kind}_id") for kind in ("project", "cluster", "snapshot")}
-        return Call(operation.id, operation.need, **places, largest_body=operation.largest_body)
+        return Call(
+            operation.id,
+            operation.need,
+            **places,
+            largest_body=operation.largest_body,
+            checks_password=operation.checks_password,
+        )
 
     async def _carry_out(self, call: Call, scope: Scope, receive: Receive, answering: "_Answering") -> None:
-        """Answer the request in one thread. Where it has a body, another call asks first whether to keep that."""
+        """Answer the request in one thread. Where it has a body, another call asks first whether to keep that.
+
+        Calls that check a password have threads and a queue of their own, where they hold up no other call.
+        """
         address = scope["client"][0]
         caller = Caller(request_id=answering.request_id, address=address)
         request = RawRequest(scope["method"], scope["raw_path"], scope["query_string"], scope["headers"])
@@ -160,13 +184,29 @@ class Gateway:
             body = b""
             if _has_body(scope):
                 body = await read_body(receive, call.largest_body, keep=is_kept, take=take)
-            answered = await self._threads.run(self._perform, call, scope, request, body, caller)
+            given = call, scope, request, body, caller
+            if call.checks_password:
+                checks = self._control.password_checks
+                checked = checks.submit(sender_of(address), partial(self._perform, *given))
+                answered = await asyncio.wrap_future(checked)
+            else:
+                answered = await self._threads.run(self._perform, *given)
         await answering.begin(answered)
-        while answered.rest is not None:
-            part = await self._threads.run(next, answered.rest, None, is_begun=True)
-            await answering.go_on(part)
-            if part is None:
-                break
+        if answered.rest is not None:
+            await self._go_on(answered.rest, receive, answering)
+
+    async def _go_on(self, rest: Iterator[bytes], receive: Receive, answering: "_Answering") -> None:
+        """Send the further parts of an answer for as long as the client is there."""
+        gone = asyncio.ensure_future(_gone(receive))
+        try:
+            while not gone.done():
+                part = await self._threads.run(next, rest, None, is_begun=True)
+                await answering.go_on(part)
+                if part is None:
+                    return
+        finally:
+            gone.cancel()
+        raise ClientGone
 
     def _is_keeping_body(self, call: Call, scope: Scope, request: RawRequest, caller: Caller) -> bool:
         with self._refusals_recorded(call, scope) as known:
@@ -184,9 +224,11 @@ class Gateway:
                 known.append(replace(signer, request_id=caller.request_id))
                 self._rates.spend(signer.project, signer.access_key, monotonic())
                 _check_project(call.project, signer.project)
-                _check_permissions(self._control.acting_for(known[-1]), call)
-            scope.setdefault("state", {})["control"] = self._control.acting_for(known[-1])
-            route: JsonRoute = scope["route"]
+            control = self._control.acting_for(known[-1])
+            if not call.need.open_to_all:
+                _check_permissions(control, call)
+            scope.setdefault("state", {})["control"] = control
+            route: Route = scope["route"]
             return route.answer(scope, body)
 
     @contextmanager
@@ -198,6 +240,19 @@ class Gateway:
         except (Unauthenticated, NotPermitted) as error:
             _record(self._control.acting_for(known[-1]), call, scope["path"], error)
             raise
+
+
+class _Overloads:
+    """Logs refusals for overload, one line in a second: a line for each would cost as much as the refusal itself."""
+
+    def __init__(self) -> None:
+        self._refused, self._told = 0, 0.0
+
+    def tell(self, logger: Any, now: float) -> None:
+        self._refused += 1
+        if now - self._told >= 1:
+            logger.warning("overloaded", refused=self._refused)
+            self._refused, self._told = 0, now
 
 
 class _Answering:
@@ -234,9 +289,17 @@ class _Answering:
         await JSONResponse(body.model_dump(), status, later)(scope, receive, self.send)
 
 
+async def _gone(receive: Receive) -> None:
+    """Wait until the client has hung up."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 def _check_limits(scope: Scope) -> None:
     if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_URI_BYTES:
         raise errors.UriTooLong("The URI is longer than 32 KB.")
+    if len(scope["headers"]) > MAX_HEADERS:
+        raise errors.HeadersTooLarge(f"There are more than {MAX_HEADERS} headers.")
     sizes = [len(name) + len(value) for name, value in scope["headers"]]
     if sum(sizes) > MAX_HEADERS_BYTES or any(size > MAX_HEADER_BYTES for size in sizes):
         raise errors.HeadersTooLarge("A header is longer than 32 KB, or all of them than 128 KB.")
@@ -256,7 +319,7 @@ def _has_body(scope: Scope) -> bool:
     )
 
 
-def _operation_of(route: JsonRoute) -> str:
+def _operation_of(route: Route) -> str:
     return route.operation_id or route.name
 
 

@@ -23,7 +23,7 @@ import hmac
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from urllib.parse import quote, unquote_to_bytes, urlencode
 
 from stillhouse.control.access.access_keys import ACCESS_KEY
@@ -232,7 +232,7 @@ def _signer(fields: dict[str, str]) -> tuple[str, str]:
 def _moment(date: str) -> datetime:
     try:
         if _DATE.fullmatch(date):
-            return datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+            return datetime.fromisoformat(date)
     except ValueError:
         pass
     raise refused("X-Sdk-Date must read YYYYMMDDThhmmssZ")

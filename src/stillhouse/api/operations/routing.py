@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from itertools import chain
 from types import MappingProxyType
 from typing import Annotated, Any, TypeVar
@@ -18,6 +17,7 @@ from starlette.types import Scope
 
 from stillhouse.api.gateway import json_body
 from stillhouse.api.gateway.errors import ErrorBody, invalid_input
+from stillhouse.api.gateway.published import Answered
 from stillhouse.api.shapes.values import Answer, Json
 from stillhouse.control.context import Control
 from stillhouse.domain.api_operations.all_operations import OPERATIONS
@@ -33,6 +33,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"model": ErrorBody, "description": "The signature is missing or wrong"},
     403: {"model": ErrorBody, "description": "Not permitted, or ruled out by the resource's state"},
     404: {"model": ErrorBody, "description": "The API or the cluster does not exist"},
+    408: {"model": ErrorBody, "description": "The request's head or body did not arrive in time"},
     409: {"model": ErrorBody, "description": "The name is taken, or the cluster is busy"},
     413: {
         "model": ErrorBody,
@@ -50,22 +51,19 @@ _JSON = (b"content-type", b"application/json")
 _NO_GENERATORS = AsyncExitStack()
 
 
-@dataclass(frozen=True)
-class Answered:
-    """A successful answer in bytes. `rest` gives further parts of a long body, each when it is wanted."""
-
-    status: int
-    headers: list[tuple[bytes, bytes]] = field(repr=False)
-    body: bytes = field(repr=False)
-    rest: Iterator[bytes] | None = None
-
-
 class JsonRoute(APIRoute):
     """A route that is answered in one thread: body decoded by `json_body`, parameters read, answer encoded.
 
     The framework reads the parameters and writes the document. Its own handler would cross from thread to thread three
     times, and encode the answer on the event loop, where all others wait meanwhile.
     """
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        # `answer` gives the control plane itself, for the framework takes as long for it as for all other parameters.
+        given = [one for one in self.dependant.dependencies if one.call is _control]
+        self._names_of_control = [one.name for one in given if one.name is not None]
+        self.dependant.dependencies = [one for one in self.dependant.dependencies if one not in given]
 
     def answer(self, scope: Scope, raw: bytes) -> Answered:
         """Do the operation for `scope["state"]["control"]`. Raises its errors, and InvalidInput for its parameters."""
@@ -84,7 +82,8 @@ class JsonRoute(APIRoute):
             # Without its chain, which holds the body, which may hold a password.
             raise invalid_input(RequestValidationError(solved.errors)) from None
         assert self.dependant.call is not None
-        content = self.dependant.call(**solved.values)
+        control = dict.fromkeys(self._names_of_control, scope["state"]["control"])
+        content = self.dependant.call(**control, **solved.values)
         status = solved.response.status_code or self.status_code or 200
         return _answered(status, solved.response.headers.raw, content)
 

@@ -16,13 +16,16 @@ from uvicorn.protocols.utils import get_remote_addr
 from uvicorn.server import ServerState
 
 from stillhouse.api.gateway import errors
-from stillhouse.api.gateway.middleware import MAX_HEADERS_BYTES, MAX_URI_BYTES
+from stillhouse.api.gateway.middleware import MAX_HEADERS, MAX_HEADERS_BYTES, MAX_URI_BYTES
 from stillhouse.api.wire.crowd import Crowd
 from stillhouse.domain import ids
 from stillhouse.errors import InvalidInput, Overloaded, StillhouseError
 
-# Above the gateway's own limits, whose refusals name the limit; a network read more may arrive with the last header.
-_MAX_HEAD_BYTES = MAX_URI_BYTES + MAX_HEADERS_BYTES + 320 * 2**10
+# Of a head that has not come to its end. The gateway counts names and values, and names the limit that it refuses by;
+# here their separators and the method count as well.
+_MAX_HEAD_BYTES = MAX_URI_BYTES + MAX_HEADERS_BYTES + 4 * 2**10
+# Sizes of chunks and trailers between two bytes of a body, and after the last.
+_MAX_FRAMING_BYTES = 64 * 2**10
 # Clients of this API wait for an answer before they ask again; some libraries send a few requests ahead.
 _MOST_WAITING_REQUESTS = 16
 
@@ -70,6 +73,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._awaited: _Awaited | None = None
         self._since = 0.0
         self._arrived = 0  # bytes of the awaited head or body
+        self._framing = 0  # bytes since the last one of a body
         self._reading: asyncio.TimerHandle | None = None
         self._writing: asyncio.TimerHandle | None = None
         self._closing: asyncio.TimerHandle | None = None
@@ -115,6 +119,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if not self._is_admitted or self.transport.is_closing():
             return
+        self._framing += len(data)
         super().data_received(data)
         if self.transport.is_closing():
             return
@@ -122,12 +127,19 @@ class BoundedProtocol(HttpToolsProtocol):
             self._arrived += len(data)
             if self._arrived > _MAX_HEAD_BYTES:
                 self._refuse(errors.HeadersTooLarge("The request's head is too long."))
+        elif self._awaited is _Awaited.BODY and self._framing > _MAX_FRAMING_BYTES:
+            self._refuse(errors.HeadersTooLarge("The body's chunks or trailers are too long."))
         elif self._awaited is None and self.is_idle and self.timeout_keep_alive_task is None:
             self._await(_Awaited.HEAD)  # blank lines begin no request, but ended uvicorn's wait for one
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._await(_Awaited.HEAD)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header, unless it is one too many or a trailer: that comes behind the body, where nobody signed it."""
+        if self._awaited is _Awaited.HEAD and len(self.headers) <= MAX_HEADERS:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         if len(self.pipeline) >= _MOST_WAITING_REQUESTS:
@@ -139,6 +151,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._arrived += len(body)
+        self._framing = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -150,7 +163,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._reading is not None:
             self._reading.cancel()
             self._reading = None
-        self._awaited, self._arrived, self._since = awaited, 0, self.loop.time()
+        self._awaited, self._arrived, self._framing, self._since = awaited, 0, 0, self.loop.time()
         if awaited is not None:
             self._reading = self.loop.call_later(self._seconds_allowed(), self._look_at_progress)
 

@@ -1,6 +1,7 @@
 """Columns, uniqueness rules and names of constraints that are the same on both databases."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,10 +31,21 @@ class UtcTime(TypeDecorator[datetime]):
         utc = value.astimezone(UTC)
         return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], datetime | None]:
+        """In place of `process_result_value`, which is called through two further functions for each value."""
+        read: Callable[[Any], Any] = self.impl_instance.result_processor(dialect, coltype) or _as_it_is
+
+        def process(value: Any) -> datetime | None:
+            if value is None:
+                return None
+            found: datetime = read(value)
+            return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+        return process
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 class Document(TypeDecorator[Any]):

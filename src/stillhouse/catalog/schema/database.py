@@ -1,5 +1,6 @@
 """One database, SQLite or PostgreSQL by URL: its transactions, its schema, its failures."""
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -20,7 +21,9 @@ Transaction = Connection
 FILE_NAME = "catalog.sqlite"
 # Connections are opened as they are needed, and kept: opening one costs as much as several requests. The API's threads
 # and all flows at once (`durable/flows.py`) find one each; the driver opens more beyond that, and closes them again.
-_POOL = {"pool_size": 80, "max_overflow": 40, "pool_use_lifo": True}
+# `Database` ends each transaction itself, so none is left to roll back when a connection returns.
+_POOL = {"pool_size": 80, "max_overflow": 40, "pool_use_lifo": True, "pool_reset_on_return": None}
+_BEGIN = "BEGIN"
 # Any constant will do that no other application uses.
 _MIGRATION_LOCK = 0x5711_1005E
 
@@ -32,13 +35,15 @@ class Database:
     """
 
     def __init__(self, url: str, sealer: Sealer | None = None, *, busy_seconds: float = 30) -> None:
-        self._options = {"sh_sealer": sealer}
         self._turns: _Turns | None
+        self._versions: _Versions | None = None
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
             supply_to_all_connections()
             self._engine = _sqlite_engine(parsed, busy_seconds)
             self._turns = _Turns(busy_seconds)
+            if _is_in_file(parsed):
+                self._versions = _Versions(self._engine)
         else:
             self._turns = None
             self._engine = create_engine(
@@ -47,6 +52,10 @@ class Database:
                 pool_size=32,
                 pool_use_lifo=True,
             )
+        # Options of whole engines cost nothing at each transaction.
+        self._reading = self._engine.execution_options(sh_sealer=sealer)
+        # IMMEDIATE takes the write lock at once: a reader that turns writer later may fail without waiting.
+        self._writing = self._reading.execution_options(sh_begin="BEGIN IMMEDIATE")
 
     @classmethod
     def in_directory(cls, data: Path, sealer: Sealer | None = None) -> "Database":
@@ -61,19 +70,22 @@ class Database:
     def transaction(self) -> Iterator[Transaction]:
         """A transaction that may write: committed at the end, rolled back when anything is raised."""
         turn = self._turns.one() if self._turns else nullcontext()
-        with _failures_translated(), turn, self._engine.connect() as connection:
-            # IMMEDIATE takes the write lock now: a reader that turns writer later may fail without waiting.
-            writing = connection.execution_options(sh_begin="BEGIN IMMEDIATE", **self._options)
-            with writing.begin():
-                yield writing
+        with _failures_translated(), turn, self._writing.begin() as connection:
+            yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Transaction]:
         """A transaction that only reads, and on SQLite waits for no writer."""
-        with _failures_translated(), self._engine.connect() as connection:
-            reading = connection.execution_options(**self._options)
-            with reading.begin():
-                yield reading
+        with _failures_translated(), self._reading.begin() as connection:
+            yield connection
+
+    def version(self) -> int | None:
+        """Return a number that changes whenever anybody commits; `None` if the database has none, or fails.
+
+        SQLite's `data_version` counts the commits of other connections than the one that asks, so one is kept for it.
+        It costs some microseconds (https://sqlite.org/pragma.html#pragma_data_version).
+        """
+        return self._versions.now() if self._versions else None
 
     def migrate(self) -> None:
         """Bring the schema up to date. If several services start at once, one works and the others wait."""
@@ -94,6 +106,8 @@ class Database:
             outside.exec_driver_sql("PRAGMA journal_mode = WAL")
 
     def close(self) -> None:
+        if self._versions:
+            self._versions.close()
         self._engine.dispose()
 
 
@@ -113,6 +127,37 @@ class _Turns:
             yield
         finally:
             self._turn.release()
+
+
+class _Versions:
+    """One connection that never writes, and asks for the version."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self._guard = engine, threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+
+    def now(self) -> int | None:
+        with self._guard:
+            try:
+                if self._connection is None:
+                    self._connection = self._open()
+                (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+            except (sqlite3.Error, exc.SQLAlchemyError):
+                return None  # the reading that follows tells the true cause
+            return int(version)
+
+    def _open(self) -> sqlite3.Connection:
+        pooled = self._engine.raw_connection()
+        connection = pooled.driver_connection
+        pooled.detach()
+        assert isinstance(connection, sqlite3.Connection)
+        return connection
+
+    def close(self) -> None:
+        with self._guard:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
 
 
 def sealer_of(transaction: Transaction) -> Sealer:
@@ -135,7 +180,11 @@ def violates(error: exc.IntegrityError, index: Index) -> bool:
 
 def _pool_of(url: URL) -> dict[str, Any]:
     """Return the pool's options. A database in memory has one connection, whose pool takes none."""
-    return _POOL if url.database and url.database != ":memory:" else {}
+    return _POOL if _is_in_file(url) else {}
+
+
+def _is_in_file(url: URL) -> bool:
+    return bool(url.database) and url.database != ":memory:"
 
 
 def _sqlite_engine(url: URL, busy_seconds: float) -> Engine:
@@ -151,8 +200,11 @@ def _sqlite_engine(url: URL, busy_seconds: float) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        statement = connection.get_execution_options().get("sh_begin", "BEGIN")
-        if statement is not None:
+        statement = connection.get_execution_options().get("sh_begin", _BEGIN)
+        if statement is _BEGIN:
+            # Straight to the driver, as every request begins so: it takes no lock yet, so it cannot be refused.
+            connection.connection.driver_connection.execute(statement)  # type: ignore[union-attr]
+        elif statement is not None:
             connection.exec_driver_sql(statement)
 
     return engine

@@ -1,26 +1,17 @@
 """Find the caller that a request's credentials belong to, with the permissions that hold at this moment."""
 
-from dataclasses import dataclass, field
+from functools import partial
 
 from stillhouse.catalog.access import access_keys, users
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.control.access import permissions
 from stillhouse.control.access.access_keys import ACCESS_KEY
 from stillhouse.control.access.credentials import digest
-from stillhouse.control.context import Caller, Control
+from stillhouse.control.context import Caller, Control, Signer
 from stillhouse.domain.access import policy_document
 from stillhouse.domain.access.permissions import Permissions
 from stillhouse.domain.access.policy_document import Attached
 from stillhouse.errors import TokenExpired, Unauthenticated
-
-
-@dataclass(frozen=True)
-class Signer:
-    """A caller who has signed if `secret_key` verifies; a temporary key's token must be shown too."""
-
-    caller: Caller
-    secret_key: str = field(repr=False)
-    token_digest: str = ""
 
 
 def find_signer(control: Control, access_key: str) -> Signer | None:
@@ -28,14 +19,12 @@ def find_signer(control: Control, access_key: str) -> Signer | None:
     # A text that does not look like a key may hold characters that no database takes.
     if not ACCESS_KEY.fullmatch(access_key):
         return None
-    with control.database.reading() as reading:
-        key = access_keys.find_access_key(reading, control.sealer, access_key, control.clock.now())
-        if key is None:
+    version = control.database.version()
+    signer = control.signers.find(version, access_key, partial(_lasting_signer, control, access_key))
+    if signer is None:
+        with control.database.reading() as reading:
             return _temporary_signer(control, reading, access_key)
-        granted = Permissions((permissions.resolve(reading, key.policies),))
-    return Signer(
-        Caller(access_key, project=key.project, subject=access_key, permissions=granted), key.secret_key
-    )
+    return None if signer.expires and control.clock.now() >= signer.expires else signer
 
 
 def find_token_holder(control: Control, token: str) -> Caller:
@@ -50,6 +39,16 @@ def find_token_holder(control: Control, token: str) -> Caller:
             raise TokenExpired("The token must be updated.", who=who)
         granted = Permissions((permissions.resolve(reading, user.policies),))
     return Caller(who, project=user.project, subject=user.id, permissions=granted)
+
+
+def _lasting_signer(control: Control, access_key: str) -> Signer | None:
+    with control.database.reading() as reading:
+        key = access_keys.find_access_key(reading, control.sealer, access_key, control.clock.now())
+        if key is None:
+            return None
+        granted = Permissions((permissions.resolve(reading, key.policies),))
+    caller = Caller(access_key, project=key.project, subject=access_key, permissions=granted)
+    return Signer(caller, key.secret_key, expires=key.expires)
 
 
 def _temporary_signer(control: Control, reading: Transaction, access_key: str) -> Signer | None:

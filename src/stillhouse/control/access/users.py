@@ -3,7 +3,7 @@
 import re
 import secrets
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import cache
 
 from stillhouse.catalog.access import passwords, users
 from stillhouse.control.access import permissions
@@ -66,7 +66,7 @@ def log_in(control: Control, password: str, *, user_id: str = "", project: str =
     """Find the user of this id, or of this name in the project, by their password.
 
     Failures count for the user that was found, by whatever spelling. Neither the answer, nor the time it takes, nor a
-    lock shows whether the user exists. Raises Unauthenticated, and Overloaded if too many passwords are being checked.
+    lock shows whether the user exists. To be called in the threads of `password_checks`. Raises Unauthenticated.
     """
     with control.database.reading() as reading:
         by_name = None if user_id else users.find_user_by_name(reading, project, name)
@@ -82,8 +82,7 @@ def log_in(control: Control, password: str, *, user_id: str = "", project: str =
     if lockouts.is_locked(subject, control.clock.monotonic()):
         raise Unauthenticated(_LOCKED, who=who)
     password_hash = _nobody() if user is None else user.password_hash
-    check = control.password_checks.submit(sender, partial(passwords.is_password, password, password_hash))
-    is_right = check.result()
+    is_right = passwords.is_password(password, password_hash)
     # When many guesses are sent at once, the answers after the lock has closed tell nothing.
     if lockouts.is_locked(subject, control.clock.monotonic()):
         raise Unauthenticated(_LOCKED, who=who)

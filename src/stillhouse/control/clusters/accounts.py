@@ -9,9 +9,9 @@ from stillhouse.catalog.schema.database import Transaction
 from stillhouse.config import Settings
 from stillhouse.control.audit import ACCEPTED, record
 from stillhouse.control.flow_context import FlowContext
-from stillhouse.domain.cluster import Cluster, ClusterStatus, Node
+from stillhouse.domain.cluster import Cluster, ClusterStatus, Node, Provider
 from stillhouse.errors import StateForbids
-from stillhouse.warehouse.cluster.upgrade import hand_over, settle
+from stillhouse.warehouse.cluster.upgrade import hand_over, renew_functions, settle
 
 
 def is_account_shared(settings: Settings) -> bool:
@@ -56,6 +56,19 @@ def hand_over_cluster(place: FlowContext, cluster: Cluster) -> None:
         cluster=cluster.id,
         os_user=nodes[0].os_user,
     )
+
+
+def renew_cluster_functions(cluster: Cluster) -> None:
+    """Replace the functions that an earlier version made on the cluster's coordinator. Its servers are at work.
+
+    A server that is somebody's has no functions of ours.
+    """
+    if cluster.provider is not Provider.EMBEDDED:
+        return
+    if renewed := renew_functions(cluster.coordinator, cluster.user_name):
+        log.get("service").warning(
+            "the functions of an earlier version were replaced", cluster=cluster.id, databases=renewed
+        )
 
 
 def _with_lineages(nodes: tuple[Node, ...], cluster: Cluster) -> list[Node]:

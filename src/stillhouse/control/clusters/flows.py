@@ -5,7 +5,7 @@ from collections.abc import Callable
 from stillhouse import log
 from stillhouse.catalog import clusters, operations, snapshots
 from stillhouse.catalog.access.access_keys import erase_secret, read_secret
-from stillhouse.control.clusters.accounts import hand_over_cluster
+from stillhouse.control.clusters.accounts import hand_over_cluster, renew_cluster_functions
 from stillhouse.control.clusters.requests import user_pwd_key
 from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.reaping import reap
@@ -167,6 +167,7 @@ def _start(place: FlowContext, cluster_id: str) -> None:
         clusters.set_stopped(transaction, cluster_id, False, place.control.clock.now())
     cluster = _handed_over(place, cluster_id)
     servers_of(place.site, cluster).start()
+    renew_cluster_functions(cluster)
     reap(place, cluster)
 
 

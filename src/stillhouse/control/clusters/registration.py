@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stillhouse.catalog import clusters
+from stillhouse.control import quotas
 from stillhouse.control.audit import audited
-from stillhouse.control.clusters import quotas
 from stillhouse.control.context import Control
 from stillhouse.control.lookup import known_cluster
 from stillhouse.control.schedule.snapshot_policies import add_default_policies

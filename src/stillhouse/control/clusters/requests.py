@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 from stillhouse.catalog import clusters, operations, snapshots
 from stillhouse.catalog.access.access_keys import keep_secret
+from stillhouse.control import quotas
 from stillhouse.control.audit import audited
-from stillhouse.control.clusters import quotas
 from stillhouse.control.clusters.accounts import check_account
 from stillhouse.control.context import Control
 from stillhouse.control.lookup import (

@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 
 from stillhouse.catalog import clusters, snapshots
-from stillhouse.control.clusters import quotas
+from stillhouse.control import quotas
 from stillhouse.control.context import Control
 from stillhouse.domain.cluster import Cluster, ClusterStatus
 from stillhouse.domain.reports.capacity import Host

@@ -3,7 +3,13 @@
 from stillhouse.domain.api_operations.operation import Need, Operation
 
 TOKENS = (
-    Operation("KeystoneCreateUserTokenByPassword", "POST", "/v3/auth/tokens", Need(open_to_all=True)),
+    Operation(
+        "KeystoneCreateUserTokenByPassword",
+        "POST",
+        "/v3/auth/tokens",
+        Need(open_to_all=True),
+        checks_password=True,
+    ),
     # The versions of identity are asked before there is a token, and say nothing about anyone.
     Operation("KeystoneListVersions", "GET", "/", Need(open_to_all=True)),
     Operation("KeystoneShowVersion", "GET", "/v3", Need(open_to_all=True), note="`/v3/` too"),

@@ -32,7 +32,7 @@ class Need:
 @dataclass(frozen=True)
 class Operation:
     """`standing` holds once there is a route; `note` names the deviation, or the reason of a refusal. `largest_body` is
-    the most bytes that a request may need.
+    the most bytes that a request may need. `checks_password` says that it takes a tenth of a second of a processor.
     """
 
     id: str
@@ -42,6 +42,7 @@ class Operation:
     standing: Standing = "done"
     note: str = ""
     largest_body: int = SMALL_BODY
+    checks_password: bool = False
 
 
 def need(*names: str) -> Need:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stillhouse.domain.cluster import Node
 from stillhouse.domain.ids import new_hex
@@ -21,6 +21,7 @@ from stillhouse.repository.format.sealed import Stored
 from stillhouse.storage.store import ObjectStore
 
 _MAJOR = 10000
+_REASON = 500  # characters: a server's words may be long, and manifests and roots hold the reason
 _FOREIGN = "the node's data come from another history than the base"
 
 
@@ -72,6 +73,7 @@ def find_ground(
     with _marking(node) as connection:
         judge = _Judge(connection, node, facts, start_lsn, store, keys)
         found = judge.judge(offered)
+        found = replace(found, why=found.why[:_REASON])
         write_mark(connection, found.lineage, start_lsn)
     return found
 

@@ -265,7 +265,7 @@ def check_still_true(
 def _add_labels(copy: Copy, stopped: Stopped) -> None:
     copy.add("@backup/backup_label", 0o600, stopped.backup_label.encode())
     if stopped.tablespace_map:
-        copy.add("@backup/tablespace_map", 0o600, stopped.tablespace_map.encode())
+        copy.add("@backup/tablespace_map", 0o600, stopped.tablespace_map)
 
 
 def _add_wal(manifest: ManifestWriter, follower: WalFollower) -> None:
@@ -334,6 +334,8 @@ def _head(
     far: HowFar = {} if reached is None else {"reached": reached}
     if passed and passed.unmarked:
         far |= {"unmarked": passed.unmarked, "passed": passed.checkpoint}
+    if facts.superuser != session.SUPERUSER:
+        far["superuser"] = facts.superuser
     yield {
         "t": "node",
         "cluster": task.cluster,
@@ -362,7 +364,6 @@ def _head(
         "cut": {"name": point.name, "lsn": point.lsn, "timeline": point.timeline} if point else None,
         **far,
         "settings": facts.settings,
-        **({"superuser": facts.superuser} if facts.superuser != session.SUPERUSER else {}),
     }
     for database, name, version in facts.extensions:
         yield {"t": "extension", "database": database, "name": name, "version": version}

@@ -86,4 +86,7 @@ def _plain(escaped: re.Match[str]) -> str:
     code = escaped[1]
     if code is None:
         return "'"
-    return chr(int(code, 8) & 0xFF) if code[0] in "01234567" else _CONTROLS.get(code, code)
+    if code[0] not in "01234567":
+        return _CONTROLS.get(code, code)
+    byte = int(code, 8) & 0xFF
+    return chr(byte) if byte < 0x80 else chr(0xDC00 + byte)  # a byte, as `surrogateescape` has it

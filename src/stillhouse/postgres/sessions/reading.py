@@ -120,7 +120,7 @@ def check_name(connection: Connection, relation: Named) -> None:
     present.
     """
     query = sql.SQL(_NAMESAKE).format(
-        name=sql.Literal(relation.identifier.as_string(connection)),
+        name=sql.Literal(sql.as_text(relation.identifier, connection)),
         oid=sql.Literal(relation.oid),
         type=sql.Literal(_TYPES[relation.kind]),
     )

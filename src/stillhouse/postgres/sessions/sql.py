@@ -9,7 +9,7 @@ from psycopg.sql import Composable, Composed, Literal
 
 from stillhouse.postgres.sessions.text import Codec
 
-__all__ = ["SQL", "Composable", "Composed", "Identifier", "Literal"]
+__all__ = ["SQL", "Composable", "Composed", "Identifier", "Literal", "as_text"]
 
 
 class SQL(sql.SQL):
@@ -32,6 +32,11 @@ class Identifier(sql.Identifier):
         if any("\0" in name for name in self._obj):
             raise psycopg.DataError("a name cannot hold the character NUL")
         return tuple(self._obj)
+
+
+def as_text(part: Composable, connection: "psycopg.BaseConnection[Any]") -> str:
+    """Return a part of a statement as text that `connection` sends as the same bytes, whatever names are in it."""
+    return Codec(connection).decode(part.as_bytes(connection))
 
 
 def _codec(context: AdaptContext | None) -> Codec:

@@ -96,11 +96,14 @@ class Places:
 
 @dataclass(frozen=True)
 class Stopped:
-    """The result of pg_backup_stop. Recovery needs its files byte for byte."""
+    """The result of pg_backup_stop. Recovery needs its files byte for byte.
+
+    The paths in the map are bytes, in any encoding.
+    """
 
     stop_lsn: int
     backup_label: str
-    tablespace_map: str
+    tablespace_map: bytes
 
 
 class BackupSession:
@@ -151,9 +154,10 @@ class BackupSession:
     def stop(self) -> Stopped:
         """Leave backup mode. The base is valid only if this returns, in the session that called `start`."""
         lsn, label, tablespaces = self._speak(
-            "SELECT lsn::text, labelfile, spcmapfile FROM pg_catalog.pg_backup_stop(wait_for_archive => false)"
+            "SELECT lsn::text, labelfile, pg_catalog.textsend(spcmapfile)"
+            " FROM pg_catalog.pg_backup_stop(wait_for_archive => false)"
         )
-        return Stopped(parse_lsn(lsn), label, tablespaces or "")
+        return Stopped(parse_lsn(lsn), label, tablespaces or b"")
 
     def advance(self, lsn: int) -> None:
         """Let the server remove WAL before `lsn`. The slot never moves backwards: the server refuses that."""

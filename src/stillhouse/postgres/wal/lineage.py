@@ -26,6 +26,7 @@ class Mark:
     tokens: frozenset[str] = field(default=frozenset())
 
 
+_REASON = 500  # characters: a server's words may be long
 _TOKENS_KEPT = 256  # 32 bytes each; captures no longer build on an older base
 
 
@@ -92,7 +93,7 @@ def write_mark(connection: Connection, lineage: str, lsn: int, token: str = "") 
     except Error as error:
         if connection.broken:
             raise
-        return str(error).partition("\n")[0]
+        return str(error).partition("\n")[0][:_REASON]
     return ""
 
 

@@ -3,15 +3,21 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
-from stillhouse.errors import RepositoryDamaged
+from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.repository.check.structure import Checked
+from stillhouse.repository.check.survey import Place
 from stillhouse.repository.format import layout
+from stillhouse.repository.format.container import TAIL_BYTES, Container
+from stillhouse.repository.format.lines import NodeLine
 from stillhouse.repository.format.manifest import head_of, lines_of
 from stillhouse.repository.objects.faults import MISSING, Fault
 
 # A root is written moments after the last of its manifests.
 _LATE = timedelta(days=1)
+
+_TAIL = 64 << 10  # bytes; nearly every index is in them, and most manifests of lost attempts as a whole
 
 
 @dataclass(frozen=True)
@@ -59,16 +65,28 @@ def _orphans(checked: Checked) -> list[_Orphan]:
     named = {checked.key_of_manifest(node) for node in checked.nodes}
     lonely = [key for key in sorted(place.listed) if key.startswith(folder) and key not in named]
     found = []
-    for key, opened in zip(lonely, place.each(place.opened, lonely), strict=True):
-        if isinstance(opened, Fault):
-            continue  # nothing needs it, so nothing is lost by it
-        try:
-            head = head_of(lines_of(key, opened))
-        except (RepositoryDamaged, StopIteration):
-            continue
-        if head.get("cut") and isinstance(head.get("snapshot"), str):
+    for key, head in zip(lonely, place.each(partial(_head, place), lonely), strict=True):
+        if head and head.get("cut") and isinstance(head.get("snapshot"), str):
             found.append(_Orphan(key.removeprefix(folder), head["snapshot"], str(head.get("node", "?"))))
     return found
+
+
+def _head(place: Place, key: str) -> NodeLine | None:
+    """The first line of a manifest, read without the rest: no parent tells its size. `None` if it does not open."""
+    assert place.keys is not None
+    size = place.listed[key].size
+    at = max(0, size - _TAIL)
+
+    def read(offset: int, length: int) -> bytes:
+        return tail[offset - at :][:length] if offset >= at else place.store.get_range(key, offset, length)
+
+    try:
+        if size < TAIL_BYTES:
+            return None
+        tail = place.store.get_range(key, at, size - at)
+        return head_of(lines_of(key, Container(key, place.keys, tail, read, size)))
+    except (RepositoryDamaged, ObjectMissing, StopIteration):
+        return None  # nothing needs it, so nothing is lost by it
 
 
 def _look_for_late_roots(checked: Checked) -> None:

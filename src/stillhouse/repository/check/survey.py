@@ -102,6 +102,10 @@ class Place:
     def opened(self, key: str, stored: Stored | None = None) -> Container | Fault:
         """The container at `key`, read whole. If its parent describes it, it is compared with that description."""
         assert self.keys is not None
+        if stored and (there := self._size_now(key, stored.size)) != stored.size:
+            if there is None:
+                return Fault(key, MISSING, "is gone")
+            return Fault(key, SIZE, f"has {there} bytes, {stored.size} were stored")
         try:
             found = self.store.get(key) if stored else read_small(self.store, key)
         except ObjectMissing:
@@ -116,6 +120,11 @@ class Place:
             return open_bytes(key, self.keys, found)
         except RepositoryDamaged as error:
             return Fault(key, ALTERED, _without(key, error), needs=self.lacking(found))
+
+    def _size_now(self, key: str, wanted: int) -> int | None:
+        """The size of an object that should have the `wanted` one. A listing that shows another may be late."""
+        listed = self.listed.get(key)
+        return wanted if listed and listed.size == wanted else self.store.size(key)
 
     def lacking(self, stored: bytes) -> int | None:
         """The missing generation of keys, for an object that seems intact but cannot be opened without them."""

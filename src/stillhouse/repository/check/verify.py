@@ -124,12 +124,11 @@ def prove(store: ObjectStore, keys: ClusterKeys, pack: PackFacts) -> Fault | Non
     """The fault of a pack, with its lost frames; None when it is as it was stored."""
     key = layout.pack(str(keys.cluster), pack.id)
     try:
-        found = store.get(key)
+        stored = memoryview(store.get_range(key, 0, pack.size))
     except ObjectMissing:
         return Fault(key, MISSING, "is gone")
-    if len(found) < pack.size:
-        return Fault(key, SIZE, f"has {len(found)} bytes, {pack.size} were stored")
-    stored = memoryview(found)[: pack.size]
+    except RepositoryDamaged:
+        return Fault(key, SIZE, f"has {store.size(key)} bytes, {pack.size} were stored")
     try:
         opened = Container(key, keys, bytes(stored[pack.index :]), _cut_from(stored), pack.size)
     except RepositoryDamaged as error:
@@ -139,7 +138,7 @@ def prove(store: ObjectStore, keys: ClusterKeys, pack: PackFacts) -> Fault | Non
     lost, marks = _lost_frames(opened, stored, keys)
     if lost:
         return Fault(key, ALTERED, f"{len(lost)} of {len(opened.frames)} frames do not open", frozenset(lost))
-    if len(found) == pack.size and blake3(stored).hexdigest() == pack.hash:
+    if blake3(stored).hexdigest() == pack.hash:
         return None if opened.fingerprints() == marks else Fault(key, INCONSISTENT, _OTHER_PAGES, NOTHING)
     try:
         opened.fingerprints()

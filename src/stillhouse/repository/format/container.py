@@ -40,6 +40,7 @@ _MAGIC, _END_MAGIC = b"STILLHSE", b"STILLEND"
 _TAG = 16
 _ZSTD = 1
 _FINGERPRINT = 8
+_MOST_INDEX = 64 << 20  # bytes; that of a pack has some KiB, that of a manifest of 1 TiB as much as this
 _FRAMES, _INDEX, _MARKS = 0, 1, 2  # spaces of nonces: no nonce repeats under an object's key
 
 Buffer = bytes | bytearray | memoryview
@@ -198,6 +199,8 @@ class Container:
             # The fault is in the keys, not in this object.
             raise RepositoryDamaged(f"{key} cannot be opened: {error.message}") from None
         start = len(tail) - (size - offset)
+        if start < 0 and length > _MOST_INDEX:  # not proved yet, so it is not read for a stranger's word
+            raise self._damaged("has a longer index than any object")
         stored = tail[start : start + length] if start >= 0 else read(offset, length)
         index = self._open(_nonce(_INDEX, 0), stored, _bound(self._bound, offset, count), "index")
         self._marks = _INDEX_HEAD.unpack(index[: _INDEX_HEAD.size])

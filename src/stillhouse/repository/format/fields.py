@@ -9,6 +9,9 @@ from stillhouse.errors import FormatUnknown, ObjectTooLarge, RepositoryDamaged
 
 Fields = dict[str, Any]
 
+# The fields of a line that tell people which one it is.
+_TELLING = ("t", "path", "path_b64", "id", "key", "node", "database", "name")
+
 
 def parse(name: str, text: bytes) -> Fields:
     """Parse a JSON object. Raises RepositoryDamaged, naming the object, for anything that this program may not read."""
@@ -28,9 +31,7 @@ def encode_line(fields: Mapping[str, Any]) -> bytes:
     """Encode a line of an object of JSON lines. Raises ObjectTooLarge if readers would refuse its length."""
     line = json.dumps(fields, separators=(",", ":")).encode() + b"\n"
     if len(line) > MOST_LINE:
-        name = " ".join(
-            str(fields[name])[:500] for name in ("t", "path", "path_b64", "id", "key") if name in fields
-        )
+        name = " ".join(str(fields[name])[:500] for name in _TELLING if name in fields)
         raise ObjectTooLarge(
             f"the line {name!r} would have {len(line)} bytes, and readers accept {MOST_LINE}"
         )

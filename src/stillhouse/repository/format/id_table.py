@@ -10,7 +10,7 @@ Runs = NDArray[np.uint32]
 """Ascending ordinals without a repetition, as rows of (first, count)."""
 
 _ID = 16
-_WAITING = 65536  # ids in a dict before they are merged into the sorted ones
+_WAITING = 16384  # ids in a dict, of 200 bytes each, before they are merged into the sorted ones
 
 
 class IdTable:
@@ -27,6 +27,10 @@ class IdTable:
 
     def ordinals(self, ids: Ids) -> NDArray[np.uint32]:
         """The ordinal of each id. New ids are added."""
+        parts = [self._add(ids[at : at + _WAITING]) for at in range(0, len(ids), _WAITING)]
+        return np.concatenate(parts) if parts else np.zeros(0, np.uint32)
+
+    def _add(self, ids: Ids) -> NDArray[np.uint32]:
         found, is_known = self._look(ids)
         for at in np.flatnonzero(~is_known).tolist():
             one = ids[at : at + 1].tobytes()
@@ -35,7 +39,7 @@ class IdTable:
                 ordinal = self._waiting[one] = len(self)
                 self._by_ordinal += one
             found[at] = ordinal
-        if len(self._waiting) > max(_WAITING, len(self) // 8):
+        if len(self._waiting) > max(_WAITING, len(self) // 64):
             self._merge()
         return found
 
@@ -64,10 +68,11 @@ class IdTable:
 
     def _merge(self) -> None:
         new = np.frombuffer(b"".join(self._waiting), "S16")
-        ids = np.concatenate([self._sorted, new])
-        ordinals = np.concatenate([self._ordinals, np.fromiter(self._waiting.values(), np.uint32)])
-        order = np.argsort(ids, kind="stable")
-        self._sorted, self._ordinals = ids[order], ordinals[order]
+        ordinals = np.fromiter(self._waiting.values(), np.uint32)
+        order = np.argsort(new)
+        at = np.searchsorted(self._sorted, new[order])
+        self._sorted = np.insert(self._sorted, at, new[order])
+        self._ordinals = np.insert(self._ordinals, at, ordinals[order])
         self._waiting.clear()
 
 

@@ -89,9 +89,14 @@ def open_stored(store: ObjectStore, keys: ClusterKeys, key: str, stored: Stored)
 
 
 def fetch(store: ObjectStore, key: str, stored: Stored) -> bytes:
-    """The stored bytes of the object at `key`, proved by its hash. Raises RepositoryDamaged."""
+    """The stored bytes of the object at `key`, proved by its hash. No more than its size is read.
+
+    Raises RepositoryDamaged.
+    """
+    if not isinstance(stored.size, int) or stored.size < 1:
+        raise RepositoryDamaged(f"{key} is named with a size of {stored.size!r}")
     try:
-        found = store.get(key)
+        found = store.get_range(key, 0, stored.size)
     except ObjectMissing:
         raise RepositoryDamaged(f"{key} is gone, though it is needed", key=key) from None
     if blake3(found).hexdigest() != stored.hash:

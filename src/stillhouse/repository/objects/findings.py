@@ -8,17 +8,18 @@ two looks at the same time lose no finding.
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 from stillhouse.domain.ids import new_hex
-from stillhouse.domain.object_kinds import Type
+from stillhouse.domain.object_kinds import MOST, MOST_LINE, Type
 from stillhouse.domain.reports.damage import SnapshotTouched
 from stillhouse.errors import FormatUnknown, ObjectMissing, RepositoryDamaged, StoreUnavailable
 from stillhouse.repository.format import layout, sealed
 from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.container import MAX_FRAME, Container
 from stillhouse.repository.format.fields import encode_line, parse
-from stillhouse.repository.format.lines import FaultLine, RecordLine
+from stillhouse.repository.format.lines import FaultLine, FindingsLine, RecordLine
 from stillhouse.repository.format.manifest import split_lines
 from stillhouse.repository.objects import losses
 from stillhouse.repository.objects.faults import Fault, Faults, Parts
@@ -26,6 +27,7 @@ from stillhouse.storage.store import ObjectStore, StoredObject
 
 _LOOKS = 5
 _DETAIL = 1000
+_MOST_REPLACED = 20_000  # ids in one line; the others hold until the next look
 _LINES = frozenset({"findings", "fault", "loss"})
 
 
@@ -111,12 +113,12 @@ def replace(
 def forget(
     store: ObjectStore,
     keys: ClusterKeys,
+    known: Findings,
     is_gone: Callable[[str], bool],
     closed: Collection[str],
     now: datetime,
 ) -> None:
-    """Remove findings about objects that are gone, and the losses of snapshots that are `closed`."""
-    known = read(store, keys)
+    """Remove those of the `known` findings whose objects are gone, and the losses of snapshots that are `closed`."""
     left = [fault for key, fault in known.faults.items() if not is_gone(key)]
     costs = [one for one in known.losses if one.snapshot not in closed] if left else []
     replace(store, keys, known, left, costs, now, is_worked_out=known.is_worked_out)
@@ -233,15 +235,35 @@ def _store(
     *,
     is_worked_out: bool,
 ) -> None:
-    cluster, record_id = str(keys.cluster), new_hex()
-    place = layout.all_of(cluster)
-    lines: list[RecordLine] = [
-        {"t": "findings", "format": 1, "replaces": sorted(replaces), "worked_out": is_worked_out}
-    ]
-    lines += [_fault_line(place, fault, time) for fault, time in faults]
-    lines += [line for one in costs for line in losses.lines(one)]
-    chunks = sealed.seal(keys, Type.FINDINGS, record_id, b"".join(map(encode_line, lines)))
-    sealed.create(store, layout.findings(cluster, record_id), record_id, chunks)
+    """Store findings as one record, or as several if one would be too large. The last one replaces the older ones."""
+    place = layout.all_of(str(keys.cluster))
+    lines: Iterator[RecordLine] = chain(
+        (_fault_line(place, fault, time) for fault, time in faults),
+        (line for one in costs for line in losses.lines(one)),
+    )
+    part: list[bytes] = []
+    room = most = (MOST[Type.FINDINGS] or 0) - MOST_LINE  # without the head
+    for line in map(encode_line, lines):
+        if len(line) > room:
+            _store_record(store, keys, (), part, is_worked_out=is_worked_out)
+            part, room = [], most
+        part.append(line)
+        room -= len(line)
+    _store_record(store, keys, replaces, part, is_worked_out=is_worked_out)
+
+
+def _store_record(
+    store: ObjectStore, keys: ClusterKeys, replaces: Iterable[str], lines: list[bytes], *, is_worked_out: bool
+) -> None:
+    record_id = new_hex()
+    head: FindingsLine = {
+        "t": "findings",
+        "format": 1,
+        "replaces": sorted(replaces)[:_MOST_REPLACED],
+        "worked_out": is_worked_out,
+    }
+    chunks = sealed.seal(keys, Type.FINDINGS, record_id, b"".join([encode_line(head), *lines]))
+    sealed.create(store, layout.findings(str(keys.cluster), record_id), record_id, chunks)
 
 
 def _may_stand_in_a_line(parts: Sequence[int | str]) -> bool:

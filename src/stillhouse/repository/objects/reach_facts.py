@@ -7,7 +7,7 @@ size, time and tag that a listing shows for it. So a fact cannot become false, o
 import base64
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -26,10 +26,8 @@ from stillhouse.repository.format.manifest import split_lines
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.storage.store import ObjectStore, StoredObject
 
-_LINES = frozenset({"reach", "packs", "maps", "root", "manifest", "end"})
 _MANIFEST = struct.Struct("<16sQ32s")
-_IDS, _NUMBERS = 32768, 20000  # in one line, which is then below the bound of lines
-_NO_RUNS = np.empty((0, 2), np.uint32)
+_IDS, _NUMBERS, _MANIFESTS = 32768, 20000, 10_000  # in one line, which is then below the bound of lines
 
 
 class RootKey(NamedTuple):
@@ -97,12 +95,13 @@ def _differ(some: Mapping[Any, object], others: Mapping[Any, object]) -> bool:
 
 
 def store_segments(store: ObjectStore, keys: ClusterKeys, facts: Facts) -> None:
-    """Store facts as segments, one in nearly all cases; durable on return."""
-    most = (MOST[Type.REACH] or 0) // 2
-    for part in _parts(facts, most // 64):
-        lines = [encode_line(line) for line in _lines_of(part)]
+    """Store facts as segments, one in nearly all cases; durable on return.
+
+    A root whose manifests do not fit into a line is left out: it is read each time.
+    """
+    for body in _bodies(replace(facts, roots={key: one for key, one in facts.roots.items() if _fits(one)})):
         segment = new_hex()
-        chunks = sealed.seal(keys, Type.REACH, segment, b"".join(lines))
+        chunks = sealed.seal(keys, Type.REACH, segment, body)
         sealed.create(store, layout.reach(str(keys.cluster), segment), segment, chunks)
 
 
@@ -155,30 +154,33 @@ def decode(key: str, opened: Container, into: Facts) -> Facts:
     return found
 
 
-def _parts(facts: Facts, most_ids: int) -> Iterator[Facts]:
-    """Split facts so that no segment has more ids than fit. Each manifest is in one part."""
-    part = Facts(facts.packs, facts.maps, dict(facts.roots), {}, facts.whole)
-    room = most_ids
-    for name, fact in facts.manifests.items():
-        size = int(fact.packs[:, 1].sum() + fact.maps[:, 1].sum())
-        if size > room and part.manifests:  # most ids may be those of other manifests
-            room = most_ids - _distinct(part)
-        if size > room and part.manifests:
-            yield part
-            part, room = Facts(facts.packs, facts.maps, {}, {}, facts.whole), most_ids
-        part.manifests[name] = fact
-        room -= size
-    yield part
+def _fits(root: RootFact) -> bool:
+    return len(root.manifests or ()) <= _MANIFESTS
 
 
-def _distinct(facts: Facts) -> int:
-    return sum(
-        len(np.unique(np.concatenate([_NO_RUNS[:, 0], *map(expand, runs)])))
-        for runs in (
-            [one.packs for one in facts.manifests.values()],
-            [one.maps for one in facts.manifests.values()],
-        )
-    )
+def _bodies(facts: Facts) -> Iterator[bytes]:
+    """Encode facts, in halves where a segment would be more than half as large as readers accept."""
+    room = (MOST[Type.REACH] or 0) // 2
+    lines: list[bytes] = []
+    for line in map(encode_line, _lines_of(facts)):
+        lines.append(line)
+        room -= len(line)
+        if room < 0 and len(facts.roots) + len(facts.manifests) > 1:
+            del lines
+            for half in _halves(facts):
+                yield from _bodies(half)
+            return
+    yield b"".join(lines)
+
+
+def _halves(facts: Facts) -> Iterator[Facts]:
+    roots, manifests = list(facts.roots.items()), list(facts.manifests.items())
+    middle, centre = (len(roots) + 1) // 2, len(manifests) // 2
+    for some, others in (
+        (roots[:middle], manifests[:centre]),
+        (roots[middle:], manifests[centre:]),
+    ):
+        yield replace(facts, roots=dict(some), manifests=dict(others))
 
 
 def _lines_of(facts: Facts) -> Iterator[dict[str, Any]]:

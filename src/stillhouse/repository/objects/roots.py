@@ -16,6 +16,8 @@ from stillhouse.repository.objects.deletion_endings import Ending
 from stillhouse.repository.objects.presence import Present
 from stillhouse.storage.store import ObjectStore
 
+_REASON = 2000  # characters
+
 
 def publish(
     store: ObjectStore,
@@ -78,8 +80,11 @@ def check_sound(store: ObjectStore, keys: ClusterKeys, reached: Iterable[tuple[s
 def bury(
     store: ObjectStore, keys: ClusterKeys, snapshot: str, attempt: int, reason: str, time: str
 ) -> Root | None:
-    """Close the root's key with a tombstone. If a root was there first, it is returned: the snapshot did succeed."""
-    tombstone = Tombstone(snapshot=snapshot, attempt=attempt, reason=reason, time=time)
+    """Close the root's key with a tombstone. If a root was there first, it is returned: the snapshot did succeed.
+
+    A long reason is cut: it may quote a server, and a snapshot that failed must always come to its end.
+    """
+    tombstone = Tombstone(snapshot=snapshot, attempt=attempt, reason=reason[:_REASON], time=time)
     key = layout.root(str(keys.cluster), snapshot)
     if store.create(key, seal(keys, Type.TOMBSTONE, snapshot, _encode(tombstone.to_json()))):
         return None

@@ -5,11 +5,11 @@ store: the next one starts again with a look.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import groupby
+from functools import partial
+from itertools import chain, groupby, islice
 
 from stillhouse.clock import Clock
 from stillhouse.domain import collection
@@ -31,6 +31,10 @@ _AT_ONCE = 8
 
 GoOn = Callable[[int, int], None]
 """Called with work done and work in total. It raises to stop the collection, which is safe at any point."""
+
+
+Plan = Callable[[], Iterator[Item]]
+"""Makes the plan, each time anew."""
 
 
 @dataclass(frozen=True)
@@ -92,20 +96,11 @@ class Collector:
         reached = self._reached(found, rules, reached)
         if not rules.given_up:  # else all of it is about to go
             found.known.save()
-        removed: list[Item] = []
-        unreachable: list[str] = []
-        for item in collection.plan(found.look, rules, reached):
-            done.count(item)
-            if item.verdict is Verdict.DELETE:
-                removed.append(item)
-            if item.verdict is not Verdict.KEEP and collection.is_content(item.key):
-                unreachable.append(item.key)
-        if unreachable:
-            since = found.look.since
-            collection_marks.store_mark(self.store, self.keys, ((key, since.get(key)) for key in unreachable))
-        self._remove(found, removed, done)
+        plan = partial(collection.plan, found.look, rules, reached)
+        total = self._mark(found, plan, done)
+        self._remove(found, plan, done, total)
         if not done.stopped_by and not done.keys_gone:
-            self._forget(found, reached, {item.key for item in removed})
+            self._forget(found, plan, reached)
         return done
 
     # -- looking -----------------------------------------------------------------------------------------------
@@ -223,40 +218,78 @@ class Collector:
             if roots.purge(self.store, self.keys, snapshot, time)
         ]
 
-    def _remove(self, found: Found, removed: list[Item], done: Collected) -> None:
-        """Delete content first and cluster keys last. Each rank waits until the one before it is gone."""
-        order = sorted(removed, key=lambda item: collection.removal_order(item.key))
+    def _mark(self, found: Found, plan: Plan, done: Collected) -> int:
+        """Count the plan's items, and store a mark if it has unreachable objects. Return how many are to be removed."""
+        since, total = found.look.since, 0
+
+        def unreachable() -> Iterator[tuple[str, datetime | None]]:
+            nonlocal total
+            for item in plan():
+                done.count(item)
+                total += item.verdict is Verdict.DELETE
+                if item.verdict is not Verdict.KEEP and collection.is_content(item.key):
+                    yield item.key, since.get(item.key)
+
+        marked = unreachable()
+        if (first := next(marked, None)) is not None:
+            collection_marks.store_mark(self.store, self.keys, chain([first], marked))
+            for _ in marked:  # those that the mark has no room for are counted too
+                pass
+        return total
+
+    def _remove(self, found: Found, plan: Plan, done: Collected, total: int) -> None:
+        """Delete content first and cluster keys last. Each rank waits until the one before it is gone.
+
+        Content goes while the plan is made once more, so that a plan of any length takes no memory.
+        """
+        others: list[Item] = []
+
+        def content() -> Iterator[Item]:
+            for item in plan() if total else ():
+                if item.verdict is Verdict.DELETE and collection.is_content(item.key):
+                    yield item
+                elif item.verdict is Verdict.DELETE:
+                    others.append(item)
+
+        def ranks() -> Iterator[Iterator[Item]]:
+            yield content()
+            others.sort(key=_rank)
+            for _, items in groupby(others, key=_rank):
+                yield items
+
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            for _, ranked in groupby(order, key=lambda item: collection.removal_order(item.key)):
-                items = list(ranked)
-                for at in range(0, len(items), _SLICE):
-                    self.go_on(done.deleted, len(order))
+            for items in ranks():
+                while part := list(islice(items, _SLICE)):
+                    self.go_on(done.deleted, total)
                     if news := self._news(found):
                         done.stopped_by = news
                         return
-                    part = items[at : at + _SLICE]
                     list(pool.map(self._delete, part))
                     done.deleted += len(part)
                     done.deleted_bytes += sum(item.size for item in part)
-        done.keys_gone = any(item.key.startswith("keys/") for item in order)
+        done.keys_gone = any(item.key.startswith("keys/") for item in others)
 
     def _delete(self, item: Item) -> None:
         self.store.delete(layout.all_of(self.cluster) + item.key)
 
-    def _forget(self, found: Found, reached: Reached, removed: AbstractSet[str]) -> None:
+    def _forget(self, found: Found, plan: Plan, reached: Reached) -> None:
         """End findings about objects that are gone and unreached."""
-        if not any(collection.kind_of(one.key) == "findings" for one in found.look.objects):
+        known = findings.read(self.store, self.keys)
+        if not known.faults:
             return
-        listed = {one.key for one in found.look.objects}
         folder = layout.all_of(self.cluster)
+        items = [item for item in plan() if folder + item.key in known.faults]
+        removed = {item.key for item in items if item.verdict is Verdict.DELETE}
+        there = {item.key for item in items} - removed
 
         def is_gone(key: str) -> bool:
             key = key.removeprefix(folder)
-            return key in removed or (
-                collection.is_content(key) and key not in listed and reached.get(key) is None
-            )
+            if key in removed:
+                return True
+            may_go = collection.is_content(key) or collection.kind_of(key) == "reach"
+            return may_go and key not in there and reached.get(key) is None
 
-        findings.forget(self.store, self.keys, is_gone, found.look.closed, found.look.now)
+        findings.forget(self.store, self.keys, known, is_gone, found.look.closed, found.look.now)
 
     def _news(self, found: Found) -> str:
         """The key of a root or pin that has appeared since the look; empty when there is no new one."""
@@ -266,6 +299,10 @@ class Collector:
                 if (key := one.key.removeprefix(folder)) not in found.seen:
                     return key
         return ""
+
+
+def _rank(item: Item) -> int:
+    return collection.removal_order(item.key)
 
 
 def summary(items: Iterable[Item]) -> Collected:

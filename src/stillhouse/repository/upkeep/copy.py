@@ -205,7 +205,8 @@ class _Copy:
             for group in lacking:
                 self._move_group(pool, keys, group, show, beat)
         mended = {key for group in lacking for key in group if key in self._damaged}
-        findings.forget(self._target.store, keys, mended.__contains__, (), self._clock.now())
+        known = findings.read(self._target.store, keys)
+        findings.forget(self._target.store, keys, known, mended.__contains__, (), self._clock.now())
         reached = [(key, stored.size) for group in groups for key, stored in group.items()]
         roots.check_present(self._target.store, reached)
         roots.check_sound(self._target.store, keys, reached)

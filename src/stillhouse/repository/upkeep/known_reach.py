@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from stillhouse.domain.collection import SKEW
-from stillhouse.errors import ObjectMissing, ObjectTooLarge, RepositoryDamaged
+from stillhouse.domain.object_kinds import MOST, Type
+from stillhouse.errors import FormatUnknown, ObjectMissing, ObjectTooLarge, RepositoryDamaged
 from stillhouse.repository.format import layout
 from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.id_table import ids_of, runs_of
@@ -23,20 +24,26 @@ from stillhouse.storage.store import ObjectStore, StoredObject
 WHOLE_EVERY = timedelta(days=30)
 """How often all roots and manifests are read, none taken on trust."""
 
-_MOST_SEGMENTS = 6
-WORTH = 64
+_MOST_SEGMENTS = 6  # beside those that are full
+WORTH = 16
 """Facts that are worth a segment. Fewer are read again until there are so many."""
 
 
 @dataclass
 class _Segment:
     key: str
+    bytes: int
     roots: frozenset[RootKey]
     manifests: frozenset[str]
 
     @property
     def size(self) -> int:
         return len(self.roots) + len(self.manifests)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is so large that joining it with others would only split it again."""
+        return self.bytes > (MOST[Type.REACH] or 0) // 8
 
 
 @dataclass
@@ -52,6 +59,7 @@ class KnownReach:
     facts: Facts = field(default_factory=Facts)
     _told: Facts = field(default_factory=Facts)  # by segments; `facts` are those that were used or read
     _segments: list[_Segment] = field(default_factory=list)
+    _spoilt: list[str] = field(default_factory=list)  # keys of segments that do not open: they are of no use
     _is_contradicted: bool = False  # by one segment what another one says
     _fresh_roots: set[RootKey] = field(default_factory=set)
     _fresh_manifests: set[str] = field(default_factory=set)
@@ -71,14 +79,19 @@ class KnownReach:
         known._told = Facts(known.facts.packs, known.facts.maps)
         for key, size in segments:
             try:
-                found = reach_facts.decode(key, open_small(store, keys, key, size), known._told)
-            except (ObjectMissing, RepositoryDamaged):
-                continue  # removed meanwhile, or not to be trusted: its objects are read again
+                opened = open_small(store, keys, key, size)
+                found = reach_facts.decode(key, opened, known._told)
+            except (ObjectMissing, FormatUnknown):
+                continue  # removed meanwhile, or of a newer program: its objects are read again
+            except RepositoryDamaged:
+                known._spoilt.append(key)
+                continue
             known._is_contradicted = known._is_contradicted or found.contradicts(known._told)
             known._told.roots |= found.roots
             known._told.manifests |= found.manifests
             known._told.whole = _latest(known._told.whole, found.whole)
-            known._segments.append(_Segment(key, frozenset(found.roots), frozenset(found.manifests)))
+            plain = sum(frame.plain for frame in opened.frames)
+            known._segments.append(_Segment(key, plain, frozenset(found.roots), frozenset(found.manifests)))
         last = known._told.whole
         is_due = last is None or not last - SKEW <= now < last + WHOLE_EVERY
         known.is_whole = whole or known._is_contradicted or is_due
@@ -152,7 +165,12 @@ class KnownReach:
         )
 
     def save(self) -> None:
-        """Store the facts that were read, and join segments where there are many or half of one is not needed."""
+        """Store the facts that were read, and join segments where there are many or half of one is not needed.
+
+        Segments that do not open are removed.
+        """
+        for key in self._spoilt:
+            self.store.delete(key)
         fresh = len(self._fresh_roots) + len(self._fresh_manifests)
         joined = self._to_join(fresh)
         if fresh < WORTH and not joined:
@@ -171,7 +189,7 @@ class KnownReach:
         try:
             reach_facts.store_segments(self.store, self.keys, facts)
         except ObjectTooLarge:
-            return  # one object's facts are more than a line holds: it is read each time
+            return  # a single manifest names more than a segment may hold: everything is read each time
         for segment in joined:
             self.store.delete(segment.key)
 
@@ -180,15 +198,16 @@ class KnownReach:
         if self.is_whole:
             return self._segments
         joined: list[_Segment] = []
-        size, left = fresh, len(self._segments)
+        size, left = fresh, sum(not one.is_full for one in self._segments)
         for segment in sorted(self._segments, key=lambda one: one.size):
             needed = len(segment.roots & self.facts.roots.keys()) + len(
                 segment.manifests & self.facts.manifests.keys()
             )
             is_small = fresh >= WORTH and segment.size <= 2 * size
-            if is_small or 2 * needed < segment.size or left >= _MOST_SEGMENTS:
+            may_join = not segment.is_full and (is_small or left >= _MOST_SEGMENTS)
+            if may_join or 2 * needed < segment.size:
                 joined.append(segment)
-                size, left = size + needed, left - 1
+                size, left = size + needed, left - (not segment.is_full)
         return joined
 
 

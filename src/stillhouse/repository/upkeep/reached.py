@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from stillhouse.domain.object_kinds import CONTENT
 from stillhouse.repository.format.id_table import expand
 from stillhouse.repository.objects.reach_facts import Facts, ManifestFact
 
@@ -31,6 +32,8 @@ class Reached:
     def get(self, key: str, /) -> str | None:
         """Who reaches the object at this key below the cluster's folder; `None` if nobody does."""
         folder, _, name = key.partition("/")
+        if folder not in CONTENT:
+            return None
         if folder == "manifests":
             number = self._manifests.get(name, 0)
         else:

@@ -1,10 +1,11 @@
 -- Tables distributed over the data nodes. Described for users in docs/warehouse.md.
 --
 -- Tables are made and dropped with the caller's rights, here and, through his own user mapping, on the data nodes.
--- Names are resolved in pg_catalog only, on both sides alike.
+-- Names are resolved in pg_catalog only, on both sides alike. pg_temp stands last in the path, or it would come first:
+-- a caller's temporary domain named `text` would be the type of our variables, and its check would run as the owner.
 
 CREATE OR REPLACE FUNCTION stillhouse.data_nodes() RETURNS SETOF name
-LANGUAGE sql STABLE SECURITY INVOKER SET search_path = ''
+LANGUAGE sql STABLE SECURITY INVOKER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT s.srvname
       FROM pg_catalog.pg_foreign_server s
@@ -15,7 +16,7 @@ END;
 
 -- 'accounts' is public.accounts, whatever the caller's search path.
 CREATE OR REPLACE FUNCTION stillhouse.qualified(table_name text) RETURNS text[]
-LANGUAGE plpgsql IMMUTABLE SECURITY INVOKER SET search_path = '' AS $$
+LANGUAGE plpgsql IMMUTABLE SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     parts text[] := pg_catalog.parse_ident(table_name);
 BEGIN
@@ -38,7 +39,7 @@ $$;
 -- With the owner's rights, since dblink is nobody else's: it would connect to whatever the host reaches. On the data
 -- nodes the commands run as the role that the caller's user mapping names; nothing of them runs here.
 CREATE OR REPLACE FUNCTION stillhouse.run_on_data_nodes(commands text[]) RETURNS void
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     caller name := CASE pg_catalog.current_setting('role')
                         WHEN 'none' THEN session_user ELSE pg_catalog.current_setting('role') END;
@@ -95,7 +96,7 @@ $$;
 CREATE OR REPLACE FUNCTION stillhouse.create_distributed_table(
     table_name text, columns text, hash_column text, constraints text DEFAULT ''
 ) RETURNS void
-LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     parts text[] := stillhouse.qualified(table_name);
     target text := pg_catalog.format('%I.%I', parts[1], parts[2]);
@@ -125,7 +126,7 @@ $$;
 
 -- Also clears away what a rolled-back creation has left on the data nodes alone.
 CREATE OR REPLACE FUNCTION stillhouse.drop_distributed_table(table_name text) RETURNS void
-LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = '' AS $$
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     parts text[] := stillhouse.qualified(table_name);
     target text := pg_catalog.format('%I.%I', parts[1], parts[2]);

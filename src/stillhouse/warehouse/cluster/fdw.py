@@ -10,7 +10,7 @@ from stillhouse.errors import ProvisionFailed
 from stillhouse.postgres.sessions import session
 from stillhouse.postgres.sessions.roles import UNLOGGED
 from stillhouse.postgres.sessions.session import Connection, scram_verifier, sql
-from stillhouse.postgres.sessions.text import encode
+from stillhouse.postgres.sessions.text import Codec, encode
 
 DATABASES = ("postgres", "gaussdb")
 
@@ -38,6 +38,10 @@ _HAS_FUNCTIONS = """
     SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
      WHERE n.nspname = 'stillhouse' AND n.nspowner = current_user::regrole AND p.proname = 'run_on_data_nodes'
 """
+# Made by an earlier version: its search path let a caller's temporary types come before PostgreSQL's.
+_HAS_OLD_FUNCTIONS = (
+    f"{_HAS_FUNCTIONS} AND NOT 'search_path=pg_catalog, pg_temp' = ANY(coalesce(p.proconfig, '{{}}'))"
+)
 _SERVER_OPTIONS = {
     "batch_size": "1000",
     "fetch_size": "10000",
@@ -111,13 +115,18 @@ def renew(connection: Connection, user_name: str) -> None:
     close_extensions(connection)
 
 
+def has_old_functions(connection: Connection) -> bool:
+    """Whether the database has our functions as an earlier version made them."""
+    return connection.execute(_HAS_OLD_FUNCTIONS.encode()).fetchone() is not None
+
+
 def close_extensions(connection: Connection) -> None:
     """Take from PUBLIC the functions of dblink and postgres_fdw: they connect to everything the server's host reaches.
 
     `connection` is a superuser's. Does nothing in a database that has neither.
     """
     for (function,) in connection.execute(_OPEN_TO_PUBLIC, [[*_EXTENSIONS]]).fetchall():
-        connection.execute(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC".encode())
+        connection.execute(Codec(connection).encode(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC"))
 
 
 def _connect_server(connection: Connection, node: Node, database: str, user_name: str, password: str) -> None:

@@ -136,6 +136,27 @@ def _renew(site: Site, node: Node, user_name: str | None) -> None:
     server.stop(site.binaries, node)
 
 
+def renew_functions(coordinator: Node, user_name: str) -> list[str]:
+    """Replace our functions where an earlier version made them, on a server at work. Returns these databases' names.
+
+    A database that the user has copied has them too. Raises ProvisionFailed, and NodeUnreachable.
+    """
+    renewed = []
+    with session.refusing_as(ProvisionFailed, coordinator):
+        for database in databases_of(coordinator):
+            if not database.is_open or database.is_pristine:
+                continue
+            with (
+                suppress(DatabaseClosed),
+                closing(enter(coordinator, database, settings=UNLOGGED)) as connection,
+            ):
+                if fdw.has_old_functions(connection):
+                    with connection.transaction(), without_event_triggers(connection):
+                        fdw.renew(connection, user_name)
+                    renewed.append(str(database))
+    return renewed
+
+
 def _renew_wiring(node: Node, user_name: str) -> None:
     """Renew it in the databases that can be entered: functions of the others cannot be called."""
     for database in databases_of(node):

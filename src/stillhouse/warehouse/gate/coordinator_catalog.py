@@ -259,7 +259,7 @@ def lock_statement(connection: Connection, tables: Sequence[Gated], mode: Mode) 
     if len(statements) < 2:
         return "".join(statements)
     block = f"BEGIN {'; '.join(statements)}; END"
-    return f"DO {sql.Literal(block).as_string(connection)}"
+    return f"DO {sql.as_text(sql.Literal(block), connection)}"
 
 
 def other_tables(connection: Connection, tables: Sequence[Gated]) -> str:

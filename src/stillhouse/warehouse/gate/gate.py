@@ -12,6 +12,7 @@ from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.errors import CutFailed, DatabaseClosed, NodeUnreachable
 from stillhouse.postgres.sessions.databases import Database
 from stillhouse.postgres.sessions.event_triggers import disable_event_triggers, has_event_triggers
+from stillhouse.postgres.sessions.text import Codec
 from stillhouse.warehouse.cut.bounded_sessions import Bounded, answering, bounded
 from stillhouse.warehouse.gate.coordinator_catalog import (
     Holder,
@@ -292,7 +293,7 @@ def _lock(share: Share, mode: Mode, seconds: float) -> None:
 
 def _execute(session: Bounded, statement: str) -> None:
     with answering(session.node):
-        session.connection.execute(statement.encode())
+        session.connection.execute(Codec(session.connection).encode(statement))
 
 
 def _shares(gate: Sequence[GatedDatabase]) -> list[Share]:

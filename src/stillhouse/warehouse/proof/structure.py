@@ -43,12 +43,16 @@ _RELATIONS = """
        AND (NOT c.relisshared OR current_database() = 'postgres')
      ORDER BY c.oid
 """
+# Only members count: whoever may make functions in that schema may have made some of these names.
 _EXTENSION = """
-    SELECT n.nspname,
-           (SELECT max(pronargs) FROM pg_proc WHERE pronamespace = n.oid AND proname = 'bt_index_parent_check')
-      FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'amcheck'
+    SELECT n.nspname, max(p.pronargs) FILTER (WHERE p.proname = 'bt_index_parent_check'),
+           coalesce(bool_or(p.proname = 'verify_heapam' AND p.pronargs = 6), false)
+      FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+      JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
+      JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
+     WHERE e.extname = 'amcheck' GROUP BY n.nspname
 """
-# Every argument is given, in its own type, so that no other function in that schema is a better match.
+# Every argument is given, in its own type, so that no other function in that schema matches as well.
 _CHECK_TABLE = sql.SQL(
     "SELECT blkno, offnum, attnum, msg FROM {}.verify_heapam({}::oid::pg_catalog.regclass, false, true,"
     " 'none'::text, NULL::bigint, NULL::bigint)"
@@ -85,10 +89,11 @@ class _Relation:
 
 @dataclass(frozen=True)
 class _Amcheck:
-    """The schema of its functions, and how many arguments the one for indexes takes."""
+    """The schema of its functions, how many arguments the one for indexes takes, and whether it has one for tables."""
 
     schema: str
     arguments: int
+    checks_tables: bool
 
 
 def check_structure(node: Node, go_on: Callable[[], None] = lambda: None) -> Structure:
@@ -130,6 +135,11 @@ def _check_database(
         relations = [_Relation(*row) for row in connection.execute(_RELATIONS).fetchall()]
         seen.pages_total += sum(relation.pages for relation in relations)
         with _amcheck(connection) as amcheck:
+            if not amcheck.checks_tables:
+                seen.unchecked.append(
+                    f"{where}: its amcheck is too old: ALTER EXTENSION amcheck UPDATE at the source"
+                )
+                return
             for relation in relations:
                 go_on()
                 _check(connection, amcheck, relation, f"{where}: {relation}", seen, latest)
@@ -194,9 +204,9 @@ def _amcheck(connection: Connection) -> Iterator[_Amcheck]:
     was_there = connection.execute(_EXTENSION).fetchall()
     if not was_there:
         _alter(connection, "CREATE EXTENSION amcheck WITH SCHEMA pg_catalog")
-    ((schema, arguments),) = connection.execute(_EXTENSION).fetchall()
+    ((schema, arguments, checks_tables),) = connection.execute(_EXTENSION).fetchall()
     try:
-        yield _Amcheck(schema, arguments)
+        yield _Amcheck(schema, arguments, checks_tables)
     finally:
         if not was_there and not connection.closed:
             connection.execute("SET statement_timeout = 0")

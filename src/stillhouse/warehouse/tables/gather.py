@@ -42,6 +42,16 @@ _OTHER_PARENTS = """
       JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_namespace m ON m.oid = c.relnamespace
      WHERE c.relkind IN ('r', 'p', 'f') AND i.inhrelid = ANY(%(tree)s::oid[]) AND NOT i.inhparent = ANY(%(tree)s::oid[])
 """
+# The foreign keys of tables that stay, to parents that stay, and the tables here that have them from such a parent.
+_POINTING = """
+    SELECT DISTINCT n.nspname, c.relname, f.conname, pg_get_constraintdef(f.oid),
+           ARRAY(SELECT e.conrelid::regclass::text FROM pg_constraint e
+                  WHERE e.conparentid = f.oid AND e.conrelid = ANY(%(tree)s::oid[]))
+      FROM unnest(%(tree)s::oid[]) part (oid) CROSS JOIN LATERAL pg_partition_ancestors(part.oid) above (oid)
+      JOIN pg_constraint f ON f.contype = 'f' AND f.confrelid = above.oid AND f.conparentid = 0
+      JOIN pg_class c ON c.oid = f.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE NOT above.oid = ANY(%(tree)s::oid[])
+"""
 _FOREIGN_KEYS = """
     SELECT n.nspname, c.relname, f.conname, pg_get_constraintdef(f.oid)
       FROM pg_constraint f JOIN pg_class c ON c.oid = f.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -136,12 +146,18 @@ class _Part:
 
 
 def gather(
-    connection: Connection, live: Connection, prefix: str, wanted: Sequence[Wanted], clones: Sequence[Node]
+    connection: Connection,
+    reader: Connection,
+    live: Connection,
+    prefix: str,
+    wanted: Sequence[Wanted],
+    clones: Sequence[Node],
 ) -> Gathered:
     """Gather the tables in the clone's database, in the caller's transaction; `clones` are all nodes of the clone.
 
-    `live`, a session in the live cluster, is only used to look up which objects still exist. Raises RestoreFailed for a
-    table that is not in the snapshot, or cannot be restored.
+    `reader` reads rows there: a superuser must not even plan a query of a user's table. `live`, a session in the live
+    cluster, is only used to look up which objects still exist. Raises RestoreFailed for a table that is not in the
+    snapshot, or cannot be restored.
     """
     for asked in wanted:
         if not asked.exact:
@@ -150,13 +166,14 @@ def gather(
     parts = _parts(connection, dict(zip(roots, wanted, strict=True)), wanted)
     relations = [one.relation for one in parts]
     notes = [f"{one.name} is unlogged: it has no rows" for one in parts if one.is_unlogged]
-    check_sizes(connection, relations)
+    check_sizes(reader, relations)
     remote = _remote(connection, parts, clones)
     notes += end_detaches(connection, relations)
     notes += left_out(connection, relations)
     notes += _published(connection, live, parts)
-    notes += _part(connection, relations)
     notes += _drop_foreign_keys(connection, relations)
+    notes += _part(connection, relations)
+    notes += _drop_foreign_keys(connection, relations)  # those that were the parents'
     notes += _drop_triggers(connection, live, relations)
     notes += _drop_policies(connection, live, relations)
     statistics = [TableName(*row) for row in connection.execute(_STATISTICS, [relations]).fetchall()]
@@ -252,6 +269,10 @@ def _published(connection: Connection, live: Connection, parts: Sequence[_Part])
 def _part(connection: Connection, relations: Sequence[int]) -> list[str]:
     """Detach the tables from parents that stay: a partition becomes a table of its own."""
     notes = []
+    # A detach would look for rows that point at the partition, by a query of ours as superuser (ri_triggers.c).
+    for schema, name, key, definition, heirs in connection.execute(_POINTING, {"tree": relations}).fetchall():
+        _drop_constraint(connection, schema, name, key)
+        notes += [f"{heir} comes without its foreign key {key}: {definition}" for heir in heirs]
     for above, parent, schema, name, is_partition in connection.execute(
         _OTHER_PARENTS, {"tree": relations}
     ).fetchall():
@@ -268,13 +289,17 @@ def _drop_foreign_keys(connection: Connection, relations: Sequence[int]) -> list
     """Drop foreign keys to tables that stay: the rows there are not those of the snapshot."""
     notes = []
     for schema, name, key, definition in connection.execute(_FOREIGN_KEYS, {"tree": relations}).fetchall():
-        connection.execute(
-            sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(
-                sql.Identifier(schema, name), sql.Identifier(key)
-            )
-        )
+        _drop_constraint(connection, schema, name, key)
         notes.append(f"{schema}.{name} comes without its foreign key {key}: {definition}")
     return notes
+
+
+def _drop_constraint(connection: Connection, schema: str, table: str, name: str) -> None:
+    connection.execute(
+        sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(
+            sql.Identifier(schema, table), sql.Identifier(name)
+        )
+    )
 
 
 def _drop_triggers(connection: Connection, live: Connection, relations: Sequence[int]) -> list[str]:

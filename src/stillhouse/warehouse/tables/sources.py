@@ -12,8 +12,11 @@ from stillhouse.postgres.sessions.databases import databases_of
 from stillhouse.postgres.sessions.session import Connection
 from stillhouse.warehouse.tables.exchange import settle
 from stillhouse.warehouse.tables.gather import Gathered, Wanted, gather
-from stillhouse.warehouse.tables.sessions import unseen, unseen_transaction
+from stillhouse.warehouse.tables.sessions import reading, unseen, unseen_transaction
+from stillhouse.warehouse.tables.sizes import prepare_sizes
 from stillhouse.warehouse.tables.state import end_prepared
+
+_ONLY_READS = {"default_transaction_read_only": "on"}
 
 
 def gather_cluster(
@@ -37,11 +40,14 @@ def gather_cluster(
         with (
             _database(node, wanted.database, "the snapshot") as connection,
             _database(standing[node.name], wanted.database, "the cluster") as present,
+            reading(node, wanted.database, "stillhouse", _ONLY_READS) as reader,
             session.refusing_as(RestoreFailed, node),
         ):
             ended = end_prepared(connection, [one.source for one in asked[node.name]])
             with unseen_transaction(connection):
-                found = gather(connection, present, prefix, asked[node.name], clones)
+                prepare_sizes(connection)
+            with unseen_transaction(connection):
+                found = gather(connection, reader, present, prefix, asked[node.name], clones)
             gathered[node.name] = replace(found, notes=(*ended, *found.notes))
         for name, one in gathered[node.name].remote:
             asked.setdefault(name, []).append(one)

@@ -179,7 +179,7 @@ def _let_inherit(connection: Connection, child: Child) -> None:
 
 def _put(connection: Connection, statement: str, child: Child, names: Sequence[str], **words: str) -> None:
     if names:
-        relation = sql.SQL("{}::regclass").format(sql.Literal(_name(child.table).as_string()))
+        relation = sql.SQL("{}::regclass").format(sql.Literal(sql.as_text(_name(child.table), connection)))
         parts: Mapping[str, sql.Composable] = {word: sql.SQL(text) for word, text in words.items()}
         connection.execute(sql.SQL(statement).format(child=relation, names=sql.Literal([*names]), **parts))
 

@@ -16,6 +16,7 @@ from stillhouse.postgres.files.tree import Tree
         ("Work_Mem 4MB # more", ("work_mem", "4MB")),
         ("work_mem='4MB'#more", ("work_mem", "4MB")),
         ("a.b = 'it''s \\'so\\' \\\\ \\101 \\n'", ("a.b", "it's 'so' \\ A \n")),
+        (r"a = 'caf\351 \303\251'", ("a", "caf\udce9 \udcc3\udca9")),  # bytes, not characters
         ("search_path = '\"$user\", public'", ("search_path", '"$user", public')),
         ("include 'more.conf'", ("include", "more.conf")),
         ("empty = ''", ("empty", "")),

@@ -151,8 +151,8 @@ def test_a_second_copy_moves_nothing_and_writes_nothing(
     reads, writes = Counting(bucket.store), Counting(second)
     (outcome,) = copy(bucket, writes, read=reads)
     assert (outcome.state, outcome.objects, outcome.bytes) == ("there", 0, 0)
-    assert writes.calls == {"get": 2, "create": 1, "list": 1}, "the identity, the root, findings"
-    assert reads.calls == {"list": 1, "get": 2}, "the keys and the root"
+    assert writes.calls == {"get": 2, "size": 1, "create": 1, "list": 1}, "the identity, the root, findings"
+    assert reads.calls == {"list": 1, "get": 2, "size": 2}, "the keys and the root"
     assert contents(second) == before
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stillhouse.control.clusters import quotas
+from stillhouse.control import quotas
 from stillhouse.control.clusters.requests import (
     ClusterRequest,
     RestoreRequest,
