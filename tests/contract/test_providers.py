@@ -10,7 +10,6 @@ from stillhouse.domain.cluster import Cluster, Node, Provider
 from stillhouse.errors import NodeUnreachable, StateForbids
 from stillhouse.postgres.host import server
 from stillhouse.postgres.sessions import session
-from stillhouse.postgres.wal import lineage
 from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.abilities import LACKS, Ability, check_able
 from stillhouse.warehouse.cluster.embedded import Site
@@ -84,9 +83,6 @@ def test_an_ability_works_or_is_refused_by_name_and_changes_nothing(
 def test_a_removed_registration_leaves_nothing_of_ours_and_the_server_at_work(
     somebodys: Cluster, house: Cluster, site: Site
 ) -> None:
-    tell(house.coordinator, "DROP SCHEMA stillhouse CASCADE")
-    with closing(session.connect(somebodys.coordinator, "postgres")) as connection:
-        assert lineage.prepare(connection)
     assert len(rows(house.coordinator, OURS)) == 1
     servers_of(site, somebodys).remove()
     assert rows(house.coordinator, OURS) == []

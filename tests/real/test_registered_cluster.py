@@ -26,8 +26,6 @@ SCHEMA = "SELECT 1 FROM pg_namespace WHERE nspname = 'stillhouse'"
 def house(make_warehouse: MakeWarehouse) -> Cluster:
     cluster, _ = make_warehouse(1)
     with superuser(cluster.coordinator) as connection:
-        # As the server of somebody's: nothing of ours is there.
-        tell(connection, "DROP SCHEMA stillhouse CASCADE")
         tell(
             connection,
             "CREATE TABLE public.kept AS SELECT i, repeat('x', 100) AS v FROM generate_series(1, 50000) i",

@@ -19,10 +19,12 @@ from stillhouse.postgres.wal.backup import facts
 from stillhouse.postgres.wal.segments import WalSource, parse_lsn, segment_name
 from stillhouse.postgres.wal.slot import WalPosition
 from stillhouse.postgres.wal.stream import WalStream
+from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.embedded import Site
 from support.databases.writers import until
+from support.servers import warehouses
 from support.servers.registered import registered
-from support.servers.warehouses import MakeWarehouse, rows
+from support.servers.warehouses import rows
 from support.snapshots.captures import (
     SLOTS,
     Moments,
@@ -33,13 +35,15 @@ from support.snapshots.captures import (
 )
 from support.snapshots.cuts import superuser, tell
 
+pytest_plugins = ["support.servers.versions"]
+
 OURS = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'stillhouse%' AND usename = 'backup'"
 SEGMENT = 16 << 20
 
 
 @pytest.fixture(scope="module")
-def house(make_warehouse: MakeWarehouse) -> Cluster:
-    cluster, _ = make_warehouse(1)
+def house(version_site: Site) -> Iterator[Cluster]:
+    cluster = warehouses.build(version_site, 1)
     with superuser(cluster.coordinator) as connection:
         tell(
             connection,
@@ -48,7 +52,8 @@ def house(make_warehouse: MakeWarehouse) -> Cluster:
         tell(connection, "ALTER SYSTEM SET autovacuum = off")
         tell(connection, "SELECT pg_reload_conf()")
         tell(connection, "VACUUM (FREEZE) public.kept")
-    return cluster
+    yield cluster
+    embedded.destroy(version_site, cluster.id)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +95,7 @@ def digest(node: Node) -> list[tuple[object, ...]]:
 
 @pytest.mark.parametrize("in_processes", [False, True], ids=["threads", "processes"])
 def test_a_capture_comes_back_as_of_the_cut(
-    house: Cluster, there: Cluster, node: Node, site: Site, vault: Vault, in_processes: bool
+    house: Cluster, there: Cluster, node: Node, version_site: Site, vault: Vault, in_processes: bool
 ) -> None:
     """Changes go on while it is captured, over several segments of WAL; the last are made just before the cut."""
 
@@ -103,12 +108,12 @@ def test_a_capture_comes_back_as_of_the_cut(
     with superuser(node) as connection:
         tell(connection, "UPDATE public.kept SET v = 'later' WHERE i < 100")
     assert shot.captured["cn"].wal_bytes >= 2 * SEGMENT
-    with restored_cluster(site, house, shot, vault) as clone:
+    with restored_cluster(version_site, house, shot, vault) as clone:
         assert digest(clone.cluster.coordinator) == expected
 
 
 def test_an_incremental_capture_reads_what_changed(
-    house: Cluster, there: Cluster, node: Node, site: Site, vault: Vault
+    house: Cluster, there: Cluster, node: Node, version_site: Site, vault: Vault
 ) -> None:
     base = capture_cluster(there, vault)
     with superuser(node) as connection:
@@ -118,7 +123,7 @@ def test_an_incremental_capture_reads_what_changed(
     assert captured.base == base.captured["cn"].manifest.id, captured.whole_because
     assert captured.pages_stored < 200
     expected = digest(node)
-    with restored_cluster(site, house, shot, vault) as clone:
+    with restored_cluster(version_site, house, shot, vault) as clone:
         assert digest(clone.cluster.coordinator) == expected
 
 

@@ -8,18 +8,18 @@ from stillhouse.domain.cluster import Cluster, Connection, Node, Provider
 from stillhouse.domain.ids import new_hex
 from stillhouse.postgres.sessions import session
 from stillhouse.postgres.sessions.grants import script
+from stillhouse.postgres.wal import lineage
 from support.snapshots.cuts import superuser, tell
 
 ROLE, PASSWORD = "backup", "Registered-1"
 
 
 def make_foreign(node: Node) -> None:
-    """Leave nothing of ours on a server: its superuser is called postgres, and our other role and our schema go."""
+    """Leave nothing of ours on a server: its superuser is called postgres, and our other role goes."""
     rules = Path(node.directory, "pgdata", "pg_hba.conf")
     rules.write_text(f"local all postgres,another trust\n{rules.read_text()}")
     with superuser(node) as connection:
         tell(connection, "SELECT pg_reload_conf()")
-        tell(connection, "DROP SCHEMA stillhouse CASCADE")
         for (database,) in connection.execute(
             "SELECT datname FROM pg_database WHERE datallowconn"
         ).fetchall():
@@ -43,6 +43,7 @@ def as_somebodys(node: Node, place: Path) -> Node:
     with superuser(node) as connection:
         tell(connection, f"CREATE ROLE {ROLE} LOGIN PASSWORD '{PASSWORD}'")
         tell(connection, script(ROLE))
+        tell(connection, "DROP SCHEMA IF EXISTS stillhouse CASCADE")
     rules = Path(node.directory, "pgdata", "pg_hba.conf")
     allowed = f"host all,replication {ROLE} 127.0.0.0/8 scram-sha-256\n"
     rules.write_text(allowed + rules.read_text())
@@ -52,5 +53,6 @@ def as_somebodys(node: Node, place: Path) -> Node:
     file.write_text(f"{PASSWORD}\n")
     there = Connection(((node.host, node.port),), ROLE, password_file=str(file), tls="disable")
     somebodys = replace(node, directory="", socket="", secret="", connection=there)
-    with closing(session.connect(somebodys, "postgres")):
-        return somebodys
+    with closing(session.connect(somebodys, "postgres")) as connection:
+        lineage.prepare(connection)  # as a registration does
+    return somebodys
