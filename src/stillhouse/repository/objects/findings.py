@@ -118,7 +118,7 @@ def forget(
     closed: Collection[str],
     now: datetime,
 ) -> None:
-    """Remove those of the `known` findings whose objects are gone, and the losses of snapshots that are `closed`."""
+    """Remove the `known` findings about objects that are gone, and the losses of snapshots that are `closed`."""
     left = [fault for key, fault in known.faults.items() if not is_gone(key)]
     costs = [one for one in known.losses if one.snapshot not in closed] if left else []
     replace(store, keys, known, left, costs, now, is_worked_out=known.is_worked_out)

@@ -1,4 +1,4 @@
-"""Segments of reach: what collections have learnt of roots and manifests by reading them (docs/format.md, section 6).
+"""Segments of reach: facts that collections have read in roots and manifests (docs/format.md, section 6).
 
 Each fact is about an object that never changes: a manifest, by its id and hash, or the object at a root's key, by the
 size, time and tag that a listing shows for it. So a fact cannot become false, only unneeded.
@@ -73,7 +73,7 @@ class ManifestFact:
 
 @dataclass
 class Facts:
-    """Facts by what they are about. `whole` is when all roots and manifests were last read, none taken on trust."""
+    """Facts by their subjects. `whole` is when all roots and manifests were last read."""
 
     packs: IdTable = field(default_factory=IdTable)
     maps: IdTable = field(default_factory=IdTable)
@@ -97,7 +97,7 @@ def _differ(some: Mapping[Any, object], others: Mapping[Any, object]) -> bool:
 def store_segments(store: ObjectStore, keys: ClusterKeys, facts: Facts) -> None:
     """Store facts as segments, one in nearly all cases; durable on return.
 
-    A root whose manifests do not fit into a line is left out: it is read each time.
+    A root with more manifests than fit into a line is left out: it is read each time.
     """
     for body in _bodies(replace(facts, roots={key: one for key, one in facts.roots.items() if _fits(one)})):
         segment = new_hex()

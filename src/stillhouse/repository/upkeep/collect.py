@@ -324,7 +324,7 @@ def is_empty(store: ObjectStore, cluster: str) -> bool:
 
 
 def _note_root(listed: dict[str, StoredObject], folder: str, one: StoredObject) -> None:
-    """Note the object if it lies at a root's key. Of two listings the later one counts."""
+    """Note the object if it lies at a root's key. The later of two listings counts."""
     key = one.key.removeprefix(folder)
     if collection.kind_of(key) == "roots":
         listed[key.removeprefix("roots/")] = one

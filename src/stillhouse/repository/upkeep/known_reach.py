@@ -1,4 +1,4 @@
-"""What roots and manifests reach, read once: later collections take it from segments of facts.
+"""The reach of roots and manifests, read once: later collections take it from segments of facts.
 
 The segments are a cache. A segment that cannot be opened is ignored, and its objects are read again. At intervals
 everything is read again all the same, and compared.
@@ -60,7 +60,7 @@ class KnownReach:
     _told: Facts = field(default_factory=Facts)  # by segments; `facts` are those that were used or read
     _segments: list[_Segment] = field(default_factory=list)
     _spoilt: list[str] = field(default_factory=list)  # keys of segments that do not open: they are of no use
-    _is_contradicted: bool = False  # by one segment what another one says
+    _is_contradicted: bool = False  # two segments disagree
     _fresh_roots: set[RootKey] = field(default_factory=set)
     _fresh_manifests: set[str] = field(default_factory=set)
 
@@ -99,7 +99,7 @@ class KnownReach:
         return known
 
     def root(self, snapshot: str, listed: StoredObject | None) -> RootFact | None:
-        """What lies at the snapshot's root key; `None` when the key is free. Raises RepositoryDamaged."""
+        """The root or tombstone at the snapshot's root key; `None` when the key is free. Raises RepositoryDamaged."""
         root_key = None if listed is None else RootKey.of(listed)
         if root_key is not None and (fact := self._recalled(root_key)) is not None:
             return fact

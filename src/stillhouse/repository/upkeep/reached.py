@@ -9,7 +9,7 @@ from stillhouse.repository.objects.reach_facts import Facts, ManifestFact
 
 
 class Reached:
-    """The packs, maps and manifests that somebody reaches, each with the first one who does. Four bytes for each."""
+    """The packs, maps and manifests that are reached, each with its first holder. Four bytes for each."""
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
@@ -30,7 +30,7 @@ class Reached:
         self._by["maps"].note(expand(fact.maps), number, len(self._facts.maps))
 
     def get(self, key: str, /) -> str | None:
-        """Who reaches the object at this key below the cluster's folder; `None` if nobody does."""
+        """The holder of the object at this key below the cluster's folder; `None` if there is no holder."""
         folder, _, name = key.partition("/")
         if folder not in CONTENT:
             return None
@@ -44,7 +44,7 @@ class Reached:
 
 
 class _First:
-    """For each ordinal, the number of the first holder that reaches it; 0 for none."""
+    """For each ordinal, the number of the first holder that reaches it, or 0."""
 
     def __init__(self) -> None:
         self._numbers = np.zeros(0, np.uint32)
