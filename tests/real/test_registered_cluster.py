@@ -4,19 +4,23 @@ import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stillhouse.domain.cluster import Cluster, Node
+from stillhouse.errors import CaptureFailed
 from stillhouse.postgres.host import server
 from stillhouse.postgres.host.check_up import Weight, check_up
 from stillhouse.postgres.sessions import session
 from stillhouse.postgres.sessions.grants import RIGHTS
+from support.databases.writers import until
 from support.processes.service import COMMAND, PROJECT, Service, serving
 from support.servers.registered import PASSWORD, ROLE, as_somebodys
 from support.servers.warehouses import MakeWarehouse, rows
+from support.snapshots.captures import capture_cluster, open_vault
 from support.snapshots.cuts import superuser, tell
 
 SCHEMA = "SELECT 1 FROM pg_namespace WHERE nspname = 'stillhouse'"
@@ -95,6 +99,22 @@ def test_a_server_that_lets_nobody_stream_is_found_with_the_line_that_does(there
     finally:
         rules.write_text(before)
         with superuser(node) as connection:
+            tell(connection, "SELECT pg_reload_conf()")
+
+
+def test_a_server_whose_commits_would_wait_for_our_stream_is_refused(
+    there: Node, node: Node, house: Cluster, tmp_path: Path
+) -> None:
+    vault = open_vault(tmp_path, house)
+    with superuser(node) as connection:
+        tell(connection, "ALTER SYSTEM SET synchronous_standby_names = 'FIRST 1 (*)'")
+        tell(connection, "SELECT pg_reload_conf()")
+        try:
+            until(lambda: any("commits would wait" in one.message for one in check_up(there)), 10)
+            with pytest.raises(CaptureFailed, match="synchronous_standby_names holds"):
+                capture_cluster(replace(house, nodes=(there,)), vault)
+        finally:
+            tell(connection, "ALTER SYSTEM RESET synchronous_standby_names")
             tell(connection, "SELECT pg_reload_conf()")
 
 

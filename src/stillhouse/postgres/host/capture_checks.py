@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 
-from stillhouse.domain.cluster import Node
+from stillhouse.domain.cluster import Node, Place
 from stillhouse.errors import CaptureFailed
 from stillhouse.postgres.files.control_file import CRC_OFFSET, NEWEST, OLDEST
 from stillhouse.postgres.sessions import session
@@ -54,7 +54,8 @@ _WANTED: dict[str, tuple[Callable[[Settings], bool], str]] = {
 }
 
 
-LOOK_AT = (*_WANTED, "wal_segment_size")
+LOOK_AT = (*_WANTED, "wal_segment_size", "synchronous_standby_names")
+NAME_STANDBYS = "name the standbys in synchronous_standby_names in place of *"
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,21 @@ def check_fit(node: Node) -> None:
             f"node {node.name}: the role lacks {', '.join(f'{right.name} ({right.why})' for right in lacks)}",
             hint="`stillhouse cluster grants` prints the statements that give the rights",
         )
+    if node.place is Place.CONNECTION and (waits := why_commits_would_wait(settings)):
+        raise CaptureFailed(f"node {node.name}: {waits}", hint=NAME_STANDBYS)
     if unfit := why_unfit(Look(major, is_standby, control_version, settings)):
         reason, remedy = unfit
         raise CaptureFailed(f"node {node.name}: {reason}", hint=remedy)
+
+
+def why_commits_would_wait(settings: Settings) -> str:
+    """Say why the server's commits would wait for our stream of WAL, which tells only now and then what is durable.
+
+    Any stream counts as a synchronous standby if the list has a * (replication/syncrep.c, SyncRepGetStandbyPriority).
+    """
+    if "*" not in settings.get("synchronous_standby_names", ""):
+        return ""
+    return "commits would wait for the stream of WAL, since synchronous_standby_names holds *"
 
 
 def why_unfit(look: Look) -> tuple[str, str] | None:

@@ -8,7 +8,13 @@ from enum import StrEnum
 
 from stillhouse.domain.cluster import Node
 from stillhouse.errors import CaptureFailed, NodeUnreachable
-from stillhouse.postgres.host.capture_checks import LOOK_AT, Look, why_unfit
+from stillhouse.postgres.host.capture_checks import (
+    LOOK_AT,
+    NAME_STANDBYS,
+    Look,
+    why_commits_would_wait,
+    why_unfit,
+)
 from stillhouse.postgres.sessions import session, sql
 from stillhouse.postgres.sessions.databases import MAINTENANCE, Kind, list_databases
 from stillhouse.postgres.sessions.grants import missing
@@ -140,6 +146,8 @@ def _of_limits(
             yield Finding(
                 node.name, Weight.MUST, "limits", message, f"ALTER SYSTEM SET {name} = {most + 4}; restart"
             )
+    if waits := why_commits_would_wait(settings):
+        yield Finding(node.name, Weight.MUST, "limits", waits, NAME_STANDBYS)
     if 0 <= limit < _SESSIONS:
         message = f"the role may have {limit} sessions, and a capture may need {_SESSIONS}"
         yield Finding(node.name, Weight.SHOULD, "limits", message, "ALTER ROLE ... CONNECTION LIMIT -1;")

@@ -16,7 +16,7 @@ from psycopg import OperationalError, pq
 from psycopg.errors import error_from_result
 
 from stillhouse.domain.cluster import Node
-from stillhouse.errors import CaptureFailed, CaptureInterrupted
+from stillhouse.errors import CaptureFailed, CaptureInterrupted, InternalError
 from stillhouse.postgres.sessions import session
 from stillhouse.postgres.sessions.databases import MAINTENANCE
 from stillhouse.postgres.sessions.session_end import End, LastSeen, look, why_ended
@@ -101,6 +101,8 @@ class WalStream:
     def check(self) -> None:
         if self._end is not None:
             raise CaptureInterrupted(self._end.message, hint=self._end.hint)
+        if not self._thread.is_alive():
+            raise InternalError(f"the WAL stream of node {self._node.name} ended without a reason")
 
     def close(self) -> None:
         """End the connection, and with it the slot."""
