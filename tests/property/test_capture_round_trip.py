@@ -1,23 +1,16 @@
 """Whatever a data directory holds, its restore holds byte for byte; and nothing is named before it is durable."""
 
-import os
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from stillhouse.clock import SystemClock
 from stillhouse.domain.ids import new_uuid
 from stillhouse.errors import RepositoryDamaged, RestoreFailed
 from stillhouse.repository.format.cipher_keys import Kek, create_or_open
-from stillhouse.repository.format.root import Root
-from stillhouse.repository.objects import roots
-from stillhouse.storage.local import LocalStore
 from stillhouse.storage.object_stores import memory_store
-from stillhouse.storage.store import Chunk
 from support.data_directories import fake_tree
+from support.stores.counting import Counting
 
 KEK = Kek(bytes(32))
 
@@ -84,67 +77,7 @@ def test_every_damaged_pack_is_found(tmp_path: Path) -> None:
 def test_small_files_cost_few_requests(tmp_path: Path) -> None:
     home = tmp_path / "home"
     fake_tree.make(home, 3, small_files=2000)
-    counted = _Counted()
+    counted = Counting(memory_store())
     keys = create_or_open(counted.store, KEK, new_uuid())
-    fake_tree.capture(home, counted, keys)  # type: ignore[arg-type]
-    assert counted.created < 30, "packs, maps and one manifest, not an object per file"
-
-
-class _Counted:
-    def __init__(self) -> None:
-        self.store = memory_store()
-        self.created = 0
-
-    def create(self, key: str, chunks: list[Chunk]) -> bool:
-        self.created += 1
-        return self.store.create(key, chunks)
-
-
-def test_nothing_names_what_is_not_durable_and_the_root_comes_last(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    home = tmp_path / "home"
-    fake_tree.make(home, 4)
-    store = LocalStore(tmp_path / "repository", SystemClock())
-    keys = create_or_open(store, KEK, new_uuid())
-    seen: list[tuple[str, str]] = []  # what happened to which inode or name, in order
-
-    def recorded(name: str, of: Callable[..., str]) -> None:
-        original = getattr(os, name)
-
-        def call(*arguments: Any, **options: Any) -> Any:
-            result = original(*arguments, **options)
-            seen.append((name, of(*arguments)))
-            return result
-
-        monkeypatch.setattr(os, name, call)
-
-    recorded("fsync", lambda descriptor: str(Path(f"/proc/self/fd/{descriptor}").readlink()))
-    recorded("link", lambda source, target, *rest: f"{source} {target}")
-    stored, ledger, _ = fake_tree.capture(home, store, keys)
-    snapshot = new_uuid()
-    cluster = f"c/{keys.cluster}"
-    reached = [(f"{cluster}/packs/{pack.id}", pack.size) for pack in ledger.packs.values()]
-    reached.append((f"{cluster}/manifests/{stored.id}", stored.size))
-    assert roots.publish(store, keys, Root(snapshot=snapshot, nodes=()), reached)
-
-    synced: set[str] = set()
-    appeared: list[str] = []
-    for what, who in seen:
-        if what == "fsync":
-            synced.add(who)
-            continue
-        source, target = who.split(" ")
-        assert any(path.endswith(Path(source).name) for path in synced), (
-            f"{target} appeared before its bytes were durable"
-        )
-        appeared.append(target.rpartition(f"{cluster}/")[2])
-        synced.discard(str(Path(target).parent))
-    kinds = [name.split("/")[0] for name in appeared]
-    assert set(kinds) == {"packs", "maps", "manifests", "roots"}
-    assert kinds[-1] == "roots"
-    assert kinds[-2] == "manifests"
-    assert appeared[-1] == f"roots/{snapshot}"
-    # Each map's packs were there before it: a map names only what had appeared.
-    assert max(i for i, kind in enumerate(kinds) if kind == "packs") < len(kinds) - 2
-    assert seen[-1][0] == "fsync", "the root's directory is synced after it appeared"
+    fake_tree.capture(home, counted, keys)
+    assert counted.calls["create"] < 30, "packs, maps and one manifest, not an object per file"

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("nothing_left_behind")
 def test_1_every_session_is_bounded_by_the_server_itself(bank: Bank) -> None:
     with bounded(bank.cluster.coordinator, bank.database) as opened:
         shown = dict(ask(opened.connection, "SELECT name, setting FROM pg_settings"))
-    assert shown["search_path"] == ""
+    assert shown["search_path"] == "pg_catalog, pg_temp"
     assert shown["lock_timeout"] == "200"
     assert shown["statement_timeout"] == "2000"
     assert shown["idle_in_transaction_session_timeout"] == "5000"

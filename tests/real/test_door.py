@@ -56,7 +56,16 @@ def test_6_nothing_that_a_database_imposes_reaches_a_session(node: Node, hostile
             "SELECT current_user, session_user, current_setting('transaction_read_only'),"
             " current_setting('search_path')",
         )
-        assert (who, by, read_only, path) == (role, role, "off", "")
+        assert (who, by, read_only, path) == (role, role, "off", "pg_catalog, pg_temp")
+
+
+@pytest.mark.parametrize("role", [SUPERUSER, READER])
+def test_1_temporary_objects_never_answer_for_the_catalogs(node: Node, role: str) -> None:
+    """A tenant's function that runs in our session, as part of a value that we read, can make such objects."""
+    with closing(session.connect(node, "postgres", role=role)) as connection:
+        tell(connection, "CREATE TEMPORARY TABLE pg_class AS SELECT 1 AS id")
+        tell(connection, "CREATE DOMAIN pg_temp.name AS text CHECK (false)")
+        assert ask(connection, "SELECT relname::name FROM pg_class WHERE oid = 1259") == [("pg_class",)]
 
 
 @pytest.mark.parametrize("role", [SUPERUSER, READER])
@@ -208,7 +217,7 @@ OVERRULED = {
     "default_transaction_read_only": "off",
     "default_transaction_isolation": "read committed",
     "row_security": "off",
-    "search_path": "",
+    "search_path": "pg_catalog, pg_temp",
     "zero_damaged_pages": "off",
     "ignore_checksum_failure": "off",
     "DateStyle": "ISO, MDY",

@@ -46,7 +46,9 @@ def test_it_starts_answers_and_stops(binaries: Binaries, node: Node) -> None:
         session.connect(node, "postgres")
     server.start(binaries, node)
     assert server.is_running(node)
-    assert rows(node, "SELECT current_user::text, current_setting('search_path')") == [("stillhouse", "")]
+    assert rows(node, "SELECT current_user::text, current_setting('search_path')") == [
+        ("stillhouse", "pg_catalog, pg_temp")
+    ]
     server.stop(binaries, node)
     server.stop(binaries, node)
     assert not server.is_running(node)

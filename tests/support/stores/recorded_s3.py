@@ -52,13 +52,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.asked.append(f"{self.command} {self.path}")
         answers = self.server.answers
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
-        body = b"" if self.command == "HEAD" or answer.status in (204, 304) else answer.body.encode()
+        body = b"" if answer.status in (204, 304) else answer.body.encode()
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":  # which declares the length of a body that does not follow
+            self.wfile.write(body)
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _answer
 

@@ -125,7 +125,7 @@ class Accepted(Answer):
 
 
 def snapshot_time(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds")[:19]  # a third of the time of strftime, in lists of thousands
+    return moment.isoformat(timespec="seconds")[:19]  # strftime takes longer, in lists of thousands
 
 
 def cluster_time(moment: datetime) -> str:

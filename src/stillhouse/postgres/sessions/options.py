@@ -21,7 +21,9 @@ _EVERYBODYS = {
     "post_auth_delay": "0",
     # Our identity, and the meaning of names.
     "role": "none",
-    "search_path": "",
+    # Temporary objects come last: without this word they come first, also those that a tenant's function has made in
+    # our session, and one named `pg_class` would answer our own questions.
+    "search_path": "pg_catalog, pg_temp",
     "row_security": "off",
     "local_preload_libraries": "",
     # The kind of transactions.

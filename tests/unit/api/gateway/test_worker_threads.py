@@ -10,16 +10,16 @@ from stillhouse.errors import Overloaded
 
 
 def test_calls_one_after_another_stay_in_one_thread_though_there_are_more() -> None:
-    async def main() -> set[str]:
+    async def main() -> set[int]:
         threads = WorkerThreads(threads=4)
         together = threading.Barrier(4)
         await asyncio.gather(*(threads.run(together.wait, 60) for _ in range(4)))
-        names = set()
+        used: set[int] = set()
         for _ in range(50):
             while len(threads._idle) < 4:  # the last call's thread is on its way back
                 await asyncio.sleep(0)
-            names.add(await threads.run(lambda: threading.current_thread().name))
-        return names
+            used.add(await threads.run(threading.get_ident))
+        return used
 
     assert len(asyncio.run(main())) == 1
 
