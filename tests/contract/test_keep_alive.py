@@ -1,8 +1,6 @@
 """A connection stays open between two polls of a client: the server as `stillhouse serve` configures it."""
 
 import http.client
-import socket
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +10,7 @@ import uvicorn
 from starlette.responses import JSONResponse
 
 from stillhouse.api.wire.crowd import Crowd
-from stillhouse.cli.host import serve
+from support.api.http_server import serving_http
 
 # The longest pause between two polls of a vendor's client (Terraform), in seconds.
 _LONGEST_PAUSE = 30
@@ -20,16 +18,8 @@ _LONGEST_PAUSE = 30
 
 @pytest.fixture
 def server() -> Iterator[tuple[uvicorn.Server, int]]:
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = serve.http(JSONResponse({"status": "ok"}), Crowd(10, 10))
-    config.lifespan = "off"
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    yield server, listener.getsockname()[1]
-    server.should_exit = True
-    thread.join(30)
-    assert not thread.is_alive()
+    with serving_http(JSONResponse({"status": "ok"}), Crowd(10, 10)) as served:
+        yield served
 
 
 def _seconds_left(running: uvicorn.Server) -> float:

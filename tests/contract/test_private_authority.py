@@ -13,7 +13,7 @@ import pytest
 from stillhouse.api.wire.certificate import Certificate
 from stillhouse.api.wire.crowd import Crowd
 from support.api.application import PROJECT, Service, app_of, serving_service
-from support.api.tls_server import serving_tls
+from support.api.http_server import serving_tls
 from support.servers.certificates import Authority
 
 CLIENTS = Path(__file__).parents[1] / "clients"

@@ -2,7 +2,6 @@
 
 import json
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from stillhouse.api.wire.crowd import Crowd
 from stillhouse.api.wire.protocol import BoundedProtocol, Patience
-from stillhouse.cli.host import serve
+from support.api.http_server import serving_http
 
 SHORT = Patience(head=0.3, body=0.3, body_bytes_per_second=10**6, longest_body=1, write=0.3, close=0.3)
 ANSWER = b"a" * 2**24
@@ -54,16 +53,8 @@ class Server:
 
 @contextmanager
 def serving(crowd: Crowd, patience: Patience = SHORT) -> Iterator[Server]:
-    listener = socket.create_server(("127.0.0.1", 0), backlog=1000)
-    config = serve.http(app, crowd, patience)
-    config.lifespan = "off"
-    running = uvicorn.Server(config)
-    thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    yield Server(running, listener.getsockname()[1])
-    running.should_exit = True
-    thread.join(SECONDS)
-    assert not thread.is_alive()
+    with serving_http(app, crowd, patience) as (running, port):
+        yield Server(running, port)
 
 
 @pytest.fixture(scope="module")

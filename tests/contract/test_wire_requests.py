@@ -3,19 +3,17 @@
 import json
 import re
 import socket
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import psutil
 import pytest
-import uvicorn
 
 from stillhouse.api.app import create_app
 from stillhouse.api.gateway.middleware import MAX_HEADERS
 from stillhouse.api.wire.crowd import Crowd
-from stillhouse.cli.host import serve
 from support.api.application import PROJECT, Service, serving_service
+from support.api.http_server import serving_http
 
 PATH = f"/v1.0/{PROJECT}/snapshots"
 LOGIN = b"/v3/auth/tokens"
@@ -49,15 +47,8 @@ class Wire:
 def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
     with serving_service(tmp_path_factory.mktemp("wire")) as service:
         app = create_app(service.control, is_shutting_down=lambda: False)
-        config = serve.http(app, Crowd(1000, 1000))
-        config.lifespan = "off"
-        listener = socket.create_server(("127.0.0.1", 0))
-        running = uvicorn.Server(config)
-        thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        yield Wire(service, listener.getsockname()[1])
-        running.should_exit = True
-        thread.join(SECONDS)
+        with serving_http(app, Crowd(1000, 1000)) as (_, port):
+            yield Wire(service, port)
 
 
 def lines(*parts: bytes) -> bytes:

@@ -327,7 +327,16 @@ def test_a_second_service_on_the_same_data_is_refused(service: Service) -> None:
     assert service.call("GET", "/v1.0/{p}/snapshots").status == 200
 
 
-@pytest.mark.parametrize("listen", ["nonsense", "127.0.0.1", ":8080", "127.0.0.1:99999", "127.0.0.1:²"])
+@pytest.mark.parametrize(
+    "listen",
+    [
+        "nonsense",
+        *(
+            pytest.param(one, marks=pytest.mark.long)
+            for one in ("127.0.0.1", ":8080", "127.0.0.1:99999", "127.0.0.1:²")
+        ),
+    ],
+)
 def test_an_address_that_is_none_is_refused(tmp_path: Path, listen: str) -> None:
     refused = _run("serve", "--data", str(tmp_path / "data"), "--listen", listen)
     assert (refused.returncode, refused.stderr) == (1, f"stillhouse: {listen!r} is not HOST:PORT\n")

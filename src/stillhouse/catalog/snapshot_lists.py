@@ -8,7 +8,7 @@ from sqlalchemy import BindParameter, ColumnElement, Select, bindparam, func, se
 
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.catalog.schema.tables import losses, snapshots
-from stillhouse.catalog.snapshot_rows import NEWEST_FIRST, NOT_DELETED, selected, snapshot_of
+from stillhouse.catalog.snapshot_rows import NEWEST_FIRST, NOT_DELETED, is_named, selected, snapshot_of
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus, SnapshotType
 
 # The keys by which a list may be sorted. Size is that of the captured data, as the API reports it.
@@ -43,10 +43,7 @@ def damaged(transaction: Transaction, project: str) -> list[Snapshot]:
 
 def find_by_name(transaction: Transaction, project: str, name: str) -> Snapshot | None:
     """The project's snapshot of that name, in upper or lower case, unless it is in the trash."""
-    query = selected().where(
-        snapshots.c.project == project, func.lower(snapshots.c.name) == name.lower(), NOT_DELETED
-    )
-    row = transaction.execute(query).one_or_none()
+    row = transaction.execute(selected().where(is_named(project, name))).one_or_none()
     return None if row is None else snapshot_of(row)
 
 

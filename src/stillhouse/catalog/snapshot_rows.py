@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, exists, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, exists, func, or_, select
 
 from stillhouse.catalog.schema.tables import (
     backup_settings,
@@ -20,6 +20,11 @@ from stillhouse.domain.snapshot import Snapshot, SnapshotStatus, SnapshotType
 
 NOT_DELETED = snapshots.c.deleted.is_(None)
 NEWEST_FIRST = (snapshots.c.started.desc(), snapshots.c.id)
+
+
+def is_named(project: str, name: str) -> ColumnElement[bool]:
+    """Whether it is the project's snapshot of that name, in upper or lower case, and not in the trash."""
+    return and_(snapshots.c.project == project, func.lower(snapshots.c.name) == name.lower(), NOT_DELETED)
 
 
 @cache

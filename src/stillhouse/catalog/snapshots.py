@@ -32,7 +32,14 @@ from stillhouse.catalog.schema.tables import (
     witnesses,
 )
 from stillhouse.catalog.schema.tables import operations as operation_rows
-from stillhouse.catalog.snapshot_rows import NEWEST_FIRST, NOT_DELETED, has_copy_in, selected, snapshot_of
+from stillhouse.catalog.snapshot_rows import (
+    NEWEST_FIRST,
+    NOT_DELETED,
+    has_copy_in,
+    is_named,
+    selected,
+    snapshot_of,
+)
 from stillhouse.domain.cluster import Task
 from stillhouse.domain.reports.operations import DONE, FAILED
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus, SnapshotType, backup_key
@@ -66,8 +73,7 @@ def cluster_of(transaction: Transaction, project: str, snapshot_id: str) -> str 
 
 def is_name_taken(transaction: Transaction, project: str, name: str) -> bool:
     """Whether the name is taken, for a check beforehand. An insert is checked by the unique index."""
-    same = (snapshots.c.project == project) & (func.lower(snapshots.c.name) == name.lower()) & NOT_DELETED
-    return transaction.execute(select(snapshots.c.id).where(same)).first() is not None
+    return transaction.execute(select(snapshots.c.id).where(is_named(project, name))).first() is not None
 
 
 def read_snapshot(transaction: Transaction, snapshot_id: str) -> Snapshot:

@@ -83,6 +83,14 @@ MOST_LINE = _MIB
 MOST = {type_: kind.most for kind in _ROWS for type_ in kind.types}
 """The largest body of each type of container, as `ObjectKind.most`."""
 
+
+def most_of(type_: Type) -> int:
+    """The largest body of a container of this type in bytes, for types whose size no parent names."""
+    most = MOST[type_]
+    assert most is not None, f"the parent of a {type_.name.lower()} names its size"
+    return most
+
+
 CONTENT = frozenset(kind.folder for kind in _ROWS if kind.is_content)
 """The folders of packs, maps and manifests."""
 

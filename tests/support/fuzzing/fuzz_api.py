@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import structlog
 from sqlalchemy import text
 from starlette.types import ASGIApp, Message
 
@@ -102,8 +103,7 @@ async def send_to(app: ASGIApp, request: BadRequest) -> tuple[int, dict[bytes, b
 @contextmanager
 def prepared(data: Path) -> Iterator[tuple[Service, ASGIApp, Known]]:
     """A service with something in it to be found: clusters, one of them stopped, and a snapshot."""
-    with serving_service(data) as service:
-        log.configure("CRITICAL")
+    with serving_service(data) as service, _quiet():
         cluster, stopped = service.add_cluster(), service.add_cluster()
         snapshot = service.take_snapshot(cluster, "fuzzed-one", plain_bytes=5 * 2**20)
         stopped_snapshot = service.take_snapshot(stopped, "fuzzed-two", plain_bytes=5 * 2**20)
@@ -114,6 +114,17 @@ def prepared(data: Path) -> Iterator[tuple[Service, ASGIApp, Known]]:
             PROJECT, client.access_key, client.secret_key, cluster, stopped, snapshot, stopped_snapshot
         )
         yield service, app_of(service), known
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Log next to nothing meanwhile: each refusal would be a line."""
+    before = structlog.get_config()
+    log.configure("CRITICAL")
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
 
 
 def restore_order(service: Service, known: Known) -> None:

@@ -13,7 +13,7 @@ from stillhouse.api.wire.certificate import Certificate
 from stillhouse.api.wire.crowd import Crowd
 from stillhouse.api.wire.protocol import Patience
 from support.api.application import Service
-from support.api.tls_server import serving_tls
+from support.api.http_server import serving_tls
 from support.fuzzing.bad_requests import BadRequest
 from support.servers.certificates import Authority
 

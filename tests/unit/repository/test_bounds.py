@@ -24,7 +24,7 @@ from stillhouse.node.capture.wal_follower import WalFollower
 from stillhouse.postgres.wal.feed import SegmentFiles, wal_tree
 from stillhouse.postgres.wal.segments import WalSource, segment_name
 from stillhouse.repository.format import layout, manifest, maps
-from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open
+from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek
 from stillhouse.repository.format.container import open_bytes
 from stillhouse.repository.format.fields import encode_line
 from stillhouse.repository.format.manifest import ManifestWriter
@@ -44,18 +44,10 @@ from support.data_directories.synthetic_wal import HEAP, SYSTEM, Wal, record
 from support.repositories.crafted_lines import Line
 from support.stores.dict_store import START, DictStore
 
+pytest_plugins = ["support.repositories.keyed_store"]
+
 KEK = Kek(bytes(32))
 PACK = new_hex()
-
-
-@pytest.fixture
-def store() -> DictStore:
-    return DictStore()
-
-
-@pytest.fixture
-def keys(store: DictStore) -> ClusterKeys:
-    return create_or_open(store, KEK, new_uuid())
 
 
 def keys_of(store: DictStore, folder: str) -> list[str]:

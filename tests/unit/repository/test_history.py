@@ -4,24 +4,15 @@ from collections import Counter
 
 import pytest
 
-from stillhouse.domain.ids import new_uuid
 from stillhouse.errors import RepositoryDamaged
-from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.objects import presence, roots
 from stillhouse.repository.upkeep import reach
 from support.repositories.history import History
 from support.stores.counting import Counting
 from support.stores.dict_store import DictStore
 
-
-@pytest.fixture
-def store() -> DictStore:
-    return DictStore()
-
-
-@pytest.fixture
-def keys(store: DictStore) -> ClusterKeys:
-    return create_or_open(store, Kek(bytes(32)), new_uuid())
+pytest_plugins = ["support.repositories.keyed_store"]
 
 
 def publication(history: History) -> tuple[Counter[str], int]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from stillhouse.clock import SystemClock
 from stillhouse.domain.collection import Rules
-from stillhouse.domain.ids import new_hex, new_uuid
+from stillhouse.domain.ids import new_hex
 from stillhouse.domain.object_kinds import MOST, Type
 from stillhouse.errors import RepositoryDamaged
 from stillhouse.repository.check.record import conclude
@@ -30,6 +30,8 @@ from support.repositories.tiny_captures import root_of
 from support.stores.counting import Counting
 from support.stores.late_store import Died, LateStore
 
+pytest_plugins = ["support.repositories.keyed_store"]
+
 DAY = timedelta(days=1)
 KEK = Kek(bytes(32))
 RULES = Rules(grace=7 * DAY, trash=7 * DAY)
@@ -38,11 +40,6 @@ RULES = Rules(grace=7 * DAY, trash=7 * DAY)
 @pytest.fixture
 def store() -> LateStore:
     return LateStore()
-
-
-@pytest.fixture
-def keys(store: LateStore) -> ClusterKeys:
-    return create_or_open(store, KEK, new_uuid())
 
 
 @pytest.fixture(autouse=True)

@@ -37,17 +37,9 @@ from stillhouse.storage.store import Chunk, StoredObject
 from support.repositories.tiny_captures import publish_one, read_whole
 from support.stores.dict_store import START, DictStore
 
+pytest_plugins = ["support.repositories.keyed_store"]
+
 KEK = Kek(bytes(32))
-
-
-@pytest.fixture
-def store() -> DictStore:
-    return DictStore()
-
-
-@pytest.fixture
-def keys(store: DictStore) -> ClusterKeys:
-    return create_or_open(store, KEK, new_uuid())
 
 
 @dataclass

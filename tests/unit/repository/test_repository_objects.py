@@ -14,7 +14,7 @@ from stillhouse.domain.ids import new_hex, new_uuid
 from stillhouse.domain.object_kinds import Type
 from stillhouse.errors import RepositoryDamaged
 from stillhouse.repository.format import layout, manifest, maps, sealed
-from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.manifest import ManifestWriter
 from stillhouse.repository.format.maps import (
     HOLE,
@@ -32,6 +32,8 @@ from stillhouse.storage.object_stores import memory_store
 from stillhouse.storage.store import ObjectStore
 from support.repositories.crafted_lines import Line
 
+pytest_plugins = ["support.repositories.keyed_store"]
+
 PACKS = [f"{number:032x}" for number in range(4)]
 refs = st.builds(FrameRef, st.sampled_from(PACKS), st.integers(0, 50))
 
@@ -39,11 +41,6 @@ refs = st.builds(FrameRef, st.sampled_from(PACKS), st.integers(0, 50))
 @pytest.fixture
 def store() -> ObjectStore:
     return memory_store()
-
-
-@pytest.fixture
-def keys(store: ObjectStore) -> ClusterKeys:
-    return create_or_open(store, Kek(bytes(32)), new_uuid())
 
 
 @st.composite

@@ -55,7 +55,7 @@ class Sender:
     is_through_proxy: bool
 
 
-def sender_of(peer: str, scheme: str, headers: _Headers, trusted: Networks) -> Sender:
+def find_sender(peer: str, scheme: str, headers: _Headers, trusted: Networks) -> Sender:
     """Decide who sent the request that came from `peer`."""
     named = list(headers)
     is_through_proxy = any(name in _MARKS or name.startswith(_MARK) for name, _ in named)

@@ -140,7 +140,7 @@ class Gateway:
         Only this host sees, without a signature, the metrics and the reasons why the service is not ready.
         """
         peer = scope["client"][0] if scope.get("client") else ""
-        sender = forwarded.sender_of(peer, scope["scheme"], scope["headers"], self._trusted)
+        sender = forwarded.find_sender(peer, scope["scheme"], scope["headers"], self._trusted)
         scope["client"], scope["scheme"] = (sender.address, 0), sender.scheme
         path = scope["path"]
         if path == READY_PATH:

@@ -67,4 +67,9 @@ def required(name: str, kind: Any = Text) -> Column[Any]:
 
 def one_per(name: str, *columns: Any, among: str) -> Index:
     """A uniqueness rule that holds only among the rows where `among` is true."""
-    return Index(name, *columns, unique=True, sqlite_where=text(among), postgresql_where=text(among))
+    return index_among(name, *columns, among=among, unique=True)
+
+
+def index_among(name: str, *columns: Any, among: str, unique: bool = False) -> Index:
+    """An index of the rows where `among` is true."""
+    return Index(name, *columns, unique=unique, sqlite_where=text(among), postgresql_where=text(among))

@@ -14,11 +14,10 @@ from sqlalchemy import (
     Table,
     Text,
     func,
-    text,
 )
 
 from stillhouse.catalog.schema import access_tables
-from stillhouse.catalog.schema.columns import Document, UtcTime, one_per, required
+from stillhouse.catalog.schema.columns import Document, UtcTime, index_among, one_per, required
 
 metadata = access_tables.users.metadata  # one for all tables
 
@@ -309,12 +308,7 @@ Index("ix_sh_operations_subject", operations.c.subject_id)
 
 def _order(name: str, *columns: Any) -> Index:
     """Serve one order of a list of snapshots; those in the trash are in no list."""
-    return Index(
-        f"ix_sh_snapshots_by_{name}",
-        *columns,
-        sqlite_where=text("deleted IS NULL"),
-        postgresql_where=text("deleted IS NULL"),
-    )
+    return index_among(f"ix_sh_snapshots_by_{name}", *columns, among="deleted IS NULL")
 
 
 _order("project", snapshots.c.project, snapshots.c.started.desc(), snapshots.c.id)

@@ -5,10 +5,10 @@ from dataclasses import asdict
 from typing import Any
 
 from stillhouse import log, metrics
-from stillhouse.catalog import captures, snapshots
+from stillhouse.catalog import captures
 from stillhouse.control.flow_context import FlowContext, snapshot_and_cluster
 from stillhouse.control.snapshots.pinning import is_pinned, newest_root
-from stillhouse.control.snapshots.queue import cancellation
+from stillhouse.control.snapshots.queue import check_not_cancelled
 from stillhouse.domain.base_choice import Offer, offer_base
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.progress import Pace
@@ -256,9 +256,7 @@ class _Report:
         Raises Cancelled or AttemptDead. It is asked often, so it reads little.
         """
         with self._place.control.database.reading() as reading:
-            is_cancelled, _ = snapshots.look_at(reading, self._key[0])
-            if is_cancelled:
-                raise cancellation(snapshots.read_snapshot(reading, self._key[0]))
+            check_not_cancelled(reading, self._key[0])
             if captures.state_of(reading, *self._key) is CaptureState.ABANDONED:
                 raise AttemptDead(f"attempt {self._key[2]} was given up")
             return captures.read_cut(reading, self._key[0], self._key[2]) if wants_cut else None

@@ -21,7 +21,7 @@ from stillhouse.control.snapshots import commit
 from stillhouse.control.snapshots.cut_wait import CutWait, check_deadline
 from stillhouse.control.snapshots.forecast import expect, foretell
 from stillhouse.control.snapshots.pinning import beat, pin_attempt, unpin
-from stillhouse.control.snapshots.queue import cancellation, fail, start_next
+from stillhouse.control.snapshots.queue import check_not_cancelled, fail, start_next
 from stillhouse.domain.cluster import Cluster
 from stillhouse.domain.reports.captures import CaptureState
 from stillhouse.domain.snapshot import Cut, SnapshotStatus
@@ -115,7 +115,7 @@ def _begin(place: FlowContext, snapshot_id: str, pause_seconds: float) -> int:
     clock = place.control.clock
     latest = clock.monotonic() + pause_seconds
     while clock.monotonic() < latest:
-        _check_not_cancelled(place, snapshot_id)
+        _check_going_on(place, snapshot_id)
         clock.sleep(_POLL_SECONDS)
     cluster = _check_wanted(place, snapshot_id)
     check_deadline(place.control, snapshot_id)
@@ -130,16 +130,14 @@ def _begin(place: FlowContext, snapshot_id: str, pause_seconds: float) -> int:
 
 def _check_wanted(place: FlowContext, snapshot_id: str) -> Cluster:
     """Return the snapshot's cluster. Raises Cancelled, or the error that ends a flow at shutdown."""
-    _check_not_cancelled(place, snapshot_id)
+    _check_going_on(place, snapshot_id)
     return snapshot_and_cluster(place, snapshot_id)[1]
 
 
-def _check_not_cancelled(place: FlowContext, snapshot_id: str) -> None:
+def _check_going_on(place: FlowContext, snapshot_id: str) -> None:
     place.control.flows.check_running()
     with place.control.database.reading() as reading:
-        is_cancelled, _ = snapshots.look_at(reading, snapshot_id)
-        if is_cancelled:
-            raise cancellation(snapshots.read_snapshot(reading, snapshot_id))
+        check_not_cancelled(reading, snapshot_id)
 
 
 def _cut_when_ready(place: FlowContext, snapshot_id: str, attempt: int) -> dict[str, Any] | None:
@@ -216,9 +214,7 @@ def _all_ready(place: FlowContext, snapshot_id: str, attempt: int) -> bool:
     It is asked often, so it reads little, and writes only when the percentage has changed.
     """
     with place.control.database.reading() as reading:
-        is_cancelled, shown = snapshots.look_at(reading, snapshot_id)
-        if is_cancelled:
-            raise cancellation(snapshots.read_snapshot(reading, snapshot_id))
+        shown = check_not_cancelled(reading, snapshot_id)
         rows = captures.list_captures(reading, snapshot_id, attempt)
     done, total = sum(row.bytes_done for row in rows), sum(row.bytes_total for row in rows)
     percent = done * _SHARE_OF_COPY // total if total else 0

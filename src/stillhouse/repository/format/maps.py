@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stillhouse.domain.ids import new_hex
-from stillhouse.domain.object_kinds import MOST, Type
+from stillhouse.domain.object_kinds import Type, most_of
 from stillhouse.errors import RepositoryDamaged
 from stillhouse.repository.format import layout, sealed
 from stillhouse.repository.format.cipher_keys import ClusterKeys
@@ -224,7 +224,7 @@ def load(store: ObjectStore, keys: ClusterKeys, stored: Stored) -> Map:
 
 def decode(name: str, body: bytes) -> Map:
     """Decode a map. Raises RepositoryDamaged for a body that is cut short or points outside itself."""
-    if len(body) > (MOST[Type.MAP] or 0):
+    if len(body) > most_of(Type.MAP):
         raise RepositoryDamaged(f"{name} is larger than a map can be")
     try:
         return _decode(body)

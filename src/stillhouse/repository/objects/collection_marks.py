@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from stillhouse.domain.ids import new_hex
-from stillhouse.domain.object_kinds import MOST, Type
+from stillhouse.domain.object_kinds import Type, most_of
 from stillhouse.errors import RepositoryDamaged
 from stillhouse.repository.format import layout, sealed
 from stillhouse.repository.format.cipher_keys import ClusterKeys
@@ -27,7 +27,7 @@ def store_mark(store: ObjectStore, keys: ClusterKeys, unreachable: Iterable[tupl
     key = layout.mark(str(keys.cluster), mark_id)
     writer = ContainerWriter(keys, Type.MARK, uuid.UUID(mark_id))
     frame = bytearray()
-    room = MOST[Type.MARK] or 0
+    room = most_of(Type.MARK)
     for name, since in unreachable:
         line = encode_line({"key": name, "since": None if since is None else since.isoformat()})
         room -= len(line)

@@ -12,7 +12,7 @@ from itertools import chain
 from typing import Any
 
 from stillhouse.domain.ids import new_hex
-from stillhouse.domain.object_kinds import MOST, MOST_LINE, Type
+from stillhouse.domain.object_kinds import MOST_LINE, Type, most_of
 from stillhouse.domain.reports.damage import SnapshotTouched
 from stillhouse.errors import FormatUnknown, ObjectMissing, RepositoryDamaged, StoreUnavailable
 from stillhouse.repository.format import layout, sealed
@@ -242,7 +242,7 @@ def _store(
         (line for one in costs for line in losses.lines(one)),
     )
     part: list[bytes] = []
-    room = most = (MOST[Type.FINDINGS] or 0) - MOST_LINE  # without the head
+    room = most = most_of(Type.FINDINGS) - MOST_LINE  # without the head
     for line in map(encode_line, lines):
         if len(line) > room:
             _store_record(store, keys, (), part, is_worked_out=is_worked_out)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stillhouse.domain.ids import new_hex
-from stillhouse.domain.object_kinds import MOST, Type
+from stillhouse.domain.object_kinds import Type, most_of
 from stillhouse.errors import FormatUnknown, RepositoryDamaged
 from stillhouse.repository.format import layout, sealed
 from stillhouse.repository.format.cipher_keys import ClusterKeys
@@ -160,7 +160,7 @@ def _fits(root: RootFact) -> bool:
 
 def _bodies(facts: Facts) -> Iterator[bytes]:
     """Encode facts, in halves where a segment would be more than half as large as readers accept."""
-    room = (MOST[Type.REACH] or 0) // 2
+    room = most_of(Type.REACH) // 2
     lines: list[bytes] = []
     for line in map(encode_line, _lines_of(facts)):
         lines.append(line)

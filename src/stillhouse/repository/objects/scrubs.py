@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from stillhouse.domain.ids import new_hex
-from stillhouse.domain.object_kinds import MOST, Type
+from stillhouse.domain.object_kinds import Type, most_of
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.repository.format import layout
 from stillhouse.repository.format.cipher_keys import ClusterKeys
@@ -109,9 +109,7 @@ def record(store: ObjectStore, keys: ClusterKeys, packs: Collection[str], since:
 def _store(store: ObjectStore, keys: ClusterKeys, said: Scrubs) -> None:
     by_time: dict[datetime, list[str]] = {}
     # The packs read last are recorded, as many as a record may hold. The others are read again.
-    newest = sorted(said.items(), key=lambda one: one[1], reverse=True)[
-        : (MOST[Type.SCRUB] or 0) // _PACK_BYTES
-    ]
+    newest = sorted(said.items(), key=lambda one: one[1], reverse=True)[: most_of(Type.SCRUB) // _PACK_BYTES]
     for pack, time in sorted(newest):
         by_time.setdefault(time, []).append(pack)
     groups = [

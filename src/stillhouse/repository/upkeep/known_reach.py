@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from stillhouse.domain.collection import SKEW
-from stillhouse.domain.object_kinds import MOST, Type
+from stillhouse.domain.object_kinds import Type, most_of
 from stillhouse.errors import FormatUnknown, ObjectMissing, ObjectTooLarge, RepositoryDamaged
 from stillhouse.repository.format import layout
 from stillhouse.repository.format.cipher_keys import ClusterKeys
@@ -43,7 +43,7 @@ class _Segment:
     @property
     def is_full(self) -> bool:
         """Whether it is so large that joining it with others would only split it again."""
-        return self.bytes > (MOST[Type.REACH] or 0) // 8
+        return self.bytes > most_of(Type.REACH) // 8
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stillhouse.api.gateway.forwarded import NOBODY, Networks, sender_of
+from stillhouse.api.gateway.forwarded import NOBODY, Networks, find_sender
 from stillhouse.errors import InvalidInput
 
 PROXIES = Networks.parse("10.0.0.0/24, 2001:db8::1")
@@ -10,7 +10,7 @@ PROXIES = Networks.parse("10.0.0.0/24, 2001:db8::1")
 
 def address(peer: str, *lines: str, trusted: Networks = PROXIES) -> str:
     headers = [(b"x-forwarded-for", line.encode("latin-1")) for line in lines]
-    return sender_of(peer, "http", headers, trusted).address
+    return find_sender(peer, "http", headers, trusted).address
 
 
 @pytest.mark.parametrize("peer", ["127.0.0.1", "192.0.2.9", "10.0.1.1"])
@@ -43,15 +43,15 @@ def test_ports_and_brackets_are_left_out() -> None:
 
 def test_the_scheme_is_a_trusted_proxy_s_word_too() -> None:
     told = [(b"x-forwarded-proto", b"https")]
-    assert sender_of("10.0.0.1", "http", told, PROXIES).scheme == "https"
-    assert sender_of("192.0.2.9", "http", told, PROXIES).scheme == "http"
-    assert sender_of("10.0.0.1", "http", [(b"x-forwarded-proto", b"javascript")], PROXIES).scheme == "http"
+    assert find_sender("10.0.0.1", "http", told, PROXIES).scheme == "https"
+    assert find_sender("192.0.2.9", "http", told, PROXIES).scheme == "http"
+    assert find_sender("10.0.0.1", "http", [(b"x-forwarded-proto", b"javascript")], PROXIES).scheme == "http"
 
 
 @pytest.mark.parametrize("name", ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip"])
 def test_any_proxy_s_header_shows_a_proxy(name: str) -> None:
-    assert sender_of("127.0.0.1", "http", [(name.encode(), b"x")], NOBODY).is_through_proxy
-    assert not sender_of("127.0.0.1", "http", [(b"host", b"x")], NOBODY).is_through_proxy
+    assert find_sender("127.0.0.1", "http", [(name.encode(), b"x")], NOBODY).is_through_proxy
+    assert not find_sender("127.0.0.1", "http", [(b"host", b"x")], NOBODY).is_through_proxy
 
 
 @pytest.mark.parametrize("text", ["proxy.example", "10.0.0.1/8", "10.0.0.0/33", "*"])

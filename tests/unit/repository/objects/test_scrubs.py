@@ -12,18 +12,10 @@ from stillhouse.repository.format.sealed import seal
 from stillhouse.repository.objects import scrubs
 from support.stores.dict_store import START, DictStore
 
+pytest_plugins = ["support.repositories.keyed_store"]
+
 DAY = timedelta(days=1)
 ONE, TWO, THREE = (f"{number:032x}" for number in (1, 2, 3))
-
-
-@pytest.fixture
-def store() -> DictStore:
-    return DictStore()
-
-
-@pytest.fixture
-def keys(store: DictStore) -> ClusterKeys:
-    return create_or_open(store, Kek(bytes(32)), new_uuid())
 
 
 def put_pack(store: DictStore, keys: ClusterKeys, pack: str) -> None:

@@ -14,7 +14,7 @@ from stillhouse.domain.ids import new_hex, new_uuid
 from stillhouse.domain.object_kinds import Type
 from stillhouse.errors import RepositoryDamaged, StoreUnavailable
 from stillhouse.repository.format import layout, sealed
-from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.root import Root, RootNode, Tombstone
 from stillhouse.repository.objects import collection_marks, pins, roots
 from stillhouse.repository.objects.pins import Pin, PinnedBase
@@ -33,6 +33,8 @@ from support.repositories.tiny_captures import (
 )
 from support.stores.late_store import Died, LateStore
 
+pytest_plugins = ["support.repositories.keyed_store"]
+
 DAY = timedelta(days=1)
 RULES = Rules(grace=7 * DAY, trash=7 * DAY)
 
@@ -40,11 +42,6 @@ RULES = Rules(grace=7 * DAY, trash=7 * DAY)
 @pytest.fixture
 def store() -> LateStore:
     return LateStore()
-
-
-@pytest.fixture
-def keys(store: LateStore) -> ClusterKeys:
-    return create_or_open(store, Kek(bytes(32)), new_uuid())
 
 
 @pytest.fixture

@@ -156,6 +156,7 @@ def test_a_second_copy_moves_nothing_and_writes_nothing(
     assert contents(second) == before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("dies", ["source", "target"])
 def test_a_copy_killed_between_any_two_calls_is_gone_on_with(
