@@ -63,8 +63,9 @@ class Connection:
     """The way to a server over the network. `hosts` are addresses and ports; of several, the one that can be written to
     is meant.
 
-    The password is the first line of `password_file`, or else the node's secret. `tls` is libpq's `sslmode`, and
-    `ca_file` its `sslrootcert`.
+    The password is the first line of `password_file`, or in `pgpass_file`, or else the node's secret. `tls` is libpq's
+    `sslmode`, and `ca_file` its `sslrootcert`. `system_identifier` is that of the server that was registered, "" if it
+    is unknown.
     """
 
     hosts: tuple[tuple[str, int], ...]
@@ -72,6 +73,8 @@ class Connection:
     password_file: str = ""
     tls: str = "require"
     ca_file: str = ""
+    pgpass_file: str = ""
+    system_identifier: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ class Node:
     private unix socket, through which the service logs in. `os_user` is the account of the operating system that the
     server runs as, "" for the service's own. The passwords of our roles on this server are derived from `secret`, which
     is "" until the node has one. With a `connection` the secret is our role's password, and there is no directory.
+    `host` and `port` are the address by which the coordinator reaches a data node.
     """
 
     id: str
@@ -99,6 +103,12 @@ class Node:
     @property
     def place(self) -> Place:
         return Place.HERE if self.connection is None else Place.CONNECTION
+
+    @property
+    def addresses(self) -> frozenset[tuple[str, int]]:
+        """The addresses by which a coordinator may know this node."""
+        own = {(self.host, self.port)}
+        return frozenset(own if self.connection is None else own.union(self.connection.hosts))
 
     def password(self, role: str) -> str:
         """Return the password of one of our roles on this server, or "" before the node has a secret."""

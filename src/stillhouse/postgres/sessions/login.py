@@ -14,6 +14,7 @@ _NETWORK = {
     "keepalives_count": "3",
     "tcp_user_timeout": "30000",
 }
+_NO_FILE = "/dev/null/stillhouse"  # nothing can lie below a device
 
 
 def parameters(node: Node, role: str) -> dict[str, str]:
@@ -57,9 +58,12 @@ def _over_the_network(node: Node, connection: Connection) -> dict[str, str]:
 
 
 def _secret(node: Node, connection: Connection) -> dict[str, str]:
-    """Read the password at each login, so that it may change at any time."""
+    """Read the password at each login, so that it may change at any time. libpq reads a .pgpass file by itself."""
+    if connection.pgpass_file:
+        return {"passfile": connection.pgpass_file}
     if not connection.password_file:
-        return {"password": node.secret}
+        # libpq would look for an empty password in the file of our own account.
+        return {"password": node.secret, "passfile": _NO_FILE}
     try:
         with Path(connection.password_file).open(encoding="utf-8") as file:
             return {"password": file.readline().rstrip("\r\n")}

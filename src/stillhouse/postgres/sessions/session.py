@@ -19,6 +19,7 @@ from stillhouse.postgres.sessions import login
 from stillhouse.postgres.sessions import sql as sql
 from stillhouse.postgres.sessions.login import as_conninfo as as_conninfo
 from stillhouse.postgres.sessions.options import OLDEST, as_options, session_settings
+from stillhouse.postgres.sessions.refused_logins import remedy
 from stillhouse.postgres.sessions.text import Codec, encode, speak_as_bytes
 from stillhouse.postgres.sessions.text import Connection as Connection
 
@@ -178,7 +179,7 @@ def _log_in(conninfo: bytes) -> "pq.abc.PGconn":
 
 def _unanswered(node: Node, error: Error) -> NodeUnreachable:
     reason = str(error).strip().replace("\n", " ")
-    return NodeUnreachable(f"node {node.name} does not answer: {reason}")
+    return NodeUnreachable(f"node {node.name} does not answer: {reason}", hint=remedy(node, reason))
 
 
 def _connecting(conninfo: bytes) -> PQGenConn["pq.abc.PGconn"]:

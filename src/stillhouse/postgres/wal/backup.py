@@ -16,7 +16,7 @@ from stillhouse.domain.cluster import Node
 from stillhouse.errors import CaptureFailed, CaptureInterrupted, NodeUnreachable, StillhouseError
 from stillhouse.postgres.sessions import session
 from stillhouse.postgres.sessions.session import Connection
-from stillhouse.postgres.sessions.session_end import End, LastSeen, look, why_ended
+from stillhouse.postgres.sessions.session_end import TIMELINE, End, LastSeen, look, why_ended
 from stillhouse.postgres.wal import slot
 from stillhouse.postgres.wal.segments import format_lsn, parse_lsn
 
@@ -195,8 +195,9 @@ class BackupSession:
         self._beat.join()
 
     def _reserve(self) -> int:
-        standby, started = self._connection.execute(
-            "SELECT pg_catalog.pg_is_in_recovery(), extract(epoch FROM pg_catalog.pg_postmaster_start_time())::text"
+        standby, started, self._timeline = self._connection.execute(
+            "SELECT pg_catalog.pg_is_in_recovery(), extract(epoch FROM pg_catalog.pg_postmaster_start_time())::text,"
+            f" CASE WHEN pg_catalog.pg_is_in_recovery() THEN 0 ELSE {TIMELINE} END"
         ).fetchall()[0]
         if standby:
             raise CaptureFailed(f"node {self._node.name} is a standby", hint="capture its primary")
@@ -259,6 +260,7 @@ class BackupSession:
             holds_from=self.holds_from,
             idle_seconds=time.monotonic() - self._touched,
             server_started=self._server_started,
+            timeline=self._timeline,
         )
         return why_ended(self._node.name, seen, look(self._node))
 

@@ -222,6 +222,7 @@ class WalStream:
             holds_from=self._released,
             idle_seconds=0.0,
             server_started=self._server_started,
+            timeline=self._timeline,
         )
         return why_ended(self._node.name, seen, look(self._node))
 
