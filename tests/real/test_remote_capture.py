@@ -12,6 +12,8 @@ from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.ids import new_hex
 from stillhouse.domain.snapshot import Cut
 from stillhouse.errors import CaptureInterrupted, CutFailed, StillhouseError
+from stillhouse.postgres.host import server
+from stillhouse.postgres.host.account import give
 from stillhouse.postgres.readers.remote import RemoteReader
 from stillhouse.postgres.sessions import session
 from stillhouse.postgres.sessions.grants import RIGHTS, Right, missing
@@ -23,7 +25,7 @@ from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.embedded import Site
 from support.databases.writers import until
 from support.servers import warehouses
-from support.servers.registered import registered
+from support.servers.registered import let_in, registered
 from support.servers.warehouses import rows
 from support.snapshots.captures import (
     SLOTS,
@@ -32,6 +34,7 @@ from support.snapshots.captures import (
     capture_cluster,
     open_vault,
     restored_cluster,
+    restored_files,
 )
 from support.snapshots.cuts import superuser, tell
 
@@ -234,3 +237,40 @@ def test_each_right_is_needed_and_its_absence_is_told_by_name(
             tell(connection, right.grant.format(role="backup"))
     with closing(session.connect(there.coordinator, "postgres")) as ours:
         assert [*missing(ours)] == []
+
+
+def test_configuration_outside_the_data_directory_is_taken_as_the_server_has_read_it(
+    house: Cluster, there: Cluster, node: Node, version_site: Site, vault: Vault
+) -> None:
+    """As Debian has it. Our role may not read these files; without the rights on the views they are left out."""
+    outside = Path(node.directory, "etc")
+    outside.mkdir()
+    rules = Path(node.directory, "pgdata", "pg_hba.conf").read_text()
+    (outside / "pg_hba.conf").write_text(rules)
+    (outside / "included.conf").write_text("work_mem = '7MB'\n")
+    inside = Path(node.directory, "pgdata", "postgresql.conf").read_text()
+    (outside / "postgresql.conf").write_text(f"{inside}\ninclude '{outside}/included.conf'\n")
+    if version_site.binaries.account is not None:
+        for path in (outside, *outside.iterdir()):
+            give(path, version_site.binaries.account)
+    own = {
+        name: f"{outside}/{file}"
+        for name, file in (("hba_file", "pg_hba.conf"), ("config_file", "postgresql.conf"))
+    }
+    server.restart(version_site.binaries, node, own)
+    try:
+        shot = capture_cluster(there, vault)
+        with restored_files(version_site, house, shot, vault) as directories:
+            assert "work_mem = '7MB'" in (directories["cn"] / "postgresql.conf").read_text()
+            assert (
+                'host all,replication "backup" 127.0.0.0' in (directories["cn"] / "pg_hba.conf").read_text()
+            )
+        with superuser(node) as connection:
+            tell(connection, "REVOKE EXECUTE ON FUNCTION pg_catalog.pg_hba_file_rules() FROM backup")
+        shot = capture_cluster(there, vault)
+        assert shot.captured["cn"].skipped == 1
+    finally:
+        server.restart(version_site.binaries, node)
+        let_in(node)
+        with superuser(node) as connection:
+            tell(connection, "GRANT EXECUTE ON FUNCTION pg_catalog.pg_hba_file_rules() TO backup")

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from psycopg.errors import InsufficientPrivilege
+
 from stillhouse.domain.cluster import Node
 from stillhouse.errors import CaptureFailed, CaptureInterrupted, FileRefused, NodeUnreachable
 from stillhouse.postgres.sessions import session, text
@@ -146,6 +148,14 @@ class ServerFiles:
         return [
             posixpath.relpath(file, data) for file, data in rows if file.startswith(f"{data.rstrip('/')}/")
         ]
+
+    def rows(self, query: str) -> list[tuple[Any, ...]] | None:
+        """Return the rows of a question about the server. `None` if our role may not ask it."""
+        with self._asking() as connection:
+            try:
+                return connection.execute(query.encode()).fetchall()
+            except InsufficientPrivilege:
+                return None
 
     def close(self) -> None:
         with self._lock:
