@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from stillhouse.domain.cluster import Cluster, Node
+from stillhouse.domain.reports.check_up import Weight
 from stillhouse.errors import CaptureFailed
 from stillhouse.postgres.host import server
-from stillhouse.postgres.host.check_up import Weight, check_up
+from stillhouse.postgres.host.check_up import check_up
 from stillhouse.postgres.sessions import session
 from stillhouse.postgres.sessions.grants import RIGHTS
 from support.databases.writers import until

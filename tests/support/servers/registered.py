@@ -4,7 +4,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from stillhouse.domain.cluster import Cluster, Connection, Node, Provider
+from stillhouse.domain.cluster import Cluster, Connection, Engine, Node, Provider, Role
 from stillhouse.domain.ids import new_hex
 from stillhouse.postgres.sessions import session
 from stillhouse.postgres.sessions.grants import script
@@ -35,20 +35,17 @@ def make_foreign(node: Node) -> None:
 
 def registered(cluster: Cluster, place: Path) -> Cluster:
     """The same servers as a cluster of somebody's. `place` keeps the passwords."""
-    nodes = tuple(as_somebodys(node, place) for node in cluster.nodes)
+    is_wired = cluster.engine is Engine.FDW
+    nodes = tuple(as_somebodys(node, place, gate=is_wired and node.role is Role.CN) for node in cluster.nodes)
     return replace(cluster, nodes=nodes, provider=Provider.REGISTERED)
 
 
-def as_somebodys(node: Node, place: Path) -> Node:
+def as_somebodys(node: Node, place: Path, *, gate: bool = False) -> Node:
     with superuser(node) as connection:
         tell(connection, f"CREATE ROLE {ROLE} LOGIN PASSWORD '{PASSWORD}'")
-        tell(connection, script(ROLE))
+        tell(connection, script(ROLE, gate=gate))
         tell(connection, "DROP SCHEMA IF EXISTS stillhouse CASCADE")
-    rules = Path(node.directory, "pgdata", "pg_hba.conf")
-    allowed = f"host all,replication {ROLE} 127.0.0.0/8 scram-sha-256\n"
-    rules.write_text(allowed + rules.read_text())
-    with superuser(node) as connection:
-        tell(connection, "SELECT pg_reload_conf()")
+    let_in(node)
     file = place / f"password-{new_hex()}"
     file.write_text(f"{PASSWORD}\n")
     there = Connection(((node.host, node.port),), ROLE, password_file=str(file), tls="disable")
@@ -56,3 +53,13 @@ def as_somebodys(node: Node, place: Path) -> Node:
     with closing(session.connect(somebodys, "postgres")) as connection:
         lineage.prepare(connection)  # as a registration does
     return somebodys
+
+
+def let_in(node: Node, role: str = ROLE) -> None:
+    """Let a role in for queries and replication. Each start of the server by us forgets it."""
+    rules = Path(node.directory, "pgdata", "pg_hba.conf")
+    rules.write_text(f"host all,replication {role} 127.0.0.0/8 scram-sha-256\n{rules.read_text()}")
+    with superuser(node) as connection:
+        tell(connection, "SELECT pg_reload_conf()")
+        seen = "SELECT 1 FROM pg_hba_file_rules WHERE %s = ANY(user_name) LIMIT 1"
+        assert connection.execute(seen, [role]).fetchall() == [(1,)]

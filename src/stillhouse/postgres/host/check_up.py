@@ -3,21 +3,24 @@
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
-from enum import StrEnum
 
 from stillhouse.domain.cluster import Node
+from stillhouse.domain.reports.check_up import Finding, Weight
 from stillhouse.errors import CaptureFailed, NodeUnreachable
 from stillhouse.postgres.host.capture_checks import (
+    AROUND_THE_POOLER,
     LOOK_AT,
     NAME_STANDBYS,
+    POOLED,
     Look,
+    is_pooled,
+    why_another,
     why_commits_would_wait,
     why_unfit,
 )
 from stillhouse.postgres.sessions import session, sql
 from stillhouse.postgres.sessions.databases import MAINTENANCE, Kind, list_databases
-from stillhouse.postgres.sessions.grants import missing
+from stillhouse.postgres.sessions.grants import missing, statement
 from stillhouse.postgres.sessions.session import Connection
 from stillhouse.postgres.wal.summaries import SINCE_VERSION
 
@@ -25,8 +28,9 @@ _STREAM = {"wal_sender_timeout": "60s"}
 _CLOCK_SECONDS = 5.0
 _SESSIONS = 8  # of a capture: the backup, the stream, two for questions, up to four readers
 _SERVER = """
-    SELECT pg_catalog.pg_backend_pid(), current_setting('server_version_num')::int,
-           pg_catalog.pg_is_in_recovery(), (SELECT pg_control_version FROM pg_catalog.pg_control_system()),
+    SELECT pg_catalog.pg_backend_pid(), current_setting('server_version_num')::int, pg_catalog.pg_is_in_recovery(),
+           (SELECT pg_control_version FROM pg_catalog.pg_control_system()),
+           (SELECT system_identifier::text FROM pg_catalog.pg_control_system()),
            (SELECT pg_catalog.jsonb_object_agg(name, setting) FROM pg_catalog.pg_settings WHERE name = ANY(%s)),
            extract(epoch FROM pg_catalog.clock_timestamp())::float8,
            (SELECT count(*) FROM pg_catalog.pg_replication_slots),
@@ -42,24 +46,6 @@ _SETTINGS = (
     "wal_log_hints",
     "idle_replication_slot_timeout",
 )
-_BACKEND = "SELECT pg_catalog.pg_backend_pid()"
-
-
-class Weight(StrEnum):
-    GOOD = "good"
-    SHOULD = "should"  # snapshots are taken all the same, but cost or prove less
-    MUST = "must"  # no snapshot can be taken
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One observation on a node. `mend` is SQL, or a line of a configuration file, that mends it."""
-
-    node: str
-    weight: Weight
-    about: str
-    message: str
-    mend: str = ""
 
 
 def check_up(node: Node) -> list[Finding]:
@@ -80,14 +66,12 @@ def _findings(node: Node, connection: Connection) -> Iterator[Finding]:
 
     before = time.time()
     (row,) = connection.execute(_SERVER, [[*_SETTINGS]]).fetchall()
-    pid, version, standby, control, settings, clock, slots, senders, tablespaces, limit = row
-    if _is_pooled(connection, pid):
-        yield found(
-            Weight.MUST,
-            "pooler",
-            "a pooler stands between: two statements had two backends",
-            "connect to the server itself",
-        )
+    pid, version, standby, control, identifier, settings, clock, slots, senders, tablespaces, limit = row
+    if is_pooled(connection, pid):
+        yield found(Weight.MUST, "pooler", POOLED, AROUND_THE_POOLER)
+        return
+    if another := why_another(node, identifier):
+        yield found(Weight.MUST, "server", *another)
         return
     if unfit := why_unfit(Look(version // 10000, standby, control, settings)):
         yield found(Weight.MUST, "server", *unfit)
@@ -113,17 +97,12 @@ def _findings(node: Node, connection: Connection) -> Iterator[Finding]:
     yield found(Weight.GOOD, "tablespaces", f"{tablespaces} tablespaces beside PostgreSQL's own")
 
 
-def _is_pooled(connection: Connection, pid: int) -> bool:
-    """Whether another statement reaches another backend: a session of ours would not be one session."""
-    return any(connection.execute(_BACKEND).fetchall() != [(pid,)] for _ in range(3))
-
-
 def _of_rights(node: Node, connection: Connection) -> Iterator[Finding]:
     role = sql.Identifier(connection.info.user).as_string()
     lacks = [*missing(connection)]
     for right in lacks:
         weight = Weight.MUST if right.must else Weight.SHOULD
-        grant = f"{right.grant.format(role=role)};"
+        grant = f"{statement(right.grant, connection.info.user)};"
         yield Finding(node.name, weight, "rights", f"the role lacks {right.name}: {right.why}", grant)
     if any(right.name == "REPLICATION" for right in lacks):
         return
@@ -131,7 +110,7 @@ def _of_rights(node: Node, connection: Connection) -> Iterator[Finding]:
         session.replicate(node, _STREAM, application_name="stillhouse check-up").finish()
     except NodeUnreachable as error:
         mend = f"in pg_hba.conf: hostssl replication {role} <address of the service> scram-sha-256"
-        yield Finding(node.name, Weight.MUST, "replication", error.message, mend)
+        yield Finding(node.name, Weight.MUST, "replication", error.message, error.hint or mend)
     else:
         yield Finding(node.name, Weight.GOOD, "replication", "WAL can be streamed")
 
