@@ -17,6 +17,8 @@ from stillhouse.config import Settings
 from stillhouse.control.clusters import accounts
 from stillhouse.control.clusters import flows as cluster_flows
 from stillhouse.control.clusters.accounts import is_account_shared
+from stillhouse.control.clusters.addresses import outside_of
+from stillhouse.control.clusters.check_ups import CheckUps
 from stillhouse.control.context import Control, Vault
 from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.proofs import prove as prove_snapshot
@@ -30,8 +32,8 @@ from stillhouse.control.snapshots import copy as copy_snapshot
 from stillhouse.control.snapshots import create as create_snapshot
 from stillhouse.control.snapshots import queue as snapshot_turns
 from stillhouse.control.timer import Duty, Timer
+from stillhouse.control.upkeep import certificates, findings, server_logs
 from stillhouse.control.upkeep import collect as collect_cluster
-from stillhouse.control.upkeep import findings, server_logs
 from stillhouse.control.upkeep import scrub as scrub_cluster
 from stillhouse.control.upkeep.flow_records import FlowRecords
 from stillhouse.control.upkeep.rebuild_catalog import Rebuilt, is_written, rows_of, write
@@ -82,6 +84,7 @@ _DUTIES = {
     "scrubs": scrub_cluster.start_due_scrubs,
     "proofs": proofs.start_due_proofs,
     "server logs": server_logs.rotate_server_logs,
+    "certificates": certificates.renew_certificates,
 }
 _ROUNDS_BETWEEN_REAPINGS = 6  # of the timer: a look asks every node of every cluster
 
@@ -107,7 +110,7 @@ def open_control(settings: Settings) -> Iterator[Control]:
     database = Database.in_directory(settings.data, sealer)
     try:
         database.migrate()
-        flows = Flows(database.url)
+        flows = Flows(database.url, others=_FLOWS)
         yield Control(database, flows, sealer, SystemClock(), settings)
     finally:
         database.close()
@@ -139,8 +142,14 @@ def open_service(settings: Settings) -> Iterator[Service]:
         control.flows.launch()
         snapshot_turns.start_waiting(place, control.clock.now())
         reaper = Reaper(_ROUNDS_BETWEEN_REAPINGS * settings.timer_seconds)
+        check_ups = CheckUps(timedelta(hours=settings.check_up_hours))
         # The timer looks again soon, and must not keep the service from ending.
-        duties: dict[str, Duty] = {**_DUTIES, "slots": reaper, "flow records": FlowRecords()}
+        duties: dict[str, Duty] = {
+            **_DUTIES,
+            "slots": reaper,
+            "check-ups": check_ups,
+            "flow records": FlowRecords(),
+        }
         timer = Timer(place.hurried, duties, settings.timer_seconds)
         stack.callback(timer.stop)
         timer.start()
@@ -182,6 +191,7 @@ def _open_site(control: Control) -> Site:
         os_user=settings.os_user,
         claim=partial(_claim_account, control),
         clone_network=settings.clone_network,
+        outside=outside_of(settings),
     )
 
 
@@ -300,12 +310,17 @@ def _adopt_cluster(place: FlowContext, cluster: Cluster) -> None:
         _note_failure(place, cluster, error)
 
 
-def stop_servers(control: Control) -> None:
-    """Stop the servers of all clusters; at the orderly end of a service."""
+def leave_servers(control: Control) -> None:
+    """End a service: remove scratch clones, and stop the clusters' servers if its settings say so."""
     site = _open_site(control)
+    if control.settings.stop_clusters:
+        _stop_servers(control, site)
+    embedded.clear_scratch(site)
+
+
+def _stop_servers(control: Control, site: Site) -> None:
     with control.database.reading() as reading:
         found = clusters.all_clusters(reading)
     for cluster in found:
         if cluster.provider is Provider.EMBEDDED:
             servers_of(site, cluster).stop()
-    embedded.clear_scratch(site)

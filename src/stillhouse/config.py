@@ -12,6 +12,9 @@ class Settings(BaseSettings):
 
     `tls_cert` and `tls_key` are PEM files, read again when they change. Without them plain HTTP is answered: on
     loopback addresses, and on others if `insecure`.
+    `listen_clusters` is the address of this host, by name or number, on which clusters are reached from other hosts,
+    with the same certificate; unset = on loopback addresses alone. `stop_clusters`: whether their servers stop with the
+    service; else they go on without it, and the next service finds them.
     `region` and `public_url` go to clients in the catalog of services: `public_url` is the address that they use,
     `http(s)://HOST:PORT`; unset = the one they asked, if it is surely this service's (`api/gateway/addresses.py`).
     `pg_bin` points to another PostgreSQL's bin directory; unset = the embedded one.
@@ -21,6 +24,7 @@ class Settings(BaseSettings):
     `whole_every`: one of so many captures of a node in a row reads everything anew.
     `cut_deadline_seconds`: how long a snapshot may wait for its cut, all its attempts together; copying does not count.
     `snapshot_queue`: so many snapshots of a cluster may wait for one that is being taken; 0 = they are refused.
+    `check_up_hours`: how often the servers of a registered cluster are checked up; 0 = only on request.
     `timer_seconds`: how often the timer looks for due work (automated snapshots, retention).
     `default_policies`: whether a new cluster begins with the policies that DWS gives it.
     `free_gb_per_node`: the free storage in ListSnapshotStatistics; more is not billed either.
@@ -59,6 +63,8 @@ class Settings(BaseSettings):
     tls_key: Path | None = None
     insecure: bool = False
     public_url: str = ""
+    listen_clusters: str = ""
+    stop_clusters: bool = False
     region: str = "local-1"
     pg_bin: Path | None = None
     os_user: str = "stillhouse"
@@ -76,6 +82,7 @@ class Settings(BaseSettings):
     snapshot_queue: int = Field(8, ge=0)
     fingerprint_seconds: float = 10
     wal_retention_bytes: int = 10 * 2**30
+    check_up_hours: float = Field(24, ge=0)
     trash_days: int = Field(7, ge=0)
     timer_seconds: float = 10
     flow_record_days: int = Field(7, ge=1)

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from stillhouse import __version__, metrics
 from stillhouse.api.document import openapi
-from stillhouse.api.extensions import damage, progress, proofs, trash_and_collection
+from stillhouse.api.extensions import damage, progress, proofs, registration, trash_and_collection
 from stillhouse.api.extensions.readiness import Readyz
 from stillhouse.api.gateway.errors import invalid_input
 from stillhouse.api.gateway.middleware import Gateway
@@ -53,6 +53,7 @@ _ROUTERS = (
     progress.routes,
     damage.routes,
     trash_and_collection.routes,
+    registration.routes,
 )
 
 

@@ -37,7 +37,14 @@ repo.command(repo_recover.restore)
 repo.command(repo_copy.copy)
 repo.command(repo_recover.rebuild_catalog)
 app.command(cluster)
-for work in (registration.add, registration.check, registration.grants):
+for work in (
+    registration.add,
+    registration.check,
+    registration.connect,
+    registration.grants,
+    registration.propose,
+    registration.remove,
+):
     cluster.command(work)
 app.command(snapshot)
 app.command(policy)
@@ -60,6 +67,8 @@ def serve(
     tls_key: Annotated[Path | None, Parameter(env_var="STILLHOUSE_TLS_KEY")] = None,
     insecure: Annotated[bool, Parameter(env_var="STILLHOUSE_INSECURE", negative="")] = False,
     public_url: Annotated[str, Parameter(env_var="STILLHOUSE_PUBLIC_URL")] = "",
+    listen_clusters: Annotated[str, Parameter(env_var="STILLHOUSE_LISTEN_CLUSTERS")] = "",
+    stop_clusters: Annotated[bool, Parameter(env_var="STILLHOUSE_STOP_CLUSTERS", negative="")] = False,
 ) -> None:
     """Run the service: API, flows and local node work in one process tree.
 
@@ -77,6 +86,10 @@ def serve(
         Answer plain HTTP on an address that is not a loopback one.
     public_url
         The address that clients use, http(s)://HOST:PORT, if it is not the one listened on.
+    listen_clusters
+        An address of this host, by name or number, on which clients on other hosts reach clusters made here.
+    stop_clusters
+        Stop the clusters' servers with the service; otherwise they go on, and the next start finds them.
     """
     from stillhouse.cli.host.serve import run
     from stillhouse.config import Settings
@@ -90,6 +103,8 @@ def serve(
                 tls_key=tls_key,
                 insecure=insecure,
                 public_url=public_url,
+                listen_clusters=listen_clusters,
+                stop_clusters=stop_clusters,
             )
         )
     )

@@ -41,6 +41,7 @@ clusters = Table(
     required("updated", UtcTime),
     Column("deleted", UtcTime),
     Column("provider", Text, nullable=False, server_default="embedded"),
+    Column("check_up", Document, nullable=False, server_default="{}"),
 )
 
 nodes = Table(

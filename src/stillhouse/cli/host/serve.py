@@ -25,8 +25,9 @@ from stillhouse.api.wire.certificate import Certificate
 from stillhouse.api.wire.crowd import Crowd
 from stillhouse.api.wire.handshake import Handshake
 from stillhouse.api.wire.protocol import PATIENCE, BoundedProtocol, Patience
-from stillhouse.bootstrap import Service, open_service, stop_servers
+from stillhouse.bootstrap import Service, leave_servers, open_service
 from stillhouse.config import Settings
+from stillhouse.control.clusters.addresses import outside_of
 from stillhouse.errors import InvalidInput
 from stillhouse.workers import process
 
@@ -47,7 +48,7 @@ class Place(NamedTuple):
 
 
 def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; then drain, stop the servers and return.
+    """Serve until SIGTERM or SIGINT; then drain, stop the clusters' servers if that is wanted, and return.
 
     Raises InvalidInput for an address that cannot be listened on, and for settings that no client can use, before
     anything else is touched.
@@ -55,6 +56,7 @@ def run(settings: Settings) -> None:
     addresses.check(settings)
     place = place_of(settings.listen)
     certificate = certificate_of(settings, place)
+    outside_of(settings)
     crowd = _crowd(settings)
     log.configure(settings.log_level)
     process.get_ready()
@@ -74,7 +76,7 @@ def run(settings: Settings) -> None:
             signal.signal(number, stop)
         server.run(sockets=[listener])
         drained = control.flows.shutdown(0)
-        stop_servers(control)
+        leave_servers(control)
     if not drained:
         # A step's thread would keep the interpreter alive; its step is done again at the next start.
         sys.stderr.flush()

@@ -78,18 +78,22 @@ def list_(*, access: Access = _ANYONE, json_: Json = False) -> None:
 
 @cluster.command
 def show(name: str, /, *, access: Access = _ANYONE, json_: Json = False) -> None:
-    """Show one cluster."""
+    """Show one cluster, and the latest check-up of servers that are somebody's."""
 
     def work(service: Client) -> None:
-        answer = service.call("GET", f"/v1.0/{{p}}/clusters/{service.find('cluster', name)}")
-        client.say(answer, json_, _shown(answer["cluster"]))
+        cluster_id = service.find("cluster", name)
+        answer = service.call("GET", f"/v1.0/{{p}}/clusters/{cluster_id}")
+        latest = service.call("GET", f"/stillhouse/v1/{{p}}/clusters/{cluster_id}/check-up")
+        if latest["time"] is not None:
+            answer["check_up"] = latest
+        client.say(answer, json_, {**_shown(answer["cluster"]), **_check_up(latest)})
 
     client.run(access, work)
 
 
 @cluster.command
 def delete(name: str, /, *, keep_snapshots: int = 0, access: Access = _ANYONE, json_: Json = False) -> None:
-    """Delete a cluster with its data; its snapshots go to the trash.
+    """Delete a cluster with its data, or forget a registered one; its snapshots go to the trash.
 
     Parameters
     ----------
@@ -155,6 +159,15 @@ def _shown(found: Answer) -> Answer:
     failed = (found.get("failed_reasons") or {}).get("error_msg")
     facts = {**found, "endpoint": endpoints or None, "nodes": nodes, "failed_reasons": failed}
     return {name: facts.get(name) for name in _SHOWN}
+
+
+def _check_up(latest: Answer) -> Answer:
+    """Return the latest check-up in words: the findings that are to be mended, or that there are none."""
+    if latest["time"] is None:
+        return {}
+    bad = [one for one in latest["findings"] if one["weight"] != "good"]
+    told = [f"{one['weight']}: {one['node']}: {one['message']} ({one['mend'] or 'see there'})" for one in bad]
+    return {"checked": latest["time"], "check_up": told or "good"}
 
 
 def _password() -> str:

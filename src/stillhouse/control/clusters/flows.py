@@ -5,6 +5,7 @@ from collections.abc import Callable
 from stillhouse import log
 from stillhouse.catalog import clusters, operations, snapshots
 from stillhouse.catalog.access.access_keys import erase_secret, read_secret
+from stillhouse.control.audit import record
 from stillhouse.control.clusters.accounts import hand_over_cluster, renew_cluster_functions
 from stillhouse.control.clusters.requests import user_pwd_key
 from stillhouse.control.flow_context import FlowContext
@@ -172,7 +173,23 @@ def _start(place: FlowContext, cluster_id: str) -> None:
 
 
 def _remove(place: FlowContext, cluster_id: str) -> None:
-    servers_of(place.site, _read(place, cluster_id)).remove()
+    """Remove all of ours. Things that are left on servers of somebody's go to the audit log and the service's own."""
+    cluster = _read(place, cluster_id)
+    left = servers_of(place.site, cluster).remove()
+    if left:
+        with place.control.database.transaction() as transaction:
+            for told in left:
+                record(
+                    place.control,
+                    transaction,
+                    cluster.project,
+                    "DeleteCluster",
+                    f"cluster/{cluster.id}",
+                    "left",
+                    told,
+                )
+    for told in left:
+        log.get("cluster").warning("something of ours is left on a server", cluster=cluster.id, left=told)
 
 
 def _handed_over(place: FlowContext, cluster_id: str) -> Cluster:

@@ -7,6 +7,7 @@ from stillhouse.catalog.access.access_keys import keep_secret
 from stillhouse.control import quotas
 from stillhouse.control.audit import audited
 from stillhouse.control.clusters.accounts import check_account
+from stillhouse.control.clusters.addresses import check_port_is_free
 from stillhouse.control.context import Control
 from stillhouse.control.lookup import (
     idle_cluster,
@@ -98,6 +99,7 @@ def request_cluster(control: Control, project: str, request: ClusterRequest) -> 
             facts=request.facts,
         )
         check_account(transaction, control.settings, project)
+        check_port_is_free(transaction, control.settings, request.port)
         wanted = quotas.Wanted(request.number_of_node)
         quotas.check(transaction, control.settings, project, wanted, disk_bytes)
         clusters.insert_cluster(transaction, cluster)
@@ -136,6 +138,7 @@ def request_restore(control: Control, project: str, snapshot_id: str, request: R
             facts=inherited | request.facts,
         )
         check_account(transaction, control.settings, project)
+        check_port_is_free(transaction, control.settings, request.port)
         wanted = quotas.Wanted(source.number_of_node, snapshot.plain_bytes)
         quotas.check(transaction, control.settings, project, wanted, disk_bytes)
         clusters.insert_cluster(transaction, cluster)

@@ -1,7 +1,7 @@
 """Our own operations, under a prefix that no client of DWS uses."""
 
-from stillhouse.domain.api_operations.needs import CLUSTER_DETAIL, LIST_SNAPSHOTS, SNAPSHOT_DETAIL
-from stillhouse.domain.api_operations.operation import Operation, need
+from stillhouse.domain.api_operations.needs import CLUSTER_DETAIL, LIST_SNAPSHOTS, REGISTER, SNAPSHOT_DETAIL
+from stillhouse.domain.api_operations.operation import NAMES_BODY, Operation, need
 
 EXTENSIONS = (
     Operation(
@@ -60,4 +60,32 @@ EXTENSIONS = (
         "/stillhouse/v1/{project_id}/clusters/{cluster_id}/collect",
         need("dws:cluster:collect"),
     ),
+    Operation(
+        "RegisterCluster",
+        "POST",
+        "/stillhouse/v1/{project_id}/registered-clusters",
+        REGISTER,
+        largest_body=NAMES_BODY,
+    ),
+    Operation(
+        "CheckServers",
+        "POST",
+        "/stillhouse/v1/{project_id}/registered-clusters/check",
+        REGISTER,
+        largest_body=NAMES_BODY,
+    ),
+    Operation(
+        "ChangeConnections",
+        "PUT",
+        "/stillhouse/v1/{project_id}/clusters/{cluster_id}/connections",
+        REGISTER,
+        largest_body=NAMES_BODY,
+    ),
+    Operation(
+        "CheckUpCluster", "POST", "/stillhouse/v1/{project_id}/clusters/{cluster_id}/check-up", REGISTER
+    ),
+    Operation(
+        "ShowCheckUp", "GET", "/stillhouse/v1/{project_id}/clusters/{cluster_id}/check-up", CLUSTER_DETAIL
+    ),
+    Operation("RemoveCluster", "POST", "/stillhouse/v1/{project_id}/clusters/{cluster_id}/remove", REGISTER),
 )

@@ -74,10 +74,21 @@ def prepare_if_allowed(connection: Connection) -> None:
         prepare(connection)
 
 
-def remove(connection: Connection) -> None:
-    """Remove the table and its schema, if they are ours. The connection is in autocommit mode."""
+REMOVAL = "DROP SCHEMA IF EXISTS stillhouse CASCADE"
+"""The statement that removes all of ours from a server, in its database `postgres`."""
+
+
+def remove(connection: Connection) -> bool:
+    """Remove the table and its schema, if they are ours. The connection is in autocommit mode.
+
+    Return False if the schema is another role's. It may be ours, made when we came as that role.
+    """
     if connection.execute(_OWNED).fetchone() is not None:
-        connection.execute("DROP SCHEMA stillhouse CASCADE")
+        connection.execute(REMOVAL.encode())
+    return (
+        connection.execute("SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'stillhouse'").fetchone()
+        is None
+    )
 
 
 def write_mark(connection: Connection, lineage: str, lsn: int, token: str = "") -> str:

@@ -4,7 +4,6 @@ from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from typing import Protocol
 
-from stillhouse import log
 from stillhouse.domain.cluster import Cluster, Node, Provider
 from stillhouse.errors import NodeUnreachable
 from stillhouse.postgres.sessions import session
@@ -14,6 +13,8 @@ from stillhouse.postgres.wal import lineage
 from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.abilities import Ability, check_able
 from stillhouse.warehouse.cluster.embedded import Site
+
+_REMEDY = f"run there, in its database postgres: {lineage.REMOVAL}"
 
 
 class Servers(Protocol):
@@ -29,8 +30,8 @@ class Servers(Protocol):
 
     def restart(self) -> None: ...
 
-    def remove(self) -> None:
-        """Remove everything of ours. If it is killed, the next call finishes it."""
+    def remove(self) -> list[str]:
+        """Remove everything of ours. If it is killed, the next call finishes it. Returns what is left, in words."""
         ...
 
 
@@ -60,8 +61,9 @@ class _Embedded:
     def restart(self) -> None:
         embedded.restart(self.site, self.cluster.nodes)
 
-    def remove(self) -> None:
+    def remove(self) -> list[str]:
         embedded.destroy(self.site, self.cluster.id)
+        return []
 
 
 @dataclass(frozen=True)
@@ -83,22 +85,21 @@ class _Registered:
     def restart(self) -> None:
         check_able(self.cluster, Ability.RESTART)
 
-    def remove(self) -> None:
+    def remove(self) -> list[str]:
         """Remove the mark of our snapshots from each server. A server that does not answer keeps it, which is told: a
         cluster must be forgotten even if its servers are gone for good.
         """
-        for node in self.cluster.nodes:
-            try:
-                with session.refusing_as(NodeUnreachable, node), _asking(node) as connection:
-                    lineage.remove(connection)
-            except NodeUnreachable as error:
-                log.get("cluster").warning(
-                    "a server does not answer, and keeps our schema",
-                    cluster=self.cluster.id,
-                    node=node.name,
-                    reason=error.message,
-                    remedy="DROP SCHEMA stillhouse CASCADE in its database postgres",
-                )
+        return [told for node in self.cluster.nodes if (told := _remove_mark(node))]
+
+
+def _remove_mark(node: Node) -> str:
+    try:
+        with session.refusing_as(NodeUnreachable, node), _asking(node) as connection:
+            if lineage.remove(connection):
+                return ""
+    except NodeUnreachable as error:
+        return f"{error.message}; it keeps our schema: {_REMEDY}"
+    return f"node {node.name} has a schema stillhouse of another role; if that role was ours: {_REMEDY}"
 
 
 def _asking(node: Node) -> AbstractContextManager[Connection]:

@@ -12,6 +12,7 @@ from stillhouse.api.document.glossary import (
     extensions,
     iam,
     jobs,
+    registration,
     snapshot_policies,
     snapshots,
     tables,
@@ -32,5 +33,6 @@ PARTS = (
     iam.TERMS,
     extensions.TERMS,
     damage.TERMS,
+    registration.TERMS,
 )
 GLOSSARY = {name: term for part in PARTS for name, term in part.items()}
