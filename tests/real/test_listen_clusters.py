@@ -16,6 +16,7 @@ from stillhouse.postgres.host.outside import outside_at
 from stillhouse.warehouse.cluster import embedded
 from support.processes.service import PASSWORD, Service, serving
 from support.servers.certificates import Authority
+from support.servers.fifteen import PG_BIN, needs_fifteen
 
 pytestmark = pytest.mark.long
 
@@ -46,6 +47,7 @@ def service(data_root: Path, authority: Authority) -> Iterator[Service]:
         changed.setenv("STILLHOUSE_TLS_CERT", str(authority.file.with_name("service.pem")))
         changed.setenv("STILLHOUSE_TLS_KEY", str(authority.file.with_name("service.key")))
         changed.setenv("STILLHOUSE_STOP_CLUSTERS", "false")
+        changed.setenv("STILLHOUSE_PG_BIN", str(PG_BIN))
         changed.setenv("STILLHOUSE_TIMER_SECONDS", "0.3")
         yield from _serving(data_root / "outside", authority)
 
@@ -78,6 +80,7 @@ def shown_certificate(endpoint: str) -> bytes:
     return found
 
 
+@needs_fifteen
 def test_clients_reach_a_cluster_at_its_endpoint_encrypted_and_servers_outlive_the_service(
     service: Service, authority: Authority
 ) -> None:
@@ -127,3 +130,11 @@ def test_an_address_that_would_not_do_is_refused_with_the_reason(authority: Auth
             outside_at(listen, authority.file, authority.file, insecure=False)
     with pytest.raises(InvalidInput, match="without TLS"):
         outside_at(own_address(), None, None, insecure=False)
+
+
+def test_programs_that_cannot_encrypt_are_refused_at_the_start(authority: Authority, data_root: Path) -> None:
+    """Those that come with the Python packages are built without TLS."""
+    outside = outside_at(own_address(), authority.file, authority.file, insecure=False)
+    with pytest.raises(InvalidInput, match=r"cannot encrypt: .*SSL is not supported by this build"):
+        embedded.open_site(data_root, outside=outside)
+    embedded.open_site(data_root, outside=outside_at(own_address(), None, None, insecure=True))

@@ -62,9 +62,10 @@ class Outside:
 
 
 def outside_at(listen: str, certificate: Path | None, key: Path | None, *, insecure: bool) -> Outside | None:
-    """Return the outside of the clusters; `None` if they are reached on this host alone.
+    """Return the outside of the clusters; `None` if they are reached on this host alone. `insecure` accepts that clients
+    send their data in the open.
 
-    Raises InvalidInput if the address is none of this host's, or if clients would send their data in the open.
+    Raises InvalidInput if the address is none of this host's, or if there is no certificate.
     """
     if not listen:
         return None
@@ -90,7 +91,7 @@ def outside_at(listen: str, certificate: Path | None, key: Path | None, *, insec
             probe.bind((number, 0))
         except OSError as error:
             raise InvalidInput(f"clusters cannot listen on {listen}: {error}") from error
-    return Outside(listen, number, certificate, key)
+    return Outside(listen, number) if insecure else Outside(listen, number, certificate, key)
 
 
 def faces_outside(node: Node) -> bool:

@@ -30,6 +30,7 @@ from stillhouse.postgres.host.account import (
 from stillhouse.postgres.host.binaries import Binaries, find_binaries
 from stillhouse.postgres.host.network import why_none
 from stillhouse.postgres.host.outside import Outside
+from stillhouse.postgres.host.settings_trial import check_encryption
 from stillhouse.postgres.sessions import session
 from stillhouse.postgres.sessions.roles import ensure_roles, grant_connect
 from stillhouse.postgres.sessions.session import Connection, scram_verifier, sql
@@ -106,7 +107,10 @@ def open_site(
     make_passable(data)
     account = database_account(os_user)
     check_traversable(data, account)
-    binaries = replace(find_binaries(data, account, pg_bin=pg_bin), outside=outside)
+    binaries = find_binaries(data, account, pg_bin=pg_bin)
+    if outside is not None:
+        binaries = replace(binaries, outside=outside)
+        check_encryption(binaries)
     site = Site(data, binaries, Sealer.in_directory(data), claim, clone_network)
     for directory in (site.clusters, site.sockets):
         _open_directory(directory)
