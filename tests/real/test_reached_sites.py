@@ -11,7 +11,7 @@ import pytest
 
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.ids import new_hex
-from stillhouse.domain.reports.check_up import musts
+from stillhouse.domain.registered.check_up import musts
 from stillhouse.errors import CaptureFailed, CaptureInterrupted
 from stillhouse.postgres.host import server
 from stillhouse.postgres.host.account import give

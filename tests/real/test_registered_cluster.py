@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from stillhouse.domain.cluster import Cluster, Node
-from stillhouse.domain.reports.check_up import Weight
+from stillhouse.domain.registered.check_up import Weight
 from stillhouse.errors import CaptureFailed
 from stillhouse.postgres.host import server
 from stillhouse.postgres.host.check_up import check_up

@@ -9,7 +9,7 @@ import pytest
 
 from stillhouse.control.clusters.check_ups import examine
 from stillhouse.domain.cluster import Cluster, Engine, Node, Place
-from stillhouse.domain.reports.check_up import Finding, Weight, musts
+from stillhouse.domain.registered.check_up import Finding, Weight, musts
 from stillhouse.errors import StillhouseError
 from stillhouse.postgres.sessions.grants import GATE_RIGHTS, script, statement
 from stillhouse.warehouse.cluster import embedded

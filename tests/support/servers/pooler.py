@@ -45,10 +45,15 @@ def pooled(node: Node, role: str, password: str, place: Path, *, takes_options: 
     )
     try:
         deadline = time.monotonic() + 20
-        while socket.socket().connect_ex(("127.0.0.1", port)):
+        while not _listens(port):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         yield port
     finally:
         process.terminate()
         process.wait(20)
+
+
+def _listens(port: int) -> bool:
+    with closing(socket.socket()) as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

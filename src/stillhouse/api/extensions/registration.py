@@ -5,9 +5,9 @@ hosts that the caller names.
 """
 
 from stillhouse.api.operations.routing import ControlOf, Router
-from stillhouse.api.shapes import registration as shapes
+from stillhouse.api.shapes import extensions as shapes
 from stillhouse.api.shapes.clusters import ClusterCreated
-from stillhouse.api.shapes.registration import (
+from stillhouse.api.shapes.extensions import (
     CheckUpReport,
     ConnectionsRequest,
     LatestCheckUp,
@@ -16,7 +16,7 @@ from stillhouse.api.shapes.registration import (
 )
 from stillhouse.api.shapes.values import ClusterId, Done, Json
 from stillhouse.control.clusters import check_ups, registration
-from stillhouse.domain.registration import read
+from stillhouse.domain.registered.registration import read
 
 routes = Router()
 

@@ -6,7 +6,7 @@ from sqlalchemy import select, update
 
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.catalog.schema.tables import clusters
-from stillhouse.domain.reports.check_up import CheckUp, Finding, Weight
+from stillhouse.domain.registered.check_up import CheckUp, Finding, Weight
 
 
 def put(transaction: Transaction, cluster_id: str, check_up: CheckUp) -> None:

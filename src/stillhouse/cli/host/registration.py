@@ -17,13 +17,13 @@ from cyclopts import Parameter
 from stillhouse.cli.terminal import command
 from stillhouse.cli.terminal.command import Data, Json, Project
 from stillhouse.domain.ids import is_uuid
-from stillhouse.domain.registration import DEFAULT_ROLE, DEFAULT_TLS
+from stillhouse.domain.registered.registration import DEFAULT_ROLE, DEFAULT_TLS
 from stillhouse.errors import InvalidInput
 
 if TYPE_CHECKING:
     from stillhouse.control.context import Control
-    from stillhouse.domain.registration import Registration
-    from stillhouse.domain.reports.check_up import Finding
+    from stillhouse.domain.registered.check_up import Finding
+    from stillhouse.domain.registered.registration import Registration
 
 _PASSWORD = "STILLHOUSE_NODE_PWD"  # noqa: S105 (the name of a variable)
 
@@ -213,7 +213,7 @@ def grants(
 
 
 def _report(findings: "Sequence[Finding]", as_json: bool) -> None:
-    from stillhouse.domain.reports.check_up import musts
+    from stillhouse.domain.registered.check_up import musts
 
     command.say_rows("findings", [shown(one) for one in findings], as_json)
     if musts(findings):
@@ -231,7 +231,7 @@ def shown(finding: "Finding") -> dict[str, str]:
 
 
 def _registration(name: str, way: Way) -> "Registration":
-    from stillhouse.domain.registration import read
+    from stillhouse.domain.registered.registration import read
 
     document = _document(way.file) if way.file else _flags(way)
     if name:

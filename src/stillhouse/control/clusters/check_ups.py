@@ -15,7 +15,7 @@ from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.lookup import known_cluster
 from stillhouse.control.timer import attempt
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Engine, Node, Provider
-from stillhouse.domain.reports.check_up import CheckUp, Finding, Weight, musts
+from stillhouse.domain.registered.check_up import CheckUp, Finding, Weight, musts
 from stillhouse.errors import StateForbids, StillhouseError
 from stillhouse.postgres.host.capture_checks import identify
 from stillhouse.postgres.host.check_up import check_up

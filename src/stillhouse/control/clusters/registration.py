@@ -16,11 +16,12 @@ from stillhouse.control.clusters.requests import delete_cluster
 from stillhouse.control.context import Control
 from stillhouse.control.lookup import known_cluster
 from stillhouse.control.schedule.snapshot_policies import add_default_policies
-from stillhouse.domain import names, registration
+from stillhouse.domain import names
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Connection, Engine, Node, Provider, Role
 from stillhouse.domain.ids import new_hex, new_uuid
-from stillhouse.domain.registration import Registration, WantedNode
-from stillhouse.domain.reports.check_up import Finding, musts
+from stillhouse.domain.registered import registration
+from stillhouse.domain.registered.check_up import Finding, musts
+from stillhouse.domain.registered.registration import Registration, WantedNode
 from stillhouse.errors import InvalidInput, NodeUnreachable, StateForbids, StillhouseError
 from stillhouse.postgres.host.capture_checks import identify
 from stillhouse.postgres.sessions import session

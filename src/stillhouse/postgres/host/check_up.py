@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 from stillhouse.domain.cluster import Node
-from stillhouse.domain.reports.check_up import Finding, Weight
+from stillhouse.domain.registered.check_up import Finding, Weight
 from stillhouse.errors import CaptureFailed, NodeUnreachable
 from stillhouse.postgres.host.capture_checks import (
     AROUND_THE_POOLER,

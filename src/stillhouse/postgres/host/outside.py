@@ -62,7 +62,7 @@ class Outside:
 
 
 def outside_at(listen: str, certificate: Path | None, key: Path | None, *, insecure: bool) -> Outside | None:
-    """Return the outside of the clusters; `None` if they are reached on this host alone. `insecure` accepts that clients
+    """Return the outside of the clusters; `None` if they are reached on this host alone. With `insecure` clients
     send their data in the open.
 
     Raises InvalidInput if the address is none of this host's, or if there is no certificate.

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from psycopg import OperationalError
 from psycopg.errors import InsufficientPrivilege
 
 from stillhouse.domain.cluster import Node
@@ -18,6 +19,7 @@ from stillhouse.errors import CaptureFailed, CaptureInterrupted, FileRefused, No
 from stillhouse.postgres.sessions import session, text
 from stillhouse.postgres.sessions.databases import MAINTENANCE
 from stillhouse.postgres.sessions.session import Connection, Error
+from stillhouse.postgres.sessions.session_end import End, look, why_another_run
 from stillhouse.postgres.wal.backup import Facts
 
 _NAMES_AT_ONCE = 1000
@@ -93,6 +95,7 @@ class ServerFiles:
     def __init__(self, node: Node, facts: Facts) -> None:
         self._node = node
         self._expected = facts.system_identifier, facts.postmaster_started
+        self._run = facts.postmaster_started, facts.timeline
         self._idle: list[Connection] = []
         self._lock = threading.Lock()
 
@@ -215,8 +218,15 @@ class ServerFiles:
                 f"node {self._node.name}: {said}",
                 hint="`stillhouse cluster grants` prints the rights that its role needs",
             )
+        if isinstance(error, OperationalError) and (why := self._why_broken()):
+            return CaptureInterrupted(why.message, hint=why.hint)
         told = CaptureInterrupted if session.may_pass(error) else CaptureFailed
         return told(f"the files of node {self._node.name} cannot be read: {said}")
+
+    def _why_broken(self) -> End | None:
+        """Look whether another run of the server answers now."""
+        after = look(self._node)
+        return None if after is None else why_another_run(self._node.name, *self._run, after)
 
 
 def _found(path: str) -> tuple[str, dict[str, Any]]:

@@ -112,14 +112,23 @@ def why_ended(node: str, seen: LastSeen, after: Afterwards | None) -> End:
         return End(
             f"node {node} {how}: it does not answer", "the snapshot needs the server until it is taken"
         )
-    if 0 < seen.timeline < after.timeline:
+    return (
+        why_another_run(node, seen.server_started, seen.timeline, after)
+        or _limit_passed(node, seen, after)
+        or _ended_by_somebody(node, seen)
+    )
+
+
+def why_another_run(node: str, started: str, timeline: int, after: Afterwards) -> End | None:
+    """Say what became of the run of the server that wrote `timeline`, if another run answers now."""
+    if 0 < timeline < after.timeline:
         return End(
-            f"node {node} failed over: a standby was promoted, and timeline {seen.timeline} became {after.timeline}",
+            f"node {node} failed over: a standby was promoted, and timeline {timeline} became {after.timeline}",
             "the next attempt begins anew on the promoted server",
         )
-    if after.started != seen.server_started:
+    if after.started != started:
         return End(f"node {node} was restarted", "the snapshot needs the server until it is taken")
-    return _limit_passed(node, seen, after) or _ended_by_somebody(node, seen)
+    return None
 
 
 def _timed_out(node: str, setting: str) -> End:

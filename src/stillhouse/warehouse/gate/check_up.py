@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 
 from stillhouse.domain.cluster import Node
-from stillhouse.domain.reports.check_up import Finding, Weight
+from stillhouse.domain.registered.check_up import Finding, Weight
 from stillhouse.errors import CaptureFailed, DatabaseClosed, NodeUnreachable
 from stillhouse.postgres.sessions import session, sql
 from stillhouse.postgres.sessions.databases import MAINTENANCE, Database, databases_of, enter

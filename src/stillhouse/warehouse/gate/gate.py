@@ -9,35 +9,30 @@ from typing import TypeVar
 
 from stillhouse.clock import Clock
 from stillhouse.domain.cluster import Cluster, Node, Place
-from stillhouse.errors import CutFailed, DatabaseClosed, NodeUnreachable, StateForbids
+from stillhouse.errors import CutFailed, DatabaseClosed, NodeUnreachable
 from stillhouse.postgres.sessions.databases import Database
 from stillhouse.postgres.sessions.event_triggers import (
     disable_event_triggers,
-    fired_by_our_locks,
     has_event_triggers,
 )
-from stillhouse.postgres.sessions.grants import gate_role
 from stillhouse.postgres.sessions.text import Codec
 from stillhouse.warehouse.cut.bounded_sessions import Bounded, answering, bounded
 from stillhouse.warehouse.gate.coordinator_catalog import (
-    BLIND,
     Blind,
     Holder,
     Mode,
-    NotOurs,
     Wiring,
     digest,
     lock_holders,
     lock_statement,
     lock_table,
     named,
-    not_ours_to_lock,
     other_tables,
     read_wiring,
     remote_writers,
-    sees_all,
     strong_lock_seconds,
 )
+from stillhouse.warehouse.gate.gate_rights import GRANTS, check_rights, refuse_event_triggers
 from stillhouse.warehouse.gate.lock_plan import (
     LONGEST_LOCK_SECONDS,
     Expected,
@@ -56,8 +51,6 @@ _Answer = TypeVar("_Answer")
 _OLD_SECONDS = 1.0
 _NOBODYS_AGE = 1e9
 _REHEARSALS = 3
-_NAMED = 20  # tables in a message
-_GRANTS = "`stillhouse cluster grants` prints the rights that the role needs"
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 
 
@@ -127,20 +120,10 @@ def _how_many_sessions(session: Bounded, wiring: Wiring) -> int:
     if any(table.foreign for table in wiring.tables):
         with answering(session.node):
             if session.node.place is Place.CONNECTION:
-                _refuse_event_triggers(session)
+                refuse_event_triggers(session)
             elif has_event_triggers(session.connection):
                 return 1
     return sessions_for(wiring.tables)
-
-
-def _refuse_event_triggers(session: Bounded) -> None:
-    """Our role there cannot switch event triggers off, and their functions would run with its rights."""
-    if found := fired_by_our_locks(session.connection):
-        raise StateForbids(
-            f"in database {session.database} the event triggers {', '.join(found)} would run when foreign tables"
-            " are gated, with the rights of our role",
-            hint="disable them, or make the foreign tables partitions of a table",
-        )
 
 
 def _read(session: Bounded, nodes: Sequence[Node]) -> Wiring:
@@ -208,7 +191,7 @@ def _rehearse(
     locks = sum(table.locks for table in tables)
     if not gate:
         return Expected(0, 0, 0.0, 0.0, 0.0)
-    check_rights(gate)
+    check_rights((part.session, part.wiring.tables) for part in gate)
     first = gate[0].session
     with answering(first.node):
         check_room(locks, lock_table(first.connection))
@@ -230,36 +213,6 @@ def _rehearse(
         hold_seconds=clock.monotonic() - begun,
         longest_lock_seconds=_longest(gate),
     )
-
-
-def check_rights(gate: Sequence[GatedDatabase]) -> None:
-    """Raise StateForbids if our role cannot see other sessions, or may not lock a table that writes to data nodes.
-
-    On servers of our own it is a superuser.
-    """
-    for part in gate:
-        if part.session.node.place is Place.HERE:
-            continue
-        with answering(part.session.node):
-            if not sees_all(part.session.connection):
-                raise Blind(f"node {part.session.node.name}: {BLIND}", hint=_GRANTS)
-            found = not_ours_to_lock(part.session.connection, part.wiring.tables)
-        if found:
-            names = ", ".join(table.name for table in found[:_NAMED])
-            raise StateForbids(
-                f"in database {part.session.database} the role may not lock {len(found)} distributed tables,"
-                f" so nothing would keep writers out: {names}",
-                hint=how_to_lock(found, part.session.connection.info.server_version),
-            )
-
-
-def how_to_lock(tables: Sequence[NotOurs], version: int) -> str:
-    """The rights that are missing, in words. `version` is as in server_version_num."""
-    owners = sorted({table.owner for table in tables if table.lone})
-    wanted = [f"membership in {', '.join(owners)}, who own foreign tables"] if owners else []
-    if any(not table.lone for table in tables):
-        wanted.append(gate_role(version))
-    return f"give the role {' and '.join(wanted)}"
 
 
 def _rehearse_locks(gate: Sequence[GatedDatabase], threads: ThreadPoolExecutor, clock: Clock) -> float:
@@ -422,7 +375,7 @@ def check_data_nodes(
             with answering(data_node.node):
                 return remote_writers(data_node.connection, users, age=age)
         except Blind as error:
-            raise Blind(f"node {data_node.node.name}: {error.message}", hint=_GRANTS) from error
+            raise Blind(f"node {data_node.node.name}: {error.message}", hint=GRANTS) from error
 
     for data_node, writers in zip(data_nodes, threads.map(writers_on, data_nodes), strict=True):
         if writers:

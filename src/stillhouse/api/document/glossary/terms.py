@@ -12,7 +12,6 @@ from stillhouse.api.document.glossary import (
     extensions,
     iam,
     jobs,
-    registration,
     snapshot_policies,
     snapshots,
     tables,
@@ -33,6 +32,5 @@ PARTS = (
     iam.TERMS,
     extensions.TERMS,
     damage.TERMS,
-    registration.TERMS,
 )
 GLOSSARY = {name: term for part in PARTS for name, term in part.items()}

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from stillhouse.domain.cluster import Engine
-from stillhouse.domain.registration import WantedNode, address, proposed, read, written
+from stillhouse.domain.registered.registration import WantedNode, address, proposed, read, written
 from stillhouse.errors import InvalidInput
 
 SINGLE: dict[str, Any] = {"name": "orders", "coordinator": {"hosts": ["db.example.org"]}}
