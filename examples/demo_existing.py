@@ -1,11 +1,12 @@
 """Stillhouse beside a PostgreSQL that somebody runs, for real: the five commands of the README, a restore, the proof.
 
-Run it by `make demo EXISTING=1`. A server of another account is made first, of Debian's PostgreSQL if there is one; what
-is done with it from then on goes over the network, with the documented rights. Exit code 0 only if the restored cluster
-has what the source had at the moment of the snapshot.
+Run it by `make demo EXISTING=1`. A server of another account is made first, of Debian's PostgreSQL if there is one. From
+then on it is reached over the network alone, with the documented rights. Exit code 0 only if the restored cluster has
+the rows that the source had at the moment of the snapshot.
 """
 
 import argparse
+import json
 import os
 import pwd
 import secrets
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from demo_service import COMMAND, PROJECT, await_cluster, console, running_service, sdk_client
+from demo_service import COMMAND, PROJECT, Service, await_cluster, console, running_service, sdk_client
 from huaweicloudsdkdws import v2 as dws
 
 from stillhouse.postgres.host.binaries import find_binaries
@@ -114,6 +115,22 @@ def stillhouse(*words: str, env: dict[str, str] | None = None) -> str:
     return answer.stdout
 
 
+def exported(service: Service) -> dict[str, str]:
+    """What the README exports: the address of the service, and a key."""
+    made = subprocess.run(
+        [*COMMAND, "key", "create", "--data", str(service.data), "--project", PROJECT, "--json"],
+        check=True,
+        capture_output=True,
+    )
+    key = json.loads(made.stdout)
+    return {
+        "STILLHOUSE_ENDPOINT": service.url,
+        "STILLHOUSE_PROJECT": PROJECT,
+        "CLOUD_SDK_AK": key["access_key"],
+        "CLOUD_SDK_SK": key["secret_key"],
+    }
+
+
 def five_commands(source: Source, data: Path, key: dict[str, str], passwords: Path) -> None:
     """README, 'Back up the PostgreSQL you have'."""
     password = secrets.token_hex(16)
@@ -140,13 +157,7 @@ def demo(rows: int, place: Path) -> bool:
         fill(source, rows)
         with running_service(place, keep=False) as service:
             client = sdk_client(service)
-            given = client.credentials
-            key = {
-                "STILLHOUSE_ENDPOINT": service.url,
-                "STILLHOUSE_PROJECT": PROJECT,
-                "CLOUD_SDK_AK": given.ak,
-                "CLOUD_SDK_SK": given.sk,
-            }
+            key = exported(service)
             five_commands(source, service.data, key, service.root / "orders.password")
             expected = digest(source.log_in("shop"))
             with closing(source.log_in("shop")) as connection:
