@@ -1,8 +1,8 @@
 """Stillhouse beside a PostgreSQL that somebody runs, for real: the five commands of the README, a restore, the proof.
 
-Run it by `make demo EXISTING=1`. A server of another account is made first, of Debian's PostgreSQL if there is one. From
-then on it is reached over the network alone, with the documented rights. Exit code 0 only if the restored cluster has
-the rows that the source had at the moment of the snapshot.
+Run it by `make demo EXISTING=1`. A server of another account is made first, of Debian's PostgreSQL if there is one.
+From then on it is reached over the network alone, with the documented rights. Exit code 0 only if the restored cluster
+has the rows that the source had at the moment of the snapshot.
 """
 
 import argparse
