@@ -201,6 +201,27 @@ def test_wal_that_nobody_takes_stays_on_the_server_and_not_in_memory(
             fed.close()
 
 
+def test_a_segment_that_is_not_full_stays_as_it_was_taken(there: Cluster, node: Node, name: str) -> None:
+    """At a cut under load the last segment is taken while WAL goes on arriving in it."""
+    with closing(WalPosition(there.coordinator)) as position:
+        fed = WalStream(there.coordinator, name, position)
+        try:
+            with superuser(node) as connection:
+                known = facts(connection)
+                tell(connection, "SELECT pg_switch_wal()")
+                tell(connection, "SELECT pg_logical_emit_message(true, 'test', repeat('x', 100000))")
+                until(lambda: fed.available() % SEGMENT > 100000, 20)
+                start = fed.available() // SEGMENT * SEGMENT
+                fed.begin(WalSource(known.system_identifier, known.timeline, SEGMENT), start)
+                taken, upto = fed.segment(start, fed.available()), fed.available()
+                before = taken.tobytes()
+                tell(connection, "SELECT pg_logical_emit_message(true, 'test', repeat('y', 100000))")
+                until(lambda: fed.available() > upto + 100000, 20)
+            assert taken.tobytes() == before
+        finally:
+            fed.close()
+
+
 def restart_lsn(node: Node) -> int:
     ((lsn,),) = rows(node, "SELECT restart_lsn::text FROM pg_replication_slots")
     return parse_lsn(lsn)

@@ -86,7 +86,9 @@ class WalStream:
 
     def segment(self, start: int, until: int) -> NDArray[np.uint8]:
         with self._changed:
-            return self._segments[start]
+            segment = self._segments[start]
+            # The stream goes on writing into a segment that is not full.
+            return segment if self._received >= start + self._segment_size else segment.copy()
 
     def release(self, lsn: int) -> None:
         with self._changed:
