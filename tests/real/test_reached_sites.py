@@ -26,6 +26,8 @@ from support.servers.warehouses import rows
 from support.snapshots.captures import Moments, capture_cluster, open_vault, restored_cluster
 from support.snapshots.cuts import superuser, tell
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def house(site: Site) -> Iterator[Cluster]:
@@ -96,7 +98,6 @@ def standby_of(site: Site, node: Node) -> Node:
     return standby
 
 
-@pytest.mark.long
 def test_a_failover_ends_the_attempt_with_that_reason_and_the_next_one_succeeds(
     house: Cluster, there: Cluster, site: Site, tmp_path: Path
 ) -> None:

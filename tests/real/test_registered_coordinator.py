@@ -22,6 +22,8 @@ from support.servers.warehouses import rows
 from support.snapshots.captures import capture_cluster, open_vault, restored_cluster
 from support.snapshots.cuts import OUR_SESSIONS, superuser, take, tell
 
+pytestmark = pytest.mark.long
+
 pytest_plugins = ["support.servers.versions"]
 
 MONEY = "SELECT sum(balance) FROM accounts"

@@ -260,6 +260,7 @@ def test_each_right_is_needed_and_its_absence_is_told_by_name(
         assert [*missing(ours)] == []
 
 
+@pytest.mark.long
 def test_configuration_outside_the_data_directory_is_taken_as_the_server_has_read_it(
     house: Cluster, there: Cluster, node: Node, version_site: Site, vault: Vault
 ) -> None:
