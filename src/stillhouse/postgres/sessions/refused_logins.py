@@ -21,7 +21,7 @@ _REMEDIES = (
     ),
     (
         "pg_hba.conf rejects",
-        "a line of the server's pg_hba.conf rejects the role: put one that lets it in above",
+        "in the server's pg_hba.conf, above the line that rejects: hostssl all,replication {role} <address> scram-sha-256",
     ),
     ("is not permitted to log in", "ALTER ROLE {role} LOGIN;"),
     ("must be superuser or replication role", "ALTER ROLE {role} REPLICATION;"),
