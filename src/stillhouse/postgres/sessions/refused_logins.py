@@ -21,7 +21,7 @@ _REMEDIES = (
     ),
     (
         "pg_hba.conf rejects",
-        "in the server's pg_hba.conf, above the line that rejects: hostssl all,replication {role} <address> scram-sha-256",
+        "in the server's pg_hba.conf, above that line: hostssl all,replication {role} <address> scram-sha-256",
     ),
     ("is not permitted to log in", "ALTER ROLE {role} LOGIN;"),
     ("must be superuser or replication role", "ALTER ROLE {role} REPLICATION;"),
