@@ -12,6 +12,7 @@ from stillhouse.api.document.glossary import (
     extensions,
     iam,
     jobs,
+    registration,
     snapshot_policies,
     snapshots,
     tables,
@@ -31,6 +32,7 @@ PARTS = (
     databases.TERMS,
     iam.TERMS,
     extensions.TERMS,
+    registration.TERMS,
     damage.TERMS,
 )
 GLOSSARY = {name: term for part in PARTS for name, term in part.items()}
