@@ -7,18 +7,16 @@ A field has one description for each name. A name with a meaning of its own in o
 from stillhouse.api.document.glossary import (
     capacity,
     clusters,
-    damage,
     databases,
-    extensions,
     iam,
     jobs,
-    registration,
     snapshot_policies,
     snapshots,
     tables,
     tags,
     values,
 )
+from stillhouse.api.document.glossary.ours import damage, extensions, registration
 
 PARTS = (
     values.TERMS,
