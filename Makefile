@@ -17,7 +17,7 @@ $(VENV)/.ready: locks/dev.lock pyproject.toml
 	@touch $@
 
 demo: $(VENV)/.ready
-	@PYTHONPATH=tests $(BIN)/python examples/demo.py $(if $(KEEP),--keep)
+	@PYTHONPATH=tests $(BIN)/python examples/$(if $(EXISTING),demo_existing.py,demo.py $(if $(KEEP),--keep))
 
 test: $(VENV)/.ready
 	@$(BIN)/pytest -n 2 --dist loadfile

@@ -75,7 +75,7 @@ def _start(root: Path) -> Service:
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     with (root / "service.log").open("wb") as output:
         process = subprocess.Popen(
-            [*COMMAND, "serve", "--data", str(root / "data"), "--listen", address],
+            [*COMMAND, "serve", "--data", str(root / "data"), "--listen", address, "--stop-clusters"],
             stdout=output,
             stderr=output,
             # No snapshot of its own accord should come between those that are shown.

@@ -18,6 +18,8 @@ from support.servers.warehouses import MakeWarehouse
 
 # Services that tests start, in processes of their own too, take no snapshots unasked at two in the morning.
 os.environ["STILLHOUSE_DEFAULT_POLICIES"] = "false"
+# Nor do they leave servers behind.
+os.environ["STILLHOUSE_STOP_CLUSTERS"] = "true"
 
 
 @pytest.fixture(scope="session")

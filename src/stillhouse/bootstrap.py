@@ -17,6 +17,8 @@ from stillhouse.config import Settings
 from stillhouse.control.clusters import accounts
 from stillhouse.control.clusters import flows as cluster_flows
 from stillhouse.control.clusters.accounts import is_account_shared
+from stillhouse.control.clusters.addresses import outside_of
+from stillhouse.control.clusters.check_ups import CheckUps
 from stillhouse.control.context import Control, Vault
 from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.proofs import prove as prove_snapshot
@@ -30,14 +32,14 @@ from stillhouse.control.snapshots import copy as copy_snapshot
 from stillhouse.control.snapshots import create as create_snapshot
 from stillhouse.control.snapshots import queue as snapshot_turns
 from stillhouse.control.timer import Duty, Timer
+from stillhouse.control.upkeep import certificates, findings, server_logs
 from stillhouse.control.upkeep import collect as collect_cluster
-from stillhouse.control.upkeep import findings, server_logs
 from stillhouse.control.upkeep import scrub as scrub_cluster
 from stillhouse.control.upkeep.flow_records import FlowRecords
 from stillhouse.control.upkeep.own_bytes import Measurer
 from stillhouse.control.upkeep.rebuild_catalog import Rebuilt, is_written, rows_of, write
 from stillhouse.data_lock import lock_data_directory
-from stillhouse.domain.cluster import Cluster, ClusterStatus, Node
+from stillhouse.domain.cluster import Cluster, ClusterStatus, Node, Provider
 from stillhouse.durable.flows import Flows
 from stillhouse.errors import InvalidInput, StillhouseError
 from stillhouse.postgres.host.account import create_cluster_account, free_uid, make_passable, uid_range
@@ -51,6 +53,7 @@ from stillhouse.storage.probe import probe
 from stillhouse.storage.store import ObjectStore
 from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.embedded import Site
+from stillhouse.warehouse.cluster.provider import servers_of
 from stillhouse.warehouse.cluster.upgrade import is_due
 from stillhouse.workers.jobs import Repository
 
@@ -82,6 +85,7 @@ _DUTIES = {
     "scrubs": scrub_cluster.start_due_scrubs,
     "proofs": proofs.start_due_proofs,
     "server logs": server_logs.rotate_server_logs,
+    "certificates": certificates.renew_certificates,
 }
 _ROUNDS_BETWEEN_REAPINGS = 6  # of the timer: a look asks every node of every cluster
 
@@ -108,7 +112,7 @@ def open_control(settings: Settings) -> Iterator[Control]:
     database = Database.in_directory(settings.data, sealer)
     try:
         database.migrate()
-        flows = Flows(database.url)
+        flows = Flows(database.url, others=_FLOWS)
         yield Control(database, flows, sealer, SystemClock(), settings)
     finally:
         database.close()
@@ -140,10 +144,12 @@ def open_service(settings: Settings) -> Iterator[Service]:
         control.flows.launch()
         snapshot_turns.start_waiting(place, control.clock.now())
         reaper = Reaper(_ROUNDS_BETWEEN_REAPINGS * settings.timer_seconds)
+        check_ups = CheckUps(timedelta(hours=settings.check_up_hours))
         # The timer looks again soon, and must not keep the service from ending.
         duties: dict[str, Duty] = {
             **_DUTIES,
             "slots": reaper,
+            "check-ups": check_ups,
             "flow records": FlowRecords(),
             "bytes of snapshots": Measurer(),
         }
@@ -188,6 +194,7 @@ def _open_site(control: Control) -> Site:
         os_user=settings.os_user,
         claim=partial(_claim_account, control),
         clone_network=settings.clone_network,
+        outside=outside_of(settings),
     )
 
 
@@ -298,7 +305,7 @@ def _adopt(place: FlowContext) -> None:
 def _adopt_cluster(place: FlowContext, cluster: Cluster) -> None:
     """Adopt one cluster. A failure goes to its row, and does not keep the service from serving the others."""
     try:
-        embedded.start_all(place.site, cluster.nodes)
+        servers_of(place.site, cluster).have_at_work()
         accounts.renew_cluster_functions(cluster)
         dropped = reap(place, cluster)
         log.get("service").info("cluster adopted", cluster=cluster.id, slots_dropped=dropped)
@@ -306,11 +313,17 @@ def _adopt_cluster(place: FlowContext, cluster: Cluster) -> None:
         _note_failure(place, cluster, error)
 
 
-def stop_servers(control: Control) -> None:
-    """Stop the servers of all clusters; at the orderly end of a service."""
+def leave_servers(control: Control) -> None:
+    """End a service: remove scratch clones, and stop the clusters' servers if its settings say so."""
     site = _open_site(control)
+    if control.settings.stop_clusters:
+        _stop_servers(control, site)
+    embedded.clear_scratch(site)
+
+
+def _stop_servers(control: Control, site: Site) -> None:
     with control.database.reading() as reading:
         found = clusters.all_clusters(reading)
     for cluster in found:
-        embedded.stop_all(site, cluster.nodes)
-    embedded.clear_scratch(site)
+        if cluster.provider is Provider.EMBEDDED:
+            servers_of(site, cluster).stop()

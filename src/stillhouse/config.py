@@ -96,6 +96,16 @@ class Settings(BaseSettings):
         0, ge=0, description="Disk of the clusters that one project may have, in GB. 0: no bound."
     )
 
+    listen_clusters: str = Field(
+        "",
+        description="The address of this host, by name or number, on which clients on other hosts reach the clusters "
+        "made here, with the service's certificate; unset: on loopback addresses alone.",
+    )
+    stop_clusters: bool = Field(
+        False,
+        description="Stop the clusters' servers with the service; else they go on, and the next start finds them.",
+    )
+
     pg_bin: Path | None = Field(
         None, description="Another PostgreSQL's `bin` directory; unset: the one that comes with the packages."
     )
@@ -174,6 +184,11 @@ class Settings(BaseSettings):
         7,
         ge=0,
         description="A deleted snapshot can be brought back for so long. 0: until the next collection.",
+    )
+    check_up_hours: float = Field(
+        24,
+        ge=0,
+        description="How often the servers of a registered cluster are checked up. 0: only on request.",
     )
     collect_every_hours: float = Field(
         24, ge=0, description="How often a cluster's part of the repository is collected."

@@ -458,7 +458,8 @@ def test_no_command_takes_a_secret_as_an_argument(run: Run) -> None:
             assert "secret" not in out.replace("its secret comes from CLOUD_SDK_SK", "").replace(
                 "its secret", ""
             )
-            assert "--user-pwd" not in out and "--password" not in out
+            assert "--user-pwd" not in out
+            assert "--password" not in out.replace("--password-file", "")
 
 
 def test_queries_and_odd_paths_are_signed_as_the_service_reads_them(service: Service) -> None:

@@ -22,7 +22,7 @@ from stillhouse.node.capture.deferred_writes import PackLedger
 from stillhouse.node.capture.pack_writer import StoredPack
 from stillhouse.node.capture.packing import Batch, PageRun
 from stillhouse.node.capture.packing_process import PackerPlan, PackingProcess, packing_crew
-from stillhouse.postgres.files.reader import LocalReader
+from stillhouse.postgres.readers.local import LocalReader
 from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open
 from stillhouse.repository.format.manifest import ManifestWriter
 from stillhouse.storage.open import open_store

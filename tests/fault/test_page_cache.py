@@ -12,7 +12,7 @@ import pytest
 from stillhouse.domain.ids import new_uuid
 from stillhouse.node.capture.packing import Batch, Packer, PageRun
 from stillhouse.node.capture.packing_process import PackerPlan
-from stillhouse.postgres.files.reader import LocalReader
+from stillhouse.postgres.readers.local import LocalReader
 from stillhouse.repository.format.cipher_keys import Kek, create_or_open
 from stillhouse.storage.object_stores import memory_store
 from support.data_directories.fake_tree import FACTS, PAGE

@@ -15,12 +15,12 @@ import pytest
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.ids import new_hex
 from stillhouse.errors import CaptureFailed, CaptureInterrupted, NodeUnreachable
-from stillhouse.postgres.files.tree import Tree
 from stillhouse.postgres.host import server
 from stillhouse.postgres.host.binaries import find_binaries
 from stillhouse.postgres.sessions.watchdog import Watchdog
 from stillhouse.postgres.wal import slot
 from stillhouse.postgres.wal.backup import BackupSession, held_settings
+from stillhouse.postgres.wal.feed import SegmentFiles, wal_tree
 from stillhouse.postgres.wal.slot import WalPosition
 from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.embedded import Site
@@ -245,13 +245,13 @@ def test_an_error_is_the_end_and_said_so(node: Node) -> None:
 
 @pytest.mark.parametrize("moment", ["at rest", "in the starting checkpoint"])
 def test_the_watchdog_ends_a_session_whatever_it_is_doing(node: Node, moment: str) -> None:
-    wal = Tree(Path(node.directory, "pgdata")).directory("pg_wal")
     with (
         setting(node, checkpoint_timeout="1h"),
         holding(node) as backup,
         closing(WalPosition(node)) as position,
     ):
-        watchdog = Watchdog(backup, position, wal, 2 * SEGMENT)
+        feed = SegmentFiles(backup, position, wal_tree(Path(node.directory, "pgdata"), None))
+        watchdog = Watchdog(backup, feed, lambda: 1 << 40, 2 * SEGMENT)
         if moment == "at rest":
             fill_segments(node, 3)
             told = str(ended(backup))

@@ -57,6 +57,26 @@ def test_the_demo_proves_its_restore(place: Path) -> None:
     assert "MB/s" in done.stdout
 
 
+def test_the_demo_with_somebodys_server_proves_its_restore(place: Path) -> None:
+    """It goes through the five commands of the README."""
+    demo = str(_EXAMPLES / "demo_existing.py")
+    done = subprocess.run(
+        [sys.executable, demo, "--rows", str(_ROWS), "--place", str(place)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+        env=_WITH_SUPPORT,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Proved equal" in done.stdout
+    readme = (_EXAMPLES.parent / "README.md").read_text()
+    block = readme.split("## Back up the PostgreSQL you have", 1)[1].split("```")[1]
+    for command in ("cluster grants", "cluster check", "cluster add orders", "snapshot create first"):
+        assert f"$ stillhouse {command}" in done.stdout
+        assert f"stillhouse {command}" in block
+
+
 def test_a_broken_restore_fails_the_demo(
     place: Path, demo: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,8 +13,8 @@ from stillhouse.errors import CaptureFailed, CaptureInterrupted
 from stillhouse.node.capture.deferred_writes import PackLedger
 from stillhouse.node.capture.task import Captured
 from stillhouse.node.capture.wal_follower import WalFollower
-from stillhouse.postgres.files.reader import LocalReader
 from stillhouse.postgres.wal.backup import BackupSession, facts
+from stillhouse.postgres.wal.feed import SegmentFiles, wal_tree
 from stillhouse.postgres.wal.segments import WalSource, parse_lsn, segment_name
 from stillhouse.postgres.wal.slot import WalPosition
 from stillhouse.warehouse.cluster.embedded import Site
@@ -196,8 +196,8 @@ def test_a_foreign_segment_is_refused(
         (tmp_path / "pg_wal").mkdir()
         (tmp_path / "pg_wal" / name).write_bytes(wrong.read_bytes())
         source = WalSource(known.system_identifier, known.timeline, known.wal_segment_size)
-        reader = LocalReader(tmp_path, known.tablespace_directory)
-        follower = WalFollower(backup, position, reader, lsn, source, vault.store, vault.keys, PackLedger())
+        feed = SegmentFiles(backup, position, wal_tree(tmp_path, None))
+        follower = WalFollower(feed, lsn, source, vault.store, vault.keys, PackLedger())
         with pytest.raises(CaptureFailed, match=r"another server|another place"):
             follower.done(30)
         follower.stop()

@@ -19,6 +19,7 @@ from stillhouse.api.extensions import (
     policy_preview,
     progress,
     proofs,
+    registration,
     states,
     trash_and_collection,
 )
@@ -64,6 +65,7 @@ _ROUTERS = (
     trash_and_collection.routes,
     states.routes,
     policy_preview.routes,
+    registration.routes,
 )
 
 

@@ -12,7 +12,7 @@ from stillhouse.catalog import operations
 from stillhouse.catalog.schema.database import Transaction, sealer_of, violates
 from stillhouse.catalog.schema.tables import cluster_name, clusters, nodes, snapshots
 from stillhouse.catalog.schema.tables import operations as operation_rows
-from stillhouse.domain.cluster import Cluster, ClusterStatus, Engine, Node, Role, Task
+from stillhouse.domain.cluster import Cluster, ClusterStatus, Connection, Engine, Node, Provider, Role, Task
 from stillhouse.domain.reports.failure import Failure
 from stillhouse.domain.reports.operations import DONE, FAILED
 from stillhouse.domain.snapshot import SnapshotStatus
@@ -36,6 +36,7 @@ def insert_cluster(transaction: Transaction, cluster: Cluster) -> None:
         "facts": cluster.facts,
         "created": cluster.created,
         "updated": cluster.updated,
+        "provider": cluster.provider,
         "deleted": cluster.updated if cluster.status is ClusterStatus.DELETED else None,
     }
     try:
@@ -253,6 +254,7 @@ def _cluster(row: Row[Any], members: tuple[Node, ...]) -> Cluster:
         failed_code=row.failed_code,
         failed_reason=row.failed_reason,
         facts=row.facts,
+        provider=Provider(row.provider),
     )
 
 
@@ -278,7 +280,15 @@ def _node(transaction: Transaction, row: Row[Any]) -> Node:
         lineage=row.lineage,
         os_user=row.os_user,
         secret=sealer_of(transaction).unseal(sealed, _secret_of(row.id)) if sealed else "",
+        connection=_connection(row.connection),
     )
+
+
+def _connection(document: dict[str, Any]) -> Connection | None:
+    if not document:
+        return None
+    hosts = tuple((host, port) for host, port in document["hosts"])
+    return Connection(**{**document, "hosts": hosts})
 
 
 def _secret_of(node_id: str) -> str:

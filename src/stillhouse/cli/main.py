@@ -84,6 +84,8 @@ def serve(
     tls_key: Annotated[Path | None, Parameter(env_var="STILLHOUSE_TLS_KEY")] = None,
     insecure: Annotated[bool | None, Parameter(env_var="STILLHOUSE_INSECURE", negative="")] = None,
     public_url: Annotated[str | None, Parameter(env_var="STILLHOUSE_PUBLIC_URL")] = None,
+    listen_clusters: Annotated[str | None, Parameter(env_var="STILLHOUSE_LISTEN_CLUSTERS")] = None,
+    stop_clusters: Annotated[bool | None, Parameter(env_var="STILLHOUSE_STOP_CLUSTERS", negative="")] = None,
 ) -> None:
     """Run the service: API, flows and local node work in one process tree.
 
@@ -105,6 +107,10 @@ def serve(
         Answer plain HTTP on an address that is not a loopback one.
     public_url
         The address that clients use, http(s)://HOST:PORT, if it is not the one listened on.
+    listen_clusters
+        An address of this host, by name or number, on which clients on other hosts reach clusters made here.
+    stop_clusters
+        Stop the clusters' servers with the service; otherwise they go on, and the next start finds them.
     """
     from stillhouse.cli.host.serve import run
     from stillhouse.cli.terminal import settings
@@ -116,5 +122,7 @@ def serve(
         "tls_key": tls_key,
         "insecure": insecure,
         "public_url": public_url,
+        "listen_clusters": listen_clusters,
+        "stop_clusters": stop_clusters,
     }
     command.run(lambda: run(settings.read(flags, config)))

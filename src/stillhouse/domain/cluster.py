@@ -57,19 +57,53 @@ class Engine(StrEnum):
     FDW = "fdw"
 
 
+class Provider(StrEnum):
+    """Who has the servers of a cluster in hand."""
+
+    EMBEDDED = "embedded"  # we: they are made, started, stopped and removed on this host
+    REGISTERED = "registered"  # somebody: we only connect to them
+
+
 class Role(StrEnum):
     CN = "cn"
     DN = "dn"
 
 
+class Place(StrEnum):
+    """Where a node's work is done."""
+
+    HERE = "here"  # on this host, in the node's directory and by its private socket
+    CONNECTION = "connection"  # by ordinary connections alone
+
+
+@dataclass(frozen=True)
+class Connection:
+    """The way to a server over the network. `hosts` are addresses and ports; of several, the one that can be written to
+    is meant.
+
+    The password is the first line of `password_file`, or in `pgpass_file`, or else the node's secret. `tls` is libpq's
+    `sslmode`, and `ca_file` its `sslrootcert`. `system_identifier` is that of the server that was registered, "" if it
+    is unknown.
+    """
+
+    hosts: tuple[tuple[str, int], ...]
+    role: str
+    password_file: str = ""
+    tls: str = "require"
+    ca_file: str = ""
+    pgpass_file: str = ""
+    system_identifier: str = ""
+
+
 @dataclass(frozen=True)
 class Node:
-    """One PostgreSQL server of a cluster, managed by this host.
+    """One PostgreSQL server of a cluster: managed by this host, or somebody's, reached by its `connection`.
 
     `directory` holds all files of the node (`pgdata`, `tablespaces`, `server.log`). `socket` is the directory of its
     private unix socket, through which the service logs in. `os_user` is the account of the operating system that the
     server runs as, "" for the service's own. The passwords of our roles on this server are derived from `secret`, which
-    is "" until the node has one.
+    is "" until the node has one. With a `connection` the secret is our role's password, and there is no directory.
+    `host` and `port` are the address by which the coordinator reaches a data node.
     """
 
     id: str
@@ -82,6 +116,17 @@ class Node:
     lineage: str = ""
     os_user: str = ""
     secret: str = field(default="", repr=False)
+    connection: Connection | None = None
+
+    @property
+    def place(self) -> Place:
+        return Place.HERE if self.connection is None else Place.CONNECTION
+
+    @property
+    def addresses(self) -> frozenset[tuple[str, int]]:
+        """The addresses by which a coordinator may know this node."""
+        own = {(self.host, self.port)}
+        return frozenset(own if self.connection is None else own.union(self.connection.hosts))
 
     def password(self, role: str) -> str:
         """Return the password of one of our roles on this server, or "" before the node has a secret."""
@@ -113,6 +158,7 @@ class Cluster:
     # Values of the request that are only echoed: node_type, vpc_id, subnet_id, security_group_id, availability_zone,
     # number_of_cn, enterprise_project_id, tags, public_ip, description, logical_cluster_enable.
     facts: dict[str, object] = field(default_factory=dict)
+    provider: Provider = Provider.EMBEDDED
 
     @property
     def should_answer(self) -> bool:

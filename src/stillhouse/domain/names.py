@@ -5,6 +5,7 @@ value, because it may be a secret, or megabytes long.
 """
 
 import re
+from collections.abc import Sequence
 
 from stillhouse.errors import InvalidInput
 
@@ -12,6 +13,7 @@ DEFAULT_PORT = 8000
 DEFAULT_USER = "dbadmin"
 # PostgreSQL's NAMEDATALEN, in bytes, without the NUL at the end. A longer name cannot exist.
 LONGEST_IDENTIFIER = 63
+_MOST_HOSTS = 8
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{3,63}")
 _NAME_RULE = "must be 4 to 64 characters, begin with a letter, and hold only letters, digits, '-' and '_'"
@@ -42,6 +44,23 @@ _RESERVED_WORDS = """
 # its schema, and all roles, schemas, slots and transactions that it makes.
 _RESERVED_PREFIXES = ("pg_", "stillhouse_")
 _SERVICE = "stillhouse"
+
+
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._:-]{0,252})")
+TLS_MODES = ("disable", "require", "verify-ca", "verify-full")
+
+
+def check_connection(hosts: Sequence[tuple[str, int]], role: str, tls: str) -> None:
+    """Check the connection to a server. A host is a name or an address, never the directory of a socket."""
+    _check(0 < len(hosts) <= _MOST_HOSTS, f"a server has 1 to {_MOST_HOSTS} hosts")
+    for host, port in hosts:
+        _check(_HOST.fullmatch(host) is not None, "a host is a name or an IP address")
+        _check(0 < port < 1 << 16, "a port is a number from 1 to 65535")
+    _check(
+        0 < len(role.encode(errors="replace")) <= LONGEST_IDENTIFIER and "\0" not in role,
+        "a role has 1 to 63 bytes",
+    )
+    _check(tls in TLS_MODES, f"tls is one of {', '.join(TLS_MODES)}")
 
 
 def check_snapshot_name(name: str) -> None:

@@ -7,7 +7,7 @@ again from the top, and finished steps return their recorded results.
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from datetime import datetime
@@ -57,8 +57,10 @@ class Flows:
     process of the same name launches.
     """
 
-    def __init__(self, database_url: str, *, executor: str = "local") -> None:
+    def __init__(self, database_url: str, *, executor: str = "local", others: Collection[str] = ()) -> None:
+        """`others` are flows that a service beside this process carries out; they can be enqueued here."""
         self._url = database_url
+        self._others = others
         self._executor = executor
         self._flows: dict[str, Callable[[StepRunner, str], Any]] = {}
         self._runnable: dict[str, Callable[[str], Any]] = {}
@@ -111,7 +113,7 @@ class Flows:
         """Start a flow when the catalog's transaction commits, if it does. Return the flow's id."""
         if self._stopping.is_set():
             raise ShuttingDown("the service is shutting down", hint="ask again when it is back")
-        if flow_name not in self._flows:
+        if flow_name not in self._flows and flow_name not in self._others:
             raise LookupError(f"no flow is registered as {flow_name}")
         options: EnqueueOptions = {
             "workflow_name": flow_name,

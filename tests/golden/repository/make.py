@@ -27,7 +27,7 @@ from stillhouse.node.capture.base import Base, Source
 from stillhouse.node.capture.copying import Copy
 from stillhouse.node.capture.deferred_writes import PackLedger
 from stillhouse.node.capture.pack_writer import PackWriter
-from stillhouse.postgres.files.reader import LocalReader
+from stillhouse.postgres.readers.local import LocalReader
 from stillhouse.postgres.wal.backup import Facts
 from stillhouse.postgres.wal.summaries import Changes
 from stillhouse.repository.format import cipher_keys as repository_keys

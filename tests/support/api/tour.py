@@ -27,6 +27,19 @@ NEEDS_SERVERS = frozenset(
     }
 )
 
+# Of clusters whose servers are somebody's: `tests/real/test_registration.py`.
+OF_REGISTERED = frozenset(
+    {
+        "RegisterCluster",
+        "CheckServers",
+        "ChangeConnections",
+        "CheckUpCluster",
+        "ShowCheckUp",
+        "RemoveCluster",
+    }
+)
+ELSEWHERE = NEEDS_SERVERS | OF_REGISTERED
+
 
 class Tour:
     """`answers` by operation, in the order they were had."""

@@ -11,7 +11,7 @@ from stillhouse.node.capture.copying import Copy
 from stillhouse.node.capture.deferred_writes import PackLedger
 from stillhouse.node.capture.packing_process import packing_crew
 from stillhouse.node.restore.rebuild import Restored, RestoreTask, restore
-from stillhouse.postgres.files.reader import LocalReader
+from stillhouse.postgres.readers.local import LocalReader
 from stillhouse.postgres.wal.backup import Facts
 from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.manifest import ManifestWriter

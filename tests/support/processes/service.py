@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 import time
@@ -31,8 +32,8 @@ SECONDS = 240.0
 class Service:
     """One data directory and, most of the time, a service over it."""
 
-    def __init__(self, data: Path, sources: Path | None = None) -> None:
-        """`sources` are those of another version, which is run in place of ours."""
+    def __init__(self, data: Path, sources: Path | None = None, authority: Path | None = None) -> None:
+        """`sources` are those of another version, which is run in place of ours. With an `authority` it speaks TLS."""
         self.data = data
         self.sources = sources
         self.log = data.with_name(f"{data.name}.log")
@@ -41,11 +42,13 @@ class Service:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self._key: dict[str, str] = {}
-        self._http = httpx.Client(timeout=120)
+        self._scheme = "https" if authority else "http"
+        trust = ssl.create_default_context(cafile=authority) if authority else True
+        self._http = httpx.Client(timeout=120, verify=trust)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self._scheme}://127.0.0.1:{self.port}"
 
     def start(self, command: list[str] | None = None) -> None:
         """Start it, by our own command or by one that is under test, and wait until it is ready."""
@@ -71,7 +74,7 @@ class Service:
         assert self._process is not None
         assert self._process.poll() is None, self.log.read_text()[-3000:]
         try:
-            return httpx.get(f"{self.url}/healthz", timeout=60).status_code == 200
+            return self._http.get(f"{self.url}/healthz", timeout=60).status_code == 200
         except httpx.TransportError:
             return False
 
@@ -284,10 +287,10 @@ def _children(pid: int) -> list[int]:
 
 
 @contextmanager
-def serving(data: Path, sources: Path | None = None) -> Iterator[Service]:
+def serving(data: Path, sources: Path | None = None, authority: Path | None = None) -> Iterator[Service]:
     """A service over a new data directory, until the end."""
     data.mkdir(mode=0o755)
-    running = Service(data, sources)
+    running = Service(data, sources, authority)
     try:
         running.start()
         yield running

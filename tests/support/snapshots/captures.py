@@ -14,12 +14,14 @@ from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.ids import new_hex, new_uuid
 from stillhouse.domain.snapshot import Cut, RestorePoint
 from stillhouse.errors import Cancelled
-from stillhouse.node.capture import session
 from stillhouse.node.capture.packing_process import packing_crew
 from stillhouse.node.capture.session import capture
 from stillhouse.node.capture.task import Captured, CaptureTask
 from stillhouse.node.restore.rebuild import Restored, RestoreTask, restore
-from stillhouse.postgres.files.reader import Entry, LocalReader
+from stillhouse.postgres.readers import way
+from stillhouse.postgres.readers.local import LocalReader
+from stillhouse.postgres.readers.node_files import Entry
+from stillhouse.postgres.readers.remote import RemoteReader
 from stillhouse.postgres.wal.backup import BackupSession, Stopped
 from stillhouse.repository.format import cipher_keys as repository_keys
 from stillhouse.repository.format import manifest
@@ -249,21 +251,29 @@ def _watched(moments: Moments) -> Iterator[None]:
 
     class Reader(LocalReader):
         def list(self) -> Iterator[Entry]:
-            moments.started()
-            entries = [*super().list()]
-            moments.listed()
-            yield from entries
+            return _watched_list(moments, super().list())
 
         def open(self, path: str) -> int:
             moments.opening(path)
             return super().open(path)
 
-        def read(self, path: str) -> bytes:
+        def content(self, path: str) -> bytes:
             moments.opening(path)
-            return super().read(path)
+            return super().content(path)
 
-    with mock.patch.multiple(session, BackupSession=Session, LocalReader=Reader):
+    class Remote(RemoteReader):
+        def list(self) -> Iterator[Entry]:
+            return _watched_list(moments, super().list())
+
+    with mock.patch.multiple(way, BackupSession=Session, LocalReader=Reader, RemoteReader=Remote):
         yield
+
+
+def _watched_list(moments: Moments, listing: Iterator[Entry]) -> Iterator[Entry]:
+    moments.started()
+    entries = [*listing]
+    moments.listed()
+    yield from entries
 
 
 @dataclass

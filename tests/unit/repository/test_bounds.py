@@ -1,7 +1,6 @@
 """Bounds of the format: no writer stores an object that a reader refuses, and large things are split instead."""
 
 import json
-import os
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -22,6 +21,7 @@ from stillhouse.node.capture.deferred_writes import MapShelf, PackLedger
 from stillhouse.node.capture.fingerprints import Fingerprints
 from stillhouse.node.capture.session import _add_wal
 from stillhouse.node.capture.wal_follower import WalFollower
+from stillhouse.postgres.wal.feed import SegmentFiles, wal_tree
 from stillhouse.postgres.wal.segments import WalSource, segment_name
 from stillhouse.repository.format import layout, manifest, maps
 from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek
@@ -69,15 +69,14 @@ def test_long_wal_has_several_maps(
     names = [
         segment_name(1, wal.start + number * source.segment_size, source.segment_size) for number in range(5)
     ]
+    (tmp_path / "pg_wal").mkdir()
     for name, image in zip(names, wal.segments(), strict=True):
-        (tmp_path / name).write_bytes(image.tobytes())
-    reader = SimpleNamespace(open_wal=lambda name: os.open(tmp_path / name, os.O_RDONLY))
+        (tmp_path / "pg_wal" / name).write_bytes(image.tobytes())
     backup = SimpleNamespace(check=lambda: None, advance=lambda lsn: None)
     position = SimpleNamespace(flushed=lambda: wal.lsn)
     ledger = PackLedger()
-    follower = WalFollower(
-        cast(Any, backup), cast(Any, position), cast(Any, reader), wal.start, source, store, keys, ledger
-    )
+    feed = SegmentFiles(cast(Any, backup), cast(Any, position), wal_tree(tmp_path, None))
+    follower = WalFollower(feed, wal.start, source, store, keys, ledger)
     follower.end_at(wal.lsn)
     assert follower.done(30)
     assert [one.segments for one in follower.maps] == [names[:2], names[2:4], names[4:]]

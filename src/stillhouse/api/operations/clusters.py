@@ -32,6 +32,8 @@ from stillhouse.api.shapes.values import (
     unless_empty,
 )
 from stillhouse.control.clusters import requests
+from stillhouse.control.clusters.addresses import as_reached, default_port
+from stillhouse.control.context import Control
 from stillhouse.control.reports import jobs
 from stillhouse.domain import names
 from stillhouse.domain.cluster import Task
@@ -49,7 +51,7 @@ def create_cluster(control: ControlOf, project_id: str, body: CreateClusterReque
         number_of_node=wanted.number_of_node,
         user_name=wanted.user_name,
         user_pwd=wanted.user_pwd.get_secret_value(),
-        port=_port(wanted.port),
+        port=_port(control, wanted.port),
         facts=_facts(wanted),
     )
     return {"cluster": {"id": requests.request_cluster(control, project_id, request)}}
@@ -62,7 +64,7 @@ def restore_cluster(
     wanted = body.restore
     request = requests.RestoreRequest(
         name=wanted.name,
-        port=_port(wanted.port),
+        port=_port(control, wanted.port),
         facts=_facts(wanted),
         server_settings=wanted.server_settings,
     )
@@ -81,7 +83,10 @@ def list_clusters(
         str, Query(max_length=255), unless_empty(_EVERY_ENTERPRISE_PROJECT)
     ] = _EVERY_ENTERPRISE_PROJECT,
 ) -> Json:
-    shown = [cluster_in_list(cluster) for cluster in requests.list_clusters(control, project_id)]
+    shown = [
+        cluster_in_list(as_reached(control, cluster))
+        for cluster in requests.list_clusters(control, project_id)
+    ]
     if enterprise_project_id != _EVERY_ENTERPRISE_PROJECT:
         shown = [cluster for cluster in shown if cluster["enterprise_project_id"] == enterprise_project_id]
     return {"clusters": shown, "count": len(shown)}
@@ -89,7 +94,9 @@ def list_clusters(
 
 @routes.operation("ListClusterDetails", ClusterDetails, "The cluster")
 def show_cluster(control: ControlOf, project_id: str, cluster_id: ClusterId) -> Json:
-    return {"cluster": cluster_detail(requests.get_cluster(control, project_id, cluster_id))}
+    return {
+        "cluster": cluster_detail(as_reached(control, requests.get_cluster(control, project_id, cluster_id)))
+    }
 
 
 @routes.operation("DeleteCluster", Nothing, "Accepted; the cluster is being deleted", 202)
@@ -124,7 +131,10 @@ def create_cluster_v2(control: ControlOf, project_id: str, body: CreateClusterV2
 
 @routes.operation("ShowClusters", Clusters, "The project's clusters, the newest first")
 def list_all_clusters(control: ControlOf, project_id: str) -> Json:
-    shown = [cluster_in_list(cluster) for cluster in requests.list_clusters(control, project_id)]
+    shown = [
+        cluster_in_list(as_reached(control, cluster))
+        for cluster in requests.list_clusters(control, project_id)
+    ]
     return {"clusters": shown, "count": len(shown)}
 
 
@@ -136,7 +146,7 @@ def check_cluster(control: ControlOf, project_id: str, body: CheckClusterRequest
         number_of_node=wanted.num_node,
         user_name=wanted.db_name or names.DEFAULT_USER,
         user_pwd=wanted.db_password.get_secret_value() if wanted.db_password else "",
-        port=_port(wanted.db_port),
+        port=_port(control, wanted.db_port),
         facts=_facts_v2(wanted),
     )
     of_snapshot = wanted.restore_point.back_ref if wanted.restore_point else None
@@ -173,8 +183,8 @@ def _accepted(operation_id: str) -> Json:
     return {"error_code": None, "error_msg": None, "job_id": job_id(operation_id)}
 
 
-def _port(wanted: int | None) -> int:
-    return names.DEFAULT_PORT if wanted is None else wanted
+def _port(control: Control, wanted: int | None) -> int:
+    return default_port(control) if wanted is None else wanted
 
 
 def _facts(wanted: ClusterToCreate | ClusterToRestore) -> dict[str, object]:

@@ -40,6 +40,8 @@ clusters = Table(
     required("created", UtcTime),
     required("updated", UtcTime),
     Column("deleted", UtcTime),
+    Column("provider", Text, nullable=False, server_default="embedded"),
+    Column("check_up", Document, nullable=False, server_default="{}"),
 )
 
 nodes = Table(
@@ -57,6 +59,7 @@ nodes = Table(
     required("lineage"),
     Column("os_user", Text, nullable=False, server_default=""),
     Column("sealed_secret", Text, nullable=False, server_default=""),
+    Column("connection", Document, nullable=False, server_default="{}"),
 )
 
 # Accounts of the operating system given to clusters. Rows stay, so that a number is never used again.

@@ -26,9 +26,10 @@ from stillhouse.api.wire.certificate import Certificate
 from stillhouse.api.wire.crowd import Crowd
 from stillhouse.api.wire.handshake import Handshake
 from stillhouse.api.wire.protocol import PATIENCE, BoundedProtocol, Patience
-from stillhouse.bootstrap import Service, open_service, stop_servers
+from stillhouse.bootstrap import Service, leave_servers, open_service
 from stillhouse.cli.host import banner
 from stillhouse.config import Settings
+from stillhouse.control.clusters.addresses import outside_of
 from stillhouse.errors import InvalidInput
 from stillhouse.workers import process
 
@@ -49,7 +50,7 @@ class Place(NamedTuple):
 
 
 def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; then drain, stop the servers and return.
+    """Serve until SIGTERM or SIGINT; then drain, stop the clusters' servers if that is wanted, and return.
 
     Raises InvalidInput for an address that cannot be listened on, and for settings that no client can use, before
     anything else is touched.
@@ -57,6 +58,7 @@ def run(settings: Settings) -> None:
     addresses.check(settings)
     place = place_of(settings.listen)
     certificate = certificate_of(settings, place)
+    outside_of(settings)
     crowd = _crowd(settings)
     log.configure(settings.log_level)
     log.take_over()
@@ -80,7 +82,7 @@ def run(settings: Settings) -> None:
         _spare_collector()
         server.run(sockets=[listener])
         drained = control.flows.shutdown(0)
-        stop_servers(control)
+        leave_servers(control)
     if not drained:
         # A step's thread would keep the interpreter alive; its step is done again at the next start.
         sys.stderr.flush()

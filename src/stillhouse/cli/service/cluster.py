@@ -87,11 +87,16 @@ def list_(*, access: Access = _ANYONE, json_: Json = False) -> None:
 
 @cluster.command
 def show(name: str, /, *, access: Access = _ANYONE, json_: Json = False) -> None:
-    """Show one cluster."""
+    """Show one cluster, and the latest check-up of servers that are somebody's."""
 
     def work(service: Client) -> None:
-        found = _cluster(service, service.find("cluster", name))
-        client.say({"cluster": found}, json_, _shown(found))
+        cluster_id = service.find("cluster", name)
+        found = _cluster(service, cluster_id)
+        latest = service.call("GET", f"/stillhouse/v1/{{p}}/clusters/{cluster_id}/check-up")
+        answer: Answer = {"cluster": found}
+        if latest["time"] is not None:
+            answer["check_up"] = latest
+        client.say(answer, json_, {**_shown(found), **_check_up(latest)})
 
     client.run(access, work)
 
@@ -107,7 +112,7 @@ def delete(
     access: Access = _ANYONE,
     json_: Json = False,
 ) -> None:
-    """Delete a cluster with its data. It asks for the cluster's name first.
+    """Delete a cluster with its data, or forget a registered one. It asks for the cluster's name first.
 
     Manual snapshots that can be restored stay; automated ones go to the trash.
 
@@ -246,6 +251,15 @@ def _shown(found: Answer) -> Answer:
     }
     facts = found | ours
     return {name: facts.get(name) for name in _SHOWN}
+
+
+def _check_up(latest: Answer) -> Answer:
+    """Return the latest check-up in words: the findings that are to be mended, or that there are none."""
+    if latest["time"] is None:
+        return {}
+    bad = [one for one in latest["findings"] if one["weight"] != "good"]
+    told = [f"{one['weight']}: {one['node']}: {one['message']} ({one['mend'] or 'see there'})" for one in bad]
+    return {"checked": latest["time"], "check_up": told or "good"}
 
 
 def _password() -> str:

@@ -27,6 +27,7 @@ OF_COMMANDS = {
     "STILLHOUSE_CA_FILE": "a PEM file with the authorities that they trust",
     "STILLHOUSE_PROFILE": "a profile of the terminal's, which has these",
     "STILLHOUSE_USER_PWD": "the password of a new cluster's user",
+    "STILLHOUSE_NODE_PWD": "the password of the role that a registered cluster is reached by",
 }
 """Variables that are no settings of the service, each with its meaning."""
 

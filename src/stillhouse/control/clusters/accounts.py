@@ -9,7 +9,7 @@ from stillhouse.catalog.schema.database import Transaction
 from stillhouse.config import Settings
 from stillhouse.control.audit import ACCEPTED, record
 from stillhouse.control.flow_context import FlowContext
-from stillhouse.domain.cluster import Cluster, ClusterStatus, Node
+from stillhouse.domain.cluster import Cluster, ClusterStatus, Node, Provider
 from stillhouse.errors import StateForbids
 from stillhouse.warehouse.cluster.upgrade import hand_over, renew_functions, settle
 
@@ -59,7 +59,12 @@ def hand_over_cluster(place: FlowContext, cluster: Cluster) -> None:
 
 
 def renew_cluster_functions(cluster: Cluster) -> None:
-    """Replace the functions that an earlier version made on the cluster's coordinator. Its servers are at work."""
+    """Replace the functions that an earlier version made on the cluster's coordinator. Its servers are at work.
+
+    A server that is somebody's has no functions of ours.
+    """
+    if cluster.provider is not Provider.EMBEDDED:
+        return
     if renewed := renew_functions(cluster.coordinator, cluster.user_name):
         log.get("service").warning(
             "the functions of an earlier version were replaced", cluster=cluster.id, databases=renewed

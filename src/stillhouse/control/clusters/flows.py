@@ -19,6 +19,7 @@ from stillhouse.errors import ProvisionFailed, StillhouseError
 from stillhouse.repository.objects import roots
 from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.embedded import ClusterSpec
+from stillhouse.warehouse.cluster.provider import servers_of
 from stillhouse.warehouse.cluster.upgrade import is_due
 
 # The request that an operation carries out, as the audit names it.
@@ -73,7 +74,7 @@ def delete_cluster(place: FlowContext, run: StepRunner, cluster_id: str) -> None
     operation = run.step("operation", active_operation, place, cluster_id)
     try:
         run.step("trash", _trash_snapshots, place, cluster_id)
-        run.step("destroy", embedded.destroy, place.site, cluster_id)
+        run.step("destroy", _remove, place, cluster_id)
         run.step("finish", finish_operation, place, operation, ClusterStatus.DELETED)
     except StillhouseError as error:
         run.step(
@@ -103,7 +104,7 @@ def open_cluster(place: FlowContext, cluster_id: str, operation_id: str) -> None
     """Hand a new cluster over at work. Start its servers: the service may have stopped them since they were made."""
     with place.control.database.reading() as reading:
         cluster = clusters.read_cluster(reading, cluster_id)
-    embedded.start_all(place.site, cluster.nodes)
+    servers_of(place.site, cluster).have_at_work()
     finish_operation(place, operation_id, ClusterStatus.AVAILABLE)
 
 
@@ -176,7 +177,7 @@ def _fail_provision(place: FlowContext, cluster_id: str, operation_id: str, fail
 
 def _restart(place: FlowContext, cluster_id: str) -> None:
     cluster = _handed_over(place, cluster_id)
-    embedded.restart(place.site, cluster.nodes)
+    servers_of(place.site, cluster).restart()
     reap(place, cluster)
 
 
@@ -185,7 +186,7 @@ def _stop(place: FlowContext, cluster_id: str) -> None:
     with place.control.database.transaction() as transaction:
         clusters.set_stopped(transaction, cluster_id, True, place.control.clock.now())
         cluster = clusters.read_cluster(transaction, cluster_id)
-    embedded.stop_all(place.site, cluster.nodes)
+    servers_of(place.site, cluster).stop()
 
 
 def _start(place: FlowContext, cluster_id: str) -> None:
@@ -193,9 +194,29 @@ def _start(place: FlowContext, cluster_id: str) -> None:
     with place.control.database.transaction() as transaction:
         clusters.set_stopped(transaction, cluster_id, False, place.control.clock.now())
     cluster = _handed_over(place, cluster_id)
-    embedded.start_all(place.site, cluster.nodes)
+    servers_of(place.site, cluster).start()
     renew_cluster_functions(cluster)
     reap(place, cluster)
+
+
+def _remove(place: FlowContext, cluster_id: str) -> None:
+    """Remove all of ours. Things that are left on servers of somebody's go to the audit log and the service's own."""
+    cluster = _read(place, cluster_id)
+    left = servers_of(place.site, cluster).remove()
+    if left:
+        with place.control.database.transaction() as transaction:
+            for told in left:
+                record(
+                    place.control,
+                    transaction,
+                    cluster.project,
+                    "DeleteCluster",
+                    f"cluster/{cluster.id}",
+                    "left",
+                    told,
+                )
+    for told in left:
+        log.get("cluster").warning("something of ours is left on a server", cluster=cluster.id, left=told)
 
 
 def _handed_over(place: FlowContext, cluster_id: str) -> Cluster:

@@ -7,6 +7,7 @@ from stillhouse.catalog.access.access_keys import keep_secret
 from stillhouse.control import quotas
 from stillhouse.control.audit import audited
 from stillhouse.control.clusters.accounts import check_account
+from stillhouse.control.clusters.addresses import check_port_is_free
 from stillhouse.control.context import Control
 from stillhouse.control.lookup import (
     idle_cluster,
@@ -22,6 +23,7 @@ from stillhouse.domain.cluster import Cluster, ClusterStatus, Engine, Task
 from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.snapshot import SnapshotStatus
 from stillhouse.errors import ClusterBusy, InvalidInput, NameTaken, NotOffered, StateForbids
+from stillhouse.warehouse.cluster.abilities import Ability, check_able
 
 # A restored cluster takes these facts from the snapshot's cluster unless the request says otherwise.
 _INHERITED_FACTS = (
@@ -97,6 +99,7 @@ def request_cluster(control: Control, project: str, request: ClusterRequest) -> 
             facts=request.facts,
         )
         check_account(transaction, control.settings, project)
+        check_port_is_free(transaction, control.settings, request.port)
         wanted = quotas.Wanted(request.number_of_node)
         quotas.check(transaction, control.settings, project, wanted, disk_bytes)
         clusters.insert_cluster(transaction, cluster)
@@ -135,6 +138,7 @@ def request_restore(control: Control, project: str, snapshot_id: str, request: R
             facts=inherited | request.facts,
         )
         check_account(transaction, control.settings, project)
+        check_port_is_free(transaction, control.settings, request.port)
         wanted = quotas.Wanted(source.number_of_node, snapshot.plain_bytes)
         quotas.check(transaction, control.settings, project, wanted, disk_bytes)
         clusters.insert_cluster(transaction, cluster)
@@ -192,6 +196,7 @@ def get_cluster(control: Control, project: str, cluster_id: str) -> Cluster:
 def restart_cluster(control: Control, project: str, cluster_id: str) -> None:
     with audited(control, project, "RestartCluster", f"cluster/{cluster_id}") as transaction:
         cluster = working_cluster(transaction, project, cluster_id)
+        check_able(cluster, Ability.RESTART)
         operations.begin(transaction, cluster.id, Task.REBOOTING, cluster.id, control.clock.now())
         control.flows.enqueue(transaction, "restart_cluster", cluster.id)
 
@@ -200,6 +205,7 @@ def stop_cluster(control: Control, project: str, cluster_id: str) -> str:
     """Accept a stop of the cluster's servers, which then stay stopped. Returns the id of its operation."""
     with audited(control, project, "StopCluster", f"cluster/{cluster_id}") as transaction:
         cluster = working_cluster(transaction, project, cluster_id)
+        check_able(cluster, Ability.STOP)
         now = control.clock.now()
         operation_id = operations.begin(transaction, cluster.id, Task.STOPPING, cluster.id, now)
         control.flows.enqueue(transaction, "stop_cluster", cluster.id)
@@ -210,6 +216,7 @@ def start_cluster(control: Control, project: str, cluster_id: str) -> str:
     """Accept a start of the servers of a stopped cluster. Returns the id of its operation."""
     with audited(control, project, "StartCluster", f"cluster/{cluster_id}") as transaction:
         cluster = idle_cluster(transaction, project, cluster_id, {ClusterStatus.AVAILABLE})
+        check_able(cluster, Ability.START)
         if not cluster.stopped:
             raise StateForbids(f"cluster {cluster.id} is not stopped")
         now = control.clock.now()

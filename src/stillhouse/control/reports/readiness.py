@@ -15,7 +15,7 @@ from stillhouse import log
 from stillhouse.catalog import clusters
 from stillhouse.control.context import Control, Vault
 from stillhouse.control.node_watch import silence
-from stillhouse.domain.cluster import Cluster, ClusterStatus, Node, Task
+from stillhouse.domain.cluster import Cluster, ClusterStatus, Node, Provider, Task
 from stillhouse.errors import InvalidInput, StillhouseError
 from stillhouse.repository.format.cipher_keys import read_kek, wrappings
 
@@ -103,13 +103,17 @@ def _lacking(place: Path) -> list[str]:
 
 
 def _nodes(control: Control) -> list[str]:
-    """Check that every node answers of the clusters that should be at work, and count the silent ones."""
+    """Check that every node answers of the clusters that should be at work, and count the silent ones.
+
+    Servers that are somebody's do not count: the service can do its work without them. Their check-ups tell of them.
+    """
     with control.database.reading() as reading:
         found = clusters.all_clusters(reading)
     nodes = [
         (cluster, node)
         for cluster in found
         if cluster.status is ClusterStatus.AVAILABLE and not cluster.stopped and cluster.task in _AT_WORK
+        if cluster.provider is Provider.EMBEDDED
         for node in cluster.nodes
     ]
     with ThreadPoolExecutor(_NODES_AT_ONCE) as pool:

@@ -13,6 +13,7 @@ from stillhouse.domain.snapshot import SnapshotStatus
 from stillhouse.domain.table_restore import TableName, TableRestore, TablesWanted
 from stillhouse.errors import DatabaseUnknown, InvalidInput, StateForbids
 from stillhouse.warehouse.cluster import contents
+from stillhouse.warehouse.cluster.abilities import Ability, check_able
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ def start_table_restore(control: Control, project: str, snapshot_id: str, wanted
         source, snapshot = usable_snapshot(transaction, project, snapshot_id)
         restore = wanted.named(snapshot.backup_key)
         cluster = working_cluster(transaction, project, source.id)
+        check_able(cluster, Ability.LOAD_TABLES)
         operation_id = operations.begin(
             transaction,
             cluster.id,

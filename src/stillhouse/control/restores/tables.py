@@ -29,7 +29,7 @@ from stillhouse.domain.table_restore import TableRestore
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import NodeUnreachable, RestoreFailed, StillhouseError, TablesHeld
 from stillhouse.parallel import at_once
-from stillhouse.warehouse.cluster import embedded
+from stillhouse.warehouse.cluster.provider import servers_of
 from stillhouse.warehouse.tables.exchange import Share, exchange, is_waiting, settle
 from stillhouse.warehouse.tables.gather import Gathered
 from stillhouse.warehouse.tables.load import adopt, clear, load, unmarked_things
@@ -216,7 +216,7 @@ def _patiently(place: FlowContext, cluster: Cluster, work: Callable[[], T]) -> T
     for _ in range(_NODE_TRIES):
         try:
             if failure is not None:
-                embedded.start_all(place.site, cluster.nodes)
+                servers_of(place.site, cluster).have_at_work()
             return work()
         except NodeUnreachable as error:
             failure = error

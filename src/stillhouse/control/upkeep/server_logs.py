@@ -7,7 +7,7 @@ from stillhouse import log
 from stillhouse.catalog import clusters
 from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.timer import attempt
-from stillhouse.domain.cluster import Cluster, ClusterStatus
+from stillhouse.domain.cluster import Cluster, ClusterStatus, Provider
 from stillhouse.postgres.host import server_log
 
 
@@ -16,7 +16,7 @@ def rotate_server_logs(place: FlowContext, _now: datetime) -> None:
     with place.control.database.reading() as reading:
         found = clusters.all_clusters(reading)
     for cluster in found:
-        if cluster.status is ClusterStatus.AVAILABLE:
+        if cluster.status is ClusterStatus.AVAILABLE and cluster.provider is Provider.EMBEDDED:
             attempt(f"server logs of cluster {cluster.id}", partial(_rotate, cluster))
 
 

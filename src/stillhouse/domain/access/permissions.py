@@ -42,8 +42,10 @@ class Policy:
 
 FULL_ACCESS = "DWS FullAccess"
 READ_ONLY_ACCESS = "DWS ReadOnlyAccess"
+REGISTRAR = "Stillhouse Registrar"  # beside the others: FULL_ACCESS does not register servers
 BUILT_IN = {
     FULL_ACCESS: Policy((Statement(allow=True, actions=("dws:*:*",)),)),
+    REGISTRAR: Policy((Statement(allow=True, actions=("stillhouse:cluster:register",)),)),
     READ_ONLY_ACCESS: Policy((Statement(allow=True, actions=("dws:*:get*", "dws:*:list*")),)),
 }
 

@@ -4,9 +4,10 @@ from stillhouse.domain.api_operations.needs import (
     CLUSTER_DETAIL,
     LIST_CLUSTERS,
     LIST_SNAPSHOTS,
+    REGISTER,
     SNAPSHOT_DETAIL,
 )
-from stillhouse.domain.api_operations.operation import Operation, need
+from stillhouse.domain.api_operations.operation import NAMES_BODY, Operation, need
 
 EXTENSIONS = (
     Operation(
@@ -78,4 +79,32 @@ EXTENSIONS = (
         need("dws:cluster:collect"),
     ),
     Operation("ListAuditRecords", "GET", "/stillhouse/v1/{project_id}/audit", need("dws:audit:list")),
+    Operation(
+        "RegisterCluster",
+        "POST",
+        "/stillhouse/v1/{project_id}/registered-clusters",
+        REGISTER,
+        largest_body=NAMES_BODY,
+    ),
+    Operation(
+        "CheckServers",
+        "POST",
+        "/stillhouse/v1/{project_id}/registered-clusters/check",
+        REGISTER,
+        largest_body=NAMES_BODY,
+    ),
+    Operation(
+        "ChangeConnections",
+        "PUT",
+        "/stillhouse/v1/{project_id}/clusters/{cluster_id}/connections",
+        REGISTER,
+        largest_body=NAMES_BODY,
+    ),
+    Operation(
+        "CheckUpCluster", "POST", "/stillhouse/v1/{project_id}/clusters/{cluster_id}/check-up", REGISTER
+    ),
+    Operation(
+        "ShowCheckUp", "GET", "/stillhouse/v1/{project_id}/clusters/{cluster_id}/check-up", CLUSTER_DETAIL
+    ),
+    Operation("RemoveCluster", "POST", "/stillhouse/v1/{project_id}/clusters/{cluster_id}/remove", REGISTER),
 )

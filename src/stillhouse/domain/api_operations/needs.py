@@ -19,3 +19,5 @@ UPDATE = need("dws:cluster:update")
 CREATE_TAG = need("dws:openAPITag:create")
 DELETE_TAG = need("dws:openAPITag:delete")
 OPERATE_RECOVERY = need("dws:disasterRecovery:operate")
+# Ours, and of no service of the cloud: so no policy for DWS gives it.
+REGISTER = need("stillhouse:cluster:register")

@@ -17,7 +17,7 @@ from stillhouse.domain.relation_files import RelationFile
 from stillhouse.errors import RepositoryDamaged
 from stillhouse.node.capture.pack_writer import StoredPack
 from stillhouse.postgres.files import pages as page_rules
-from stillhouse.postgres.files.reader import Entry
+from stillhouse.postgres.readers.node_files import Entry
 from stillhouse.postgres.wal.summaries import Changes
 from stillhouse.repository.format import layout, manifest, maps
 from stillhouse.repository.format.cipher_keys import ClusterKeys

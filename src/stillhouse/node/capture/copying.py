@@ -29,7 +29,7 @@ from stillhouse.node.capture.packing import (
 )
 from stillhouse.node.capture.packing_process import SEATS, PackerPlan, PackingProcess
 from stillhouse.postgres.files import layout
-from stillhouse.postgres.files.reader import Entry, LocalReader
+from stillhouse.postgres.readers.node_files import Entry, NodeFiles
 from stillhouse.postgres.wal.backup import Facts
 from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.container import MAX_FRAME, Kind
@@ -75,7 +75,7 @@ class Copy:
 
     def __init__(
         self,
-        reader: LocalReader,
+        reader: NodeFiles,
         facts: Facts,
         start_lsn: int,
         store: ObjectStore,
@@ -238,7 +238,7 @@ class Copy:
             self._base.look_at_version(entry)
         base = self._base.find(entry.path)
         self._bytes[number] = _ByteFile(entry, base)
-        return WholeFile(number, entry.path, base.pieces if base else ())
+        return WholeFile(number, entry.path, entry.size or 0, base.pieces if base else ())
 
     def _runs(self, number: int, entry: Entry, room: int, per_batch: int) -> list[PageRun]:
         """Return the pages to read of a file, as runs that fit into batches. The first batch has `room` pages left.

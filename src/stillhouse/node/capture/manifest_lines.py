@@ -8,7 +8,7 @@ from stillhouse.domain.page_choice import How
 from stillhouse.node.capture.base import Base, BaseFile
 from stillhouse.node.capture.deferred_writes import MapShelf
 from stillhouse.postgres.files import layout
-from stillhouse.postgres.files.reader import Entry
+from stillhouse.postgres.readers.node_files import Entry
 from stillhouse.repository.format.lines import PlacedFileLine, UnplacedFileLine
 from stillhouse.repository.format.manifest import ManifestWriter
 from stillhouse.repository.format.maps import MapBuilder

@@ -1,10 +1,7 @@
 """Packing: reads batches of file bytes, checks the pages, and seals them as frames in packs."""
 
-import errno
-import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Protocol
@@ -16,15 +13,12 @@ from stillhouse.domain.page_choice import Blocks
 from stillhouse.errors import FileRefused
 from stillhouse.node.capture.pack_writer import PackWriter
 from stillhouse.postgres.files import pages as page_rules
-from stillhouse.postgres.files.reader import LocalReader
+from stillhouse.postgres.readers.node_files import FileRuns, NodeFiles
 from stillhouse.repository.format.container import MAX_FRAME, Kind
 from stillhouse.repository.format.maps import HOLE, UNCHANGED, Extent, FrameRef, PlacedPages
 
 BATCH_BYTES = 4 << 20  # page checksums run four times faster over 4 MiB than over 256 KiB
 _REREADS, _REREAD_AFTER = 5, 0.002
-_ONE_BYTE = memoryview(bytearray(1))
-# Read from the disk at a time, then dropped from the page cache, with any bytes of the range that were cached before.
-_FETCH_BYTES = 512 << 10
 
 
 class Unchanged(Protocol):
@@ -52,10 +46,11 @@ class PageRun:
 
 @dataclass(frozen=True)
 class WholeFile:
-    """A file that is not made of pages, read to its end. `pieces` are its pieces in the base."""
+    """A file that is not made of pages, read to its end. `size` is as listed. `pieces` are its pieces in the base."""
 
     file: int
     path: str
+    size: int
     pieces: tuple[str, ...] = ()
 
 
@@ -110,7 +105,7 @@ class Packer:
     """Reads, checks and packs batches. Each worker thread has its own packer."""
 
     def __init__(
-        self, reader: LocalReader, writer: PackWriter, page_size: int, start_lsn: int, *, checksums: bool
+        self, reader: NodeFiles, writer: PackWriter, page_size: int, start_lsn: int, *, checksums: bool
     ) -> None:
         """`checksums` says whether the source has page checksums. Without them no page is checked."""
         self.writer = writer
@@ -121,8 +116,6 @@ class Packer:
             checksums,
         )
         self._buffer = bytearray(BATCH_BYTES)
-        self._is_cold = False  # whether the last run had to be read from the disk
-        self._foreseen: dict[tuple[str, int], list[tuple[int, int]]] = {}
         self._skipped: list[tuple[str, str]] = []  # in the current batch
 
     def finish(self) -> None:
@@ -130,23 +123,8 @@ class Packer:
         self.writer.finish()
 
     def foresee(self, batch: Batch) -> None:
-        """Start reading the uncached pages of a batch that is packed later. Does nothing if the last run was cached."""
-        for run in batch.runs if self._is_cold else ():
-            with (
-                suppress(OSError, FileRefused),
-                self._opened(run) as descriptor,
-            ):  # reported when the batch is packed
-                pieces = [
-                    (offset + at, min(_FETCH_BYTES, length - at))
-                    for _, offset, length in self._ranges(run)
-                    for at in range(0, length, _FETCH_BYTES)
-                ]
-                missing = [
-                    (at, length) for at, length in pieces if not _read_cached(descriptor, _ONE_BYTE, at)
-                ]
-                for at, length in missing:
-                    os.posix_fadvise(descriptor, at, length, os.POSIX_FADV_WILLNEED)
-                self._foreseen[run.path, int(run.pages[0])] = missing
+        """Let the reader prepare for a batch that is packed later."""
+        self._reader.foresee([self._wanted(run) for run in batch.runs])
 
     def pack(self, batch: Batch) -> Packed:
         packed = Packed()
@@ -186,54 +164,37 @@ class Packer:
     def _read_runs(self, runs: Sequence[PageRun]) -> list[int | None]:
         """Fill the buffer. Return how many pages each run got: fewer at a file's end, `None` if the file is gone."""
         view = memoryview(self._buffer)
-        counts: list[int | None] = []
-        at = 0
-        for run in runs:
-            count = self._read_run(run, view[at : at + len(run.pages) * self._page_size])
-            counts.append(count)
-            at += (count or 0) * self._page_size
+        counts = self._read(runs, view)
+        at = to = 0
+        for run, count in zip(runs, counts, strict=True):
+            length = (count or 0) * self._page_size
+            if to < at:  # an earlier run got less than was wanted
+                view[to : to + length] = bytes(view[at : at + length])
+            at += len(run.pages) * self._page_size
+            to += length
         return counts
 
-    def _read_run(self, run: PageRun, into: memoryview) -> int | None:
-        foreseen = self._foreseen.pop((run.path, int(run.pages[0])), [])
-        try:
-            with self._opened(run) as descriptor:
-                ends = self._ranges(run)
-                ranges = [
-                    (into[first * self._page_size :][:length], offset) for first, offset, length in ends
-                ]
-                got, missed = _read(descriptor, ranges)
-                for at, length in foreseen:
-                    os.posix_fadvise(descriptor, at, length, os.POSIX_FADV_DONTNEED)
-        except FileNotFoundError:
-            return None  # gone since the listing: replay of the WAL deals with it
-        except FileRefused as refusal:
-            self._skipped.append((run.path, refusal.reason))
-            return None
-        self._is_cold = missed or bool(foreseen)
-        for (first, _, length), count in zip(ends, got, strict=True):
-            if count < length:
-                return first + count // self._page_size
-        return len(run.pages)
+    def _read(self, runs: Sequence[PageRun], into: memoryview) -> list[int | None]:
+        """Read runs, each to its place: behind the pages wanted of those before it."""
+        counts: list[int | None] = []
+        for run, got in zip(runs, self._reader.read([self._wanted(run) for run in runs], into), strict=True):
+            if isinstance(got, FileRefused):
+                self._skipped.append((run.path, got.reason))
+                counts.append(None)
+            else:  # gone since the listing: replay of the WAL deals with it
+                counts.append(None if got is None else got // self._page_size)
+        return counts
 
-    @contextmanager
-    def _opened(self, run: PageRun) -> Iterator[int]:
-        descriptor = self._reader.open(run.path)
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
-
-    def _ranges(self, run: PageRun) -> list[tuple[int, int, int]]:
-        """Split a run into ranges of adjoining pages.
-
-        Each range has the ordinal of its first page in the run, and its offset and length in the file.
-        """
+    def _wanted(self, run: PageRun) -> FileRuns:
+        """Return the run as runs of adjoining pages."""
         size, breaks = self._page_size, (np.flatnonzero(np.diff(run.pages) != 1) + 1).tolist()
-        return [
-            (first, int(run.pages[first]) * size, (last - first) * size)
-            for first, last in pairwise([0, *breaks, len(run.pages)])
-        ]
+        return FileRuns(
+            run.path,
+            [
+                (int(run.pages[first]) * size, (last - first) * size)
+                for first, last in pairwise([0, *breaks, len(run.pages)])
+            ],
+        )
 
     def _judge(
         self,
@@ -275,7 +236,7 @@ class Packer:
         moved = False
         for _ in range(_REREADS):
             before = page.copy()
-            got = self._read_run(again, page.data.cast("B"))
+            (got,) = self._read([again], page.data.cast("B"))
             if not got or not len(page_rules.failing(page, block, self._start_lsn)):
                 return True
             moved = moved or not (before == page).all()
@@ -316,76 +277,28 @@ class Packer:
                 waiting.clear()
 
         read: list[tuple[WholeFile, int, list[Extent | None] | None, list[str]]] = []
-        for file in files:
-            try:
-                descriptor = self._reader.open(file.path)
-            except FileNotFoundError:
-                read.append((file, 0, None, []))
-                continue
-            except FileRefused as refusal:
-                self._skipped.append((file.path, refusal.reason))
+        listed = [(file.path, file.size) for file in files]
+        for file, content in zip(files, self._reader.read_to_end(listed, MAX_FRAME), strict=True):
+            if content is None or isinstance(content, FileRefused):
+                if content is not None:
+                    self._skipped.append((file.path, content.reason))
                 read.append((file, 0, None, []))
                 continue
             extents: list[Extent | None] = []
             pieces: list[str] = []
             size = 0
-            try:
-                while chunk := os.pread(descriptor, MAX_FRAME, size):
-                    pieces.append(self.writer.digest(chunk))
-                    extents.append(None)
-                    size += len(chunk)
-                    if pieces[-1:] == list(file.pieces[len(pieces) - 1 : len(pieces)]):
-                        continue
-                    if len(staged) + len(chunk) > MAX_FRAME:
-                        seal()
-                    waiting.append((extents, len(extents) - 1, len(staged), len(chunk)))
-                    staged += chunk
-            finally:
-                os.close(descriptor)
+            for chunk in content:
+                pieces.append(self.writer.digest(chunk))
+                extents.append(None)
+                size += len(chunk)
+                if pieces[-1:] == list(file.pieces[len(pieces) - 1 : len(pieces)]):
+                    continue
+                if len(staged) + len(chunk) > MAX_FRAME:
+                    seal()
+                waiting.append((extents, len(extents) - 1, len(staged), len(chunk)))
+                staged += chunk
             read.append((file, size, extents, pieces))
         seal()
         for file, size, found, told in read:
             packed.bytes_read += size
             packed.files.append(PackedFile(file, size, None if found is None else tuple(found), tuple(told)))
-
-
-def _read(descriptor: int, ranges: Sequence[tuple[memoryview, int]]) -> tuple[list[int], bool]:
-    """Fill each range from its offset. Return the bytes that each got, fewer at the file's end, and whether the disk
-    was read.
-
-    All uncached bytes are requested at once, so that the disk never waits for the next request. They are dropped from
-    the page cache afterwards: a large capture must not push out the pages that the warehouse works with.
-    """
-    got = [len(into) for into, _ in ranges]
-    gaps: list[tuple[int, memoryview, int, int]] = []
-    for number, (into, offset) in enumerate(ranges):
-        for at in range(0, len(into), _FETCH_BYTES):
-            piece = into[at : at + _FETCH_BYTES]
-            done = _read_cached(descriptor, piece, offset + at)
-            if done < len(piece):
-                gaps.append((number, piece[done:], offset + at + done, at + done))
-    for _, gap, offset, _ in gaps:
-        os.posix_fadvise(descriptor, offset, len(gap), os.POSIX_FADV_WILLNEED)
-    for number, gap, offset, at in gaps:
-        done = _read_all(descriptor, gap, offset)
-        os.posix_fadvise(descriptor, offset, len(gap), os.POSIX_FADV_DONTNEED)
-        if done < len(gap):
-            got[number] = min(got[number], at + done)
-    return got, bool(gaps)
-
-
-def _read_all(descriptor: int, into: memoryview, offset: int) -> int:
-    done = 0
-    while done < len(into) and (read := os.preadv(descriptor, [into[done:]], offset + done)):
-        done += read
-    return done
-
-
-def _read_cached(descriptor: int, into: memoryview, offset: int) -> int:
-    """Read from the page cache only. Return the bytes found there: 0 if the file system cannot tell."""
-    try:
-        return os.preadv(descriptor, [into], offset, os.RWF_NOWAIT)
-    except OSError as error:
-        if error.errno in (errno.EAGAIN, errno.EOPNOTSUPP):
-            return 0
-        raise

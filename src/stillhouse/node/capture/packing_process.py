@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from stillhouse.errors import CaptureInterrupted, StillhouseError
 from stillhouse.node.capture.pack_writer import PackWriter, StoredPack
 from stillhouse.node.capture.packing import Batch, Packed, Packer
-from stillhouse.postgres.files.reader import LocalReader
+from stillhouse.postgres.readers.node_files import NodeFiles
 from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.storage.store import ObjectStore
 
@@ -31,7 +31,7 @@ _END_SECONDS = 10
 class PackerPlan:
     """The arguments of a `Packer`, which explains them. A plan can be sent to another process."""
 
-    reader: LocalReader
+    reader: NodeFiles
     store: ObjectStore
     keys: ClusterKeys
     page_size: int

@@ -4,12 +4,10 @@ The steps are those of the session in docs/design/snapshot.md.
 """
 
 import itertools
-import re
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 from stillhouse.domain import relation_files
@@ -28,17 +26,17 @@ from stillhouse.node.capture.partial_base import Parts
 from stillhouse.node.capture.task import Captured, CaptureTask, Conductor
 from stillhouse.node.capture.wal_follower import WalFollower
 from stillhouse.postgres.files import control_file, layout
-from stillhouse.postgres.files.reader import LocalReader, Skipped
-from stillhouse.postgres.files.tree import Directory, Tree, read_outside
 from stillhouse.postgres.host.capture_checks import check_fit
+from stillhouse.postgres.readers.node_files import NodeFiles, Skipped
+from stillhouse.postgres.readers.way import open_way
 from stillhouse.postgres.sessions import session
 from stillhouse.postgres.sessions.session import Error as SessionError
 from stillhouse.postgres.sessions.session import may_pass
 from stillhouse.postgres.sessions.watchdog import Watchdog
 from stillhouse.postgres.wal import backup
 from stillhouse.postgres.wal.backup import BackupSession, Facts, Stopped
+from stillhouse.postgres.wal.feed import WalFeed
 from stillhouse.postgres.wal.segments import FilesCopied, Finding, Prepared, StorageCreated, WalSource
-from stillhouse.postgres.wal.slot import WalPosition
 from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.lines import HowFar, Line
 from stillhouse.repository.format.manifest import ManifestWriter
@@ -83,21 +81,19 @@ def _capture(
 ) -> Captured:
     check_fit(task.node)
     with ExitStack() as undo:
-        held = BackupSession(task.node, task.slot)
-        undo.callback(held.close)
-        position = WalPosition(task.node)
-        undo.callback(position.close)
-        watchdog = Watchdog(held, position, _wal_directory(task.node), task.wal_retention_bytes)
+        way = open_way(task.node, task.slot, undo)
+        held, feed = way.held, way.feed
+        watchdog = Watchdog(held, feed, way.free, task.wal_retention_bytes)
         undo.callback(watchdog.stop)
         places = _asked(task.node, backup.places)
         start_lsn = held.start(fast=task.care.checkpoint is Checkpoint.FAST)
         # Only now, because after a promotion the first checkpoint sets the timeline.
         facts = _asked(task.node, backup.facts)
-        reader = _reader(task.node, facts)
+        reader = way.files(facts)
         manifest, ledger = ManifestWriter(), PackLedger()
         undo.callback(manifest.close)
         source = WalSource(facts.system_identifier, facts.timeline, facts.wal_segment_size)
-        follower = WalFollower(held, position, reader, start_lsn, source, store, keys, ledger)
+        follower = WalFollower(feed, start_lsn, source, store, keys, ledger)
         undo.callback(follower.stop)
 
         offered = Offered(task.base, task.whole_because, task.parts)
@@ -112,7 +108,7 @@ def _capture(
         head = partial(_head, task, facts, start_lsn, ground, token, ledger)
         parts = Parts(task, ground.lineage, copy, manifest, head, store, keys, conductor)
         undo.push(parts.save_what_is_lost)
-        attempt = _Attempt(task, conductor, held, follower, copy, parts)
+        attempt = _Attempt(task, conductor, held, feed, follower, copy, parts)
         copy.run(attempt.go_on)
         _copy_last(copy, reader, facts)
         stopped = held.stop()
@@ -143,6 +139,7 @@ class _Attempt:
     task: CaptureTask
     conductor: Conductor
     held: BackupSession
+    feed: WalFeed
     follower: WalFollower
     copy: Copy
     parts: Parts
@@ -150,6 +147,7 @@ class _Attempt:
     def go_on(self, done: int) -> None:
         """Report progress, and raise if the backup or the WAL has failed or the conductor wants an end."""
         self.held.check()
+        self.feed.check()
         self.follower.check()
         self.conductor.progress(done, self.copy.expected_bytes(self.task.expected_bytes))
         self.parts.save_when_due(done)
@@ -164,6 +162,7 @@ class _Attempt:
         while not self.follower.done(_WAIT_SECONDS):
             self.look()
         watchdog.stop()
+        self.feed.close()
         self.held.close()
 
     def add_fingerprints(self, manifest: ManifestWriter, fingerprints: Fingerprints) -> None:
@@ -178,29 +177,6 @@ class _Attempt:
 def _add_skipped(manifest: ManifestWriter, skipped: Skipped) -> None:
     for path, reason in skipped.reasons.items():
         manifest.add({"t": "skipped", "what": path, "why": reason})
-
-
-def _wal_directory(node: Node) -> Directory:
-    """Open the WAL directory, before anything else is known, so that the slot is watched from its first moment."""
-    tree = Tree(Path(node.directory, "pgdata"), owner=_account(node), links=re.compile("pg_wal"))
-    return tree.directory("pg_wal")
-
-
-def _reader(node: Node, facts: Facts) -> LocalReader:
-    return LocalReader(
-        Path(node.directory, "pgdata"),
-        facts.tablespace_directory,
-        owner=_account(node),
-        log_directory=facts.log_directory,
-    )
-
-
-def _account(node: Node) -> int:
-    """Return the account that the server runs as: the owner of the node's directory.
-
-    The owner can be trusted, because the directory above belongs to the service. The files in it may have any owner.
-    """
-    return Path(node.directory).lstat().st_uid
 
 
 def _told(
@@ -243,17 +219,17 @@ def _asked(node: Node, question: Callable[[session.Connection], Answer]) -> Answ
         return question(connection)
 
 
-def _copy_last(copy: Copy, reader: LocalReader, facts: Facts) -> None:
+def _copy_last(copy: Copy, reader: NodeFiles, facts: Facts) -> None:
     """Copy pg_control last, so that it names no checkpoint younger than the files. Then copy the configuration files
     that lie outside the data directory.
     """
-    image = control_file.read_whole(lambda: reader.read(layout.CONTROL))
+    image = control_file.read_whole(lambda: reader.content(layout.CONTROL))
     if control_file.system_identifier(image) != facts.system_identifier:
         raise CaptureInterrupted("the data directory is not that of the server that answers")
     copy.add(layout.CONTROL, 0o600, image)
     for name, path in facts.config_files.items():
         try:
-            copy.add(f"@config/{name}", 0o600, read_outside(path, reader.owner))
+            copy.add(f"@config/{name}", 0o600, reader.outside(str(path)))
         except FileNotFoundError:
             reader.skipped.add(str(path), "missing")
         except FileRefused as refusal:
@@ -358,6 +334,8 @@ def _head(
     far: HowFar = {} if reached is None else {"reached": reached}
     if passed and passed.unmarked:
         far |= {"unmarked": passed.unmarked, "passed": passed.checkpoint}
+    if facts.superuser != session.SUPERUSER:
+        far["superuser"] = facts.superuser
     yield {
         "t": "node",
         "cluster": task.cluster,

@@ -1,26 +1,21 @@
 """The WAL follower: checks and seals each completed WAL segment during the copy, then lets the server remove it."""
 
-import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
-import numpy as np
-
-from stillhouse.errors import CaptureInterrupted
 from stillhouse.node.capture.deferred_writes import PackLedger
 from stillhouse.node.capture.pack_writer import PackWriter
-from stillhouse.postgres.files.reader import LocalReader
-from stillhouse.postgres.wal.backup import BackupSession
+from stillhouse.postgres.wal.feed import WalFeed
 from stillhouse.postgres.wal.segments import Finding, Pass, WalSource, check_segment, segment_name
-from stillhouse.postgres.wal.slot import WalPosition
 from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.container import MAX_FRAME, Kind
 from stillhouse.repository.format.maps import Extent, MapBuilder
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.storage.store import ObjectStore
 
-_POLL_SECONDS = 0.2
+_POLL_SECONDS, _END_POLL_SECONDS = 0.2, 0.01
 _MAP_BYTES = 1 << 20  # of about 80 GiB of WAL
 
 
@@ -42,17 +37,14 @@ class WalFollower:
 
     def __init__(
         self,
-        backup: BackupSession,
-        position: WalPosition,
-        reader: LocalReader,
+        feed: WalFeed,
         start_lsn: int,
         source: WalSource,
         store: ObjectStore,
         keys: ClusterKeys,
         ledger: PackLedger,
     ) -> None:
-        self._backup, self._position = backup, position
-        self._reader, self._source = reader, source
+        self._feed, self._source = feed, source
         self._store, self._keys, self._ledger = store, keys, ledger
         self._writer = PackWriter(store, keys, ledger.add)
         self._next = start_lsn // source.segment_size * source.segment_size
@@ -65,6 +57,7 @@ class WalFollower:
         self.segment_size = source.segment_size
         self.maps: list[WalMap] = []
         self.findings: list[tuple[int, Finding]] = []
+        feed.begin(source, self._next)
         self._running = self._pool.submit(self._follow)
 
     def check(self) -> None:
@@ -91,20 +84,26 @@ class WalFollower:
 
     def _follow(self) -> None:
         while self._end is None or self._next < self._end:
-            flushed = self._position.flushed()
-            if self._until(flushed) is None:
-                self._backup.check()
-                self._wake.wait(_POLL_SECONDS)
+            available = self._feed.available()
+            if self._until(available) is None:
+                self._feed.check()
+                self._pause()
                 continue
-            while (until := self._until(flushed)) is not None:
+            while (until := self._until(available)) is not None:
                 self._take_segment(until)
                 if self._map.bytes >= _MAP_BYTES:
                     self._store_map()
             # Make segments durable before acknowledging them: the server may then remove them at once.
             self._writer.finish()
-            self._backup.advance(min(self._next, flushed))
+            self._feed.release(min(self._next, available))
         if self._end and self._mapped:
             self._store_map()
+
+    def _pause(self) -> None:
+        if self._end is None:
+            self._wake.wait(_POLL_SECONDS)
+        else:  # the last WAL is on its way
+            time.sleep(_END_POLL_SECONDS)
 
     def _store_map(self) -> None:
         """Store the open map, after the packs that it names. However long the WAL grows, no map grows with it."""
@@ -114,22 +113,16 @@ class WalFollower:
         self.maps.append(WalMap(self._map.store(self._store, self._keys), packs, self._mapped))
         self._map, self._mapped = MapBuilder(), []
 
-    def _until(self, flushed: int) -> int | None:
-        """Return the LSN up to which the next segment is needed. `None` if that is not on the server's disk yet."""
+    def _until(self, available: int) -> int | None:
+        """Return the LSN up to which the next segment is needed. `None` if it cannot be taken yet."""
         until = self._next + self._source.segment_size
         if self._end is not None:
             until = min(until, self._end)
-        return until if self._next < until <= flushed else None
+        return until if self._next < until <= available else None
 
     def _take_segment(self, until: int) -> None:
         name = segment_name(self._source.timeline, self._next, self._source.segment_size)
-        try:
-            with os.fdopen(self._reader.open_wal(name), "rb", buffering=0) as file:
-                # Read one byte more than allowed: a file that is too long is refused, without holding it in memory.
-                image = np.fromfile(file, np.uint8, self._source.segment_size + 1)
-        except FileNotFoundError:
-            self._backup.advance(0)  # if the server has ended the session, this raises its reason
-            raise CaptureInterrupted(f"WAL segment {name} is gone, though the slot should hold it") from None
+        image = self._feed.segment(self._next, until)
         # Behind the cut lie later records, half a page that is being written, or the recycled file's old bytes.
         image[until - self._next :] = 0
         check_segment(image, self._next, until, self._source)

@@ -17,6 +17,7 @@ from stillhouse.node.restore.syncing import SyncedTree, sync
 from stillhouse.node.restore.unpacking import Owner, Packs, have_directory, write_file, write_small
 from stillhouse.postgres.files.tree import remove_tree
 from stillhouse.postgres.host import server
+from stillhouse.postgres.host.server import FIRST_ROLE
 from stillhouse.repository.format import manifest, maps
 from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.lines import (
@@ -92,13 +93,20 @@ def _restore(
     # No other account may enter until all is there: the files below are made by path, and are the account's already.
     have_directory(home, 0o700, (os.geteuid(), os.getegid()) if task.owner else None)
     final, building, tablespaces = home / "pgdata", home / "pgdata.restoring", home / "tablespaces"
-    for leftover in (final, building, tablespaces):  # in this order: `final` has links into `tablespaces`
+    for leftover in (
+        final,
+        building,
+        tablespaces,
+        home / FIRST_ROLE,
+    ):  # in this order: `final` has links into `tablespaces`
         remove_tree(leftover)
     check_room(home, task.expected_bytes + _SPARE)
     have_directory(tablespaces, 0o700, task.owner)
     have_directory(building, 0o700, task.owner)
     with closing(SyncedTree(home)) as tree, closing(Packs(store, keys)) as packs:
         restored = _Rebuild(task, building, tablespaces, packs, store, keys).run(on_progress)
+        if first_role := restored.head.get("superuser"):
+            write_small(first_role.encode(errors="surrogateescape"), home / FIRST_ROLE, 0o600, task.owner)
         tree.sync()
         have_directory(home, 0o700, task.owner)
         building.rename(final)

@@ -15,6 +15,7 @@ from stillhouse.postgres.files.control_file import NEWEST, OLDEST
 from stillhouse.postgres.host import account as accounts
 from stillhouse.postgres.host.account import Account
 from stillhouse.postgres.host.network import Network
+from stillhouse.postgres.host.outside import Outside
 from stillhouse.postgres.host.releases import why_too_old
 from stillhouse.postgres.sessions import session
 
@@ -29,12 +30,16 @@ _VERSION = re.compile(r"\(PostgreSQL\) (\d+)\.(\d+)")
 
 @dataclass(frozen=True)
 class Binaries:
-    """PostgreSQL's programs, and the account that they run as. `of` changes it to a node's account."""
+    """PostgreSQL's programs, and the account that they run as. `of` changes it to a node's account.
+
+    `outside` is the address at which the servers that they start are reached from other hosts, if there is one.
+    """
 
     directory: Path
     version: str
     account: Account | None
     network: Network | None = None  # the network that they run in; `None` means this host's
+    outside: Outside | None = None
 
     @property
     def major(self) -> int:

@@ -4,19 +4,26 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 
-from stillhouse.domain.cluster import Node
+from stillhouse.domain.cluster import Node, Place
 from stillhouse.errors import CaptureFailed
 from stillhouse.postgres.files.control_file import CRC_OFFSET, NEWEST, OLDEST
 from stillhouse.postgres.sessions import session
 from stillhouse.postgres.sessions.databases import MAINTENANCE
+from stillhouse.postgres.sessions.grants import missing
+from stillhouse.postgres.sessions.session import Connection
 from stillhouse.postgres.wal.segments import BLOCK_SIZE
 
 _LOOK = """
-    SELECT current_setting('server_version_num')::int / 10000, pg_is_in_recovery(),
+    SELECT pg_backend_pid(), current_setting('server_version_num')::int / 10000, pg_is_in_recovery(),
            (SELECT pg_control_version FROM pg_control_system()),
+           (SELECT system_identifier::text FROM pg_control_system()),
            (SELECT jsonb_object_agg(name, setting) FROM pg_settings WHERE name = ANY(%s))
 """
 
+
+_BACKEND = "SELECT pg_catalog.pg_backend_pid()"
+POOLED = "a pooler stands between: statements of one session have other backends than its login"
+AROUND_THE_POOLER = "connect to the server itself, not to its pooler"
 
 Settings = Mapping[str, str]
 
@@ -53,6 +60,10 @@ _WANTED: dict[str, tuple[Callable[[Settings], bool], str]] = {
 }
 
 
+LOOK_AT = (*_WANTED, "wal_segment_size", "synchronous_standby_names")
+NAME_STANDBYS = "name the standbys in synchronous_standby_names in place of *"
+
+
 @dataclass(frozen=True)
 class Look:
     """The facts that decide. `settings` are as in pg_settings, in its units."""
@@ -69,12 +80,71 @@ def check_fit(node: Node) -> None:
         session.refusing_as(CaptureFailed, node),
         closing(session.connect(node, MAINTENANCE, application_name="stillhouse first look")) as connection,
     ):
-        ((major, is_standby, control_version, settings),) = connection.execute(
-            _LOOK, [[*_WANTED, "wal_segment_size"]]
+        ((pid, major, is_standby, control_version, identifier, settings),) = connection.execute(
+            _LOOK, [[*LOOK_AT]]
         ).fetchall()
+        if node.place is Place.CONNECTION and is_pooled(connection, pid):
+            raise CaptureFailed(f"node {node.name}: {POOLED}", hint=AROUND_THE_POOLER)
+        lacks = [right for right in missing(connection) if right.must]
+    if another := why_another(node, identifier):
+        raise CaptureFailed(f"node {node.name}: {another[0]}", hint=another[1])
+    if lacks:
+        raise CaptureFailed(
+            f"node {node.name}: the role lacks {', '.join(f'{right.name} ({right.why})' for right in lacks)}",
+            hint="`stillhouse cluster grants` prints the statements that give the rights",
+        )
+    if node.place is Place.CONNECTION and (waits := why_commits_would_wait(settings)):
+        raise CaptureFailed(f"node {node.name}: {waits}", hint=NAME_STANDBYS)
     if unfit := why_unfit(Look(major, is_standby, control_version, settings)):
         reason, remedy = unfit
         raise CaptureFailed(f"node {node.name}: {reason}", hint=remedy)
+
+
+def identify(node: Node) -> str:
+    """Return the server's system identifier. Raises NodeUnreachable, CaptureFailed."""
+    with (
+        session.refusing_as(CaptureFailed, node),
+        closing(session.connect(node, MAINTENANCE, application_name="stillhouse first look")) as connection,
+    ):
+        ((identifier,),) = connection.execute(
+            "SELECT system_identifier::text FROM pg_catalog.pg_control_system()"
+        ).fetchall()
+    return str(identifier)
+
+
+def is_pooled(connection: Connection, pid: int) -> bool:
+    """Whether a pooler stands between: a session of ours would not be one session.
+
+    `pid` is the backend that has answered. A pooler tells of another at the login, which is not there, and another
+    statement may reach another one.
+    """
+    return pid != connection.info.backend_pid or any(
+        connection.execute(_BACKEND).fetchall() != [(pid,)] for _ in range(3)
+    )
+
+
+def why_another(node: Node, identifier: str) -> tuple[str, str] | None:
+    """Say that the address leads to another server than the one that was registered, and the remedy; else `None`.
+
+    A standby of that server has its system identifier too, and takes its place after a failover.
+    """
+    known = node.connection.system_identifier if node.connection else ""
+    if known in ("", identifier):
+        return None
+    return (
+        f"another server answers: its system identifier is {identifier}, and {known} was registered",
+        "if the server was made anew, remove the cluster and add it again; else check the address",
+    )
+
+
+def why_commits_would_wait(settings: Settings) -> str:
+    """Say why the server's commits would wait for our stream of WAL, which tells only now and then what is durable.
+
+    Any stream counts as a synchronous standby if the list has a * (replication/syncrep.c, SyncRepGetStandbyPriority).
+    """
+    if "*" not in settings.get("synchronous_standby_names", ""):
+        return ""
+    return "commits would wait for the stream of WAL, since synchronous_standby_names holds *"
 
 
 def why_unfit(look: Look) -> tuple[str, str] | None:

@@ -18,6 +18,7 @@ from stillhouse.errors import FileRefused, InternalError, InvalidInput, NodeUnre
 from stillhouse.postgres.files.tree import Tree, remove_tree
 from stillhouse.postgres.host.account import Account, account_with, give, peer_name, private_file
 from stillhouse.postgres.host.binaries import Binaries
+from stillhouse.postgres.host.outside import Outside, faces_outside, listeners
 from stillhouse.postgres.sessions import session
 
 StopMode = Literal["smart", "fast", "immediate"]
@@ -26,9 +27,8 @@ START_SECONDS = 60.0
 STOP_SECONDS = 60.0
 _POLL_SECONDS = 0.05
 
-_LOCK = "pgdata/postmaster.pid"
-_LOG = "server.log"
-_LOCK_BYTES, _LOG_BYTES = 4096, 1 << 20  # the most that we read of these files
+_LOCK, _LOG = "pgdata/postmaster.pid", "server.log"
+_LOCK_BYTES, _LOG_BYTES, _NAME_BYTES = 4096, 1 << 20, 63  # the most that we read of these files
 _LONGEST_NUMBER = 10  # digits of a process id
 
 _LOGIN_REFUSED = "password authentication failed"  # libpq tells no SQLSTATE of a login; auth.c, auth_failed
@@ -37,8 +37,7 @@ _LONGEST_SOCKET_PATH = 107  # sun_path of sockaddr_un(7), less its final NUL
 # pg_ctl hands paths to a shell between double quotes; a list of socket directories is split at commas.
 _UNSAFE_IN_PATH = re.compile(r"[\"'`$\\,\n]")
 
-# The address is not among these settings, but is given at each start: a data directory that was captured from one node
-# and restored as another must not carry the first node's address.
+# The address is given at each start: a data directory that is restored as another node must not carry the first one's.
 _SETTINGS = {
     "max_connections": "100",
     "max_prepared_transactions": "64",
@@ -64,10 +63,9 @@ host  replication all all reject
 host  all         all 127.0.0.0/8 scram-sha-256
 """
 # For a server that does not know our passwords yet. A clone, for example, has the passwords of its source.
-_LOCKED_RULES = f"""\
-# Written by Stillhouse: this server is shut off, but for the service itself.
-local all {session.SUPERUSER},{session.READER} peer map={session.SUPERUSER}
-"""
+_LOCKED_RULES = "# Written by Stillhouse: this server is shut off, but for the service itself.\n"
+# Beside a restored data directory: the name of the role that initdb made at the source, if it is not ours.
+FIRST_ROLE = "first-role"
 
 
 def check_paths(node: Node) -> None:
@@ -132,9 +130,10 @@ def start(
     settings: Mapping[str, str] | None = None,
     *,
     locked: bool = False,
+    role: str = session.SUPERUSER,
     timeout_seconds: float = START_SECONDS,
 ) -> None:
-    """Start the server and wait until it answers. A server that runs already is left as it is.
+    """Start the server and wait until it answers `role`. A server that runs already is left as it is.
 
     `settings` override every file and the node's address: with {"listen_addresses": ""} the server listens on its
     socket only. A `locked` server lets in only the account that this service runs as, by the socket, until `reload`
@@ -150,13 +149,22 @@ def start(
             if has_lock_file:
                 _clear_stale_locks(node)
             _private_directory(Path(node.socket), binaries.account)
-            _write_access_rules(node, locked=locked)
-        except (
-            OSError
-        ) as error:  # for example a directory in place of a file: the fault of one node, not ours
+            outside = _outside(binaries, node)
+            _write_access_rules(node, outside, locked=locked)
+            if outside is not None:
+                outside.renew_certificate(_tree(node))
+        except OSError as error:  # for example a directory in place of a file: the fault of one node
             raise NodeUnreachable(f"node {node.name} does not start: {error}") from error
         _launch(binaries, node, settings or {}, timeout_seconds, logged)
-    _await_answer(node, timeout_seconds, logged)
+    _await_answer(node, role, timeout_seconds, logged)
+
+
+def first_role(node: Node) -> str:
+    """Return the superuser that the server had from the beginning: ours, but for a clone of somebody's server."""
+    try:
+        return _tree(node).read(FIRST_ROLE, _NAME_BYTES).decode(errors="surrogateescape")
+    except FileNotFoundError:
+        return session.SUPERUSER
 
 
 def stop(
@@ -179,10 +187,29 @@ def restart(binaries: Binaries, node: Node, settings: Mapping[str, str] | None =
 
 def reload(binaries: Binaries, node: Node) -> None:
     """Make the server read its files again, and let in every role with its password."""
-    _write_access_rules(node)
+    _write_access_rules(node, _outside(binaries, node))
     answer = _control(binaries.of(node), node, "reload", timeout_seconds=STOP_SECONDS)
     if answer.returncode != 0:
         raise NodeUnreachable(f"node {node.name} cannot reload: {_tail(answer.stderr)}")
+
+
+def renew_certificate(binaries: Binaries, node: Node) -> bool:
+    """Give a server at work the certificate for clients on other hosts as it is now. Returns whether it changed."""
+    outside = _outside(binaries, node)
+    if outside is None or outside.address not in listens_on(node):
+        return False
+    if not outside.renew_certificate(_tree(node)):
+        return False
+    reload(binaries, node)
+    return True
+
+
+def listens_on(node: Node) -> list[str]:
+    """Return the addresses that the server listens on."""
+    with suppress(FileNotFoundError):
+        if (process := process_id(node)) is not None:
+            return listeners(node.port, Path("/proc", str(process)).stat().st_uid)
+    return []
 
 
 def is_running(node: Node) -> bool:
@@ -207,6 +234,10 @@ def process_id(node: Node) -> int | None:
     return number if os.fsencode(f"unix_socket_directories={node.socket}") in arguments else None
 
 
+def _outside(binaries: Binaries, node: Node) -> Outside | None:
+    return binaries.outside if faces_outside(node) else None
+
+
 def _launch(
     binaries: Binaries, node: Node, settings: Mapping[str, str], timeout_seconds: float, logged: int
 ) -> None:
@@ -220,10 +251,11 @@ def _launch(
         "hba_file": "pgdata/pg_hba.conf",
         "ident_file": "pgdata/pg_ident.conf",
         "external_pid_file": "../server.pid",
+        **(outside.settings(node) if (outside := _outside(binaries, node)) else {}),
         **settings,
     }
     options = " ".join(f"-c {shlex.quote(f'{name}={value}')}" for name, value in effective.items())
-    told = [f"--log={_LOG}", f"--options={options}"]
+    told = f"--log={_LOG}", f"--options={options}"
     answer = _control(binaries, node, "start", *told, timeout_seconds=timeout_seconds)
     # A service that was killed meanwhile may have started the server first. Then we take that server.
     if answer.returncode != 0 and process_id(node) is None:
@@ -256,10 +288,10 @@ def _control(
     )
 
 
-def _await_answer(node: Node, timeout_seconds: float, logged: int) -> None:
+def _await_answer(node: Node, role: str, timeout_seconds: float, logged: int) -> None:
     clock = SystemClock()
     latest = clock.monotonic() + timeout_seconds
-    while not _answers(node):
+    while not _answers(node, role):
         # pg_ctl reports success for a server that is still in recovery. Recovery may fail later.
         if process_id(node) is None:
             raise _not_started(node, logged)
@@ -279,9 +311,9 @@ def _not_started(node: Node, logged: int, otherwise: str = "") -> NodeUnreachabl
     )
 
 
-def _answers(node: Node) -> bool:
+def _answers(node: Node, role: str = session.SUPERUSER) -> bool:
     try:
-        session.connect(node, "postgres", application_name="stillhouse life sign").close()
+        session.connect(node, "postgres", application_name="stillhouse life sign", role=role).close()
     except NodeUnreachable as error:
         if _LOGIN_REFUSED in error.message:  # the server answers, and waiting would not change the answer
             raise
@@ -302,15 +334,20 @@ def _clear_stale_locks(node: Node) -> None:
         lock.unlink(missing_ok=True)
 
 
-def _write_access_rules(node: Node, *, locked: bool = False) -> None:
-    names = [
-        f'{session.SUPERUSER} "{peer_name()}" {role}\n'
-        for role in (session.SUPERUSER, session.READER)
-        if locked
-    ]
+def _write_access_rules(node: Node, outside: Outside | None = None, *, locked: bool = False) -> None:
     tree = _tree(node)
-    tree.replace("pgdata/pg_ident.conf", "".join(names).encode())
-    tree.replace("pgdata/pg_hba.conf", (_LOCKED_RULES if locked else _ACCESS_RULES).encode())
+    names, rules = "", _ACCESS_RULES + (outside.access_rule if outside else "")
+    if locked:
+        roles = [_quoted(role) for role in (session.SUPERUSER, session.READER, first_role(node))]
+        names = "".join(f'{session.SUPERUSER} "{peer_name()}" {role}\n' for role in roles)
+        rules = f"{_LOCKED_RULES}local all {','.join(roles)} peer map={session.SUPERUSER}\n"
+    tree.replace("pgdata/pg_ident.conf", names.encode(errors="surrogateescape"))
+    tree.replace("pgdata/pg_hba.conf", rules.encode(errors="surrogateescape"))
+
+
+def _quoted(role: str) -> str:
+    """Write a name as both files take it (libpq/hba.c, next_token)."""
+    return '"' + role.replace('"', '""') + '"'
 
 
 def _private_directory(path: Path, account: Account | None) -> None:

@@ -44,6 +44,19 @@ def check_settings(binaries: Binaries, settings: Mapping[str, str]) -> None:
                 raise InvalidInput(f"{name} cannot be {value!r}: {why}")
 
 
+def check_encryption(binaries: Binaries) -> None:
+    """Raise InvalidInput if clients on other hosts are to be encrypted and this PostgreSQL cannot do it."""
+    if binaries.outside is None or binaries.outside.certificate is None:
+        return
+    try:
+        check_settings(binaries, {"ssl": "on"})
+    except InvalidInput as error:
+        raise InvalidInput(
+            f"{binaries.directory} holds a PostgreSQL that cannot encrypt: {error.message}",
+            hint="set STILLHOUSE_PG_BIN to the programs of one that can, as Debian's, or accept it by --insecure",
+        ) from error
+
+
 def _ask(binaries: Binaries, place: Path, data: str, name: str, settings: Mapping[str, str]) -> str:
     chosen = [part for each, value in settings.items() for part in ("-c", f"{each}={value}")]
     # No path on the command line: everyone on the host may read it, and the path contains the cluster's id.

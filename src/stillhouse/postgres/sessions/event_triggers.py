@@ -10,6 +10,12 @@ _SWITCHED_OFF_SINCE = 170000
 _AWAKE = (
     "SELECT evtname, evtenabled::text FROM pg_catalog.pg_event_trigger WHERE evtenabled <> 'D' ORDER BY oid"
 )
+_FIRED = """
+    SELECT evtname FROM pg_catalog.pg_event_trigger
+     WHERE evtenabled IN ('O', 'A') AND evtevent IN ('ddl_command_start', 'ddl_command_end')
+       AND (evttags IS NULL OR 'ALTER FOREIGN TABLE' = ANY(evttags))
+     ORDER BY evtname
+"""
 _HOW = {"O": "ENABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
 
 
@@ -32,6 +38,11 @@ def has_event_triggers(connection: Connection) -> bool:
         connection.info.server_version < _SWITCHED_OFF_SINCE
         and connection.execute(_AWAKE).fetchone() is not None
     )
+
+
+def fired_by_our_locks(connection: Connection) -> list[str]:
+    """The event triggers that run when the gate locks a foreign table, which is DDL."""
+    return [name for (name,) in connection.execute(_FIRED).fetchall()]
 
 
 def disable_event_triggers(connection: Connection) -> list[tuple[str, str]]:

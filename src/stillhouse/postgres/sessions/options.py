@@ -82,7 +82,8 @@ _SUPERUSERS = {
     "temp_file_limit": "-1",
     "track_activities": "on",
 }
-# Settings that PostgreSQL 15 does not know, each with the first major version that does.
+# Settings that the oldest version does not know, each with the first major version that does.
+OLDEST = 15
 _SINCE = {"createrole_self_grant": 16, "event_triggers": 17, "transaction_timeout": 17}
 
 # The reader may set every setting that a superuser may, settings of loaded extensions included. Otherwise a database

@@ -80,6 +80,23 @@ def ensure_roles(connection: Connection, node: Node) -> None:
                 _set_password(connection, role, node.password(role))
 
 
+def take_over(node: Node, first_role: str) -> None:
+    """Make our superuser on a clone of somebody's server, which lets in this service as `first_role`.
+
+    Raises StateForbids if somebody has a role of that name, and the server's errors.
+    """
+    with closing(session.connect(node, "postgres", role=first_role)) as connection:
+        ours = sql.Identifier(SUPERUSER)
+        known = connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = %s", [SUPERUSER]).fetchall()
+        if not known:
+            connection.execute(sql.SQL("CREATE ROLE {} SUPERUSER LOGIN").format(ours))
+        elif known != [(True,)]:
+            raise StateForbids(
+                f"the role {SUPERUSER} must be the service's own, but somebody has one of that name",
+                hint="rename that role at the source, and take another snapshot",
+            )
+
+
 def furnish(node: Node) -> None:
     """Create or repair both roles on a server that lets this service in. Raises the server's errors."""
     with closing(session.connect(node, "postgres")) as connection:

@@ -1,4 +1,4 @@
-"""Sessions of the service on a server: the only way in, through the server's private socket.
+"""Sessions of the service on a server: the only way in, by a private socket or, to a server elsewhere, the network.
 
 A session takes no unwanted setting from the server, its role or its database. It begins with the settings of
 options.py. Other settings that a database or a role imposes are found and overruled before the session is used.
@@ -13,10 +13,13 @@ import psycopg
 from psycopg import pq, waiting
 from psycopg.abc import PQGenConn
 
-from stillhouse.domain.cluster import Node
+from stillhouse.domain.cluster import Node, Place
 from stillhouse.errors import DatabaseClosed, NodeUnreachable, StillhouseError
+from stillhouse.postgres.sessions import login
 from stillhouse.postgres.sessions import sql as sql
-from stillhouse.postgres.sessions.options import as_options, session_settings
+from stillhouse.postgres.sessions.login import as_conninfo as as_conninfo
+from stillhouse.postgres.sessions.options import OLDEST, as_options, session_settings
+from stillhouse.postgres.sessions.refused_logins import remedy
 from stillhouse.postgres.sessions.text import Codec, encode, speak_as_bytes
 from stillhouse.postgres.sessions.text import Connection as Connection
 
@@ -25,6 +28,7 @@ SUPERUSER = "stillhouse"
 READER = "stillhouse_reader"
 CONNECT_SECONDS = 10
 _POLL_SECONDS = 0.1
+_MAJOR = 10000
 
 Error = psycopg.Error
 # Settings that a database or a role imposes: name, default value, and whether any user may set it.
@@ -95,12 +99,6 @@ def program_options(
     return as_options(session_settings(major_version(node), own, may_set_all=may_set_all))
 
 
-def as_conninfo(parameters: Mapping[str, str]) -> str:
-    """Return a connection string. Values are quoted, because a database's name may hold any characters, even '='."""
-    quoted = {name: value.replace("\\", "\\\\").replace("'", "\\'") for name, value in parameters.items()}
-    return " ".join(f"{name}='{value}'" for name, value in quoted.items())
-
-
 def major_version(node: Node) -> int:
     """Return the major version of the node's server, from its data directory. It is needed before the login, because
     the settings of the login depend on it.
@@ -123,34 +121,28 @@ def _enter(
 ) -> tuple[Connection, Imposed]:
     """Return a session in autocommit mode, and the settings overruled in it."""
     parameters = {
-        "host": node.socket,
-        "port": str(node.port),
-        "user": role,
-        "password": node.password(role),
+        **login.parameters(node, role),
         "dbname": database,
         "application_name": application_name,
         # Nothing may be converted before the database's encoding is known.
         "client_encoding": "SQL_ASCII",
-        "options": as_options(session_settings(major_version(node), settings)),
-        # Set here, so that the service's environment variables have no effect.
-        "sslmode": "disable",
-        "gssencmode": "disable",
-        "target_session_attrs": "any",
+        "options": as_options(_first_settings(node, settings)),
     }
     try:
-        connection = _log_in(encode(as_conninfo(parameters)))
+        connection = psycopg.Connection(_log_in(encode(as_conninfo(parameters))))
         try:
             connection.autocommit = True
             speak_as_bytes(connection)
+            if node.place is Place.CONNECTION:
+                _set_later_settings(connection, settings)
             placeholders = [name for name in _placeholders(connection) if name not in (settings or {})]
             if not placeholders:
-                return connection, _overrule(connection, database)
+                return connection, _overrule(connection, database, node.place)
         except BaseException:
             connection.close()
             raise
     except Error as error:
-        reason = str(error).strip().replace("\n", " ")
-        raise NodeUnreachable(f"node {node.name} does not answer: {reason}") from error
+        raise _unanswered(node, error) from error
     connection.close()
     # Only the start-up packet overrules a placeholder. The empty value fits no number and no choice: the library warns,
     # and takes its default.
@@ -164,10 +156,30 @@ def password_file(node: Node) -> str:
     return "".join(f"*:*:*:{role}:{node.password(role)}\n" for role in (SUPERUSER, READER))
 
 
-def _log_in(conninfo: bytes) -> Connection:
+def replicate(node: Node, settings: Mapping[str, str], *, application_name: str) -> "pq.abc.PGconn":
+    """Log in for physical streaming replication. The connection is blocking. Raises NodeUnreachable."""
+    parameters = {
+        **login.parameters(node, SUPERUSER),
+        "replication": "true",
+        "application_name": application_name,
+        "options": as_options(settings),
+    }
+    try:
+        pgconn = _log_in(encode(as_conninfo(parameters)))
+    except Error as error:
+        raise _unanswered(node, error) from error
+    pgconn.nonblocking = 0
+    return pgconn
+
+
+def _log_in(conninfo: bytes) -> "pq.abc.PGconn":
     """Log in as psycopg.connect does, but also to a database with a name that is not valid UTF-8."""
-    pgconn = waiting.wait_conn(_connecting(conninfo), interval=_POLL_SECONDS, timeout=CONNECT_SECONDS)
-    return psycopg.Connection(pgconn)
+    return waiting.wait_conn(_connecting(conninfo), interval=_POLL_SECONDS, timeout=CONNECT_SECONDS)
+
+
+def _unanswered(node: Node, error: Error) -> NodeUnreachable:
+    reason = str(error).strip().replace("\n", " ")
+    return NodeUnreachable(f"node {node.name} does not answer: {reason}", hint=remedy(node, reason))
 
 
 def _connecting(conninfo: bytes) -> PQGenConn["pq.abc.PGconn"]:
@@ -200,9 +212,33 @@ def _placeholders(connection: Connection) -> list[str]:
     return [name for (name,) in connection.execute(_PLACEHOLDERS, [of_libraries]).fetchall()]
 
 
-def _overrule(connection: Connection, database: str) -> Imposed:
-    """Set every imposed setting to PostgreSQL's default. RESET would go back to the imposed value."""
-    imposed = connection.execute(_IMPOSED, [list(_WANTED)]).fetchall()
+def _first_settings(node: Node, settings: Mapping[str, str] | None) -> dict[str, str]:
+    """Return the settings of the start-up packet. The version of a server elsewhere is not known yet: it gets those
+    that all versions know.
+    """
+    if node.place is Place.CONNECTION:
+        return session_settings(OLDEST, settings, may_set_all=False)
+    return session_settings(major_version(node), settings)
+
+
+def _set_later_settings(connection: Connection, settings: Mapping[str, str] | None) -> None:
+    """Set what only newer versions know."""
+    major = connection.info.server_version // _MAJOR
+    for name, value in session_settings(major, settings, may_set_all=False).items():
+        if name not in session_settings(OLDEST, settings, may_set_all=False):
+            connection.execute("SELECT pg_catalog.set_config(%s, %s, false)", [name, value])
+
+
+def _overrule(connection: Connection, database: str, place: Place) -> Imposed:
+    """Set every imposed setting to PostgreSQL's default. RESET would go back to the imposed value.
+
+    Our role elsewhere is no superuser: settings that superusers have imposed are theirs to decide.
+    """
+    imposed = [
+        (name, value, is_users)
+        for name, value, is_users in connection.execute(_IMPOSED, [list(_WANTED)]).fetchall()
+        if is_users or place is Place.HERE
+    ]
     stubborn = []
     for name, value, _ in imposed:
         try:

@@ -30,6 +30,12 @@ _KEPT_WAL, _IDLE_SLOT = "max_slot_wal_keep_size", "idle_replication_slot_timeout
 _SEGMENT_SIZE = "wal_segment_size"
 
 
+TIMELINE = (
+    "('x' || pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8))::bit(32)::int"
+)
+"""SQL: the timeline that a primary writes. The name of a WAL file begins with it, in eight hex digits."""
+
+
 @dataclass(frozen=True)
 class End:
     """The reason, and a hint how to mend it."""
@@ -42,7 +48,8 @@ class End:
 class LastSeen:
     """The session as we last saw it. `code` is the SQLSTATE of the server's last message, `None` without a message.
 
-    `idle_seconds` have passed since the slot was last touched. `server_started` identifies one run of the server.
+    `idle_seconds` have passed since the slot was last touched. `server_started` identifies one run of the server, and
+    `timeline` is the one that it wrote.
     """
 
     code: str | None
@@ -50,6 +57,7 @@ class LastSeen:
     holds_from: int
     idle_seconds: float
     server_started: str
+    timeline: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,7 @@ class Afterwards:
     started: str
     flushed: int
     settings: Mapping[str, int]
+    timeline: int = 0
 
 
 def look(node: Node) -> Afterwards | None:
@@ -67,15 +76,15 @@ def look(node: Node) -> Afterwards | None:
         with closing(
             session.connect(node, "postgres", application_name="stillhouse look", settings=_IMPATIENT)
         ) as connection:
-            ((started, flushed),) = connection.execute(
+            ((started, flushed, timeline),) = connection.execute(
                 "SELECT extract(epoch FROM pg_catalog.pg_postmaster_start_time())::text,"
-                " pg_catalog.pg_current_wal_flush_lsn()::text"
+                f" pg_catalog.pg_current_wal_flush_lsn()::text, {TIMELINE}"
             ).fetchall()
             rows = connection.execute(
                 "SELECT name, setting::bigint FROM pg_catalog.pg_settings WHERE name = ANY(%s)",
                 ([_KEPT_WAL, _IDLE_SLOT, _SEGMENT_SIZE],),
             ).fetchall()
-            return Afterwards(started, parse_lsn(flushed), dict(rows))
+            return Afterwards(started, parse_lsn(flushed), dict(rows), timeline)
     except (NodeUnreachable, session.Error):
         return None
 
@@ -103,9 +112,23 @@ def why_ended(node: str, seen: LastSeen, after: Afterwards | None) -> End:
         return End(
             f"node {node} {how}: it does not answer", "the snapshot needs the server until it is taken"
         )
-    if after.started != seen.server_started:
+    return (
+        why_another_run(node, seen.server_started, seen.timeline, after)
+        or _limit_passed(node, seen, after)
+        or _ended_by_somebody(node, seen)
+    )
+
+
+def why_another_run(node: str, started: str, timeline: int, after: Afterwards) -> End | None:
+    """Say what became of the run of the server that wrote `timeline`, if another run answers now."""
+    if 0 < timeline < after.timeline:
+        return End(
+            f"node {node} failed over: a standby was promoted, and timeline {timeline} became {after.timeline}",
+            "the next attempt begins anew on the promoted server",
+        )
+    if after.started != started:
         return End(f"node {node} was restarted", "the snapshot needs the server until it is taken")
-    return _limit_passed(node, seen, after) or _ended_by_somebody(node, seen)
+    return None
 
 
 def _timed_out(node: str, setting: str) -> End:

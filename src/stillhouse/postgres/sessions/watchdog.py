@@ -1,15 +1,14 @@
 """The watchdog: ends a backup's session before its slot fills the server's disk, for example while a store hangs."""
 
-import shutil
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 
 from stillhouse.errors import CaptureInterrupted, NodeUnreachable
-from stillhouse.postgres.files.tree import Directory
 from stillhouse.postgres.sessions import session
 from stillhouse.postgres.sessions.session_end import End
 from stillhouse.postgres.wal.backup import BackupSession
-from stillhouse.postgres.wal.slot import WalPosition
+from stillhouse.postgres.wal.feed import WalFeed
 
 _WATCH_SECONDS = 1.0
 
@@ -18,11 +17,14 @@ class Watchdog:
     """Watches the WAL that a slot keeps, until stopped. If it ends the session, its next use raises the reason."""
 
     def __init__(
-        self, backup: BackupSession, position: WalPosition, wal: Directory, limit_bytes: int
+        self, backup: BackupSession, feed: WalFeed, free: Callable[[], int] | None, limit_bytes: int
     ) -> None:
-        """Start to watch. The slot may keep at most `limit_bytes` of WAL, and a quarter of the disk's free space."""
-        self._backup, self._position = backup, position
-        self._wal, self._limit = wal, limit_bytes
+        """Start to watch. The slot may keep at most `limit_bytes` of WAL, and a quarter of the disk's free space.
+
+        `free` returns that space in bytes. It is `None` if nothing can tell it.
+        """
+        self._backup, self._feed = backup, feed
+        self._free, self._limit = free, limit_bytes
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="wal watchdog", daemon=True)
         self._thread.start()
@@ -41,8 +43,8 @@ class Watchdog:
 
     def _watch_until_stopped(self) -> None:
         while not self._stopped.wait(_WATCH_SECONDS):
-            kept = self._position.flushed() - self._backup.holds_from
-            allowed = min(self._limit, shutil.disk_usage(self._wal.descriptor).free // 4)
+            kept = self._feed.kept()
+            allowed = self._limit if self._free is None else min(self._limit, self._free() // 4)
             if kept > allowed:
                 told = f"{kept} bytes of WAL were retained on {self._backup.name}, {allowed} are allowed"
                 self._backup.end(

@@ -16,13 +16,15 @@ from stillhouse.domain.cluster import Node
 from stillhouse.errors import CaptureFailed, CaptureInterrupted, NodeUnreachable, StillhouseError
 from stillhouse.postgres.sessions import session
 from stillhouse.postgres.sessions.session import Connection
-from stillhouse.postgres.sessions.session_end import End, LastSeen, look, why_ended
+from stillhouse.postgres.sessions.session_end import TIMELINE, End, LastSeen, look, why_ended
 from stillhouse.postgres.wal import slot
 from stillhouse.postgres.wal.segments import format_lsn, parse_lsn
 
 # PostgreSQL 18 ends a session at the next checkpoint if its slot was not touched for idle_replication_slot_timeout.
 BEAT_SECONDS = 10.0
 _PATIENCE_SECONDS = 1.0
+_FIRST_ROLE = 10  # BOOTSTRAP_SUPERUSERID in catalog/pg_authid.dat
+_SIGN_OF_LIFE = "SELECT pg_catalog.pg_is_in_recovery()"
 _CLOSED = End("the backup's session was closed")
 # SQLSTATEs: object_not_in_prerequisite_state, configuration_limit_exceeded.
 _NOT_AS_IT_IS, _NONE_FREE = "55000", "53400"
@@ -64,6 +66,8 @@ class Facts:
     config_files: dict[str, Path]
     """The configuration files outside the data directory, by the name that each would have inside it."""
     log_directory: str = "log"
+    superuser: str = session.SUPERUSER
+    """The name of the role that initdb made."""
 
     @property
     def tablespace_directory(self) -> str:
@@ -103,22 +107,26 @@ class Stopped:
 
 
 class BackupSession:
-    """One session from the slot to the last WAL, with a temporary slot and backup mode. Safe to use from several
-    threads.
+    """One session from the slot to the last WAL, with backup mode, and a temporary slot unless a stream has it. Safe to
+    use from several threads.
 
     When it ends for any reason, the server drops the slot and leaves backup mode by itself, and the attempt is dead.
     Any error drops the slot too (src/backend/tcop/postgres.c, PostgresMain). So the session runs nothing that may fail:
     it has no time-outs, never moves the slot backwards, and leaves other queries to other sessions.
     """
 
-    def __init__(self, node: Node, name: str, *, beat_seconds: float = BEAT_SECONDS) -> None:
+    def __init__(
+        self, node: Node, name: str, *, beat_seconds: float = BEAT_SECONDS, has_slot: bool = True
+    ) -> None:
         """Reserve WAL from now on. `name` contains installation, snapshot and attempt, and so is unique.
+
+        Without a slot of its own the session relies on that of a stream, which was made before.
 
         The session is used every `beat_seconds`, so that it is never idle. Raises NodeUnreachable; CaptureFailed if
         the server is a standby or allows no slots; CaptureInterrupted if all its slots are in use.
         """
         self.name = name
-        self._node, self._beat_seconds = node, beat_seconds
+        self._node, self._beat_seconds, self._has_slot = node, beat_seconds, has_slot
         self._lock = threading.Lock()
         self._end: End | None = None
         self._last_word = ""
@@ -187,8 +195,9 @@ class BackupSession:
         self._beat.join()
 
     def _reserve(self) -> int:
-        standby, started = self._connection.execute(
-            "SELECT pg_catalog.pg_is_in_recovery(), extract(epoch FROM pg_catalog.pg_postmaster_start_time())::text"
+        standby, started, self._timeline = self._connection.execute(
+            "SELECT pg_catalog.pg_is_in_recovery(), extract(epoch FROM pg_catalog.pg_postmaster_start_time())::text,"
+            f" CASE WHEN pg_catalog.pg_is_in_recovery() THEN 0 ELSE {TIMELINE} END"
         ).fetchall()[0]
         if standby:
             raise CaptureFailed(f"node {self._node.name} is a standby", hint="capture its primary")
@@ -198,14 +207,16 @@ class BackupSession:
             "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings"
             " WHERE name = 'transaction_timeout'"
         )
+        self._touched = time.monotonic()
+        if not self._has_slot:
+            return 0
         try:
             ((lsn,),) = self._connection.execute(
                 "SELECT lsn::text FROM pg_catalog.pg_create_physical_replication_slot(%s, true, true)",
                 (self.name,),
             ).fetchall()
         except session.Error as error:
-            raise _no_slot(self._node, error) from error
-        self._touched = time.monotonic()
+            raise no_slot(self._node, error) from error
         return parse_lsn(lsn)
 
     def _keep_beating(self) -> None:
@@ -215,6 +226,9 @@ class BackupSession:
                 self.advance(0)
 
     def _advance(self, lsn: int) -> None:
+        if not self._has_slot:
+            self._alone(_SIGN_OF_LIFE)
+            return
         (end,) = self._alone(
             "SELECT end_lsn::text FROM pg_catalog.pg_replication_slot_advance(%s, %s::pg_lsn)",
             self.name,
@@ -246,6 +260,7 @@ class BackupSession:
             holds_from=self.holds_from,
             idle_seconds=time.monotonic() - self._touched,
             server_started=self._server_started,
+            timeline=self._timeline,
         )
         return why_ended(self._node.name, seen, look(self._node))
 
@@ -293,7 +308,7 @@ def held_settings(beat_seconds: float) -> dict[str, str]:
     }
 
 
-def _no_slot(node: Node, error: session.Error) -> StillhouseError:
+def no_slot(node: Node, error: session.Error) -> StillhouseError:
     said = str(error).partition("\n")[0]
     told = f"node {node.name} gives no slot: {said}"
     if error.sqlstate == _NOT_AS_IT_IS:
@@ -328,7 +343,8 @@ def facts(connection: Connection) -> Facts:
         ).fetchall()
     )
     directory = connection.execute(
-        "SELECT current_setting('data_directory'), current_setting('log_directory')"
+        "SELECT current_setting('data_directory'), current_setting('log_directory'),"
+        f" (SELECT rolname FROM pg_catalog.pg_roles WHERE oid = {_FIRST_ROLE})"
     ).fetchone()
     files = connection.execute(
         "SELECT name, setting FROM pg_catalog.pg_settings WHERE name = ANY(%s)", (list(_CONFIG_FILES),)
@@ -364,4 +380,5 @@ def facts(connection: Connection) -> Facts:
         collations=[list(row) for row in collations],
         config_files=outside,
         log_directory=directory[1],
+        superuser=directory[2],
     )

@@ -4,7 +4,10 @@ System identifier and timeline prove nothing: two restores of one snapshot share
 The row follows the data: a clone has the row of its source, and a server with rolled-back storage has an older row.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, field
+
+from psycopg.errors import InsufficientPrivilege
 
 from stillhouse.postgres.sessions.session import Connection, Error
 from stillhouse.postgres.wal.segments import format_lsn, parse_lsn
@@ -63,6 +66,29 @@ def prepare(connection: Connection) -> bool:
         " tokens text[] NOT NULL DEFAULT '{}')"
     )
     return True
+
+
+def prepare_if_allowed(connection: Connection) -> None:
+    """Make the table if our role may. If not, captures say in their manifests why they could leave no mark."""
+    with suppress(InsufficientPrivilege):
+        prepare(connection)
+
+
+REMOVAL = "DROP SCHEMA IF EXISTS stillhouse CASCADE"
+"""The statement that removes all of ours from a server, in its database `postgres`."""
+
+
+def remove(connection: Connection) -> bool:
+    """Remove the table and its schema, if they are ours. The connection is in autocommit mode.
+
+    Return False if the schema is another role's. It may be ours, made when we came as that role.
+    """
+    if connection.execute(_OWNED).fetchone() is not None:
+        connection.execute(REMOVAL.encode())
+    return (
+        connection.execute("SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'stillhouse'").fetchone()
+        is None
+    )
 
 
 def write_mark(connection: Connection, lineage: str, lsn: int, token: str = "") -> str:

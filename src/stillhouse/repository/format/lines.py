@@ -17,11 +17,14 @@ class Cut(TypedDict):
 
 
 class HowFar(TypedDict, total=False):
-    """Fields of some `node` lines: the LSN that a part had reached, and why the node could not be marked."""
+    """Fields of some `node` lines: the LSN that a part had reached, why the node could not be marked, and the name of
+    the role that initdb made.
+    """
 
     reached: int
     unmarked: str
     passed: int | None
+    superuser: str
 
 
 class NodeLine(HowFar):

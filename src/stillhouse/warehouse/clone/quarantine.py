@@ -18,7 +18,7 @@ from stillhouse.postgres.host.memory import memory_bytes
 from stillhouse.postgres.host.network import network_of, new_network
 from stillhouse.postgres.host.settings_trial import why_not_taken
 from stillhouse.postgres.sessions import session
-from stillhouse.postgres.sessions.roles import furnish
+from stillhouse.postgres.sessions.roles import furnish, take_over
 from stillhouse.postgres.wal.segments import format_lsn, parse_lsn
 from stillhouse.warehouse.clone import quarantine_settings
 from stillhouse.warehouse.clone.foreign_servers import park
@@ -88,9 +88,10 @@ def recover(
         "config_file": QUARANTINED,
     }
     missing = _inherit(binaries, node, source, effective)
+    role = server.first_role(node)
     try:
         with watching(Path(node.directory) / "server.log", point.lsn, show):
-            server.start(binaries, node, effective, locked=True, timeout_seconds=_RECOVERY_SECONDS)
+            server.start(binaries, node, effective, locked=True, role=role, timeout_seconds=_RECOVERY_SECONDS)
     except NodeUnreachable as error:
         told = CutMissed if _WAL_ENDED in error.message else RestoreFailed
         raise told(f"recovery failed: {error.message}{missing}", hint=error.hint) from error
@@ -99,6 +100,9 @@ def recover(
         server.stop(binaries, node, "immediate")
         found = "nowhere" if stopped is None else f"at {format_lsn(stopped)}"
         raise CutMissed(f"node {node.name} recovered to {found}, its cut is at {format_lsn(point.lsn)}")
+    if role != session.SUPERUSER:
+        with session.refusing_as(RestoreFailed, node):
+            take_over(node, role)
     park(node)
     with session.refusing_as(RestoreFailed, node):
         furnish(node)

@@ -17,6 +17,7 @@ from stillhouse.postgres.sessions.session import Connection, sql
 from stillhouse.postgres.sessions.text import Codec, decode
 from stillhouse.warehouse.clone.foreign_servers import OWN_OPTIONS, UNPARK_ONE
 from stillhouse.warehouse.cluster import fdw
+from stillhouse.warehouse.gate.coordinator_catalog import addresses
 
 # Servers are found by handler and validator, since a wrapper itself may be created under any name.
 _SERVERS = f"""
@@ -193,10 +194,12 @@ def _part_subscriptions(connection: Connection, node: Node, database: str, rewir
 
 
 def _target(options: Mapping[str, str], targets: Mapping[Address, Node]) -> Node | None:
-    """The clone's node that a server's options mean. hostaddr is where libpq connects when both are given."""
-    host = options.get("hostaddr", options.get("host", ""))
-    port = options.get("port", "5432")
-    return targets.get((host, int(port))) if port.isdecimal() else None
+    """The clone's node that a server's options mean. hostaddr is where libpq connects when both are given.
+
+    Of several addresses, of a primary and its standbys, one that is known is enough.
+    """
+    given = addresses(options.get("hostaddr", options.get("host")), options.get("port"))
+    return next((targets[address] for address in given if address in targets), None)
 
 
 def _option(name: str, value: str, *, present: bool) -> sql.Composed:

@@ -29,6 +29,8 @@ from stillhouse.postgres.host.account import (
 )
 from stillhouse.postgres.host.binaries import Binaries, find_binaries
 from stillhouse.postgres.host.network import why_none
+from stillhouse.postgres.host.outside import Outside
+from stillhouse.postgres.host.settings_trial import check_encryption
 from stillhouse.postgres.sessions import session
 from stillhouse.postgres.sessions.roles import ensure_roles, grant_connect
 from stillhouse.postgres.sessions.session import Connection, scram_verifier, sql
@@ -98,6 +100,7 @@ def open_site(
     os_user: str = "stillhouse",
     claim: Claim = fresh_account,
     clone_network: CloneNetwork = "own",
+    outside: Outside | None = None,
 ) -> Site:
     """Make `data` ready for warehouses. Raises InvalidInput, which names the obstacle."""
     data = data.resolve()
@@ -105,6 +108,9 @@ def open_site(
     account = database_account(os_user)
     check_traversable(data, account)
     binaries = find_binaries(data, account, pg_bin=pg_bin)
+    if outside is not None:
+        binaries = replace(binaries, outside=outside)
+        check_encryption(binaries)
     site = Site(data, binaries, Sealer.in_directory(data), claim, clone_network)
     for directory in (site.clusters, site.sockets):
         _open_directory(directory)
@@ -113,7 +119,8 @@ def open_site(
 
 def scratch_of(site: Site) -> Site:
     """A place below the site for clones that no user logs in to. It is made when it is missing."""
-    scratch = replace(site, data=site.data / "scratch")
+    alone = replace(site.binaries, outside=None)
+    scratch = replace(site, data=site.data / "scratch", binaries=alone)
     for directory in (scratch.data, scratch.clusters, scratch.sockets):
         _open_directory(directory)
     return scratch
@@ -162,6 +169,9 @@ def plan_nodes(
         )
         for node in nodes:
             server.check_paths(node)
+        outside = site.binaries.outside
+        if outside is not None and not _can_bind(outside.address, port):
+            raise ProvisionFailed(f"port {port} is in use on {outside.name}", hint="choose another port")
         _open_directory(directory)
         write_plan(directory, site.sealer, Plan(nodes))
         return nodes

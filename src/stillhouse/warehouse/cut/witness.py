@@ -37,6 +37,8 @@ _BOUNDS = {
     "transaction_timeout": f"{2 * HANDOVER_SECONDS + 20:.0f}s",
 }
 
+# Other roles' rows in pg_stat_activity are empty without this right, and nobody would seem to be at work.
+_SEES_ALL = "SELECT pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')"
 _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _SEE = "SELECT pg_current_snapshot()"
 # A transaction is at rest if it waits for its client or for a lock: neither occurs from the commit record to the end
@@ -111,6 +113,11 @@ class _Post:
             for database in databases:
                 with suppress(DatabaseClosed):  # it has no fingerprints; node/fingerprints.py names it
                     self.sessions[database.name] = self._connect(database)
+            if not all(
+                connection.execute(_SEES_ALL).fetchall()[0][0] for connection in self.sessions.values()
+            ):
+                self._give_up("its role does not see what other sessions do: it lacks pg_monitor")
+                return
             for connection in self.sessions.values():
                 connection.execute(_BEGIN)
 

@@ -1,16 +1,24 @@
 """Queries on a coordinator's catalog about distributed writes: tables to gate, sessions in the way, writers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from itertools import repeat
 from statistics import median
 from typing import LiteralString
 
 from stillhouse.clock import Clock
 from stillhouse.domain.cluster import Node
-from stillhouse.postgres.sessions.session import Connection, sql
+from stillhouse.errors import StateForbids
+from stillhouse.postgres.sessions.session import Connection, Error, sql
 from stillhouse.warehouse.gate.lock_plan import Gated, LockTable, roots
+
+BLIND = "the role does not see what other sessions do: it lacks pg_monitor"
+
+
+class Blind(StateForbids):
+    """Our role cannot see what the gate has to see."""
 
 
 class Mode(StrEnum):
@@ -40,7 +48,7 @@ _CONFLICTS = {
 
 # Servers are found by their handler, since the wrapper itself may be created under any name.
 _SERVERS = """
-    SELECT s.oid,
+    SELECT s.oid, s.srvname,
            (SELECT option_value FROM pg_options_to_table(s.srvoptions) WHERE option_name = 'hostaddr'),
            (SELECT option_value FROM pg_options_to_table(s.srvoptions) WHERE option_name = 'host'),
            (SELECT option_value FROM pg_options_to_table(s.srvoptions) WHERE option_name = 'port')
@@ -56,7 +64,8 @@ _SERVERS = """
 _INSIDE = """
     SELECT pid, coalesce(usename, backend_type), state_change, NULL, coalesce(state LIKE 'idle%%', false)
       FROM pg_stat_activity
-     WHERE datid = ANY(%s) AND backend_type NOT IN ('autovacuum worker', 'parallel worker', 'walsender')
+     WHERE datid = ANY(%s)
+       AND coalesce(backend_type, '') NOT IN ('autovacuum worker', 'parallel worker', 'walsender')
      ORDER BY pid
 """
 
@@ -89,7 +98,7 @@ _DIGEST = """
         (SELECT sum(hashoidextended(fdwhandler, oid::bigint)) FROM pg_foreign_data_wrapper),
         (SELECT sum(hashtextextended(concat(srvfdw, srvoptions), oid::bigint)) FROM pg_foreign_server),
         (SELECT sum(hashtextextended(concat(umserver, ' ', umuser, umoptions), oid::bigint)) FROM pg_user_mapping),
-        (SELECT sum(hashtextextended(rolname, oid::bigint)) FROM pg_authid))
+        (SELECT sum(hashtextextended(rolname, oid::bigint)) FROM pg_roles))
 """
 
 # Fast-path locks are not in the shared table. SIRead locks have a separate table.
@@ -103,6 +112,8 @@ _LOCK_TABLE = """
 # Catalogs that are written rarely and briefly: locking them in SHARE mode disturbs no one.
 _QUIET = ["pg_cast", "pg_conversion", "pg_language", "pg_range", "pg_transform", "pg_ts_config", "pg_ts_dict"]
 _TURNS = 10
+_SECONDS_PER_CONNECTION = 1e-7
+_DENIED = "42501"  # SQLSTATE insufficient_privilege
 
 # A mapping for PUBLIC without a user lets everyone through under his own name: NULL.
 _REMOTE_USERS = """
@@ -145,15 +156,27 @@ _HOLDERS = """
 
 # backend_xid is set while a transaction with an id runs, and cleared only after its commit record is in the WAL
 # (ProcArrayEndTransaction). backend_xmin is of no use here: every reader has one. With track_activities off, the start
-# of a transaction is unknown.
+# of a transaction is unknown. A session that is hidden from our role has no type (pgstatfuncs.c, pg_stat_get_activity).
 _WRITERS = """
-    SELECT pid, usename, query_start, NULL
+    SELECT pid, usename, query_start, NULL, backend_type IS NULL
       FROM pg_stat_activity
-     WHERE backend_type = 'client backend' AND backend_xid IS NOT NULL AND pid <> pg_backend_pid()
-       AND (%(anyone)s OR usename = ANY(%(users)s))
-       AND coalesce(xact_start, '-infinity') <= clock_timestamp() - make_interval(secs => %(age)s)
+     WHERE backend_type IS NULL
+        OR (backend_type = 'client backend' AND backend_xid IS NOT NULL AND pid <> pg_backend_pid()
+            AND (%(anyone)s OR usename = ANY(%(users)s))
+            AND coalesce(xact_start, '-infinity') <= clock_timestamp() - make_interval(secs => %(age)s))
      ORDER BY 1
 """
+
+# The right that each lock wants: LockTableAclCheck in commands/lockcmds.c, ATSimplePermissions in tablecmds.c.
+_NOT_OURS_TO_LOCK = """
+    SELECT known.name, known.lone, pg_get_userbyid(c.relowner)
+      FROM unnest(%s::text[], %s::oid[], %s::boolean[]) AS known (name, oid, lone)
+      JOIN pg_class c ON c.oid = known.oid
+     WHERE NOT CASE WHEN known.lone THEN pg_has_role(c.relowner, 'USAGE')
+                    ELSE has_table_privilege(c.oid, %s) END
+     ORDER BY known.name
+"""
+_MAINTAIN_SINCE = 170000
 
 
 Address = tuple[str, int]
@@ -177,6 +200,7 @@ class Server:
     """A foreign server, and the addresses it may stand for."""
 
     oid: int
+    name: str
     addresses: frozenset[Address]
 
 
@@ -198,9 +222,22 @@ class Holder:
 def fdw_servers(connection: Connection) -> list[Server]:
     """Every postgres_fdw server of this database."""
     return [
-        Server(oid, frozenset((host, int(port or 5432)) for host in (hostaddr, host) if host))
-        for oid, hostaddr, host, port in connection.execute(_SERVERS).fetchall()
+        Server(
+            oid, name, frozenset(address for given in (hostaddr, host) for address in addresses(given, port))
+        )
+        for oid, name, hostaddr, host, port in connection.execute(_SERVERS).fetchall()
     ]
+
+
+def addresses(hosts: str | None, ports: str | None) -> Iterator[Address]:
+    """The addresses in options of libpq: hosts and ports may be lists, and one port stands for all hosts."""
+    names = [name.strip() for name in hosts.split(",")] if hosts else []
+    numbers = [port.strip() for port in ports.split(",")] if ports else []
+    for name, port in zip(
+        names, numbers if len(numbers) > 1 else numbers * len(names) or repeat(""), strict=False
+    ):
+        if name and (not port or port.isdecimal()):
+            yield name, int(port or 5432)
 
 
 def leading_to(nodes: Sequence[Node], servers: Sequence[Server]) -> list[int]:
@@ -209,10 +246,10 @@ def leading_to(nodes: Sequence[Node], servers: Sequence[Server]) -> list[int]:
     Addresses are compared as written. If a node has no server, a server with an unknown address may be that node under
     another name. It counts too: gating a server too many costs milliseconds, overlooking a node makes the cut false.
     """
-    addresses = {(node.host, node.port) for node in nodes}
-    sure = [server for server in servers if server.addresses & addresses]
+    every = frozenset[Address]().union(*(node.addresses for node in nodes))
+    sure = [server for server in servers if server.addresses & every]
     named = frozenset[Address]().union(*(server.addresses for server in sure))
-    return [server.oid for server in (sure if addresses <= named else servers)]
+    return [server.oid for server in (sure if all(node.addresses & named for node in nodes) else servers)]
 
 
 def gated_tables(connection: Connection, servers: Sequence[int]) -> tuple[Gated, ...]:
@@ -268,11 +305,28 @@ def other_tables(connection: Connection, tables: Sequence[Gated]) -> str:
     return ", ".join(name for (name,) in connection.execute(_OTHER_TABLES, asked).fetchall())
 
 
+@dataclass(frozen=True)
+class NotOurs:
+    """A table that our role may not lock. It is `lone` if it is a foreign table that is nobody's partition."""
+
+    name: str
+    lone: bool
+    owner: str
+
+
+def not_ours_to_lock(connection: Connection, tables: Sequence[Gated]) -> list[NotOurs]:
+    """The `tables` that our role may not lock as the gate does: a superuser may lock all."""
+    right = "MAINTAIN" if connection.info.server_version >= _MAINTAIN_SINCE else "UPDATE, DELETE, TRUNCATE"
+    asked = [[getattr(table, name) for table in tables] for name in ("name", "oid", "foreign")]
+    return [NotOurs(*row) for row in connection.execute(_NOT_OURS_TO_LOCK, [*asked, right]).fetchall()]
+
+
 def strong_lock_seconds(connection: Connection, clock: Clock) -> float:
     """How much longer a SHARE lock takes than a weak one, in a transaction that is rolled back.
 
     For each SHARE lock the server searches the fast-path locks of every possible backend (lock.c,
-    FastPathTransferRelationLocks). So this grows with max_connections: 2 microseconds with 100.
+    FastPathTransferRelationLocks). So this grows with max_connections: 2 microseconds with 100. Where our role may not
+    lock a catalog, it is five times that.
     """
 
     def seconds(mode: Mode) -> float:
@@ -286,7 +340,13 @@ def strong_lock_seconds(connection: Connection, clock: Clock) -> float:
         return taken
 
     # The modes alternate, so that load meets both; load is part of the measurement.
-    more = median(seconds(Mode.SHARE) - seconds(Mode.REHEARSAL) for _ in range(_TURNS))
+    try:
+        more = median(seconds(Mode.SHARE) - seconds(Mode.REHEARSAL) for _ in range(_TURNS))
+    except Error as error:
+        if error.sqlstate != _DENIED:
+            raise
+        connection.execute("ROLLBACK")
+        return lock_table(connection).connections * _SECONDS_PER_CONNECTION
     return max(more, 0.0) / len(_QUIET)
 
 
@@ -314,10 +374,19 @@ def remote_writers(connection: Connection, users: frozenset[str | None], *, age:
     They are recognised by their user, the only thing that the coordinator's catalog guarantees. A session's
     `application_name` can be any value, set by `postgres_fdw.application_name` (any user may set it) or by the
     server's option. Its address is shared by everything on the coordinator's host. So a person who writes on the node
-    under a mapped user's name is waited for too: that costs a try, never the cut's truth.
+    under a mapped user's name is waited for too: that costs a try, never the cut's truth. Raises Blind if a session is
+    hidden from our role: no writers would then prove nothing.
     """
     asked = {"anyone": None in users, "users": [name for name in users if name is not None], "age": age}
-    return [Holder(*row) for row in connection.execute(_WRITERS, asked).fetchall()]
+    found = connection.execute(_WRITERS, asked).fetchall()
+    if any(is_hidden for *_, is_hidden in found):
+        raise Blind(BLIND)
+    return [Holder(*row) for *row, _ in found]
+
+
+def sees_all(connection: Connection) -> bool:
+    """Whether no session is hidden from our role."""
+    return bool(connection.execute("SELECT pg_has_role('pg_read_all_stats', 'USAGE')").fetchall()[0][0])
 
 
 def named(holders: Sequence[Holder]) -> str:

@@ -8,13 +8,17 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from stillhouse.clock import Clock
-from stillhouse.domain.cluster import Cluster, Node
+from stillhouse.domain.cluster import Cluster, Node, Place
 from stillhouse.errors import CutFailed, DatabaseClosed, NodeUnreachable
 from stillhouse.postgres.sessions.databases import Database
-from stillhouse.postgres.sessions.event_triggers import disable_event_triggers, has_event_triggers
+from stillhouse.postgres.sessions.event_triggers import (
+    disable_event_triggers,
+    has_event_triggers,
+)
 from stillhouse.postgres.sessions.text import Codec
 from stillhouse.warehouse.cut.bounded_sessions import Bounded, answering, bounded
 from stillhouse.warehouse.gate.coordinator_catalog import (
+    Blind,
     Holder,
     Mode,
     Wiring,
@@ -28,6 +32,7 @@ from stillhouse.warehouse.gate.coordinator_catalog import (
     remote_writers,
     strong_lock_seconds,
 )
+from stillhouse.warehouse.gate.gate_rights import GRANTS, check_rights, refuse_event_triggers
 from stillhouse.warehouse.gate.lock_plan import (
     LONGEST_LOCK_SECONDS,
     Expected,
@@ -114,7 +119,9 @@ def _how_many_sessions(session: Bounded, wiring: Wiring) -> int:
     """One session if event triggers have to be disabled for our DDL: further sessions would wait for the first."""
     if any(table.foreign for table in wiring.tables):
         with answering(session.node):
-            if has_event_triggers(session.connection):
+            if session.node.place is Place.CONNECTION:
+                refuse_event_triggers(session)
+            elif has_event_triggers(session.connection):
                 return 1
     return sessions_for(wiring.tables)
 
@@ -184,6 +191,7 @@ def _rehearse(
     locks = sum(table.locks for table in tables)
     if not gate:
         return Expected(0, 0, 0.0, 0.0, 0.0)
+    check_rights((part.session, part.wiring.tables) for part in gate)
     first = gate[0].session
     with answering(first.node):
         check_room(locks, lock_table(first.connection))
@@ -282,7 +290,8 @@ def _lock(share: Share, mode: Mode, seconds: float) -> None:
     if mode is not Mode.REHEARSAL and any(table.foreign for table in share.tables):
         # DISABLE TRIGGER is DDL: an operator's event trigger must neither see nor forbid it.
         with answering(session.node):
-            disable_event_triggers(session.connection)
+            if session.node.place is Place.HERE:
+                disable_event_triggers(session.connection)
     if statement := lock_statement(session.connection, share.tables, mode):
         _execute(session, f"SET LOCAL statement_timeout = '{math.ceil(seconds * 1000)}ms'; {statement}")
     with answering(session.node):
@@ -362,8 +371,11 @@ def check_data_nodes(
     users = frozenset[str | None]().union(*(part.wiring.users for part in gate))
 
     def writers_on(data_node: Bounded) -> list[Holder]:
-        with answering(data_node.node):
-            return remote_writers(data_node.connection, users, age=age)
+        try:
+            with answering(data_node.node):
+                return remote_writers(data_node.connection, users, age=age)
+        except Blind as error:
+            raise Blind(f"node {data_node.node.name}: {error.message}", hint=GRANTS) from error
 
     for data_node, writers in zip(data_nodes, threads.map(writers_on, data_nodes), strict=True):
         if writers:

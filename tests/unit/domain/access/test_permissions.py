@@ -14,12 +14,14 @@ from stillhouse.domain.access.permissions import (
     BUILT_IN,
     FULL_ACCESS,
     READ_ONLY_ACCESS,
+    REGISTRAR,
     Permissions,
     Policy,
     Statement,
     matches,
 )
 from stillhouse.domain.api_operations.all_operations import ACTIONS, OPERATIONS
+from stillhouse.domain.api_operations.needs import REGISTER
 from stillhouse.errors import InvalidInput
 
 CREATE = OPERATIONS["CreateSnapshot"].need.names
@@ -88,9 +90,13 @@ def test_a_statement_about_one_cluster_says_nothing_of_others_nor_of_all() -> No
 
 def test_the_built_in_policies_are_what_they_are_called() -> None:
     full, read = (Permissions(((BUILT_IN[name],),)) for name in (FULL_ACCESS, READ_ONLY_ACCESS))
-    needs = {name: one.need for name, one in OPERATIONS.items()}
+    needs = {name: one.need for name, one in OPERATIONS.items() if one.need != REGISTER}
     reads = {name for name, need in needs.items() if need.names and read.allow(need.names, None)}
     assert all(full.allow(need.names, None) for need in needs.values() if need.names)
+    registrar = Permissions(((BUILT_IN[REGISTRAR],),))
+    assert registrar.allow(REGISTER.names, None)
+    assert not full.allow(REGISTER.names, None)
+    assert not any(registrar.allow(need.names, None) for need in needs.values())
     # CheckDisasterName asks only whether a name is free.
     reading = ("List", "Show", "CheckDisasterName")
     assert reads == {name for name, need in needs.items() if need.names and name.startswith(reading)}
@@ -198,4 +204,4 @@ def test_permissions_are_those_of_the_model(permissions: Permissions, names: tup
 
 
 def test_every_action_is_of_this_service_and_of_three_parts() -> None:
-    assert all(name.startswith("dws:") and len(name.split(":")) == 3 for name in ACTIONS)
+    assert all(name.startswith(("dws:", "stillhouse:")) and len(name.split(":")) == 3 for name in ACTIONS)

@@ -11,7 +11,8 @@ import pytest
 from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.page_choice import Changed
 from stillhouse.node.capture.base import Source
-from stillhouse.postgres.files.reader import Entry, LocalReader
+from stillhouse.postgres.readers.local import LocalReader
+from stillhouse.postgres.readers.node_files import Entry
 from stillhouse.postgres.wal.summaries import Changes
 from stillhouse.repository.format import manifest
 from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open

@@ -20,7 +20,8 @@ from stillhouse.node.capture.copying import Copy
 from stillhouse.node.capture.deferred_writes import PackLedger
 from stillhouse.node.capture.packing import Batch, Packed
 from stillhouse.postgres.files import pages
-from stillhouse.postgres.files.reader import Entry, LocalReader
+from stillhouse.postgres.readers.local import LocalReader
+from stillhouse.postgres.readers.node_files import Entry
 from stillhouse.repository.format import manifest
 from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open
 from stillhouse.repository.format.manifest import ManifestWriter

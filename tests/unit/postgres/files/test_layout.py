@@ -9,7 +9,7 @@ import pytest
 from stillhouse.domain import relation_files
 from stillhouse.domain.relation_files import Kind, RelationFile
 from stillhouse.postgres.files import layout
-from stillhouse.postgres.files.reader import LocalReader
+from stillhouse.postgres.readers.local import LocalReader
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,11 @@ from stillhouse.errors import FileRefused, InternalError
 from stillhouse.node.capture.packing import Batch, PageRun, WholeFile
 from stillhouse.node.capture.packing_process import PackerPlan, PackingProcess
 from stillhouse.node.restore.rebuild import RestoreTask, restore
-from stillhouse.postgres.files.reader import LocalReader, Skipped
 from stillhouse.postgres.files.tree import Tree, read_outside, remove_tree, shown
 from stillhouse.postgres.host import server
+from stillhouse.postgres.readers.local import LocalReader
+from stillhouse.postgres.readers.node_files import Skipped
+from stillhouse.postgres.wal.feed import wal_tree
 from stillhouse.repository.format import manifest
 from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open
 from stillhouse.storage.open import open_store
@@ -99,7 +101,7 @@ def test_a_file_swapped_after_it_was_listed_is_caught_when_it_is_opened(
     (pgdata / path).unlink()
     (pgdata / path).symlink_to(secret.file)
     runs = (PageRun(0, path, np.arange(1, dtype=np.uint32), 0),)
-    batch = Batch(runs=runs) if path.startswith("base") else Batch(files=(WholeFile(0, path),))
+    batch = Batch(runs=runs) if path.startswith("base") else Batch(files=(WholeFile(0, path, 1),))
     if in_processes:
         process = PackingProcess().begin(plan, lambda pack: None)
         packed = process.pack(batch)
@@ -120,7 +122,7 @@ def test_a_directory_swapped_after_it_was_listed_leads_nowhere(pgdata: Path, sec
     for path in paths:
         (secret.place / path.rpartition("/")[2]).write_bytes(secret.content)
     (pgdata / "base/5").symlink_to(secret.place)
-    assert secret.content not in reader.read(paths[0])
+    assert secret.content not in reader.content(paths[0])
     again = pickle.loads(pickle.dumps(reader))
     with pytest.raises(FileRefused, match="base/5 is a symbolic link"):
         again.open(paths[0])
@@ -132,7 +134,7 @@ def test_neither_control_file_nor_wal_is_read_through_a_link(pgdata: Path, secre
     (pgdata / name).symlink_to(secret.file)
     reader = LocalReader(pgdata, TABLESPACE)
     with pytest.raises(FileRefused, match=f"{name} is a symbolic link"):
-        reader.open_wal(name.rpartition("/")[2]) if "wal" in name else reader.read(name)
+        wal_tree(pgdata, None).open(name) if "wal" in name else reader.content(name)
 
 
 @needs_root
@@ -167,11 +169,11 @@ def test_links_of_postgresql_are_followed_to_what_is_the_accounts_and_not_furthe
     file = f"{path}/{inside.relative_to(elsewhere)}/16384".replace("/./", "/")
     if path == "pg_wal":
         assert len(listed) == 1
-        os.close(reader.open_wal("16384"))
+        os.close(wal_tree(pgdata, None).open("pg_wal/16384"))
     else:
         assert [entry.path for entry in listed if entry.size is not None] == [file]
         assert reader.skipped.reasons == {file.replace("16384", "16385"): LINK}
-        assert reader.read(file) == b"mine"
+        assert reader.content(file) == b"mine"
 
 
 @needs_root
@@ -431,7 +433,7 @@ def test_a_snapshot_from_before_with_a_set_user_id_file_yields_none(
 ) -> None:
     """Until it is given away such a file is root's."""
     (pgdata / "pg_xact/0001").chmod(0o6755)
-    monkeypatch.setattr("stillhouse.postgres.files.reader._PERMISSIONS", 0o7777)
+    monkeypatch.setattr("stillhouse.postgres.readers.local._PERMISSIONS", 0o7777)
     stored, _, _ = fake_tree.capture(pgdata, store, keys)
     assert {"mode": 0o6755, "path": "pg_xact/0001"}.items() <= next(
         line for line in manifest.read(store, keys, stored) if line.get("path") == "pg_xact/0001"

@@ -29,6 +29,8 @@ def after(flushed: int = 100 * MB, started: str = "1", **settings: int) -> After
         (seen(), after(idle_replication_slot_timeout=5), "idle_replication_slot_timeout is 5 s"),
         (seen(), after(idle_replication_slot_timeout=6), "somebody ended"),
         (seen(), after(started="2", max_slot_wal_keep_size=0), "was restarted"),
+        (seen(timeline=1), Afterwards("2", 0, SETTINGS, timeline=2), "failed over: a standby was promoted"),
+        (seen(timeline=2), Afterwards("2", 0, SETTINGS, timeline=2), "was restarted"),
         (seen(), None, "was shut down"),
         (seen(None), None, "crashed, or cannot be reached"),
         (seen(None, said="connection lost"), after(), "broke: connection lost"),

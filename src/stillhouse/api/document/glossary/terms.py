@@ -7,9 +7,7 @@ A field has one description for each name. A name with a meaning of its own in o
 from stillhouse.api.document.glossary import (
     capacity,
     clusters,
-    damage,
     databases,
-    extensions,
     iam,
     jobs,
     snapshot_policies,
@@ -18,6 +16,7 @@ from stillhouse.api.document.glossary import (
     tags,
     values,
 )
+from stillhouse.api.document.glossary.ours import damage, extensions, registration
 
 PARTS = (
     values.TERMS,
@@ -31,6 +30,7 @@ PARTS = (
     databases.TERMS,
     iam.TERMS,
     extensions.TERMS,
+    registration.TERMS,
     damage.TERMS,
 )
 GLOSSARY = {name: term for part in PARTS for name, term in part.items()}

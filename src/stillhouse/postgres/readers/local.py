@@ -1,52 +1,21 @@
-"""The reader of a node's files on this host: lists the files that a capture takes, and opens them for reading."""
+"""The reader of a node's files on this host: opens each file as one that must be its account's own."""
 
 import os
 import re
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from stillhouse.domain import relation_files
 from stillhouse.errors import FileRefused
 from stillhouse.postgres.files import layout
-from stillhouse.postgres.files.tree import Directory, Tree, shown, why_foreign
+from stillhouse.postgres.files.tree import Directory, Tree, read_outside, why_foreign
+from stillhouse.postgres.readers import page_cache
+from stillhouse.postgres.readers.node_files import Entry, FileRuns, Got, Pieces, Skipped
 
 _TABLESPACE = r"pg_tblspc/[1-9][0-9]*"
-_NAMED = 100  # skipped paths that are named; the rest is only counted
 _PERMISSIONS = 0o777  # no set-user-id bit: root owns a restored file until it is given away
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A file or a directory in the data directory. `path` is relative to it. The `size` of a directory is `None`.
-
-    The link to a tablespace is a directory with a `target`.
-    """
-
-    path: str
-    mode: int
-    size: int | None
-    mtime_ns: int = 0
-    inode: int = 0
-    target: str | None = None
-
-
-class Skipped:
-    """The files that a capture left out because the account does not own them. The first are named, with the reason."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.reasons: dict[str, str] = {}
-
-    def add(self, path: str, reason: str) -> None:
-        """Add a path. A path is counted once, as long as paths are still named."""
-        name = shown(path)
-        if name in self.reasons:
-            return
-        self.count += 1
-        if len(self.reasons) < _NAMED:
-            self.reasons[name] = reason
 
 
 class LocalReader:
@@ -71,6 +40,8 @@ class LocalReader:
         log = re.escape(os.path.normpath(log_directory))
         self._tree = Tree(pgdata, owner=owner, links=re.compile(f"pg_wal|{_TABLESPACE}|{log}"))
         self._tablespace_directory = tablespace_directory
+        self._is_cold = False  # whether the last run had to be read from the disk
+        self._foreseen: dict[tuple[str, int], list[tuple[int, int]]] = {}
         self.skipped = Skipped()
 
     @property
@@ -123,22 +94,78 @@ class LocalReader:
         if path not in layout.EMPTIED:
             yield from self._directory(path, opened)
 
-    def directory(self, path: str) -> Directory:
-        return self._tree.directory(path)
+    def read(self, wanted: Sequence[FileRuns], into: memoryview) -> Sequence[Got]:
+        got: list[Got] = []
+        at = 0
+        for one in wanted:
+            length = one.length
+            got.append(self._read(one, into[at : at + length]))
+            at += length
+        return got
+
+    def foresee(self, wanted: Sequence[FileRuns]) -> None:
+        """Start to read uncached runs from the disk. Does nothing if the last run read was cached."""
+        for one in wanted if self._is_cold else ():
+            # An error is raised when the runs are read.
+            with suppress(OSError, FileRefused), self._opened(one.path) as descriptor:
+                self._foreseen[one.path, one.runs[0][0]] = page_cache.fetch(descriptor, one.runs)
+
+    def read_to_end(self, files: Sequence[tuple[str, int]], piece: int) -> Iterator[Pieces]:
+        for path, _ in files:
+            try:
+                descriptor = self.open(path)
+            except FileNotFoundError:
+                yield None
+            except FileRefused as refusal:
+                yield refusal
+            else:
+                yield _pieces(descriptor, piece)
+
+    def content(self, path: str) -> bytes:
+        return self._tree.read(path)
+
+    def outside(self, path: str) -> bytes:
+        return read_outside(Path(path), self.owner)
+
+    def close(self) -> None:
+        """Nothing is held: a directory is closed with the last reference to it."""
 
     def open(self, path: str) -> int:
         """Return a file descriptor for `os.preadv`. Raises FileNotFoundError if the file vanished since the listing,
         and FileRefused if the account does not own it any more.
         """
         descriptor = self._tree.open(path)
-        # No read-ahead: it brings pages into the cache, and the packer could not tell afterwards which ones to drop.
+        # No read-ahead: it brings pages into the cache, and we could not tell afterwards which ones to drop.
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
         return descriptor
 
-    def open_wal(self, name: str) -> int:
-        """Return a file descriptor of a WAL segment. Raises as `open` does."""
-        return self._tree.open(f"pg_wal/{name}")
+    def _read(self, wanted: FileRuns, into: memoryview) -> Got:
+        foreseen = self._foreseen.pop((wanted.path, wanted.runs[0][0]), [])
+        try:
+            with self._opened(wanted.path) as descriptor:
+                got, missed = page_cache.fill(descriptor, wanted.runs, into)
+                page_cache.forget(descriptor, foreseen)
+        except FileNotFoundError:
+            return None
+        except FileRefused as refusal:
+            return refusal
+        self._is_cold = missed or bool(foreseen)
+        return got
 
-    def read(self, path: str) -> bytes:
-        """Return the bytes of a small file. Raises as `open` does."""
-        return self._tree.read(path)
+    @contextmanager
+    def _opened(self, path: str) -> Iterator[int]:
+        descriptor = self.open(path)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+
+def _pieces(descriptor: int, piece: int) -> Iterator[bytes]:
+    at = 0
+    try:
+        while chunk := os.pread(descriptor, piece, at):
+            yield chunk
+            at += len(chunk)
+    finally:
+        os.close(descriptor)

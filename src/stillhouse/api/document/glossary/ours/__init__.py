@@ -1,0 +1,1 @@
+"""The descriptions of what DWS does not have."""

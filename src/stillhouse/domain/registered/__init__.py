@@ -1,0 +1,1 @@
+"""Clusters whose servers are somebody's: how they are written, and how a check-up of them is told."""
