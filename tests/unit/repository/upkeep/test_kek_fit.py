@@ -164,7 +164,7 @@ def test_the_first_start_makes_a_key_and_says_where_and_that_it_must_be_copied(d
     with capture_logs() as said, flow_context(serving(data)) as place:
         kek = place.vault.repository.kek
     (told,) = [line for line in said if "key-encryption key" in line["event"]]
-    assert (told["file"], told["kek"]) == (str(data / "kek"), kek.id) and "copy it" in told["event"]
+    assert (told["file"], told["key_id"]) == (str(data / "kek"), kek.id) and "copy it" in told["event"]
     with capture_logs() as said, flow_context(serving(data)) as place:
         assert place.vault.repository.kek == kek
     assert [line for line in said if "key-encryption key" in line["event"]] == []
