@@ -13,6 +13,8 @@ import pytest
 from stillhouse import __version__
 from support.processes.service import COMMAND, Service, serving
 
+pytestmark = pytest.mark.long  # a service of its own
+
 
 @pytest.fixture(scope="module")
 def service(data_root: Path) -> Iterator[Service]:
