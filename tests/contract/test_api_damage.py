@@ -104,7 +104,8 @@ def test_a_restore_of_it_is_tried_all_the_same(service: Service) -> None:
 def test_the_terminal_shows_it(
     service: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delenv("COLUMNS", raising=False)  # some terminals set it, and a narrow list leaves columns out
+    # The test runner sets it, and a narrow list leaves columns out.
+    monkeypatch.delenv("COLUMNS", raising=False)
     monkeypatch.setenv("STILLHOUSE_ENDPOINT", service.endpoint)
     monkeypatch.setenv("STILLHOUSE_PROJECT", PROJECT)
     monkeypatch.setenv("CLOUD_SDK_AK", service.client.access_key)
