@@ -66,7 +66,7 @@ def service(data_root: Path) -> Iterator[Service]:
 def run(*words: str, succeeds: bool = True) -> dict[str, Any]:
     answer = subprocess.run([*COMMAND, *words], capture_output=True, text=True, check=False)
     assert (answer.returncode == 0) is succeeds, answer.stdout + answer.stderr
-    found: dict[str, Any] = json.loads(answer.stdout) if answer.stdout else {"told": answer.stderr}
+    found: dict[str, Any] = json.loads(answer.stdout or answer.stderr)
     return found
 
 
@@ -143,7 +143,8 @@ def test_a_registered_cluster_is_snapshot_restored_and_forgotten(
     with superuser(node) as connection:
         tell(connection, f"ALTER ROLE {ROLE} NOREPLICATION")
     refused = run("cluster", "add", "orders", *words, succeeds=False)
-    assert "lacks REPLICATION" in refused["told"] and f'ALTER ROLE "{ROLE}" REPLICATION' in refused["told"]
+    assert "lacks REPLICATION" in refused["error"]["message"]
+    assert f'ALTER ROLE "{ROLE}" REPLICATION' in refused["error"]["hint"]
     assert service.call("GET", "/v1.0/{p}/clusters").json["clusters"] == []
     with superuser(node) as connection:
         tell(connection, f"ALTER ROLE {ROLE} REPLICATION")
