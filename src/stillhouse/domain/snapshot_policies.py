@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from stillhouse.domain.schedule import Cron, Schedule
+from stillhouse.domain.schedule import Cron, Once, Schedule, parse
 from stillhouse.errors import InvalidInput
 
 # The figures of DWS (its CreateSnapshotPolicy and ListSnapshotPolicy pages, and its guide to automated snapshots). It
@@ -70,6 +70,19 @@ class Run:
     seen: datetime
     is_full: bool
     is_once: bool
+
+    @classmethod
+    def of(cls, policy: Policy, due: datetime, seen: datetime) -> "Run":
+        return cls(
+            cluster_id=policy.cluster_id,
+            policy_id=policy.id,
+            policy_name=policy.name,
+            schedule=policy.schedule,
+            due=due,
+            seen=seen,
+            is_full=policy.backup_type is BackupType.FULL,
+            is_once=isinstance(parse(policy.schedule), Once),
+        )
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,9 @@ from stillhouse.domain import retention
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Task
 from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.retention import Verdict
-from stillhouse.domain.schedule import Once, parse
+from stillhouse.domain.schedule import parse
 from stillhouse.domain.snapshot import SnapshotType
-from stillhouse.domain.snapshot_policies import BackupType, Decision, Outcome, Policy, Run, Situation, decide
+from stillhouse.domain.snapshot_policies import Decision, Outcome, Policy, Run, Situation, decide
 
 # The part of the longest name that is left for the cluster's name, beside the snapshot's own part.
 _CLUSTER_NAME_LIMIT = 40
@@ -93,17 +93,7 @@ def _note_due(transaction: Transaction, policy: Policy, known: datetime | None, 
     snapshot_policies.skip_waiting(
         transaction, [policy.id], f"missed: the run due at {due:%Y-%m-%dT%H:%M:%SZ} stands for it"
     )
-    run = Run(
-        cluster_id=policy.cluster_id,
-        policy_id=policy.id,
-        policy_name=policy.name,
-        schedule=policy.schedule,
-        due=due,
-        seen=now,
-        is_full=policy.backup_type is BackupType.FULL,
-        is_once=isinstance(parse(policy.schedule), Once),
-    )
-    snapshot_policies.insert_run(transaction, run)
+    snapshot_policies.insert_run(transaction, Run.of(policy, due, now))
 
 
 def _situation(transaction: Transaction, cluster: Cluster, now: datetime) -> Situation:

@@ -8,11 +8,10 @@ from itertools import groupby, islice
 
 from stillhouse.domain import retention
 from stillhouse.domain.retention import Fate
-from stillhouse.domain.schedule import Once, parse
+from stillhouse.domain.schedule import parse
 from stillhouse.domain.snapshot import Snapshot
 from stillhouse.domain.snapshot_policies import (
     BackupSettings,
-    BackupType,
     Decision,
     Outcome,
     Policy,
@@ -80,7 +79,7 @@ def _runs(due: Sequence[tuple[datetime, Policy]], ended: datetime | None, keeps:
     found: list[NextRun] = []
     for moment, at_once in groupby(due, key=lambda one: one[0]):
         policies = {policy.id: policy for _, policy in at_once}
-        waiting, look = [_run(policy, moment) for policy in policies.values()], moment
+        waiting, look = [Run.of(policy, moment, moment) for policy in policies.values()], moment
         while waiting:
             decisions = decide(waiting, Situation("", ended, False), look)
             for one in decisions:
@@ -99,19 +98,6 @@ def _decided(policy: Policy, decision: Decision, look: datetime, keeps: timedelt
         return NextRun(policy, due, None, decision.reason, None)
     late = f"it waits until {look:%H:%M} UTC, 4 hours after the snapshot before it" if look > due else ""
     return NextRun(policy, due, look, late, look + keeps)
-
-
-def _run(policy: Policy, due: datetime) -> Run:
-    return Run(
-        cluster_id=policy.cluster_id,
-        policy_id=policy.id,
-        policy_name=policy.name,
-        schedule=policy.schedule,
-        due=due,
-        seen=due,
-        is_full=policy.backup_type is BackupType.FULL,
-        is_once=isinstance(parse(policy.schedule), Once),
-    )
 
 
 def _fate(one: Snapshot, snapshots: Sequence[Snapshot], newer: datetime | None, now: datetime) -> Fate:

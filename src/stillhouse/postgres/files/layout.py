@@ -48,6 +48,16 @@ def is_skipped(path: str) -> bool:
     return is_database_directory(directory) and _TEMPORARY.fullmatch(name) is not None
 
 
+def captured(directory: str, names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Return the name and the path of each entry of a directory that a capture takes, ascending.
+
+    `pg_control` is not among them: a capture takes it last. All `names` are consumed before this returns.
+    """
+    ordered = without_unlogged(names) if is_database_directory(directory) else iter(sorted(names))
+    entries = ((name, f"{directory}/{name}" if directory else name) for name in ordered)
+    return ((name, path) for name, path in entries if not is_skipped(path) and path != CONTROL)
+
+
 def without_unlogged(names: Iterable[str]) -> Iterator[str]:
     """Return the files of one database directory, segments ascending. Unlogged relations keep only the init fork.
 

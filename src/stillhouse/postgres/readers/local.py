@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from stillhouse.domain import relation_files
 from stillhouse.errors import FileRefused
 from stillhouse.postgres.files import layout
 from stillhouse.postgres.files.tree import Directory, Tree, read_outside, why_foreign
@@ -55,16 +54,9 @@ class LocalReader:
 
     def _directory(self, path: str, directory: Directory) -> Iterator[Entry]:
         with os.scandir(directory.descriptor) as found:
-            every = (entry.name for entry in found)
-            names = (
-                layout.without_unlogged(every)
-                if relation_files.is_database_directory(path)
-                else sorted(every)
-            )
-        for name in names:
-            child = f"{path}/{name}" if path else name
-            if not layout.is_skipped(child) and child != layout.CONTROL:
-                yield from self._entry(child, name, directory)
+            children = layout.captured(path, (entry.name for entry in found))
+        for name, child in children:
+            yield from self._entry(child, name, directory)
 
     def _entry(self, path: str, name: str, directory: Directory) -> Iterator[Entry]:
         try:

@@ -10,7 +10,6 @@ import secrets
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, islice
 
-from stillhouse.domain import relation_files
 from stillhouse.domain.cluster import Node
 from stillhouse.errors import FileRefused
 from stillhouse.postgres.files import layout
@@ -113,21 +112,14 @@ class RemoteReader:
         if path.count("/") >= _DEEPEST:
             self.skipped.add(path, _TOO_DEEP)
             return
-        every = self._server.names(path)
         try:
-            names = (
-                layout.without_unlogged(every)
-                if relation_files.is_database_directory(path)
-                else iter(sorted(every))
-            )
+            children = layout.captured(path, self._server.names(path))
         except FileNotFoundError:
             return
         except FileRefused as refusal:
             self.skipped.add(path, refusal.reason)
             return
-        children = (f"{path}/{name}" if path else name for name in names)
-        wanted = (child for child in children if not layout.is_skipped(child) and child != layout.CONTROL)
-        for paths in _chunks(wanted, _STATUSES):
+        for paths in _chunks((child for _, child in children), _STATUSES):
             for child, status in zip(paths, self._server.statuses(paths), strict=True):
                 if status is not None:
                     yield from self._entry(child, status)

@@ -87,7 +87,7 @@ RIGHTS = (
 )  # fmt: skip
 
 
-_MAINTAIN_SINCE = 170000
+MAINTAIN_SINCE = 170000  # as in server_version_num
 # One statement for all versions: each has but one of the roles.
 _BY_VERSION = """DO $stillhouse$ BEGIN
     EXECUTE pg_catalog.concat('{verb} ', CASE WHEN pg_catalog.current_setting('server_version_num')::int >= 170000
@@ -109,7 +109,7 @@ GATE_RIGHTS = (
 
 def gate_role(version: int) -> str:
     """Return PostgreSQL's role that may lock every table. `version` is as in server_version_num."""
-    return "pg_maintain" if version >= _MAINTAIN_SINCE else "pg_write_all_data"
+    return "pg_maintain" if version >= MAINTAIN_SINCE else "pg_write_all_data"
 
 
 def missing(connection: Connection, rights: Sequence[Right] = RIGHTS) -> Iterator[Right]:

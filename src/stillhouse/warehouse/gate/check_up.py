@@ -5,6 +5,7 @@ from contextlib import closing, suppress
 
 from stillhouse.domain.cluster import Node
 from stillhouse.domain.registered.check_up import Finding, Weight
+from stillhouse.domain.registered.registration import written
 from stillhouse.errors import CaptureFailed, DatabaseClosed, NodeUnreachable
 from stillhouse.postgres.sessions import session, sql
 from stillhouse.postgres.sessions.databases import MAINTENANCE, Database, databases_of, enter
@@ -120,7 +121,7 @@ def _of_wiring(coordinator: Node, data_nodes: Sequence[Node], servers: Sequence[
     known = {address for server in servers for address in server.addresses}
     for node in data_nodes:
         if not node.addresses & known:
-            told = ", ".join(_text(address) for address in sorted(node.addresses))
+            told = ", ".join(written(address) for address in sorted(node.addresses))
             yield Finding(
                 node.name,
                 Weight.MUST,
@@ -131,7 +132,7 @@ def _of_wiring(coordinator: Node, data_nodes: Sequence[Node], servers: Sequence[
     every = frozenset[Address]().union(*(node.addresses for node in data_nodes))
     strangers = {server.name: server for server in servers if not server.addresses & every}
     for name, server in sorted(strangers.items()):
-        told = ", ".join(_text(address) for address in sorted(server.addresses)) or "no address"
+        told = ", ".join(written(address) for address in sorted(server.addresses)) or "no address"
         yield Finding(
             coordinator.name,
             Weight.SHOULD,
@@ -153,8 +154,3 @@ def _names(tables: Sequence[NotOurs]) -> str:
 
 def _quoted(name: str) -> str:
     return sql.Identifier(name).as_string()
-
-
-def _text(address: Address) -> str:
-    host, port = address
-    return f"{host}:{port}"

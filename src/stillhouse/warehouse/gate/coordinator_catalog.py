@@ -11,6 +11,7 @@ from typing import LiteralString
 from stillhouse.clock import Clock
 from stillhouse.domain.cluster import Node
 from stillhouse.errors import StateForbids
+from stillhouse.postgres.sessions.grants import MAINTAIN_SINCE
 from stillhouse.postgres.sessions.session import Connection, Error, sql
 from stillhouse.warehouse.gate.lock_plan import Gated, LockTable, roots
 
@@ -176,7 +177,6 @@ _NOT_OURS_TO_LOCK = """
                     ELSE has_table_privilege(c.oid, %s) END
      ORDER BY known.name
 """
-_MAINTAIN_SINCE = 170000
 
 
 Address = tuple[str, int]
@@ -316,7 +316,7 @@ class NotOurs:
 
 def not_ours_to_lock(connection: Connection, tables: Sequence[Gated]) -> list[NotOurs]:
     """The `tables` that our role may not lock as the gate does: a superuser may lock all."""
-    right = "MAINTAIN" if connection.info.server_version >= _MAINTAIN_SINCE else "UPDATE, DELETE, TRUNCATE"
+    right = "MAINTAIN" if connection.info.server_version >= MAINTAIN_SINCE else "UPDATE, DELETE, TRUNCATE"
     asked = [[getattr(table, name) for table in tables] for name in ("name", "oid", "foreign")]
     return [NotOurs(*row) for row in connection.execute(_NOT_OURS_TO_LOCK, [*asked, right]).fetchall()]
 
