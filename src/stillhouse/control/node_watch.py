@@ -16,6 +16,7 @@ from stillhouse import log
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.errors import StillhouseError
 from stillhouse.postgres.sessions import session
+from stillhouse.postgres.sessions.databases import MAINTENANCE
 
 _GOOD_FOR_SECONDS = 2.0
 _AT_ONCE = 64  # a thread for each, since one that hangs must not keep others waiting
@@ -106,7 +107,7 @@ class NodeWatch:
 def silence(node: Node) -> str:
     """Ask a node, and return why it does not answer, or "" if it does."""
     try:
-        with closing(session.connect(node, "postgres", settings=_SETTINGS)) as connection:
+        with closing(session.connect(node, MAINTENANCE, settings=_SETTINGS)) as connection:
             connection.execute("SELECT 1")
     except (StillhouseError, session.Error) as error:
         return " ".join(str(error).split())

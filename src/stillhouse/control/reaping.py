@@ -4,14 +4,13 @@ An attempt's own slot goes with its session. A slot that remains was left by an 
 slots, or is held by a process that was stopped and does not know that its attempt is dead.
 """
 
-import threading
 from datetime import datetime
 from functools import partial
 
 from stillhouse import log
 from stillhouse.catalog import captures, clusters, operations
 from stillhouse.control.flow_context import FlowContext
-from stillhouse.control.timer import attempt
+from stillhouse.control.timer import Beside
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Node, Task
 from stillhouse.domain.slots import is_attempt_slot
 from stillhouse.errors import NodeUnreachable
@@ -34,13 +33,13 @@ def reap(place: FlowContext, cluster: Cluster) -> list[str]:
 class Reaper:
     """The timer's duty: looks at every node of every cluster now and then, beside attempts at work.
 
-    A node that hangs holds up neither the timer nor the others: its thread waits, and no second one is started.
+    A node that hangs holds up neither the timer for long nor the others.
     """
 
     def __init__(self, every_seconds: float, patience_seconds: float = _PATIENCE_SECONDS) -> None:
         self._every_seconds, self._patience_seconds = every_seconds, patience_seconds
         self._next = 0.0
-        self._looks: dict[str, threading.Thread] = {}
+        self._looks = Beside("reaper")
 
     def __call__(self, place: FlowContext, now: datetime) -> None:
         clock = place.control.clock
@@ -52,20 +51,9 @@ class Reaper:
         for cluster in found:
             if cluster.status not in _LEFT_ALONE and not cluster.stopped:
                 for node in cluster.nodes:
-                    self._look_at(place, cluster, node)
-        latest = clock.monotonic() + self._patience_seconds
-        for look in self._looks.values():
-            look.join(max(0.0, latest - clock.monotonic()))
-        self._looks = {node: look for node, look in self._looks.items() if look.is_alive()}
-
-    def _look_at(self, place: FlowContext, cluster: Cluster, node: Node) -> None:
-        if node.id not in self._looks:
-            look = partial(_reap_node, place, node, at_work=cluster.id)
-            told = f"slots of node {node.name} of cluster {cluster.id}"
-            self._looks[node.id] = threading.Thread(
-                target=attempt, args=(told, look), name="reaper", daemon=True
-            )
-            self._looks[node.id].start()
+                    look = partial(_reap_node, place, node, at_work=cluster.id)
+                    self._looks.begin(node.id, f"slots of node {node.name} of cluster {cluster.id}", look)
+        self._looks.join(self._patience_seconds)
 
 
 def _reap_node(place: FlowContext, node: Node, *, at_work: str | None) -> list[str]:

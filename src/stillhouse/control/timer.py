@@ -1,6 +1,7 @@
 """The service's one timer: every few seconds it calls each periodic duty."""
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
@@ -38,6 +39,35 @@ class Timer:
             for name, duty in self._duties.items():
                 if not self._stopping.is_set():
                     attempt(name, partial(duty, self._place, self._place.control.clock.now()))
+
+
+class Beside:
+    """Work beside the timer, each in a thread of its own, and at most one at a time for each key.
+
+    Work that hangs holds up neither the timer nor other work. `begin` and `join` belong to the timer's thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._threads: dict[str, threading.Thread] = {}
+
+    def is_at_work(self, key: str) -> bool:
+        thread = self._threads.get(key)
+        return thread is not None and thread.is_alive()
+
+    def begin(self, key: str, what: str, act: Callable[[], list[str] | None]) -> None:
+        """Attempt `what`, unless work of this key goes on."""
+        if not self.is_at_work(key):
+            self._threads = {one: thread for one, thread in self._threads.items() if thread.is_alive()}
+            thread = threading.Thread(target=attempt, args=(what, act), name=self._name, daemon=True)
+            self._threads[key] = thread
+            thread.start()
+
+    def join(self, seconds: float) -> None:
+        """Return when all work has ended, or after so many seconds."""
+        latest = time.monotonic() + seconds
+        for thread in self._threads.values():
+            thread.join(max(0.0, latest - time.monotonic()))
 
 
 def attempt(what: str, act: Callable[[], list[str] | None]) -> None:

@@ -1,6 +1,7 @@
 """The addresses and ports at which clients reach the clusters that are made here."""
 
 from dataclasses import replace
+from functools import cache
 
 from stillhouse.catalog import clusters
 from stillhouse.catalog.schema.database import Transaction
@@ -15,8 +16,12 @@ from stillhouse.postgres.host.outside import Outside, outside_at
 _LAST_PORT = 30000
 
 
+@cache
 def outside_of(settings: Settings) -> Outside | None:
-    """Return where clusters are reached from other hosts. Raises InvalidInput."""
+    """Return where clusters are reached from other hosts. Raises InvalidInput.
+
+    The address is looked up once: servers go on listening where they did when the service started.
+    """
     return outside_at(
         settings.listen_clusters, settings.tls_cert, settings.tls_key, insecure=settings.insecure
     )

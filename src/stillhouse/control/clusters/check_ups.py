@@ -1,6 +1,5 @@
 """Check-ups of registered clusters: at their registration, on request, and by the timer."""
 
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -13,7 +12,7 @@ from stillhouse.catalog.schema.database import Transaction
 from stillhouse.control.context import Control
 from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.lookup import known_cluster
-from stillhouse.control.timer import attempt
+from stillhouse.control.timer import Beside
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Engine, Node, Provider
 from stillhouse.domain.registered.check_up import CheckUp, Finding, Weight, musts
 from stillhouse.errors import StateForbids, StillhouseError
@@ -65,35 +64,30 @@ def keep(transaction: Transaction, cluster_id: str, now: datetime, findings: Seq
 
 
 class CheckUps:
-    """The timer's duty. A server that hangs holds up neither the timer nor other clusters: its thread waits, and no
-    second one is started.
-    """
+    """The timer's duty. A server that hangs holds up neither the timer nor other clusters."""
 
     def __init__(self, every: timedelta) -> None:
         self._every = every
-        self._looks: dict[str, threading.Thread] = {}
+        self._looks = Beside("check-up")
 
     def __call__(self, place: FlowContext, now: datetime) -> None:
         if not self._every:
             return
-        self._looks = {cluster: look for cluster, look in self._looks.items() if look.is_alive()}
         with place.control.database.reading() as reading:
             due = [
                 cluster for cluster in clusters.all_clusters(reading) if self._is_due(reading, cluster, now)
             ]
         for cluster in due:
             look = partial(_look_by_timer, place.control, cluster)
-            told = f"check-up of cluster {cluster.id}"
-            self._looks[cluster.id] = threading.Thread(
-                target=attempt, args=(told, look), name="check-up", daemon=True
-            )
-            self._looks[cluster.id].start()
+            self._looks.begin(cluster.id, f"check-up of cluster {cluster.id}", look)
 
     def _is_due(self, reading: Transaction, cluster: Cluster, now: datetime) -> bool:
         if cluster.provider is not Provider.REGISTERED or cluster.status is not ClusterStatus.AVAILABLE:
             return False
+        if self._looks.is_at_work(cluster.id):
+            return False
         latest = check_ups.latest(reading, cluster.id)
-        return cluster.id not in self._looks and (latest is None or latest.time + self._every <= now)
+        return latest is None or latest.time + self._every <= now
 
 
 def _look_by_timer(control: Control, cluster: Cluster) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from stillhouse import log
 from stillhouse.catalog import clusters, operations, snapshots
 from stillhouse.catalog.access.access_keys import erase_secret, read_secret
-from stillhouse.catalog.schema.database import Transaction
 from stillhouse.control.audit import record
 from stillhouse.control.clusters.accounts import hand_over_cluster, renew_cluster_functions
 from stillhouse.control.clusters.requests import user_pwd_key
@@ -133,19 +132,12 @@ def finish_operation(
             failed_code=failed_code,
             failure=failure,
         )
+        operation = operations.read(transaction, operation_id)
+        cluster = clusters.read_cluster(transaction, operation.cluster_id)
         if has_ended and failure:
-            _record_failure(place, transaction, operation_id, failure)
-        cluster = clusters.read_cluster(transaction, operations.read(transaction, operation_id).cluster_id)
+            action, resource = _REQUESTS[operation.kind], f"cluster/{cluster.id}"
+            record(place.control, transaction, cluster.project, action, resource, "failed", failure.line)
     place.control.node_watch.forget(cluster.nodes)
-
-
-def _record_failure(
-    place: FlowContext, transaction: Transaction, operation_id: str, failure: Failure
-) -> None:
-    operation = operations.read(transaction, operation_id)
-    project = clusters.read_cluster(transaction, operation.cluster_id).project
-    resource = f"cluster/{operation.cluster_id}"
-    record(place.control, transaction, project, _REQUESTS[operation.kind], resource, "failed", failure.line)
 
 
 def _provision(place: FlowContext, cluster_id: str) -> None:

@@ -1,18 +1,18 @@
 """The timer's duty that measures snapshots: the bytes that each needs of the repository, and that it alone needs."""
 
-import threading
 from datetime import datetime
 from functools import partial
 
 from stillhouse import log
 from stillhouse.catalog import snapshot_sizes
 from stillhouse.control.flow_context import FlowContext
-from stillhouse.control.timer import attempt
+from stillhouse.control.timer import Beside
 from stillhouse.durable.flows import FlowInterrupted
 from stillhouse.workers import process
 from stillhouse.workers.jobs import MeasureJob, measure_job
 
 _AGAIN_AFTER_SECONDS = 600.0
+_ONE_AT_A_TIME = "all clusters"
 
 
 class Measurer:
@@ -25,10 +25,10 @@ class Measurer:
     def __init__(self, again_after_seconds: float = _AGAIN_AFTER_SECONDS) -> None:
         self._again_after_seconds = again_after_seconds
         self._not_before: dict[str, float] = {}
-        self._work: threading.Thread | None = None
+        self._work = Beside("measurer")
 
     def __call__(self, place: FlowContext, now: datetime) -> None:
-        if self._work is not None and self._work.is_alive():
+        if self._work.is_at_work(_ONE_AT_A_TIME):
             return
         with place.control.database.reading() as reading:
             waiting = snapshot_sizes.unmeasured(reading)
@@ -37,11 +37,8 @@ class Measurer:
         if chosen is None:
             return
         self._not_before[chosen] = at + self._again_after_seconds
-        work = partial(
-            attempt, f"bytes of snapshots of cluster {chosen}", partial(self._measure, place, chosen)
-        )
-        self._work = threading.Thread(target=work, name="measurer", daemon=True)
-        self._work.start()
+        work = partial(self._measure, place, chosen)
+        self._work.begin(_ONE_AT_A_TIME, f"bytes of snapshots of cluster {chosen}", work)
 
     def _measure(self, place: FlowContext, cluster_id: str) -> None:
         try:
