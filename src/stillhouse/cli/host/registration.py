@@ -4,9 +4,6 @@ They work on the data directory: a registration names hosts that the service con
 it reads. The API does the same for callers with the permission `stillhouse:cluster:register`, but for the files.
 """
 
-import getpass
-import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from stillhouse.cli.terminal import command
+from stillhouse.cli.terminal import command, passwords
 from stillhouse.cli.terminal.command import Data, Json, Project
 from stillhouse.domain.ids import is_uuid
 from stillhouse.domain.registered.registration import DEFAULT_ROLE, DEFAULT_TLS
@@ -237,7 +234,7 @@ def _registration(name: str, way: Way) -> "Registration":
     if name:
         document["name"] = name
     if not any(one.get("password_file") or one.get("pgpass_file") for one in _logins(document)):
-        document.setdefault("password", _password(str(document.get("role", DEFAULT_ROLE))))
+        document.setdefault("password", passwords.ask(_PASSWORD, str(document.get("role", DEFAULT_ROLE))))
     return read(document)
 
 
@@ -277,16 +274,9 @@ def _find(control: "Control", project: str, name: str) -> str:
     """Find a cluster's id by its name or its id."""
     from stillhouse.control.clusters.requests import list_clusters
 
-    found = [one.id for one in list_clusters(control, project) if one.name.lower() == name.lower()]
     if is_uuid(name):
         return name.lower()
+    found = [one.id for one in list_clusters(control, project) if one.name.lower() == name.lower()]
     if not found:
         raise InvalidInput(f"there is no cluster named {name[:64]}", hint="give its name or its id")
     return found[0]
-
-
-def _password(role: str) -> str:
-    """Ask for the password. It is never taken from the command line, which everyone on the host can read."""
-    if (given := os.environ.get(_PASSWORD)) is not None:
-        return given
-    return getpass.getpass(f"Password of {role}: ") if sys.stdin.isatty() else sys.stdin.readline().strip()

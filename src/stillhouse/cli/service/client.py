@@ -1,6 +1,5 @@
 """The command line as a client of the API: its signed requests, and the printed answers."""
 
-import difflib
 import hashlib
 import json
 import sys
@@ -14,6 +13,7 @@ from stillhouse.cli.service import credentials
 from stillhouse.cli.service.credentials import Access as Access
 from stillhouse.cli.service.credentials import Key
 from stillhouse.cli.terminal import command
+from stillhouse.cli.terminal.near import did_you_mean
 from stillhouse.cli.terminal.sizes import said_size
 from stillhouse.domain.ids import is_uuid
 from stillhouse.errors import InvalidInput, ServiceRefused, ServiceUnreachable, WaitInterrupted
@@ -96,8 +96,7 @@ class Client:
         """Return the question that has the most similar name of all, or of the newest thousand snapshots."""
         path = among or f"/v1.0/{{p}}/{kind}s" + ("?limit=1000" if kind == "snapshot" else "")
         names = {str(one["name"]).lower(): str(one["name"]) for one in self.call("GET", path)[f"{kind}s"]}
-        near = difflib.get_close_matches(named.lower(), names, 1)
-        return f"did you mean {names[near[0]]}?" if near else f"`stillhouse {kind} list` lists them"
+        return did_you_mean(named.lower(), names, f"`stillhouse {kind} list` lists them")
 
 
 _SIGNED = (b"host", b"x-sdk-date", b"content-type")

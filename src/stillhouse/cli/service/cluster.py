@@ -1,15 +1,12 @@
-"""`stillhouse cluster`: make, show, restart and delete clusters, through the API."""
+"""`stillhouse cluster`: make, show and delete clusters, through the API."""
 
-import getpass
-import os
-import sys
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from stillhouse.cli.service import client
 from stillhouse.cli.service.client import Access, Answer, Client
-from stillhouse.cli.terminal import confirm
+from stillhouse.cli.terminal import confirm, passwords
 from stillhouse.cli.terminal.command import Json
 from stillhouse.errors import InvalidInput
 
@@ -59,7 +56,7 @@ def create(
             "name": name,
             "number_of_node": nodes,
             "user_name": user,
-            "user_pwd": _password(),
+            "user_pwd": passwords.ask("STILLHOUSE_USER_PWD", "the cluster's user"),
             **_ECHOED,
         }
         if port is not None:
@@ -177,28 +174,6 @@ def operations(
     client.run(access, work)
 
 
-@cluster.command
-def restart(name: str, /, *, wait: bool = False, access: Access = _ANYONE, json_: Json = False) -> None:
-    """Restart a cluster's servers.
-
-    Parameters
-    ----------
-    name
-        The cluster, by name or id.
-    wait
-        Until they are back.
-    json_
-        Print one JSON object.
-    """
-
-    def work(service: Client) -> None:
-        cluster_id = service.find("cluster", name)
-        service.call("POST", f"/v1.0/{{p}}/clusters/{cluster_id}/restart")
-        say_new(service, cluster_id, f"restarting {name}", wait=wait, as_json=json_)
-
-    client.run(access, work)
-
-
 def say_new(service: Client, cluster_id: str, what: str, *, wait: bool, as_json: bool) -> None:
     """Print the id of a cluster that is being changed; with `wait` the cluster, once no operation holds it."""
 
@@ -260,15 +235,3 @@ def _check_up(latest: Answer) -> Answer:
     bad = [one for one in latest["findings"] if one["weight"] != "good"]
     told = [f"{one['weight']}: {one['node']}: {one['message']} ({one['mend'] or 'see there'})" for one in bad]
     return {"checked": latest["time"], "check_up": told or "good"}
-
-
-def _password() -> str:
-    """Ask for the password. It is never taken from the command line, which everyone on the host can read."""
-    given = os.environ.get("STILLHOUSE_USER_PWD")
-    if given is not None:
-        return given
-    return (
-        getpass.getpass("Password of the cluster's user: ")
-        if sys.stdin.isatty()
-        else sys.stdin.readline().strip()
-    )

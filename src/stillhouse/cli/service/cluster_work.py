@@ -1,4 +1,4 @@
-"""`stillhouse cluster`: stop and start its servers, collect its objects, prove its snapshots at intervals."""
+"""`stillhouse cluster`: stop, start and restart its servers, collect its objects, prove its snapshots at intervals."""
 
 from typing import Any
 
@@ -6,8 +6,10 @@ from stillhouse.cli.service import client
 from stillhouse.cli.service.client import Access, Answer, Client
 from stillhouse.cli.service.cluster import say_new
 from stillhouse.cli.terminal.command import Json
+from stillhouse.cli.terminal.sizes import said_size
 
 _ANYONE = Access()
+_CHANGES = {"restart": "/v1.0", "start": "/v1", "stop": "/v1"}  # with the API's version that has each
 _NUMBERS = ("kept", "marked", "deleted")
 
 
@@ -39,6 +41,21 @@ def start(name: str, /, *, wait: bool = False, access: Access = _ANYONE, json_: 
         Print one JSON object.
     """
     _change(access, name, "start", f"starting {name}", wait=wait, as_json=json_)
+
+
+def restart(name: str, /, *, wait: bool = False, access: Access = _ANYONE, json_: Json = False) -> None:
+    """Restart a cluster's servers.
+
+    Parameters
+    ----------
+    name
+        The cluster, by name or id.
+    wait
+        Until they are back.
+    json_
+        Print one JSON object.
+    """
+    _change(access, name, "restart", f"restarting {name}", wait=wait, as_json=json_)
 
 
 def collect(name: str, /, *, dry_run: bool = False, access: Access = _ANYONE, json_: Json = False) -> None:
@@ -102,17 +119,15 @@ def proofs(
 def _change(access: Access, name: str, action: str, doing: str, *, wait: bool, as_json: bool) -> None:
     def work(service: Client) -> None:
         cluster_id = service.find("cluster", name)
-        service.call("POST", f"/v1/{{p}}/clusters/{cluster_id}/{action}")
+        service.call("POST", f"{_CHANGES[action]}/{{p}}/clusters/{cluster_id}/{action}")
         say_new(service, cluster_id, doing, wait=wait, as_json=as_json)
 
     client.run(access, work)
 
 
 def _plan(plan: Answer) -> dict[str, Any]:
-    from rich.filesize import decimal
-
     told: dict[str, Any] = {
-        f"would be {what}": f"{plan[what]['objects']} objects, {decimal(plan[what]['bytes'])}"
+        f"would be {what}": f"{plan[what]['objects']} objects, {said_size(plan[what]['bytes'])}"
         for what in _NUMBERS
     }
     return told | {"snapshots that would be purged": plan["purged_snapshots"] or "none"}

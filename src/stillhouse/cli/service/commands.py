@@ -8,7 +8,13 @@ from stillhouse.cli.service.snapshot_policy import policy
 
 __all__ = ["cluster", "policy", "snapshot"]
 
-for _one in (cluster_work.stop, cluster_work.start, cluster_work.collect, cluster_work.proofs):
+for _one in (
+    cluster_work.restart,
+    cluster_work.stop,
+    cluster_work.start,
+    cluster_work.collect,
+    cluster_work.proofs,
+):
     cluster.command(_one)
 for _registered in (
     registration.add,

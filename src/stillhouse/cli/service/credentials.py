@@ -7,7 +7,6 @@ the host can read.
 """
 
 import configparser
-import difflib
 import json
 import os
 import stat
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from cyclopts import Parameter
 
+from stillhouse.cli.terminal.near import did_you_mean
 from stillhouse.domain.ids import is_project_id
 from stillhouse.errors import InvalidInput
 
@@ -192,10 +192,10 @@ def _profiles(environment: Mapping[str, str]) -> dict[str, dict[str, str]]:
 
 def _profile(profiles: Mapping[str, dict[str, str]], name: str) -> Said:
     if name not in profiles:
-        near = difflib.get_close_matches(name, profiles, 1)
+        places = "they stand in ~/.config/stillhouse/profiles.toml"
         raise InvalidInput(
             f"there is no profile named {name[:64]}",
-            hint=f"did you mean {near[0]}?" if near else "they stand in ~/.config/stillhouse/profiles.toml",
+            hint=did_you_mean(name, {one: one for one in profiles}, places),
         )
     said = profiles[name]
     return _with_key_file(said, Path(said["key_file"]).expanduser()) if "key_file" in said else said

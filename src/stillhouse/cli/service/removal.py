@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from stillhouse.cli.service import client, retention
 from stillhouse.cli.service.client import Access, Answer, Client
+from stillhouse.cli.service.snapshot import state_of
 from stillhouse.cli.terminal import command, confirm
 from stillhouse.cli.terminal.command import Json
 from stillhouse.errors import InvalidInput, ServiceRefused
@@ -46,7 +47,7 @@ def delete(
         if bool(names) == bool(cluster):
             raise InvalidInput("name the snapshots, or a --cluster for all of its manual snapshots")
         if names:
-            found = [_snapshot(service, name) for name in names]
+            found = [state_of(service, service.find("snapshot", name)) for name in names]
             chosen = list({one["id"]: one for one in found}.values())
         else:
             chosen = [one for one in _of_cluster(service, cluster) if one["type"] == "MANUAL"]
@@ -159,11 +160,6 @@ def _how(one: Answer) -> str:
     if not one["can_be_undeleted"]:
         return "it failed: there is nothing to bring back"
     return f"stillhouse snapshot undelete {one['name']}"
-
-
-def _snapshot(service: Client, name: str) -> Answer:
-    found: Answer = service.call("GET", f"{_SNAPSHOTS}/{service.find('snapshot', name)}")["snapshot"]
-    return found
 
 
 def _of_cluster(service: Client, cluster: str) -> list[Answer]:

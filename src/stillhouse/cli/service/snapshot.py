@@ -138,11 +138,11 @@ def show(name: str, /, *, access: Access = _ANYONE, json_: Json = False) -> None
 
     def work(service: Client) -> None:
         snapshot_id = _known(service, name)
-        ours: Answer = service.call("GET", f"{_STATES}/{snapshot_id}")
-        if ours["snapshot"]["deleted"]:
-            client.say(ours, json_, _shown(ours["snapshot"]))
+        ours = state_of(service, snapshot_id)
+        if ours["deleted"]:
+            client.say({"snapshot": ours}, json_, _shown(ours))
             return
-        answer: Answer = {"snapshot": _snapshot(service, snapshot_id)}
+        answer: Answer = {"snapshot": _with_dws(service, ours)}
         answer |= service.call("GET", f"/stillhouse/v1/{{p}}/snapshots/{snapshot_id}/damage")
         client.say(answer, json_, _shown(answer["snapshot"]) | damage.fields(answer["damage"]))
 
@@ -290,10 +290,15 @@ def proof(name: str, /, *, access: Access = _ANYONE, json_: Json = False) -> Non
     client.run(access, work)
 
 
-def _snapshot(service: Client, snapshot_id: str) -> Answer:
+def state_of(service: Client, snapshot_id: str) -> Answer:
+    """Return the snapshot in our own words."""
+    found: Answer = service.call("GET", f"{_STATES}/{snapshot_id}")["snapshot"]
+    return found
+
+
+def _with_dws(service: Client, ours: Answer) -> Answer:
     """Return the snapshot as DWS shows it, with its state and failure in our own words."""
-    found: Answer = service.call("GET", f"/v1.0/{{p}}/snapshots/{snapshot_id}")["snapshot"]
-    ours: Answer = service.call("GET", f"{_STATES}/{snapshot_id}")["snapshot"]
+    found: Answer = service.call("GET", f"/v1.0/{{p}}/snapshots/{ours['id']}")["snapshot"]
     return found | {name: ours[name] for name in _OURS}
 
 
@@ -324,15 +329,15 @@ def _known(service: Client, name: str) -> str:
 
 def _available(service: Client, snapshot_id: str, *, as_json: bool) -> Answer:
     def look() -> tuple[Answer, int | None]:
-        found = _snapshot(service, snapshot_id)
-        return found, client.percent(found["progress"]) if found["status"] == "CREATING" else None
+        found = state_of(service, snapshot_id)
+        return found, client.percent(found["progress"]) if found["state"] == "CREATING" else None
 
     pace = client.pace_of(service, "snapshot", snapshot_id)
     meanwhile = (
         f"`stillhouse snapshot show {snapshot_id}` tells how far it is, "
         f"`stillhouse snapshot cancel {snapshot_id}` stops it"
     )
-    return client.wait(
+    ours = client.wait(
         "taking the snapshot",
         look,
         as_json=as_json,
@@ -340,6 +345,7 @@ def _available(service: Client, snapshot_id: str, *, as_json: bool) -> Answer:
         meanwhile=meanwhile,
         pace=pace,
     )
+    return _with_dws(service, ours)
 
 
 def _ask_to_replace(checked: Answer, database: str) -> None:

@@ -1,6 +1,5 @@
 """The settings of a run: flags win over the environment, which wins over a TOML file. Unknown names are refused."""
 
-import difflib
 import os
 import re
 import stat
@@ -9,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stillhouse.cli.terminal.near import did_you_mean
 from stillhouse.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -104,8 +104,7 @@ def _in_file(path: Path, known: Iterable[str]) -> dict[str, Any]:
 def _meant(name: str, known: Iterable[str]) -> str:
     """Return the question that names the nearest, or where all are listed. A prefix is no likeness."""
     by_rest = {each.removeprefix(PREFIX): each for each in known}
-    near = difflib.get_close_matches(name.removeprefix(PREFIX), by_rest, 1)
-    return f"did you mean {by_rest[near[0]]}?" if near else "docs/settings.md lists them all."
+    return did_you_mean(name.removeprefix(PREFIX), by_rest, "docs/settings.md lists them all.")
 
 
 def _told(
