@@ -57,7 +57,7 @@ def test_the_commands_lead_from_nothing_to_a_snapshot(reader: Reader) -> None:
 
     (in_the_terminal,) = _blocks_with("snapshot create after-upgrade")
     printed = reader.run(in_the_terminal)
-    assert cluster in printed and "after-upgrade" in printed and "AVAILABLE" in printed
+    assert "sales" in printed and "after-upgrade" in printed and "AVAILABLE" in printed
 
 
 def test_everything_is_below_the_data_directory_as_the_documents_say(reader: Reader) -> None:

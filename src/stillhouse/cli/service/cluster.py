@@ -207,9 +207,10 @@ def _farewell(service: Client, found: Answer, kept: int) -> str:
     every = service.call("GET", path)["snapshots"]
     usable = [one for one in every if one["type"] == "MANUAL" and one["state"] in ("AVAILABLE", "DAMAGED")]
     stay = min(kept, len(usable))
+    fate = f"{stay} of its {len(every)} snapshots will stay, the others go to the trash."
     return (
         f"Cluster {found['name']} ({found['id']}) will be deleted with all its data.\n"
-        f"{stay} of its {len(every)} snapshots will stay, the others go to the trash."
+        f"{fate if every else 'It has no snapshots.'}"
     )
 
 
