@@ -259,6 +259,8 @@ def _document(file: Path) -> dict[str, Any]:
 
 
 def _flags(way: Way) -> dict[str, Any]:
+    if not way.host:
+        raise InvalidInput("no server is named", hint="--host HOST:PORT names it, or --file a YAML file")
     files = {"password_file": way.password_file, "pgpass_file": way.pgpass_file, "ca_file": way.ca_file}
     return {
         "engine": way.engine,

@@ -112,8 +112,8 @@ def say_rows(name: str, rows: Sequence[Mapping[str, Any]], as_json: bool) -> Non
 def say_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
     """Print a line for the names of the columns and one for each row; on a terminal no wider than it is."""
     table = [list(columns)] + [[_cell(row.get(name)) for name in columns] for row in rows]
-    kept, left_out = tables.fitted(table, tables.width())
-    say("\n".join(tables.lines(kept)))
+    lines, left_out = tables.laid_out(table, tables.width())
+    say("\n".join(lines))
     if left_out:
         sys.stderr.write(f"left out, as the terminal is narrow: {', '.join(left_out)}; --json has all\n")
 

@@ -1,12 +1,19 @@
-"""Tables that fit the terminal: the id goes first, then columns from the right; two stay, the last one cut."""
+"""Tables that fit the terminal. Texts for which a line has no room stand below it, in lines of their own.
+
+If that is not enough the id goes first, then columns from the right; two stay, the last one cut.
+"""
 
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 
 _GAP = "  "
 _LEAST = 8  # the narrowest that a last column is cut to
+_INDENT = "    "
+# Columns of whole sentences or commands. A row is worth little without them.
+_TEXTS = frozenset({"message", "mend", "failure", "detail", "description", "reason", "kept_because"})
 
 
 def width() -> int | None:
@@ -14,6 +21,35 @@ def width() -> int | None:
     if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit():
         return shutil.get_terminal_size().columns
     return None
+
+
+def laid_out(table: Sequence[Sequence[str]], most: int | None) -> tuple[list[str], list[str]]:
+    """Return the lines of a table, of which the first has the headings, and the headings that are left out.
+
+    `most` is the number of columns that the terminal has; without it there is room for everything.
+    """
+    texts = [at for at, name in enumerate(table[0]) if name in _TEXTS]
+    if most is None or not texts or _width(table) <= most:
+        rows, left_out = fitted(table, most)
+        return lines(rows), left_out
+    rows, left_out = fitted([[cell for at, cell in enumerate(row) if at not in texts] for row in table], most)
+    heads, found = lines(rows), list[str]()
+    for head, row in zip(heads, table, strict=True):
+        found.append(head)
+        if row is not table[0]:
+            found += [line for at in texts if row[at] != "-" for line in _below(table[0][at], row[at], most)]
+    return found, left_out
+
+
+def _below(name: str, text: str, most: int) -> list[str]:
+    """Return a text as lines; a command stays whole where it can be."""
+    return textwrap.wrap(
+        f"{name}: {text}",
+        max(most, 2 * len(_INDENT) + _LEAST),
+        initial_indent=_INDENT,
+        subsequent_indent=_INDENT * 2,
+        break_on_hyphens=False,
+    )
 
 
 def fitted(table: Sequence[Sequence[str]], most: int | None) -> tuple[list[list[str]], list[str]]:
