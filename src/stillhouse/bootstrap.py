@@ -191,6 +191,7 @@ def _open_site(control: Control) -> Site:
     return embedded.open_site(
         settings.data,
         pg_bin=settings.pg_bin,
+        pg_bins=settings.pg_directories,
         os_user=settings.os_user,
         claim=partial(_claim_account, control),
         clone_network=settings.clone_network,
@@ -253,7 +254,9 @@ def _standing_nodes(settings: Settings) -> Callable[[str], tuple[Node, ...]]:
     """Return a look-up of a cluster's nodes on this host. It does not make a new place for warehouses."""
     if not (settings.data / "clusters").is_dir():
         return lambda cluster_id: ()
-    site = embedded.open_site(settings.data, pg_bin=settings.pg_bin, os_user=settings.os_user)
+    site = embedded.open_site(
+        settings.data, pg_bin=settings.pg_bin, pg_bins=settings.pg_directories, os_user=settings.os_user
+    )
     return partial(embedded.standing_nodes, site)
 
 
