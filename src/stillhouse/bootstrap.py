@@ -17,7 +17,7 @@ from stillhouse.config import Settings
 from stillhouse.control.clusters import accounts
 from stillhouse.control.clusters import flows as cluster_flows
 from stillhouse.control.clusters.accounts import is_account_shared
-from stillhouse.control.clusters.addresses import outside_of
+from stillhouse.control.clusters.addresses import outside_of, sharing_ports
 from stillhouse.control.clusters.check_ups import CheckUps
 from stillhouse.control.context import Control, Vault
 from stillhouse.control.flow_context import FlowContext
@@ -303,6 +303,12 @@ def _adopt(place: FlowContext) -> None:
         is_at_work = cluster.status is ClusterStatus.AVAILABLE and not cluster.stopped
         if is_at_work and not is_due(place.site, cluster.id):
             _adopt_cluster(place, cluster)
+    for port, names in sharing_ports(found) if place.site.binaries.outside else ():
+        log.get("service").warning(
+            "clusters share a port, so other hosts reach only one of them; restore the others with a port of their own",
+            port=port,
+            clusters=names,
+        )
 
 
 def _adopt_cluster(place: FlowContext, cluster: Cluster) -> None:
