@@ -10,10 +10,11 @@ import secrets
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 from unittest import mock
 
 from measure import PAGE, change_pages, make_table, server, tell, write_result
@@ -27,7 +28,6 @@ from spent import Spent, measured
 from stillhouse.domain import relation_files
 from stillhouse.domain.cluster import Cluster
 from stillhouse.postgres.host import server as servers
-from stillhouse.postgres.readers import way
 from stillhouse.postgres.readers.node_files import FileRuns, Got, Pieces
 from stillhouse.postgres.readers.remote import RemoteReader
 from stillhouse.repository.format.container import ZSTD_LEVEL
@@ -84,26 +84,29 @@ def whole(major: int, pages: int, runs: int) -> Row:
         )
 
 
-class Counted(RemoteReader):
-    """Counts the bytes that it reads by the kind of their files."""
+@contextmanager
+def counting() -> Iterator[Counter[str]]:
+    """Count the bytes that remote readers read, by the kind of their files."""
+    counted: Counter[str] = Counter()
+    really_read, really_read_to_end = RemoteReader.read, RemoteReader.read_to_end
 
-    read_bytes: ClassVar[Counter[str]] = Counter()
-
-    def read(self, wanted: Sequence[FileRuns], into: memoryview) -> Sequence[Got]:
-        got = super().read(wanted, into)
+    def read(reader: RemoteReader, wanted: Sequence[FileRuns], into: memoryview) -> Sequence[Got]:
+        got = really_read(reader, wanted, into)
         for one, length in zip(wanted, got, strict=True):
-            if isinstance(length, int):
-                Counted.read_bytes[kind_of(one.path)] += length
+            counted[kind_of(one.path)] += length if isinstance(length, int) else 0
         return got
 
-    def read_to_end(self, files: Sequence[tuple[str, int]], piece: int) -> Iterator[Pieces]:
-        for (path, _), pieces in zip(files, super().read_to_end(files, piece), strict=True):
-            yield self._counted(path, pieces) if isinstance(pieces, Iterator) else pieces
+    def read_to_end(reader: RemoteReader, files: Sequence[tuple[str, int]], piece: int) -> Iterator[Pieces]:
+        for (path, _), pieces in zip(files, really_read_to_end(reader, files, piece), strict=True):
+            yield each(path, pieces) if isinstance(pieces, Iterator) else pieces
 
-    def _counted(self, path: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    def each(path: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
         for piece in pieces:
-            Counted.read_bytes[kind_of(path)] += len(piece)
+            counted[kind_of(path)] += len(piece)
             yield piece
+
+    with mock.patch.multiple(RemoteReader, read=read, read_to_end=read_to_end):
+        yield counted
 
 
 def kind_of(path: str) -> str:
@@ -123,17 +126,17 @@ def incremental(pages: int, runs: int) -> dict[str, Any]:
         node, draw = cluster.coordinator, random.Random(3)
         make_table(node, pages)
         there = registered(cluster, Path(node.directory).parent)
-        with relay_to(node.host, node.port) as relay, mock.patch.object(way, "RemoteReader", Counted):
+        with relay_to(node.host, node.port) as relay, counting() as by_kind:
             behind = through(there, relay)
             base, found = capture_cluster(behind, vault), []
             for _ in range(runs):
                 changed = change_pages(node, pages, SHARE, draw)
                 tell(node, "CHECKPOINT")
                 relay.counted.clear()
-                Counted.read_bytes.clear()
+                by_kind.clear()
                 base = capture_cluster(behind, vault, base=base)
                 assert base.captured[node.name].base, base.captured[node.name].whole_because
-                found.append(told(changed, relay.counted, base.captured[node.name].wal_bytes))
+                found.append(told(changed, relay.counted, by_kind, base.captured[node.name].wal_bytes))
     return {"live_bytes": base.captured[node.name].plain_bytes, "each": found}
 
 
@@ -144,12 +147,9 @@ def through(cluster: Cluster, relay: Relay) -> Cluster:
     return replace(cluster, nodes=(replace(node, connection=there),))
 
 
-def told(changed: int, counted: Counter[str], wal_bytes: int) -> dict[str, int]:
+def told(changed: int, counted: Counter[str], by_kind: Counter[str], wal_bytes: int) -> dict[str, int]:
     """Bytes by kind. The listing is all that the sessions for files carry besides the files' bytes."""
-    files = {
-        name: Counted.read_bytes[name]
-        for name in ("pages", "free_space_maps", "visibility_maps", "other_files")
-    }
+    files = {name: by_kind[name] for name in ("pages", "free_space_maps", "visibility_maps", "other_files")}
     return {
         "changed_pages": changed,
         **files,
