@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from support.api.page import routed
 from support.fuzzing import fuzz_api, fuzz_openapi
 
