@@ -113,15 +113,13 @@ def restore(
     os_user
         The account that runs the servers when root calls.
     set_
-        A setting of PostgreSQL, as name=value, where this host cannot honour the snapshot's; may be given several
-        times.
+        A setting of PostgreSQL, as name=value, where this host cannot honour the snapshot's; several are possible.
     json_
         Print one JSON object.
     """
-    from stillhouse.config import directories_in
     from stillhouse.control.restores.without_service import Wanted
 
-    wanted = Wanted(node, port, files_only, start, workers, pg_bin, os_user, pg_bins=directories_in(pg_bins))
+    wanted = Wanted(node, port, files_only, start, workers, pg_bin, pg_bins, os_user)
     command.run(lambda: _restore(repository, kek_file, cluster, snapshot, into, wanted, set_, json_=json_))
 
 

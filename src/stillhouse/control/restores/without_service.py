@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from stillhouse import atomic_file
+from stillhouse.config import directories_in
 from stillhouse.control.restores import recovery
 from stillhouse.data_lock import lock_data_directory
 from stillhouse.disk_space import check_room
@@ -53,9 +54,9 @@ class Wanted:
     start: bool = False
     workers: int = 2
     pg_bin: Path | None = None
+    pg_bins: str = ""
     os_user: str = "stillhouse"
     settings: Mapping[str, str] = field(default_factory=dict)
-    pg_bins: Sequence[Path] = ()
 
     @property
     def is_of_files(self) -> bool:
@@ -108,7 +109,8 @@ def restore_alone(
         if state is None:
             state = replace(asked, cluster=new_uuid())
             _write_state(into, state)
-        site = embedded.open_site(into, pg_bin=wanted.pg_bin, pg_bins=wanted.pg_bins, os_user=wanted.os_user)
+        more = directories_in(wanted.pg_bins)
+        site = embedded.open_site(into, pg_bin=wanted.pg_bin, pg_bins=more, os_user=wanted.os_user)
         if not wanted.is_of_files:
             store = open_repository(repository)
             keys = open_keys(store, repository.kek, root.cluster.id)
