@@ -146,17 +146,11 @@ def commands(grounds: Sequence[Ground], user_name: str, *, is_whole: bool) -> li
     ordered = sorted(
         grounds, key=lambda one: one.node.role is Role.CN
     )  # when the coordinator answers, all of it works
-    groups = [
-        (f"Recover {one.node.name}, by PostgreSQL {one.major}:", [_start(one, _RECOVER, "start")])
-        for one in ordered
-    ]
+    groups = [(f"Recover {one.node.name}, by PostgreSQL {one.major}:", [_recover(one)]) for one in ordered]
     if not is_whole:
         return groups
     groups += [(f"Cut {one.node.name} loose from its source:", [_rewire(one)]) for one in ordered]
-    groups += [
-        (f"Open {one.node.name} at {one.node.host}:{one.node.port}:", [_start(one, _OPEN, "restart")])
-        for one in ordered
-    ]
+    groups += [(f"Open {one.node.name} at {one.node.host}:{one.node.port}:", [_open(one)]) for one in ordered]
     if not user_name:
         return groups
     last = ordered[-1]
@@ -164,25 +158,37 @@ def commands(grounds: Sequence[Ground], user_name: str, *, is_whole: bool) -> li
     return [*groups, ("Log in, with the password of then:", [f"{_program(last, 'psql')} {at} gaussdb"])]
 
 
+def _recover(ground: Ground) -> str:
+    """Start the recovery and wait for its end: pg_ctl returns while a server without hot standby still recovers."""
+    ready = f"{_as_account(ground)}{_program(ground, 'pg_isready')} -q {_at_socket(ground)}"
+    alive = f"{_as_account(ground)}{_program(ground, 'pg_ctl')} -D pgdata status >/dev/null"
+    return _inside(ground, f"{_start(ground, _RECOVER, 'start')}; until {ready}; do {alive}; sleep 1; done")
+
+
+def _open(ground: Ground) -> str:
+    return _inside(ground, _start(ground, _OPEN, "restart"))
+
+
 def _start(ground: Ground, settings: str, action: str) -> str:
     options = f"-D pgdata -w -t {_DAY} -l server.log -o '-c config_file={settings}'"
-    return f"{_inside(ground)} && {_as_account(ground)}{_program(ground, 'pg_ctl')} {options} {action}"
+    return f"{_as_account(ground)}{_program(ground, 'pg_ctl')} {options} {action}"
 
 
 def _rewire(ground: Ground) -> str:
-    at = f"-h {shlex.quote(ground.node.directory)} -p {ground.node.port} -U {_first_role(ground)} -X -q"
+    at = f"{_at_socket(ground)} -U {shlex.quote(server.first_role(ground.node))} -X -q"
     psql = f"{_as_account(ground)}{_program(ground, 'psql')} {at}"
     listed = f'{psql} -At -c "SELECT datname FROM pg_database WHERE datallowconn" postgres'
     each = f'PGDATABASE="$name" {psql} -f {_REWIRE} </dev/null'
-    return f"{_inside(ground)} && {listed} | while IFS= read -r name; do {each}; done"
+    return _inside(ground, f"{listed} | while IFS= read -r name; do {each}; done")
 
 
-def _first_role(ground: Ground) -> str:
-    return shlex.quote(server.first_role(ground.node))
+def _at_socket(ground: Ground) -> str:
+    return f"-h {shlex.quote(ground.node.directory)} -p {ground.node.port}"
 
 
-def _inside(ground: Ground) -> str:
-    return f"cd {shlex.quote(ground.node.directory)}"
+def _inside(ground: Ground, commands: str) -> str:
+    """Run commands in the node's directory, and stop at the first that fails."""
+    return f"(set -eo pipefail; cd {shlex.quote(ground.node.directory)}; {commands})"
 
 
 def _as_account(ground: Ground) -> str:
