@@ -259,8 +259,8 @@ def rebuild_catalog(
 
 _BY_HAND = (
     "These are files, not recovered yet. The same command without --files-only recovers them. By hand, on any host with"
-    " the same version of PostgreSQL, the lines below do it, in this order, in bash. If you move a node's directory, change"
-    " the paths, the account and the addresses in them; the directories of tablespaces must keep their paths."
+    " the same version of PostgreSQL, the lines below do it, in this order, in bash. If you move a node's directory,"
+    " change the paths, the account and the addresses in them; the directories of tablespaces must keep their paths."
 )
 
 
