@@ -29,13 +29,17 @@ _POLL_SECONDS = 0.01
 
 
 class Ours:
-    def __init__(self, site: Site, cluster: Cluster, place: Path, workers: int = 2) -> None:
+    def __init__(
+        self, site: Site, cluster: Cluster, place: Path, workers: int = 2, served: Node | None = None
+    ) -> None:
+        """`served` is the node as it is on this host, if the cluster is reached by connections."""
         location = str(place / "ours")
         store = open_store(location)
         kek, _ = cipher_keys.load_or_create_kek(place / "kek")
         self.repository = Repository(location, identity.claim(store), kek)
         self.site, self.cluster, self.workers = site, cluster, workers
         self.last: Captured | None = None
+        self._served = served or cluster.coordinator
         process.get_ready()  # as the service does at its start
 
     @property
@@ -45,7 +49,7 @@ class Ours:
     def capture(self, *, incremental: bool = False) -> Spent:
         """A restorable snapshot, from the request for it to its manifest; the cut included."""
         base = self.last.manifest if incremental and self.last else None
-        with measured(server.process_id(self.node)) as spent:
+        with measured(server.process_id(self._served)) as spent:
             task = CaptureTask(
                 self.node, self.cluster.id, new_uuid(), 1, f"stillhouse_bench_{new_hex()}_1", self.workers, 10 << 30,
                 base=base, expected_bytes=size.of_databases(self.node),
@@ -70,7 +74,7 @@ class Ours:
         try:
             with measured(None) as spent:
                 task = RestoreTask(
-                    replace(nodes[0]), self.last.manifest, self.last.plain_bytes, owner, self.site.binaries.major,
+                    replace(nodes[0]), self.last.manifest, self.last.plain_bytes, owner,
                     self.workers,
                 )  # fmt: skip
                 worker: Worker[Restored] = Worker(

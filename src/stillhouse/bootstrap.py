@@ -17,7 +17,7 @@ from stillhouse.config import Settings
 from stillhouse.control.clusters import accounts
 from stillhouse.control.clusters import flows as cluster_flows
 from stillhouse.control.clusters.accounts import is_account_shared
-from stillhouse.control.clusters.addresses import outside_of
+from stillhouse.control.clusters.addresses import outside_of, sharing_ports
 from stillhouse.control.clusters.check_ups import CheckUps
 from stillhouse.control.context import Control, Vault
 from stillhouse.control.flow_context import FlowContext
@@ -191,6 +191,7 @@ def _open_site(control: Control) -> Site:
     return embedded.open_site(
         settings.data,
         pg_bin=settings.pg_bin,
+        pg_bins=settings.pg_directories,
         os_user=settings.os_user,
         claim=partial(_claim_account, control),
         clone_network=settings.clone_network,
@@ -253,7 +254,9 @@ def _standing_nodes(settings: Settings) -> Callable[[str], tuple[Node, ...]]:
     """Return a look-up of a cluster's nodes on this host. It does not make a new place for warehouses."""
     if not (settings.data / "clusters").is_dir():
         return lambda cluster_id: ()
-    site = embedded.open_site(settings.data, pg_bin=settings.pg_bin, os_user=settings.os_user)
+    site = embedded.open_site(
+        settings.data, pg_bin=settings.pg_bin, pg_bins=settings.pg_directories, os_user=settings.os_user
+    )
     return partial(embedded.standing_nodes, site)
 
 
@@ -300,6 +303,12 @@ def _adopt(place: FlowContext) -> None:
         is_at_work = cluster.status is ClusterStatus.AVAILABLE and not cluster.stopped
         if is_at_work and not is_due(place.site, cluster.id):
             _adopt_cluster(place, cluster)
+    for port, names in sharing_ports(found) if place.site.binaries.outside else ():
+        log.get("service").warning(
+            "clusters share a port, so other hosts reach only one of them; restore the others with a port of their own",
+            port=port,
+            clusters=names,
+        )
 
 
 def _adopt_cluster(place: FlowContext, cluster: Cluster) -> None:

@@ -1,5 +1,6 @@
 """Settings of a service: names, defaults, bounds and meanings. `docs/settings.md` is generated from them."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -107,7 +108,14 @@ class Settings(BaseSettings):
     )
 
     pg_bin: Path | None = Field(
-        None, description="Another PostgreSQL's `bin` directory; unset: the one that comes with the packages."
+        None,
+        description="The `bin` directory of the PostgreSQL that new clusters get; unset: the one that comes with the "
+        "packages.",
+    )
+    pg_bins: str = Field(
+        "",
+        description="`bin` directories of other major versions, separated by colons, for restored clusters and for "
+        "proofs. One of the packages' own major version takes the place of theirs.",
     )
     os_user: str = Field(
         "stillhouse",
@@ -213,3 +221,13 @@ class Settings(BaseSettings):
         ge=1,
         description="The records of a finished flow's steps are kept for so long, for a look at its course.",
     )
+
+    @property
+    def pg_directories(self) -> tuple[Path, ...]:
+        """The directories in `pg_bins`."""
+        return directories_in(self.pg_bins)
+
+
+def directories_in(text: str) -> tuple[Path, ...]:
+    """Return the directories in a list as PATH has it."""
+    return tuple(Path(part) for each in text.split(os.pathsep) if (part := each.strip()))

@@ -16,8 +16,9 @@ from stillhouse.postgres.readers.local import LocalReader
 from stillhouse.postgres.readers.node_files import Entry, FileRuns, NodeFiles
 from stillhouse.postgres.readers.remote import RemoteReader
 from stillhouse.postgres.wal.backup import Facts, facts
+from support.databases.writers import until
 from support.servers.registered import as_somebodys
-from support.servers.warehouses import MakeWarehouse
+from support.servers.warehouses import MakeWarehouse, rows
 from support.snapshots.cuts import superuser, tell
 
 PAGE = 8192
@@ -183,6 +184,54 @@ def test_runs_of_several_files_come_each_to_its_place(reader: NodeFiles, scratch
     ]
     assert got == [sum(length for _, length in some) for some in runs]
     assert into == b"".join(expected)
+
+
+def test_runs_that_were_foreseen_are_read_as_they_are_then_or_later(reader: NodeFiles, scratch: Path) -> None:
+    """As a packing process does: the next batch is foreseen before the present one is read."""
+    contents = [os.urandom(4 * MIB), os.urandom(PAGE), os.urandom(4 * MIB)]
+    paths = [give(scratch / f"ahead-{number}", content) for number, content in enumerate(contents)]
+    gone = FileRuns(paths[1].replace("ahead", "gone"), [(0, PAGE)])
+    batches = [
+        [FileRuns(paths[0], [(0, 3 * MIB), (3 * MIB + PAGE, PAGE)])],
+        [gone, FileRuns(paths[1], [(0, 2 * PAGE)]), FileRuns(paths[2], [(PAGE, 2 * MIB)])],
+        [FileRuns(paths[2], [(0, 4 * MIB)])],
+    ]
+    reader.foresee(batches[0])
+    found = []
+    for number, batch in enumerate(batches):
+        for following in batches[number + 1 : number + 2]:
+            reader.foresee(following)
+        found.append(read(reader, *batch))
+    assert [got for got, _ in found] == [[3 * MIB + PAGE], [None, PAGE, 2 * MIB], [4 * MIB]]
+    assert found[0][1] == contents[0][: 3 * MIB] + contents[0][3 * MIB + PAGE :][:PAGE]
+    assert found[1][1][PAGE : 2 * PAGE] == contents[1]
+    assert found[1][1][3 * PAGE :] == contents[2][PAGE : PAGE + 2 * MIB]
+    assert found[2][1] == contents[2]
+
+
+def test_a_directory_in_the_place_of_a_foreseen_file_is_refused_and_the_others_are_read(
+    reader: NodeFiles, scratch: Path
+) -> None:
+    kept = give(scratch / "kept", b"k" * PAGE)
+    make_directory(scratch / "place")
+    wanted = [FileRuns(kept.replace("kept", name), [(0, PAGE)]) for name in ("kept", "place", "kept")]
+    reader.foresee(wanted)
+    (first, refused, last), into = read(reader, *wanted)
+    assert (first, last) == (PAGE, PAGE) and isinstance(refused, FileRefused)
+    assert into[:PAGE] == into[2 * PAGE :] == b"k" * PAGE
+
+
+def test_nothing_is_left_of_runs_that_were_foreseen_and_never_read(
+    there: Node, known: Facts, scratch: Path, node: Node
+) -> None:
+    """The server holds back what nobody takes, and the sessions end with the reader."""
+    give(scratch / "large", os.urandom(4 * MIB))
+    sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'stillhouse files'"
+    with closing(RemoteReader(there, known)) as reader:
+        for number in range(3):
+            reader.foresee([FileRuns("pg_logical/mappings/large", [(number * PAGE, 3 * MIB)])])
+        assert rows(node, sessions) == [(3,)]
+    until(lambda: rows(node, sessions) == [(0,)], 10)
 
 
 def test_a_file_that_ends_in_a_run_tells_how_far_it_went_and_the_next_file_keeps_its_place(

@@ -106,7 +106,7 @@ def test_this_version_restores_it_byte_for_byte(
     named = root.node(name)
     home = tmp_path / name
     node = Node("id", name, Role.CN, "127.0.0.1", 8000, str(home), str(home))
-    task = RestoreTask(node, named.stored, 0, None, 18, 2)
+    task = RestoreTask(node, named.stored, 0, None, 2)
     restored = restore(task, store, keys, lambda done: None)
     assert restored.files == len(golden.expected(name)) + 2
     pgdata = home / "pgdata"

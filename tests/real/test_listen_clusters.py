@@ -135,6 +135,9 @@ def test_an_address_that_would_not_do_is_refused_with_the_reason(authority: Auth
 def test_programs_that_cannot_encrypt_are_refused_at_the_start(authority: Authority, data_root: Path) -> None:
     """Those that come with the Python packages are built without TLS."""
     outside = outside_at(own_address(), authority.file, authority.file, insecure=False)
-    with pytest.raises(InvalidInput, match=r"cannot encrypt: .*SSL is not supported by this build"):
+    with pytest.raises(
+        InvalidInput, match=r"cannot encrypt: .*SSL is not supported by this build"
+    ) as refused:
         embedded.open_site(data_root, outside=outside)
+    assert "built without TLS" in refused.value.hint and "STILLHOUSE_PG_BINS" in refused.value.hint
     embedded.open_site(data_root, outside=outside_at(own_address(), None, None, insecure=True))

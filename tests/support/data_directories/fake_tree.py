@@ -91,7 +91,7 @@ def capture(
 
 def rebuild(place: Path, stored: Stored, store: ObjectStore, keys: ClusterKeys) -> Restored:
     node = Node("n", "cn", Role.CN, "127.0.0.1", 8000, str(place), str(place))
-    return restore(RestoreTask(node, stored, 0, None, 18, 2), store, keys, lambda done: None)
+    return restore(RestoreTask(node, stored, 0, None, 2), store, keys, lambda done: None)
 
 
 def tree(root: Path) -> dict[str, bytes | None]:

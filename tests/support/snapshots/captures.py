@@ -344,7 +344,7 @@ def restore_task(site: Site, node: Node, captured: Captured) -> RestoreTask:
     account = site.binaries.account
     owner = (account.uid, account.gid) if account else None
     expected = captured.plain_bytes + captured.wal_bytes
-    return RestoreTask(node, captured.manifest, expected, owner, site.binaries.major, WORKERS)
+    return RestoreTask(node, captured.manifest, expected, owner, WORKERS)
 
 
 def restore_and_hang(task: RestoreTask, vault: Vault) -> None:

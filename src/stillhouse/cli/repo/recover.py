@@ -74,6 +74,7 @@ def restore(
     start: Flag = False,
     workers: int = 2,
     pg_bin: Annotated[Path | None, Parameter(env_var="STILLHOUSE_PG_BIN")] = None,
+    pg_bins: Annotated[str, Parameter(env_var="STILLHOUSE_PG_BINS")] = "",
     os_user: Annotated[str, Parameter(env_var="STILLHOUSE_OS_USER")] = "stillhouse",
     set_: ServerSettings = (),
     json_: Json = False,
@@ -100,24 +101,25 @@ def restore(
     port
         The port that the servers listen on; the source's by default.
     files_only
-        Rebuild the files, and leave the recovery for later.
+        Rebuild the files, and print the commands that recover and start them, here or on another host.
     start
         Leave the servers running; they are stopped without it.
     workers
         Threads that work on each node.
     pg_bin
         The bin directory of another PostgreSQL than the embedded one.
+    pg_bins
+        More bin directories, of other major versions, separated by colons.
     os_user
         The account that runs the servers when root calls.
     set_
-        A setting of PostgreSQL, as name=value, where this host cannot honour the snapshot's; may be given several
-        times.
+        A setting of PostgreSQL, as name=value, where this host cannot honour the snapshot's; several are possible.
     json_
         Print one JSON object.
     """
     from stillhouse.control.restores.without_service import Wanted
 
-    wanted = Wanted(node, port, files_only, start, workers, pg_bin, os_user)
+    wanted = Wanted(node, port, files_only, start, workers, pg_bin, pg_bins, os_user)
     command.run(lambda: _restore(repository, kek_file, cluster, snapshot, into, wanted, set_, json_=json_))
 
 
@@ -174,6 +176,7 @@ def _say_restored(chosen: "Found", done: "RestoredAlone", *, json_: bool) -> Non
                 "running": done.running,
                 "nodes": nodes,
                 "findings": list(done.findings),
+                "commands": [line for _, lines in done.commands for line in lines],
             }
         )
         return
@@ -190,7 +193,9 @@ def _say_restored(chosen: "Found", done: "RestoredAlone", *, json_: bool) -> Non
     elif done.opened:
         command.say("The servers are stopped. The same command with --start starts them.")
     else:
-        command.say("These are files, not recovered yet: start no server on them but by this command.")
+        command.say(_BY_HAND)
+        for title, lines in done.commands:
+            command.say("\n".join((f"\n# {title}", *lines)))
 
 
 def rebuild_catalog(
@@ -250,6 +255,13 @@ def rebuild_catalog(
         )
 
     command.run(bring_back)
+
+
+_BY_HAND = (
+    "These are files, not recovered yet. The same command without --files-only recovers them. By hand, on any host with"
+    " the same version of PostgreSQL, the lines below do it, in this order, in bash. If you move a node's directory,"
+    " change the paths, the account and the addresses in them; the directories of tablespaces must keep their paths."
+)
 
 
 def inventory_of(bucket: "Bucket") -> "Inventory":

@@ -1,5 +1,6 @@
 """The addresses and ports at which clients reach the clusters that are made here."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 
@@ -59,6 +60,17 @@ def check_port_is_free(transaction: Transaction, settings: Settings, port: int) 
             f"another cluster listens on port {port} of {settings.listen_clusters}",
             hint="choose another port, or name none to get a free one",
         )
+
+
+def sharing_ports(found: Iterable[Cluster]) -> list[tuple[int, list[str]]]:
+    """Return the ports that several clusters have, with their names. Outside, where they have one address, one of them
+    listens alone: they were made before the service was told to listen there.
+    """
+    by_port: dict[int, list[str]] = {}
+    for one in found:
+        if one.provider is Provider.EMBEDDED:
+            by_port.setdefault(one.port, []).append(one.name)
+    return [(port, names_) for port, names_ in sorted(by_port.items()) if len(names_) > 1]
 
 
 def _ports(reading: Transaction) -> set[int]:

@@ -17,14 +17,13 @@ from stillhouse.catalog.restores import COPYING, REPLAYING
 from stillhouse.control.audit import record
 from stillhouse.control.clusters.flows import active_operation, finish_operation, open_cluster
 from stillhouse.control.flow_context import FlowContext, read_root
-from stillhouse.control.restores.recovery import bytes_of, is_rebuilt, rebuild_node, recover
+from stillhouse.control.restores.recovery import bytes_of, check_programs, is_rebuilt, rebuild_node, recover
 from stillhouse.control.restores.report import Report, within
 from stillhouse.domain.cluster import ClusterStatus
 from stillhouse.domain.progress import Progress, together
 from stillhouse.domain.reports.failure import Failure
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import RestoreFailed, StillhouseError
-from stillhouse.postgres.host.settings_trial import check_settings
 from stillhouse.warehouse.cluster import embedded
 
 _SHARE_OF_COPY, _SHARE_OF_REPLAY = 85, 95
@@ -65,9 +64,10 @@ def _plan(place: FlowContext, cluster_id: str) -> Plan:
         operation = operations.active(reading, cluster_id)
         cluster = clusters.read_cluster(reading, cluster_id)
     assert operation is not None, "a cluster being restored is held by its operation"
-    check_settings(place.site.binaries, operation.detail.get("server_settings", {}))
-    nodes = embedded.plan_nodes(place.site, cluster_id, cluster.number_of_node, cluster.port)
     root = read_root(place, operation.subject_id)
+    keys, chosen = place.vault.keys(root.cluster.id), operation.detail.get("server_settings", {})
+    check_programs(place.site.binaries, place.vault.store, keys, root, chosen)
+    nodes = embedded.plan_nodes(place.site, cluster_id, cluster.number_of_node, cluster.port)
     with place.control.database.transaction() as transaction:
         clusters.save_nodes(transaction, cluster_id, nodes)
         for node in nodes:  # so that the whole is known from the first byte on

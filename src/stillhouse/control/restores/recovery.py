@@ -6,9 +6,14 @@ from pathlib import Path
 
 from stillhouse.domain.cluster import Node, Role
 from stillhouse.domain.snapshot import RestorePoint
+from stillhouse.errors import ObjectMissing, RepositoryDamaged, RestoreFailed
 from stillhouse.node.restore.rebuild import RestoreTask
-from stillhouse.postgres.host.settings_trial import check_settings
+from stillhouse.postgres.host.binaries import Binaries, remedy
+from stillhouse.postgres.host.settings_trial import check_encryption, check_settings
+from stillhouse.repository.format import manifest
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.root import Root
+from stillhouse.storage.store import ObjectStore
 from stillhouse.warehouse.clone import quarantine
 from stillhouse.warehouse.clone.foreign_servers import unpark
 from stillhouse.warehouse.clone.inspection import inspect
@@ -21,6 +26,34 @@ from stillhouse.workers.jobs import Repository, RestoreJob, restore_job
 from stillhouse.workers.process import Progress
 
 NODES_AT_ONCE = 4
+
+
+def check_programs(
+    binaries: Binaries,
+    store: ObjectStore,
+    keys: ClusterKeys,
+    root: Root,
+    chosen: Mapping[str, str] | None = None,
+) -> None:
+    """Raise RestoreFailed if this host lacks the programs of a node's major version; before anything is copied.
+
+    Raises InvalidInput if they do not take the `chosen` settings, or cannot encrypt what clients on other hosts send.
+    """
+    tried: set[int] = set()
+    for stored in root.nodes:
+        try:
+            major = manifest.major_version(manifest.read(store, keys, stored.stored))
+        except (RepositoryDamaged, ObjectMissing):
+            continue  # the restore of the node finds it too, and records the damage
+        programs = binaries.of_major(major)
+        if programs is None:
+            raise RestoreFailed(
+                f"node {stored.name} of the snapshot {binaries.why_not(major)}", hint=remedy(major)
+            )
+        if major not in tried:
+            tried.add(major)
+            check_encryption(programs)
+            check_settings(programs, chosen or {})
 
 
 def bytes_of(root: Root, node: Node) -> int:
@@ -55,7 +88,6 @@ def rebuild_node(
         manifest=root.node(node.name).stored,
         expected_bytes=bytes_of(root, node),
         owner=(account.uid, account.gid) if account else None,
-        pg_major=site.binaries.major,
         workers=workers,
     )
 
@@ -82,7 +114,8 @@ def recover(
     refuses.
     """
     told = shows or {}
-    check_settings(site.binaries, chosen or {})
+    for node in nodes:
+        check_settings(site.binaries.of(node), chosen or {})
     with ThreadPoolExecutor(NODES_AT_ONCE) as pool:
         with quarantine.own_network(site, nodes) as inside:
             list(

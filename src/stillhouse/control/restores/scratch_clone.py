@@ -9,7 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from stillhouse.control.flow_context import FlowContext
-from stillhouse.control.restores.recovery import NODES_AT_ONCE, rebuild_node, recover_to_cut, source_nodes
+from stillhouse.control.restores.recovery import (
+    NODES_AT_ONCE,
+    check_programs,
+    rebuild_node,
+    recover_to_cut,
+    source_nodes,
+)
 from stillhouse.disk_space import check_room
 from stillhouse.domain.cluster import Node
 from stillhouse.parallel import at_once
@@ -49,6 +55,7 @@ def check_scratch(place: FlowContext, needed: int, purpose: str) -> None:
 
 
 def _plan(place: FlowContext, root: Root, clone_id: str) -> tuple[Node, ...]:
+    check_programs(place.scratch.binaries, place.vault.store, place.vault.keys(root.cluster.id), root)
     check_scratch(place, _bytes_of(root), "to restore the snapshot there")
     return embedded.plan_nodes(
         place.scratch,

@@ -10,25 +10,30 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from stillhouse import atomic_file
+from stillhouse.config import directories_in
 from stillhouse.control.restores import recovery
 from stillhouse.data_lock import lock_data_directory
 from stillhouse.disk_space import check_room
 from stillhouse.domain.cluster import Node
 from stillhouse.domain.ids import new_uuid
+from stillhouse.domain.snapshot import RestorePoint
 from stillhouse.errors import InvalidInput, RestoreFailed
 from stillhouse.parallel import at_once
 from stillhouse.postgres.host.account import make_passable
-from stillhouse.postgres.host.settings_trial import check_settings
+from stillhouse.repository.format import manifest
+from stillhouse.repository.format.cipher_keys import open_keys
 from stillhouse.repository.format.root import Root
+from stillhouse.warehouse.clone import by_hand
 from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.embedded import Site
 from stillhouse.warehouse.cluster.upgrade import hand_over, is_due, settle
-from stillhouse.workers.jobs import Repository
+from stillhouse.workers.jobs import Repository, open_repository
 
 _STATE = "restore.json"
 _BEFORE_THE_STATE = frozenset(
     {f"{_STATE}.new", "lock"}
 )  # everything that a restore killed at the very start may have left
+_USUAL = "/usr/lib/postgresql/{}/bin"  # Debian's place of programs that are not on this host
 _SPARE = 64 << 20  # bytes that must stay free beside the restored files
 
 Watch = Callable[[str, int], Callable[[int], None]]
@@ -49,8 +54,14 @@ class Wanted:
     start: bool = False
     workers: int = 2
     pg_bin: Path | None = None
+    pg_bins: str = ""
     os_user: str = "stillhouse"
     settings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_of_files(self) -> bool:
+        """Whether no server is started. So the host need not have the snapshot's version of PostgreSQL."""
+        return self.files_only or bool(self.node)
 
 
 @dataclass(frozen=True)
@@ -70,13 +81,16 @@ class State:
 
 @dataclass(frozen=True)
 class RestoredAlone:
-    """The result. `findings` are for a person to look at; they are told once, when the cluster is opened."""
+    """The result. `findings` are for a person to look at; they are told once, when the cluster is opened. `commands`
+    start files that are not recovered: groups of lines to type, each with a title.
+    """
 
     cluster: str
     nodes: tuple[Node, ...]
     opened: bool
     running: bool
     findings: tuple[str, ...] = ()
+    commands: Sequence[tuple[str, Sequence[str]]] = ()
 
 
 def restore_alone(
@@ -95,16 +109,21 @@ def restore_alone(
         if state is None:
             state = replace(asked, cluster=new_uuid())
             _write_state(into, state)
-        site = embedded.open_site(into, pg_bin=wanted.pg_bin, os_user=wanted.os_user)
-        check_settings(site.binaries, wanted.settings)
+        more = directories_in(wanted.pg_bins)
+        site = embedded.open_site(into, pg_bin=wanted.pg_bin, pg_bins=more, os_user=wanted.os_user)
+        if not wanted.is_of_files:
+            store = open_repository(repository)
+            keys = open_keys(store, repository.kek, root.cluster.id)
+            recovery.check_programs(site.binaries, store, keys, root, wanted.settings)
         planned = embedded.plan_nodes(site, state.cluster, root.cluster.number_of_node, state.port)
         if state.opened and is_due(site, state.cluster):
             planned = hand_over(site, state.cluster, root.cluster.user_name, is_whole=True)
             settle(site, state.cluster)
         nodes = _chosen(planned, root, wanted.node)
         _rebuild(site, repository, root, nodes, wanted.workers, watch)
-        if wanted.files_only or wanted.node:
-            return RestoredAlone(state.cluster, nodes, opened=state.opened, running=False)
+        if wanted.is_of_files:
+            told = () if state.opened else _by_hand(site, repository, root, nodes)
+            return RestoredAlone(state.cluster, nodes, opened=state.opened, running=False, commands=told)
         findings: list[str] = []
         if not state.opened:
             findings = recovery.recover(site, root, nodes, chosen=wanted.settings)
@@ -168,3 +187,23 @@ def _rebuild(
         show(sizes[node.name])
 
     at_once(one, missing, recovery.NODES_AT_ONCE)
+
+
+def _by_hand(
+    site: Site, repository: Repository, root: Root, nodes: Sequence[Node]
+) -> Sequence[tuple[str, Sequence[str]]]:
+    """Make the files ready to be started by a person, on any host. Returns the commands to type."""
+    store, shared = open_repository(repository), site.binaries.account
+    keys = open_keys(store, repository.kek, root.cluster.id)
+    grounds = []
+    for node in nodes:
+        stored = root.node(node.name)
+        point = RestorePoint(node.id, stored.cut_name, stored.cut_lsn, stored.timeline)
+        major = manifest.major_version(manifest.read(store, keys, stored.stored))
+        ours = site.binaries.of_major(major)
+        programs = ours.directory if ours else Path(_USUAL.format(major))
+        account = node.os_user or (shared.name if shared else "")
+        grounds.append(by_hand.Ground(node, point, stored.capacity, major, programs, account))
+    for ground in grounds:
+        by_hand.prepare(ground, recovery.source_nodes(root), nodes)
+    return by_hand.commands(grounds, root.cluster.user_name, is_whole=len(nodes) == len(root.nodes))

@@ -26,7 +26,6 @@ from stillhouse.repository.format.lines import (
     FileLine,
     Line,
     MapLine,
-    NodeLine,
     WalLine,
 )
 from stillhouse.repository.format.sealed import Stored
@@ -41,14 +40,13 @@ _SHARE_BYTES = 64 << 20
 class RestoreTask:
     """The task to restore one node. `owner` is the account that servers run as, `None` if it is our own account.
 
-    `expected_bytes` must be free. `pg_major` is the major version of PostgreSQL that will run the node.
+    `expected_bytes` must be free.
     """
 
     node: Node
     manifest: Stored
     expected_bytes: int
     owner: Owner | None
-    pg_major: int
     workers: int
 
 
@@ -161,7 +159,6 @@ class _Rebuild:
         """Handle the lines that need no packs. Pass on the lines of maps and of files that have bytes."""
         for line in lines:
             if line["t"] == "node":
-                self._check_version(line)
                 self._restored.head = line
             elif line["t"] == "extension":
                 self._restored.extensions.append(line)
@@ -181,14 +178,6 @@ class _Rebuild:
             elif line["t"] in ("map", "file", "wal"):
                 self._restored.files += line["t"] == "file"
                 yield line
-
-    def _check_version(self, head: NodeLine) -> None:
-        major = head["pg_version_num"] // 10000
-        if major != self._task.pg_major:
-            raise RestoreFailed(
-                f"the snapshot is of PostgreSQL {major}, this host runs {self._task.pg_major}",
-                hint="point pg_bin to a server of the same major version",
-            )
 
     def _make_directory(self, path: str, mode: int) -> None:
         target = self._target(path)

@@ -1,16 +1,19 @@
-"""PostgreSQL's programs: finds them, copies them once if the account cannot reach them, and runs them as it."""
+"""PostgreSQL's programs, of one or several major versions: finds them, copies them once if the account cannot reach
+them, and runs them as it.
+"""
 
 import os
 import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
 from stillhouse.domain.cluster import Node
-from stillhouse.errors import InvalidInput
+from stillhouse.errors import InvalidInput, NodeUnreachable
 from stillhouse.postgres.files.control_file import NEWEST, OLDEST
 from stillhouse.postgres.host import account as accounts
 from stillhouse.postgres.host.account import Account
@@ -29,25 +32,54 @@ _VERSION = re.compile(r"\(PostgreSQL\) (\d+)\.(\d+)")
 
 
 @dataclass(frozen=True)
-class Binaries:
-    """PostgreSQL's programs, and the account that they run as. `of` changes it to a node's account.
-
-    `outside` is the address at which the servers that they start are reached from other hosts, if there is one.
-    """
+class Programs:
+    """The directory of one version's programs. `version` is as in "18.6"."""
 
     directory: Path
     version: str
-    account: Account | None
-    network: Network | None = None  # the network that they run in; `None` means this host's
-    outside: Outside | None = None
 
     @property
     def major(self) -> int:
         return int(self.version.partition(".")[0])
 
+
+@dataclass(frozen=True)
+class Binaries(Programs):
+    """PostgreSQL's programs, and the account that they run as. New servers are made by these. A server that exists is
+    run by the programs of its own major version: `of` changes to them, and to the account of a node.
+
+    `installed` are the programs of all major versions on this host. `outside` is the address at which the servers that
+    they start are reached from other hosts, if there is one.
+    """
+
+    account: Account | None
+    network: Network | None = None  # the network that they run in; `None` means this host's
+    outside: Outside | None = None
+    installed: tuple[Programs, ...] = ()
+
     def of(self, node: Node) -> "Binaries":
-        """Return the same programs, run as the account of the node's server."""
-        return replace(self, account=accounts.account_of(node.os_user)) if node.os_user else self
+        """Return the programs of the version of the node's data directory, run as the account of its server.
+
+        A node without a data directory is yet to be made by these programs. Raises NodeUnreachable if this host lacks
+        those of its version.
+        """
+        major = _major_of(node) or self.major
+        mine = self.of_major(major)
+        if mine is None:
+            raise NodeUnreachable(f"node {node.name} {self.why_not(major)}", hint=remedy(major))
+        return replace(mine, account=accounts.account_of(node.os_user)) if node.os_user else mine
+
+    def of_major(self, major: int) -> "Binaries | None":
+        """Return the programs of a major version, run in the same way. `None` if this host lacks them."""
+        if major == self.major:
+            return self
+        found = (one for one in self.installed if one.major == major)
+        return next((replace(self, directory=one.directory, version=one.version) for one in found), None)
+
+    def why_not(self, major: int) -> str:
+        """Say of a thing of a major version that this host lacks its programs."""
+        here = " and ".join(sorted({str(one.major) for one in (self, *self.installed)}))
+        return f"is of PostgreSQL {major}, but this host has only the programs of {here}"
 
     def run(
         self,
@@ -86,32 +118,73 @@ class Binaries:
             )
 
 
-def find_binaries(data: Path, account: Account | None, *, pg_bin: Path | None = None) -> Binaries:
-    """Find the programs in `pg_bin`, or else the embedded ones. If the account cannot run them in place, they are
-    copied below `data`.
+def remedy(major: int) -> str:
+    """Say how a major version comes to have programs here."""
+    return f"install PostgreSQL {major}, and name the directory of its programs in STILLHOUSE_PG_BINS"
+
+
+def find_binaries(
+    data: Path, account: Account | None, *, pg_bin: Path | None = None, pg_bins: Sequence[Path] = ()
+) -> Binaries:
+    """Find the programs in `pg_bin`, and beside them those in `pg_bins` and the embedded ones. If the account cannot
+    run them in place, they are copied below `data`.
+
+    New servers are made by those in `pg_bin`. Without it they are of the embedded major version, whose programs one of
+    `pg_bins` may hold. If `pg_bin` alone is given, nothing else is used. Raises InvalidInput.
     """
-    directory = pg_bin or _embedded()
+    named = [
+        _programs_in(directory) for directory in dict.fromkeys([*([pg_bin] if pg_bin else []), *pg_bins])
+    ]
+    _check_distinct(named)
+    by_major = {one.major: one for one in named}
+    first = named[0].major if pg_bin else None
+    if pg_bins or pg_bin is None:
+        embedded = _embedded()
+        by_major.setdefault(embedded.major, embedded)
+        first = first or embedded.major
+    installed = tuple(_within_reach(one, data, account) for one in by_major.values())
+    default = next(one for one in installed if one.major == first)
+    return Binaries(default.directory, default.version, account, installed=installed)
+
+
+def _programs_in(directory: Path) -> Programs:
     ours = version(directory, None)
     if ours is None:
         raise InvalidInput(
             f"{directory} holds no PostgreSQL server programs that run here",
-            hint="point pg_bin at the directory of initdb, pg_ctl and postgres",
+            hint="STILLHOUSE_PG_BIN and STILLHOUSE_PG_BINS name directories of initdb, pg_ctl and postgres",
         )
-    if not OLDEST <= int(ours.partition(".")[0]) <= NEWEST:
+    major, _, minor = ours.partition(".")
+    if not OLDEST <= int(major) <= NEWEST:
         raise InvalidInput(
             f"{directory} holds PostgreSQL {ours}, which is not known to this version of Stillhouse",
             hint=f"it captures PostgreSQL {OLDEST} to {NEWEST}",
         )
-    major, _, minor = ours.partition(".")
     if too_old := why_too_old(int(major) * 10_000 + int(minor)):
-        raise InvalidInput(f"{directory}: {too_old}", hint="update it, or set pg_bin to a newer one")
-    if version(directory, account) is None:
-        directory = _copy(directory, data / "postgres", ours)
-        if version(directory, account) is None:
+        raise InvalidInput(f"{directory}: {too_old}", hint="update it, or name the directory of a newer one")
+    return Programs(directory, ours)
+
+
+def _check_distinct(found: Sequence[Programs]) -> None:
+    """Raise InvalidInput if two directories hold the same major version: nothing tells which one is meant."""
+    by_major: dict[int, Programs] = {}
+    for one in found:
+        other = by_major.setdefault(one.major, one)
+        if other is not one:
             raise InvalidInput(
-                f"the account cannot run PostgreSQL's programs, not even copied to {directory}"
+                f"{other.directory} and {one.directory} both hold PostgreSQL {one.major}",
+                hint="name one directory of each major version in STILLHOUSE_PG_BIN and STILLHOUSE_PG_BINS",
             )
-    return Binaries(directory, ours, account)
+
+
+def _within_reach(programs: Programs, data: Path, account: Account | None) -> Programs:
+    """Return the programs where the account can run them. They are copied if need be."""
+    if version(programs.directory, account) is not None:
+        return programs
+    directory = _copy(programs.directory, data / "postgres", programs.version)
+    if version(directory, account) is None:
+        raise InvalidInput(f"the account cannot run PostgreSQL's programs, not even copied to {directory}")
+    return Programs(directory, programs.version)
 
 
 def version(directory: Path, account: Account | None) -> str | None:
@@ -126,12 +199,20 @@ def version(directory: Path, account: Account | None) -> str | None:
     return ".".join(match.groups()) if match and answer.returncode == 0 else None
 
 
-def _embedded() -> Path:
+def _embedded() -> Programs:
+    """Return the programs of the Python package."""
     # Found, not imported: the package's Python layer runs servers of its own.
     package = find_spec(_PACKAGE)
     if package is None or package.origin is None:
         raise InvalidInput(f"the package {_PACKAGE} is not installed", hint="install it or set pg_bin")
-    return Path(package.origin).parents[1] / _BIN
+    return _programs_in(Path(package.origin).parents[1] / _BIN)
+
+
+def _major_of(node: Node) -> int | None:
+    """Return the major version of the node's data directory. `None` if there is none, or none that can be read."""
+    with suppress(NodeUnreachable):
+        return session.major_version(node) if node.directory else None
+    return None
 
 
 def _copy(directory: Path, destination: Path, ours: str) -> Path:
@@ -140,7 +221,7 @@ def _copy(directory: Path, destination: Path, ours: str) -> Path:
     if site / _BIN != directory:
         raise InvalidInput(
             f"the account that runs PostgreSQL cannot execute the programs in {directory}",
-            hint="open the way to them with chmod o+x, or set pg_bin to a place it can reach",
+            hint="open the way to them with chmod o+x, or name a place that it can reach",
         )
     final = destination / ours
     if final.exists():

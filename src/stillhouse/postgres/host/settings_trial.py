@@ -53,7 +53,8 @@ def check_encryption(binaries: Binaries) -> None:
     except InvalidInput as error:
         raise InvalidInput(
             f"{binaries.directory} holds a PostgreSQL that cannot encrypt: {error.message}",
-            hint="set STILLHOUSE_PG_BIN to the programs of one that can, as Debian's, or accept it by --insecure",
+            hint="the PostgreSQL of the Python packages is built without TLS, Debian's with it: name the directory of"
+            f" one of version {binaries.major} in STILLHOUSE_PG_BINS, or accept it by --insecure",
         ) from error
 
 

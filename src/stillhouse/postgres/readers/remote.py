@@ -8,10 +8,11 @@ import posixpath
 import re
 import secrets
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import accumulate, islice
 
 from stillhouse.domain.cluster import Node
-from stillhouse.errors import FileRefused
+from stillhouse.errors import CaptureFailed, CaptureInterrupted, FileRefused
 from stillhouse.postgres.files import layout
 from stillhouse.postgres.readers import configuration
 from stillhouse.postgres.readers.node_files import Entry, FileRuns, Got, Pieces, Skipped
@@ -25,7 +26,9 @@ _TOO_DEEP = "nested too deeply"
 _DEEPEST = 8  # levels; PostgreSQL's own files lie five deep
 _STATUSES = 1000  # asked for in one query
 _QUERY_BYTES = 4 << 20  # asked for in one query: so much memory an answer takes, here and there
-_PIECE_BYTES = 1 << 20
+_PIECE_BYTES = (
+    64 << 10
+)  # a row of this size costs half the CPU of one of 1 MiB, which takes fresh memory each time
 _SPARE = 8192  # read beyond the listed end of a small file, to see in the same query whether it has grown
 _MOST = 16 << 20  # bytes of a file that is read at once
 # The times of files have whole seconds: a file so young may yet be replaced by one of the same time.
@@ -41,6 +44,7 @@ class RemoteReader:
     def __init__(self, node: Node, facts: Facts) -> None:
         self._node, self._facts = node, facts
         self._server = ServerFiles(node, facts)
+        self._ahead: dict[tuple[Piece, ...], Iterator[bytes | None]] = {}  # answers to come
         self.skipped = Skipped()
 
     def __reduce__(self) -> tuple[type["RemoteReader"], tuple[Node, Facts]]:
@@ -69,7 +73,10 @@ class RemoteReader:
         return got
 
     def foresee(self, wanted: Sequence[FileRuns]) -> None:
-        """Do nothing: the server reads ahead as it is used to."""
+        """Ask for the first of the runs, so that the server reads and sends them while we pack others."""
+        for group in islice(_grouped(_pieces_of(wanted)), 1):
+            with suppress(CaptureInterrupted, CaptureFailed):  # it is raised when the runs are read
+                self._ahead[_asked(group)] = self._server.read(_asked(group))
 
     def read_to_end(self, files: Sequence[tuple[str, int]], piece: int) -> Iterator[Pieces]:
         first = [(path, min(size + _SPARE, piece) if size else 0) for path, size in files]
@@ -97,6 +104,7 @@ class RemoteReader:
             return configuration.written(name, rows)
 
     def close(self) -> None:
+        self._ahead.clear()
         self._server.close()
 
     def _small(self, path: str) -> bytes:
@@ -152,16 +160,21 @@ class RemoteReader:
         if path not in layout.EMPTIED:
             yield from self._directory(path)
 
-    def _read_group(self, group: "Sequence[_Numbered]") -> Sequence[bytes | FileRefused | None]:
-        """Read pieces in one query. If the server refuses it, ask for each by itself."""
-        pieces = [piece for _, _, piece in group if piece.length]
+    def _read_group(self, group: "Sequence[_Numbered]") -> Iterator[bytes | FileRefused | None]:
+        """Read pieces in one query. If the server refuses one, ask for each of the rest by itself."""
+        done = 0
         try:
-            read = iter(self._server.read(pieces) if pieces else ())
+            content = self._ahead.pop(_asked(group), None) or self._server.read(_asked(group))
+            for _, _, piece in group:
+                yield next(content) if piece.length else b""
+                done += 1
+            next(content, None)  # its session is free now
         except FileRefused as refusal:
             if len(group) == 1:
-                return [refusal]
-            return [content for one in group for content in self._read_group([one])]
-        return [next(read) if piece.length else b"" for _, _, piece in group]
+                yield refusal
+                return
+            for one in group[done:]:
+                yield from self._read_group([one])
 
     def _pieces(self, asked: Piece, content: bytes, size: int) -> Iterator[bytes]:
         """Go on from the first bytes of a file to its end."""
@@ -181,6 +194,11 @@ class RemoteReader:
 
 _Numbered = tuple[int, int, Piece]
 """A piece, the number of its file among those wanted, and the place of its bytes behind the file's first."""
+
+
+def _asked(group: Sequence[_Numbered]) -> tuple[Piece, ...]:
+    """Return the pieces to ask for: a file without bytes is never opened."""
+    return tuple(piece for _, _, piece in group if piece.length)
 
 
 def _pieces_of(wanted: Sequence[FileRuns]) -> Iterator[_Numbered]:

@@ -5,14 +5,16 @@ Paths are relative to the data directory. The functions that answer are in src/b
 
 import os
 import posixpath
+import select
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from psycopg import OperationalError
-from psycopg.errors import InsufficientPrivilege
+from psycopg import OperationalError, pq
+from psycopg.errors import InsufficientPrivilege, error_from_result
+from psycopg.pq.abc import PGconn
 
 from stillhouse.domain.cluster import Node
 from stillhouse.errors import CaptureFailed, CaptureInterrupted, FileRefused, NodeUnreachable
@@ -47,9 +49,9 @@ _STATUSES = f"""{_STATUS}
       LEFT JOIN LATERAL pg_catalog.pg_stat_file(found.path, true) file ON true
      ORDER BY found.number
 """
-_READ = """
+_READ = b"""
     SELECT pg_catalog.pg_read_binary_file(piece.path, piece.at, piece.length, true)
-      FROM unnest(%s::text[], %s::bigint[], %s::bigint[]) AS piece (path, at, length)
+      FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS piece (path, at, length)
 """
 _READ_FOUND = "SELECT pg_catalog.pg_read_binary_file(found.path, %(at)s, %(length)s, true) FROM found"
 _SERVER = """
@@ -127,16 +129,29 @@ class ServerFiles:
             return None
         return text.decode(place)
 
-    def read(self, pieces: Sequence[Piece]) -> list[bytes | None]:
-        """Return the bytes of each piece, fewer at the file's end. `None` if the file is gone.
+    def read(self, pieces: Sequence[Piece]) -> Iterator[bytes | None]:
+        """Ask for the bytes of each piece, and return at once. The iterator yields them as they arrive: fewer at the
+        file's end, `None` if the file is gone.
 
-        Raises FileRefused if the server cannot read one of the files.
+        The server works ahead until the connection is full. Raises FileRefused at the piece that the server cannot
+        read; those before it have come.
         """
-        if all(piece.path.isascii() for piece in pieces):
-            given = [[getattr(piece, name) for piece in pieces] for name in ("path", "at", "length")]
-            with self._asking(pieces[0].path) as connection, connection.cursor(binary=True) as cursor:
-                return [content for (content,) in cursor.execute(_READ, given).fetchall()]
-        return [content for piece in pieces for content in self._read_found(piece)]
+        answer = self._answer(pieces)
+        next(answer)
+        return answer
+
+    def _answer(self, pieces: Sequence[Piece]) -> Iterator[bytes | None]:
+        """Yield `None` when the server is asked, and then the bytes of each piece."""
+        if not pieces or not all(piece.path.isascii() for piece in pieces):
+            yield None
+            for piece in pieces:
+                yield from self._read_found(piece)
+            return
+        values = [_array([getattr(piece, name) for piece in pieces]) for name in ("path", "at", "length")]
+        with self._asking(pieces[0].path) as connection:
+            _send(connection.pgconn, values)
+            yield None
+            yield from _column(connection.pgconn)
 
     def directory_mode(self) -> int:
         """Return the mode of the data directory, which decides on the modes of all files in it."""
@@ -227,6 +242,40 @@ class ServerFiles:
         """Look whether another run of the server answers now."""
         after = look(self._node)
         return None if after is None else why_another_run(self._node.name, *self._run, after)
+
+
+def _array(values: Sequence[str | int]) -> bytes:
+    """Write an array as the server reads it ("Array Input and Output Syntax" in PostgreSQL's manual)."""
+    quoted = (str(value).replace("\\", "\\\\").replace('"', '\\"') for value in values)
+    return ("{" + ",".join(f'"{value}"' for value in quoted) + "}").encode()
+
+
+def _send(connection: PGconn, values: Sequence[bytes]) -> None:
+    """Send the question, by the calls of libpq ("Asynchronous Command Processing" in PostgreSQL's manual)."""
+    connection.send_query_params(_READ, values, result_format=pq.Format.BINARY)
+    connection.set_single_row_mode()
+    poll = select.poll()
+    poll.register(connection.socket, select.POLLIN | select.POLLOUT)
+    while connection.flush():
+        poll.poll()
+        connection.consume_input()
+
+
+def _column(connection: PGconn) -> Iterator[bytes | None]:
+    """Yield the rows of one column as they arrive: no more than one is in memory."""
+    poll = select.poll()
+    poll.register(connection.socket, select.POLLIN)
+    while True:
+        while connection.is_busy():
+            poll.poll()
+            connection.consume_input()
+        result = connection.get_result()
+        if result is None:
+            return
+        if result.status == pq.ExecStatus.SINGLE_TUPLE:
+            yield result.get_value(0, 0)
+        elif result.status != pq.ExecStatus.TUPLES_OK:
+            raise error_from_result(result)
 
 
 def _found(path: str) -> tuple[str, dict[str, Any]]:

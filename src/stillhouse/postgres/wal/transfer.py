@@ -55,10 +55,11 @@ def transfer(
     `schemas` are plain lower-case names. Memory stays bounded. `check` is called again and again, and raises to stop
     the work. `show` is called with the bytes moved so far. Raises RestoreFailed with the server's own words.
     """
-    dump: list[str | Path] = [binaries.directory / "pg_dump", "--format=custom", "--compress=0", *_LEFT_OUT]
+    programs = binaries.of(source).directory
+    dump: list[str | Path] = [programs / "pg_dump", "--format=custom", "--compress=0", *_LEFT_OUT]
     dump += [f"--schema={schema}" for schema in schemas]
     dump += [f"--dbname={_reader_at(source, database)}"]
-    restore: list[str | Path] = [binaries.directory / "pg_restore", "--format=custom", "--single-transaction"]
+    restore: list[str | Path] = [programs / "pg_restore", "--format=custom", "--single-transaction"]
     restore += ["--exit-on-error", *_LEFT_OUT, f"--dbname={_login_at(target, database, login)}"]
     with ExitStack() as stack:
         told_by_dump, told_by_restore = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))

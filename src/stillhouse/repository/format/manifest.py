@@ -173,6 +173,11 @@ def head_of(lines: Iterator[Line]) -> NodeLine:
     return head
 
 
+def major_version(lines: Iterator[Line]) -> int:
+    """Return PostgreSQL's major version of a manifest's node. Raises as `read` does."""
+    return int(head_of(lines)["pg_version_num"]) // 10_000
+
+
 def split_lines(key: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
     """The lines of an object whose frames are `chunks`. Raises RepositoryDamaged for a line cut short, or too long."""
     rest = b""

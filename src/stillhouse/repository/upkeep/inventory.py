@@ -111,10 +111,9 @@ def server_versions(store: ObjectStore, kek: Kek, snapshots: Sequence[Found]) ->
     def read(found: Found) -> int | None:
         stored = found.root.nodes[0].stored
         try:
-            head = manifest.head_of(manifest.read(store, keys[found.cluster], stored))
+            return manifest.major_version(manifest.read(store, keys[found.cluster], stored))
         except RepositoryDamaged:
             return None
-        return int(head["pg_version_num"]) // 10000
 
     with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
         found = zip(snapshots, pool.map(read, snapshots), strict=True)

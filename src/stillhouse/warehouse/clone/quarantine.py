@@ -81,9 +81,9 @@ def recover(
     _enter(binaries, node)
     source = {**source_settings(node), **(chosen or {})}
     effective = {
-        **quarantine_settings.ours(binaries.major, source, capacity, memory_bytes()),
+        **quarantine_settings.ours(binaries.of(node).major, source, capacity, memory_bytes()),
         **quarantine_settings.of_strength(chosen or {}),
-        **_recovery(node, point),
+        **recovery_settings(node, point),
         **(settings or {}),
         "config_file": QUARANTINED,
     }
@@ -118,8 +118,12 @@ def _enter(binaries: Binaries, node: Node) -> None:
     )
     if process is not None and not is_inside:  # released, or started by a service that knew no networks
         server.stop(binaries, node)
-    names = tree.names("pgdata")
-    if Path(SETTINGS).name not in names:
+    set_aside(tree)
+
+
+def set_aside(tree: Tree) -> None:
+    """Put the source's ALTER SYSTEM settings, which every start would read, aside in the node's directory."""
+    if Path(SETTINGS).name not in tree.names("pgdata"):
         return
     if ASIDE not in tree.names(""):
         tree.replace(ASIDE, tree.read(SETTINGS))
@@ -150,7 +154,8 @@ def source_settings(node: Node) -> dict[str, str]:
     return {**read_settings(tree, MAIN), **read_settings(tree, ASIDE)}
 
 
-def _recovery(node: Node, point: RestorePoint) -> dict[str, str]:
+def recovery_settings(node: Node, point: RestorePoint) -> dict[str, str]:
+    """The settings that end the node's recovery at the point."""
     return {
         # Required with recovery.signal. All WAL is in place, so a program that never finds any is enough.
         "restore_command": "/bin/false",

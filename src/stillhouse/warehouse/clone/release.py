@@ -23,8 +23,7 @@ _HOMEWARD = re.compile(
     r"|unix_socket_directories|data_directory|hba_file|ident_file|external_pid_file)\b",
     re.IGNORECASE,
 )
-# Settings for recovery concern the source only: this server has ended its recovery.
-_SETTLED = {
+SETTLED = {
     "archive_mode": "off",
     "archive_command": "",
     "archive_library": "",
@@ -45,6 +44,7 @@ _SETTLED = {
     "primary_slot_name": "",
     "synchronous_standby_names": "",
 }
+"""Settings of a server that has ended its recovery. The source's concern the source only."""
 _CANDIDATE = "candidate.conf"
 _CHANGED = "changed_settings.txt"
 _HEAD = f"# Written by Stillhouse: the source's settings that this host can honour. ../{_CHANGED} lists the others."
@@ -65,7 +65,7 @@ def release(
     tree = Tree(Path(node.directory))
     source = {**source_settings(node), **(chosen or {})}
     kept = [line for line in _lines(tree, ASIDE) if not _HOMEWARD.match(line)]
-    overruled = {**_overruled(binaries, node, tree, source), **_SETTLED}
+    overruled = {**_overruled(binaries, node, tree, source), **SETTLED}
     tree.replace(SETTINGS, text_of([*kept, *as_lines({**(chosen or {}), **overruled})]))
     # The order matters: a server that runs while the first file is there would pass for one in quarantine.
     for file in (QUARANTINED, _CANDIDATE):
@@ -118,7 +118,7 @@ def _start_with_less(
     first: NodeUnreachable,
 ) -> None:
     """Find the settings that this host cannot honour, by starting the server repeatedly; start it without them."""
-    tree.replace(SETTINGS, text_of(as_lines(_SETTLED)))
+    tree.replace(SETTINGS, text_of(as_lines(SETTLED)))
 
     def text(items: Sequence[Item]) -> bytes:
         return text_of([_HEAD, *as_lines(quarantine_settings.with_room(base, settings_of(items)))])
@@ -141,9 +141,7 @@ def _start_with_less(
         raise NodeUnreachable(
             f"{first.message}; it failed even with few of its settings: {why}", hint=first.hint
         )
-    own = {
-        name: value for name, value in wanted.items() if not _HOMEWARD.match(name) and name not in _SETTLED
-    }
+    own = {name: value for name, value in wanted.items() if not _HOMEWARD.match(name) and name not in SETTLED}
     kept, refused = sift(items_of(own), why_not)
     now = quarantine_settings.with_room(base, settings_of(kept))
     _keep_notes(tree, [_note(node, item, now.get(item[0]), why) for item, why in refused.items()])

@@ -97,6 +97,7 @@ def open_site(
     data: Path,
     *,
     pg_bin: Path | None = None,
+    pg_bins: Sequence[Path] = (),
     os_user: str = "stillhouse",
     claim: Claim = fresh_account,
     clone_network: CloneNetwork = "own",
@@ -107,7 +108,7 @@ def open_site(
     make_passable(data)
     account = database_account(os_user)
     check_traversable(data, account)
-    binaries = find_binaries(data, account, pg_bin=pg_bin)
+    binaries = find_binaries(data, account, pg_bin=pg_bin, pg_bins=pg_bins)
     if outside is not None:
         binaries = replace(binaries, outside=outside)
         check_encryption(binaries)

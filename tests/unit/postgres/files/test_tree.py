@@ -417,7 +417,7 @@ def test_a_restore_gives_the_account_what_it_made_itself_and_nothing_that_was_pl
             os.link(secret.file, building / "hard")
 
     node = Node("n", "cn", Role.CN, "127.0.0.1", 8000, str(home), str(home))
-    restore(RestoreTask(node, stored, 0, (ACCOUNT, ACCOUNT), 18, 2), store, keys, look)
+    restore(RestoreTask(node, stored, 0, (ACCOUNT, ACCOUNT), 2), store, keys, look)
     assert set(seen) == {(0, 0o700)}
     assert {secret.file.stat().st_uid, secret.place.stat().st_uid} == {0}
     assert secret.place.stat().st_mode & 0o777 == 0o700
