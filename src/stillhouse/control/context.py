@@ -8,6 +8,7 @@ from stillhouse.catalog.schema.remembered import Remembered
 from stillhouse.clock import Clock
 from stillhouse.config import Settings
 from stillhouse.control.bells import Bells
+from stillhouse.control.checks import Checks
 from stillhouse.control.lockout import Lockouts
 from stillhouse.control.node_watch import NodeWatch
 from stillhouse.control.password_checks import PasswordChecks
@@ -93,6 +94,7 @@ class Control:
     invented_lockouts: Lockouts = field(default_factory=Lockouts)
     password_checks: PasswordChecks = field(default_factory=PasswordChecks)
     tally: Tally = field(default_factory=Tally)
+    checks: Checks = field(default_factory=Checks)
     bells: Bells = field(default_factory=Bells)
     node_watch: NodeWatch = field(default_factory=NodeWatch)
     signers: Remembered[Signer] = field(default_factory=Remembered)
