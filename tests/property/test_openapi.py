@@ -4,10 +4,13 @@ import secrets
 import sys
 from pathlib import Path
 
+import pytest
+
 from support.api.page import routed
 from support.fuzzing import fuzz_api, fuzz_openapi
 
 
+@pytest.mark.long
 def test_answers_are_as_the_document_declares(tmp_path: Path) -> None:
     seed = secrets.randbelow(2**32)
     sys.stdout.write(f"seed {seed}: make fuzz-openapi SEED={seed}\n")

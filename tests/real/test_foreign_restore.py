@@ -30,6 +30,7 @@ def house(site: Site) -> Iterator[Cluster]:
     embedded.destroy(site, cluster.id)
 
 
+@pytest.mark.long
 def test_a_snapshot_of_a_foreign_server_comes_back_with_a_superuser_of_ours(
     house: Cluster, site: Site, tmp_path: Path
 ) -> None:

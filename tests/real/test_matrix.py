@@ -45,7 +45,7 @@ from support.snapshots.cuts import ask, superuser, tell, without_autovacuum
 from support.snapshots.table_restores import TRACES, pairs
 
 pytest_plugins = ["support.servers.versions"]
-pytestmark = pytest.mark.xdist_group("matrix")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("matrix")]
 
 OPEN = {"postgres", "gaussdb", "mine", "crowded", "hostile", "in_sql_ascii", "lost", RAW}
 KINDS = {

@@ -32,7 +32,7 @@ class SnapshotType(StrEnum):
     AUTO = "AUTO"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """A snapshot. `plain_bytes` is the size of the captured data, `stored_bytes` what was stored when it was taken.
 

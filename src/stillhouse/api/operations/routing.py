@@ -1,12 +1,12 @@
 """Parts shared by every route: the control plane, a strictly decoded body, the encoded answer, documented refusals."""
 
-import json
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from itertools import chain
 from types import MappingProxyType
 from typing import Annotated, Any, TypeVar
 
+import orjson
 from fastapi import APIRouter, Depends, Request
 from fastapi.dependencies.utils import solve_dependencies
 from fastapi.exceptions import RequestValidationError
@@ -45,7 +45,6 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     500: {"model": ErrorBody, "description": "Server failure"},
     503: {"model": ErrorBody, "description": "Unavailable for the moment"},
 }
-_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _JSON = (b"content-type", b"application/json")
 # The framework wants a place for dependencies that are generators; there are none.
 _NO_GENERATORS = AsyncExitStack()
@@ -123,7 +122,8 @@ def listed(key: str, batches: Iterable[Iterable[Json]]) -> Iterator[bytes]:
 
 
 def encode(content: object) -> bytes:
-    return _ENCODER.encode(content).encode()
+    """Encode an answer as compact JSON. Keys may be words of an enumeration."""
+    return orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS)
 
 
 def _run(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -141,8 +141,7 @@ def delete(
 
 @cluster.command
 def operations(
-    name: str = "",
-    /,
+    cluster: str = "",
     *,
     failed: bool = False,
     limit: int = 20,
@@ -153,7 +152,7 @@ def operations(
 
     Parameters
     ----------
-    name
+    cluster
         Only this cluster's, by name or id.
     failed
         Only those that failed or were cancelled.
@@ -165,8 +164,8 @@ def operations(
 
     def work(service: Client) -> None:
         path = f"/stillhouse/v1/{{p}}/operations?limit={limit}&failed={str(failed).lower()}"
-        if name:
-            path += f"&cluster_id={service.find('cluster', name)}"
+        if cluster:
+            path += f"&cluster_id={service.find('cluster', cluster)}"
         answer = service.call("GET", path)
         rows = [one | {"failure": client.why(one["failure"])} for one in answer["operations"]]
         client.say_all(answer, rows, _OPERATIONS, json_)
@@ -217,7 +216,8 @@ def _farewell(service: Client, found: Answer, kept: int) -> str:
 def _shown(found: Answer) -> Answer:
     endpoints = [one["connect_info"] for one in found.get("endpoints") or ()]
     nodes = [
-        f"{one['name']} {one['state']}" + (f": {one['reason']}" if one["reason"] else "")
+        f"{one['name']} {one['state']}"
+        + (f": {one['reason']}" if one["reason"] else "").replace(f"node {one['name']} does not answer: ", "")
         for one in found.get("node_states") or ()
     ]
     ours = {

@@ -11,7 +11,7 @@ from stillhouse.cli.terminal import command, times
 from stillhouse.cli.terminal.command import Json
 
 _ANYONE = Access()
-_EVENT_COLUMNS = ("time", "name", "source_name", "severity", "description")
+_EVENT_COLUMNS = ("time", "severity", "description")
 _AUDIT_COLUMNS = ("time", "action", "outcome", "resource", "access_key", "detail", "request_id")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

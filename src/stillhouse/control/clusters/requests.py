@@ -218,7 +218,9 @@ def start_cluster(control: Control, project: str, cluster_id: str) -> str:
         cluster = idle_cluster(transaction, project, cluster_id, {ClusterStatus.AVAILABLE})
         check_able(cluster, Ability.START)
         if not cluster.stopped:
-            raise StateForbids(f"cluster {cluster.id} is not stopped")
+            raise StateForbids(
+                f"cluster {cluster.name} was not stopped", hint="a restart starts servers that do not answer"
+            )
         now = control.clock.now()
         operation_id = operations.begin(transaction, cluster.id, Task.STARTING, cluster.id, now)
         control.flows.enqueue(transaction, "start_cluster", cluster.id)

@@ -178,7 +178,7 @@ def _log_in(conninfo: bytes) -> "pq.abc.PGconn":
 
 
 def _unanswered(node: Node, error: Error) -> NodeUnreachable:
-    reason = str(error).strip().replace("\n", " ")
+    reason = " ".join(str(error).split())
     return NodeUnreachable(f"node {node.name} does not answer: {reason}", hint=remedy(node, reason))
 
 

@@ -248,6 +248,7 @@ def test_an_access_key_that_was_made_before_does_no_harm(bucket: Bucket, cluster
     assert len(rebuild(bucket, data).snapshots) == 1
 
 
+@pytest.mark.long
 def test_killed_anywhere_and_called_again_it_ends_the_same(
     bucket: Bucket, cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
