@@ -6,6 +6,7 @@ shorter: when a flow is stalled, and the time in which errors are counted.
 
 import os
 import secrets
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -20,7 +21,7 @@ import httpx
 import pytest
 
 from support.documents import metrics_table
-from support.processes.service import Service, postmaster, serving
+from support.processes.service import Service, fill, postmaster, serving
 from support.servers.prometheus import Prometheus, metrics_named, needs_prometheus, queries, rules, scraping
 
 pytestmark = [
@@ -199,10 +200,10 @@ def test_a_stopped_node(service: Service, prometheus: Prometheus, orders: str) -
 
 def test_a_stalled_flow(service: Service, prometheus: Prometheus, orders: str) -> None:
     """A transaction that writes keeps the cut away."""
+    fill(service, orders, 1000)
     with service.log_in(orders) as writer:
-        writer.execute("CREATE TABLE held (id int)")
         writer.execute("BEGIN")
-        writer.execute("INSERT INTO held VALUES (1)")
+        writer.execute("INSERT INTO accounts VALUES (-9, 0, 'not yet')")
         snapshot = service.request_snapshot(orders, "stalled")
         found = rings(
             service, prometheus, "StillhouseFlowStalled", "orders", "cut", "snapshot cancel", name="orders"
@@ -303,7 +304,12 @@ def test_a_full_disk(service: Service, prometheus: Prometheus, disk: Path) -> No
 def test_a_store_that_is_away(service: Service, prometheus: Prometheus, disk: Path, orders: str) -> None:
     store, away = disk / "repository", disk / "away"
     draft = f"/stillhouse/v1/{{p}}/clusters/{orders}/collect"
-    with reverted(lambda: store.rename(away), lambda: away.rename(store)):
+
+    def bring_back() -> None:
+        shutil.rmtree(store, ignore_errors=True)  # something may have made its directory anew
+        away.rename(store)
+
+    with reverted(lambda: store.rename(away), bring_back):
         rings(service, prometheus, "StillhouseStoreUnreachable", "does not answer", "unmounted", "/readyz")
         assert not {"StillhouseKeyLost", "StillhouseDiskFull"} & prometheus.firing().keys(), "they are well"
         while "StillhouseServerErrors" not in prometheus.firing():
