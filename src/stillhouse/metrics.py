@@ -6,7 +6,8 @@ of clusters, ids of operations, codes of errors; never the id of a snapshot, a m
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
+from time import monotonic
+from typing import NamedTuple, Protocol
 
 from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
 from prometheus_client import (
@@ -34,7 +35,6 @@ __all__ = [
     "count_cut",
     "count_ended",
     "count_refused_duty",
-    "count_request",
     "count_round",
     "count_snapshot",
     "expect_pause",
@@ -184,20 +184,25 @@ def count_ended(cluster: str, work: str, seconds: float, failed_code: str | None
         _failures.labels(cluster, work, failed_code or "unknown").inc()
 
 
+class Answer(Protocol):
+    """The answer to a request: the id of its operation, or "", and its status once it has begun."""
+
+    operation: str
+    status: int | None
+
+
 @contextmanager
-def answering() -> Iterator[None]:
-    """Count a request as being answered."""
+def answering(method: str, answer: Answer) -> Iterator[None]:
+    """Count a request as being answered, and then as answered, unless its client was gone before."""
     _answering.inc()
+    begun = monotonic()
     try:
         yield
     finally:
         _answering.dec()
-
-
-def count_request(operation: str, method: str, status: int | None, seconds: float) -> None:
-    """Count an answered request. `operation` is the id of a published one, or else names no path of a caller's."""
-    _requests.labels(operation or "unknown", str(status or "none")).inc()
-    _answers.labels(method if method in _METHODS else "other").observe(seconds)
+        if answer.status is not None:
+            _requests.labels(answer.operation or "unknown", str(answer.status)).inc()
+            _answers.labels(method if method in _METHODS else "other").observe(monotonic() - begun)
 
 
 def show_checks(found: Mapping[str, bool], at: float) -> None:

@@ -5,10 +5,10 @@ from datetime import datetime
 
 from stillhouse.catalog.schema.database import Database
 from stillhouse.catalog.schema.remembered import Remembered
+from stillhouse.checks import Checks
 from stillhouse.clock import Clock
 from stillhouse.config import Settings
 from stillhouse.control.bells import Bells
-from stillhouse.control.checks import Checks
 from stillhouse.control.lockout import Lockouts
 from stillhouse.control.node_watch import NodeWatch
 from stillhouse.control.password_checks import PasswordChecks

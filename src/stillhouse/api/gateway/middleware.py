@@ -102,14 +102,10 @@ class Gateway:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answering, begun, method = _Answering(send, ids.new_hex()), monotonic(), scope["method"]
-        with (
-            log.bound(request_id=answering.request_id, method=method, path=scope["path"]),
-            metrics.answering(),
-        ):
+        answering, method = _Answering(send, ids.new_hex()), scope["method"]
+        bound = log.bound(request_id=answering.request_id, method=method, path=scope["path"])
+        with bound, metrics.answering(method, answering):
             await self._answer(scope, receive, answering)
-        if answering.status is not None:  # else its client was gone
-            metrics.count_request(answering.operation, method, answering.status, monotonic() - begun)
 
     async def _answer(self, scope: Scope, receive: Receive, answering: "_Answering") -> None:
         logger, begun, call = log.get("api"), monotonic(), Call()

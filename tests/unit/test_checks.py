@@ -2,7 +2,7 @@
 
 import threading
 
-from stillhouse.control.checks import Checks
+from stillhouse.checks import Checks
 
 
 def test_a_look_that_hangs_is_told_and_holds_up_no_other() -> None:
