@@ -228,3 +228,29 @@ def test_scrapes_at_one_time_are_one(service: Service, monkeypatch: pytest.Monke
             return list(await waiting)
 
     assert {answer.content for answer in asyncio.run(get())} == {b"told"} and len(scrapes) == 1
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.8.7", "::1"])
+def test_metrics_are_open_to_this_host(service: Service, host: str) -> None:
+    answer = ask(service, host)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain")
+
+
+def test_to_anyone_else_there_are_none(service: Service) -> None:
+    for answer in (
+        ask(service, "192.0.2.1"),
+        ask(service, "a proxy's word"),
+        ask(service, "127.0.0.1", is_on=False),
+    ):
+        assert (answer.status_code, answer.json()["error_code"]) == (404, "APIGW.0101")
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "X-Forwarded-Proto", "Forwarded", "Via", "X-Real-IP"])
+def test_through_a_proxy_on_this_host_there_are_none_unless_that_is_allowed(
+    service: Service, header: str
+) -> None:
+    assert ask(service, "127.0.0.1", header=header).status_code == 404
+    assert ask(service, "127.0.0.1", header=header, trusted_proxies="127.0.0.1").status_code == 404
+    assert ask(service, "127.0.0.1", header=header, metrics_through_proxy=True).status_code == 200
+    assert ask(service, "192.0.2.1", header=header, metrics_through_proxy=True).status_code == 404

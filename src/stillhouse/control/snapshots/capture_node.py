@@ -198,7 +198,7 @@ class _Report:
     def __init__(self, place: FlowContext, snapshot_id: str, attempt: int, node_id: str) -> None:
         self._place, self._key = place, (snapshot_id, node_id, attempt)
         self._total, self._last, self._pace = 1, 0.0, Pace()
-        self._came_further = place.control.flows.pulse()
+        self._came_further, self._done = place.control.flows.pulse(), 0
 
     def begin(self, total: int) -> None:
         """Begin the row. Raises AttemptDead if a service that has died had begun this attempt."""
@@ -211,7 +211,9 @@ class _Report:
 
     def progress(self, done: int, total: int) -> None:
         """Report progress. `total` is the copy's estimate of all bytes; it changes as files are looked at."""
-        self._came_further()
+        if done > self._done:  # a capture that waits for its cut reports too
+            self._done = done
+            self._came_further()
         now = time.monotonic()
         self._total = max(total, done, 1)
         self._pace.add(now, done)
