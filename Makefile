@@ -125,6 +125,11 @@ api-docs: $(VENV)/.ready
 settings-docs: $(VENV)/.ready
 	@PYTHONPATH=tests $(BIN)/python -m support.documents.settings_page
 
+# The table of docs/monitoring.md, from the code.
+.PHONY: metrics-docs
+metrics-docs: $(VENV)/.ready
+	@PYTHONPATH=tests $(BIN)/python -m support.documents.metrics_table
+
 # Re-resolves every dependency; the files hold hashes, so a changed upload is refused.
 lock:
 	uv pip compile pyproject.toml --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url -q -o locks/run.lock

@@ -24,6 +24,7 @@ from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.proofs import prove as prove_snapshot
 from stillhouse.control.proofs import requests as proofs
 from stillhouse.control.reaping import Reaper, reap
+from stillhouse.control.reports.readiness import Lookout
 from stillhouse.control.restores import cluster as restore_cluster
 from stillhouse.control.restores import tables as restore_tables
 from stillhouse.control.schedule import automated
@@ -87,7 +88,7 @@ _DUTIES = {
     "server logs": server_logs.rotate_server_logs,
     "certificates": certificates.renew_certificates,
 }
-_ROUNDS_BETWEEN_REAPINGS = 6  # of the timer: a look asks every node of every cluster
+_ROUNDS_BETWEEN_LOOKS = 6  # of the timer: a look asks every node of every cluster
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ def open_service(settings: Settings) -> Iterator[Service]:
         embedded.clear_scratch(place.site)
         control.flows.launch()
         snapshot_turns.start_waiting(place, control.clock.now())
-        reaper = Reaper(_ROUNDS_BETWEEN_REAPINGS * settings.timer_seconds)
+        reaper = Reaper(_ROUNDS_BETWEEN_LOOKS * settings.timer_seconds)
         check_ups = CheckUps(timedelta(hours=settings.check_up_hours))
         # The timer looks again soon, and must not keep the service from ending.
         duties: dict[str, Duty] = {
@@ -152,6 +153,7 @@ def open_service(settings: Settings) -> Iterator[Service]:
             "check-ups": check_ups,
             "flow records": FlowRecords(),
             "bytes of snapshots": Measurer(),
+            "readiness": Lookout(_ROUNDS_BETWEEN_LOOKS * settings.timer_seconds),
         }
         timer = Timer(place.hurried, duties, settings.timer_seconds)
         stack.callback(timer.stop)

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from stillhouse import metrics
 from stillhouse.catalog.checks import findings
 from stillhouse.cli.main import app
-from stillhouse.control.upkeep.findings import show
+from stillhouse.control.reports.monitoring import Monitor
 from stillhouse.domain.reports.damage import FileTouched, KnownDamage, NodeTouched, SnapshotTouched
 from stillhouse.repository.objects import losses
 from support.api.application import PROJECT, Service, serving_service
@@ -137,25 +136,18 @@ def test_the_metrics_count_it(service: Service) -> None:
     cluster, (bad, worse) = snapshots_of(service, "hurt", "hurt-more")
 
     def told() -> list[str]:
-        show(service.control)
-        text = metrics.render().decode()
-        return [line for line in text.splitlines() if cluster in line]
+        text = Monitor(service.control).scrape().decode()
+        return [line for line in text.splitlines() if cluster in line and "damaged" in line]
 
-    assert told() == []
+    of = f'{{cluster="{cluster}",name="dw-{cluster}"}}'
+    nothing = [f"stillhouse_snapshots_damaged{of} 0.0", f"stillhouse_damaged_objects{of} 0.0"]
+    assert told() == nothing
     become_known(
         service,
         cluster,
         SnapshotTouched(bad, "hurt", (NodeTouched("cn", FILES), NodeTouched("dn1", None))),
         SnapshotTouched(worse, "hurt-more", None),
     )
-    lines = told()
-    assert f'stillhouse_damaged_objects{{cluster="{cluster}"}} 1.0' in lines
-
-    def lost(snapshot: str) -> dict[str, float]:
-        mine = [line for line in lines if snapshot in line]
-        return {line.split('what="')[1].split('"')[0]: float(line.split()[-1]) for line in mine}
-
-    assert lost(bad) == {"snapshots": 0, "nodes": 1, "files": 2, "blocks": 9, "bytes": 100}
-    assert lost(worse)["snapshots"] == 1
+    assert told() == [f"stillhouse_snapshots_damaged{of} 2.0", f"stillhouse_damaged_objects{of} 1.0"]
     become_known(service, cluster)
-    assert told() == []
+    assert told() == nothing

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from stillhouse import metrics
 from stillhouse.catalog import operations, snapshot_sizes, snapshots
 from stillhouse.catalog.checks import proofs
 from stillhouse.cli.main import app
@@ -20,6 +21,7 @@ from stillhouse.domain.proof import ProofState
 from stillhouse.domain.reports.failure import Failure
 from support.api.application import PASSWORD, PROJECT, Service, serving_service
 from support.api.asking import end_operation
+from support.control.catalog_rows import many_snapshots
 from support.databases.writers import until
 from support.terminal.command_line import Run, operator
 
@@ -185,7 +187,7 @@ def test_tables_are_named_with_or_without_a_target(service: Service, run_json: C
     assert named[0][:3] == ("public", "orders", "public_dws_backup")
     assert named[1:] == [("public", "items", "mart", "items"), ("mart", "a.b", "old", "c=d")]
     service.finish_restore(cluster)
-    run_json("snapshot", "restore-tables", "nightly", "Public.Orders", "--case-sensitive")
+    run_json("snapshot", "restore-tables", "nightly", "Public.Orders", "--case-sensitive", "--yes")
     assert begun(service, cluster)["tables"][0]["schema"] == "Public"
 
 
@@ -207,7 +209,7 @@ def test_waiting_for_tables_ends_with_the_job(
 
         ending = threading.Thread(target=end)
         ending.start()
-        code, out, err = run("snapshot", "restore-tables", "nightly", "orders", "--wait")
+        code, out, err = run("snapshot", "restore-tables", "nightly", "orders", "--wait", "--yes")
         ending.join()
         assert code == wanted
         assert "SUCCESS" in out if wanted == 0 else reason in err
@@ -520,3 +522,24 @@ def test_the_pace_is_said_as_far_as_it_is_known() -> None:
     assert said_pace({"phase": "waiting", **nothing}) == "waiting"
     told = {"phase": "cutting", **nothing, "expected_pause_seconds": 0.04}
     assert said_pace(told) == "cutting, writes will pause for about 0.04 s"
+
+
+def test_a_long_list_asks_for_its_own_snapshots_in_batches(
+    service: Service, run_json: Callable[..., Any]
+) -> None:
+    many_snapshots(service.data / "catalog.sqlite", PROJECT, 501)
+
+    def asked() -> dict[str, float]:
+        return {
+            one.labels["operation"]: one.value
+            for family in metrics.collect()
+            for one in family.samples
+            if one.name == "stillhouse_http_requests_total"
+        }
+
+    before = asked()
+    listed = run_json("snapshot", "list")["snapshots"]
+    after = asked()
+    assert len(listed) == 501 and {one["state"] for one in listed} == {"AVAILABLE"}
+    assert after["ListSnapshotStates"] - before.get("ListSnapshotStates", 0) == 2
+    assert after.get("ListDamage", 0) == before.get("ListDamage", 0), "no snapshot of them has lost anything"

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from stillhouse.catalog.schema.database import Database
+from stillhouse.durable.at_work import AtWork, Load
 from stillhouse.durable.flows import FlowInterrupted, Flows, StepRunner
 from stillhouse.errors import CutFailed, InternalError, ShuttingDown, SnapshotUnknown
 from support.servers.catalog_server import fresh_database
@@ -56,6 +57,84 @@ def test_a_flow_returns_what_its_steps_gave(database: Database, launch: Launch) 
         return {"pair": pair, "none": run.step("none", lambda: None)}
 
     assert _run(database, launch(flow=flow), "flow", "s") == {"pair": ["s", 2**60], "none": None}
+
+
+def test_a_flow_that_comes_no_further_grows_quiet_with_its_parent_until_a_pulse(
+    database: Database, launch: Launch
+) -> None:
+    begun, go_on, pulses = threading.Event(), threading.Event(), []
+
+    def parent(run: StepRunner, subject: str) -> Any:
+        return run.wait(run.start_child("child", f"{subject}/1"))
+
+    def child(run: StepRunner, subject: str) -> Any:
+        def wait() -> None:
+            pulses.append(flows.pulse())
+            begun.set()
+            go_on.wait(DEADLINE_SECONDS)
+
+        run.step("wait", wait)
+
+    flows = launch(parent=parent, child=child)
+    with database.transaction() as transaction:
+        flow_id = flows.enqueue(transaction, "parent", "s")
+    assert begun.wait(DEADLINE_SECONDS)
+
+    def quiet() -> dict[tuple[str, str], float]:
+        return {(one.name, one.subject): one.quiet_seconds for one in flows.at_work()}
+
+    _until(lambda: min(quiet().values()) > 0.2)
+    assert quiet().keys() == {("parent", "s"), ("child", "s/1")}
+    load = flows.load()
+    assert (load.running, load.queued, load.lost) == ({"parent": 1, "child": 1}, {}, {})
+    from_another_thread = threading.Thread(target=pulses[0])
+    from_another_thread.start()
+    from_another_thread.join()
+    assert max(quiet().values()) < 0.2
+    go_on.set()
+    flows.result(flow_id, DEADLINE_SECONDS)
+    _until(lambda: not flows.at_work())
+
+
+def test_flows_that_wait_are_counted_and_the_engine_is_stuck_when_they_wait_for_long(
+    database: Database, launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flows = Flows(database.url, others=["later"])
+    flows.prepare()
+    with database.transaction() as transaction:
+        flows.enqueue(transaction, "later", "s")
+    load = flows.load()
+    assert load.queued == {"later": 1} and load.oldest_queued_seconds < 60 and not load.why_stuck
+    assert "none is taken" in Load({"later": 1}, {}, {}, 61.0, 64).why_stuck
+    assert not Load({"later": 1}, {"slow": 64}, {}, 61.0, 64).why_stuck, "there is no room for it"
+
+
+def test_a_flow_that_is_at_work_nowhere_is_lost(
+    database: Database, launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def flow(run: StepRunner, subject: str) -> None:
+        begun.set()
+        go_on.wait(DEADLINE_SECONDS)
+
+    flows = launch(flow=flow)
+    with database.transaction() as transaction:
+        flow_id = flows.enqueue(transaction, "flow", "s")
+    assert begun.wait(DEADLINE_SECONDS)
+    monkeypatch.setattr("stillhouse.durable.at_work._SETTLED_SECONDS", -1.0)
+    assert not flows.load().lost
+    flows._at_work = AtWork()  # its thread is gone
+    assert flows.load().lost == {"flow": 1} and "at work nowhere" in flows.load().why_stuck
+    go_on.set()
+    flows.result(flow_id, DEADLINE_SECONDS)
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_row_and_flow_are_committed_or_rolled_back_together(database: Database, launch: Launch) -> None:

@@ -2,8 +2,10 @@
 
 import asyncio
 import re
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from stillhouse.repository.format.cipher_keys import Kek, create_or_open, write_
 from support.api.application import Service, serving_service
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-")
-CHECKS = {"key", "store", "catalog", "disk", "nodes"}
+CHECKS = {"catalog", "store", "key", "disk", "engine", "nodes"}
 
 
 @pytest.fixture
@@ -73,9 +75,13 @@ def unmount_the_store(service: Service) -> str:
     return "repository"
 
 
-def stop_a_node(service: Service) -> str:
-    service.add_cluster()
-    return "1 of 1 do not answer"
+def stall_the_engine(service: Service) -> str:
+    """A flow was enqueued two minutes ago, and nothing takes it."""
+    cluster = service.add_cluster()
+    service.take_snapshot(cluster, "nightly", 1)
+    with closing(sqlite3.connect(service.data / "catalog.sqlite")) as catalog, catalog:
+        catalog.execute("UPDATE workflow_status SET created_at = created_at - 120000")
+    return "none is taken"
 
 
 def rotate_the_key_away(service: Service) -> str:
@@ -99,7 +105,7 @@ def break_the_catalog(service: Service) -> str:
         (exchange_the_key, "key"),
         (rotate_the_key_away, "key"),
         (unmount_the_store, "store"),
-        (stop_a_node, "nodes"),
+        (stall_the_engine, "engine"),
         (break_the_catalog, "catalog"),
     ],
 )
@@ -115,6 +121,33 @@ def test_what_keeps_it_from_its_work_is_told_to_this_host_and_that_something_doe
     for host, metrics in (("192.0.2.1", True), ("a proxy's word", True), ("127.0.0.1", False)):
         (answer,) = ask(service, host, metrics=metrics)
         assert (answer.status_code, answer.json()) == (503, {"status": "not ready"})
+
+
+def test_a_node_that_does_not_answer_is_told_and_keeps_the_service_from_nothing(service: Service) -> None:
+    service.add_cluster()
+    (answer,) = ask(service)
+    assert (answer.status_code, answer.json()["status"]) == (200, "ready")
+    nodes = answer.json()["checks"]["nodes"]
+    assert (nodes["ready"], nodes["needed"]) == (False, False)
+    assert "1 of 1 do not answer" in nodes["reasons"][0] and not UUID.search(answer.text)
+
+
+def test_a_part_that_hangs_is_named_and_the_others_are_told(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+
+    def hang(control: Any) -> list[str]:
+        go_on.wait(30)
+        return []
+
+    monkeypatch.setattr(readiness, "_store", hang)
+    monkeypatch.setattr(readiness, "_PATIENCE_SECONDS", 0.5)
+    (answer,) = ask(service)
+    go_on.set()
+    assert answer.status_code == 503
+    assert reasons(answer)["store"] == ["no answer within 0.5 s"]
+    assert answer.json()["checks"].keys() == CHECKS
 
 
 def test_a_disk_that_is_nearly_full_is_told(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """The service restores tables into a live cluster, is killed on the way, and goes on; nothing stays behind."""
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from stillhouse.config import Settings
 from stillhouse.control.restores.table_requests import operation_detail
 from stillhouse.domain.cluster import Task
 from stillhouse.domain.table_restore import TableRestore
-from support.processes.service import Service, fill, serving
+from support.processes.service import COMMAND, Service, fill, serving
 from support.servers.warehouses import rows, servers_below
 from support.snapshots.table_restores import DATABASE, TRACES, commits_wait, pairs
 
@@ -146,3 +147,33 @@ def test_a_table_that_the_snapshot_lacks_fails_and_is_named(
     assert state(service, cluster) == OLD
     audit = "SELECT outcome, detail FROM sh_audit WHERE action = 'RestoreTable' ORDER BY id DESC LIMIT 1"
     assert service.rows(audit) == [("failed", found["reason"])]
+
+
+def test_a_copy_of_an_earlier_restore_is_not_replaced_unasked(
+    service: Service, cluster: str, snapshot: str
+) -> None:
+    """Without a target of the caller's, a second restore of a snapshot has the same target as the first."""
+    key = service.client()
+    environment = service.environment() | {
+        "STILLHOUSE_ENDPOINT": service.url,
+        "STILLHOUSE_PROJECT": key.project,
+        "CLOUD_SDK_AK": key.access_key,
+        "CLOUD_SDK_SK": key.secret_key,
+    }
+
+    def restore(*more: str) -> subprocess.CompletedProcess[str]:
+        words = [*COMMAND, "snapshot", "restore-tables", snapshot, "accounts", "--wait", *more]
+        return subprocess.run(
+            words, capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL
+        )
+
+    assert restore().returncode == 0, "nothing is there to be replaced"
+    find = "SELECT relname FROM pg_class WHERE relname LIKE 'accounts\\_2%' AND relkind IN ('r', 'p')"
+    with service.log_in(cluster) as connection:
+        ((copy,),) = connection.execute(find).fetchall()
+        connection.execute(f"UPDATE public_dws_backup.{copy} SET balance = 7".encode())
+    again = restore()
+    assert again.returncode == 1 and f"will be replaced: public_dws_backup.{copy}" in again.stderr
+    assert state(service, cluster, f"public_dws_backup.{copy}") == (ROWS, 7 * ROWS)
+    assert restore("--yes").returncode == 0
+    assert state(service, cluster, f"public_dws_backup.{copy}") == NEW

@@ -43,6 +43,7 @@ from stillhouse.api.operations import (
 from stillhouse.api.operations.routing import JsonRoute, routes_of
 from stillhouse.control.context import Control
 from stillhouse.control.reports import readiness
+from stillhouse.control.reports.monitoring import Monitor
 from stillhouse.errors import ApiUnknown, InvalidInput
 
 _ROUTERS = (
@@ -87,7 +88,7 @@ def create_app(control: Control, *, is_shutting_down: Callable[[], bool]) -> ASG
     app.add_api_route(
         "/openapi.json", _Document(app).answer, methods=["GET", "HEAD"], include_in_schema=False
     )
-    app.add_api_route("/metrics", _metrics, methods=["GET"], include_in_schema=False)
+    app.add_api_route("/metrics", _Metrics(control).answer, methods=["GET"], include_in_schema=False)
     for router in _ROUTERS:
         app.include_router(router)
     app.openapi = partial(openapi.complete, app)  # type: ignore[method-assign]
@@ -118,8 +119,17 @@ async def _healthz() -> dict[str, str]:
     return {"status": "ok"}
 
 
-async def _metrics() -> Response:
-    return Response(metrics.render(), media_type=metrics.CONTENT_TYPE)
+class _Metrics:
+    """The route of `/metrics`: one scrape at a time, off the event loop. All who ask meanwhile get the same answer."""
+
+    def __init__(self, control: Control) -> None:
+        self._monitor = Monitor(control)
+        self._making: asyncio.Future[bytes] | None = None
+
+    async def answer(self) -> Response:
+        if self._making is None or self._making.done():
+            self._making = asyncio.ensure_future(asyncio.to_thread(self._monitor.scrape))
+        return Response(await asyncio.shield(self._making), media_type=metrics.CONTENT_TYPE)
 
 
 async def _refuse_invalid(_request: Request, error: Exception) -> NoReturn:

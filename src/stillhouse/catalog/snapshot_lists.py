@@ -45,10 +45,12 @@ def find_all(transaction: Transaction, project: str, ids: Sequence[str]) -> list
     return [snapshot_of(row) for row in transaction.execute(query.order_by(*NEWEST_FIRST))]
 
 
-def damaged(transaction: Transaction, project: str) -> list[Snapshot]:
-    """The project's snapshots that have lost something, the newest first."""
+def damaged(transaction: Transaction, project: str, ids: Sequence[str] | None = None) -> list[Snapshot]:
+    """The project's snapshots that have lost something, of these ids if they are given, the newest first."""
     lossy = snapshots.c.id.in_(select(losses.c.snapshot_id))
     query = selected().where(snapshots.c.project == project, lossy, NOT_DELETED).order_by(*NEWEST_FIRST)
+    if ids is not None:
+        query = query.where(snapshots.c.id.in_(ids))
     return [snapshot_of(row) for row in transaction.execute(query)]
 
 

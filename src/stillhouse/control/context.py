@@ -5,6 +5,7 @@ from datetime import datetime
 
 from stillhouse.catalog.schema.database import Database
 from stillhouse.catalog.schema.remembered import Remembered
+from stillhouse.checks import Checks
 from stillhouse.clock import Clock
 from stillhouse.config import Settings
 from stillhouse.control.bells import Bells
@@ -93,6 +94,7 @@ class Control:
     invented_lockouts: Lockouts = field(default_factory=Lockouts)
     password_checks: PasswordChecks = field(default_factory=PasswordChecks)
     tally: Tally = field(default_factory=Tally)
+    checks: Checks = field(default_factory=Checks)
     bells: Bells = field(default_factory=Bells)
     node_watch: NodeWatch = field(default_factory=NodeWatch)
     signers: Remembered[Signer] = field(default_factory=Remembered)

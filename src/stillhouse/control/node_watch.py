@@ -19,7 +19,7 @@ from stillhouse.postgres.sessions import session
 from stillhouse.postgres.sessions.databases import MAINTENANCE
 
 _GOOD_FOR_SECONDS = 2.0
-_AT_ONCE = 64  # a thread for each, since one that hangs must not keep others waiting
+AT_ONCE = 64  # a thread for each, since one that hangs must not keep others waiting
 _SETTINGS = {"statement_timeout": "2s"}
 
 
@@ -56,13 +56,18 @@ class NodeWatch:
             }
         return replace(cluster, silent=silent if cluster.should_answer else {})
 
+    def answers(self) -> dict[str, bool]:
+        """Return whether each node answered the last time; of those asked since the start or their servers' change."""
+        with self._lock:
+            return {node_id: not seen.why for node_id, seen in self._seen.items()}
+
     def look(self, clusters: Sequence[Cluster], patience_seconds: float) -> list[Cluster]:
         """Ask the nodes that were not asked just now, and return the clusters with the results.
 
         A node that takes longer than `patience_seconds` does not answer. Among very many nodes only some are asked.
         """
         wanted = (node for cluster in clusters if cluster.should_answer for node in cluster.nodes)
-        looks = list(islice((look for node in wanted if (look := self._ask(node)) is not None), _AT_ONCE))
+        looks = list(islice((look for node in wanted if (look := self._ask(node)) is not None), AT_ONCE))
         for look in looks:
             look.thread.join(max(0.0, look.began + patience_seconds - monotonic()))
             if look.thread.is_alive():

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 
-from stillhouse import log
+from stillhouse import log, metrics
 from stillhouse.control.flow_context import FlowContext
 from stillhouse.durable.flows import in_our_errors
 from stillhouse.errors import ShuttingDown, StillhouseError
@@ -39,6 +39,7 @@ class Timer:
             for name, duty in self._duties.items():
                 if not self._stopping.is_set():
                     attempt(name, partial(duty, self._place, self._place.control.clock.now()))
+            metrics.count_round(self._place.control.clock.now().timestamp())
 
 
 class Beside:
@@ -82,4 +83,5 @@ def attempt(what: str, act: Callable[[], list[str] | None]) -> None:
     except ShuttingDown:
         return  # work that is due now is still due at the next start
     except StillhouseError as error:
+        metrics.count_refused_duty(error.code)
         log.get("timer").error("failed", what=what, code=error.code, reason=str(error))

@@ -161,9 +161,14 @@ class Cluster:
     provider: Provider = Provider.EMBEDDED
 
     @property
+    def is_at_work(self) -> bool:
+        """Whether the cluster is meant to work, apart from a task that changes its servers now."""
+        return self.status in _HAS_SERVERS and not self.stopped
+
+    @property
     def should_answer(self) -> bool:
         """Whether the cluster's servers are meant to be at work at this moment."""
-        return self.status in _HAS_SERVERS and not self.stopped and self.task not in _SERVERS_CHANGE
+        return self.is_at_work and self.task not in _SERVERS_CHANGE
 
     @property
     def state(self) -> str:

@@ -7,6 +7,9 @@ from enum import StrEnum
 from stillhouse.domain.cluster import ClusterStatus, Task
 from stillhouse.domain.reports.failure import Failure
 
+MOST_IDS = 500
+"""So many snapshots can be named in one question about them."""
+
 
 class SnapshotStatus(StrEnum):
     CREATING = "CREATING"

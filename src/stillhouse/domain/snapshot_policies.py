@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 
 from stillhouse.domain.schedule import Cron, Once, Schedule, parse
 from stillhouse.errors import InvalidInput
@@ -102,6 +103,20 @@ class Decision:
     run: Run
     outcome: Outcome
     reason: str = ""
+
+
+@lru_cache(maxsize=4096)
+def next_due(policy: Policy, known: datetime | None) -> datetime | None:
+    """Return when the policy falls due for the first time after its newest known due time; `None` if it never does."""
+    return parse(policy.schedule).next_after(max(policy.since, known or policy.since))
+
+
+def is_missed(due: datetime, automated_ended: datetime | None, *, is_once: bool) -> bool:
+    """Whether a skipped run has left the cluster unprotected.
+
+    Periodic runs that the rest after a good automated snapshot forbids are skipped on purpose.
+    """
+    return is_once or automated_ended is None or due >= automated_ended + REST
 
 
 def check_schedule(schedule: Schedule, now: datetime) -> None:

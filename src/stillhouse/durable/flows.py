@@ -16,6 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 from dbos import DBOS, DBOSClient, DBOSConfig, EnqueueOptions, StepOptions, WorkflowHandle, error
 
 from stillhouse import log
+from stillhouse.durable.at_work import MOST_COUNTED, AtWork, Load, Running, load_of
 from stillhouse.durable.engine_log import forward_engine_log
 from stillhouse.durable.plain_json import PlainJson, dump
 from stillhouse.errors import InternalError, ShuttingDown, StillhouseError
@@ -74,6 +75,8 @@ class Flows:
         self._stopping = threading.Event()
         self._running = 0
         self._idle = threading.Condition()
+        self._at_work = AtWork()
+        self._is_launched = False
 
     def register(self, name: str, flow: Callable[["StepRunner", str], Any]) -> None:
         """Register a flow, before `launch`. Keep its name as long as a flow of this name may be in flight."""
@@ -108,6 +111,7 @@ class Flows:
             polling_interval_sec=_QUEUE_POLL_SECONDS,
             on_conflict="always_update",
         )
+        self._is_launched = True
 
     def enqueue(self, transaction: Any, flow_name: str, subject_id: str) -> str:
         """Start a flow when the catalog's transaction commits, if it does. Return the flow's id."""
@@ -152,6 +156,27 @@ class Flows:
             forgotten += len(ended)
         return forgotten
 
+    def at_work(self) -> list[Running]:
+        """Return the flows at work in this process."""
+        return list(self._at_work.running().values())
+
+    def pulse(self) -> Callable[[], None]:
+        """Return a function that notes that the flow of this thread came further. It is for any thread.
+
+        Long steps call it with their progress; the beginnings and ends of steps count by themselves.
+        """
+        return self._at_work.pulse()
+
+    def load(self) -> Load:
+        """Count the flows that have not ended. Raises InternalError if the engine's tables cannot be read."""
+        begun = self._at_work if self._is_launched else None
+        return load_of(in_our_errors("count of flows", self._unended), begun, most_at_once=_AT_ONCE)
+
+    def _unended(self) -> Any:
+        return self._client.list_workflows(
+            status=["ENQUEUED", "PENDING"], load_input=False, load_output=False, limit=MOST_COUNTED
+        )
+
     def check_running(self) -> None:
         """Raise FlowInterrupted if the service is shutting down. Long steps call it now and then."""
         if self._stopping.is_set():
@@ -176,7 +201,8 @@ class Flows:
 
     def _body(self, name: str, flow: Callable[["StepRunner", str], Any]) -> Callable[[str], Any]:
         def body(subject_id: str) -> Any:
-            with self._counted(), log.bound(flow=name, subject=subject_id):
+            entered = self._at_work.entered(DBOS.workflow_id or "", name, subject_id)
+            with self._counted(), entered, log.bound(flow=name, subject=subject_id):
                 self.check_running()
                 return flow(StepRunner(self), subject_id)
 
@@ -199,7 +225,9 @@ class Flows:
 
     def _start_child(self, flow_name: str, subject_id: str) -> WorkflowHandle[Any]:
         self.check_running()
-        return DBOS.start_workflow(self._runnable[flow_name], subject_id)
+        child = DBOS.start_workflow(self._runnable[flow_name], subject_id)
+        self._at_work.adopt(child.get_workflow_id())
+        return child
 
     def _wait_for_child(self, child: WorkflowHandle[Any]) -> None:
         """Wait for a child. A child that runs in this process tells; one from before a crash is asked for now and then.
@@ -228,6 +256,8 @@ class StepRunner:
     def step(self, name: str, fn: Callable[P, JsonT], *args: P.args, **kwargs: P.kwargs) -> JsonT:
         """Run `fn`, and not again once its result is recorded. It may run more than once, so it must be idempotent."""
         self._flows.check_running()
+        came_further = self._flows.pulse()
+        came_further()
 
         def once() -> JsonT:
             # Through JSON even the first time, so that the flow sees the same value as at a replay.
@@ -235,7 +265,9 @@ class StepRunner:
             return result
 
         options: StepOptions = {"name": name}
-        return DBOS.run_step(options, once)
+        result = DBOS.run_step(options, once)
+        came_further()
+        return result
 
     def start_child(self, flow_name: str, subject_id: str) -> str:
         """Start a child flow that runs beside this one. After a crash the same call returns the same child."""

@@ -233,6 +233,7 @@ def scrub_job(job: ScrubJob, line: Line) -> Scrubbed:
 
     def on_read(count: int) -> None:
         line.check()
+        line.tell(Progress(count))
 
     count = verify(checked, chosen, rate=Rate(job.rate, clock), clock=clock, on_read=on_read)
     look_for_lost_roots(checked, job.snapshots)

@@ -1,5 +1,9 @@
 """Our own operations that list known losses. DWS's answers have only a status for them."""
 
+from typing import Annotated
+
+from fastapi import Query
+
 from stillhouse.api.operations.routing import ControlOf, Router
 from stillhouse.api.shapes.ours import damage
 from stillhouse.api.shapes.ours.damage import Damages, SnapshotDamage
@@ -19,8 +23,12 @@ def show_snapshot_damage(control: ControlOf, project_id: str, snapshot_id: Snaps
 @routes.operation(
     "ListDamage", Damages, "The known losses of the project's snapshots, and the repository's damaged objects"
 )
-def list_damage(control: ControlOf, project_id: str) -> Json:
-    touched, known = findings.list_damage(control, project_id)
+def list_damage(
+    control: ControlOf,
+    project_id: str,
+    ids: Annotated[str, Query(description="Only the losses of these: ids, separated by commas")] = "",
+) -> Json:
+    touched, known = findings.list_damage(control, project_id, ids.split(",") if ids else None)
     return {
         "snapshots": [damage.damage(snapshot, lost) for snapshot, lost in touched],
         "objects": damage.objects(known),

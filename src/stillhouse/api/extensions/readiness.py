@@ -11,7 +11,7 @@ from time import monotonic
 from fastapi import Request
 from starlette.responses import JSONResponse
 
-from stillhouse.control.reports.readiness import Readiness
+from stillhouse.control.reports.readiness import ONLY_TOLD, Readiness
 
 _GOOD_FOR_SECONDS, _PATIENCE_SECONDS = 5.0, 5.0
 _STILL_LOOKING = Readiness({"look": [f"it has not ended within {_PATIENCE_SECONDS:.0f} seconds"]})
@@ -30,7 +30,8 @@ class Readyz:
         told: dict[str, object] = {"status": "ready" if found.is_ready else "not ready"}
         if getattr(request.state, "is_told_reasons", False):
             told["checks"] = {
-                what: {"ready": not reasons, "reasons": reasons} for what, reasons in found.reasons.items()
+                part: {"ready": not reasons, "needed": part not in ONLY_TOLD, "reasons": reasons}
+                for part, reasons in found.reasons.items()
             }
         return JSONResponse(told, 200 if found.is_ready else 503)
 

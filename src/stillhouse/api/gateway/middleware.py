@@ -17,7 +17,7 @@ from typing import Any
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from stillhouse import log
+from stillhouse import log, metrics
 from stillhouse.api.gateway import errors, forwarded
 from stillhouse.api.gateway.authentication import authenticate, is_keeping_body
 from stillhouse.api.gateway.published import Answered, Published, Route
@@ -102,9 +102,10 @@ class Gateway:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = ids.new_hex()
-        with log.bound(request_id=request_id, method=scope["method"], path=scope["path"]):
-            await self._answer(scope, receive, _Answering(send, request_id))
+        answering, method = _Answering(send, ids.new_hex()), scope["method"]
+        bound = log.bound(request_id=answering.request_id, method=method, path=scope["path"])
+        with bound, metrics.answering(method, answering):
+            await self._answer(scope, receive, answering)
 
     async def _answer(self, scope: Scope, receive: Receive, answering: "_Answering") -> None:
         logger, begun, call = log.get("api"), monotonic(), Call()
@@ -113,12 +114,14 @@ class Gateway:
             if self._is_shutting_down():
                 raise ShuttingDown("the service is shutting down")
             if self._is_open(scope):
+                answering.operation = scope["path"].removeprefix("/")
                 await self._app(scope, receive, answering.send)
                 return
             await self._turns.take()
             route, named = self._published.find(scope["method"], scope["path"])
             scope["path_params"], scope["route"] = named, route
             call = self._call(route, named)
+            answering.operation = call.operation
             _check_length(scope, call.largest_body)
             await self._carry_out(call, scope, receive, answering)
         except ClientGone:
@@ -289,6 +292,7 @@ class _Answering:
         self._send = send
         self.request_id = request_id
         self.status: int | None = None
+        self.operation = ""
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":

@@ -87,14 +87,3 @@ def of_project(transaction: Transaction, project: str) -> dict[str, KnownDamage]
         for row in transaction.execute(query)
         if row.objects
     }
-
-
-def figures(transaction: Transaction) -> tuple[dict[str, int], dict[tuple[str, str], Lines]]:
-    """The number of damaged objects by cluster, and the losses by cluster and snapshot."""
-    objects = {
-        cluster: len(found)
-        for cluster, found in transaction.execute(select(findings.c.cluster_id, findings.c.objects))
-        if found
-    }
-    rows = transaction.execute(select(losses.c.cluster_id, losses.c.snapshot_id, losses.c.nodes))
-    return objects, {(cluster, snapshot): nodes for cluster, snapshot, nodes in rows}

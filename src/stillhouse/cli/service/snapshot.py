@@ -12,6 +12,7 @@ from stillhouse.cli.service.table_names import wanted_tables
 from stillhouse.cli.terminal import confirm
 from stillhouse.cli.terminal.command import Json, ServerSettings
 from stillhouse.domain import chosen_settings
+from stillhouse.domain.snapshot import MOST_IDS
 from stillhouse.errors import InvalidInput
 
 snapshot = App(name="snapshot", help="Snapshots of clusters. They are named by their name or their id.")
@@ -25,7 +26,6 @@ _LISTED = (
 _TRASH = "/stillhouse/v1/{p}/trash"
 _DAMAGE = "/stillhouse/v1/{p}/damage"
 _STATES = "/stillhouse/v1/{p}/snapshots"
-_MOST_IDS = 500  # of which ListSnapshotStates takes a list
 # The fields of our own, beside those of DWS.
 _OURS = (
     "state",
@@ -116,10 +116,11 @@ def list_(
         cluster_id = service.find("cluster", cluster) if cluster else ""
         query = listing.query(cluster_id, status, since, sort, limit, page, reverse=reverse)
         answer = service.call("GET", f"/v1.0/{{p}}/snapshots?{query}")
-        states = _states(service, [one["id"] for one in answer["snapshots"]])
+        states = _of_ids(service, _STATES, "id", [one["id"] for one in answer["snapshots"]])
         for one in answer["snapshots"]:
             one |= {name: states.get(one["id"], {}).get(name) for name in _OURS}
-        lost = {one["snapshot_id"]: one for one in service.call("GET", _DAMAGE)["snapshots"]}
+        damaged = [one["id"] for one in answer["snapshots"] if one["state"] == "DAMAGED"]
+        lost = _of_ids(service, _DAMAGE, "snapshot_id", damaged)
         for one in answer["snapshots"]:
             one["damage"] = lost.get(one["id"])
         rows = [
@@ -244,7 +245,7 @@ def restore_tables(
         if check:
             _say_checked(service.call("POST", f"{path}-check", body), as_json=json_)
             return
-        if not yes and any("=" in word for word in tables):
+        if not yes:
             _ask_to_replace(service.call("POST", f"{path}-check", body), database)
         answer = service.call("POST", path, body)
         if wait:
@@ -302,10 +303,13 @@ def _with_dws(service: Client, ours: Answer) -> Answer:
     return found | {name: ours[name] for name in _OURS}
 
 
-def _states(service: Client, ids: list[str]) -> dict[str, Answer]:
-    """Return these snapshots in our own words, by their ids."""
-    named = f"?ids={','.join(ids)}" if 0 < len(ids) <= _MOST_IDS else ""
-    return {one["id"]: one for one in service.call("GET", _STATES + named)["snapshots"]} if ids else {}
+def _of_ids(service: Client, path: str, key: str, ids: list[str]) -> dict[str, Answer]:
+    """Return the answers for these snapshots by their ids, asked for in batches."""
+    return {
+        one[key]: one
+        for begin in range(0, len(ids), MOST_IDS)
+        for one in service.call("GET", f"{path}?ids={','.join(ids[begin : begin + MOST_IDS])}")["snapshots"]
+    }
 
 
 def _shown(found: Answer) -> Answer:
@@ -349,7 +353,7 @@ def _available(service: Client, snapshot_id: str, *, as_json: bool) -> Answer:
 
 
 def _ask_to_replace(checked: Answer, database: str) -> None:
-    """Ask if tables of the cluster would be replaced. Others than those that the caller named bear the time's name."""
+    """Ask if tables of the cluster would be replaced: a table that is named, or the copy of an earlier restore."""
     replaced = checked["check_table_name_result"]["target_table_list"]
     if replaced:
         told = f"These tables of the cluster will be replaced: {', '.join(replaced)}."

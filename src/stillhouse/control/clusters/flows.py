@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from stillhouse import log
+from stillhouse import log, metrics
 from stillhouse.catalog import clusters, operations, snapshots
 from stillhouse.catalog.access.access_keys import erase_secret, read_secret
 from stillhouse.control.audit import record
@@ -134,6 +134,10 @@ def finish_operation(
         )
         operation = operations.read(transaction, operation_id)
         cluster = clusters.read_cluster(transaction, operation.cluster_id)
+        if has_ended:
+            seconds = (now - operation.started).total_seconds()
+            code = failure.code if failure else None
+            metrics.count_ended(operation.cluster_id, operation.kind.lower(), seconds, code)
         if has_ended and failure:
             action, resource = _REQUESTS[operation.kind], f"cluster/{cluster.id}"
             record(place.control, transaction, cluster.project, action, resource, "failed", failure.line)

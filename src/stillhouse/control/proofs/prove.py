@@ -8,11 +8,12 @@ REFUTED    a table differs, a page is unsound, or the repository lacks an object
 FAILED     something could not be looked at, or nothing was compared: nothing is known
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-from stillhouse import log
+from stillhouse import log, metrics
 from stillhouse.catalog import snapshots
 from stillhouse.catalog.checks import proofs
 from stillhouse.control.audit import record
@@ -67,7 +68,10 @@ def _prove(place: FlowContext, proof_id: str) -> dict[str, Any]:
 
 
 def _judge(place: FlowContext, proof_id: str, root: Root) -> dict[str, Any]:
+    came_further = place.control.flows.pulse()
+
     def show(done: int, total: int, from_: int = 0, to: int = _SHARE_OF_CLONE) -> None:
+        came_further()
         with place.control.database.transaction() as transaction:
             proofs.set_progress(transaction, proof_id, from_ + (to - from_) * done // max(total, 1))
 
@@ -108,14 +112,25 @@ class _Seen:
 
 def _look_at(place: FlowContext, root: Root, node: Node) -> _Seen:
     """Check and compare, even if the first fails. A server that ends meanwhile leaves a gap, and gives no verdict."""
-    seen, go_on = _Seen(), place.control.flows.check_running
+    seen = _Seen()
     for look in (_compare, _check_structure):
-        go_on()
+        place.control.flows.check_running()
         try:
             look(place, root, node, seen)
         except (NodeUnreachable, ProofFailed) as error:
             seen.unchecked.append(str(error))
     return seen
+
+
+def _go_on(place: FlowContext) -> Callable[[], None]:
+    """Return a function for the time between two pieces of the work."""
+    came_further = place.control.flows.pulse()
+
+    def go_on() -> None:
+        came_further()
+        place.control.flows.check_running()
+
+    return go_on
 
 
 def _compare(place: FlowContext, root: Root, node: Node, seen: _Seen) -> None:
@@ -129,7 +144,7 @@ def _compare(place: FlowContext, root: Root, node: Node, seen: _Seen) -> None:
         raise RepositoryDamaged(f"the manifest of node {node.name} has tables without a witness")
     if head["why"]:
         seen.notes.append(f"{node.name}: no table has a fingerprint: {head['why']}")
-    found = compare_at_cut(node, head["databases"], fingerprints, place.control.flows.check_running)
+    found = compare_at_cut(node, head["databases"], fingerprints, _go_on(place))
     seen.findings += found.findings
     seen.unchecked += found.unchecked
     seen.left_out += found.left_out
@@ -140,7 +155,7 @@ def _compare(place: FlowContext, root: Root, node: Node, seen: _Seen) -> None:
 
 
 def _check_structure(place: FlowContext, root: Root, node: Node, seen: _Seen) -> None:
-    found = check_structure(node, place.control.flows.check_running)
+    found = check_structure(node, _go_on(place))
     seen.findings += found.findings
     seen.unchecked += found.unchecked
     seen.notes += found.notes
@@ -187,6 +202,9 @@ def _record(place: FlowContext, proof_id: str, result: dict[str, Any]) -> None:
         if not proofs.end(transaction, proof_id, control.clock.now(), state, report):
             return
         snapshot = snapshots.read_snapshot(transaction, proof.snapshot_id)
+        seconds = (control.clock.now() - proof.started).total_seconds()
+        code = None if state is ProofState.PROVED else str(report.get("code", ""))
+        metrics.count_ended(snapshot.cluster_id, "proof", seconds, code)
         # A result of an earlier version has no hint, and one that refutes no reason.
         why = Failure("", report["reason"] or "; ".join(report["findings"]), report.get("hint", ""))
         resource = f"snapshot/{snapshot.id}"

@@ -26,9 +26,11 @@ class Report:
         self._place, self._operation, self._share = place, operation_id, share
         self._phase, self._percent = phase, percent
         self._pace, self._lock = Pace(), threading.Lock()
+        self._came_further = place.control.flows.pulse()
 
     def show(self, done: int, total: int) -> None:
         """Report that `done` of `total` bytes are done."""
+        self._came_further()
         with self._lock, self._place.control.database.transaction() as transaction:
             self._pace.add(time.monotonic(), done)
             now = Progress(self._phase, min(done, total), total, self._pace.bytes_per_second)

@@ -15,7 +15,7 @@ from functools import partial
 from itertools import chain
 from typing import Any, TypeVar
 
-from stillhouse import log
+from stillhouse import log, metrics
 from stillhouse.catalog import clusters, operations, restores
 from stillhouse.control.audit import record
 from stillhouse.control.flow_context import FlowContext, read_root
@@ -248,6 +248,9 @@ def _end(
         if not ended:
             return  # a step that runs again
         operations.add_detail(transaction, operation.id, {"notes": [*notes]})
+        seconds = (now - operation.started).total_seconds()
+        code = failure.code if failure else None
+        metrics.count_ended(cluster.id, operation.kind.lower(), seconds, code)
         outcome, detail = ("failed", failure.line) if failure else ("restored", "; ".join(notes))
         record(
             control,

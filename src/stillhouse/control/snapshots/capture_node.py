@@ -52,6 +52,7 @@ def _capture_node(place: FlowContext, snapshot_id: str, attempt: int, node_id: s
     begun = time.monotonic()
     captured = _conduct(place, task, report)
     metrics.count_captured(
+        cluster.id,
         captured.files,
         captured.pages_stored,
         {
@@ -197,6 +198,7 @@ class _Report:
     def __init__(self, place: FlowContext, snapshot_id: str, attempt: int, node_id: str) -> None:
         self._place, self._key = place, (snapshot_id, node_id, attempt)
         self._total, self._last, self._pace = 1, 0.0, Pace()
+        self._came_further, self._done = place.control.flows.pulse(), 0
 
     def begin(self, total: int) -> None:
         """Begin the row. Raises AttemptDead if a service that has died had begun this attempt."""
@@ -209,6 +211,9 @@ class _Report:
 
     def progress(self, done: int, total: int) -> None:
         """Report progress. `total` is the copy's estimate of all bytes; it changes as files are looked at."""
+        if done > self._done:  # a capture that waits for its cut reports too
+            self._done = done
+            self._came_further()
         now = time.monotonic()
         self._total = max(total, done, 1)
         self._pace.add(now, done)
@@ -221,6 +226,7 @@ class _Report:
             )
 
     def saved(self, part: Stored) -> None:
+        self._came_further()
         with self._place.control.database.transaction() as transaction:
             captures.add_part(transaction, *self._key, (part.id, part.size, part.hash), self._now())
 
@@ -230,6 +236,7 @@ class _Report:
             return tuple(Stored(*part) for part in captures.parts_of(reading, *self._key[:2]))
 
     def state(self, state: CaptureState) -> None:
+        self._came_further()
         with self._place.control.database.transaction() as transaction:
             if state is CaptureState.READY:
                 captures.set_bytes(transaction, *self._key, self._now(), done=self._total, total=self._total)

@@ -7,7 +7,7 @@ fail             write the tombstone; then the row, with the reason
 from dataclasses import replace
 from itertools import chain
 
-from stillhouse import log
+from stillhouse import log, metrics
 from stillhouse.catalog import snapshots
 from stillhouse.control.audit import record
 from stillhouse.control.flow_context import FlowContext
@@ -80,6 +80,9 @@ def _fail(place: FlowContext, copy_id: str, failure: Failure) -> None:
         _mark_copied(place, copy_id)
         return
     log.get("snapshot").error("copy failed", snapshot=copy_id, source=copy.copied_from, reason=failure.line)
+    if not failure.is_cancellation:
+        seconds = (now - copy.started).total_seconds()
+        metrics.count_ended(copy.cluster_id, "copy", seconds, failure.code)
     with place.control.database.transaction() as transaction:
         snapshots.mark_unavailable(transaction, copy_id, now, failure)
         resource = f"snapshot/{copy.copied_from}/copy/{copy_id}"

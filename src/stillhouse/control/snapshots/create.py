@@ -150,6 +150,7 @@ def _cut_when_ready(place: FlowContext, snapshot_id: str, attempt: int) -> dict[
     control = place.control
     _, cluster = snapshot_and_cluster(place, snapshot_id)
     last_beat, heard = control.clock.monotonic(), 0
+    begun = last_beat
     try:
         while not _all_ready(place, snapshot_id, attempt):
             control.flows.check_running()
@@ -157,9 +158,12 @@ def _cut_when_ready(place: FlowContext, snapshot_id: str, attempt: int) -> dict[
             if control.clock.monotonic() - last_beat >= pins.BEAT_SECONDS:
                 beat(place, snapshot_id, cluster.id, attempt)
                 last_beat = control.clock.monotonic()
+        copied = control.clock.monotonic()
         with Witnesses() as witnesses:
             cut = _take_cut(place, snapshot_id, attempt, cluster, witnesses)
-            metrics.count_cut(cut.pause_seconds, cut.tries)
+            metrics.count_cut(cluster.id, cut.pause_seconds, cut.tries)
+            metrics.observe_phase(cluster.id, "copy", copied - begun)
+            metrics.observe_phase(cluster.id, "cut", control.clock.monotonic() - copied)
             with control.database.transaction() as transaction:
                 captures.save_cut(transaction, snapshot_id, attempt, cut)
                 snapshots.set_progress(transaction, snapshot_id, _SHARE_OF_COPY + 2, control.clock.now())
@@ -249,6 +253,7 @@ def _publish(place: FlowContext, snapshot_id: str, attempt: int, captured: list[
     with place.control.database.reading() as reading:
         cut = captures.read_cut(reading, snapshot_id, attempt)
     assert cut is not None, "nodes end only after the cut was recorded"
+    begun = place.control.clock.monotonic()
     keys = place.vault.keys_or_new(cluster.id)
     named = [Stored(**result["manifest"]) for result in captured]
     now = place.control.clock.now()
@@ -264,6 +269,7 @@ def _publish(place: FlowContext, snapshot_id: str, attempt: int, captured: list[
     if published is None:
         raise AttemptDead("the snapshot was closed by a tombstone before it could be published")
     unpin(place, snapshot_id, cluster.id)
+    metrics.observe_phase(cluster.id, "publish", place.control.clock.monotonic() - begun)
     _mark_available(place, snapshot_id, cluster.id, published)
 
 
@@ -284,13 +290,16 @@ def _mark_available(place: FlowContext, snapshot_id: str, cluster_id: str, root:
         is_first = snapshots.mark_available(
             transaction, snapshot_id, now, plain_bytes=root.plain_bytes, stored_bytes=root.stored_bytes
         )
+        began = snapshots.read_snapshot(transaction, snapshot_id).started
         if is_first:
             _record_warnings(place, transaction, cluster_id, root)
         clusters.note_failure(transaction, cluster_id, now, code="", reason="")
         for node in root.nodes:
             clusters.set_lineage(transaction, node.node_id, node.lineage)
         start_next(place.control, transaction, cluster_id)
-    metrics.count_snapshot("available")
+    if is_first:
+        metrics.count_snapshot(cluster_id, "available")
+        metrics.count_ended(cluster_id, "snapshot", (now - began).total_seconds())
     log.get("snapshot").info(
         "snapshot available",
         snapshot=snapshot_id,

@@ -11,10 +11,8 @@ from stillhouse.control.snapshots import requests
 from stillhouse.domain import retention
 from stillhouse.domain.ids import is_uuid
 from stillhouse.domain.retention import Fate
-from stillhouse.domain.snapshot import Snapshot, SnapshotType
+from stillhouse.domain.snapshot import MOST_IDS, Snapshot, SnapshotType
 from stillhouse.errors import InvalidInput, SnapshotUnknown
-
-MOST_IDS = 500
 
 
 @dataclass(frozen=True)
@@ -45,12 +43,18 @@ def batches(
         yield fated
 
 
-def find_all(control: Control, project: str, ids: Sequence[str]) -> list[Fated]:
-    """Find these snapshots of the project, the newest first; those that are unknown or in the trash are left out."""
+def checked_ids(ids: Sequence[str]) -> list[str]:
+    """Return ids of snapshots as the catalog has them. Raises InvalidInput for too many, and for anything else."""
     if len(ids) > MOST_IDS or not all(map(is_uuid, ids)):
         raise InvalidInput(f"ids are at most {MOST_IDS} ids of snapshots, separated by commas")
+    return [one.lower() for one in ids]
+
+
+def find_all(control: Control, project: str, ids: Sequence[str]) -> list[Fated]:
+    """Find these snapshots of the project, the newest first; those that are unknown or in the trash are left out."""
+    wanted = checked_ids(ids)
     with control.database.reading() as reading:
-        found = snapshot_lists.find_all(reading, project, [one.lower() for one in ids])
+        found = snapshot_lists.find_all(reading, project, wanted)
         return _fated(control, reading, found)
 
 

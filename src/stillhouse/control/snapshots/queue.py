@@ -103,7 +103,6 @@ def start_waiting(place: FlowContext, now: datetime) -> None:
     """Begin snapshots and deletions that wait for nothing any more. They are left by a service that was killed."""
     control = place.control
     with control.database.reading() as reading:
-        metrics.show_waiting(snapshot_queue.lengths(reading))
         free = snapshot_queue.held_up_by_nothing(reading)
         deleted = [
             one.cluster_id for one in operations.all_active(reading, Task.DELETING) if one.detail.get(AFTER)
@@ -170,7 +169,10 @@ def fail_waiting(control: Control, transaction: Transaction, cluster_id: str, fa
 def fail(control: Control, transaction: Transaction, snapshot: Snapshot, failure: Failure) -> None:
     """Turn the snapshot from CREATING to UNAVAILABLE; its row, its cluster, the audit and the log say why."""
     now, outcome = control.clock.now(), "cancelled" if failure.is_cancellation else "failed"
-    metrics.count_snapshot(outcome)
+    metrics.count_snapshot(snapshot.cluster_id, outcome)
+    if not failure.is_cancellation:
+        seconds = (now - snapshot.started).total_seconds()
+        metrics.count_ended(snapshot.cluster_id, "snapshot", seconds, failure.code)
     said = log.get("snapshot")
     tell = said.info if failure.is_cancellation else said.error
     tell(

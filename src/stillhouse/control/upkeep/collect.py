@@ -11,7 +11,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from stillhouse import log
+from stillhouse import log, metrics
 from stillhouse.catalog import clusters, operations, snapshot_sizes, snapshots, trash
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.control.audit import audited, record
@@ -21,7 +21,7 @@ from stillhouse.control.flow_context import FlowContext
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Task
 from stillhouse.domain.collection import Collected, Rules
 from stillhouse.domain.reports.failure import Failure
-from stillhouse.domain.reports.operations import DONE, EMPTIED, FAILED, YIELDED
+from stillhouse.domain.reports.operations import DONE, EMPTIED, FAILED, LEFT, YIELDED
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
 from stillhouse.durable.flows import FlowInterrupted, StepRunner
 from stillhouse.errors import ClusterUnknown, InvalidInput, ShuttingDown, StillhouseError
@@ -89,7 +89,7 @@ def collect_cluster(place: FlowContext, run: StepRunner, operation_id: str) -> N
         run.step("release", _release, place, operation_id)
         done = run.step("collect", _collect, place, operation_id)
         run.step("forget", _forget, place, operation_id)
-        run.step("end", _end, place, operation_id, _outcome(done))
+        run.step("end", _end, place, operation_id, _outcome(done), done=done)
     except StillhouseError as error:
         run.step("fail", _end, place, operation_id, FAILED, Failure.of(error))
 
@@ -213,7 +213,11 @@ class _GaveWayError(Exception):
 def _conduct(control: Control, job: CollectJob, operation_id: str | None) -> Collected | None:
     """Run the collection in its process, and end it as soon as another operation has taken the cluster."""
 
+    came_further = control.flows.pulse()
+
     def on_event(event: object) -> None:
+        if event is not None:
+            came_further()
         control.flows.check_running()
         if operation_id is not None and not _is_held(control, operation_id):
             raise _GaveWayError
@@ -248,13 +252,30 @@ def _has_root(place: FlowContext, snapshot: Snapshot) -> bool:
     return roots.read(place.vault.store, keys, snapshot.id) is not None
 
 
-def _end(place: FlowContext, operation_id: str, outcome: str, failure: Failure | None = None) -> None:
+def _end(
+    place: FlowContext,
+    operation_id: str,
+    outcome: str,
+    failure: Failure | None = None,
+    *,
+    done: dict[str, Any] | None = None,
+) -> None:
+    """End the operation. The objects and bytes that are left of the cluster stay with it, for the metrics."""
     control = place.control
     with control.database.transaction() as transaction:
-        if operations.end(transaction, operation_id, control.clock.now(), outcome, failure) and failure:
-            cluster = clusters.read_cluster(
-                transaction, operations.read(transaction, operation_id).cluster_id
-            )
+        now = control.clock.now()
+        if not operations.end(transaction, operation_id, now, outcome, failure):
+            return
+        operation = operations.read(transaction, operation_id)
+        if done is not None:
+            left = [done["kept"] + done["marked"], done["kept_bytes"] + done["marked_bytes"]]
+            operations.add_detail(transaction, operation_id, {LEFT: left})
+        if outcome != YIELDED:
+            seconds = (now - operation.started).total_seconds()
+            code = failure.code if failure else None
+            metrics.count_ended(operation.cluster_id, operation.kind.lower(), seconds, code)
+        if failure:
+            cluster = clusters.read_cluster(transaction, operation.cluster_id)
             log.get("collection").error("collection failed", cluster=cluster.id, reason=failure.line)
             resource = f"cluster/{cluster.id}"
             record(control, transaction, cluster.project, "CollectCluster", resource, "failed", failure.line)

@@ -3,17 +3,18 @@
 The records in the repository are the truth. Others write them too: `stillhouse repo`, another service's restore.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
-from stillhouse import log, metrics
+from stillhouse import log
 from stillhouse.catalog import snapshot_lists
 from stillhouse.catalog.checks import findings as rows
 from stillhouse.catalog.checks import scrubs
 from stillhouse.control.context import Control
 from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.lookup import known_snapshot
+from stillhouse.control.snapshots.fates import checked_ids
 from stillhouse.control.timer import attempt
 from stillhouse.domain.reports.damage import KnownDamage, Lines, SnapshotTouched
 from stillhouse.domain.snapshot import Snapshot
@@ -22,7 +23,6 @@ from stillhouse.repository.objects import findings, losses
 from stillhouse.repository.objects.findings import Findings
 
 _ROUNDS = 6  # of the timer between two looks at a cluster
-_WHOLE_SNAPSHOT, _WHOLE_NODE = "snapshots", "nodes"
 
 
 def look_for_findings(place: FlowContext, now: datetime) -> list[str]:
@@ -36,7 +36,6 @@ def look_for_findings(place: FlowContext, now: datetime) -> list[str]:
     news: list[str] = []
     for cluster_id in waiting:
         attempt(f"findings of cluster {cluster_id}", partial(_look, place, cluster_id, news))
-    show(place.control)
     return news
 
 
@@ -81,13 +80,6 @@ def refresh(place: FlowContext, cluster_id: str) -> bool:
     return is_news
 
 
-def show(control: Control) -> None:
-    """Show the losses in the metrics."""
-    with control.database.reading() as reading:
-        objects, costs = rows.figures(reading)
-    metrics.show_damage(objects, {whose: _sums(lines) for whose, lines in costs.items()})
-
-
 def damage_of(control: Control, project: str, snapshot_id: str) -> tuple[Snapshot, SnapshotTouched | None]:
     """Return the known losses of a snapshot; `None` without a loss."""
     with control.database.reading() as reading:
@@ -97,13 +89,17 @@ def damage_of(control: Control, project: str, snapshot_id: str) -> tuple[Snapsho
 
 
 def list_damage(
-    control: Control, project: str
+    control: Control, project: str, ids: Sequence[str] | None = None
 ) -> tuple[list[tuple[Snapshot, SnapshotTouched]], dict[str, KnownDamage]]:
-    """Return the project's snapshots with losses, the newest first, and the damaged objects by cluster."""
+    """Return the project's snapshots with losses, the newest first, and the damaged objects by cluster.
+
+    If `ids` are given, other snapshots are left out. Raises InvalidInput as `checked_ids`.
+    """
+    wanted = None if ids is None else checked_ids(ids)
     with control.database.reading() as reading:
         touched = [
             (one, _touched(rows.loss_of(reading, one.id) or []))
-            for one in snapshot_lists.damaged(reading, project)
+            for one in snapshot_lists.damaged(reading, project, wanted)
         ]
         return touched, rows.of_project(reading, project)
 
@@ -122,21 +118,3 @@ def _object(found: Findings, key: str) -> dict[str, object]:
 def _touched(lines: Lines) -> SnapshotTouched:
     (one,) = losses.together(map(losses.of_line, lines))
     return one
-
-
-def _sums(lines: Lines) -> dict[str, int]:
-    """Count the whole snapshots, whole nodes, files, blocks and bytes that are lost, as far as they are named."""
-    sums = dict.fromkeys((_WHOLE_SNAPSHOT, _WHOLE_NODE, "files", "blocks", "bytes"), 0)
-    touched = _touched(lines)
-    sums[_WHOLE_SNAPSHOT] = int(touched.nodes is None)
-    for node in touched.nodes or ():
-        sums[_WHOLE_NODE] += node.files is None
-        sums["files"] += len(node.files or ()) + node.more
-        for file in node.files or ():
-            sums["blocks"] += _count(file.blocks)
-            sums["bytes"] += _count(file.bytes)
-    return sums
-
-
-def _count(ranges: Iterable[tuple[int, int]]) -> int:
-    return sum(last - first + 1 for first, last in ranges)

@@ -11,7 +11,7 @@ from stillhouse import log
 from stillhouse.catalog import clusters
 from stillhouse.catalog.checks import findings, scrubs
 from stillhouse.control.flow_context import FlowContext
-from stillhouse.control.upkeep.findings import refresh, show
+from stillhouse.control.upkeep.findings import refresh
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import RepositoryDamaged, StillhouseError
 from stillhouse.workers import process
@@ -65,7 +65,14 @@ def _read(place: FlowContext, cluster_id: str) -> dict[str, Any]:
         at_most=settings.scrub_rate_bytes * int(_AT_A_TIME.total_seconds()),
         only_suspected=not settings.scrub_rate_bytes,
     )
-    found = process.run(scrub_job, job, lambda event: place.control.flows.check_running())
+    came_further = place.control.flows.pulse()
+
+    def on_event(event: object) -> None:
+        if event is not None:
+            came_further()
+        place.control.flows.check_running()
+
+    found = process.run(scrub_job, job, on_event)
     damages = [
         {
             "kind": damage.kind,
@@ -97,7 +104,6 @@ def _end(place: FlowContext, cluster_id: str, found: dict[str, Any]) -> None:
         elif clusters.read_cluster(transaction, cluster_id).failed_code == RepositoryDamaged.code:
             clusters.note_failure(transaction, cluster_id, now, code="", reason="")
     refresh(place, cluster_id)
-    show(place.control)
 
 
 def _put_off(place: FlowContext, cluster_id: str, reason: str) -> None:

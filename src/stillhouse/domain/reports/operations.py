@@ -15,6 +15,9 @@ YIELDED = "yielded"
 EMPTIED = "emptied"
 """A collection's outcome: the repository holds no object of the cluster any more, not even its keys."""
 
+LEFT = "left"
+"""Key in the detail of a collection that has ended: the objects and bytes that it has left, a pair."""
+
 
 @dataclass(frozen=True)
 class Operation:
