@@ -104,6 +104,7 @@ def test_flows_that_wait_are_counted_and_the_engine_is_stuck_when_they_wait_for_
     with database.transaction() as transaction:
         flows.enqueue(transaction, "later", "s")
     load = flows.load()
+    flows._client.destroy()
     assert load.queued == {"later": 1} and load.oldest_queued_seconds < 60 and not load.why_stuck
     assert "none is taken" in Load({"later": 1}, {}, {}, 61.0, 64).why_stuck
     assert not Load({"later": 1}, {"slow": 64}, {}, 61.0, 64).why_stuck, "there is no room for it"

@@ -215,7 +215,7 @@ def test_the_pause_of_a_cut_is_told_before_it(service: Service, cluster: str) ->
     assert service.ended(snapshot) == "AVAILABLE"
     shown = service.call("GET", f"/stillhouse/v1/{{p}}/snapshots/{snapshot}/progress").json
     assert shown["expected_pause_seconds"] > 0
-    gauge = f'stillhouse_cut_expected_pause_seconds{{cluster="{cluster}"}}'
+    gauge = f'stillhouse_cut_expected_pause_seconds{{cluster="{cluster}",'
     assert gauge in httpx.get(f"{service.url}/metrics", timeout=60).text
     said = [
         line for line in service.log.read_text().splitlines() if snapshot in line and "cut foreseen" in line

@@ -146,7 +146,7 @@ def test_a_table_that_the_snapshot_lacks_fails_and_is_named(
     assert told == f"{found['reason']} (names are compared letter by letter)"
     assert state(service, cluster) == OLD
     audit = "SELECT outcome, detail FROM sh_audit WHERE action = 'RestoreTable' ORDER BY id DESC LIMIT 1"
-    assert service.rows(audit) == [("failed", found["reason"])]
+    assert service.rows(audit) == [("failed", told)]
 
 
 def test_a_copy_of_an_earlier_restore_is_not_replaced_unasked(

@@ -1,12 +1,11 @@
 """Whatever a data directory holds, its restore holds byte for byte; and nothing is named before it is durable."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from stillhouse.domain.ids import new_uuid
-from stillhouse.errors import RepositoryDamaged, RestoreFailed
+from stillhouse.errors import RepositoryDamaged
 from stillhouse.repository.format.cipher_keys import Kek, create_or_open
 from stillhouse.storage.object_stores import memory_store
 from support.data_directories import fake_tree
@@ -41,20 +40,6 @@ def test_a_restore_that_was_killed_is_begun_anew(tmp_path: Path) -> None:
     (tmp_path / "clone" / "pgdata.restoring" / "left").write_text("over")
     fake_tree.rebuild(tmp_path / "clone", stored, store, keys)
     assert "left" not in fake_tree.tree(tmp_path / "clone" / "pgdata")
-
-
-def test_another_major_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    home = tmp_path / "home"
-    fake_tree.make(home, 1)
-    store = memory_store()
-    keys = create_or_open(store, KEK, new_uuid())
-    stored, _, _ = fake_tree.capture(home, store, keys)
-    monkeypatch.setattr(fake_tree, "FACTS", replace(fake_tree.FACTS, version_num=150020))
-    older, _, _ = fake_tree.capture(home, store, keys)
-    with pytest.raises(RestoreFailed, match="PostgreSQL 15"):
-        fake_tree.rebuild(tmp_path / "clone", older, store, keys)
-    assert not (tmp_path / "clone" / "pgdata").exists()
-    fake_tree.rebuild(tmp_path / "clone", stored, store, keys)
 
 
 def test_every_damaged_pack_is_found(tmp_path: Path) -> None:

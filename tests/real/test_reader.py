@@ -247,7 +247,7 @@ def test_1_no_code_of_a_tenants_runs_when_he_swaps_what_is_read(
 
 
 def test_1_a_sequence_that_is_swapped_springs_nothing(
-    site: Site, node: Node, tenant: Any, monkeypatch: pytest.MonkeyPatch
+    version_site: Site, node: Node, tenant: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     since = log_size(node)
     instead = "ALTER SEQUENCE shop.counter RENAME TO hidden; CREATE VIEW shop.counter AS" + (
@@ -257,7 +257,7 @@ def test_1_a_sequence_that_is_swapped_springs_nothing(
         swapping(monkeypatch, tenant, ("shop.counter", "behind", instead)),
         pytest.raises(TableReplaced, match=r"shop\.counter"),
     ):
-        against_source.fingerprint(node, site.binaries, [node])
+        against_source.fingerprint(node, version_site.binaries, [node])
     assert {who for who in sprung(node, since) if "superuser on" in who} == set()
 
 

@@ -65,9 +65,9 @@ class Steps:
 
     before: Callable[[str], None] = lambda name: None
 
-    def step(self, name: str, fn: Callable[..., Any], *args: Any) -> Any:
+    def step(self, name: str, fn: Callable[..., Any], *args: Any, **named: Any) -> Any:
         self.before(name)
-        return fn(*args)
+        return fn(*args, **named)
 
 
 @dataclass
