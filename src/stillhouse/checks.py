@@ -2,17 +2,20 @@
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from time import monotonic
 
 Look = Callable[[], list[str]]
 """Returns what is wrong, in words; an empty list if nothing is."""
 
 
-@dataclass
-class _Looking:
-    thread: threading.Thread
-    found: list[str] = field(default_factory=lambda: ["the look itself failed: the service's log tells why"])
+class _Looking(threading.Thread):
+    def __init__(self, name: str, look: Look) -> None:
+        super().__init__(name=f"check of {name}", daemon=True)
+        self._look = look
+        self.found = ["the look itself failed: the service's log tells why"]
+
+    def run(self) -> None:
+        self.found = self._look()
 
 
 class Checks:
@@ -28,22 +31,16 @@ class Checks:
         looking = {name: self._begin(name, look) for name, look in looks.items()}
         found: dict[str, list[str]] = {}
         for name, one in looking.items():
-            one.thread.join(max(0.0, latest - monotonic()))
+            one.join(max(0.0, latest - monotonic()))
             silent = [f"no answer within {patience_seconds:g} s"]
-            found[name] = silent if one.thread.is_alive() else one.found
+            found[name] = silent if one.is_alive() else one.found
         return found
 
     def _begin(self, name: str, look: Look) -> _Looking:
         with self._lock:
             before = self._looking.get(name)
-            if before is not None and before.thread.is_alive():
+            if before is not None and before.is_alive():
                 return before
-            begun = _Looking(threading.Thread(name=f"check of {name}", daemon=True))
-
-            def work() -> None:
-                begun.found = look()
-
-            begun.thread = threading.Thread(target=work, name=f"check of {name}", daemon=True)
-            self._looking[name] = begun
-            begun.thread.start()
+            begun = self._looking[name] = _Looking(name, look)
+            begun.start()
             return begun

@@ -34,7 +34,7 @@ __all__ = [
     "count_captured",
     "count_cut",
     "count_ended",
-    "count_refused_duty",
+    "count_failed_duty",
     "count_round",
     "count_snapshot",
     "expect_pause",
@@ -135,7 +135,7 @@ _free = _gauge("disk_free_bytes", "Free bytes on the disk of this place: data or
 _size = _gauge("disk_size_bytes", "Size of that disk", "place")
 _round = _gauge("timer_last_round_timestamp_seconds", "When the timer last ended a round of its duties")
 _rounds = _counter("timer_rounds", "Rounds of the timer")
-_refused_duties = _counter("timer_failures", "Duties of the timer that failed, by code of the error", "code")
+_failed_duties = _counter("timer_failures", "Duties of the timer that failed, by code of the error", "code")
 
 
 def count_captured(
@@ -223,8 +223,8 @@ def count_round(at: float) -> None:
     _round.set(at)
 
 
-def count_refused_duty(code: str) -> None:
-    _refused_duties.labels(code).inc()
+def count_failed_duty(code: str) -> None:
+    _failed_duties.labels(code).inc()
 
 
 def collect() -> Iterable[Metric]:

@@ -83,5 +83,5 @@ def attempt(what: str, act: Callable[[], list[str] | None]) -> None:
     except ShuttingDown:
         return  # work that is due now is still due at the next start
     except StillhouseError as error:
-        metrics.count_refused_duty(error.code)
+        metrics.count_failed_duty(error.code)
         log.get("timer").error("failed", what=what, code=error.code, reason=str(error))

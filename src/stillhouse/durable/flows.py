@@ -167,6 +167,20 @@ class Flows:
         """
         return self._at_work.pulse()
 
+    def watch(self) -> Callable[[object], None]:
+        """Return a function that takes the events of a process in which a step works: any but `None` is progress.
+
+        It raises FlowInterrupted if the service is shutting down.
+        """
+        came_further = self.pulse()
+
+        def on_event(event: object) -> None:
+            if event is not None:
+                came_further()
+            self.check_running()
+
+        return on_event
+
     def load(self) -> Load:
         """Count the flows that have not ended. Raises InternalError if the engine's tables cannot be read."""
         begun = self._at_work if self._is_launched else None

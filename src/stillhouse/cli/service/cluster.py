@@ -215,11 +215,7 @@ def _farewell(service: Client, found: Answer, kept: int) -> str:
 
 def _shown(found: Answer) -> Answer:
     endpoints = [one["connect_info"] for one in found.get("endpoints") or ()]
-    nodes = [
-        f"{one['name']} {one['state']}"
-        + (f": {one['reason']}" if one["reason"] else "").replace(f"node {one['name']} does not answer: ", "")
-        for one in found.get("node_states") or ()
-    ]
+    nodes = [_node(one) for one in found.get("node_states") or ()]
     ours = {
         "endpoint": endpoints or None,
         "nodes": nodes or None,
@@ -227,6 +223,13 @@ def _shown(found: Answer) -> Answer:
     }
     facts = found | ours
     return {name: facts.get(name) for name in _SHOWN}
+
+
+def _node(found: Answer) -> str:
+    """Return a node's name and state, and why it is in it; the reason names the node too."""
+    told = f"{found['name']} {found['state']}"
+    why = found["reason"].removeprefix(f"node {found['name']} does not answer: ")
+    return f"{told}: {why}" if why else told
 
 
 def _check_up(latest: Answer) -> Answer:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from stillhouse import log, metrics
+from stillhouse import log
 from stillhouse.catalog import clusters, operations, snapshots
 from stillhouse.catalog.access.access_keys import erase_secret, read_secret
 from stillhouse.control.audit import record
@@ -10,6 +10,7 @@ from stillhouse.control.clusters.accounts import hand_over_cluster, renew_cluste
 from stillhouse.control.clusters.requests import user_pwd_key
 from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.reaping import reap
+from stillhouse.control.reports.operations import count_operation
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Task
 from stillhouse.domain.reports.failure import Failure
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
@@ -135,9 +136,7 @@ def finish_operation(
         operation = operations.read(transaction, operation_id)
         cluster = clusters.read_cluster(transaction, operation.cluster_id)
         if has_ended:
-            seconds = (now - operation.started).total_seconds()
-            code = failure.code if failure else None
-            metrics.count_ended(operation.cluster_id, operation.kind.lower(), seconds, code)
+            count_operation(operation, now, failure)
         if has_ended and failure:
             action, resource = _REQUESTS[operation.kind], f"cluster/{cluster.id}"
             record(place.control, transaction, cluster.project, action, resource, "failed", failure.line)

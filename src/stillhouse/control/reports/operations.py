@@ -2,7 +2,9 @@
 
 import uuid
 from dataclasses import dataclass
+from datetime import datetime
 
+from stillhouse import metrics
 from stillhouse.catalog import clusters, operations
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.control.context import Control
@@ -87,3 +89,10 @@ def _dashed(text: str) -> str:
         return str(uuid.UUID(hex=text))
     except ValueError:
         return ""
+
+
+def count_operation(operation: Operation, now: datetime, failure: Failure | None) -> None:
+    """Count an operation that has just ended, for the metrics."""
+    code = failure.code if failure else None
+    seconds = (now - operation.started).total_seconds()
+    metrics.count_ended(operation.cluster_id, operation.kind.lower(), seconds, code)

@@ -114,8 +114,8 @@ def recover(
     refuses.
     """
     told = shows or {}
-    for node in nodes:
-        check_settings(site.binaries.of(node), chosen or {})
+    for programs in {one.major: one for one in map(site.binaries.of, nodes)}.values():
+        check_settings(programs, chosen or {})
     with ThreadPoolExecutor(NODES_AT_ONCE) as pool:
         with quarantine.own_network(site, nodes) as inside:
             list(

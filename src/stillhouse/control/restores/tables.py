@@ -15,10 +15,11 @@ from functools import partial
 from itertools import chain
 from typing import Any, TypeVar
 
-from stillhouse import log, metrics
+from stillhouse import log
 from stillhouse.catalog import clusters, operations, restores
 from stillhouse.control.audit import record
 from stillhouse.control.flow_context import FlowContext, read_root
+from stillhouse.control.reports.operations import count_operation
 from stillhouse.control.restores.recovery import NODES_AT_ONCE
 from stillhouse.control.restores.report import Report, within
 from stillhouse.control.restores.scratch_clone import check_scratch, scratch_clone
@@ -248,9 +249,7 @@ def _end(
         if not ended:
             return  # a step that runs again
         operations.add_detail(transaction, operation.id, {"notes": [*notes]})
-        seconds = (now - operation.started).total_seconds()
-        code = failure.code if failure else None
-        metrics.count_ended(cluster.id, operation.kind.lower(), seconds, code)
+        count_operation(operation, now, failure)
         outcome, detail = ("failed", failure.line) if failure else ("restored", "; ".join(notes))
         record(
             control,

@@ -26,7 +26,7 @@ from stillhouse.control.snapshots.queue import check_not_cancelled, fail, start_
 from stillhouse.domain.cluster import Cluster
 from stillhouse.domain.reports.captures import CaptureState
 from stillhouse.domain.reports.failure import Failure
-from stillhouse.domain.snapshot import Cut, SnapshotStatus
+from stillhouse.domain.snapshot import Cut, Snapshot, SnapshotStatus
 from stillhouse.durable.flows import StepRunner
 from stillhouse.errors import (
     AttemptDead,
@@ -270,7 +270,7 @@ def _publish(place: FlowContext, snapshot_id: str, attempt: int, captured: list[
         raise AttemptDead("the snapshot was closed by a tombstone before it could be published")
     unpin(place, snapshot_id, cluster.id)
     metrics.observe_phase(cluster.id, "publish", place.control.clock.monotonic() - begun)
-    _mark_available(place, snapshot_id, cluster.id, published)
+    _mark_available(place, snapshot, published)
 
 
 def _overdue_packs(place: FlowContext, keys: ClusterKeys, present: Present) -> tuple[str, ...]:
@@ -283,14 +283,13 @@ def _overdue_packs(place: FlowContext, keys: ClusterKeys, present: Present) -> t
     return scrubs.overdue(place.vault.store, keys, written, place.control.clock.now(), max_age)
 
 
-def _mark_available(place: FlowContext, snapshot_id: str, cluster_id: str, root: Root) -> None:
-    now = place.control.clock.now()
+def _mark_available(place: FlowContext, snapshot: Snapshot, root: Root) -> None:
+    snapshot_id, cluster_id, now = snapshot.id, snapshot.cluster_id, place.control.clock.now()
     with place.control.database.transaction() as transaction:
         clusters.lock_cluster(transaction, cluster_id)
         is_first = snapshots.mark_available(
             transaction, snapshot_id, now, plain_bytes=root.plain_bytes, stored_bytes=root.stored_bytes
         )
-        began = snapshots.read_snapshot(transaction, snapshot_id).started
         if is_first:
             _record_warnings(place, transaction, cluster_id, root)
         clusters.note_failure(transaction, cluster_id, now, code="", reason="")
@@ -299,7 +298,7 @@ def _mark_available(place: FlowContext, snapshot_id: str, cluster_id: str, root:
         start_next(place.control, transaction, cluster_id)
     if is_first:
         metrics.count_snapshot(cluster_id, "available")
-        metrics.count_ended(cluster_id, "snapshot", (now - began).total_seconds())
+        metrics.count_ended(cluster_id, "snapshot", (now - snapshot.started).total_seconds())
     log.get("snapshot").info(
         "snapshot available",
         snapshot=snapshot_id,
@@ -341,7 +340,7 @@ def _fail(place: FlowContext, snapshot_id: str, failure: Failure) -> None:
     else:
         unpin(place, snapshot_id, cluster.id)
     if root is not None:
-        _mark_available(place, snapshot_id, cluster.id, root)
+        _mark_available(place, snapshot, root)
         return
     reap(place, cluster)
     with place.control.database.transaction() as transaction:

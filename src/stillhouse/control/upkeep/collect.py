@@ -11,13 +11,14 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from stillhouse import log, metrics
+from stillhouse import log
 from stillhouse.catalog import clusters, operations, snapshot_sizes, snapshots, trash
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.control.audit import audited, record
 from stillhouse.control.clusters.flows import settle_mark
 from stillhouse.control.context import Control, Vault
 from stillhouse.control.flow_context import FlowContext
+from stillhouse.control.reports.operations import count_operation
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Task
 from stillhouse.domain.collection import Collected, Rules
 from stillhouse.domain.reports.failure import Failure
@@ -213,12 +214,10 @@ class _GaveWayError(Exception):
 def _conduct(control: Control, job: CollectJob, operation_id: str | None) -> Collected | None:
     """Run the collection in its process, and end it as soon as another operation has taken the cluster."""
 
-    came_further = control.flows.pulse()
+    watch = control.flows.watch()
 
     def on_event(event: object) -> None:
-        if event is not None:
-            came_further()
-        control.flows.check_running()
+        watch(event)
         if operation_id is not None and not _is_held(control, operation_id):
             raise _GaveWayError
 
@@ -271,9 +270,7 @@ def _end(
             left = [done["kept"] + done["marked"], done["kept_bytes"] + done["marked_bytes"]]
             operations.add_detail(transaction, operation_id, {LEFT: left})
         if outcome != YIELDED:
-            seconds = (now - operation.started).total_seconds()
-            code = failure.code if failure else None
-            metrics.count_ended(operation.cluster_id, operation.kind.lower(), seconds, code)
+            count_operation(operation, now, failure)
         if failure:
             cluster = clusters.read_cluster(transaction, operation.cluster_id)
             log.get("collection").error("collection failed", cluster=cluster.id, reason=failure.line)

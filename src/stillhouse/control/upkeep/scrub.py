@@ -65,14 +65,7 @@ def _read(place: FlowContext, cluster_id: str) -> dict[str, Any]:
         at_most=settings.scrub_rate_bytes * int(_AT_A_TIME.total_seconds()),
         only_suspected=not settings.scrub_rate_bytes,
     )
-    came_further = place.control.flows.pulse()
-
-    def on_event(event: object) -> None:
-        if event is not None:
-            came_further()
-        place.control.flows.check_running()
-
-    found = process.run(scrub_job, job, on_event)
+    found = process.run(scrub_job, job, place.control.flows.watch())
     damages = [
         {
             "kind": damage.kind,

@@ -26,9 +26,8 @@ _TOO_DEEP = "nested too deeply"
 _DEEPEST = 8  # levels; PostgreSQL's own files lie five deep
 _STATUSES = 1000  # asked for in one query
 _QUERY_BYTES = 4 << 20  # asked for in one query: so much memory an answer takes, here and there
-_PIECE_BYTES = (
-    64 << 10
-)  # a row of this size costs half the CPU of one of 1 MiB, which takes fresh memory each time
+# A row of this size costs half the CPU of one of 1 MiB, which takes fresh memory each time.
+_PIECE_BYTES = 64 << 10
 _SPARE = 8192  # read beyond the listed end of a small file, to see in the same query whether it has grown
 _MOST = 16 << 20  # bytes of a file that is read at once
 # The times of files have whole seconds: a file so young may yet be replaced by one of the same time.

@@ -143,9 +143,8 @@ def commands(grounds: Sequence[Ground], user_name: str, *, is_whole: bool) -> li
 
     If the nodes are not the `is_whole` cluster, they are for the recovery alone: other nodes are at the source.
     """
-    ordered = sorted(
-        grounds, key=lambda one: one.node.role is Role.CN
-    )  # when the coordinator answers, all of it works
+    # The coordinator is the last: when it answers, all of it works.
+    ordered = sorted(grounds, key=lambda one: one.node.role is Role.CN)
     groups = [(f"Recover {one.node.name}, by PostgreSQL {one.major}:", [_recover(one)]) for one in ordered]
     if not is_whole:
         return groups

@@ -34,9 +34,8 @@ def place(tmp_path: Path) -> Iterator[FlowContext]:
 
 def succeed(place: FlowContext, snapshot: str) -> None:
     """The last step of a flow whose snapshot is published."""
-    cluster = get_snapshot(place.control, PROJECT, snapshot).cluster_id
     root = Root(snapshot=snapshot, project=PROJECT, plain_bytes=1, stored_bytes=1, nodes=())
-    create._mark_available(place, snapshot, cluster, root)
+    create._mark_available(place, get_snapshot(place.control, PROJECT, snapshot), root)
 
 
 def fail(place: FlowContext, snapshot: str) -> None:
