@@ -49,7 +49,7 @@ def service(data_root: Path, authority: Authority) -> Iterator[Service]:
         changed.setenv("STILLHOUSE_STOP_CLUSTERS", "false")
         changed.setenv("STILLHOUSE_PG_BIN", str(PG_BIN))
         changed.setenv("STILLHOUSE_TIMER_SECONDS", "0.3")
-        yield from _serving(data_root / "outside", authority)
+        yield from _serving(data_root / "listening", authority)
 
 
 def _serving(data: Path, authority: Authority) -> Iterator[Service]:
