@@ -10,13 +10,12 @@ import signal
 import socket
 import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
-from datetime import UTC, datetime, timedelta
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from support.processes.alarms import is_silent, rings, why_not_ready
+from support.processes.alarms import earlier, is_silent, rings, why_not_ready
 from support.processes.service import Service, serving
 from support.servers.prometheus import Prometheus, needs_prometheus, scraping
 
@@ -66,16 +65,19 @@ def test_a_catalog_that_another_program_keeps_locked(service: Service, prometheu
     policy falls due, the timer waits to note it.
     """
     cluster = service.create_cluster("orders", 1)
-    due = (datetime.now(UTC) + timedelta(seconds=20)).replace(microsecond=0)
-    once = {"policy_name": "once", "backup_strategy": f"{due:%Y-%m-%dT%H:%M:%S}", "backup_type": "full"}
+    daily = {"policy_name": "daily", "backup_strategy": "0 0 2 * * ?", "backup_type": "full"}
     path = f"/v2/{{p}}/clusters/{cluster}/snapshot-policies"
-    assert service.call("PUT", path, {"backup_strategies": [once]}).status == 200
+    assert service.call("PUT", path, {"backup_strategies": [daily]}).status == 200
     with closing(opened(service)) as other:
         snapshot = service.until(
             "a flow in the queue", lambda: locked_with_a_queued_flow(service, other, cluster)
         )
         rings(service, prometheus, "StillhouseEngineStuck", "takes nothing out of its queue", "/readyz")
         assert "none is taken" in why_not_ready(service, "engine")
+        with stopped(service):  # two days pass, and nobody else gets the lock meanwhile
+            other.execute(f"UPDATE sh_policies SET {earlier('since', 48)}")
+            other.execute("COMMIT")
+            other.execute("BEGIN IMMEDIATE")
         rings(service, prometheus, "StillhouseTimerStalled", "no round", "restart")
         rings(service, prometheus, "StillhousePolicyOverdue", "orders", "timer is late", name="orders")
         assert not {"StillhouseCatalogUnavailable", "StillhouseDown"} & prometheus.firing().keys()
@@ -91,8 +93,7 @@ def locked_with_a_queued_flow(service: Service, other: sqlite3.Connection, clust
     Return the snapshot. `None` if the engine was faster.
     """
     snapshot = service.request_snapshot(cluster, f"s-{secrets.token_hex(4)}")
-    service.tell(signal.SIGSTOP)
-    try:
+    with stopped(service), suppress(sqlite3.OperationalError):  # it was stopped while it wrote
         other.execute("BEGIN IMMEDIATE")
         waited = "UPDATE workflow_status SET created_at = created_at - 120000 WHERE status = 'ENQUEUED'"
         if other.execute(waited).rowcount == 1:
@@ -100,12 +101,17 @@ def locked_with_a_queued_flow(service: Service, other: sqlite3.Connection, clust
             other.execute("BEGIN IMMEDIATE")
             return snapshot
         other.execute("ROLLBACK")
-    except sqlite3.OperationalError:
-        pass  # the service was stopped while it wrote
-    finally:
-        service.tell(signal.SIGCONT)
     assert service.ended(snapshot) == "AVAILABLE"
     return None
+
+
+@contextmanager
+def stopped(service: Service) -> Iterator[None]:
+    service.tell(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        service.tell(signal.SIGCONT)
 
 
 def test_a_damaged_catalog(service: Service, prometheus: Prometheus) -> None:
