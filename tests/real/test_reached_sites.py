@@ -189,6 +189,16 @@ def test_a_base_that_the_promoted_standby_never_had_is_none(
         assert rows(clone.cluster.coordinator, "SELECT count(*) FROM public.kept") == [(1000,)]
 
 
+def test_a_session_that_only_reads_is_let_in_to_a_node_of_several_hosts(
+    both: Cluster, house: Cluster
+) -> None:
+    """As those are that read the tables at the cut: libpq takes a session's own setting for its server's."""
+    with closing(
+        session.connect(both.coordinator, "postgres", settings={"default_transaction_read_only": "on"})
+    ) as connection:
+        assert connection.info.host == house.coordinator.host
+
+
 def test_a_silent_host_leaves_time_for_the_others_and_is_asked_last_from_then_on(
     house: Cluster, there: Cluster
 ) -> None:

@@ -93,8 +93,9 @@ def _over_the_network(node: Node, connection: Connection) -> list[dict[str, str]
         "sslmode": connection.tls,
         "sslrootcert": connection.ca_file,
         "gssencmode": "disable",
-        # Several hosts are a primary and its standbys, in any order.
-        "target_session_attrs": "read-write" if len(connection.hosts) > 1 else "any",
+        # Several hosts are a primary and its standbys, in any order. With "read-write" libpq would refuse those of our
+        # own sessions that only read.
+        "target_session_attrs": "primary" if len(connection.hosts) > 1 else "any",
         **_NETWORK,
     }
     return [{"host": host, "port": str(port), **as_whom} for host, port in connection.hosts]
