@@ -1,5 +1,6 @@
 """What every flow may rely on, on SQLite and on PostgreSQL."""
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from stillhouse.catalog.schema.commits import after_commit
 from stillhouse.catalog.schema.database import Database
 from stillhouse.durable.at_work import AtWork, Load
 from stillhouse.durable.flows import FlowInterrupted, Flows, StepRunner
@@ -19,6 +21,12 @@ from support.servers.catalog_server import fresh_database
 DEADLINE_SECONDS = 60
 
 Launch = Callable[..., Flows]
+
+
+@pytest.fixture(autouse=True)
+def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine looks once in an hour unless it is told, so every test here shows that it is told."""
+    monkeypatch.setattr("stillhouse.durable.engine_looks.SELDOM_SECONDS", 3600.0)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -33,7 +41,7 @@ def launch(database: Database) -> Iterator[Launch]:
     running: list[Flows] = []
 
     def start(**flows: Callable[[StepRunner, str], Any]) -> Flows:
-        started = Flows(database.url)
+        started = Flows(database.url, after_commit)
         for name, flow in flows.items():
             started.register(name, flow)
         started.launch()
@@ -99,7 +107,7 @@ def test_a_flow_that_comes_no_further_grows_quiet_with_its_parent_until_a_pulse(
 def test_flows_that_wait_are_counted_and_the_engine_is_stuck_when_they_wait_for_long(
     database: Database, launch: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flows = Flows(database.url, others=["later"])
+    flows = Flows(database.url, after_commit, others=["later"])
     flows.prepare()
     with database.transaction() as transaction:
         flows.enqueue(transaction, "later", "s")
@@ -183,6 +191,50 @@ def test_children_run_beside_each_other_and_give_results_or_errors(
     assert result == ["GOOD", ["a session held the lock", "end it"], "OTHER"]
 
 
+def test_flows_beyond_those_that_may_be_at_work_begin_when_others_end(
+    database: Database, launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stillhouse.durable.flows._AT_ONCE", 2)
+    flows = launch(flow=lambda run, subject: run.step("work", lambda: subject))
+    with database.transaction() as transaction:
+        ids = [flows.enqueue(transaction, "flow", str(number)) for number in range(7)]
+    assert [flows.result(flow_id, DEADLINE_SECONDS) for flow_id in ids] == [str(n) for n in range(7)]
+
+
+def test_a_flow_that_another_process_has_enqueued_begins_at_the_next_look(
+    database: Database, launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stillhouse.durable.engine_looks.SELDOM_SECONDS", 0.1)
+    flows = launch(flow=lambda run, subject: subject)
+    command = Flows(database.url, after_commit, others=["flow"])
+    with database.transaction() as transaction:
+        flow_id = command.enqueue(transaction, "flow", "s")
+    assert flows.result(flow_id, DEADLINE_SECONDS) == "s"
+
+
+def test_no_thread_of_the_engine_looks_at_its_tables_of_its_own_accord(
+    database: Database, launch: Launch
+) -> None:
+    """The threads are told by their names: a new version of the engine may have others, which look."""
+    before = set(threading.enumerate())
+    _run(database, launch(flow=lambda run, subject: subject), "flow", "s")
+    found = {re.sub(r"^Thread-\d+ \((.*)\)$|_\d+$", r"\1", one.name) for one in threading.enumerate()}
+    found -= {one.name for one in before}
+    assert (
+        found
+        <= {
+            "queue-flows",  # looks when told, or seldom
+            "queue-_dbos_internal_queue",
+            "_stop_when_told",  # waits for the end
+            "dynamic_scheduler_loop",  # looks once a second in the first minute, then once a day
+            "run_notification_listener",  # looks in memory for flows that wait for messages, of which there are none
+            "run_notifier",
+            "_run_event_loop",
+            "dbos-executor-",
+        }
+    )
+
+
 @pytest.mark.long
 def test_more_waiting_parents_than_the_queue_admits_do_not_starve_their_children(
     database: Database, launch: Launch
@@ -258,7 +310,7 @@ def test_a_flow_interrupted_by_shutdown_goes_on_at_the_next_launch(database: Dat
             first.check_running()
             time.sleep(0.01)
 
-    first = Flows(database.url)
+    first = Flows(database.url, after_commit)
     first.register("flow", flow)
     first.register("forever", forever)
     first.launch()
@@ -275,7 +327,7 @@ def test_a_flow_interrupted_by_shutdown_goes_on_at_the_next_launch(database: Dat
         first.check_running()
 
     release.set()
-    second = Flows(database.url)
+    second = Flows(database.url, after_commit)
     second.register("flow", flow)
     second.register("forever", forever)
     second.launch()
@@ -295,7 +347,7 @@ def test_a_name_nobody_registered_cannot_be_enqueued(database: Database, launch:
 def test_the_engine_leaves_sqlite_in_wal_mode(tmp_path: Path) -> None:
     with fresh_database("sqlite", tmp_path) as database:
         database.migrate()
-        flows = Flows(database.url)
+        flows = Flows(database.url, after_commit)
         flows.launch()
         try:
             with database.reading() as reading:

@@ -11,6 +11,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import URL, Connection, Engine, Index, create_engine, event, exc, make_url, text
 
+from stillhouse.catalog.schema import commits
 from stillhouse.catalog.schema.sqlite_time import supply_to_all_connections
 from stillhouse.errors import CatalogUnavailable, InternalError
 from stillhouse.sealing import Sealer
@@ -68,10 +69,16 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """A transaction that may write: committed at the end, rolled back when anything is raised."""
+        """A transaction that may write: committed at the end, rolled back when anything is raised.
+
+        What was noted by `commits.after_commit` is done when the commit is over, and other writers may go on.
+        """
         turn = self._turns.one() if self._turns else nullcontext()
         with _failures_translated(), turn, self._writing.begin() as connection:
+            acts = commits.begin(connection)
             yield connection
+        for act in acts:
+            act()
 
     @contextmanager
     def reading(self) -> Iterator[Transaction]:
