@@ -15,7 +15,7 @@ from stillhouse.catalog.schema.commits import after_commit
 from stillhouse.catalog.schema.database import Database
 from stillhouse.durable.at_work import AtWork, Load
 from stillhouse.durable.flows import FlowInterrupted, Flows, StepRunner
-from stillhouse.errors import CutFailed, InternalError, ShuttingDown, SnapshotUnknown
+from stillhouse.errors import CatalogUnavailable, CutFailed, InternalError, ShuttingDown, SnapshotUnknown
 from support.servers.catalog_server import fresh_database
 
 DEADLINE_SECONDS = 60
@@ -287,6 +287,80 @@ def test_a_failed_step_is_not_run_again_and_the_flow_may_go_on(database: Databas
         return run.step("compensate", lambda: len(runs))
 
     assert _run(database, launch(flow=flow), "flow", "s") == 1
+
+
+def test_a_step_without_which_rows_stay_as_they_are_waits_for_the_catalog(
+    database: Database, launch: Launch
+) -> None:
+    tries = iter((CatalogUnavailable("away"), CatalogUnavailable("still away")))
+
+    def note() -> str:
+        if away := next(tries, None):
+            raise away
+        return "noted"
+
+    flows = launch(flow=lambda run, subject: run.surely("note", note))
+    assert _run(database, flows, "flow", "s") == "noted"
+
+
+def test_such_a_step_goes_on_at_the_next_launch_when_the_service_ends_first(database: Database) -> None:
+    tried, is_back = threading.Event(), threading.Event()
+
+    def note() -> str:
+        tried.set()
+        if not is_back.is_set():
+            raise CatalogUnavailable("away")
+        return "noted"
+
+    first, second = Flows(database.url, after_commit), Flows(database.url, after_commit)
+    for flows in (first, second):
+        flows.register("flow", lambda run, subject: run.surely("note", note))
+    first.launch()
+    with database.transaction() as transaction:
+        flow_id = first.enqueue(transaction, "flow", "s")
+    assert tried.wait(DEADLINE_SECONDS)
+    assert first.shutdown(within_seconds=DEADLINE_SECONDS)
+    is_back.set()
+    second.launch()
+    try:
+        assert second.result(flow_id, DEADLINE_SECONDS) == "noted"
+    finally:
+        second.shutdown(within_seconds=10)
+
+
+def test_a_flow_whose_step_cannot_be_recorded_has_not_failed_and_goes_on_at_the_next_launch(
+    database: Database,
+) -> None:
+    """It was taken for ended, by an error that no flow of ours catches, so its rows stayed as they were for ever."""
+    schema = "dbos." if "postgresql" in database.url else ""
+
+    def rename(before: str, after: str) -> None:
+        with database.transaction() as transaction:
+            transaction.execute(text(f"ALTER TABLE {schema}{before} RENAME TO {after}"))
+
+    runs: list[str] = []
+
+    def work() -> int:
+        runs.append("work")
+        if len(runs) == 1:
+            rename("operation_outputs", "lost_outputs")
+        return len(runs)
+
+    first, second = Flows(database.url, after_commit), Flows(database.url, after_commit)
+    for flows in (first, second):
+        flows.register("flow", lambda run, subject: run.step("work", work))
+    first.launch()
+    with database.transaction() as transaction:
+        flow_id = first.enqueue(transaction, "flow", "s")
+    _until(lambda: bool(runs) and not first.at_work())
+    rename("lost_outputs", "operation_outputs")
+    assert not first._has_ended(flow_id)
+    first.shutdown(within_seconds=10)
+    second.launch()
+    try:
+        assert second.result(flow_id, DEADLINE_SECONDS) == 2
+    finally:
+        second.shutdown(within_seconds=10)
 
 
 def test_a_flow_interrupted_by_shutdown_goes_on_at_the_next_launch(database: Database) -> None:

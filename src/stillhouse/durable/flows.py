@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from dbos import DBOS, DBOSClient, DBOSConfig, EnqueueOptions, StepOptions, WorkflowHandle, error
@@ -20,7 +21,7 @@ from stillhouse.durable.at_work import MOST_COUNTED, AtWork, Load, Running, load
 from stillhouse.durable.engine_log import forward_engine_log
 from stillhouse.durable.engine_looks import SELDOM_SECONDS, Looks
 from stillhouse.durable.plain_json import PlainJson, dump
-from stillhouse.errors import InternalError, ShuttingDown, StillhouseError
+from stillhouse.errors import CatalogUnavailable, InternalError, ShuttingDown, StillhouseError
 
 P = ParamSpec("P")
 # The results of steps and flows: ids and figures, stored in the clear. Never secrets, never page lists.
@@ -41,6 +42,7 @@ _ENDED = ("SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
 _FORGOTTEN_AT_ONCE = 50
 _FIRST_WAIT_SECONDS = 0.02
 _LONGEST_WAIT_SECONDS = 1.0
+_LONGEST_PAUSE_SECONDS = 10.0
 
 
 class FlowInterrupted(BaseException):
@@ -214,6 +216,18 @@ class Flows:
         if self._stopping.is_set():
             raise FlowInterrupted
 
+    def when_catalog_answers(self, act: Callable[[], JsonT]) -> JsonT:
+        """Do it, again and again while the catalog is away. Raises FlowInterrupted if the service is shutting down."""
+        pause = _FIRST_WAIT_SECONDS
+        while True:
+            try:
+                return act()
+            except CatalogUnavailable as away:
+                log.get("durable").warning("a step waits for the catalog", reason=str(away))
+            self._stopping.wait(pause)
+            self.check_running()
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
     def stop(self) -> None:
         """Accept no more flows, and tell the running ones to stop between steps."""
         self._stopping.set()
@@ -309,13 +323,22 @@ class StepRunner:
             return result
 
         options: StepOptions = {"name": name}
-        result = DBOS.run_step(options, once)
+        with _recorded(name):
+            result = DBOS.run_step(options, once)
         came_further()
         return result
 
+    def surely(self, name: str, fn: Callable[P, JsonT], *args: P.args, **kwargs: P.kwargs) -> JsonT:
+        """Run a step that begins or ends its flow: without it, rows would say for ever that work goes on.
+
+        So it does not fail because the catalog is away: it is tried until the catalog is back, or the service ends.
+        """
+        return self.step(name, self._flows.when_catalog_answers, partial(fn, *args, **kwargs))
+
     def start_child(self, flow_name: str, subject_id: str) -> str:
         """Start a child flow that runs beside this one. After a crash the same call returns the same child."""
-        handle = self._flows._start_child(flow_name, subject_id)
+        with _recorded(flow_name):
+            handle = self._flows._start_child(flow_name, subject_id)
         self._children[handle.get_workflow_id()] = handle
         return handle.get_workflow_id()
 
@@ -323,6 +346,21 @@ class StepRunner:
         """Wait for a child's result and return it. Raises the child's error."""
         self._flows._wait_for_child(self._children[child])
         return _result(self._children[child])
+
+
+@contextmanager
+def _recorded(what: str) -> Iterator[None]:
+    """Interrupt the flow if the engine cannot read or write its record of this, for example on a full disk.
+
+    The flow has not failed then: it goes on at the next start, and `/readyz` asks for one.
+    """
+    try:
+        yield
+    except (StillhouseError, error.DBOSException):
+        raise
+    except Exception as unrecorded:
+        log.get("durable").error("the engine could not record a step", step=what, exc_info=True)
+        raise FlowInterrupted from unrecorded
 
 
 def in_our_errors(name: str, fn: Callable[P, JsonT], *args: P.args, **kwargs: P.kwargs) -> JsonT:
@@ -341,3 +379,9 @@ def _result(handle: Any) -> Any:
         return handle.get_result(polling_interval_sec=_FIRST_WAIT_SECONDS)
     except error.DBOSException as ended:
         raise InternalError(f"flow {handle.get_workflow_id()} was ended from outside: {ended}") from ended
+    except StillhouseError:
+        raise
+    except Exception as foreign:
+        raise InternalError(
+            f"flow {handle.get_workflow_id()}: {type(foreign).__name__}: {foreign}"
+        ) from foreign

@@ -37,7 +37,7 @@ def capture_node(place: FlowContext, run: StepRunner, subject: str) -> dict[str,
         return run.step("capture", _capture_node, place, snapshot_id, attempt, node_id)
     except StillhouseError as error:
         # Record every failure, even a bug's: the snapshot's flow waits for this node's row, not for this flow.
-        run.step("note failure", _note_failure, place, snapshot_id, attempt, node_id, str(error))
+        run.surely("note failure", _note_failure, place, snapshot_id, attempt, node_id, str(error))
         raise
 
 

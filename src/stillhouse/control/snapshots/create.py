@@ -69,7 +69,7 @@ def create_snapshot(place: FlowContext, run: StepRunner, snapshot_id: str) -> No
             failure = _first_cause(no_cut, results)
             if failure is None:
                 captured = [result["captured"] for result in results]
-                run.step("publish", _publish, place, snapshot_id, attempt, captured)
+                run.surely("publish", _publish, place, snapshot_id, attempt, captured)
                 place.control.bells.forget(snapshot_id)
                 return
         except StillhouseError as error:
@@ -79,7 +79,7 @@ def create_snapshot(place: FlowContext, run: StepRunner, snapshot_id: str) -> No
     assert failure is not None, "each attempt has ended in a failure"
     # A record of an earlier version has the hint in the reason.
     kept = Failure(failure["code"], failure["reason"], failure.get("hint", ""))
-    run.step("fail", _fail, place, snapshot_id, kept)
+    run.surely("fail", _fail, place, snapshot_id, kept)
     place.control.bells.forget(snapshot_id)
 
 
