@@ -103,6 +103,8 @@ class Service:
     def drain(self, within_seconds: float) -> bool:
         """Begin nothing more, and wait for running flows to end; False if one still runs after `within_seconds`."""
         self.timer.stop()
+        self.control.flows.stop()
+        self.control.bells.end()
         return self.control.flows.drain(within_seconds)
 
 
