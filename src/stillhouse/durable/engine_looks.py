@@ -14,15 +14,15 @@ from dbos import DBOS, Queue, _dbos, _queue
 
 # For flows that another process has enqueued, a command for example.
 SELDOM_SECONDS = 5.0
-# While no more flows may begin, since nobody is told when one has ended.
-_SOON_SECONDS = 0.2
+# While flows are at work: more may wait in the queue than may be at work at once, or a look may have met a lock.
+_SOON_SECONDS = 0.5
 
 
 class Looks:
     """The looks of one engine at our queue, and at the engine's own, through which it recovers children."""
 
-    def __init__(self, is_full: Callable[[], bool]) -> None:
-        self._ours, self._engines = _Pauses(is_full), _Pauses(lambda: False)
+    def __init__(self, is_at_work: Callable[[], bool]) -> None:
+        self._ours, self._engines = _Pauses(is_at_work), _Pauses(lambda: False)
         self._threads: list[threading.Thread] = []
 
     def soon(self) -> None:
@@ -75,10 +75,10 @@ class Looks:
 class _Pauses(threading.Event):
     """The event by which a worker of the engine is stopped, and on which it waits between two looks."""
 
-    def __init__(self, is_full: Callable[[], bool]) -> None:
+    def __init__(self, is_at_work: Callable[[], bool]) -> None:
         super().__init__()
         self._over = threading.Event()
-        self._is_full, self._was_full = is_full, False
+        self._is_at_work, self._was_at_work = is_at_work, False
 
     def end_one(self) -> None:
         self._over.set()
@@ -88,10 +88,11 @@ class _Pauses(threading.Event):
         self._over.set()
 
     def wait(self, timeout: float | None = None) -> bool:
-        # Once more soon after it was full: the engine counts a flow as at work for a moment longer than we do.
-        is_full = self._is_full()
-        soon, self._was_full = is_full or self._was_full, is_full
-        self._over.wait(_SOON_SECONDS if soon else max(SELDOM_SECONDS, timeout or 0))
+        # Once more soon after the last has ended: the engine counts a flow as at work for a moment longer than we do.
+        # `timeout` is the engine's, which grows up to two minutes after conflicts between transactions.
+        is_at_work = self._is_at_work()
+        soon, self._was_at_work = is_at_work or self._was_at_work, is_at_work
+        self._over.wait(_SOON_SECONDS if soon else SELDOM_SECONDS)
         self._over.clear()  # before the look, which so sees all that was committed before the call of `end_one`
         return self.is_set()
 

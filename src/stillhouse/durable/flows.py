@@ -90,7 +90,7 @@ class Flows:
         self._running = 0
         self._idle = threading.Condition()
         self._at_work = AtWork()
-        self._looks = Looks(lambda: self._running >= _AT_ONCE)
+        self._looks = Looks(lambda: self._running > 0)
         self._is_launched = False
 
     def register(self, name: str, flow: Callable[["StepRunner", str], Any]) -> None:
