@@ -49,11 +49,13 @@ soak-collection: $(VENV)/.ready
 	@COLLECTION_EXAMPLES=$(or $(COLLECTION_EXAMPLES),5000) COLLECTION_STEPS=$(or $(COLLECTION_STEPS),80) \
 	  $(BIN)/pytest -n 0 -q -s --timeout 0 tests/property/test_collection_model.py
 
-# Random rounds of work, capture, deletion and restore: `make torture ROUNDS=200 PG=15 SEED=7`, `RECORD=1` keeps the outcome.
+# Random rounds of work, capture, deletion and restore: `make torture ROUNDS=200 PG=15 READER=remote SEED=7`; `RECORD=1` keeps
+# the outcome. PG is 15 (Debian's), 16 or 17 (npm's), or 18.
 ROUNDS ?= 200
 PG ?= 18
+READER ?= local
 torture: $(VENV)/.ready
-	@PYTHONPATH=tests $(BIN)/python -m torture --rounds $(ROUNDS) --pg $(PG) $(if $(SEED),--seed $(SEED)) $(if $(RECORD),--record)
+	@PYTHONPATH=tests $(BIN)/python -m torture --rounds $(ROUNDS) --pg $(PG) --reader $(READER) $(if $(SEED),--seed $(SEED)) $(if $(RECORD),--record)
 
 # What only the benchmarks need: plots.
 $(VENV)/.bench: locks/bench.lock $(VENV)/.ready

@@ -119,17 +119,15 @@ def test_the_summaries_that_were_judged_are_the_very_ones_that_are_read(
     told(node, "CHECKPOINT", "SELECT pg_logical_emit_message(true, 'test', 'x')", "CHECKPOINT")
     judged: list[int] = []
 
-    def read_when_harmed(
-        connection: session.Connection, timeline: int, chain: Sequence[summaries.Range]
-    ) -> Changes | str:
+    def read_when_harmed(connection: session.Connection, chain: Sequence[summaries.Summary]) -> Changes | str:
         judged.append(len(chain))
-        start, end = chain[0]
+        timeline, start, end = chain[0]
         first = directory / f"{timeline:08X}{start:016X}{end:016X}.summary"
         if harm == "removed":
             first.unlink()
         else:
             first.write_bytes(first.read_bytes()[:-1])
-        return read_chain(connection, timeline, chain)
+        return read_chain(connection, chain)
 
     read_chain = summaries.read_chain
     monkeypatch.setattr(summaries, "read_chain", read_when_harmed)
@@ -317,15 +315,24 @@ def test_9_storage_that_was_set_back_into_its_base_is_found_out_without_a_mark(
     is_of_a_new_lineage(captured, node, "no WAL summary shows that it came so far")
 
 
-def test_recovery_in_place_makes_the_capture_whole(
-    site: Site, house: Cluster, node: Node, vault: Vault
-) -> None:
-    """It promotes to a timeline of its own, as a standby does that takes its primary's place."""
-    base = capture_cluster(house, vault)
+def recover_in_place(site: Site, node: Node) -> None:
+    """Replay the WAL that is there, and promote to a new timeline."""
     with stopped(site, node) as data:
         (data / "recovery.signal").touch()
         told_to = {"restore_command": "/bin/false", "recovery_target_timeline": "current"}
         server.start(site.binaries, node, told_to)
         until(lambda: rows(node, "SELECT pg_is_in_recovery()") == [(False,)], 30)
-    _, captured = captured_on(house, vault, base)
-    is_of_a_new_lineage(captured, node, "timeline is 1, the node's 2")
+
+
+def test_recovery_to_the_end_of_the_wal_goes_on_with_the_same_history(
+    site: Site, house: Cluster, node: Node, vault: Vault
+) -> None:
+    """It promotes to a timeline of its own, as a standby does that takes its primary's place and has all its WAL."""
+    base = capture_cluster(house, vault)
+    recover_in_place(site, node)
+    told(node, "CREATE TABLE public.promoted AS SELECT generate_series(1, 1000) i")
+    shot, captured = captured_on(house, vault, base)
+    assert captured.base == base.captured["cn"].manifest.id, captured.whole_because
+    assert captured.lineage == node.lineage and captured.files["kept"] > 0
+    with restored_cluster(site, house, shot, vault, settings=HASTY) as clone:
+        assert rows(clone.cluster.coordinator, "SELECT count(*) FROM public.promoted") == [(1000,)]

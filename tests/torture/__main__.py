@@ -1,4 +1,4 @@
-"""`make torture ROUNDS=200 PG=18 SEED=1`: many rounds on one version; what came of them goes to bench/results."""
+"""`make torture ROUNDS=200 PG=18 READER=remote SEED=1`: many rounds on one version; what came of them is told."""
 
 import argparse
 import json
@@ -11,29 +11,29 @@ import time
 from pathlib import Path
 from typing import Any
 
+from torture.readers import Reader
 from torture.rounds import Torture, torturing
 
 RESULTS = Path(__file__).parents[2] / "bench" / "results" / "torture.json"
-DEBIAN = "/usr/lib/postgresql/{}/bin"
-EMBEDDED = 18
+NEWEST = 18
 ROOM = 4 << 30
 
 
-def run(rounds: int, major: int, seed: int, data: Path) -> dict[str, Any]:
+def run(rounds: int, major: int, seed: int, reader: Reader, data: Path) -> dict[str, Any]:
     """What came of it; when it breaks off, that is shown before."""
-    pg_bin = None if major == EMBEDDED else Path(DEBIAN.format(major))
     begun, broken = time.monotonic(), ""
-    with torturing(data, pg_bin, seed) as torture:
+    with torturing(data, major, seed, reader) as torture:
         try:
             for number in range(1, rounds + 1):
                 torture.round(number)
-                print(f"PG {major} seed {seed} round {number}: {time.monotonic() - begun:.0f} s", flush=True)
+                seconds = time.monotonic() - begun
+                print(f"PG {major} {reader} seed {seed} round {number}: {seconds:.0f} s", flush=True)
             torture.restore_all()
         except Exception as error:
             broken = f"{type(error).__name__}: {error}"
             raise
         finally:
-            result = told(torture, seed, time.monotonic() - begun, broken)
+            result = {"reader": reader, **told(torture, seed, time.monotonic() - begun, broken)}
             print(json.dumps(result, indent=1))
     return result
 
@@ -70,13 +70,14 @@ def place() -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=200)
-    parser.add_argument("--pg", type=int, default=EMBEDDED)
+    parser.add_argument("--pg", type=int, choices=range(15, NEWEST + 1), default=NEWEST)
+    parser.add_argument("--reader", type=Reader, choices=[*Reader], default=Reader.LOCAL)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 31))
     parser.add_argument("--record", action="store_true", help=f"write the outcome to {RESULTS.name}")
     given = parser.parse_args()
     data = place()
     try:
-        result = run(given.rounds, given.pg, given.seed, data)
+        result = run(given.rounds, given.pg, given.seed, given.reader, data)
     finally:
         shutil.rmtree(data, ignore_errors=True)
     if given.record:

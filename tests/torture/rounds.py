@@ -30,6 +30,7 @@ from stillhouse.repository.upkeep.reach import manifests, reached
 from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.embedded import Site
 from support.servers import warehouses
+from support.servers.versions import site_of
 from support.servers.warehouses import rows
 from support.snapshots.captures import (
     HASTY,
@@ -45,6 +46,7 @@ from support.snapshots.captures import (
 from torture import fingerprints, steps
 from torture.fingerprints import Fingerprint
 from torture.load import Load, Step
+from torture.readers import Reader, Subject
 
 KEPT = 6  # snapshots that are kept at most
 ATTEMPTS = 8
@@ -107,14 +109,15 @@ class Gate:
 class Torture:
     """One server and its repository. Everything is drawn from `seed`; threads alone make two runs differ."""
 
-    def __init__(self, site: Site, place: Path, seed: int) -> None:
-        self._site, self._seed = site, seed
+    def __init__(self, site: Site, place: Path, seed: int, reader: Reader) -> None:
+        self._site, self._seed, self._reader = site, seed, reader
         self.cluster: Cluster = warehouses.build(site, 1)
         self._node = self.cluster.coordinator
         self._vault: Vault = open_vault(place, self.cluster)
         self._load = Load(self._node)
         self._load.found()
         server.restart(site.binaries, self._node)
+        self._subject = Subject(site, self.cluster, reader, place)
         self._taken: list[Taken] = []
         self.tally = Tally()
 
@@ -161,7 +164,7 @@ class Torture:
             kill_backend(self._load)
             return
         server.stop(self._site.binaries, self._node, "fast" if what == "restart" else "immediate")
-        server.start(self._site.binaries, self._node)
+        self._subject.start()
 
     def _capture(self, draw: random.Random, number: int) -> None:
         """With work beside it, or without; killed now and then, with what it saved serving the next attempt."""
@@ -181,7 +184,7 @@ class Torture:
                 moments.after_cut = gate.open
                 try:
                     shot = capture_cluster(
-                        self.cluster,
+                        self._subject.captured,
                         self._vault,
                         moments,
                         base=base,
@@ -244,7 +247,8 @@ class Torture:
             found += fingerprints.unsound(node, self._site.binaries)
         self.tally.restores += 1
         where = (
-            f"PG {self._site.binaries.version}, seed {self._seed}, {when}, snapshot of round {taken.round}"
+            f"PG {self._site.binaries.version}, {self._reader} reader, seed {self._seed}, {when},"
+            f" snapshot of round {taken.round}"
         )
         self.tally.mismatches += [f"{where}: {what}" for what in found]
         assert not found, "\n".join([where, *found])
@@ -341,12 +345,12 @@ def collect(vault: Vault) -> None:
 
 
 @contextmanager
-def torturing(data: Path, pg_bin: Path | None, seed: int) -> Iterator[Torture]:
+def torturing(data: Path, major: int, seed: int, reader: Reader) -> Iterator[Torture]:
     """A torture in a place of its own below `data`, gone at the end."""
-    site = embedded.open_site(data, pg_bin=pg_bin, claim=lambda _: "")
+    site = site_of(major, data)
     place = data / f"vault-{seed}"
     place.mkdir()
-    torture = Torture(site, place, seed)
+    torture = Torture(site, place, seed, reader)
     try:
         yield torture
     finally:

@@ -28,9 +28,17 @@ from support.snapshots.cuts import superuser, tell
     ],
 )
 def version_site(site: Site, request: pytest.FixtureRequest) -> Site:
-    return replace(
-        site, binaries=find_binaries(site.data, site.binaries.account, pg_bin=_programs(site, request.param))
-    )
+    return _of_major(site, request.param)
+
+
+def site_of(major: int, data: Path) -> Site:
+    """A site of its own below `data`, with the programs of this major version."""
+    return _of_major(embedded.open_site(data, claim=lambda _: ""), major)
+
+
+def _of_major(site: Site, major: int) -> Site:
+    programs = _programs(site, major)
+    return replace(site, binaries=find_binaries(site.data, site.binaries.account, pg_bin=programs))
 
 
 def _programs(site: Site, major: int) -> Path | None:

@@ -20,7 +20,7 @@ from stillhouse.node.capture.task import Captured, CaptureTask
 from stillhouse.node.restore.rebuild import Restored, RestoreTask, restore
 from stillhouse.postgres.readers import way
 from stillhouse.postgres.readers.local import LocalReader
-from stillhouse.postgres.readers.node_files import Entry
+from stillhouse.postgres.readers.node_files import Entry, FileRuns, Got
 from stillhouse.postgres.readers.remote import RemoteReader
 from stillhouse.postgres.wal.backup import BackupSession, Stopped
 from stillhouse.repository.format import cipher_keys as repository_keys
@@ -264,6 +264,15 @@ def _watched(moments: Moments) -> Iterator[None]:
     class Remote(RemoteReader):
         def list(self) -> Iterator[Entry]:
             return _watched_list(moments, super().list())
+
+        def read(self, wanted: Sequence[FileRuns], into: memoryview) -> Sequence[Got]:
+            for one in wanted:
+                moments.opening(one.path)
+            return super().read(wanted, into)
+
+        def content(self, path: str) -> bytes:
+            moments.opening(path)
+            return super().content(path)
 
     with mock.patch.multiple(way, BackupSession=Session, LocalReader=Reader, RemoteReader=Remote):
         yield

@@ -9,11 +9,12 @@ from stillhouse.domain.ids import new_hex
 from stillhouse.node.capture.base import Source
 from stillhouse.postgres.sessions import session
 from stillhouse.postgres.sessions.databases import MAINTENANCE
-from stillhouse.postgres.wal import summaries
+from stillhouse.postgres.wal import summaries, timelines
 from stillhouse.postgres.wal.backup import Facts
 from stillhouse.postgres.wal.lineage import PATIENCE, Mark, read_mark, write_mark
 from stillhouse.postgres.wal.segments import format_lsn, parse_lsn
 from stillhouse.postgres.wal.summaries import Changes
+from stillhouse.postgres.wal.timelines import History
 from stillhouse.repository.format import manifest
 from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.lines import NodeLine
@@ -131,7 +132,8 @@ class _Judge:
     ) -> None:
         self._connection, self._node, self._facts, self._start_lsn = connection, node, facts, start_lsn
         self._store, self._keys = store, keys
-        self._changes: dict[int, Changes | str] = {}
+        self._history = timelines.read_history(connection, facts.timeline)
+        self._changes: dict[tuple[int, int], Changes | str] = {}
 
     def judge(self, offered: Offered) -> Ground:
         try:
@@ -145,7 +147,9 @@ class _Judge:
             for stored in ([offered.base] if offered.base else []) + list(offered.parts)
         ]
         for _, head in heads:
-            broken = why_another_history(head, mark, self._node.lineage, self._start_lsn, self._facts)
+            broken = why_another_history(
+                head, mark, self._node.lineage, self._start_lsn, self._facts, self._history
+            )
             if broken := broken or self._why_not_vouched_for(head):
                 return Ground((), new_hex(), why=f"{broken}{unread}")
         if not heads and mark is not None and mark.lineage != self._node.lineage:
@@ -166,36 +170,44 @@ class _Judge:
         if not head.get("unmarked"):
             return ""
         said = f"the node could not be marked at its last snapshot ({head['unmarked']})"
-        if isinstance(changes := self._changes_since(head["start_lsn"]), str):
+        if isinstance(changes := self._changes_since(head), str):
             return f"{said}; {changes}"
-        passed = head.get("passed")
-        if passed is None or not summaries.is_boundary(self._connection, self._facts.timeline, passed):
-            return f"{said}, and no WAL summary shows that it came so far"
-        return ""
+        timeline, passed = head["timeline"], head.get("passed")
+        is_vouched_for = (
+            passed is not None
+            and not timelines.why_not_passed(self._history, timeline, passed)
+            and summaries.is_boundary(self._connection, timeline, passed)
+        )
+        return "" if is_vouched_for else f"{said}, and no WAL summary shows that it came so far"
 
     def _source(self, stored: Stored, head: NodeLine) -> Source | str:
         """Return the manifest with the changes since, or the reason why the changes cannot be known."""
         if unlike := why_other_pages(head, self._facts):
             return unlike
-        changes = self._changes_since(head["start_lsn"])
+        changes = self._changes_since(head)
         if isinstance(changes, Changes):
             return Source(stored, head["start_lsn"], changes)
         if unsafe := why_no_scan(head, self._facts):
             return f"{changes}; no scan either: {unsafe}"
         return Source(stored, head["start_lsn"], None)
 
-    def _changes_since(self, lsn: int) -> Changes | str:
+    def _changes_since(self, head: NodeLine) -> Changes | str:
         if self._facts.version_num < summaries.SINCE_VERSION:
             return "PostgreSQL has no WAL summaries before version 17"
-        if lsn not in self._changes:
-            self._changes[lsn] = summaries.read_changes(
-                self._connection, self._facts.timeline, lsn, self._start_lsn
-            )
-        return self._changes[lsn]
+        since = head["timeline"], head["start_lsn"]
+        if since not in self._changes:
+            stretches = [*timelines.stretches_from(self._history, *since)]
+            self._changes[since] = summaries.read_changes(self._connection, stretches, self._start_lsn)
+        return self._changes[since]
 
 
-def why_another_history(head: NodeLine, mark: Mark | None, lineage: str, start_lsn: int, facts: Facts) -> str:
+def why_another_history(
+    head: NodeLine, mark: Mark | None, lineage: str, start_lsn: int, facts: Facts, history: History
+) -> str:
     """Say in words why a manifest is not of this node's history. `head` is its `node` line. Empty if all fits.
+
+    After a failover the node is on another timeline than the base. Its history then tells whether it had come by the
+    base's end before: a standby may have missed it.
 
     A published manifest holds pages up to its cut. A part holds pages up to the LSN that it says it had reached. A part
     without that LSN may hold pages of any age. A part has no token: only the very next attempt uses it, so the LSN
@@ -208,13 +220,9 @@ def why_another_history(head: NodeLine, mark: Mark | None, lineage: str, start_l
         return denied
     if reached > start_lsn:
         return "the base ends later in the WAL than the node stands now"
-    for field, was, here in (
-        ("system_identifier", head["system_identifier"], facts.system_identifier),
-        ("timeline", head["timeline"], facts.timeline),
-    ):
-        if was != here:
-            return f"the base's {field} is {was}, the node's {here}"
-    return ""
+    if head["system_identifier"] != facts.system_identifier:
+        return f"the base's system_identifier is {head['system_identifier']}, the node's {facts.system_identifier}"
+    return timelines.why_not_passed(history, head["timeline"], reached)
 
 
 def _what_the_mark_denies(head: NodeLine, mark: Mark | None, lineage: str, reached: int) -> str:

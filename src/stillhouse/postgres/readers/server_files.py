@@ -209,10 +209,11 @@ class ServerFiles:
         try:
             ((*found,),) = connection.execute(_SERVER).fetchall()
             if tuple(found) != self._expected:
-                raise CaptureInterrupted(
+                why = self._why_broken() or End(
                     f"the address of node {self._node.name} leads to another server than the backup's",
-                    hint="after a failover or a restart a new attempt begins",
+                    "after a failover or a restart a new attempt begins",
                 )
+                raise CaptureInterrupted(why.message, hint=why.hint)
         except BaseException:
             connection.close()
             raise

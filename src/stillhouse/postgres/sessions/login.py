@@ -1,39 +1,83 @@
 """Logins to a server: the connection parameters, by the private socket of a node here, or over the network."""
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import psycopg
+from psycopg import pq, waiting
+from psycopg.abc import PQGenConn
+from psycopg.pq.abc import PGconn
+
 from stillhouse.domain.cluster import Connection, Node
 from stillhouse.errors import NodeUnreachable
+from stillhouse.postgres.sessions.text import encode
+
+CONNECT_SECONDS = 10
+_POLL_SECONDS = 0.1
 
 # No matter how the network fails, a session notices within half a minute. Seconds, and milliseconds for the last one.
 _NETWORK = {
-    "connect_timeout": "10",
     "keepalives_idle": "10",
     "keepalives_interval": "5",
     "keepalives_count": "3",
     "tcp_user_timeout": "30000",
 }
 _NO_FILE = "/dev/null/stillhouse"  # nothing can lie below a device
+# The host and port that led to each node of several hosts, by the node's id. A wrong one costs time alone.
+_answered_last: dict[str, tuple[str, str]] = {}
 
 
-def parameters(node: Node, role: str) -> dict[str, str]:
-    """Return the parameters of libpq that say where the server is, and as whom we come.
+def log_in(node: Node, role: str, own: Mapping[str, str]) -> PGconn:
+    """Log in as psycopg.connect does, but also to a database with a name that is not valid UTF-8. `own` are the
+    parameters of this session.
+
+    libpq's `connect_timeout` does not hold for its calls that do not block, and it would wait for a silent host until
+    all the time is gone. So each host has an even share of the time that is left, and the one that answered last is
+    asked first.
+
+    Raises the driver's OperationalError, and NodeUnreachable if the password cannot be read.
+    """
+    ways = _ways(node, role)
+    latest = time.monotonic() + CONNECT_SECONDS
+    errors: list[psycopg.OperationalError] = []
+    for number, way in enumerate(ways):
+        share = max((latest - time.monotonic()) / (len(ways) - number), _POLL_SECONDS)
+        attempt = _connecting(encode(as_conninfo({**way, **own})))
+        try:
+            pgconn = waiting.wait_conn(attempt, interval=_POLL_SECONDS, timeout=share)
+        except psycopg.OperationalError as error:
+            errors.append(error)
+            continue
+        _answered_last[node.id] = way["host"], way["port"]
+        return pgconn
+    if len(ways) == 1:
+        raise errors[0]
+    told = [f"{way['host']}:{way['port']}: {error}" for way, error in zip(ways, errors, strict=True)]
+    raise psycopg.OperationalError("; ".join(told))
+
+
+def _ways(node: Node, role: str) -> list[dict[str, str]]:
+    """Return the parameters of libpq that say where the server is, for each of its hosts, and as whom we come.
 
     Over the network that is one role, whichever of ours is meant by `role`. All that the service's environment
-    variables could set is set. Raises NodeUnreachable if the password cannot be read.
+    variables could set is set.
     """
     if node.connection is not None:
-        return _over_the_network(node, node.connection)
-    return {
-        "host": node.socket,
-        "port": str(node.port),
-        "user": role,
-        "password": node.password(role),
-        "sslmode": "disable",
-        "gssencmode": "disable",
-        "target_session_attrs": "any",
-    }
+        ways = _over_the_network(node, node.connection)
+        last = _answered_last.get(node.id)
+        return sorted(ways, key=lambda way: (way["host"], way["port"]) != last)
+    return [
+        {
+            "host": node.socket,
+            "port": str(node.port),
+            "user": role,
+            "password": node.password(role),
+            "sslmode": "disable",
+            "gssencmode": "disable",
+            "target_session_attrs": "any",
+        }
+    ]
 
 
 def as_conninfo(parameters: Mapping[str, str]) -> str:
@@ -42,19 +86,36 @@ def as_conninfo(parameters: Mapping[str, str]) -> str:
     return " ".join(f"{name}='{value}'" for name, value in quoted.items())
 
 
-def _over_the_network(node: Node, connection: Connection) -> dict[str, str]:
-    return {
-        "host": ",".join(host for host, _ in connection.hosts),
-        "port": ",".join(str(port) for _, port in connection.hosts),
+def _over_the_network(node: Node, connection: Connection) -> list[dict[str, str]]:
+    as_whom = {
         "user": connection.role,
         **_secret(node, connection),
         "sslmode": connection.tls,
         "sslrootcert": connection.ca_file,
         "gssencmode": "disable",
-        # Several hosts are a primary and its standbys, in any order.
-        "target_session_attrs": "read-write" if len(connection.hosts) > 1 else "any",
+        # Several hosts are a primary and its standbys, in any order. With "read-write" libpq would refuse those of our
+        # own sessions that only read.
+        "target_session_attrs": "primary" if len(connection.hosts) > 1 else "any",
         **_NETWORK,
     }
+    return [{"host": host, "port": str(port), **as_whom} for host, port in connection.hosts]
+
+
+def _connecting(conninfo: bytes) -> PQGenConn[PGconn]:
+    pgconn = pq.PGconn.connect_start(conninfo)
+    while pgconn.status != pq.ConnStatus.BAD:
+        status = pgconn.connect_poll()
+        if status == pq.PollingStatus.OK:
+            pgconn.nonblocking = 1
+            return pgconn
+        if status == pq.PollingStatus.FAILED:
+            break
+        wait = waiting.Wait.R if status == pq.PollingStatus.READING else waiting.Wait.W
+        while not (yield pgconn.socket, wait):
+            pass
+    reason = pgconn.get_error_message("utf-8")
+    pgconn.finish()
+    raise psycopg.OperationalError(reason)
 
 
 def _secret(node: Node, connection: Connection) -> dict[str, str]:

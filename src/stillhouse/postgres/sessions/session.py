@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
-from psycopg import pq, waiting
-from psycopg.abc import PQGenConn
+from psycopg import pq
 
 from stillhouse.domain.cluster import Node, Place
 from stillhouse.errors import DatabaseClosed, NodeUnreachable, StillhouseError
@@ -26,8 +25,6 @@ from stillhouse.postgres.sessions.text import Connection as Connection
 SUPERUSER = "stillhouse"
 # Reads tenants' tables. It is no superuser, so a tenant's function never runs with a superuser's rights.
 READER = "stillhouse_reader"
-CONNECT_SECONDS = 10
-_POLL_SECONDS = 0.1
 _MAJOR = 10000
 
 Error = psycopg.Error
@@ -120,8 +117,7 @@ def _enter(
     node: Node, database: str, application_name: str, settings: Mapping[str, str] | None, role: str
 ) -> tuple[Connection, Imposed]:
     """Return a session in autocommit mode, and the settings overruled in it."""
-    parameters = {
-        **login.parameters(node, role),
+    own = {
         "dbname": database,
         "application_name": application_name,
         # Nothing may be converted before the database's encoding is known.
@@ -129,7 +125,7 @@ def _enter(
         "options": as_options(_first_settings(node, settings)),
     }
     try:
-        connection = psycopg.Connection(_log_in(encode(as_conninfo(parameters))))
+        connection = psycopg.Connection(login.log_in(node, role, own))
         try:
             connection.autocommit = True
             speak_as_bytes(connection)
@@ -158,45 +154,22 @@ def password_file(node: Node) -> str:
 
 def replicate(node: Node, settings: Mapping[str, str], *, application_name: str) -> "pq.abc.PGconn":
     """Log in for physical streaming replication. The connection is blocking. Raises NodeUnreachable."""
-    parameters = {
-        **login.parameters(node, SUPERUSER),
+    own = {
         "replication": "true",
         "application_name": application_name,
         "options": as_options(settings),
     }
     try:
-        pgconn = _log_in(encode(as_conninfo(parameters)))
+        pgconn = login.log_in(node, SUPERUSER, own)
     except Error as error:
         raise _unanswered(node, error) from error
     pgconn.nonblocking = 0
     return pgconn
 
 
-def _log_in(conninfo: bytes) -> "pq.abc.PGconn":
-    """Log in as psycopg.connect does, but also to a database with a name that is not valid UTF-8."""
-    return waiting.wait_conn(_connecting(conninfo), interval=_POLL_SECONDS, timeout=CONNECT_SECONDS)
-
-
 def _unanswered(node: Node, error: Error) -> NodeUnreachable:
     reason = " ".join(str(error).split())
     return NodeUnreachable(f"node {node.name} does not answer: {reason}", hint=remedy(node, reason))
-
-
-def _connecting(conninfo: bytes) -> PQGenConn["pq.abc.PGconn"]:
-    pgconn = pq.PGconn.connect_start(conninfo)
-    while pgconn.status != pq.ConnStatus.BAD:
-        status = pgconn.connect_poll()
-        if status == pq.PollingStatus.OK:
-            pgconn.nonblocking = 1
-            return pgconn
-        if status == pq.PollingStatus.FAILED:
-            break
-        wait = waiting.Wait.R if status == pq.PollingStatus.READING else waiting.Wait.W
-        while not (yield pgconn.socket, wait):
-            pass
-    reason = pgconn.get_error_message("utf-8")
-    pgconn.finish()
-    raise psycopg.OperationalError(reason)
 
 
 def _placeholders(connection: Connection) -> list[str]:

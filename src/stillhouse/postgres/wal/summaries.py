@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from stillhouse.domain.page_choice import Changed
 from stillhouse.postgres.sessions.session import Connection, Error, sql
 from stillhouse.postgres.wal.segments import format_lsn, parse_lsn
+from stillhouse.postgres.wal.timelines import Stretch
 
 SINCE_VERSION = 170000
 _WAIT_SECONDS = 60.0  # the summariser reads hundreds of MB/s; if it lags by more, it is stuck
@@ -38,6 +39,8 @@ _UNREADABLE = ("58", "XX")
 Key = tuple[int, int, int]
 Range = tuple[int, int]
 """First LSN of a summary, and the LSN after its last byte."""
+Summary = tuple[int, int, int]
+"""The timeline of a summary, and its range."""
 
 
 class Changes:
@@ -66,15 +69,17 @@ class Changes:
         return sum(len(changed.blocks) for changed in self._relations.values())
 
 
-def read_changes(connection: Connection, timeline: int, since: int, until: int) -> Changes | str:
-    """Return the changes from LSN `since` to `until` or later, or say in words why the summaries cannot tell.
+def read_changes(connection: Connection, stretches: Sequence[Stretch], until: int) -> Changes | str:
+    """Return the changes in the WAL from the begin of the first stretch to `until` or later, or say in words why the
+    summaries cannot tell.
 
-    A summary must begin at `since`. This is so exactly for the start of a backup of this very history.
+    A summary must begin where the first stretch does. This is so exactly for the start of a backup of this very
+    history.
     """
     if gap := _wait(connection, until):
         return gap
-    chain = find_chain(connection, timeline, since, until)
-    return chain if isinstance(chain, str) else read_chain(connection, timeline, chain)
+    chain = find_chain(connection, stretches, until)
+    return chain if isinstance(chain, str) else read_chain(connection, chain)
 
 
 def _wait(connection: Connection, until: int) -> str:
@@ -106,16 +111,26 @@ def is_boundary(connection: Connection, timeline: int, lsn: int) -> bool:
     )
 
 
-def find_chain(connection: Connection, timeline: int, since: int, until: int) -> list[Range] | str:
-    """Return the summaries that cover `since` to `until` without a gap, or say in words where the gap is."""
+def find_chain(connection: Connection, stretches: Sequence[Stretch], until: int) -> list[Summary] | str:
+    """Return the summaries that cover the stretches up to `until` without a gap, or say in words where the gap is.
+
+    A summary ends where its timeline was left, and another begins there (src/backend/postmaster/walsummarizer.c).
+    """
     rows = connection.execute(
-        "SELECT start_lsn::text, end_lsn::text FROM pg_catalog.pg_available_wal_summaries()"
-        " WHERE tli = %s AND end_lsn > %s::pg_lsn",
-        (timeline, format_lsn(since)),
+        "SELECT tli, start_lsn::text, end_lsn::text FROM pg_catalog.pg_available_wal_summaries()"
+        " WHERE tli = ANY(%s) AND end_lsn > %s::pg_lsn",
+        ([one.timeline for one in stretches], format_lsn(stretches[0].begin)),
     ).fetchall()
-    chain = follow([(parse_lsn(start), parse_lsn(end)) for start, end in rows], since, until)
-    reached = chain[-1][1] if chain else since
-    return chain if reached >= until else f"no WAL summary begins at {format_lsn(reached)}"
+    chain: list[Summary] = []
+    for one in stretches:
+        goal = until if one.end is None else one.end
+        ranges = [(parse_lsn(start), parse_lsn(end)) for tli, start, end in rows if tli == one.timeline]
+        found = follow(ranges, one.begin, goal)
+        reached = found[-1][1] if found else one.begin
+        if reached < goal:
+            return f"no WAL summary begins at {format_lsn(reached)}"
+        chain += [(one.timeline, start, end) for start, end in found]
+    return chain
 
 
 def follow(ranges: Iterable[Range], since: int, until: int) -> list[Range]:
@@ -134,7 +149,7 @@ def follow(ranges: Iterable[Range], since: int, until: int) -> list[Range]:
     return chain
 
 
-def read_chain(connection: Connection, timeline: int, chain: Sequence[Range]) -> Changes | str:
+def read_chain(connection: Connection, chain: Sequence[Summary]) -> Changes | str:
     """Return the changes in exactly these summaries, or say in words which of them cannot be read.
 
     The server may remove old summaries at any time. A summary that was removed since the chain was found is an error
@@ -142,9 +157,7 @@ def read_chain(connection: Connection, timeline: int, chain: Sequence[Range]) ->
     """
     changes = Changes()
     try:
-        for tablespace, database, relation, changed in _relations(
-            _rows(_stream(connection, timeline, chain))
-        ):
+        for tablespace, database, relation, changed in _relations(_rows(_stream(connection, chain))):
             changes.add(tablespace, database, relation, changed)
     except Error as error:
         if (error.sqlstate or "")[:2] not in _UNREADABLE:
@@ -153,18 +166,18 @@ def read_chain(connection: Connection, timeline: int, chain: Sequence[Range]) ->
     return changes
 
 
-def _stream(connection: Connection, timeline: int, chain: Sequence[Range]) -> Iterator[bytes]:
+def _stream(connection: Connection, chain: Sequence[Summary]) -> Iterator[bytes]:
     """Yield the rows as the server sorts them, on its disk, so that a relation is complete when the next one begins."""
     query = sql.SQL(
         "COPY (SELECT DISTINCT c.reltablespace, c.reldatabase, c.relfilenode, c.is_limit_block, c.relblocknumber"
-        " FROM unnest({}::pg_lsn[], {}::pg_lsn[]) AS s (start_lsn, end_lsn),"
-        " pg_catalog.pg_wal_summary_contents({}, s.start_lsn, s.end_lsn) c"
+        " FROM unnest({}::int[], {}::pg_lsn[], {}::pg_lsn[]) AS s (tli, start_lsn, end_lsn),"
+        " pg_catalog.pg_wal_summary_contents(s.tli, s.start_lsn, s.end_lsn) c"
         " WHERE c.relforknumber = {} OR c.relfilenode = 0"
         " ORDER BY 1, 2, 3, 4, 5) TO STDOUT (FORMAT binary)"
     ).format(
-        sql.Literal([format_lsn(start) for start, _ in chain]),
-        sql.Literal([format_lsn(end) for _, end in chain]),
-        sql.Literal(timeline),
+        sql.Literal([timeline for timeline, _, _ in chain]),
+        sql.Literal([format_lsn(start) for _, start, _ in chain]),
+        sql.Literal([format_lsn(end) for _, _, end in chain]),
         sql.Literal(_MAIN_FORK),
     )
     with connection.cursor().copy(query) as copy:

@@ -8,7 +8,9 @@ import pytest
 from stillhouse.domain.base_choice import Offer, offer_base
 from stillhouse.node.capture.ancestry import why_another_history, why_no_scan, why_other_pages
 from stillhouse.postgres.wal.lineage import Mark
+from stillhouse.postgres.wal.segments import format_lsn
 from stillhouse.postgres.wal.summaries import follow
+from stillhouse.postgres.wal.timelines import History, Stretch, parse
 from stillhouse.repository.format.root import RootNode
 from support.data_directories.fake_tree import FACTS
 
@@ -31,10 +33,13 @@ PART: Any = {**HEAD, "cut": None, "reached": CUT, "token": "u"}
 TOKENS = frozenset({"s", "t"})
 MARK = Mark("a", CUT, TOKENS)
 NOW = replace(FACTS, checksum_version=1)
+STAYED = parse(FACTS.timeline, "")
 
 
-def judged(head: Any, mark: Mark | None = MARK, lineage: str = "a", start: int = START) -> str:
-    return why_another_history(head, mark, lineage, start, NOW)
+def judged(
+    head: Any, mark: Mark | None = MARK, lineage: str = "a", start: int = START, history: History = STAYED
+) -> str:
+    return why_another_history(head, mark, lineage, start, NOW, history)
 
 
 def test_an_unbroken_history_is_one() -> None:
@@ -61,10 +66,20 @@ def test_any_doubt_about_the_node_makes_the_capture_whole(head: Any, doubt: str)
 @pytest.mark.parametrize(
     ("field", "other"),
     [("lineage", "b"), ("system_identifier", 8), ("timeline", 2)],
-    ids=["a base of another lineage", "another server", "a promoted standby, or recovery in place"],
+    ids=["a base of another lineage", "another server", "a timeline that the node never was on"],
 )
 def test_any_doubt_about_the_base_makes_the_capture_whole(head: Any, field: str, other: object) -> None:
     assert judged({**head, field: other})
+
+
+@pytest.mark.parametrize("head", [HEAD, PART], ids=["base", "part"])
+def test_after_a_failover_the_history_tells_whether_the_standby_had_all_of_the_base(head: Any) -> None:
+    """Its mark says so too, but a failover between the cut and the mark puts it on a server without the cut."""
+    here, new = FACTS.timeline, FACTS.timeline + 1
+    assert judged(head, history=(Stretch(here, 0, CUT), Stretch(new, CUT))) == ""
+    missed = judged(head, history=(Stretch(here, 0, CUT - 1), Stretch(new, CUT - 1)))
+    assert f"the base ends at {format_lsn(CUT)} on timeline {here}" in missed
+    assert f"the node left that at {format_lsn(CUT - 1)}" in missed
 
 
 def test_storage_that_was_set_back_and_has_come_as_far_again_does_not_know_the_base() -> None:
