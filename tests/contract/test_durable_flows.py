@@ -234,8 +234,8 @@ def test_no_thread_of_the_engine_looks_at_its_tables_of_its_own_accord(
     """The threads are told by their names: a new version of the engine may have others, which look."""
     before = set(threading.enumerate())
     _run(database, launch(flow=lambda run, subject: subject), "flow", "s")
-    found = {re.sub(r"^Thread-\d+ \((.*)\)$|_\d+$", r"\1", one.name) for one in threading.enumerate()}
-    found -= {one.name for one in before}
+    since = set(threading.enumerate()) - before
+    found = {re.sub(r"^Thread-\d+ \((.*)\)$|_\d+$", r"\1", one.name) for one in since}
     assert (
         found
         <= {
