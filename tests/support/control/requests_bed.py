@@ -10,7 +10,6 @@ from typing import Any
 from sqlalchemy import text
 
 from stillhouse.catalog import clusters, operations, snapshots
-from stillhouse.catalog.schema.commits import after_commit
 from stillhouse.config import Settings
 from stillhouse.control.clusters.requests import ClusterRequest, request_cluster
 from stillhouse.control.context import Caller, Control, Vault
@@ -71,7 +70,7 @@ class HandClock:
 def requests_bed(kind: str, data: Path) -> Iterator[Control]:
     with fresh_database(kind, data) as database:
         database.migrate()
-        flows = Flows(database.url, after_commit)
+        flows = Flows(database.url)
         flows.prepare()
         for name in FLOWS:
             flows.register(name, lambda run, subject: None)

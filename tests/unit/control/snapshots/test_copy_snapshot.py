@@ -36,8 +36,6 @@ class AtOnce:
     def step(self, _name: str, act: Callable[..., Any], *args: Any) -> Any:
         return act(*args)
 
-    surely = step
-
 
 @dataclass
 class Bed:

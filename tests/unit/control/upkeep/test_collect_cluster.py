@@ -69,8 +69,6 @@ class Steps:
         self.before(name)
         return fn(*args, **named)
 
-    surely = step
-
 
 @dataclass
 class Bed:

@@ -48,8 +48,6 @@ class Steps:
     def step(self, name: str, act: Any, *given: Any) -> Any:
         return act(*given)
 
-    surely = step
-
 
 STEPS = cast("StepRunner", Steps())
 
