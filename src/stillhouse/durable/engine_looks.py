@@ -14,19 +14,19 @@ from dbos import DBOS, Queue, _dbos, _queue
 
 # For flows that another process has enqueued, a command for example.
 SELDOM_SECONDS = 5.0
-# While flows are at work: more may wait in the queue than may be at work at once, or a look may have met a lock.
+# While as many flows are at work as may be, by the engine's own count: it counts a flow for a moment after its end.
 _SOON_SECONDS = 0.5
 
 
 class Looks:
     """The looks of one engine at our queue, and at the engine's own, through which it recovers children."""
 
-    def __init__(self, is_at_work: Callable[[], bool]) -> None:
-        self._ours, self._engines = _Pauses(is_at_work), _Pauses(lambda: False)
+    def __init__(self) -> None:
+        self._ours, self._engines = _Pauses(), _Pauses()
         self._threads: list[threading.Thread] = []
 
-    def soon(self) -> None:
-        """Look for enqueued flows now. Call it when they are committed."""
+    def now(self) -> None:
+        """Look for enqueued flows now. Call it when they are committed, and when a flow has ended: others may wait."""
         self._ours.end_one()
 
     @contextmanager
@@ -45,9 +45,10 @@ class Looks:
         finally:
             vars(_dbos).update(originals)
 
-    def begin(self, engine: DBOS, queue: Queue) -> None:
-        """Begin to take flows from the queue."""
-        self.soon()
+    def begin(self, engine: DBOS, queue: Queue, most_at_once: int) -> None:
+        """Begin to take flows from the queue, of which so many may be at work at once."""
+        self._ours.is_full = lambda: engine._active_workflows_set.count_for_queue(queue.name) >= most_at_once
+        self.now()
         for pauses, each in (self._ours, queue), (self._engines, engine._registry.get_internal_queue()):
             thread = threading.Thread(
                 target=_queue.queue_worker_thread,
@@ -75,10 +76,11 @@ class Looks:
 class _Pauses(threading.Event):
     """The event by which a worker of the engine is stopped, and on which it waits between two looks."""
 
-    def __init__(self, is_at_work: Callable[[], bool]) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self._over = threading.Event()
-        self._is_at_work, self._was_at_work = is_at_work, False
+        self.is_full: Callable[[], bool] = lambda: False
+        self._was_full = False
 
     def end_one(self) -> None:
         self._over.set()
@@ -88,12 +90,11 @@ class _Pauses(threading.Event):
         self._over.set()
 
     def wait(self, timeout: float | None = None) -> bool:
-        # Once more soon after the last has ended: the engine counts a flow as at work for a moment longer than we do.
+        # A look at a full queue takes nothing, and a flow that ended just after it has asked for no other look.
         # `timeout` is the engine's, which grows up to two minutes after conflicts between transactions.
-        is_at_work = self._is_at_work()
-        soon, self._was_at_work = is_at_work or self._was_at_work, is_at_work
-        self._over.wait(_SOON_SECONDS if soon else SELDOM_SECONDS)
+        self._over.wait(_SOON_SECONDS if self._was_full or self.is_full() else SELDOM_SECONDS)
         self._over.clear()  # before the look, which so sees all that was committed before the call of `end_one`
+        self._was_full = self.is_full()
         return self.is_set()
 
 

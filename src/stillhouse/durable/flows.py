@@ -90,7 +90,7 @@ class Flows:
         self._running = 0
         self._idle = threading.Condition()
         self._at_work = AtWork()
-        self._looks = Looks(lambda: self._running > 0)
+        self._looks = Looks()
         self._is_launched = False
 
     def register(self, name: str, flow: Callable[["StepRunner", str], Any]) -> None:
@@ -128,7 +128,7 @@ class Flows:
             polling_interval_sec=SELDOM_SECONDS,
             on_conflict="always_update",
         )
-        self._looks.begin(engine, queue)
+        self._looks.begin(engine, queue, _AT_ONCE)
         self._is_launched = True
 
     def enqueue(self, transaction: Any, flow_name: str, subject_id: str) -> str:
@@ -143,7 +143,7 @@ class Flows:
             "app_version": _VERSION,
         }
         handle: WorkflowHandle[Any] = self._client.enqueue_in_transaction(transaction, options, subject_id)
-        self._after_commit(transaction, self._looks.soon)
+        self._after_commit(transaction, self._looks.now)
         return handle.get_workflow_id()
 
     def result(self, flow_id: str, within_seconds: float) -> Any:
@@ -269,6 +269,7 @@ class Flows:
             with self._idle:
                 self._running -= 1
                 self._idle.notify_all()
+            self._looks.now()
 
     def _has_ended(self, flow_id: str) -> bool:
         status = self._client.retrieve_workflow(flow_id).get_status().status
