@@ -26,15 +26,9 @@ from stillhouse.storage.store import ObjectStore
 
 _SPOOL_BYTES = 8 << 20  # as much text stays in memory, more goes to disk
 _WINDOW_BYTES = 64 << 10
-# The line of a relation's file as we write it, with these fields and no other: nothing in it can be refused.
-_PLAIN = re.compile(
-    rb'\{"t":"file","path":"((?:base|global|pg_tblspc)(?:/[A-Za-z0-9_]+)+(?:\.\d+)?)",'
-    rb'"mode":\d+,"mtime_ns":\d+,"size":\d+,"how":"[a-z]+",(?:"held":\d+,)?(?:"pieces":\[["0-9a-f,]*\],)?'
-    rb'(?:"entry":\d+,"map":"([0-9a-f]{32})"|"map":null,"entry":0)\}'
-)
 _HOW, _KEPT = re.compile(rb'"how":"[a-z]+",'), b'"how":"kept",'
 _SIZE = re.compile(rb'"size":(\d+),"how"')
-# The key of a file is part of its path's hash, then its number. Whoever finds a file by its key compares the path.
+# The key of a file is part of its path's hash, then its number. A file that is found by its key may be another's.
 _NUMBER_BITS = np.uint64(28)
 _NUMBER = (1 << 28) - 1
 # States of files. A line that is not as we write them is odd.
@@ -84,7 +78,7 @@ class FileIndex:
         """
         self._firsts.append(len(self._states))
         begun: tuple[str | None, int] | None = None
-        for line in manifest.read_matched(store, keys, stored, _PLAIN):
+        for line in manifest.read_matched(store, keys, stored):
             if isinstance(line, re.Match):
                 map_id = line[2].decode() if line[2] else None
                 path, text, state = line[1], line[0], _PLAIN_LINE

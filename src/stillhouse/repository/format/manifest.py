@@ -17,13 +17,27 @@ from stillhouse.errors import FormatUnknown, RepositoryDamaged
 from stillhouse.repository.format import container, layout, sealed
 from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.fields import Fields, encode_line, parse
-from stillhouse.repository.format.lines import EndLine, FileLine, Line, NodeLine, PiecesLine
+from stillhouse.repository.format.lines import (
+    EndLine,
+    FileLine,
+    Line,
+    MapLine,
+    NodeLine,
+    PackLine,
+    PiecesLine,
+)
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.storage.store import ObjectStore
 
 _SPOOL_BYTES = 8 << 20  # lines of small clusters stay in memory, those of a million files go to disk
 # Pieces in one line, which is then well below the bound of lines. Each has 32 digits.
 _PIECES = 16384
+# The line of a relation's file as we write it, with these fields and no other: nothing in it can be refused.
+PLAIN_FILE = re.compile(
+    rb'\{"t":"file","path":"((?:base|global|pg_tblspc)(?:/[A-Za-z0-9_]+)+(?:\.\d+)?)",'
+    rb'"mode":\d+,"mtime_ns":\d+,"size":\d+,"how":"[a-z]+",(?:"held":\d+,)?(?:"pieces":\[["0-9a-f,]*\],)?'
+    rb'(?:"entry":\d+,"map":"([0-9a-f]{32})"|"map":null,"entry":0)\}'
+)
 KNOWN = frozenset(
     {
         "node",
@@ -188,12 +202,17 @@ def read(store: ObjectStore, keys: ClusterKeys, stored: Stored) -> Iterator[Line
     yield from lines_of(key, sealed.open_stored(store, keys, key, stored))
 
 
-def read_matched(
-    store: ObjectStore, keys: ClusterKeys, stored: Stored, unread: re.Pattern[bytes]
-) -> Iterator[Line | re.Match[bytes]]:
-    """The same, but a line whose whole text matches `unread` is not decoded. It comes as its match."""
+def read_matched(store: ObjectStore, keys: ClusterKeys, stored: Stored) -> Iterator[Line | re.Match[bytes]]:
+    """The same, but a line that is a PLAIN_FILE is not decoded. It comes as its match."""
     key = layout.manifest(str(keys.cluster), stored.id)
-    yield from _with_pieces(key, _stored_lines(key, sealed.open_stored(store, keys, key, stored), unread))
+    yield from _with_pieces(key, _stored_lines(key, sealed.open_stored(store, keys, key, stored), PLAIN_FILE))
+
+
+def read_objects(store: ObjectStore, keys: ClusterKeys, stored: Stored) -> Iterator[PackLine | MapLine]:
+    """The manifest's lines about packs and maps. Most lines are of files, and these are not decoded."""
+    for line in read_matched(store, keys, stored):
+        if not isinstance(line, re.Match) and (line["t"] == "pack" or line["t"] == "map"):
+            yield line
 
 
 def lines_of(key: str, opened: container.Container) -> Iterator[Line]:

@@ -3,6 +3,8 @@
 import json
 import os
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from stillhouse.repository.format import file_index, manifest
 from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open
 from stillhouse.repository.format.fields import encode_line
 from stillhouse.repository.format.sealed import Stored
+from stillhouse.repository.upkeep.reach import reached
 from stillhouse.storage.object_stores import memory_store
 from stillhouse.storage.store import ObjectStore
 from support.data_directories import fake_tree
@@ -71,11 +74,12 @@ def bed(tmp_path: Path) -> Bed:
     return Bed(tmp_path / "home", 60)
 
 
-def counted(bed: Bed, source: Source) -> Counter[str]:
-    """How often an incremental capture parses a line, encodes one, or opens a file."""
+@contextmanager
+def counting() -> Iterator[Counter[str]]:
+    """Count how often a line is parsed, one is encoded, and a file is opened."""
     counts: Counter[str] = Counter()
 
-    def counting(name: str, real: Any) -> Any:
+    def counted(name: str, real: Any) -> Any:
         def call(*values: Any, **named: Any) -> Any:
             counts[name] += 1
             return real(*values, **named)
@@ -83,11 +87,10 @@ def counted(bed: Bed, source: Source) -> Counter[str]:
         return call
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json, "loads", counting("parsed", json.loads))
-        patch.setattr(json, "dumps", counting("encoded", json.dumps))
-        patch.setattr(LocalReader, "open", counting("opened", LocalReader.open))
-        bed.capture(source)
-    return counts
+        patch.setattr(json, "loads", counted("parsed", json.loads))
+        patch.setattr(json, "dumps", counted("encoded", json.dumps))
+        patch.setattr(LocalReader, "open", counted("opened", LocalReader.open))
+        yield counts
 
 
 def test_no_line_is_parsed_and_no_file_opened_for_what_has_not_changed(tmp_path: Path) -> None:
@@ -98,9 +101,25 @@ def test_no_line_is_parsed_and_no_file_opened_for_what_has_not_changed(tmp_path:
         base, _ = bed.capture()
         again, copy = bed.capture(since(base))
         assert copy.tally.files["kept"] == files + len(range(0, files, 3))
-        costs.append(counted(bed, since(again)))
+        with counting() as counts:
+            bed.capture(since(again))
+        costs.append(counts)
     assert costs[0] == costs[1]
     assert costs[0]["opened"] == 1, "PG_VERSION"
+
+
+def test_no_line_of_an_unchanged_file_is_parsed_to_publish_it(tmp_path: Path) -> None:
+    """Before it creates the root, the service asks the manifest for its packs and maps, while it answers requests."""
+    parsed = []
+    for files in (30, 900):
+        bed = Bed(tmp_path / str(files), files)
+        stored, _ = bed.capture()
+        with counting() as counts:
+            found = [key for key, _ in reached(bed.store, bed.keys, stored)]
+        objects = [line["t"] for line in bed.lines(stored) if line["t"] in ("pack", "map")]
+        assert len(found) == 1 + len(objects)
+        parsed.append(counts["parsed"])
+    assert parsed[0] == parsed[1]
 
 
 def test_carried_lines_are_those_of_the_base_but_say_that_nothing_was_read(bed: Bed) -> None:
@@ -166,6 +185,37 @@ def test_an_init_fork_is_always_read(bed: Bed) -> None:
     os.utime(path, ns=(then.st_atime_ns, then.st_mtime_ns))
     again, _ = bed.capture(since(base))
     assert fake_tree.comes_back(bed.home, bed.home.parent / "clone", again, bed.store, bed.keys)
+
+
+def test_a_file_of_a_database_that_was_copied_there_is_read_though_its_times_have_not_changed(
+    bed: Bed,
+) -> None:
+    """A copy of files may bring their times along, and no summary names its relations."""
+    base, _ = bed.capture()
+    then = bed.path(0).stat()
+    bed.path(0).write_bytes(b"c" * PAGE)
+    os.utime(bed.path(0), ns=(then.st_atime_ns, then.st_mtime_ns))
+    source = since(base)
+    assert source.changes is not None
+    source.changes.add(1663, 5, 0, Changed(0, np.empty(0, np.uint32)))
+    again, copy = bed.capture(source)
+    assert copy.tally.files["kept"] == 0
+    assert fake_tree.comes_back(bed.home, bed.home.parent / "clone", again, bed.store, bed.keys)
+
+
+def test_a_rotten_page_is_named_again(bed: Bed) -> None:
+    lines = bed.lines(bed.capture()[0])
+    rotten: Line = {"t": "rotten", "path": f"{DIRECTORY}/{FIRST}", "block": 0}
+    with closing(manifest.ManifestWriter()) as writer:
+        for line in lines[1:-1]:
+            if line["t"] != "pack":
+                writer.add(line)
+        writer.add(rotten)
+        head = [line for line in lines if line["t"] in ("node", "pack")]
+        base = writer.store(bed.store, bed.keys, head, lambda line: False)
+    again, copy = bed.capture(since(base))
+    assert [line for line in bed.lines(again) if line["t"] == "rotten"] == [rotten]
+    assert copy.tally.rotten == 1
 
 
 def test_in_a_scan_nothing_is_carried_over(bed: Bed) -> None:
