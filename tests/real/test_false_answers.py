@@ -98,3 +98,28 @@ def test_other_bytes_than_were_asked_for_end_the_capture_and_touch_no_other_file
         pytest.raises(CaptureFailed, match=said),
     ):
         reader.read(wanted, memoryview(into))
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        "0, 131072, 16777216",
+        "8192, 0, 16777216",
+        "8192, 131072, 0",
+        "8192, -1, 16777216",
+        "8192, 2147483647, 1",
+    ],
+)
+def test_sizes_that_no_server_has_end_the_capture(node: Node, sizes: str) -> None:
+    columns = (
+        "OUT max_data_alignment integer, OUT database_block_size integer, OUT blocks_per_segment integer,"
+        " OUT wal_block_size integer, OUT bytes_per_wal_segment integer, OUT data_page_checksum_version integer"
+    )
+    block, segment, wal = sizes.split(", ")
+    answer = f"LANGUAGE sql AS $$ SELECT 8, {block}, {segment}, 8192, {wal}, 1 $$"
+    with (
+        replaced(node, "pg_control_init", columns, answer),
+        superuser(node) as connection,
+        pytest.raises(CaptureFailed, match="the server tells of pages of"),
+    ):
+        facts(connection)

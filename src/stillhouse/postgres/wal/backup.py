@@ -45,6 +45,12 @@ _CONFIG_FILES = {
 }
 
 
+# What PostgreSQL can be built or made with (configure's --with-blocksize and --with-segsize, initdb's --wal-segsize).
+_BLOCK_SIZES = frozenset(1 << bits for bits in range(10, 16))
+_WAL_SEGMENT_SIZES = frozenset(1 << bits for bits in range(20, 31))
+_MOST_SEGMENT = 1 << 40
+
+
 @dataclass(frozen=True)
 class Facts:
     """The facts about a server, read once at the start of its capture."""
@@ -328,6 +334,7 @@ def places(connection: Connection) -> Places:
 
 
 def facts(connection: Connection) -> Facts:
+    """Read the facts. Raises CaptureFailed for sizes that no PostgreSQL has."""
     row = connection.execute(
         "SELECT s.system_identifier, c.timeline_id, current_setting('server_version_num')::int, s.pg_control_version,"
         " s.catalog_version_no, i.database_block_size, i.blocks_per_segment, i.bytes_per_wal_segment,"
@@ -363,6 +370,15 @@ def facts(connection: Connection) -> Facts:
     identifier, timeline, version, control, catalog, block, blocks, wal_segment, checksums, hints, started = (
         row
     )
+    if (
+        block not in _BLOCK_SIZES
+        or wal_segment not in _WAL_SEGMENT_SIZES
+        or not 0 < blocks * block <= _MOST_SEGMENT
+    ):
+        raise CaptureFailed(
+            f"the server tells of pages of {block} bytes, {blocks} in a segment, and WAL segments of {wal_segment}",
+            hint="no PostgreSQL has these: another program answers, or functions of PostgreSQL's were replaced there",
+        )
     return Facts(
         system_identifier=identifier,
         timeline=timeline,
