@@ -115,7 +115,8 @@ class Settings(BaseSettings):
     pg_bins: str = Field(
         "",
         description="`bin` directories of other major versions, separated by colons, for restored clusters and for "
-        "proofs. One of the packages' own major version takes the place of theirs.",
+        "proofs. One of the packages' own major version takes the place of theirs. Where neither this nor `pg_bin` is "
+        "set, Debian's `/usr/lib/postgresql/VERSION/bin` are used too, if they and their files are root's alone.",
     )
     os_user: str = Field(
         "stillhouse",

@@ -96,6 +96,22 @@ def test_a_flow_that_comes_no_further_grows_quiet_with_its_parent_until_a_pulse(
     _until(lambda: not flows.at_work())
 
 
+def test_a_foreign_error_is_told_without_the_statement_of_the_database(
+    database: Database, launch: Launch
+) -> None:
+    def flow(run: StepRunner, subject: str) -> None:
+        def write() -> None:
+            with database.transaction() as transaction:
+                transaction.execute(text("INSERT INTO sh_clusters (id) VALUES (:id)"), {"id": "s3cret"})
+
+        run.step("write", write)
+
+    with pytest.raises(InternalError) as told:
+        _run(database, launch(flow=flow), "flow", "s")
+    assert "IntegrityError" in told.value.message and "sh_clusters" in told.value.message
+    assert "INSERT" not in told.value.message and "s3cret" not in told.value.message
+
+
 def test_flows_that_wait_are_counted_and_the_engine_is_stuck_when_they_wait_for_long(
     database: Database, launch: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,19 +8,17 @@ import os
 import secrets
 import shutil
 import signal
-import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from support.documents import metrics_table
+from support.processes.alarms import earlier, is_silent, move_back, reverted, rings, why_not_ready
 from support.processes.service import Service, fill, postmaster, serving
 from support.servers.prometheus import Prometheus, metrics_named, needs_prometheus, queries, rules, scraping
 
@@ -103,50 +101,6 @@ def take(service: Service, cluster: str) -> str:
     snapshot = service.request_snapshot(cluster, f"s-{secrets.token_hex(4)}")
     assert service.ended(snapshot) == "AVAILABLE", service.reason(snapshot)
     return snapshot
-
-
-def rings(
-    service: Service, prometheus: Prometheus, alert: str, *words: str, name: str = ""
-) -> dict[str, Any]:
-    """Wait until the alert fires, for that cluster if it is named; its text must hold the words."""
-
-    def look() -> dict[str, Any] | None:
-        found = prometheus.firing().get(alert, [])
-        return next((one for one in found if not name or one["labels"]["name"] == name), None)
-
-    found: dict[str, Any] = service.until(f"{alert} to ring", look, 90)
-    told = " ".join(found["annotations"].values())
-    assert "<no value>" not in told and "<error" not in told, told
-    assert all(word in told for word in words), told
-    return found
-
-
-def is_silent(service: Service, prometheus: Prometheus, alert: str, name: str = "") -> None:
-    def look() -> bool:
-        found = prometheus.firing().get(alert, [])
-        return not [one for one in found if not name or one["labels"]["name"] == name]
-
-    service.until(f"{alert} to be silent", look, 90)
-
-
-def move_back(service: Service, *statements: str) -> None:
-    """Let time pass, in the catalog: each statement has one place for the moment as SQLite has it."""
-    with closing(sqlite3.connect(service.data / "catalog.sqlite", timeout=60)) as catalog, catalog:
-        for statement in statements:
-            catalog.execute(statement)
-
-
-def earlier(column: str, hours: int) -> str:
-    return f"{column} = strftime('%Y-%m-%d %H:%M:%f', {column}, '-{hours} hours') || '000'"
-
-
-@contextmanager
-def reverted(act: Callable[[], Any], undo: Callable[[], Any]) -> Iterator[None]:
-    act()
-    try:
-        yield
-    finally:
-        undo()
 
 
 def test_a_service_that_is_well_rings_nothing_and_tells_every_metric_of_rules_and_panels(
@@ -282,19 +236,6 @@ def test_a_repository_that_is_not_collected(
     service.until("a collection to fail", lambda: service.rows(failed))
 
 
-def why_not_ready(service: Service, part: str) -> str:
-    """Return the reason that `/readyz` tells of a part. It keeps an answer for some seconds, so it may come late."""
-
-    def reasons() -> list[str]:
-        answer = httpx.get(f"{service.url}/readyz", timeout=60)
-        found: list[str] = answer.json()["checks"][part]["reasons"]
-        assert answer.status_code == 503 or not found
-        return found
-
-    found: list[str] = service.until(f"/readyz to tell of the {part}", reasons)
-    return found[0]
-
-
 def test_a_lost_key(service: Service, prometheus: Prometheus) -> None:
     key, away = service.data / "kek", service.data / "kek-away"
     with reverted(lambda: key.rename(away), lambda: away.rename(key)):
@@ -303,16 +244,23 @@ def test_a_lost_key(service: Service, prometheus: Prometheus) -> None:
     is_silent(service, prometheus, "StillhouseKeyLost")
 
 
-def test_a_full_disk(service: Service, prometheus: Prometheus, disk: Path) -> None:
+def test_a_disk_that_fills(service: Service, prometheus: Prometheus, disk: Path) -> None:
     ballast = disk / "ballast"
     with reverted(lambda: ballast.write_bytes(bytes(160 << 20)), ballast.unlink):
         rings(service, prometheus, "StillhouseDiskFull", "512 MiB", "df -h", "snapshot trash")
         assert str(disk) in why_not_ready(service, "disk")
+        with ballast.open("ab") as file:
+            while (free := shutil.disk_usage(disk).free) > _SMALL_DISK_MB * (1 << 20) // 20:
+                file.write(bytes(free // 2))
+                file.flush()
+        rings(service, prometheus, "StillhouseDiskFilling", "repository", "free", "policy preview")
     is_silent(service, prometheus, "StillhouseDiskFull")
 
 
 def test_a_store_that_is_away(service: Service, prometheus: Prometheus, disk: Path, orders: str) -> None:
+    """A proof that cannot read the snapshot fails, and says nothing against it."""
     store, away = disk / "repository", disk / "away"
+    snapshot = take(service, orders)
     draft = f"/stillhouse/v1/{{p}}/clusters/{orders}/collect"
 
     def bring_back() -> None:
@@ -320,11 +268,15 @@ def test_a_store_that_is_away(service: Service, prometheus: Prometheus, disk: Pa
         away.rename(store)
 
     with reverted(lambda: store.rename(away), bring_back):
+        assert service.call("POST", f"/stillhouse/v1/{{p}}/snapshots/{snapshot}/prove").status == 202
         rings(service, prometheus, "StillhouseStoreUnreachable", "does not answer", "unmounted", "/readyz")
         assert not {"StillhouseKeyLost", "StillhouseDiskFull"} & prometheus.firing().keys(), "they are well"
         while "StillhouseServerErrors" not in prometheus.firing():
             assert service.call("POST", draft, {"dry_run": True}).status == 503
         rings(service, prometheus, "StillhouseServerErrors", "5xx", "fault")
+        rings(
+            service, prometheus, "StillhouseProofFailed", "nothing is known", "snapshot proof", name="orders"
+        )
     is_silent(service, prometheus, "StillhouseStoreUnreachable")
 
 

@@ -44,6 +44,7 @@ def total(site: Site, bank: Bank, vault: Vault, shot: Shot) -> int:
     return int(found)
 
 
+@pytest.mark.timeout(1500)  # ten captures and ten restores: at load 22 they take 17 minutes
 def test_every_snapshot_under_load_holds_all_the_money(
     site: Site, bank: Bank, vault_of_bank: Vault, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,6 +1,7 @@
 """Several major versions side by side: each cluster is run, restored and proved by the programs of its own."""
 
 import dataclasses
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 from stillhouse.domain.cluster import Node, Role
 from stillhouse.errors import InvalidInput, NodeUnreachable
+from stillhouse.postgres.host import packaged
 from stillhouse.postgres.host.binaries import Binaries, Programs, find_binaries
 from stillhouse.warehouse.cluster.embedded import Site
 from support.processes.service import Service, serving
@@ -30,6 +32,43 @@ def test_programs_of_several_versions_are_found_by_asking_them(site: Site) -> No
     assert (named.major, len(named.installed)) == (own, 2)
     alone = find_binaries(site.data, account, pg_bin=PG_BIN)
     assert [one.major for one in alone.installed] == [15]
+
+
+def test_debians_packages_give_other_versions_where_no_directory_is_named(site: Site) -> None:
+    account, own = site.binaries.account, site.binaries.directory
+    untold = find_binaries(site.data, account)
+    fifteen = untold.of_major(15)
+    assert fifteen is not None and (fifteen.directory, fifteen.major) == (PG_BIN, 15)
+    assert (untold.of_major(untold.major), untold.of_major(14)) == (untold, None)
+    for told in ({"pg_bin": own}, {"pg_bins": [own]}):
+        assert find_binaries(site.data, account, **told).of_major(15) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="files are given away, which takes root")
+def test_only_programs_that_root_alone_can_change_are_trusted(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    programs = tmp_path / "15" / "bin"
+    programs.mkdir(parents=True)
+    initdb = programs / "initdb"
+    initdb.write_text("#!/bin/sh\n")
+    assert packaged.directory_of(15, tmp_path) == programs
+    for path in (initdb, programs, programs.parent, tmp_path):
+        mode = path.stat().st_mode
+        os.chown(path, 1234, 0)
+        assert packaged.directory_of(15, tmp_path) is None, path
+        os.chown(path, 0, 0)
+        path.chmod(mode | 0o020)
+        assert packaged.directory_of(15, tmp_path) is None, path
+        path.chmod(mode)
+    (programs / "postmaster").symlink_to("initdb")
+    assert packaged.directory_of(15, tmp_path) == programs
+    (tmp_path / "elsewhere").touch()
+    (programs / "postgres").symlink_to(tmp_path / "elsewhere")
+    assert packaged.directory_of(15, tmp_path) is None
+    (programs / "postgres").unlink()
+    (tmp_path / "16").symlink_to(programs.parent)
+    assert packaged.directory_of(16, tmp_path) == programs, "the place that a link leads to is looked at"
+    assert packaged.directory_of(17, tmp_path) is None
 
 
 def test_two_directories_of_one_version_and_one_without_programs_are_refused(
@@ -84,7 +123,8 @@ def test_each_snapshot_becomes_a_cluster_of_its_own_version(
     then = take(service, old, "of-fifteen")
     assert service.stop() == 0
 
-    environment.delenv("STILLHOUSE_PG_BIN")
+    embedded = find_binaries(service.data, None).directory
+    environment.setenv("STILLHOUSE_PG_BIN", str(embedded))
     service.start()
     refused = service.restore(then, "too-new")
     assert service.settled(refused)["status"] == "CREATE_FAILED"
@@ -94,7 +134,7 @@ def test_each_snapshot_becomes_a_cluster_of_its_own_version(
     assert not list((service.data / "clusters").glob(f"{refused}/*/pgdata*"))  # nothing was copied
     assert service.stop() == 0
 
-    environment.setenv("STILLHOUSE_PG_BINS", str(PG_BIN))
+    environment.delenv("STILLHOUSE_PG_BIN")  # now Debian's packages are looked for
     service.start()
     new = service.create_cluster("newer", 1)
     now = take(service, new, "of-eighteen")

@@ -303,7 +303,9 @@ def in_our_errors(name: str, fn: Callable[P, JsonT], *args: P.args, **kwargs: P.
         raise
     except Exception as foreign:
         log.get("durable").error("step failed unexpectedly", step=name, exc_info=True)
-        raise InternalError(f"{name}: {type(foreign).__name__}: {foreign}") from foreign
+        # The first line: an error of the database has the statement and its parameters in those after it.
+        said = str(foreign).partition("\n")[0]
+        raise InternalError(f"{name}: {type(foreign).__name__}: {said}") from foreign
 
 
 def _result(handle: Any) -> Any:

@@ -77,6 +77,13 @@ def test_every_alert_is_documented_and_names_a_command_that_exists(rule: Any) ->
         assert not unused and len(parsed) > 1, words
 
 
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.alert)
+def test_a_command_for_a_cluster_takes_its_name_where_the_alert_says(rule: Any) -> None:
+    for line in re.findall(r"`stillhouse ([^`]*\{\{[^`]*)`", rule.texts):
+        words = re.sub(r"\{\{.*?\}\}", "orders", line).split()
+        app.parse_args(words, exit_on_error=False, print_error=False)
+
+
 def test_every_alert_on_the_page_is_a_rule() -> None:
     named = set(re.findall(r"`(Stillhouse\w+)`", metrics_table.PAGE.read_text()))
     assert named == {rule.alert for rule in rules()}

@@ -16,4 +16,9 @@ def completion(shell: Literal["bash", "zsh", "fish"], /) -> None:
     """
     from stillhouse.cli.main import app
 
-    command.run(lambda: command.say(app.generate_completion(shell=shell)))
+    def show() -> None:
+        script = app.generate_completion(shell=shell)
+        # zsh calls the function that has the name of the file; cyclopts gives both another name.
+        command.say(script.replace("_cyclopts_stillhouse", "_stillhouse") if shell == "zsh" else script)
+
+    command.run(show)

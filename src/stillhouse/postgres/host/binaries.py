@@ -16,6 +16,7 @@ from stillhouse.domain.cluster import Node
 from stillhouse.errors import InvalidInput, NodeUnreachable
 from stillhouse.postgres.files.control_file import NEWEST, OLDEST
 from stillhouse.postgres.host import account as accounts
+from stillhouse.postgres.host import packaged
 from stillhouse.postgres.host.account import Account
 from stillhouse.postgres.host.network import Network
 from stillhouse.postgres.host.outside import Outside
@@ -48,14 +49,16 @@ class Binaries(Programs):
     """PostgreSQL's programs, and the account that they run as. New servers are made by these. A server that exists is
     run by the programs of its own major version: `of` changes to them, and to the account of a node.
 
-    `installed` are the programs of all major versions on this host. `outside` is the address at which the servers that
-    they start are reached from other hosts, if there is one.
+    `installed` are the programs of the major versions that were found at the start. With `looks_for_packages` those of
+    another version are looked for among Debian's packages whenever they are needed, so none waits for a restart.
+    `outside` is the address at which the servers that they start are reached from other hosts, if there is one.
     """
 
     account: Account | None
     network: Network | None = None  # the network that they run in; `None` means this host's
     outside: Outside | None = None
     installed: tuple[Programs, ...] = ()
+    looks_for_packages: bool = False
 
     def of(self, node: Node) -> "Binaries":
         """Return the programs of the version of the node's data directory, run as the account of its server.
@@ -73,8 +76,10 @@ class Binaries(Programs):
         """Return the programs of a major version, run in the same way. `None` if this host lacks them."""
         if major == self.major:
             return self
-        found = (one for one in self.installed if one.major == major)
-        return next((replace(self, directory=one.directory, version=one.version) for one in found), None)
+        found = next((one for one in self.installed if one.major == major), None)
+        if found is None and self.looks_for_packages:
+            found = _of_packages(major, self.account)
+        return replace(self, directory=found.directory, version=found.version) if found else None
 
     def why_not(self, major: int) -> str:
         """Say of a thing of a major version that this host lacks its programs."""
@@ -120,7 +125,10 @@ class Binaries(Programs):
 
 def remedy(major: int) -> str:
     """Say how a major version comes to have programs here."""
-    return f"install PostgreSQL {major}, and name the directory of its programs in STILLHOUSE_PG_BINS"
+    return (
+        f"install PostgreSQL {major}, and name the directory of its programs in STILLHOUSE_PG_BINS; Debian's package"
+        f" postgresql-{major} is found at once where neither that is set nor STILLHOUSE_PG_BIN"
+    )
 
 
 def find_binaries(
@@ -130,7 +138,8 @@ def find_binaries(
     run them in place, they are copied below `data`.
 
     New servers are made by those in `pg_bin`. Without it they are of the embedded major version, whose programs one of
-    `pg_bins` may hold. If `pg_bin` alone is given, nothing else is used. Raises InvalidInput.
+    `pg_bins` may hold. If `pg_bin` alone is given, nothing else is used. If neither is, Debian's packages give the
+    programs of other major versions. Raises InvalidInput.
     """
     named = [
         _programs_in(directory) for directory in dict.fromkeys([*([pg_bin] if pg_bin else []), *pg_bins])
@@ -144,7 +153,10 @@ def find_binaries(
         first = first or embedded.major
     installed = tuple(_within_reach(one, data, account) for one in by_major.values())
     default = next(one for one in installed if one.major == first)
-    return Binaries(default.directory, default.version, account, installed=installed)
+    is_told = bool(pg_bin or pg_bins)
+    return Binaries(
+        default.directory, default.version, account, installed=installed, looks_for_packages=not is_told
+    )
 
 
 def _programs_in(directory: Path) -> Programs:
@@ -163,6 +175,17 @@ def _programs_in(directory: Path) -> Programs:
     if too_old := why_too_old(int(major) * 10_000 + int(minor)):
         raise InvalidInput(f"{directory}: {too_old}", hint="update it, or name the directory of a newer one")
     return Programs(directory, ours)
+
+
+def _of_packages(major: int, account: Account | None) -> Programs | None:
+    """Return the programs of Debian's package. `None` if none may be used, or the account cannot run them."""
+    directory = packaged.directory_of(major)
+    if directory is None:
+        return None
+    with suppress(InvalidInput):
+        found = _programs_in(directory)
+        return found if version(directory, account) is not None else None
+    return None
 
 
 def _check_distinct(found: Sequence[Programs]) -> None:

@@ -38,9 +38,14 @@ _REMEDIES = (
     ("server is in hot standby mode", "none of its hosts can be written to: is a failover under way?"),
 )
 
+_OTHERWISE = (
+    "start the server on its host, and see that it can be reached from here; `stillhouse cluster connect` changes its"
+    " address"
+)
+
 
 def remedy(node: Node, said: str) -> str:
-    """Return what mends it, or "" if that is unknown or the server is ours."""
+    """Return what mends it, or "" if the server is ours."""
     if node.connection is None:
         return ""
     for words, mend in _REMEDIES:
@@ -50,4 +55,4 @@ def remedy(node: Node, said: str) -> str:
                 password=node.connection.password_file or "the registration",
                 ca=node.connection.ca_file or "the authorities that the service trusts",
             )
-    return ""
+    return _OTHERWISE
