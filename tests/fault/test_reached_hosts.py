@@ -12,14 +12,17 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from stillhouse.domain.cluster import Node
 from stillhouse.warehouse.cluster.embedded import Site
-from support.databases.writers import until
 from support.networks.namespaces import Host, network, why_none
 from support.networks.spread import SERVERS, SERVICE, Spread, spread, transfers
 from support.processes.service import COMMAND, PROJECT, Service, serving
@@ -110,6 +113,16 @@ def run(*words: str) -> dict[str, Any]:
     return found
 
 
+@contextmanager
+def explained(warehouse: Spread, service: Service) -> Iterator[None]:
+    """A failure comes with what the servers and the service are at."""
+    try:
+        yield
+    except BaseException:  # a time-out of the test is one
+        told(f"{service.log.read_text()[-8000:]}\n{warehouse.doing()}")
+        raise
+
+
 def told(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
@@ -130,24 +143,26 @@ def test_each_snapshot_that_is_available_is_proved_and_nothing_of_ours_is_left(
         if number % len(TROUBLES) == 0:
             draw.shuffle(troubles)
         trouble = troubles[number % len(TROUBLES)]
-        with transfers(warehouse.bank, 4) as done:
-            until(lambda done=done: all(done), 60)
+        with transfers(warehouse.bank, 4) as done, explained(warehouse, service):
+            service.until("all writers to be at work", partial(all, done))
             state = taken_under(warehouse, service, cluster, f"number-{number}", trouble, draw)
         ended[state] += 1
-        await_none(warehouse, SLOTS, BACKUPS)
+        with explained(warehouse, service):
+            await_none(warehouse, service, SLOTS, BACKUPS)
     told(f"seed {SEED}: {dict(ended)}")
     assert ended["AVAILABLE"] > 0
-    run("cluster", "remove", "spread", *on_data)
-    service.until("the cluster to be gone", lambda: service.is_gone(cluster))
-    await_none(warehouse, SLOTS, SESSIONS, OWNED, SCHEMA)
+    with explained(warehouse, service):
+        run("cluster", "remove", "spread", *on_data)
+        service.until("the cluster to be gone", lambda: service.is_gone(cluster))
+        await_none(warehouse, service, SLOTS, SESSIONS, OWNED, SCHEMA)
 
 
 def taken_under(
     warehouse: Spread, service: Service, cluster: str, name: str, trouble: Trouble, draw: random.Random
 ) -> str:
     """Take a snapshot while there is trouble; prove it if it is available. Its status."""
-    begun = time.monotonic()
     snapshot = service.request_snapshot(cluster, name)
+    begun = time.monotonic()
     service.until("the first attempt", lambda: service.attempts(snapshot))
     time.sleep(draw.uniform(0, 4))
     trouble(warehouse, draw)
@@ -175,8 +190,11 @@ def prove(service: Service, snapshot: str) -> None:
     assert found["state"] == "PROVED", json.dumps(found, indent=1)
 
 
-def await_none(warehouse: Spread, *questions: str) -> None:
+def await_none(warehouse: Spread, service: Service, *questions: str) -> None:
     """Nothing of ours is on any node, within a while: a server notices late that a host is silent."""
-    for node in warehouse.nodes:
-        for question in questions:
-            until(lambda node=node, question=question: rows(node, question) == [], 90)
+    for node, question in product(warehouse.nodes, questions):
+        service.until(f"nothing on {node.name}: {question}", partial(is_empty, node, question))
+
+
+def is_empty(node: Node, question: str) -> bool:
+    return rows(node, question) == []

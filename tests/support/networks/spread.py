@@ -30,6 +30,14 @@ SERVERS = ("cn", "dn1", "dn2", *PAIR)
 RELAY_PORT = 6000
 _RULES = "pgdata/hosts_hba.conf"
 _FOLLOWER = "follower"
+_DOING = (
+    "SELECT clock_timestamp(), pg_is_in_recovery(), CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn()"
+    " ELSE pg_current_wal_flush_lsn() END",
+    "SELECT application_name, state, sync_state, sent_lsn, flush_lsn, reply_time FROM pg_stat_replication",
+    "SELECT status, flushed_lsn, sender_host, last_msg_receipt_time FROM pg_stat_wal_receiver",
+    "SELECT pid, usename, application_name, client_addr, state, wait_event_type, wait_event, xact_start,"
+    " left(query, 90) FROM pg_stat_activity WHERE usename IS NOT NULL AND pid <> pg_backend_pid()",
+)
 _PAD = "CREATE TABLE public.pad AS SELECT i, repeat(md5(i::text), 8) AS v FROM generate_series(1, 40000) i"
 
 
@@ -103,6 +111,17 @@ class Spread:
     @property
     def nodes(self) -> list[Node]:
         return [*self._nodes.values()]
+
+    def doing(self) -> str:
+        """What all servers are at, line by line."""
+        lines: list[str] = []
+        for node in self.nodes:
+            try:
+                found = [row for question in _DOING for row in rows(node, question)]
+            except NodeUnreachable as error:
+                found = [(error.message,)]
+            lines += [f"{node.name}: {', '.join(map(str, row))}" for row in found]
+        return "\n".join(lines)
 
     def start(self, name: str) -> None:
         settings = {"hba_file": _RULES}
