@@ -66,7 +66,7 @@ def metrics_named(query: str) -> set[str]:
 def promtool(*words: str) -> None:
     """Run it. Fails with its words."""
     assert PROMTOOL is not None
-    done = subprocess.run([PROMTOOL, *words], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([PROMTOOL, *words], capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

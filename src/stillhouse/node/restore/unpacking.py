@@ -199,7 +199,7 @@ class _Written:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._since = 0
+        self._before = 0, 1
 
     def reserve(self, size: int) -> None:
         """Allocate all space at once, instead of with every write. A disk that is too small fails here."""
@@ -211,12 +211,18 @@ class _Written:
 
     def write(self, content: memoryview, offset: int) -> None:
         _write_at(self._descriptor, content, offset)
-        self._since += len(content)
-        if self._since >= _PUSH_BYTES:
-            # Starts to write back dirty pages and drops clean ones from the page cache, so that a restore neither
-            # fills the memory nor pushes out pages that other programs on this host use.
-            os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-            self._since = 0
+
+    def push(self, start: int, length: int) -> None:
+        """Send a part of the file to the disk, now that it is complete, and drop the part before from the page cache.
+
+        So a restore neither fills the memory nor pushes out pages that other programs on this host use.
+        """
+        for at, size in (
+            self._before,
+            (start, length),
+        ):  # starts to write dirty pages, drops those that are written
+            os.posix_fadvise(self._descriptor, at, size, os.POSIX_FADV_DONTNEED)
+        self._before = start, length
 
 
 def write_small(content: bytes, target: Path, mode: int, owner: Owner | None) -> None:
@@ -270,16 +276,32 @@ def _write_at(descriptor: int, content: memoryview, offset: int) -> None:
 
 
 def _write_pages(packs: Packs, loaded: Map, entry: PagesEntry, written: _Written) -> None:
+    """Write the pages frame by frame, each frame decoded once.
+
+    Frames whose pages lie far apart come first. Their pages wait in the page cache for those between them, so that
+    the disk gets whole parts of the file instead of single pages.
+    """
     order = np.argsort(entry.frame, kind="stable")
     frames, starts = np.unique(entry.frame[order], return_index=True)
     groups = np.split(order, starts[1:])
     wanted = {int(frame): group for frame, group in zip(frames, groups, strict=True) if frame != HOLE}
     # Sort by pack, so that adjoining frames come by one request.
-    order_of_packs = sorted((loaded.ref(frame), frame) for frame in wanted)
-    plains = packs.frames([ref for ref, _ in order_of_packs])
-    for (_, plain), (_, frame) in zip(plains, order_of_packs, strict=True):
+    turns = sorted((not _is_scattered(group), loaded.ref(frame), frame) for frame, group in wanted.items())
+    parts = np.arange(len(entry.frame)) * entry.page_size // _PUSH_BYTES
+    missing = np.bincount(parts[entry.frame != HOLE])
+    plains = packs.frames([ref for _, ref, _ in turns])
+    for (_, plain), (_, _, frame) in zip(plains, turns, strict=True):
         blocks = wanted[frame]
         _write_runs(written, plain, blocks, entry.slot[blocks], entry.page_size)
+        touched, pages = np.unique(parts[blocks], return_counts=True)
+        missing[touched] -= pages
+        for part in touched[missing[touched] == 0].tolist() if len(missing) > 1 else ():
+            written.push(part * _PUSH_BYTES, _PUSH_BYTES)
+
+
+def _is_scattered(blocks: NDArray[np.intp]) -> bool:
+    """Whether pages, by ascending index, are fewer than half of those between the first and the last."""
+    return 2 * len(blocks) <= int(blocks[-1] - blocks[0])
 
 
 def _write_runs(
@@ -307,3 +329,5 @@ def _write_extents(packs: Packs, loaded: Map, entry: BytesEntry, written: _Writt
         if offset + length > min(len(plain), MAX_FRAME):
             raise RepositoryDamaged(f"a map names bytes beyond frame {ref.ordinal} of pack {ref.pack}")
         written.write(memoryview(plain)[offset : offset + length], position)
+        if (position + length) // _PUSH_BYTES > position // _PUSH_BYTES:
+            written.push(position // _PUSH_BYTES * _PUSH_BYTES, _PUSH_BYTES)

@@ -5,16 +5,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from stillhouse.domain.ids import new_hex, new_uuid
 from stillhouse.errors import RepositoryDamaged
 from stillhouse.node.capture.pack_writer import PackWriter, StoredPack
+from stillhouse.node.restore import unpacking
 from stillhouse.repository.format import layout
 from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open
 from stillhouse.repository.format.container import Kind
 from stillhouse.repository.format.manifest import ManifestWriter
-from stillhouse.repository.format.maps import HOLE, Extent, FrameRef, MapBuilder
+from stillhouse.repository.format.maps import HOLE, Extent, FrameRef, MapBuilder, PlacedPages
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.storage.object_stores import memory_store
 from stillhouse.storage.store import ObjectStore
@@ -159,3 +161,41 @@ def test_a_tablespace_lies_below_the_new_node_wherever_it_was(bed: Bed, tmp_path
     assert list(old.iterdir()) == []
     assert (bed.place / "tablespaces/16500/PG_18_202506291/1").read_bytes() == b"0123456789"
     assert (bed.place / "pgdata/tablespace_map").read_text() == f"16500 {bed.place}/tablespaces/16500\n"
+
+
+def test_the_disk_gets_parts_of_a_file_that_are_complete(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages of a base that lie side by side, and of a later snapshot all over the file: each part is written once."""
+    page, part, parts = 8192, 16, 4
+    pages = part * parts
+    scattered = np.arange(3, pages, 5)
+    content = [bytes([1 + number % 250]) * page for number in range(pages)]
+    writer = PackWriter(bed.store, bed.keys, bed.packs.append)
+    base = [
+        writer.add(b"".join(content[at : at + 8]), Kind.PAGES, page) for at in range(0, pages, 8)
+    ]  # its own version of the scattered pages is never read
+    later = writer.add(b"".join(content[number] for number in scattered), Kind.PAGES, page)
+    writer.finish()
+    frame, slot = (np.arange(pages) // 8).astype(np.uint32), (np.arange(pages) % 8).astype(np.uint16)
+    frame[scattered], slot[scattered] = len(base), np.arange(len(scattered))
+    builder = MapBuilder()
+    builder.add_pages(page, PlacedPages([*base, later], frame, slot))
+    stored = builder.store(bed.store, bed.keys)
+    pushed: list[tuple[int, int]] = []
+    complete: list[bool] = []
+
+    def fadvise(descriptor: int, start: int, length: int, advice: int) -> None:
+        assert advice == os.POSIX_FADV_DONTNEED
+        if length < part * page:  # there is no part before the first
+            return
+        pushed.append((start, length))
+        there = Path(f"/proc/self/fd/{descriptor}").read_bytes()
+        assert there[start : start + length] == b"".join(content)[start : start + length]
+        complete.append(there == b"".join(content))
+
+    monkeypatch.setattr(unpacking, "_PUSH_BYTES", part * page)
+    monkeypatch.setattr(os, "posix_fadvise", fadvise)
+    size = pages * page
+    bed.rebuild({**bed.map_line(stored), "packs": [0, 1]}, bed.file("a", map=stored.id, size=size))
+    assert (bed.place / "pgdata/a").read_bytes() == b"".join(content)
+    assert {start for start, _ in pushed} == {number * part * page for number in range(parts)}
+    assert not complete[0], "the disk waits until the end"
