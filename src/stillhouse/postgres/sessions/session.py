@@ -224,7 +224,12 @@ def _overrule(connection: Connection, database: str, place: Place) -> Imposed:
 
 
 def may_pass(error: Error) -> bool:
-    """Whether the next try may succeed."""
+    """Whether the next try may succeed.
+
+    A plain DatabaseError without a state comes from libpq itself: the connection broke before the server's answer.
+    """
+    if type(error) is psycopg.DatabaseError and not error.sqlstate:
+        return True
     return isinstance(error, PASSING_ERRORS) and not (error.sqlstate or "").startswith(_LASTING)
 
 
