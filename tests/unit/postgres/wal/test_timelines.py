@@ -41,6 +41,11 @@ def test_a_history_that_is_missing_knows_the_present_timeline_alone() -> None:
     assert why_not_passed(parse(2, ""), 1, 5)
 
 
+@pytest.mark.parametrize("text", ["1", "one\t0/1\twhy", "1\t0-1\twhy", FILE + "2\t", "\0\1 \2"])
+def test_nothing_is_believed_of_a_history_that_is_no_history(text: str) -> None:
+    assert parse(3, text) == (Stretch(3, 0),)
+
+
 def test_the_changes_since_a_base_lie_on_all_timelines_from_its_own() -> None:
     assert [*stretches_from(HISTORY, 2, 0x4000000)] == [Stretch(2, 0x4000000, 0x1000000A0), HISTORY[2]]
     assert [*stretches_from(HISTORY, 3, 0x1000000B0)] == [Stretch(3, 0x1000000B0)]
