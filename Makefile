@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: hostile reach demo test test-long test-all wheel torture check format lock api-docs settings-docs fuzz-api fuzz-openapi test-clients predecessor soak-collection soak-damage bench bench-api bench-peers bench-files bench-gate bench-growth bench-history bench-limits bench-proportion bench-remote bench-service bench-witness bench-postgres-incremental
+.PHONY: hostile reach demo test test-long test-all wheel torture check format lock api-docs settings-docs fuzz-api fuzz-openapi test-clients predecessor soak-collection soak-damage bench bench-api bench-peers bench-files bench-gate bench-growth bench-history bench-limits bench-proportion bench-remote bench-rest bench-service bench-witness bench-postgres-incremental
 
 # uv when present (fast), else the standard library's venv and pip: both install exactly the lock file.
 $(VENV)/.ready: locks/dev.lock pyproject.toml
@@ -73,7 +73,7 @@ bench: bench-peers bench-files bench-gate bench-growth bench-proportion bench-re
 bench-peers: $(VENV)/.bench
 	@PYTHONPATH=tests:bench $(BIN)/python bench/peers.py $(BENCH)
 
-bench-api bench-files bench-gate bench-growth bench-history bench-limits bench-proportion bench-remote bench-service bench-witness: bench-%: $(VENV)/.bench
+bench-api bench-files bench-gate bench-growth bench-history bench-limits bench-proportion bench-remote bench-rest bench-service bench-witness: bench-%: $(VENV)/.bench
 	@PYTHONPATH=tests:bench $(BIN)/python bench/$*.py
 
 bench-postgres-incremental: $(VENV)/.ready

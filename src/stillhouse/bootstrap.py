@@ -11,6 +11,7 @@ from pathlib import Path
 from stillhouse import atomic_file, log
 from stillhouse.catalog import clusters
 from stillhouse.catalog.access.os_accounts import claim_uid
+from stillhouse.catalog.schema.commits import after_commit
 from stillhouse.catalog.schema.database import Database
 from stillhouse.clock import SystemClock
 from stillhouse.config import Settings
@@ -102,6 +103,8 @@ class Service:
     def drain(self, within_seconds: float) -> bool:
         """Begin nothing more, and wait for running flows to end; False if one still runs after `within_seconds`."""
         self.timer.stop()
+        self.control.flows.stop()
+        self.control.bells.end()
         return self.control.flows.drain(within_seconds)
 
 
@@ -113,7 +116,7 @@ def open_control(settings: Settings) -> Iterator[Control]:
     database = Database.in_directory(settings.data, sealer)
     try:
         database.migrate()
-        flows = Flows(database.url, others=_FLOWS)
+        flows = Flows(database.url, after_commit, others=_FLOWS)
         yield Control(database, flows, sealer, SystemClock(), settings)
     finally:
         database.close()

@@ -534,7 +534,7 @@ def test_a_long_list_asks_for_its_own_snapshots_in_batches(
             one.labels["operation"]: one.value
             for family in metrics.collect()
             for one in family.samples
-            if one.name == "stillhouse_http_requests_total"
+            if one.name == "stillhouse_http_requests_total" and one.labels["status"] == "200"
         }
 
     before = asked()

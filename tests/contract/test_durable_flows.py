@@ -1,5 +1,6 @@
 """What every flow may rely on, on SQLite and on PostgreSQL."""
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,15 +11,22 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from stillhouse.catalog.schema.commits import after_commit
 from stillhouse.catalog.schema.database import Database
 from stillhouse.durable.at_work import AtWork, Load
 from stillhouse.durable.flows import FlowInterrupted, Flows, StepRunner
-from stillhouse.errors import CutFailed, InternalError, ShuttingDown, SnapshotUnknown
+from stillhouse.errors import CatalogUnavailable, CutFailed, InternalError, ShuttingDown, SnapshotUnknown
 from support.servers.catalog_server import fresh_database
 
 DEADLINE_SECONDS = 60
 
 Launch = Callable[..., Flows]
+
+
+@pytest.fixture(autouse=True)
+def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine looks once in an hour unless it is told, so every test here shows that it is told."""
+    monkeypatch.setattr("stillhouse.durable.engine_looks.SELDOM_SECONDS", 3600.0)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -33,7 +41,7 @@ def launch(database: Database) -> Iterator[Launch]:
     running: list[Flows] = []
 
     def start(**flows: Callable[[StepRunner, str], Any]) -> Flows:
-        started = Flows(database.url)
+        started = Flows(database.url, after_commit)
         for name, flow in flows.items():
             started.register(name, flow)
         started.launch()
@@ -115,7 +123,7 @@ def test_a_foreign_error_is_told_without_the_statement_of_the_database(
 def test_flows_that_wait_are_counted_and_the_engine_is_stuck_when_they_wait_for_long(
     database: Database, launch: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flows = Flows(database.url, others=["later"])
+    flows = Flows(database.url, after_commit, others=["later"])
     flows.prepare()
     with database.transaction() as transaction:
         flows.enqueue(transaction, "later", "s")
@@ -199,6 +207,50 @@ def test_children_run_beside_each_other_and_give_results_or_errors(
     assert result == ["GOOD", ["a session held the lock", "end it"], "OTHER"]
 
 
+def test_flows_beyond_those_that_may_be_at_work_begin_when_others_end(
+    database: Database, launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stillhouse.durable.flows._AT_ONCE", 2)
+    flows = launch(flow=lambda run, subject: run.step("work", lambda: subject))
+    with database.transaction() as transaction:
+        ids = [flows.enqueue(transaction, "flow", str(number)) for number in range(7)]
+    assert [flows.result(flow_id, DEADLINE_SECONDS) for flow_id in ids] == [str(n) for n in range(7)]
+
+
+def test_a_flow_that_another_process_has_enqueued_begins_at_the_next_look(
+    database: Database, launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stillhouse.durable.engine_looks.SELDOM_SECONDS", 0.1)
+    flows = launch(flow=lambda run, subject: subject)
+    command = Flows(database.url, after_commit, others=["flow"])
+    with database.transaction() as transaction:
+        flow_id = command.enqueue(transaction, "flow", "s")
+    assert flows.result(flow_id, DEADLINE_SECONDS) == "s"
+
+
+def test_no_thread_of_the_engine_looks_at_its_tables_of_its_own_accord(
+    database: Database, launch: Launch
+) -> None:
+    """The threads are told by their names: a new version of the engine may have others, which look."""
+    before = set(threading.enumerate())
+    _run(database, launch(flow=lambda run, subject: subject), "flow", "s")
+    since = set(threading.enumerate()) - before
+    found = {re.sub(r"^Thread-\d+ \((.*)\)$|_\d+$", r"\1", one.name) for one in since}
+    assert (
+        found
+        <= {
+            "queue-flows",  # looks when told, or seldom
+            "queue-_dbos_internal_queue",
+            "_stop_when_told",  # waits for the end
+            "dynamic_scheduler_loop",  # looks once a second in the first minute, then once a day
+            "run_notification_listener",  # looks in memory for flows that wait for messages, of which there are none
+            "run_notifier",
+            "_run_event_loop",
+            "dbos-executor-",
+        }
+    )
+
+
 @pytest.mark.long
 def test_more_waiting_parents_than_the_queue_admits_do_not_starve_their_children(
     database: Database, launch: Launch
@@ -253,6 +305,80 @@ def test_a_failed_step_is_not_run_again_and_the_flow_may_go_on(database: Databas
     assert _run(database, launch(flow=flow), "flow", "s") == 1
 
 
+def test_a_step_without_which_rows_stay_as_they_are_waits_for_the_catalog(
+    database: Database, launch: Launch
+) -> None:
+    tries = iter((CatalogUnavailable("away"), CatalogUnavailable("still away")))
+
+    def note() -> str:
+        if away := next(tries, None):
+            raise away
+        return "noted"
+
+    flows = launch(flow=lambda run, subject: run.surely("note", note))
+    assert _run(database, flows, "flow", "s") == "noted"
+
+
+def test_such_a_step_goes_on_at_the_next_launch_when_the_service_ends_first(database: Database) -> None:
+    tried, is_back = threading.Event(), threading.Event()
+
+    def note() -> str:
+        tried.set()
+        if not is_back.is_set():
+            raise CatalogUnavailable("away")
+        return "noted"
+
+    first, second = Flows(database.url, after_commit), Flows(database.url, after_commit)
+    for flows in (first, second):
+        flows.register("flow", lambda run, subject: run.surely("note", note))
+    first.launch()
+    with database.transaction() as transaction:
+        flow_id = first.enqueue(transaction, "flow", "s")
+    assert tried.wait(DEADLINE_SECONDS)
+    assert first.shutdown(within_seconds=DEADLINE_SECONDS)
+    is_back.set()
+    second.launch()
+    try:
+        assert second.result(flow_id, DEADLINE_SECONDS) == "noted"
+    finally:
+        second.shutdown(within_seconds=10)
+
+
+def test_a_flow_whose_step_cannot_be_recorded_has_not_failed_and_goes_on_at_the_next_launch(
+    database: Database,
+) -> None:
+    """It was taken for ended, by an error that no flow of ours catches, so its rows stayed as they were for ever."""
+    schema = "dbos." if "postgresql" in database.url else ""
+
+    def rename(before: str, after: str) -> None:
+        with database.transaction() as transaction:
+            transaction.execute(text(f"ALTER TABLE {schema}{before} RENAME TO {after}"))
+
+    runs: list[str] = []
+
+    def work() -> int:
+        runs.append("work")
+        if len(runs) == 1:
+            rename("operation_outputs", "lost_outputs")
+        return len(runs)
+
+    first, second = Flows(database.url, after_commit), Flows(database.url, after_commit)
+    for flows in (first, second):
+        flows.register("flow", lambda run, subject: run.step("work", work))
+    first.launch()
+    with database.transaction() as transaction:
+        flow_id = first.enqueue(transaction, "flow", "s")
+    _until(lambda: bool(runs) and not first.at_work())
+    rename("lost_outputs", "operation_outputs")
+    assert not first._has_ended(flow_id)
+    first.shutdown(within_seconds=10)
+    second.launch()
+    try:
+        assert second.result(flow_id, DEADLINE_SECONDS) == 2
+    finally:
+        second.shutdown(within_seconds=10)
+
+
 def test_a_flow_interrupted_by_shutdown_goes_on_at_the_next_launch(database: Database) -> None:
     steps: list[str] = []
     release = threading.Event()
@@ -274,7 +400,7 @@ def test_a_flow_interrupted_by_shutdown_goes_on_at_the_next_launch(database: Dat
             first.check_running()
             time.sleep(0.01)
 
-    first = Flows(database.url)
+    first = Flows(database.url, after_commit)
     first.register("flow", flow)
     first.register("forever", forever)
     first.launch()
@@ -291,7 +417,7 @@ def test_a_flow_interrupted_by_shutdown_goes_on_at_the_next_launch(database: Dat
         first.check_running()
 
     release.set()
-    second = Flows(database.url)
+    second = Flows(database.url, after_commit)
     second.register("flow", flow)
     second.register("forever", forever)
     second.launch()
@@ -311,7 +437,7 @@ def test_a_name_nobody_registered_cannot_be_enqueued(database: Database, launch:
 def test_the_engine_leaves_sqlite_in_wal_mode(tmp_path: Path) -> None:
     with fresh_database("sqlite", tmp_path) as database:
         database.migrate()
-        flows = Flows(database.url)
+        flows = Flows(database.url, after_commit)
         flows.launch()
         try:
             with database.reading() as reading:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from stillhouse.catalog.schema.commits import after_commit
 from stillhouse.catalog.schema.database import Database
 from stillhouse.durable.flows import Flows
 from support.processes import durable_process
@@ -53,7 +54,7 @@ def _steps(data: Path) -> Counter[str]:
 
 
 def _result(data: Path) -> object:
-    flows = Flows(Database.in_directory(data).url)
+    flows = Flows(Database.in_directory(data).url, after_commit)
     try:
         return flows.result((data / "flow").read_text(), DEADLINE_SECONDS)
     finally:
@@ -88,7 +89,7 @@ def test_a_flow_enqueued_before_a_kill_starts_afterwards(tmp_path: Path) -> None
     (tmp_path / "go").touch()
     database = Database.in_directory(tmp_path)
     database.migrate()
-    flows = Flows(database.url)
+    flows = Flows(database.url, after_commit)
     flows.prepare()
     flows.register("chain", lambda run, subject: None)
     with database.transaction() as transaction:

@@ -10,6 +10,7 @@ class Bells:
     def __init__(self) -> None:
         self._rung = threading.Condition()
         self._times: Counter[str] = Counter()
+        self._is_over = False
 
     def ring(self, subject: str) -> None:
         """Wake the subject's waiters. Call it after the commit, so that they see the change."""
@@ -20,8 +21,14 @@ class Bells:
     def wait(self, subject: str, heard: int, seconds: float) -> int:
         """Wait until the bell has rung more than `heard` times, or for so long. Return how often it has rung."""
         with self._rung:
-            self._rung.wait_for(lambda: self._times[subject] > heard, seconds)
+            self._rung.wait_for(lambda: self._times[subject] > heard or self._is_over, seconds)
             return self._times[subject]
+
+    def end(self) -> None:
+        """Wake all waiters, and let nobody wait any more: the flows are to stop."""
+        with self._rung:
+            self._is_over = True
+            self._rung.notify_all()
 
     def forget(self, subject: str) -> None:
         """Call it when nobody waits for the subject any more."""

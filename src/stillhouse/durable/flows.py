@@ -8,9 +8,10 @@ import json
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from dbos import DBOS, DBOSClient, DBOSConfig, EnqueueOptions, StepOptions, WorkflowHandle, error
@@ -18,8 +19,9 @@ from dbos import DBOS, DBOSClient, DBOSConfig, EnqueueOptions, StepOptions, Work
 from stillhouse import log
 from stillhouse.durable.at_work import MOST_COUNTED, AtWork, Load, Running, load_of
 from stillhouse.durable.engine_log import forward_engine_log
+from stillhouse.durable.engine_looks import SELDOM_SECONDS, Looks
 from stillhouse.durable.plain_json import PlainJson, dump
-from stillhouse.errors import InternalError, ShuttingDown, StillhouseError
+from stillhouse.errors import CatalogUnavailable, InternalError, ShuttingDown, StillhouseError
 
 P = ParamSpec("P")
 # The results of steps and flows: ids and figures, stored in the clear. Never secrets, never page lists.
@@ -33,13 +35,14 @@ _VERSION = "stillhouse-1"
 # that wait for them, they would never start.
 _QUEUE = "flows"
 _AT_ONCE = 64
-# How soon an enqueued flow starts. Each poll costs about 3 ms of processor time.
-_QUEUE_POLL_SECONDS = 0.2
+# No flow of ours begins by the engine's schedules.
+_NEVER_SECONDS = 86400.0
 _ENDED = ("SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
 # Each batch is a transaction, for which other writers wait.
 _FORGOTTEN_AT_ONCE = 50
 _FIRST_WAIT_SECONDS = 0.02
-_LONGEST_WAIT_SECONDS = 0.2
+_LONGEST_WAIT_SECONDS = 1.0
+_LONGEST_PAUSE_SECONDS = 10.0
 
 
 class FlowInterrupted(BaseException):
@@ -58,8 +61,19 @@ class Flows:
     process of the same name launches.
     """
 
-    def __init__(self, database_url: str, *, executor: str = "local", others: Collection[str] = ()) -> None:
-        """`others` are flows that a service beside this process carries out; they can be enqueued here."""
+    def __init__(
+        self,
+        database_url: str,
+        after_commit: Callable[[Any, Callable[[], None]], None],
+        *,
+        executor: str = "local",
+        others: Collection[str] = (),
+    ) -> None:
+        """`after_commit` is the catalog's function that does something when a transaction has committed.
+
+        `others` are flows that a service beside this process carries out; they can be enqueued here.
+        """
+        self._after_commit = after_commit
         self._url = database_url
         self._others = others
         self._executor = executor
@@ -76,6 +90,7 @@ class Flows:
         self._running = 0
         self._idle = threading.Condition()
         self._at_work = AtWork()
+        self._looks = Looks()
         self._is_launched = False
 
     def register(self, name: str, flow: Callable[["StepRunner", str], Any]) -> None:
@@ -98,19 +113,22 @@ class Flows:
             "serializer": PlainJson(),
             "log_level": "WARNING",
             "enable_otlp": False,
+            "scheduler_polling_interval_sec": _NEVER_SECONDS,
         }
-        DBOS(config=config)
+        engine = DBOS(config=config)
         for name, flow in self._flows.items():
             # Unlimited recoveries, because a flow that was given up would hold its cluster for ever.
             workflow = DBOS.workflow(name=name, max_recovery_attempts=None)
             self._runnable[name] = workflow(self._body(name, flow))
-        DBOS.launch()
-        DBOS.register_queue(
+        with self._looks.replacing_polls():
+            DBOS.launch()
+        queue = DBOS.register_queue(
             _QUEUE,
             worker_concurrency=_AT_ONCE,
-            polling_interval_sec=_QUEUE_POLL_SECONDS,
+            polling_interval_sec=SELDOM_SECONDS,
             on_conflict="always_update",
         )
+        self._looks.begin(engine, queue, _AT_ONCE)
         self._is_launched = True
 
     def enqueue(self, transaction: Any, flow_name: str, subject_id: str) -> str:
@@ -124,7 +142,9 @@ class Flows:
             "queue_name": _QUEUE,
             "app_version": _VERSION,
         }
-        return self._client.enqueue_in_transaction(transaction, options, subject_id).get_workflow_id()
+        handle: WorkflowHandle[Any] = self._client.enqueue_in_transaction(transaction, options, subject_id)
+        self._after_commit(transaction, self._looks.now)
+        return handle.get_workflow_id()
 
     def result(self, flow_id: str, within_seconds: float) -> Any:
         """Wait from outside for a flow's result and return it. Raises the flow's error, or TimeoutError."""
@@ -196,13 +216,30 @@ class Flows:
         if self._stopping.is_set():
             raise FlowInterrupted
 
+    def when_catalog_answers(self, act: Callable[[], JsonT]) -> JsonT:
+        """Do it, again and again while the catalog is away. Raises FlowInterrupted if the service is shutting down."""
+        pause = _FIRST_WAIT_SECONDS
+        while True:
+            try:
+                return act()
+            except CatalogUnavailable as away:
+                log.get("durable").warning("a step waits for the catalog", reason=str(away))
+            self._stopping.wait(pause)
+            self.check_running()
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+    def stop(self) -> None:
+        """Accept no more flows, and tell the running ones to stop between steps."""
+        self._stopping.set()
+        self._tell()
+
     def drain(self, within_seconds: float) -> bool:
-        """Accept no more flows, and wait for running steps to end. Flows stop between steps.
+        """Stop, and wait for running steps to end.
 
         Return False if a step is still running. Its thread would keep the interpreter from exiting, so end the process
         with os._exit. The step is repeated at the next start.
         """
-        self._stopping.set()
+        self.stop()
         with self._idle:
             return self._idle.wait_for(lambda: self._running == 0, within_seconds)
 
@@ -232,6 +269,7 @@ class Flows:
             with self._idle:
                 self._running -= 1
                 self._idle.notify_all()
+            self._looks.now()
 
     def _has_ended(self, flow_id: str) -> bool:
         status = self._client.retrieve_workflow(flow_id).get_status().status
@@ -244,20 +282,27 @@ class Flows:
         return child
 
     def _wait_for_child(self, child: WorkflowHandle[Any]) -> None:
-        """Wait for a child. A child that runs in this process tells; one from before a crash is asked for now and then.
+        """Wait for a child. One that began in this process tells; one from before a crash is asked now and then.
 
-        Ends soon when the service shuts down.
+        Ends at once when the service shuts down.
         """
-        pause = _FIRST_WAIT_SECONDS
         self.check_running()
         future: Future[Any] | None = getattr(child, "future", None)
-        while not (future.done() if future else self._has_ended(child.get_workflow_id())):
-            if future:
-                wait((future,), _LONGEST_WAIT_SECONDS)
-            else:
-                self._stopping.wait(pause)
+        if future is not None:
+            future.add_done_callback(lambda _: self._tell())
+            with self._idle:
+                self._idle.wait_for(lambda: future.done() or self._stopping.is_set())
+            self.check_running()
+            return
+        pause = _FIRST_WAIT_SECONDS
+        while not self._has_ended(child.get_workflow_id()):
+            self._stopping.wait(pause)
             self.check_running()
             pause = min(pause * 1.5, _LONGEST_WAIT_SECONDS)
+
+    def _tell(self) -> None:
+        with self._idle:
+            self._idle.notify_all()
 
 
 class StepRunner:
@@ -279,13 +324,22 @@ class StepRunner:
             return result
 
         options: StepOptions = {"name": name}
-        result = DBOS.run_step(options, once)
+        with _recorded(name):
+            result = DBOS.run_step(options, once)
         came_further()
         return result
 
+    def surely(self, name: str, fn: Callable[P, JsonT], *args: P.args, **kwargs: P.kwargs) -> JsonT:
+        """Run a step that begins or ends its flow: without it, rows would say for ever that work goes on.
+
+        So it does not fail because the catalog is away: it is tried until the catalog is back, or the service ends.
+        """
+        return self.step(name, self._flows.when_catalog_answers, partial(fn, *args, **kwargs))
+
     def start_child(self, flow_name: str, subject_id: str) -> str:
         """Start a child flow that runs beside this one. After a crash the same call returns the same child."""
-        handle = self._flows._start_child(flow_name, subject_id)
+        with _recorded(flow_name):
+            handle = self._flows._start_child(flow_name, subject_id)
         self._children[handle.get_workflow_id()] = handle
         return handle.get_workflow_id()
 
@@ -293,6 +347,21 @@ class StepRunner:
         """Wait for a child's result and return it. Raises the child's error."""
         self._flows._wait_for_child(self._children[child])
         return _result(self._children[child])
+
+
+@contextmanager
+def _recorded(what: str) -> Iterator[None]:
+    """Interrupt the flow if the engine cannot read or write its record of this, for example on a full disk.
+
+    The flow has not failed then: it goes on at the next start, and `/readyz` asks for one.
+    """
+    try:
+        yield
+    except (StillhouseError, error.DBOSException):
+        raise
+    except Exception as unrecorded:
+        log.get("durable").error("the engine could not record a step", step=what, exc_info=True)
+        raise FlowInterrupted from unrecorded
 
 
 def in_our_errors(name: str, fn: Callable[P, JsonT], *args: P.args, **kwargs: P.kwargs) -> JsonT:
@@ -313,3 +382,9 @@ def _result(handle: Any) -> Any:
         return handle.get_result(polling_interval_sec=_FIRST_WAIT_SECONDS)
     except error.DBOSException as ended:
         raise InternalError(f"flow {handle.get_workflow_id()} was ended from outside: {ended}") from ended
+    except StillhouseError:
+        raise
+    except Exception as foreign:
+        raise InternalError(
+            f"flow {handle.get_workflow_id()}: {type(foreign).__name__}: {foreign}"
+        ) from foreign

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 from stillhouse import log
 from stillhouse.api.app import create_app
 from stillhouse.catalog import clusters, operations, snapshots
+from stillhouse.catalog.schema.commits import after_commit
 from stillhouse.catalog.schema.database import Database
 from stillhouse.clock import SystemClock
 from stillhouse.config import Settings
@@ -240,7 +241,7 @@ def serving_service(data: Path) -> Iterator[Service]:
     sealer = Sealer.in_directory(data)
     database = Database.in_directory(data, sealer)
     database.migrate()
-    flows = Flows(database.url)
+    flows = Flows(database.url, after_commit)
     for name in FLOWS:
         flows.register(name, lambda _run, _subject: None)
     flows.prepare()

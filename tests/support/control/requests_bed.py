@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import text
 
 from stillhouse.catalog import clusters, operations, snapshots
+from stillhouse.catalog.schema.commits import after_commit
 from stillhouse.config import Settings
 from stillhouse.control.clusters.requests import ClusterRequest, request_cluster
 from stillhouse.control.context import Caller, Control, Vault
@@ -70,7 +71,7 @@ class HandClock:
 def requests_bed(kind: str, data: Path) -> Iterator[Control]:
     with fresh_database(kind, data) as database:
         database.migrate()
-        flows = Flows(database.url)
+        flows = Flows(database.url, after_commit)
         flows.prepare()
         for name in FLOWS:
             flows.register(name, lambda run, subject: None)

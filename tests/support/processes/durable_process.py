@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from stillhouse.catalog.schema.commits import after_commit
 from stillhouse.catalog.schema.database import Database
 from stillhouse.data_lock import lock_data_directory
 from stillhouse.durable.flows import Flows, StepRunner
@@ -38,7 +39,7 @@ def serve(data: Path, subject: str | None) -> None:
     with lock_data_directory(data):
         database = Database.in_directory(data)
         database.migrate()
-        flows = Flows(database.url)
+        flows = Flows(database.url, after_commit)
         flows.register("chain", chain)
         flows.register("child", child)
         flows.launch()

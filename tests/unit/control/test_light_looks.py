@@ -13,7 +13,7 @@ from stillhouse.catalog import captures, snapshot_lists, snapshots
 from stillhouse.catalog.schema.database import Database
 from stillhouse.control.bells import Bells
 from stillhouse.control.snapshots import create
-from stillhouse.control.snapshots.requests import request_snapshot
+from stillhouse.control.snapshots.requests import request_cancel, request_snapshot
 from stillhouse.domain import retention
 from stillhouse.domain.reports.captures import CaptureState
 from stillhouse.errors import CatalogUnavailable
@@ -133,3 +133,19 @@ def test_a_writer_that_waits_too_long_is_told_so(tmp_path: Path) -> None:
         writer.join(60)
     assert refused == [True]
     database.close()
+
+
+def test_a_cancellation_rings_when_it_is_committed(bed: Bed) -> None:
+    snapshot = request_snapshot(bed.control, PROJECT, name="called-off", cluster_id=bed.cluster())
+    heard = bed.control.bells.wait(snapshot, -1, 0)
+    request_cancel(bed.control, PROJECT, snapshot)
+    assert bed.control.bells.wait(snapshot, heard, 60) > heard
+
+
+def test_nobody_waits_for_a_bell_when_the_service_ends() -> None:
+    bells, heard = Bells(), [0]
+    waiter = threading.Thread(target=lambda: heard.append(bells.wait("s", 0, 60)))
+    waiter.start()
+    bells.end()
+    waiter.join(30)
+    assert heard == [0, 0], "woken, though it has not rung"

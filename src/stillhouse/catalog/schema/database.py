@@ -7,10 +7,9 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import URL, Connection, Engine, Index, create_engine, event, exc, make_url, text
+from sqlalchemy import URL, Connection, Engine, Index, create_engine, event, exc, inspect, make_url, text
 
+from stillhouse.catalog.schema import commits
 from stillhouse.catalog.schema.sqlite_time import supply_to_all_connections
 from stillhouse.errors import CatalogUnavailable, InternalError
 from stillhouse.sealing import Sealer
@@ -24,6 +23,8 @@ FILE_NAME = "catalog.sqlite"
 # `Database` ends each transaction itself, so none is left to roll back when a connection returns.
 _POOL = {"pool_size": 80, "max_overflow": 40, "pool_use_lifo": True, "pool_reset_on_return": None}
 _BEGIN = "BEGIN"
+_MIGRATIONS_TABLE = "sh_migrations"
+_MIGRATIONS = Path(__file__).parents[1] / "migrations" / "versions"
 # Any constant will do that no other application uses.
 _MIGRATION_LOCK = 0x5711_1005E
 
@@ -68,10 +69,16 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """A transaction that may write: committed at the end, rolled back when anything is raised."""
+        """A transaction that may write: committed at the end, rolled back when anything is raised.
+
+        What was noted by `commits.after_commit` is done when the commit is over, and other writers may go on.
+        """
         turn = self._turns.one() if self._turns else nullcontext()
         with _failures_translated(), turn, self._writing.begin() as connection:
+            acts = commits.begin(connection)
             yield connection
+        for act in acts:
+            act()
 
     @contextmanager
     def reading(self) -> Iterator[Transaction]:
@@ -93,7 +100,15 @@ class Database:
         return self._versions.now() if self._versions else None
 
     def migrate(self) -> None:
-        """Bring the schema up to date. If several services start at once, one works and the others wait."""
+        """Bring the schema up to date. If several services start at once, one works and the others wait.
+
+        Most starts find it so, and need not import Alembic, which takes 11 MB.
+        """
+        if self._is_migrated():
+            return
+        from alembic import command
+        from alembic.config import Config
+
         config = Config()
         config.set_main_option("script_location", "stillhouse.catalog:migrations")
         if self._engine.dialect.name == "sqlite":
@@ -103,6 +118,13 @@ class Database:
                 transaction.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
             config.attributes["connection"] = transaction
             command.upgrade(config, "head")
+
+    def _is_migrated(self) -> bool:
+        with self.reading() as reading:
+            if not inspect(reading).has_table(_MIGRATIONS_TABLE):
+                return False
+            version = reading.execute(text(f"SELECT version_num FROM {_MIGRATIONS_TABLE}")).scalar()
+        return version == max(path.name.partition("_")[0] for path in _MIGRATIONS.glob("[0-9]*.py"))
 
     def _enter_wal_mode(self) -> None:
         """Set WAL mode once: the mode stays with the file, so the workflow engine gets it too."""

@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -34,6 +34,7 @@ from stillhouse.errors import InvalidInput
 from stillhouse.workers import process
 
 _DRAIN_SECONDS = 20
+_DATE_SECONDS = 1.0
 # Clients poll every 5 to 30 s on one connection. An earlier close could meet the next request on its way.
 KEEP_ALIVE_SECONDS = 75
 _LAST_PORT = 65535
@@ -75,7 +76,7 @@ def run(settings: Settings) -> None:
             # 503 from now on, not only when the socket closes. A second signal stops waiting for open requests.
             server.force_exit = stopping.is_set()
             stopping.set()
-            server.should_exit = True
+            server.end()
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, stop)
@@ -150,14 +151,26 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, service: Service, address: str) -> None:
         super().__init__(config)
         self._service, self._address = service, address
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._told = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         service = self._service
         banner.tell(banner.facts(service.control, service.repository, self._address))
 
+    def end(self) -> None:
+        """Call it in a handler of signals."""
+        self.should_exit = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._told.set)
+
     async def main_loop(self) -> None:
-        await super().main_loop()
+        """Look once a second, which sets the date of answers. uvicorn's own loop looks ten times as often, for ends."""
+        self._loop = asyncio.get_running_loop()
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._told.wait(), _DATE_SECONDS)
         await asyncio.to_thread(self._service.drain, _DRAIN_SECONDS)
 
     @contextmanager

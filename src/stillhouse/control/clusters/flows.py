@@ -34,12 +34,12 @@ _REQUESTS = {
 
 
 def provision_cluster(place: FlowContext, run: StepRunner, cluster_id: str) -> None:
-    operation = run.step("operation", active_operation, place, cluster_id)
+    operation = run.surely("operation", active_operation, place, cluster_id)
     try:
         run.step("provision", _provision, place, cluster_id)
-        run.step("finish", _finish_provision, place, cluster_id, operation)
+        run.surely("finish", _finish_provision, place, cluster_id, operation)
     except StillhouseError as error:
-        run.step("fail", _fail_provision, place, cluster_id, operation, Failure.of(error))
+        run.surely("fail", _fail_provision, place, cluster_id, operation, Failure.of(error))
 
 
 def restart_cluster(place: FlowContext, run: StepRunner, cluster_id: str) -> None:
@@ -61,23 +61,23 @@ def _change_servers(
     what: str,
     change: Callable[[FlowContext, str], None],
 ) -> None:
-    operation = run.step("operation", active_operation, place, cluster_id)
+    operation = run.surely("operation", active_operation, place, cluster_id)
     try:
         run.step(what, change, place, cluster_id)
-        run.step("finish", finish_operation, place, operation, ClusterStatus.AVAILABLE)
+        run.surely("finish", finish_operation, place, operation, ClusterStatus.AVAILABLE)
     except StillhouseError as error:
         failed, why = ClusterStatus.FAILED, Failure.of(error)
-        run.step("fail", finish_operation, place, operation, failed, f"{what}.failed", why)
+        run.surely("fail", finish_operation, place, operation, failed, f"{what}.failed", why)
 
 
 def delete_cluster(place: FlowContext, run: StepRunner, cluster_id: str) -> None:
-    operation = run.step("operation", active_operation, place, cluster_id)
+    operation = run.surely("operation", active_operation, place, cluster_id)
     try:
         run.step("trash", _trash_snapshots, place, cluster_id)
         run.step("destroy", _remove, place, cluster_id)
-        run.step("finish", finish_operation, place, operation, ClusterStatus.DELETED)
+        run.surely("finish", finish_operation, place, operation, ClusterStatus.DELETED)
     except StillhouseError as error:
-        run.step(
+        run.surely(
             "fail",
             finish_operation,
             place,
@@ -89,7 +89,7 @@ def delete_cluster(place: FlowContext, run: StepRunner, cluster_id: str) -> None
 
 
 def delete_snapshot(place: FlowContext, run: StepRunner, snapshot_id: str) -> None:
-    run.step("mark", settle_mark, place, snapshot_id)
+    run.surely("mark", settle_mark, place, snapshot_id)
 
 
 def active_operation(place: FlowContext, cluster_id: str) -> str:

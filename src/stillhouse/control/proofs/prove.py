@@ -49,7 +49,7 @@ def prove_snapshot(place: FlowContext, run: StepRunner, proof_id: str) -> None:
         result = run.step("prove", _prove, place, proof_id)
     except StillhouseError as error:
         result = _ended(ProofState.FAILED, Failure.of(error))
-    run.step("record", _record, place, proof_id, result)
+    run.surely("record", _record, place, proof_id, result)
 
 
 def _prove(place: FlowContext, proof_id: str) -> dict[str, Any]:

@@ -32,7 +32,7 @@ Plan = dict[str, Any]
 
 
 def restore_cluster(place: FlowContext, run: StepRunner, cluster_id: str) -> None:
-    operation = run.step("operation", active_operation, place, cluster_id)
+    operation = run.surely("operation", active_operation, place, cluster_id)
     try:
         plan = run.step("plan", _plan, place, cluster_id)
         children = [run.start_child("restore_node", f"{cluster_id}/{node}") for node in plan["nodes"]]
@@ -41,9 +41,9 @@ def restore_cluster(place: FlowContext, run: StepRunner, cluster_id: str) -> Non
             raise failures[0]
         notes = run.step("recover", _recover, place, cluster_id, plan)
         # An earlier version's step returned `None` in place of notes.
-        run.step("finish", _finish, place, cluster_id, operation, notes or [])
+        run.surely("finish", _finish, place, cluster_id, operation, notes or [])
     except StillhouseError as error:
-        run.step("fail", _fail, place, cluster_id, operation, Failure.of(error))
+        run.surely("fail", _fail, place, cluster_id, operation, Failure.of(error))
 
 
 def restore_node(place: FlowContext, run: StepRunner, subject: str) -> None:

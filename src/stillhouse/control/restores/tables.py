@@ -55,9 +55,9 @@ def restore_tables(place: FlowContext, run: StepRunner, operation_id: str) -> No
         plan = run.step("copy", _copy, place, operation_id)
         is_copied = True
         notes = run.step("swap", _swap, place, operation_id, plan)
-        run.step("finish", _finish, place, operation_id, [*plan["notes"], *notes])
+        run.surely("finish", _finish, place, operation_id, [*plan["notes"], *notes])
     except StillhouseError as error:
-        run.step("fail", _fail, place, operation_id, is_copied, Failure.of(error))
+        run.surely("fail", _fail, place, operation_id, is_copied, Failure.of(error))
 
 
 def _copy(place: FlowContext, operation_id: str) -> Plan:

@@ -23,9 +23,10 @@ from stillhouse.repository.format.sealed import Stored
 from stillhouse.workers.jobs import CaptureJob, capture_job
 from stillhouse.workers.process import Done, Progress, Ready, Saved, Worker
 
-_POLL_SECONDS = 0.1
-# How often the rows are looked at where no bell rings: they tell of a cancellation.
-_LOOK_SECONDS = 0.5
+# How soon a bell is heard while the process says nothing, and the process while no bell rings.
+_POLL_SECONDS = 0.25
+# How often the rows are looked at where no bell rings. All that they tell to a capture is also rung.
+_LOOK_SECONDS = 5.0
 _REPORT_SECONDS = 0.5
 
 
@@ -37,7 +38,7 @@ def capture_node(place: FlowContext, run: StepRunner, subject: str) -> dict[str,
         return run.step("capture", _capture_node, place, snapshot_id, attempt, node_id)
     except StillhouseError as error:
         # Record every failure, even a bug's: the snapshot's flow waits for this node's row, not for this flow.
-        run.step("note failure", _note_failure, place, snapshot_id, attempt, node_id, str(error))
+        run.surely("note failure", _note_failure, place, snapshot_id, attempt, node_id, str(error))
         raise
 
 

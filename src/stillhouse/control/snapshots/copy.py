@@ -33,7 +33,7 @@ def copy_snapshot(place: FlowContext, run: StepRunner, copy_id: str) -> None:
             if not error.retryable:
                 break
     assert failure is not None, "each try has ended in a failure"
-    run.step("fail", _fail, place, copy_id, failure)
+    run.surely("fail", _fail, place, copy_id, failure)
 
 
 def _copy(place: FlowContext, copy_id: str, pause_seconds: float) -> None:

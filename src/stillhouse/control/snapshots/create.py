@@ -52,8 +52,8 @@ from stillhouse.warehouse.cut.witness import HANDOVER_SECONDS, Witnesses
 # One attempt after each pause: a node or a store that restarts is back after a while.
 _PAUSES_SECONDS = (0.0, 1.0, 5.0)
 _POLL_SECONDS = 0.1
-# A capture that is ready or has failed rings. The looks in between show the progress, and find a cancellation.
-_LOOK_SECONDS = 0.5
+# A capture that is ready, done or has failed rings, and so does a cancellation. The looks in between show the progress.
+_LOOK_SECONDS = 2.0
 _SHARE_OF_COPY = 95  # percent of the progress; the cut and the steps after it are short
 
 
@@ -69,7 +69,7 @@ def create_snapshot(place: FlowContext, run: StepRunner, snapshot_id: str) -> No
             failure = _first_cause(no_cut, results)
             if failure is None:
                 captured = [result["captured"] for result in results]
-                run.step("publish", _publish, place, snapshot_id, attempt, captured)
+                run.surely("publish", _publish, place, snapshot_id, attempt, captured)
                 place.control.bells.forget(snapshot_id)
                 return
         except StillhouseError as error:
@@ -79,7 +79,7 @@ def create_snapshot(place: FlowContext, run: StepRunner, snapshot_id: str) -> No
     assert failure is not None, "each attempt has ended in a failure"
     # A record of an earlier version has the hint in the reason.
     kept = Failure(failure["code"], failure["reason"], failure.get("hint", ""))
-    run.step("fail", _fail, place, snapshot_id, kept)
+    run.surely("fail", _fail, place, snapshot_id, kept)
     place.control.bells.forget(snapshot_id)
 
 
@@ -206,7 +206,7 @@ def _take_cut(
 
 def _hand_over(place: FlowContext, snapshot_id: str, attempt: int, cut: Cut) -> None:
     """Keep the cut's witnesses for a little while, until the captures have ended: by then they read on their own."""
-    clock = place.control.clock
+    clock, heard = place.control.clock, 0
     latest = clock.monotonic() + (HANDOVER_SECONDS if any(p.witness.snapshots for p in cut.points) else 0)
     while clock.monotonic() < latest:
         place.control.flows.check_running()
@@ -214,7 +214,7 @@ def _hand_over(place: FlowContext, snapshot_id: str, attempt: int, cut: Cut) -> 
             rows = captures.list_captures(reading, snapshot_id, attempt)
         if not any(row.state is CaptureState.READY for row in rows):
             break
-        clock.sleep(_POLL_SECONDS)
+        heard = place.control.bells.wait(snapshot_id, heard, _LOOK_SECONDS)
 
 
 def _all_ready(place: FlowContext, snapshot_id: str, attempt: int) -> bool:

@@ -90,9 +90,9 @@ def collect_cluster(place: FlowContext, run: StepRunner, operation_id: str) -> N
         run.step("release", _release, place, operation_id)
         done = run.step("collect", _collect, place, operation_id)
         run.step("forget", _forget, place, operation_id)
-        run.step("end", _end, place, operation_id, _outcome(done), done=done)
+        run.surely("end", _end, place, operation_id, _outcome(done), done=done)
     except StillhouseError as error:
-        run.step("fail", _end, place, operation_id, FAILED, Failure.of(error))
+        run.surely("fail", _end, place, operation_id, FAILED, Failure.of(error))
 
 
 def _with_objects(transaction: Transaction, last: Mapping[str, Last]) -> list[str]:

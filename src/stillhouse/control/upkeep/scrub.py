@@ -46,9 +46,9 @@ def start_due_scrubs(place: FlowContext, now: datetime) -> list[str]:
 def scrub_cluster(place: FlowContext, run: StepRunner, cluster_id: str) -> None:
     try:
         found = run.step("read", _read, place, cluster_id)
-        run.step("end", _end, place, cluster_id, found)
+        run.surely("end", _end, place, cluster_id, found)
     except StillhouseError as error:
-        run.step("put off", _put_off, place, cluster_id, str(error))
+        run.surely("put off", _put_off, place, cluster_id, str(error))
 
 
 def _read(place: FlowContext, cluster_id: str) -> dict[str, Any]:

@@ -217,10 +217,8 @@ class _Written:
 
         So a restore neither fills the memory nor pushes out pages that other programs on this host use.
         """
-        for at, size in (
-            self._before,
-            (start, length),
-        ):  # starts to write dirty pages, drops those that are written
+        # It starts to write dirty pages, and drops those that are written.
+        for at, size in self._before, (start, length):
             os.posix_fadvise(self._descriptor, at, size, os.POSIX_FADV_DONTNEED)
         self._before = start, length
 

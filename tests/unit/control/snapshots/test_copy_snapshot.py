@@ -36,6 +36,8 @@ class AtOnce:
     def step(self, _name: str, act: Callable[..., Any], *args: Any) -> Any:
         return act(*args)
 
+    surely = step
+
 
 @dataclass
 class Bed:

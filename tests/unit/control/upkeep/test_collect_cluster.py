@@ -69,6 +69,8 @@ class Steps:
         self.before(name)
         return fn(*args, **named)
 
+    surely = step
+
 
 @dataclass
 class Bed:
