@@ -103,6 +103,7 @@ def warehouse(
 def service(data_root: Path, hosts: dict[str, Host]) -> Iterator[Service]:
     """It and all that this thread does from now on are on the service's host."""
     with hosts[SERVICE].entered(), serving(data_root / "reach") as running:
+        running.client()  # its key is made
         yield running
 
 
@@ -143,11 +144,13 @@ def test_each_snapshot_that_is_available_is_proved_and_nothing_of_ours_is_left(
         if number % len(TROUBLES) == 0:
             draw.shuffle(troubles)
         trouble = troubles[number % len(TROUBLES)]
-        with transfers(warehouse.bank, 4) as done, explained(warehouse, service):
-            service.until("all writers to be at work", partial(all, done))
-            state = taken_under(warehouse, service, cluster, f"number-{number}", trouble, draw)
-        ended[state] += 1
         with explained(warehouse, service):
+            with transfers(warehouse.bank, 2) as done:
+                service.until("all writers to be at work", partial(all, done))
+                snapshot, state = taken_under(warehouse, service, cluster, f"number-{number}", trouble, draw)
+            ended[state] += 1
+            if state == "AVAILABLE":
+                prove(service, snapshot)
             await_none(warehouse, service, SLOTS, BACKUPS)
     told(f"seed {SEED}: {dict(ended)}")
     assert ended["AVAILABLE"] > 0
@@ -159,8 +162,8 @@ def test_each_snapshot_that_is_available_is_proved_and_nothing_of_ours_is_left(
 
 def taken_under(
     warehouse: Spread, service: Service, cluster: str, name: str, trouble: Trouble, draw: random.Random
-) -> str:
-    """Take a snapshot while there is trouble; prove it if it is available. Its status."""
+) -> tuple[str, str]:
+    """A snapshot that is taken while there is trouble, and its status."""
     snapshot = service.request_snapshot(cluster, name)
     begun = time.monotonic()
     service.until("the first attempt", lambda: service.attempts(snapshot))
@@ -172,9 +175,7 @@ def taken_under(
         f"{name} under {trouble.__name__}: {state}, {attempts} attempts, {time.monotonic() - begun:.0f} s"
         f" {service.reason(snapshot) if state != 'AVAILABLE' else ''}"
     )
-    if state == "AVAILABLE":
-        prove(service, snapshot)
-    return state
+    return snapshot, state
 
 
 def prove(service: Service, snapshot: str) -> None:

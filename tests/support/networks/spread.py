@@ -219,6 +219,7 @@ def transfers(bank: Bank, number: int) -> Iterator[list[int]]:
                 while not stop.is_set():
                     transfer(connection, next(payers), next(payees), 7)
                     done[place] += 1
+                    stop.wait(0.02)
             stop.wait(0.2)
 
     threads = [threading.Thread(target=write, args=(place,)) for place in range(number)]
