@@ -148,12 +148,12 @@ def test_each_snapshot_that_is_available_is_proved_and_nothing_of_ours_is_left(
             with transfers(warehouse.bank, 2) as done:
                 service.until("all writers to be at work", partial(all, done))
                 snapshot, state = taken_under(warehouse, service, cluster, f"number-{number}", trouble, draw)
-            ended[state] += 1
             if state == "AVAILABLE":
-                prove(service, snapshot)
+                state = proved(service, snapshot)
+            ended[state] += 1
             await_none(warehouse, service, SLOTS, BACKUPS)
     told(f"seed {SEED}: {dict(ended)}")
-    assert ended["AVAILABLE"] > 0
+    assert ended["PROVED"] > 0
     with explained(warehouse, service):
         run("cluster", "remove", "spread", *on_data)
         service.until("the cluster to be gone", lambda: service.is_gone(cluster))
@@ -178,8 +178,11 @@ def taken_under(
     return snapshot, state
 
 
-def prove(service: Service, snapshot: str) -> None:
-    """All that does not hold is told, with the whole report."""
+def proved(service: Service, snapshot: str) -> str:
+    """The state of its proof. All that does not hold is told, with the whole report.
+
+    A server's own transaction that ended in the moment of the cut costs its node the comparison, and nothing else.
+    """
     path = f"/stillhouse/v1/{{p}}/snapshots/{snapshot}"
     assert service.call("POST", f"{path}/prove").status == 202
 
@@ -188,7 +191,11 @@ def prove(service: Service, snapshot: str) -> None:
         return found if found["state"] != "RUNNING" else None
 
     found = service.until("the proof to end", look)
+    if found["state"] == "FAILED" and found["reason"].startswith("nothing was compared with the cut"):
+        told(f"restored, and not compared: {found['reason']}")
+        return "NOT COMPARED"
     assert found["state"] == "PROVED", json.dumps(found, indent=1)
+    return "PROVED"
 
 
 def await_none(warehouse: Spread, service: Service, *questions: str) -> None:
