@@ -190,7 +190,7 @@ def proved(service: Service, snapshot: str) -> str:
         found: dict[str, Any] = service.call("GET", f"{path}/proof").json["proof"]
         return found if found["state"] != "RUNNING" else None
 
-    found = service.until("the proof to end", look)
+    found = service.until("the proof to end", look, every=0.5)  # each look costs the proof some of two cores
     if found["state"] == "FAILED" and found["reason"].startswith("nothing was compared with the cut"):
         told(f"restored, and not compared: {found['reason']}")
         return "NOT COMPARED"
