@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Row, Select, bindparam, delete, insert, select, update
+from sqlalchemy import Row, Select, Update, bindparam, delete, insert, select, update
 
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.catalog.schema.tables import captures, cuts, restore_points, snapshots, witnesses
@@ -185,17 +185,7 @@ def read_cut(transaction: Transaction, snapshot_id: str, attempt: int) -> Cut | 
     made = transaction.execute(_cut(), {"snapshot": snapshot_id, "number": attempt}).one_or_none()
     if made is None:
         return None
-    points = transaction.execute(
-        select(restore_points, witnesses.c.snapshots, witnesses.c.why)
-        .outerjoin(
-            witnesses,
-            (witnesses.c.snapshot_id == restore_points.c.snapshot_id)
-            & (witnesses.c.attempt == restore_points.c.attempt)
-            & (witnesses.c.node == restore_points.c.node),
-        )
-        .where(restore_points.c.snapshot_id == snapshot_id, restore_points.c.attempt == attempt)
-        .order_by(restore_points.c.node)
-    )
+    points = transaction.execute(_points(), {"snapshot": snapshot_id, "number": attempt})
     return Cut(
         points=tuple(
             RestorePoint(row.node, row.name, row.lsn, row.timeline, _witness(row)) for row in points
@@ -215,6 +205,17 @@ def _captures() -> Select[Any]:
 
 
 @cache
+def _changed() -> Update:
+    """The columns to set are those of the parameters."""
+    return update(captures).where(
+        captures.c.snapshot_id == bindparam("of"),
+        captures.c.node == bindparam("at"),
+        captures.c.attempt == bindparam("number"),
+        captures.c.state != CaptureState.ABANDONED,
+    )
+
+
+@cache
 def _state() -> Select[Any]:
     return select(captures.c.state).where(
         captures.c.snapshot_id == bindparam("snapshot"),
@@ -230,23 +231,32 @@ def _cut() -> Select[Any]:
     )
 
 
+@cache
+def _points() -> Select[Any]:
+    same = (
+        (witnesses.c.snapshot_id == restore_points.c.snapshot_id)
+        & (witnesses.c.attempt == restore_points.c.attempt)
+        & (witnesses.c.node == restore_points.c.node)
+    )
+    return (
+        select(restore_points, witnesses.c.snapshots, witnesses.c.why)
+        .outerjoin(witnesses, same)
+        .where(
+            restore_points.c.snapshot_id == bindparam("snapshot"),
+            restore_points.c.attempt == bindparam("number"),
+        )
+        .order_by(restore_points.c.node)
+    )
+
+
 def _witness(row: Row[Any]) -> Witness:
     """The witness of a node. It is empty in a cut by a service that knew no witnesses."""
     return Witness(tuple((name, exported) for name, exported in row.snapshots or ()), row.why or "")
 
 
 def _change(transaction: Transaction, snapshot_id: str, node: str, attempt: int, **columns: Any) -> None:
-    changed = transaction.execute(
-        update(captures)
-        .where(
-            captures.c.snapshot_id == snapshot_id,
-            captures.c.node == node,
-            captures.c.attempt == attempt,
-            captures.c.state != CaptureState.ABANDONED,
-        )
-        .values(**columns)
-    )
-    if changed.rowcount == 0:
+    key = {"of": snapshot_id, "at": node, "number": attempt}
+    if transaction.execute(_changed(), key | columns).rowcount == 0:
         raise AttemptDead(f"attempt {attempt} at node {node} of snapshot {snapshot_id} was given up")
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, exists, func, insert, or_, select, update
+from sqlalchemy import Row, Select, bindparam, delete, exists, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from stillhouse.catalog import operations
@@ -49,7 +50,7 @@ def insert_cluster(transaction: Transaction, cluster: Cluster) -> None:
 
 def find_cluster(transaction: Transaction, project: str, cluster_id: str) -> Cluster | None:
     """The project's cluster, unless it is deleted or another project's."""
-    return _one(transaction, _visible(project).where(clusters.c.id == cluster_id))
+    return _one(transaction, _one_visible(), {"of": project, "this": cluster_id})
 
 
 def is_name_taken(transaction: Transaction, project: str, name: str) -> bool:
@@ -64,14 +65,15 @@ def is_name_taken(transaction: Transaction, project: str, name: str) -> bool:
 
 def read_cluster(transaction: Transaction, cluster_id: str) -> Cluster:
     """Any cluster, also a deleted one: for flows, and for the former cluster of a snapshot."""
-    cluster = _one(transaction, _with_task().where(clusters.c.id == cluster_id))
+    cluster = _one(transaction, _one_of_all(), {"this": cluster_id})
     if cluster is None:
         raise ClusterUnknown(f"cluster {cluster_id} is not in the catalog")
     return cluster
 
 
 def list_clusters(transaction: Transaction, project: str) -> list[Cluster]:
-    return _all(transaction, _visible(project).order_by(clusters.c.created.desc(), clusters.c.id))
+    query = _with_task().where(clusters.c.project == project, clusters.c.deleted.is_(None))
+    return _all(transaction, query.order_by(clusters.c.created.desc(), clusters.c.id))
 
 
 def all_clusters(transaction: Transaction) -> list[Cluster]:
@@ -199,6 +201,29 @@ def end_operation(
     return True
 
 
+# Built once: flows run these all the time, and building them costs more than running them.
+
+
+@cache
+def _one_of_all() -> Select[Any]:
+    return _with_task().where(clusters.c.id == bindparam("this"))
+
+
+@cache
+def _one_visible() -> Select[Any]:
+    return _one_of_all().where(clusters.c.project == bindparam("of"), clusters.c.deleted.is_(None))
+
+
+@cache
+def _nodes() -> Select[Any]:
+    return (
+        select(nodes)
+        .where(nodes.c.cluster_id.in_(bindparam("these", expanding=True)))
+        .order_by(nodes.c.position)
+    )
+
+
+@cache
 def _with_task() -> Select[Any]:
     """Clusters with the kind and progress of the operation that holds them."""
     held = (
@@ -212,25 +237,20 @@ def _with_task() -> Select[Any]:
     )
 
 
-def _visible(project: str) -> Select[Any]:
-    return _with_task().where(clusters.c.project == project, clusters.c.deleted.is_(None))
-
-
-def _one(transaction: Transaction, query: Select[Any]) -> Cluster | None:
-    found = _all(transaction, query)
+def _one(transaction: Transaction, query: Select[Any], given: dict[str, str]) -> Cluster | None:
+    found = _all(transaction, query, given)
     return found[0] if found else None
 
 
-def _all(transaction: Transaction, query: Select[Any]) -> list[Cluster]:
-    rows = transaction.execute(query).all()
+def _all(transaction: Transaction, query: Select[Any], given: dict[str, str] | None = None) -> list[Cluster]:
+    rows = transaction.execute(query, given).all()
     members = _nodes_of(transaction, [row.id for row in rows])
     return [_cluster(row, members.get(row.id, ())) for row in rows]
 
 
 def _nodes_of(transaction: Transaction, cluster_ids: list[str]) -> dict[str, tuple[Node, ...]]:
-    query = select(nodes).where(nodes.c.cluster_id.in_(cluster_ids)).order_by(nodes.c.position)
     found: dict[str, tuple[Node, ...]] = {}
-    for row in transaction.execute(query):
+    for row in transaction.execute(_nodes(), {"these": cluster_ids}):
         found[row.cluster_id] = (*found.get(row.cluster_id, ()), _node(transaction, row))
     return found
 

@@ -4,9 +4,10 @@ Its row stays when it has ended: the API shows it as a job.
 """
 
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, Update, bindparam, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from stillhouse.catalog.schema.database import Transaction, violates
@@ -176,11 +177,8 @@ def collections(transaction: Transaction) -> dict[str, tuple[datetime | None, st
 
 def set_progress(transaction: Transaction, operation_id: str, percent: int) -> None:
     """Progress only grows: a step that runs again starts its own count anew."""
-    transaction.execute(
-        update(operations)
-        .where(operations.c.id == operation_id, operations.c.progress < percent)
-        .values(progress=percent)
-    )
+    given = {"this": operation_id, "reached": percent, "progress": percent}
+    transaction.execute(_came_further(), given)
 
 
 def add_detail(transaction: Transaction, operation_id: str, more: dict[str, Any]) -> None:
@@ -227,6 +225,14 @@ def failure_columns(failure: Failure | None) -> dict[str, str]:
     if failure is None:
         return {"failed_code": "", "reason": "", "hint": ""}
     return {"failed_code": failure.code, "reason": failure.reason, "hint": failure.hint}
+
+
+@cache
+def _came_further() -> Update:
+    """Built once: flows run it all the time."""
+    return update(operations).where(
+        operations.c.id == bindparam("this"), operations.c.progress < bindparam("reached")
+    )
 
 
 def _operation(row: Row[Any]) -> Operation:

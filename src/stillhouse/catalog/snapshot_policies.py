@@ -105,18 +105,26 @@ def automated_ended(transaction: Transaction, cluster_id: str, now: datetime) ->
 
 def has_automated_before(transaction: Transaction, cluster_id: str, moment: datetime) -> bool:
     """Whether an automated snapshot that is not in the trash is as old as that."""
-    old = exists().where(
-        snapshots.c.cluster_id == cluster_id,
-        snapshots.c.type == SnapshotType.AUTO,
-        snapshots.c.started <= moment,
-        snapshots.c.deleted.is_(None),
+    return bool(transaction.execute(_old(), {"cluster": cluster_id, "moment": moment}).scalar_one())
+
+
+# Built once: these are asked every few seconds.
+
+
+@cache
+def _old() -> Select[Any]:
+    return select(
+        exists().where(
+            snapshots.c.cluster_id == bindparam("cluster"),
+            snapshots.c.type == SnapshotType.AUTO,
+            snapshots.c.started <= bindparam("moment"),
+            snapshots.c.deleted.is_(None),
+        )
     )
-    return bool(transaction.execute(select(old)).scalar_one())
 
 
 @cache
 def _scheduled() -> Select[Any]:
-    """Built once: this is asked every few seconds."""
     known = (
         select(func.max(policy_runs.c.due))
         .where(policy_runs.c.policy_id == policies.c.id, policy_runs.c.due <= bindparam("now"))

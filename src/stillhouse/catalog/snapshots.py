@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import (
     Select,
+    Update,
     bindparam,
     delete,
     func,
@@ -163,9 +164,7 @@ def mark_copied(transaction: Transaction, snapshot_id: str, now: datetime) -> No
 def set_progress(transaction: Transaction, snapshot_id: str, percent: int, now: datetime) -> None:
     """Show the same progress on the snapshot and on its cluster; it only grows."""
     transaction.execute(
-        update(snapshots)
-        .where(snapshots.c.id == snapshot_id, snapshots.c.progress < percent, _creating())
-        .values(progress=percent, updated=now)
+        _came_further(), {"this": snapshot_id, "reached": percent, "progress": percent, "updated": now}
     )
     operation_id = _active_operation(transaction, snapshot_id)
     if operation_id is not None:
@@ -278,12 +277,22 @@ def _end(
 
 def _active_operation(transaction: Transaction, snapshot_id: str) -> str | None:
     """The operation that takes this snapshot, not one that restores it."""
-    query = select(operation_rows.c.id).where(
-        operation_rows.c.subject_id == snapshot_id,
+    return transaction.execute(_taking(), {"this": snapshot_id}).scalar_one_or_none()
+
+
+@cache
+def _came_further() -> Update:
+    is_behind = snapshots.c.progress < bindparam("reached")
+    return update(snapshots).where(snapshots.c.id == bindparam("this"), is_behind, _creating())
+
+
+@cache
+def _taking() -> Select[Any]:
+    return select(operation_rows.c.id).where(
+        operation_rows.c.subject_id == bindparam("this"),
         operation_rows.c.kind == Task.SNAPSHOTTING,
         operation_rows.c.ended.is_(None),
     )
-    return transaction.execute(query).scalar_one_or_none()
 
 
 @cache

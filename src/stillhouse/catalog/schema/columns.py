@@ -34,15 +34,22 @@ class UtcTime(TypeDecorator[datetime]):
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], datetime | None]:
         """In place of `process_result_value`, which is called through two further functions for each value."""
+        if dialect.name == "sqlite":
+            return _utc_of_text
         read: Callable[[Any], Any] = self.impl_instance.result_processor(dialect, coltype) or _as_it_is
 
         def process(value: Any) -> datetime | None:
             if value is None:
                 return None
             found: datetime = read(value)
-            return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+            return found.astimezone(UTC)
 
         return process
+
+
+def _utc_of_text(value: str | None) -> datetime | None:
+    """Read SQLite's text with the zone it does not name: to replace the zone afterwards takes ten times as long."""
+    return None if value is None else datetime.fromisoformat(value + "+00:00")
 
 
 def _as_it_is(value: Any) -> Any:
