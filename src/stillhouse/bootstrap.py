@@ -134,8 +134,12 @@ def _control(database: Database, catalog: Place, settings: Settings) -> Control:
     database.migrate()
     clock = SystemClock()
     identity.join(database, catalog, settings.data, clock.now())
-    connections = settings.catalog_connections // 2
-    flows = Flows(database.url, after_commit, others=_FLOWS, connections=connections)
+    flows = Flows(
+        database.url,
+        after_commit,
+        others=_FLOWS,
+        connections=20 if database.is_sqlite else settings.catalog_connections // 2,
+    )
     return Control(database, flows, Sealer.in_directory(settings.data), clock, settings)
 
 

@@ -70,7 +70,7 @@ class Flows:
         *,
         executor: str = "local",
         others: Collection[str] = (),
-        connections: int = 16,
+        connections: int = 20,
     ) -> None:
         """`after_commit` is the catalog's function that does something when a transaction has committed.
 

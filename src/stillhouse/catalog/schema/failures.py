@@ -56,7 +56,10 @@ def _unavailable(error: exc.SQLAlchemyError) -> CatalogUnavailable:
 
 
 def _is_login(error: exc.SQLAlchemyError) -> bool:
-    return "connection failed" in str(error) or "connection timeout" in str(error)
+    """Tell it by the words with which psycopg begins: nothing was asked yet."""
+    return any(
+        words in str(error) for words in ("connection failed", "connection is bad", "connection timeout")
+    )
 
 
 def _said(error: exc.SQLAlchemyError) -> str:
