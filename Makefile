@@ -127,6 +127,11 @@ api-docs: $(VENV)/.ready
 settings-docs: $(VENV)/.ready
 	@PYTHONPATH=tests $(BIN)/python -m support.documents.settings_page
 
+# The first page of `stillhouse --help`, from the code.
+.PHONY: help-page
+help-page: $(VENV)/.ready
+	@PYTHONPATH=tests $(BIN)/python -m support.documents.help_page
+
 # The table of docs/monitoring.md, from the code.
 .PHONY: metrics-docs
 metrics-docs: $(VENV)/.ready

@@ -242,6 +242,15 @@ def test_waiting_for_a_snapshot_tells_why_it_failed_and_what_helps(service: Serv
     code, out, _ = run("cluster", "operations", cluster)
     assert "SNAPSHOTTING" in out and "dn1 is down (start dn1)" in out
 
+    code, _, err = run("snapshot", "create", "nightly", "--cluster", cluster)
+    assert code == 1 and "even if it failed: `stillhouse snapshot delete nightly`" in err
+    code, out, _ = run("snapshot", "list", "--status", "FAILED")
+    assert code == 0 and "nightly" in out
+    code, _, err = run("snapshot", "undelete", "nightly")
+    assert code == 1 and "no snapshot named nightly in the trash" in err and "snapshot trash" in err
+    code, out, _ = run("snapshot", "delete", "nightly")
+    assert code == 0 and "it had failed, and there is nothing to bring back" in out
+
 
 def test_an_interrupted_wait_tells_that_the_work_goes_on(
     service: Service, run: Run, monkeypatch: pytest.MonkeyPatch

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ pytestmark = [pytest.mark.long, pytest.mark.xdist_group("clients"), pytest.mark.
     INSTALL_OPENSTACK,
     OPENSTACK,
     CURL,
+    CURL_POST,
     TERRAFORM,
     TERRAFORM_OTC,
 ) = BLOCKS = blocks_of(ROOT / "docs" / "clients.md")
@@ -109,6 +111,9 @@ def test_the_sdk_finds_its_project_and_curl_lists_by_token(bed: Bed) -> None:
     bed.reader.run(EXPORT_SDK, bed.keys)
     assert bed.reader.run(LIST_BY_SDK) == "0\n"
     assert json.loads(bed.reader.run(CURL, {"YOUR_PASSWORD": bed.password})) == {"snapshots": [], "count": 0}
+    unknown = str(uuid.uuid4())
+    refusal = json.loads(bed.reader.run(CURL_POST, {"YOUR_CLUSTER_ID": unknown}))
+    assert unknown in refusal["error_msg"], "all is as it should be but for the cluster"
 
 
 def test_only_terraform_s_blocks_are_not_run_and_the_versions_are_those_tried() -> None:

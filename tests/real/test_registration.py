@@ -129,7 +129,7 @@ def test_a_coordinator_is_registered_by_a_yaml_file_snapshot_restored_and_remove
 
     before = [server.process_id(node) for node in bank.cluster.nodes]
     assert all(rows(node, SCHEMA) for node in bank.cluster.nodes)
-    run("cluster", "remove", "orders", *on_data, "--keep-snapshots", "1", "--json")
+    run("cluster", "remove", "orders", *on_data, "--yes", "--keep-snapshots", "1", "--json")
     removed(service, cluster)
     assert [rows(node, SCHEMA) for node in bank.cluster.nodes] == [[], [], []]
     assert [server.process_id(node) for node in bank.cluster.nodes] == before
@@ -193,7 +193,9 @@ def test_the_timer_checks_up_and_cluster_show_tells(
         finally:
             tell(connection, f"ALTER ROLE {ROLE} REPLICATION")
     service.until("the timer to find it mended", lambda: not musts())
-    run("cluster", "remove", "watched", *on_data, "--json")
+    asked = run("cluster", "remove", "watched", *on_data, "--json", succeeds=False)["told"]
+    assert "nobody is at the terminal" in asked
+    run("cluster", "remove", "watched", *on_data, "--yes", "--json")
     removed(service, cluster)
 
 
@@ -208,10 +210,10 @@ def test_a_dead_node_is_told_by_name_and_forgotten_only_when_that_is_wanted(
     dead = bank.cluster.data_nodes[1]
     server.stop(site.binaries, dead)
     try:
-        told = run("cluster", "remove", "dying", *on_data, "--json", succeeds=False)["told"]
+        told = run("cluster", "remove", "dying", *on_data, "--yes", "--json", succeeds=False)["told"]
         assert "node dn2 does not answer" in told and "DROP SCHEMA IF EXISTS stillhouse CASCADE" in told
         assert service.cluster(cluster)["status"] == "AVAILABLE"
-        run("cluster", "remove", "dying", *on_data, "--dead-nodes", "--json")
+        run("cluster", "remove", "dying", *on_data, "--yes", "--dead-nodes", "--json")
         removed(service, cluster)
         audit = run("audit", "list", "--data", str(service.data), "--json")["records"]
         assert any(one["outcome"] == "left" and "dn2" in one["detail"] for one in audit)
@@ -249,5 +251,5 @@ def test_connections_change_but_the_servers_must_be_the_same(
         for node in bank.cluster.nodes:
             with superuser(node) as connection:
                 tell(connection, f"ALTER ROLE {ROLE} PASSWORD '{PASSWORD}'")
-    run("cluster", "remove", "changing", *on_data, "--dead-nodes", "--json")
+    run("cluster", "remove", "changing", *on_data, "--yes", "--dead-nodes", "--json")
     removed(service, cluster)

@@ -55,8 +55,16 @@ def insert_snapshot(transaction: Transaction, snapshot: Snapshot) -> None:
         transaction.execute(insert(snapshots), row | {"attempt": 0})
     except IntegrityError as error:
         if violates(error, snapshot_name):
-            raise NameTaken(f"the project already has a snapshot named {snapshot.name}") from error
+            raise name_taken(snapshot.name) from error
         raise
+
+
+def name_taken(name: str) -> NameTaken:
+    """Return the error of a name that another snapshot has. One that failed has its name too."""
+    return NameTaken(
+        f"the project already has a snapshot named {name}",
+        hint=f"choose another name; or delete that snapshot, even if it failed: `stillhouse snapshot delete {name}`",
+    )
 
 
 def find_snapshot(transaction: Transaction, project: str, snapshot_id: str) -> Snapshot | None:

@@ -3,6 +3,24 @@
 import subprocess
 import sys
 
+from support.documents.help_page import laid_out
+
+_FIRST_PAGE = """
+import sys
+from stillhouse.__main__ import main
+sys.argv = ["stillhouse", "--help"]
+main()
+print("imported:", [name for name in ("cyclopts", "rich", "stillhouse.cli") if name in sys.modules])
+"""
+
+
+def test_the_first_page_of_help_imports_nothing_and_is_what_the_command_line_would_print() -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", _FIRST_PAGE], capture_output=True, text=True, check=True
+    ).stdout
+    assert said == f"{laid_out()}imported: []\n", "`make help-page` writes the page"
+
+
 _LOOK = """
 import sys
 from stillhouse.cli.main import app

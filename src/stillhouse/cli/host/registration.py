@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from stillhouse.cli.terminal import command, passwords
+from stillhouse.cli.terminal import chosen_snapshots, command, confirm, passwords
 from stillhouse.cli.terminal.command import Data, Json, Project
 from stillhouse.domain.ids import is_uuid
 from stillhouse.domain.registered.registration import DEFAULT_ROLE, DEFAULT_TLS
@@ -110,27 +110,38 @@ def remove(
     *,
     data: Data,
     project: Project,
-    keep_snapshots: int = 0,
+    keep_snapshots: int | None = None,
+    delete_snapshots: Annotated[bool, Parameter(negative="")] = False,
     dead_nodes: Annotated[bool, Parameter(negative="")] = False,
+    yes: bool = False,
     json_: Json = False,
 ) -> None:
-    """Forget a registered cluster. Its servers go on, with nothing of ours on them; its snapshots go to the trash.
+    """Forget a registered cluster. It asks for the cluster's name first.
+
+    Its servers go on, with nothing of ours on them. Manual snapshots stay; automated ones go to the trash.
 
     Parameters
     ----------
     name
         The cluster, by name or id.
     keep_snapshots
-        The number of its newest manual snapshots that stay.
+        Only so many of its newest manual snapshots stay; the others go to the trash.
+    delete_snapshots
+        All of its snapshots go to the trash.
     dead_nodes
         Forget it even if a server does not answer, which then keeps our schema.
+    yes
+        Do not ask.
     """
     from stillhouse.control.clusters.registration import remove_cluster
 
     def forget(control: "Control") -> None:
         cluster_id = _find(control, project, name)
+        kept = chosen_snapshots.number_kept(keep_snapshots, delete_all=delete_snapshots)
+        told = f"Cluster {name} will be forgotten. Its servers go on, with nothing of ours on them."
+        confirm.demand(f"{told}\n{chosen_snapshots.fate(kept)}", name, yes=yes, as_json=json_)
         control.flows.prepare()  # the service carries it out, now or at its next start
-        remove_cluster(control, project, cluster_id, keep_snapshots, dead_nodes=dead_nodes)
+        remove_cluster(control, project, cluster_id, kept, dead_nodes=dead_nodes)
         command.say_fields({"id": cluster_id}, json_)
 
     command.run_on(data, forget)

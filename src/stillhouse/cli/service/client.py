@@ -71,8 +71,8 @@ class Client:
                 hint=_hint(str(error)),
             ) from error
 
-    def find(self, kind: str, named: str, *, among: str = "") -> str:
-        """Find a thing's id by its id or its name; `among` is the path of the list that holds it."""
+    def find(self, kind: str, named: str, *, among: str = "", where: str = "") -> str:
+        """Find a thing's id by its id or its name; `among` is the path of the list that holds it, `where` its place."""
         if is_uuid(named):
             return named.lower()
         # The service looks a snapshot's name up by itself; one of an earlier version lists them all.
@@ -83,8 +83,9 @@ class Client:
             if str(one["name"]).lower() == named.lower()
         ]
         if not found:
+            place = f" {where}" if where else ""
             raise InvalidInput(
-                f"there is no {kind} named {named[:64]}", hint=self._nearest(kind, named, among)
+                f"there is no {kind} named {named[:64]}{place}", hint=self._nearest(kind, named, among)
             )
         if len(found) > 1:
             raise InvalidInput(
@@ -96,7 +97,8 @@ class Client:
         """Return the question that has the most similar name of all, or of the newest thousand snapshots."""
         path = among or f"/v1.0/{{p}}/{kind}s" + ("?limit=1000" if kind == "snapshot" else "")
         names = {str(one["name"]).lower(): str(one["name"]) for one in self.call("GET", path)[f"{kind}s"]}
-        return did_you_mean(named.lower(), names, f"`stillhouse {kind} list` lists them")
+        lists = "snapshot trash" if among else f"{kind} list"
+        return did_you_mean(named.lower(), names, f"`stillhouse {lists}` lists them")
 
 
 _SIGNED = (b"host", b"x-sdk-date", b"content-type")
@@ -191,10 +193,14 @@ def said_pace(shown: Answer) -> str:
 
 
 def sizes(shown: Answer) -> Answer:
-    """Return a snapshot's sizes in words: of its data, of its own bytes, and of all bytes that it needs."""
+    """Return a snapshot's sizes in words: of its data, of its own bytes, and of all bytes that it needs.
+
+    The last two are counted soon after its end.
+    """
+    unknown = "counting" if shown.get("state") == "AVAILABLE" else None
     named = {"live": "live_bytes", "own": "own_bytes", "stored": "stored_bytes"}
     found = {word: shown.get(field) for word, field in named.items()}
-    return {word: None if count is None else said_size(count) for word, count in found.items()}
+    return {word: unknown if count is None else said_size(count) for word, count in found.items()}
 
 
 def percent(text: object) -> int:

@@ -6,9 +6,8 @@ from cyclopts import App, Parameter
 
 from stillhouse.cli.service import client
 from stillhouse.cli.service.client import Access, Answer, Client
-from stillhouse.cli.terminal import confirm, passwords
+from stillhouse.cli.terminal import chosen_snapshots, confirm, passwords
 from stillhouse.cli.terminal.command import Json
-from stillhouse.errors import InvalidInput
 
 cluster = App(name="cluster", help="Warehouse clusters. They are named by their name or their id.")
 
@@ -16,7 +15,6 @@ _COLUMNS = ("id", "name", "state", "task_status", "number_of_node", "port", "cre
 _SHOWN = (*_COLUMNS, "user_name", "endpoint", "nodes", "failure")
 _OPERATIONS = ("started", "kind", "state", "progress", "cluster_name", "subject_id", "failure")
 _ANYONE = Access()
-_ALL = 2**31 - 1  # the largest number that the API takes
 # The cloud has these. They have no meaning on one's own host, and are only given back.
 _ECHOED = {"node_type": "any", "vpc_id": "any", "subnet_id": "any", "security_group_id": "any"}
 
@@ -128,9 +126,7 @@ def delete(
     """
 
     def work(service: Client) -> None:
-        if delete_snapshots and keep_snapshots:
-            raise InvalidInput("--keep-snapshots and --delete-snapshots contradict each other")
-        kept = 0 if delete_snapshots else _ALL if keep_snapshots is None else keep_snapshots
+        kept = chosen_snapshots.number_kept(keep_snapshots, delete_all=delete_snapshots)
         found = _cluster(service, service.find("cluster", name))
         confirm.demand(_farewell(service, found, kept), found["name"], yes=yes, as_json=json_)
         path, body = f"/v1.0/{{p}}/clusters/{found['id']}", {"keep_last_manual_snapshot": kept}

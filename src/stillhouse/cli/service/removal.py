@@ -14,6 +14,7 @@ _SNAPSHOTS = "/stillhouse/v1/{p}/snapshots"
 _TRASH_COLUMNS = ("id", "name", "state", "cluster_name", "live", "own", "deleted", "until", "how")
 _COLUMNS = ("name", "id", "result")
 _ANYONE = Access()
+_FAILED = ("FAILED", "CANCELLED")
 
 # Carries out one snapshot's part, and tells the result in a few words.
 Act = Callable[[Answer], str]
@@ -128,7 +129,7 @@ def undelete(
             raise InvalidInput("name the snapshots, or a --cluster for all of its snapshots in the trash")
         found = service.call("GET", _TRASH)["snapshots"]
         if names:
-            ids = [service.find("snapshot", name, among=_TRASH) for name in names]
+            ids = [service.find("snapshot", name, among=_TRASH, where="in the trash") for name in names]
             known = {one["id"]: one for one in found}
             chosen = [known.get(one, {"id": one, "name": one, "can_be_undeleted": True}) for one in ids]
         else:
@@ -171,6 +172,8 @@ def _of_cluster(service: Client, cluster: str) -> list[Answer]:
 def _delete(service: Client, chosen: Sequence[Answer], *, dry_run: bool, as_json: bool) -> None:
     def move(one: Answer) -> str:
         service.call("DELETE", f"/v1.0/{{p}}/snapshots/{one['id']}")
+        if one["state"] in _FAILED:
+            return "it is deleted: it had failed, and there is nothing to bring back"
         return f"it is in the trash; `stillhouse snapshot undelete {one['name']}` brings it back"
 
     may = "would go to the trash" if dry_run else ""

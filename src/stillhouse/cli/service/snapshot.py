@@ -83,7 +83,7 @@ def create(
 def list_(
     *,
     cluster: str = "",
-    status: Literal["CREATING", "AVAILABLE", "UNAVAILABLE"] | None = None,
+    status: Literal["CREATING", "AVAILABLE", "FAILED", "UNAVAILABLE"] | None = None,
     since: Since = "",
     sort: SortKey = "started",
     reverse: Annotated[bool, Parameter(negative="")] = False,
@@ -99,7 +99,7 @@ def list_(
     cluster
         Only this cluster's, by name or id.
     status
-        Only those in this state.
+        Only those in this state; FAILED has those that were cancelled too, and is UNAVAILABLE in the API.
     sort
         The column to sort by: times and sizes from the latest and largest on, the others from A to Z.
     reverse
@@ -114,7 +114,8 @@ def list_(
 
     def work(service: Client) -> None:
         cluster_id = service.find("cluster", cluster) if cluster else ""
-        query = listing.query(cluster_id, status, since, sort, limit, page, reverse=reverse)
+        wanted = "UNAVAILABLE" if status == "FAILED" else status
+        query = listing.query(cluster_id, wanted, since, sort, limit, page, reverse=reverse)
         answer = service.call("GET", f"/v1.0/{{p}}/snapshots?{query}")
         states = _of_ids(service, _STATES, "id", [one["id"] for one in answer["snapshots"]])
         for one in answer["snapshots"]:

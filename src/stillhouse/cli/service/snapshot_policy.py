@@ -87,7 +87,9 @@ def set_(
         service.call("PUT", _path(cluster_id), _given(wanted))
         answer = _policies(service, cluster_id)
         told = {"keep_days": answer["keep_day"], "enabled": answer["auto_backup"]}
-        client.say(answer, json_, told | ((name and _find(answer, name)) or {}))
+        if name is not None and (one := _find(answer, name)) is not None:
+            told |= one | {"next_fire_time": _next_run(one)}
+        client.say(answer, json_, told)
 
     client.run(access, work)
 

@@ -67,6 +67,7 @@ def check_table_restore(control: Control, project: str, snapshot_id: str, wanted
             raise StateForbids(f"snapshot {snapshot.id} is in state {snapshot.status}")
         restore = wanted.named(snapshot.backup_key)
         cluster = answering_cluster(reading, project, snapshot.cluster_id)
+        check_able(cluster, Ability.LOAD_TABLES)
     if control.vault is None:
         raise InvalidInput("only a running service can look into a snapshot")
     found = listed(control.vault, snapshot, restore)

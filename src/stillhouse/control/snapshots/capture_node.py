@@ -207,7 +207,9 @@ class _Report:
         with self._place.control.database.transaction() as transaction:
             row = self._row(captures.list_captures(transaction, self._key[0], self._key[2]))
             if row.bytes_total or row.state is not CaptureState.COPYING:
-                raise AttemptDead(f"attempt {self._key[2]} ended with the service that made it")
+                raise AttemptDead(
+                    f"attempt {self._key[2]} was given up before: another node's capture failed, or the service ended"
+                )
             captures.set_bytes(transaction, *self._key, self._now(), done=0, total=self._total)
 
     def progress(self, done: int, total: int) -> None:

@@ -17,7 +17,7 @@ from stillhouse.domain.cluster import Cluster, ClusterStatus, Task
 from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.reports.failure import CANCELLED, Failure
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus, SnapshotType, backup_key
-from stillhouse.errors import InvalidInput, NameTaken, StateForbids, WrongKind
+from stillhouse.errors import InvalidInput, StateForbids, WrongKind
 
 # Snapshots that are read at once; their answer is about half a megabyte.
 _BATCH = 500
@@ -106,7 +106,7 @@ def check_name(control: Control, project: str, name: str) -> None:
     names.check_snapshot_name(name)
     with control.database.reading() as reading:
         if snapshots.is_name_taken(reading, project, name):
-            raise NameTaken(f"the project already has a snapshot named {name}")
+            raise snapshots.name_taken(name)
 
 
 def list_snapshots(control: Control, project: str) -> list[Snapshot]:

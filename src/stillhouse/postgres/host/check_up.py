@@ -88,7 +88,7 @@ def _findings(node: Node, connection: Connection) -> Iterator[Finding]:
             "set both by NTP",
         )
     for database in list_databases(connection):
-        if database.kind in (Kind.CLOSED, Kind.INVALID):
+        if database.kind in (Kind.CLOSED, Kind.INVALID) and not database.is_pristine:
             yield found(
                 Weight.SHOULD,
                 "databases",

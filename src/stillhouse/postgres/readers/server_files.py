@@ -59,6 +59,7 @@ _SERVER = """
       FROM pg_catalog.pg_control_system()
 """
 _DIRECTORY_MODE = "SELECT pg_catalog.current_setting('data_directory_mode')"
+_DIRECTORY_MODES = ("0700", "0750")  # no server starts with another (src/backend/utils/init/miscinit.c)
 _CONFIGURATION = """
     SELECT DISTINCT sourcefile, pg_catalog.current_setting('data_directory') FROM pg_catalog.pg_settings
      WHERE sourcefile IS NOT NULL
@@ -91,7 +92,8 @@ class ServerFiles:
     """Each question has a session for itself. A session is used again, and proves first that its server is the one that
     the backup runs on: an address may lead to another server after a failover.
 
-    All methods raise CaptureInterrupted if the server does not answer, and CaptureFailed if it refuses to.
+    All methods raise CaptureInterrupted if the server does not answer, and CaptureFailed if it refuses to, or answers
+    what cannot be: its superuser may have put functions of his own in the place of PostgreSQL's.
     """
 
     def __init__(self, node: Node, facts: Facts) -> None:
@@ -105,8 +107,11 @@ class ServerFiles:
         """Yield the names in a directory, in no order. A directory that is gone has no names."""
         query, given = _found(path)
         with self._asking(path) as connection, connection.cursor(binary=True) as cursor:
-            for (name,) in cursor.stream(query + _NAMES, given, size=_NAMES_AT_ONCE):
-                yield text.decode(name)
+            for (encoded,) in cursor.stream(query + _NAMES, given, size=_NAMES_AT_ONCE):
+                name = text.decode(encoded or b"")
+                if name in ("", ".", "..") or "/" in name or "\0" in name:
+                    raise self._impossible(f"names a file {name!r} in the directory {path or '.'}")
+                yield name
 
     def statuses(self, paths: Sequence[str]) -> list[Status | None]:
         """Return the status of each file. `None` if it is gone."""
@@ -116,6 +121,9 @@ class ServerFiles:
             for path in paths:
                 if path not in known:
                     known[path] = _one(connection, path)
+        for path in paths:
+            if (known[path][0] or 0) < 0:
+                raise self._impossible(f"tells a size of {known[path][0]} bytes for {path}")
         return [None if known[path][0] is None else Status(*known[path]) for path in paths]
 
     def location(self, oid: int) -> str | None:
@@ -151,12 +159,18 @@ class ServerFiles:
         with self._asking(pieces[0].path) as connection:
             _send(connection.pgconn, values)
             yield None
-            yield from _column(connection.pgconn)
+            asked = iter(pieces)
+            for content in _column(connection.pgconn):
+                yield self._checked(next(asked, None), content)
+            for piece in asked:
+                raise self._impossible(f"does not answer for {piece.path}")
 
     def directory_mode(self) -> int:
         """Return the mode of the data directory, which decides on the modes of all files in it."""
         with self._asking() as connection:
             ((mode,),) = connection.execute(_DIRECTORY_MODE).fetchall()
+        if mode not in _DIRECTORY_MODES:
+            raise self._impossible(f"tells the mode {mode!r} for its data directory")
         return int(mode, 8)
 
     def configuration(self) -> list[str]:
@@ -185,7 +199,19 @@ class ServerFiles:
         query, given = _found(piece.path)
         with self._asking(piece.path) as connection, connection.cursor(binary=True) as cursor:
             cursor.execute(query + _READ_FOUND, {**given, "at": piece.at, "length": piece.length})
-            return [content for (content,) in cursor.fetchall()] or [None]
+            return [self._checked(piece, content) for (content,) in cursor.fetchall()] or [None]
+
+    def _checked(self, asked: Piece | None, content: bytes | None) -> bytes | None:
+        """Return the bytes. They must fit, since they are written beside those of other files."""
+        if asked is None or len(content or b"") > asked.length:
+            raise self._impossible("sends more bytes of its files than were asked for")
+        return content
+
+    def _impossible(self, what: str) -> CaptureFailed:
+        return CaptureFailed(
+            f"the server of node {self._node.name} {what}",
+            hint="functions of PostgreSQL's were replaced there, or another program answers at its address",
+        )
 
     @contextmanager
     def _asking(self, path: str = "") -> Iterator[Connection]:

@@ -38,11 +38,12 @@ CAPACITY_SETTINGS = (
     "max_wal_senders",
 )
 
-_CONFIG_FILES = {
-    "config_file": "postgresql.conf",
-    "hba_file": "pg_hba.conf",
-    "ident_file": "pg_ident.conf",
-}
+_CONFIG_FILES = {"config_file": "postgresql.conf", "hba_file": "pg_hba.conf", "ident_file": "pg_ident.conf"}
+
+# What PostgreSQL can be built or made with (configure's --with-blocksize and --with-segsize, initdb's --wal-segsize).
+_BLOCK_SIZES = frozenset(1 << bits for bits in range(10, 16))
+_WAL_SEGMENT_SIZES = frozenset(1 << bits for bits in range(20, 31))
+_MOST_SEGMENT = 1 << 40  # bytes of a relation's segment
 
 
 @dataclass(frozen=True)
@@ -328,6 +329,7 @@ def places(connection: Connection) -> Places:
 
 
 def facts(connection: Connection) -> Facts:
+    """Read the facts. Raises CaptureFailed for sizes that no PostgreSQL has."""
     row = connection.execute(
         "SELECT s.system_identifier, c.timeline_id, current_setting('server_version_num')::int, s.pg_control_version,"
         " s.catalog_version_no, i.database_block_size, i.blocks_per_segment, i.bytes_per_wal_segment,"
@@ -363,6 +365,7 @@ def facts(connection: Connection) -> Facts:
     identifier, timeline, version, control, catalog, block, blocks, wal_segment, checksums, hints, started = (
         row
     )
+    _check_sizes(block, blocks, wal_segment)
     return Facts(
         system_identifier=identifier,
         timeline=timeline,
@@ -382,3 +385,12 @@ def facts(connection: Connection) -> Facts:
         log_directory=directory[1],
         superuser=directory[2],
     )
+
+
+def _check_sizes(block: int, blocks: int, wal_segment: int) -> None:
+    is_known = block in _BLOCK_SIZES and wal_segment in _WAL_SEGMENT_SIZES
+    if not is_known or not 0 < blocks * block <= _MOST_SEGMENT:
+        raise CaptureFailed(
+            f"the server tells of pages of {block} bytes, {blocks} in a segment, and WAL segments of {wal_segment}",
+            hint="no PostgreSQL has these: another program answers, or functions of PostgreSQL's were replaced there",
+        )
