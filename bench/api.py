@@ -10,13 +10,14 @@ import argparse
 import asyncio
 import json
 import os
+import sqlite3
 import statistics
 import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,10 @@ def writes(service: Service, cluster: str, count: int, runs: int) -> dict[str, A
 
 def move_catalog(service: Service, to: str) -> None:
     service.stop()
+    with closing(sqlite3.connect(service.data / "catalog.sqlite")) as connection, connection:
+        connection.execute(
+            "UPDATE sh_clusters SET stopped = 1"
+        )  # they have no servers that a start could adopt
     command = [*COMMAND, "catalog", "move", "--data", str(service.data), "--to", to]
     subprocess.run(command, check=True, env=service.environment())
     service.catalog = to

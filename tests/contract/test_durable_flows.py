@@ -521,6 +521,10 @@ def test_while_paused_no_flow_begins_and_none_is_accepted(database: Database, la
         flows.pause()
     with pytest.raises(CatalogUnavailable, match="lost its hold"), database.transaction() as transaction:
         flows.enqueue(transaction, "flow", "t")
-    assert not begun.is_set()
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not flows.at_work():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert not begun.wait(0.5)
     flows.go_on()
     assert flows.result(flow_id, DEADLINE_SECONDS) == "s"

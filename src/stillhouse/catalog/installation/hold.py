@@ -65,6 +65,7 @@ class Hold:
         self._name = f"stillhouse {socket.gethostname()[:30]} pid {os.getpid()} {secrets.token_hex(3)}"
         self._ending = os.eventfd(0, os.EFD_NONBLOCK)
         self._thread: threading.Thread | None = None
+        self._reason = ""
         self._session = self._open()
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while not self._has_locked(self._session):
@@ -124,7 +125,9 @@ class Hold:
             with self._database.reading() as reading:
                 known = identity.find(reading)
         except CatalogUnavailable as away:
-            log.get("catalog").warning("the hold of the catalog is not back yet", reason=str(away))
+            if self._reason != str(away):  # each is told once, not each second
+                self._reason = str(away)
+                log.get("catalog").warning("the hold of the catalog is not back yet", reason=self._reason)
             self._drop()
             return False
         is_ours = known is not None and known.served_by == self._name
