@@ -51,11 +51,11 @@ def move(service: Service, to: str) -> None:
 
 
 def prove(service: Service, snapshot: str) -> None:
-    path = f"/stillhouse/v1/{{p}}/snapshots/{snapshot}/proofs"
-    assert service.call("POST", path).status == 202
+    path = f"/stillhouse/v1/{{p}}/snapshots/{snapshot}"
+    assert service.call("POST", f"{path}/prove").status == 202
 
     def ended() -> dict[str, Any] | None:
-        told: dict[str, Any] = service.call("GET", path).json["proofs"][0]
+        told: dict[str, Any] = service.call("GET", f"{path}/proof").json["proof"]
         return told if told["state"] != "RUNNING" else None
 
     assert service.until("the proof", ended)["state"] == "PROVED"
