@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: hostile demo test test-long test-all wheel torture check format lock api-docs settings-docs fuzz-api fuzz-openapi test-clients predecessor soak-collection soak-damage bench bench-api bench-peers bench-files bench-gate bench-growth bench-history bench-limits bench-proportion bench-remote bench-rest bench-service bench-witness bench-postgres-incremental
+.PHONY: hostile reach demo test test-long test-all wheel torture check format lock api-docs settings-docs fuzz-api fuzz-openapi test-clients predecessor soak-collection soak-damage bench bench-api bench-peers bench-files bench-gate bench-growth bench-history bench-limits bench-proportion bench-remote bench-rest bench-service bench-witness bench-postgres-incremental
 
 # uv when present (fast), else the standard library's venv and pip: both install exactly the lock file.
 $(VENV)/.ready: locks/dev.lock pyproject.toml
@@ -48,6 +48,10 @@ hostile: $(VENV)/.ready
 soak-collection: $(VENV)/.ready
 	@COLLECTION_EXAMPLES=$(or $(COLLECTION_EXAMPLES),5000) COLLECTION_STEPS=$(or $(COLLECTION_STEPS),80) \
 	  $(BIN)/pytest -n 0 -q -s --timeout 0 tests/property/test_collection_model.py
+
+# A warehouse on hosts of its own, with trouble on the way to them: `make reach SNAPSHOTS=20 SEED=7`. The long tier takes two.
+reach: $(VENV)/.ready
+	@REACH_SNAPSHOTS=$(or $(SNAPSHOTS),20) REACH_SEED=$(SEED) $(BIN)/pytest -n 0 -q -s -m long --timeout 0 tests/fault/test_reached_hosts.py
 
 # Random rounds of work, capture, deletion and restore: `make torture ROUNDS=200 PG=15 READER=remote SEED=7`; `RECORD=1` keeps
 # the outcome. PG is 15 (Debian's), 16 or 17 (npm's), or 18.

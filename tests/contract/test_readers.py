@@ -4,7 +4,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -131,7 +130,7 @@ def test_both_list_the_same_in_the_same_order(data: Path, there: Node, known: Fa
 
 def without_details(entry: Entry) -> Entry:
     """Servers tell times in whole seconds, and no inodes."""
-    return replace(entry, mtime_ns=entry.mtime_ns // 10**9, inode=0)
+    return entry._replace(mtime_ns=entry.mtime_ns // 10**9, inode=0)
 
 
 def test_only_the_init_fork_of_an_unlogged_relation_is_listed(reader: NodeFiles, node: Node) -> None:

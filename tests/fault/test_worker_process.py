@@ -52,6 +52,13 @@ def test_a_worker_does_not_run_the_main_script_again(tmp_path: Path) -> None:
     assert [file.name for file in seen.iterdir()] == ["__main__"]
 
 
+def test_a_worker_imports_nothing_of_numpy_itself() -> None:
+    """The process that it is forked of has done so. NumPy puts some imports off until they are used."""
+    worker: Worker[list[str]] = Worker(worker_tasks.imported, "any")
+    assert worker.poll(30) == Done([])
+    worker.end()
+
+
 def test_a_vanished_worker_is_a_dead_attempt() -> None:
     worker: Worker[str] = Worker(worker_tasks.vanish, "any")
     assert worker.poll(30) == Progress(1)

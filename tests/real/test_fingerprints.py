@@ -149,6 +149,32 @@ def test_a_commit_between_snapshot_and_point_is_noticed(
     assert len({*names}) == 3
 
 
+@pytest.mark.parametrize("busy", [2, 3])
+def test_a_cluster_whose_node_is_not_quiet_is_given_a_few_more_points(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch, busy: int
+) -> None:
+    """The transaction is the node's own: the gate does not hold it up."""
+    mark_nodes = cut.mark_nodes
+    names: list[str] = []
+    disturbed = bank.cluster.data_nodes[0]
+
+    def write_and_mark(nodes: Any, name: str, *rest: Any) -> Any:
+        names.append(name)
+        if len(names) <= busy:
+            with superuser(disturbed) as writer:
+                tell(writer, "CREATE TABLE IF NOT EXISTS public.own (id int)")
+                tell(writer, "INSERT INTO public.own VALUES (1)")
+        return mark_nodes(nodes, name, *rest)
+
+    monkeypatch.setattr(cut, "mark_nodes", write_and_mark)
+    with Witnesses() as witnesses:
+        points = take_one(bank.cluster, witnesses=witnesses).points
+        lost = {point.node: point.witness.why for point in points if point.witness.why}
+    assert len({*names}) == 3 and {point.name for point in points} == {names[-1]}
+    ended = "transactions ended at the moment of the cut"
+    assert lost == ({disturbed.id: ended} if busy == 3 else {})
+
+
 def test_a_transaction_that_is_in_the_wal_and_not_yet_seen_is_noticed(
     house: Cluster, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,7 +81,8 @@ def by_summaries(pages: int, first_block: int, base: InBase | None, changed: Cha
             safe = min(safe, max(changed.limit - first_block, 0))
         within = np.searchsorted(changed.blocks, [first_block, first_block + safe])
         listed = changed.blocks[within[0] : within[1]] - np.uint32(first_block)
-    listed = np.union1d(listed, base.lost[base.lost < safe])
+    if len(base.lost):
+        listed = np.union1d(listed, base.lost[base.lost < safe])
     read = np.concatenate([listed, np.arange(safe, pages, dtype=np.uint32)])
     if not len(read) and pages == base.pages:
         return Choice(How.KEPT, read)

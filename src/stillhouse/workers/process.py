@@ -28,7 +28,9 @@ _STOP_SECONDS = 10
 _BEAT_SECONDS, _SILENT_SECONDS = 2.0, 60.0
 
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["stillhouse.workers.jobs"])
+# NumPy imports `numpy.ma` when `unique` is first called, which takes each worker up to 0.1 s
+# (numpy/lib/_arraysetops_impl.py).
+_PROCESSES.set_forkserver_preload(["stillhouse.workers.jobs", "numpy.ma"])
 
 
 def get_ready() -> None:

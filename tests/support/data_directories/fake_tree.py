@@ -83,7 +83,7 @@ def capture(
         {"t": "pack", "id": pack.id, "size": pack.size, "index": pack.index, "hash": pack.hash}
         for pack in ledger.packs.values()
     ]
-    stored = manifest.store(store, keys, head, lambda line: False)
+    stored = manifest.store(store, keys, head, lambda line: False, drop_carried=False)
     manifest.close()
     base.close()
     return stored, ledger, copy

@@ -108,13 +108,15 @@ class Service:
     def is_alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def until(self, what: str, holds: Callable[[], Any], seconds: float = SECONDS) -> Any:
+    def until(
+        self, what: str, holds: Callable[[], Any], seconds: float = SECONDS, every: float = 0.02
+    ) -> Any:
         """Look again and again until it holds; what it holds is returned."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if found := holds():
                 return found
-            time.sleep(0.02)
+            time.sleep(every)
         raise AssertionError(f"waited {seconds} s for {what}; the log ends: {self.log.read_text()[-2000:]}")
 
     def client(self, project: str = PROJECT) -> SignedClient:

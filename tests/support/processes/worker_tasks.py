@@ -2,8 +2,10 @@
 
 import multiprocessing
 import os
+import sys
 from multiprocessing.connection import Connection
 
+import numpy as np
 import psutil
 
 from stillhouse.domain.throttle import IoPriority
@@ -45,3 +47,10 @@ def _send_io_priority(pipe: Connection) -> None:
 def _io_priority() -> tuple[int, int]:
     found = psutil.Process().ionice()
     return int(found.ioclass), int(found.value)
+
+
+def imported(_task: str, _line: Line) -> list[str]:
+    """What has to be imported yet when pages of a map are told apart."""
+    before = set(sys.modules)
+    np.unique(np.arange(3))
+    return sorted(set(sys.modules) - before)

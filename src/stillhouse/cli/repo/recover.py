@@ -150,7 +150,7 @@ def _restore(
     chosen = choose(inventory_of(bucket).snapshots, snapshot)
     place = Repository(repository, identity.demand(bucket.store, repository), bucket.kek)
     with bars() as new_bar:
-        done = restore_alone(into, place, chosen.root, wanted, new_bar)
+        done = restore_alone(into, place, chosen.root, wanted, new_bar, command.warn)
     _say_restored(chosen, done, json_=json_)
 
 
@@ -188,7 +188,7 @@ def _say_restored(chosen: "Found", done: "RestoredAlone", *, json_: bool) -> Non
     if done.running:
         command.say(
             f"The servers run. Log in, with the password of then:\n"
-            f"  psql -h {nodes[0]['host']} -p {nodes[0]['port']} -U {user} gaussdb"
+            f"  psql -h {nodes[0]['host']} -p {nodes[0]['port']} -U {user} {done.database}"
         )
     elif done.opened:
         command.say("The servers are stopped. The same command with --start starts them.")

@@ -88,6 +88,12 @@ def say(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
+def warn(text: str) -> None:
+    """Tell a person a thing beside the answer, on standard error: with `--json` the answer stays one object."""
+    sys.stderr.write(f"note: {text}\n")
+    sys.stderr.flush()
+
+
 def say_json(answer: Any) -> None:
     say(json.dumps(answer))
 

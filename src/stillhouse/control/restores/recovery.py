@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from stillhouse.domain.cluster import Node, Role
@@ -40,20 +41,25 @@ def check_programs(
     Raises InvalidInput if they do not take the `chosen` settings, or cannot encrypt what clients on other hosts send.
     """
     tried: set[int] = set()
-    for stored in root.nodes:
-        try:
-            major = manifest.major_version(manifest.read(store, keys, stored.stored))
-        except (RepositoryDamaged, ObjectMissing):
-            continue  # the restore of the node finds it too, and records the damage
+    for name, major in majors_of(store, keys, root).items():
         programs = binaries.of_major(major)
         if programs is None:
-            raise RestoreFailed(
-                f"node {stored.name} of the snapshot {binaries.why_not(major)}", hint=remedy(major)
-            )
+            raise RestoreFailed(f"node {name} of the snapshot {binaries.why_not(major)}", hint=remedy(major))
         if major not in tried:
             tried.add(major)
             check_encryption(programs)
             check_settings(programs, chosen or {})
+
+
+def majors_of(store: ObjectStore, keys: ClusterKeys, root: Root) -> dict[str, int]:
+    """Return the major version of each node, by its name. A node whose manifest cannot be read is left out: its restore
+    finds that too, and records the damage.
+    """
+    found: dict[str, int] = {}
+    for stored in root.nodes:
+        with suppress(RepositoryDamaged, ObjectMissing):
+            found[stored.name] = manifest.major_version(manifest.read(store, keys, stored.stored))
+    return found
 
 
 def bytes_of(root: Root, node: Node) -> int:

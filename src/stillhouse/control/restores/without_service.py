@@ -38,6 +38,8 @@ _SPARE = 64 << 20  # bytes that must stay free beside the restored files
 
 Watch = Callable[[str, int], Callable[[int], None]]
 """Called with a node and its total bytes. Returns a function that takes the bytes written so far."""
+Tell = Callable[[str], None]
+"""Called with a sentence that a person should read before anything is copied."""
 
 
 @dataclass(frozen=True)
@@ -82,19 +84,20 @@ class State:
 @dataclass(frozen=True)
 class RestoredAlone:
     """The result. `findings` are for a person to look at; they are told once, when the cluster is opened. `commands`
-    start files that are not recovered: groups of lines to type, each with a title.
+    start files that are not recovered: groups of lines to type, each with a title. `database` is the one to log in to.
     """
 
     cluster: str
     nodes: tuple[Node, ...]
     opened: bool
     running: bool
+    database: str
     findings: tuple[str, ...] = ()
     commands: Sequence[tuple[str, Sequence[str]]] = ()
 
 
 def restore_alone(
-    into: Path, repository: Repository, root: Root, wanted: Wanted, watch: Watch
+    into: Path, repository: Repository, root: Root, wanted: Wanted, watch: Watch, tell: Tell
 ) -> RestoredAlone:
     """Rebuild the snapshot's nodes below `into` and, unless only files are wanted, open the cluster.
 
@@ -111,9 +114,11 @@ def restore_alone(
             _write_state(into, state)
         more = directories_in(wanted.pg_bins)
         site = embedded.open_site(into, pg_bin=wanted.pg_bin, pg_bins=more, os_user=wanted.os_user)
-        if not wanted.is_of_files:
-            store = open_repository(repository)
-            keys = open_keys(store, repository.kek, root.cluster.id)
+        store = open_repository(repository)
+        keys = open_keys(store, repository.kek, root.cluster.id)
+        if wanted.is_of_files:
+            _tell_missing(site, recovery.majors_of(store, keys, root), wanted.node, tell)
+        else:
             recovery.check_programs(site.binaries, store, keys, root, wanted.settings)
         planned = embedded.plan_nodes(site, state.cluster, root.cluster.number_of_node, state.port)
         if state.opened and is_due(site, state.cluster):
@@ -121,16 +126,17 @@ def restore_alone(
             settle(site, state.cluster)
         nodes = _chosen(planned, root, wanted.node)
         _rebuild(site, repository, root, nodes, wanted.workers, watch)
+        database = by_hand.database_of(nodes[0])
         if wanted.is_of_files:
             told = () if state.opened else _by_hand(site, repository, root, nodes)
-            return RestoredAlone(state.cluster, nodes, opened=state.opened, running=False, commands=told)
+            return RestoredAlone(state.cluster, nodes, state.opened, False, database, commands=told)
         findings: list[str] = []
         if not state.opened:
             findings = recovery.recover(site, root, nodes, chosen=wanted.settings)
             state = replace(state, opened=True)
             _write_state(into, state)
         (embedded.start_all if wanted.start else embedded.stop_all)(site, nodes)
-        return RestoredAlone(state.cluster, nodes, True, wanted.start, tuple(findings))
+        return RestoredAlone(state.cluster, nodes, True, wanted.start, database, tuple(findings))
 
 
 def _read_state(into: Path, asked: State) -> State | None:
@@ -187,6 +193,16 @@ def _rebuild(
         show(sizes[node.name])
 
     at_once(one, missing, recovery.NODES_AT_ONCE)
+
+
+def _tell_missing(site: Site, majors: Mapping[str, int], node: str, tell: Tell) -> None:
+    """Files need no programs here, but the commands that start them do, wherever that is."""
+    for major in sorted({major for name, major in majors.items() if node in ("", name)}):
+        if site.binaries.of_major(major) is None:
+            tell(
+                f"the snapshot {site.binaries.why_not(major)}: the files are restored, and can be started where"
+                f" PostgreSQL {major} is; the commands name {_USUAL.format(major)}"
+            )
 
 
 def _by_hand(

@@ -1,8 +1,5 @@
 """The base of a capture: an index of the files in earlier manifests of the node, and the choice of pages per file."""
 
-import json
-import os
-import sqlite3
 import threading
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
@@ -11,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from stillhouse.domain import page_choice
+from stillhouse.domain import page_choice, relation_files
 from stillhouse.domain.page_choice import Blocks, Choice, InBase
 from stillhouse.domain.relation_files import RelationFile
 from stillhouse.errors import RepositoryDamaged
@@ -19,24 +16,18 @@ from stillhouse.node.capture.pack_writer import StoredPack
 from stillhouse.postgres.files import pages as page_rules
 from stillhouse.postgres.readers.node_files import Entry
 from stillhouse.postgres.wal.summaries import Changes
-from stillhouse.repository.format import layout, manifest, maps
+from stillhouse.repository.format import file_index, layout, maps
 from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.container import Container
+from stillhouse.repository.format.file_index import FileIndex, Group
 from stillhouse.repository.format.lines import FileLine, PlacedFileLine
+from stillhouse.repository.format.manifest import CarriedFiles
 from stillhouse.repository.format.maps import BytesEntry, Extent, FrameRef, Map, PagesEntry, PlacedPages
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.storage.store import ObjectStore
 
 _OPEN_MAPS, _OPEN_PACKS = 8, 16
-_SCHEMA = """
-    CREATE TABLE maps (id TEXT PRIMARY KEY, size INT, hash TEXT, packs TEXT) WITHOUT ROWID;
-    CREATE TABLE files (path BLOB PRIMARY KEY, map TEXT, entry INT, source INT, line TEXT, bytes INT, kept TEXT)
-        WITHOUT ROWID;
-    CREATE TABLE versions (path BLOB, inode INT, mtime_ns INT, source INT);
-    CREATE TABLE rotten (path BLOB, page INT, source INT);
-    CREATE INDEX files_by_map ON files (map, entry);
-    CREATE INDEX rotten_by_path ON rotten (path);
-"""
+_SHARE_TO_KEEP = 0.5  # a map is named again if at least this share of its files' bytes is still in use
 
 
 @dataclass(frozen=True)
@@ -50,7 +41,8 @@ class Source:
 
 @dataclass(frozen=True)
 class BaseFile:
-    """A file of the base, and the place of its bytes. `line` is its manifest line, `number` the number of its source.
+    """A file of the base, and the place of its bytes. `line` is its manifest line, `index` its number in the index of
+    files, `number` the number of its source.
 
     `lost` are the pages that cannot be read from the base.
     """
@@ -58,6 +50,7 @@ class BaseFile:
     line: FileLine
     map: Stored
     source: Source
+    index: int
     number: int
     page_size: int
     lost: Blocks = field(default_factory=page_choice.no_blocks)
@@ -85,17 +78,16 @@ class BaseFile:
 
 @dataclass(frozen=True)
 class KeptMap:
-    """A map of the base that is to be named again, for `lines`. `share` of its files' bytes is still in use."""
+    """A map of the base with files that are kept, and its packs. Files without bytes have no map."""
 
-    stored: Stored
-    packs: list[str]
-    lines: list[PlacedFileLine]
-    share: float
+    stored: Stored | None
+    packs: Sequence[str]
+    files: Group
 
 
 class Base:
-    """The files of earlier manifests. A later manifest overrides an earlier one. The index is on disk, so that memory
-    does not grow with the number of files.
+    """The files of earlier manifests. A later manifest overrides an earlier one. The text of their lines is on disk,
+    so that memory hardly grows with the number of files.
 
     One thread makes, uses and closes a base. Only `pages_of`, `fingerprints_of` and `extents_of` may be called from any
     thread. `damaged` are keys of packs and maps: their content is treated as absent.
@@ -118,55 +110,86 @@ class Base:
         self._bad_packs = _named_below(layout.packs_of(cluster), damaged)
         self._bad_maps = _named_below(layout.maps_of(cluster), damaged)
         self._same_since: dict[str, int] = {}
-        self._index = sqlite3.connect("")  # a temporary file of SQLite's own, gone when closed
-        self._index.executescript(_SCHEMA)
-        for number, source in enumerate(self._sources):
-            self._load(number, source)
+        self._files = FileIndex()
+        self._maps_named: dict[str, tuple[Stored, list[str]]] = {}
+        self._versions: dict[
+            tuple[str, int, int], int
+        ] = {}  # PG_VERSION's path, inode, mtime: its first source
+        self._rotten: dict[tuple[str, int], list[int]] = {}  # pages by path and source
+        try:
+            for number, source in enumerate(self._sources):
+                self._load(number, source)
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
-        self._index.close()
+        self._files.close()
 
     def _load(self, number: int, source: Source) -> None:
         packs: list[str] = []
-        for line in manifest.read(self._store, self._keys, source.manifest):
+        for line in self._files.load(self._store, self._keys, source.manifest):
             if line["t"] == "pack":
                 packs.append(line["id"])
                 self.packs[line["id"]] = StoredPack(line["id"], line["size"], line["index"], line["hash"])
             elif line["t"] == "map":
-                named = json.dumps([packs[ordinal] for ordinal in line["packs"]])
-                self._index.execute(
-                    "INSERT OR IGNORE INTO maps VALUES (?, ?, ?, ?)",
-                    (line["id"], line["size"], line["hash"], named),
+                stored = Stored(line["id"], line["size"], line["hash"])
+                self._maps_named.setdefault(
+                    line["id"], (stored, [packs[ordinal] for ordinal in line["packs"]])
                 )
-            elif line["t"] == "file":
-                path = os.fsencode(line["path"])
-                self._index.execute(
-                    "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, NULL)",
-                    (path, line["map"], line["entry"], number, json.dumps(line), line["size"]),
-                )
-                if "inode" in line:
-                    self._index.execute(
-                        "INSERT INTO versions VALUES (?, ?, ?, ?)",
-                        (path, line["inode"], line["mtime_ns"], number),
-                    )
+            elif line["t"] == "file" and "inode" in line:
+                self._versions.setdefault((line["path"], line["inode"], line["mtime_ns"]), number)
             elif line["t"] == "rotten":
-                path = os.fsencode(line["path"])
-                self._index.execute("INSERT INTO rotten VALUES (?, ?, ?)", (path, line["block"], number))
+                self._rotten.setdefault((line["path"], number), []).append(line["block"])
+
+    def carry(self, entries: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
+        """Keep those files that are as in the base by all that is known without opening them. Return them, and the
+        other entries.
+
+        The listing shows the same size and time as then. No summary names the relation: so no page of its main fork
+        and of its visibility map has changed since, and its free space map is a hint that the server never relies on.
+        An init fork may have changed. Where anything is known to be damaged, every file is looked at by itself.
+        """
+        if self._bad_packs or self._bad_maps or not any(source.changes for source in self._sources):
+            return [], [*entries]
+        texts = [file_index.beginning(one.path, one.mode, one.mtime_ns, one.size or 0) for one in entries]
+        carried, rest = [], []
+        for entry, file in zip(entries, self._files.match([one.path for one in entries], texts), strict=True):
+            if file >= 0 and self._is_untouched(entry, self._files.source_of(file)):
+                self._files.carry(file)
+                carried.append(entry)
+            else:
+                rest.append(entry)
+        return carried, rest
+
+    def _is_untouched(self, entry: Entry, number: int) -> bool:
+        """Whether no page of a relation's file was named by a summary since its source, and none is rotten."""
+        relation = relation_files.relation_file(entry.path)
+        changes = self._sources[number].changes
+        return (
+            relation is not None
+            and changes is not None
+            and entry.size is not None
+            and entry.size % self._page_size == 0
+            and not entry.path.endswith("_init")
+            and not changes.is_copied(relation.tablespace, relation.database)
+            and changes.of(relation.tablespace, relation.database, relation.relation) is None
+            and (entry.path, number) not in self._rotten
+        )
 
     def find(self, path: str) -> BaseFile | None:
         """Return the file of the base. `None` if the base lacks it, or if its bytes there are damaged."""
-        row = self._index.execute(
-            "SELECT f.line, f.source, m.packs, m.id, m.size, m.hash FROM files f JOIN maps m ON m.id = f.map"
-            " WHERE f.path = ?",
-            (os.fsencode(path),),
-        ).fetchone()
-        if row is None:
+        if (found := self._files.find(path)) is None:
             return None
-        line, number, packs, *stored = row
-        file = BaseFile(json.loads(line), Stored(*stored), self._sources[number], number, self._page_size)
+        index, line = found
+        if (map_id := line["map"]) is None:
+            return None
+        stored, packs = self._maps_named[map_id]
+        number = self._files.source_of(index)
+        file = BaseFile(line, stored, self._sources[number], index, number, self._page_size)
         if file.map.id in self._bad_maps:
             return None
-        return self._less_damaged(file) if self._bad_packs and self.is_damaged(json.loads(packs)) else file
+        return self._less_damaged(file) if self._bad_packs and self.is_damaged(packs) else file
 
     def is_damaged(self, packs: Collection[str]) -> bool:
         return not self._bad_packs.isdisjoint(packs)
@@ -187,10 +210,7 @@ class Base:
 
         If the file is another one than in a source, the database was copied there since, and its pages have old LSNs.
         """
-        (since,) = self._index.execute(
-            "SELECT min(source) FROM versions WHERE (path, inode, mtime_ns) = (?, ?, ?)",
-            (os.fsencode(entry.path), entry.inode, entry.mtime_ns),
-        ).fetchone()
+        since = self._versions.get((entry.path, entry.inode, entry.mtime_ns))
         if since is not None:
             self._same_since[entry.path.rpartition("/")[0]] = since
 
@@ -225,31 +245,34 @@ class Base:
     def unchanged_by_lsn(self, file: BaseFile) -> "UnchangedByLsn":
         return UnchangedByLsn(file.pages, file.source.start_lsn, file.lost)
 
-    def rotten(self, path: str) -> list[int]:
+    def rotten(self, file: BaseFile) -> list[int]:
         """Return the pages of a file that are rotten in the base."""
-        rows = self._index.execute(
-            "SELECT r.page FROM rotten r JOIN files f ON (f.path, f.source) = (r.path, r.source) WHERE r.path = ?",
-            (os.fsencode(path),),
-        )
-        return [page for (page,) in rows]
+        return self._rotten.get((file.line["path"], file.number), [])
 
-    def keep(self, line: PlacedFileLine) -> None:
+    def keep(self, file: BaseFile, line: PlacedFileLine) -> None:
         """Keep a file as it is in the base, with this line. `kept` lists it."""
-        row = (json.dumps(line), os.fsencode(line["path"]))
-        self._index.execute("UPDATE files SET kept = ? WHERE path = ?", row)
+        self._files.rewrite(file.index, line)
 
     def kept(self) -> Iterator[KeptMap]:
-        """Yield every map that holds kept files."""
-        rows = self._index.execute(
-            "SELECT m.id, m.size, m.hash, m.packs, sum(f.bytes * (f.kept IS NOT NULL)), sum(f.bytes)"
-            " FROM maps m JOIN files f ON f.map = m.id GROUP BY m.id HAVING count(f.kept) > 0"
-        ).fetchall()
-        for id_, size, hash_, packs, used, held in rows:
-            lines = self._index.execute(
-                "SELECT kept FROM files WHERE map = ? AND kept IS NOT NULL ORDER BY entry", (id_,)
-            )
-            found = [json.loads(line) for (line,) in lines]
-            yield KeptMap(Stored(id_, size, hash_), json.loads(packs), found, used / held)
+        """Yield every map that holds kept files, and the kept files without bytes."""
+        for group in self._files.carried():
+            stored, packs = self._maps_named[group.map] if group.map is not None else (None, [])
+            yield KeptMap(stored, packs, group)
+
+    def is_worth_naming(self, kept: KeptMap) -> bool:
+        """Whether the map may be named again.
+
+        It must not name a damaged pack, even if its kept pages lie in other packs. Most of its files' bytes must be in
+        use.
+        """
+        return not self.is_damaged(kept.packs) and self._files.share(kept.files) >= _SHARE_TO_KEEP
+
+    def lines_of(self, kept: KeptMap) -> Iterator[PlacedFileLine | CarriedFiles]:
+        """Yield the lines of the kept files, with those that stay as they are as text."""
+        return self._files.lines(kept.files)
+
+    def separate_lines_of(self, kept: KeptMap) -> Iterator[PlacedFileLine]:
+        return self._files.separate_lines(kept.files)
 
     def entry_of(self, stored: Stored, line: PlacedFileLine) -> tuple[Map, PagesEntry | BytesEntry]:
         loaded = self._map(stored)

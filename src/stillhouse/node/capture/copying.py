@@ -1,5 +1,6 @@
 """The copy of a data directory: worker threads pack batches, and the results become maps and manifest lines."""
 
+import itertools
 import threading
 import time
 from collections import deque
@@ -34,7 +35,7 @@ from stillhouse.postgres.wal.backup import Facts
 from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.container import MAX_FRAME, Kind
 from stillhouse.repository.format.lines import PlacedFileLine
-from stillhouse.repository.format.manifest import ManifestWriter
+from stillhouse.repository.format.manifest import CarriedFiles, ManifestWriter
 from stillhouse.repository.format.maps import (
     Extent,
     Layer,
@@ -44,11 +45,12 @@ from stillhouse.repository.format.maps import (
     is_touched,
     taken,
 )
+from stillhouse.repository.format.sealed import Stored
 from stillhouse.storage.store import ObjectStore
 
 _FILES_PER_BATCH = 256
 _IN_FLIGHT_PER_THREAD = 2
-_SHARE_TO_KEEP = 0.5  # a base's map is named again if at least this share of its files' bytes is still in use
+_LISTED_AT_ONCE = 1024
 
 
 @dataclass
@@ -114,7 +116,7 @@ class Copy:
         self._started = time.monotonic()
         with ThreadPoolExecutor(self._threads, "copy") as pool:
             try:
-                for batch in self._batches():
+                for batch in self._batches(on_progress):
                     flying.append(pool.submit(self._pack, batch))
                     if len(flying) >= self._threads * _IN_FLIGHT_PER_THREAD:
                         self._join(flying.popleft().result(), on_progress)
@@ -156,24 +158,27 @@ class Copy:
         """Make the last packs durable, name the base's maps that are kept, and store the last maps."""
         self._extra.finish()
         for kept in self._base.kept():
-            # A map that names a damaged pack is not named again, even if its kept pages lie in other packs.
-            if kept.share < _SHARE_TO_KEEP or self._base.is_damaged(kept.packs):
-                for line in kept.lines:
-                    self._move(kept, line)
-            else:
+            if kept.stored is None or self._base.is_worth_naming(kept):
                 self._name_again(kept)
+            else:
+                for line in self._base.separate_lines_of(kept):
+                    self._move(kept.stored, line)
         self._shelf.finish()
 
     def _name_again(self, kept: KeptMap) -> None:
-        packs = self._ledger.ordinals(kept.packs)
-        assert packs is not None, "a base's packs are durable"
-        self._manifest.add_map(kept.stored, packs, is_new=False)
-        for line in kept.lines:
-            self._manifest.add({**line, "map": kept.stored.id})
+        if kept.stored is not None:
+            packs = self._ledger.ordinals(kept.packs)
+            assert packs is not None, "a base's packs are durable"
+            self._manifest.add_map(kept.stored, packs, is_new=False)
+        for part in self._base.lines_of(kept):
+            if isinstance(part, CarriedFiles):
+                self._manifest.add_carried(part)
+            else:
+                self._manifest.add({**part, "map": kept.files.map})
 
-    def _move(self, kept: KeptMap, line: PlacedFileLine) -> None:
+    def _move(self, stored: Stored, line: PlacedFileLine) -> None:
         """Give a kept file an entry in a new map, because most entries of its old map are dead."""
-        loaded, entry = self._base.entry_of(kept.stored, line)
+        loaded, entry = self._base.entry_of(stored, line)
         if isinstance(entry, PagesEntry):
             placed = loaded.placed(entry)
             self._shelf.place(line, lambda builder: builder.add_pages(self._page_size, placed))
@@ -192,13 +197,23 @@ class Copy:
         self._packers.append(packer)
         return packer
 
-    def _batches(self) -> Iterator[Batch]:
+    def _listed(self, on_progress: Callable[[int], None]) -> Iterator[tuple[int, Entry]]:
+        """Yield and number the entries that must be looked at. All others are carried over from the base."""
+        listing, number = iter(self._reader.list()), itertools.count()
+        while entries := list(itertools.islice(listing, _LISTED_AT_ONCE)):
+            carried, rest = self._base.carry(entries)
+            if carried:
+                self._lines.count_carried(carried)
+                on_progress(self.tally.bytes_read)
+            yield from zip(number, rest, strict=False)
+
+    def _batches(self, on_progress: Callable[[int], None]) -> Iterator[Batch]:
         """Cut the listing into batches. Directories and empty files become manifest lines at once."""
         per_batch = BATCH_BYTES // self._page_size
         runs: list[PageRun] = []
         room = per_batch
         files: list[WholeFile] = []
-        for number, entry in enumerate(self._reader.list()):
+        for number, entry in self._listed(on_progress):
             if entry.target is not None:
                 oid = int(entry.path.rpartition("/")[2])
                 self._manifest.add({"t": "link", "oid": oid, "target": entry.target})
@@ -335,7 +350,7 @@ class Copy:
         self.tally.pages_stored += stored
         if file.base is not None or rotten:
             fresh = taken(layers)
-            inherited = [] if file.base is None else self._base.rotten(file.entry.path)
+            inherited = [] if file.base is None else self._base.rotten(file.base)
             rotten = (rotten & fresh) | (set(inherited) - fresh)
         for page in sorted(page for page in rotten if page < pages):
             self._lines.note_rotten(file.entry.path, page)

@@ -1,7 +1,7 @@
 """The manifest lines of copied files, and the tally of what a copy read and stored."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from stillhouse.domain.page_choice import How
@@ -48,11 +48,18 @@ class FileLines:
             line["pieces"] = base.line["pieces"]
         if "bytes" in base.line:
             line["bytes"] = base.line["bytes"]
-        self._base.keep(line)
+        self._base.keep(base, line)
         self._count(how, size)
         if how is How.KEPT:
-            for page in self._base.rotten(entry.path):
+            for page in self._base.rotten(base):
                 self.note_rotten(entry.path, page)
+
+    def count_carried(self, entries: Sequence[Entry]) -> None:
+        """Count files that the base has carried over."""
+        size = sum(entry.size or 0 for entry in entries)
+        self._tally.files[How.KEPT] += len(entries)
+        self._tally.looked_at += size
+        self._tally.live_bytes += size
 
     def place(self, line: UnplacedFileLine, add: Callable[[MapBuilder], int]) -> None:
         """Give a file's bytes an entry in a map, and count it."""

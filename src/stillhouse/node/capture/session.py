@@ -126,7 +126,9 @@ def _capture(
         _add_skipped(manifest, reader.skipped)
         attempt.add_fingerprints(manifest, fingerprints)
         drop = Dropped(follower.findings, point.lsn, facts.config_files)
-        stored = manifest.store(store, keys, head(stopped, point, passed), drop)
+        stored = manifest.store(
+            store, keys, head(stopped, point, passed), drop, drop_carried=drop.names_relations
+        )
         new_bytes = manifest.map_bytes + ledger.new_bytes
         told = _told(stored, start_lsn, ground, facts, copy, follower, reader.skipped, new_bytes)
         return _with_replaced(told, fingerprints.replaced)
@@ -303,6 +305,10 @@ class Dropped:
             if isinstance(f, StorageCreated) and f.fork == _INIT_FORK
         }
         self._prepared = {finding.xid for finding in before if isinstance(finding, Prepared)}
+
+    @property
+    def names_relations(self) -> bool:
+        return bool(self._unlogged)
 
     def __call__(self, line: Line) -> bool:
         if line["t"] != "file":

@@ -5,12 +5,12 @@ The exclusions come from src/backend/backup/basebackup.c. `relation_files` reads
 
 import re
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
 import numpy as np
 
-from stillhouse.domain.relation_files import RELATION, is_database_directory
+from stillhouse.domain.relation_files import RELATION, is_database_directory, is_plain_number
 
 _TEMPORARY = re.compile(r"t\d+_\d+(_(fsm|vm|init))?(\.\d+)?")
 
@@ -53,14 +53,24 @@ def captured(directory: str, names: Iterable[str]) -> Iterator[tuple[str, str]]:
 
     `pg_control` is not among them: a capture takes it last. All `names` are consumed before this returns.
     """
-    ordered = without_unlogged(names) if is_database_directory(directory) else iter(sorted(names))
-    entries = ((name, f"{directory}/{name}" if directory else name) for name in ordered)
-    return ((name, path) for name, path in entries if not is_skipped(path) and path != CONTROL)
+    place = f"{directory}/" if directory else ""
+
+    def is_wanted(name: str) -> bool:
+        return not is_skipped(place + name) and place + name != CONTROL
+
+    if is_database_directory(directory):
+        ordered = without_unlogged(names, is_wanted)
+    else:
+        ordered = iter(sorted(filter(is_wanted, names)))
+    return ((name, place + name) for name in ordered)
 
 
-def without_unlogged(names: Iterable[str]) -> Iterator[str]:
+def without_unlogged(
+    names: Iterable[str], is_wanted: Callable[[str], bool] = lambda _: True
+) -> Iterator[str]:
     """Return the files of one database directory, segments ascending. Unlogged relations keep only the init fork.
 
+    Of the files that are no relation's, those are returned that are wanted.
     An unlogged relation is recognised by its init fork, from which recovery builds the rest. All `names` are consumed
     before this returns. Each name is packed into eight bytes, since there may be a million, and is unpacked unchanged.
     """
@@ -77,7 +87,7 @@ def without_unlogged(names: Iterable[str]) -> Iterator[str]:
     is_init = (numbers >> _SEGMENT_BITS & 3) == _FORKS.index("init")
     unlogged = numbers[is_init] >> _RELATION_SHIFT
     kept = numbers[is_init | ~np.isin(numbers >> _RELATION_SHIFT, unlogged)]
-    return chain(sorted(others), map(_unpacked, map(int, kept)))
+    return chain(sorted(filter(is_wanted, others)), map(_unpacked, map(int, kept)))
 
 
 def _packed(name: str) -> int | None:
@@ -85,6 +95,9 @@ def _packed(name: str) -> int | None:
 
     Numbers sort by relation, fork and segment.
     """
+    if is_plain_number(name):
+        relation = int(name)
+        return None if relation >> 32 else relation << _RELATION_SHIFT
     match = RELATION.fullmatch(name)
     if match is None:
         return None

@@ -3,7 +3,7 @@
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -55,22 +55,31 @@ class LocalReader:
     def _directory(self, path: str, directory: Directory) -> Iterator[Entry]:
         with os.scandir(directory.descriptor) as found:
             children = layout.captured(path, (entry.name for entry in found))
-        for name, child in children:
-            yield from self._entry(child, name, directory)
+        yield from self._captured(directory, children)
 
-    def _entry(self, path: str, name: str, directory: Directory) -> Iterator[Entry]:
+    def _captured(self, directory: Directory, children: Iterable[tuple[str, str]]) -> Iterator[Entry]:
+        """Yield the entries of a directory, given by name and path."""
+        for name, child in children:
+            try:
+                status = os.stat(name, dir_fd=directory.descriptor, follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            if stat.S_ISREG(status.st_mode) and status.st_uid == self.owner:
+                mode = status.st_mode & _PERMISSIONS
+                yield Entry(child, mode, status.st_size, status.st_mtime_ns, status.st_ino)
+            else:
+                yield from self._other(child, name, directory, status)
+
+    def _other(self, path: str, name: str, directory: Directory, status: os.stat_result) -> Iterator[Entry]:
+        """Yield a directory with all below it. Any other file is skipped."""
         try:
-            status = os.stat(name, dir_fd=directory.descriptor, follow_symlinks=False)
             is_link = stat.S_ISLNK(status.st_mode) and self._tree.may_be_link(path)
             if is_link or stat.S_ISDIR(status.st_mode):
                 opened = self._tree.directory(path)
                 target = os.readlink(name, dir_fd=directory.descriptor) if is_link else None
                 yield from self._subdirectory(path, opened, target)
-            elif reason := why_foreign(status, self.owner, stat.S_IFREG):
-                self.skipped.add(path, reason)
             else:
-                mode = status.st_mode & _PERMISSIONS
-                yield Entry(path, mode, status.st_size, status.st_mtime_ns, status.st_ino)
+                self.skipped.add(path, why_foreign(status, self.owner, stat.S_IFREG))
         except FileNotFoundError:
             return
         except FileRefused as refusal:
@@ -80,7 +89,9 @@ class LocalReader:
         mode = os.fstat(opened.descriptor).st_mode & _PERMISSIONS
         if target is not None and re.fullmatch(_TABLESPACE, path):
             yield Entry(path, mode, None, target=target)
-            yield from self._entry(f"{path}/{self._tablespace_directory}", self._tablespace_directory, opened)
+            yield from self._captured(
+                opened, [(self._tablespace_directory, f"{path}/{self._tablespace_directory}")]
+            )
             return
         yield Entry(path, mode, None)
         if path not in layout.EMPTIED:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from stillhouse.errors import FileRefused
 from stillhouse.postgres.files.tree import shown
@@ -10,8 +10,7 @@ from stillhouse.postgres.files.tree import shown
 _NAMED = 100  # skipped paths that are named; the rest is only counted
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A file or a directory in the data directory. `path` is relative to it. The `size` of a directory is `None`.
 
     The link to a tablespace is a directory with a `target`.

@@ -84,7 +84,7 @@ def _looks(
 def _lines(store: ObjectStore, keys: ClusterKeys, stored: Stored) -> Iterator[PackLine | MapLine]:
     """The manifest's lines about packs and maps. An unreadable manifest has no lines; it is a finding itself."""
     try:
-        yield from [line for line in manifest.read(store, keys, stored) if line["t"] in ("pack", "map")]
+        yield from list(manifest.read_objects(store, keys, stored))
     except RepositoryDamaged:
         return
 

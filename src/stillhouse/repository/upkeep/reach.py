@@ -21,8 +21,6 @@ def reached(store: ObjectStore, keys: ClusterKeys, stored: Stored) -> Iterator[t
     """
     cluster = str(keys.cluster)
     yield layout.manifest(cluster, stored.id), stored.size
-    for line in manifest.read(store, keys, stored):
-        if line["t"] == "pack":
-            yield layout.pack(cluster, line["id"]), line["size"]
-        elif line["t"] == "map":
-            yield layout.map_(cluster, line["id"]), line["size"]
+    for line in manifest.read_objects(store, keys, stored):
+        key = layout.pack(cluster, line["id"]) if line["t"] == "pack" else layout.map_(cluster, line["id"])
+        yield key, line["size"]

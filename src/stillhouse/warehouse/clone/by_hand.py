@@ -16,9 +16,12 @@ from stillhouse.postgres.files.settings_file import as_lines
 from stillhouse.postgres.files.tree import Tree
 from stillhouse.postgres.host import server
 from stillhouse.postgres.host.memory import memory_bytes
+from stillhouse.postgres.sessions import session
+from stillhouse.postgres.sessions.databases import MAINTENANCE
 from stillhouse.warehouse.clone import quarantine_settings
 from stillhouse.warehouse.clone.quarantine import recovery_settings, set_aside, source_settings, text_of
 from stillhouse.warehouse.clone.release import SETTLED
+from stillhouse.warehouse.cluster import fdw
 
 _RECOVER, _OPEN, _ACCESS, _REWIRE = "recover.conf", "open.conf", "access.conf", "rewire.sql"
 _SIGNAL = "recovery.signal"
@@ -154,7 +157,15 @@ def commands(grounds: Sequence[Ground], user_name: str, *, is_whole: bool) -> li
         return groups
     last = ordered[-1]
     at = f"-h {last.node.host} -p {last.node.port} -U {shlex.quote(user_name)}"
-    return [*groups, ("Log in, with the password of then:", [f"{_program(last, 'psql')} {at} gaussdb"])]
+    return [
+        *groups,
+        ("Log in, with the password of then:", [f"{_program(last, 'psql')} {at} {database_of(last.node)}"]),
+    ]
+
+
+def database_of(node: Node) -> str:
+    """Return the database to log in to: that of a warehouse's users, or on somebody's server the one that all have."""
+    return fdw.DATABASES[-1] if server.first_role(node) == session.SUPERUSER else MAINTENANCE
 
 
 def _recover(ground: Ground) -> str:

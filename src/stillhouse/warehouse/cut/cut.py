@@ -27,8 +27,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.6
 _LOOKS_AHEAD = 6
 _THREADS = 64  # made as they are needed: as many as there are nodes, or sessions that lock
 # The number of points that a single server is given, one after another, until its witness finds it quiet at one of
-# them.
-_POINTS = 20
+# them. The writers of a cluster wait meanwhile, so it is given few, and at once.
+_POINTS, _POINTS_OF_A_CLUSTER = 20, 3
 _BETWEEN_POINTS = (0.002, 0.03)
 
 # The name of a WAL file begins with the timeline that is being written, in eight hex digits. pg_control_checkpoint()
@@ -194,20 +194,22 @@ def _mark(
     clock: Clock,
     witnesses: Witnesses | None,
 ) -> tuple[RestorePoint, ...]:
-    """Make the points. On a single server no writer waits, so it gets several until a witness finds it quiet."""
+    """Make the points, several times until the witnesses find the nodes quiet."""
 
     def mark() -> tuple[RestorePoint, ...]:
         return mark_nodes(nodes, restore_point_name(prefix, number), spread_seconds, threads, clock)
 
     if witnesses is None:
         return mark()
+    alone = len(nodes) == 1
     for turn in count(1):
         witnesses.see()
         points = mark()
         witnesses.look(nodes)
-        if len(nodes) > 1 or turn == _POINTS or not witnesses.in_vain:
+        if turn == (_POINTS if alone else _POINTS_OF_A_CLUSTER) or not witnesses.in_vain(settles=not alone):
             return points
-        clock.sleep(_jitter.uniform(*_BETWEEN_POINTS))
+        if alone:
+            clock.sleep(_jitter.uniform(*_BETWEEN_POINTS))
         witnesses.again()
     raise AssertionError("count() does not end")
 

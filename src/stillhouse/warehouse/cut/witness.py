@@ -121,11 +121,11 @@ class _Post:
             for connection in self.sessions.values():
                 connection.execute(_BEGIN)
 
-    def again(self) -> None:
+    def note_begun(self, replies: Sequence[list[Rows] | session.Error]) -> None:
+        """Note that its sessions have begun anew."""
         with self._excused():
-            for connection in self.sessions.values():
-                connection.execute("ROLLBACK")
-                connection.execute(_BEGIN)
+            for reply in replies:
+                _unless_failed(reply)
 
     def note_seen(self, replies: Sequence[list[Rows] | session.Error]) -> None:
         """Note the snapshots that its sessions took before the point."""
@@ -229,16 +229,23 @@ class Witnesses:
         list(threads.map(_Post.open, self._posts))
 
     def again(self) -> None:
-        for post in self._posts:
-            post.again()
+        """Begin anew, for other points; one round trip to all."""
+        for post, replies in self._ask(f"ROLLBACK; {_BEGIN}"):
+            post.note_begun(replies)
 
     def see(self) -> None:
         """Take the snapshots right before the points; one round trip to all."""
+        for post, replies in self._ask(_SEE):
+            post.note_seen(replies)
+
+    def _ask(self, query: str) -> list[tuple[_Post, list[list[Rows] | session.Error]]]:
         asked = [(post, one) for post in self._posts for one in post.sessions.values()]
-        replies = ask_at_once([one for _, one in asked], _SEE)
-        for post in self._posts:
-            if post.sessions:
-                post.note_seen([reply for (of, _), reply in zip(asked, replies, strict=True) if of is post])
+        replies = ask_at_once([one for _, one in asked], query)
+        return [
+            (post, [reply for (of, _), reply in zip(asked, replies, strict=True) if of is post])
+            for post in self._posts
+            if post.sessions
+        ]
 
     def look(self, nodes: Sequence[Bounded]) -> None:
         """Look right after the points, in sessions other than the witnesses'; one round trip to all."""
@@ -253,10 +260,9 @@ class Witnesses:
 
         list(threads.map(settle, self._posts, nodes))
 
-    @property
-    def in_vain(self) -> bool:
-        """Whether another point might find the nodes quieter."""
-        return any(post.sessions and (post.why or post.doubts) for post in self._posts)
+    def in_vain(self, *, settles: bool) -> bool:
+        """Whether another point might find the nodes quieter. A doubt counts, unless it `settles` later."""
+        return any(post.sessions and (post.why or (post.doubts and not settles)) for post in self._posts)
 
     def export(self) -> dict[str, Witness]:
         """The exported witnesses, by the node's id."""
