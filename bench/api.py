@@ -1,20 +1,23 @@
 """The API's own speed: CPU of a signed read, throughput, overload, long lists, many snapshots: `make bench-api`.
 
 The service is a process of its own, asked over the wire; its CPU is what the kernel counts for this one process. A read
-is ShowSnapshot. `--label before` keeps the figures of an earlier state beside those of this one.
+is ShowSnapshot, and a write is the creation of a tag, with its record in the audit log. `--label before` keeps the
+figures of an earlier state beside those of this one. With `--catalog URL` the catalog is moved to an empty PostgreSQL
+database before the parts `reads` and `writes`.
 """
 
 import argparse
 import asyncio
 import json
 import os
+import sqlite3
 import statistics
 import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -88,7 +91,36 @@ def reads(service: Service, path: str, count: int, runs: int) -> dict[str, Any]:
     return found
 
 
-def in_process(data: Path, path: str, key: SignedClient, count: int, runs: int) -> dict[str, Any]:
+def writes(service: Service, cluster: str, count: int, runs: int) -> dict[str, Any]:
+    """Return the CPU of one write and the throughput, by four callers; each round gives the cluster the same tag."""
+    body = json.dumps({"tags": [{"key": "bench", "value": "1"}]}).encode()
+    path = f"/v1.0/{{p}}/clusters/{cluster}/tags/batch-create"
+    request = signed(service.client(), "POST", path, body)
+    cpu, rates = [], []
+    for _ in range(runs):
+        before = cpu_of(service.pid)
+        answers = closed_loop(service.port, request, callers=4, count=count)
+        assert set(answers.statuses) <= {200, 204}, answers.statuses
+        cpu.append((cpu_of(service.pid) - before) / count * 1000)
+        rates.append(count / answers.seconds)
+    return {"cpu_ms": spread(cpu), "per_second": spread(rates)}
+
+
+def move_catalog(service: Service, to: str) -> None:
+    service.stop()
+    with closing(sqlite3.connect(service.data / "catalog.sqlite")) as connection, connection:
+        connection.execute(
+            "UPDATE sh_clusters SET stopped = 1"
+        )  # they have no servers that a start could adopt
+    command = [*COMMAND, "catalog", "move", "--data", str(service.data), "--to", to]
+    subprocess.run(command, check=True, env=service.environment())
+    service.catalog = to
+    service.start()
+
+
+def in_process(
+    data: Path, catalog: str, path: str, key: SignedClient, count: int, runs: int
+) -> dict[str, Any]:
     """Return the CPU of one read without a server in front: the application alone, by the number of callers."""
     head = signed(key, "GET", path).split(b"\r\n")
     headers = [
@@ -117,7 +149,7 @@ def in_process(data: Path, path: str, key: SignedClient, count: int, runs: int) 
         assert message.get("status", 200) == 200, message
 
     log.configure("INFO")  # its lines belong to the cost
-    with open_control(Settings(data=data)) as control:
+    with open_control(Settings(data=data, catalog=catalog)) as control:
         app = create_app(control, is_shutting_down=lambda: False)
 
         async def ask(callers: int) -> None:
@@ -287,15 +319,21 @@ def _service() -> Iterator[Service]:
             yield service
 
 
-def measure(parts: list[str], count: int, runs: int, clusters: int) -> dict[str, Any]:
+def measure(parts: list[str], count: int, runs: int, clusters: int, catalog: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     with _service() as service:
         client = service.client()
         first = many_snapshots(service.data / "catalog.sqlite", PROJECT, 5)
         path = f"/v1.0/{{p}}/snapshots/{first}"
+        ((many,),) = service.rows("SELECT id FROM sh_clusters")
+        if catalog:
+            move_catalog(service, catalog)
         if "reads" in parts:
-            found["in_process"] = in_process(service.data, path, client, count, runs)
+            found["in_process"] = in_process(service.data, catalog, path, client, count, runs)
             found["reads"] = reads(service, path, count, runs)
+        if "writes" in parts:
+            found["writes"] = writes(service, many, count, runs)
+            print("writes:", found["writes"], flush=True)
         if "overload" in parts:
             found["overload"] = overload(service, path, 5)
             print(found["overload"], flush=True)
@@ -314,12 +352,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--parts", nargs="*", default=["reads", "overload", "list", "at_once"])
     parser.add_argument("--label", default="now")
+    parser.add_argument("--catalog", default="", help="URL of an empty PostgreSQL database")
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--clusters", type=int, default=30)
     options = parser.parse_args()
     os.environ |= UNBOUNDED
-    found = measure(options.parts, options.count, options.runs, options.clusters)
+    found = measure(options.parts, options.count, options.runs, options.clusters, options.catalog)
     path = RESULTS / "api.json"
     known = json.loads(path.read_text()) if path.exists() else {}
     known.pop("machine", None)

@@ -1,6 +1,6 @@
 """Composition root: the one place that picks implementations and puts a service together."""
 
-import secrets
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -11,8 +11,11 @@ from pathlib import Path
 from stillhouse import atomic_file, log
 from stillhouse.catalog import clusters
 from stillhouse.catalog.access.os_accounts import claim_uid
+from stillhouse.catalog.installation import identity
+from stillhouse.catalog.installation.hold import Told, held
 from stillhouse.catalog.schema.commits import after_commit
 from stillhouse.catalog.schema.database import Database
+from stillhouse.catalog.schema.place import Place, place_of
 from stillhouse.clock import SystemClock
 from stillhouse.config import Settings
 from stillhouse.control.clusters import accounts
@@ -46,7 +49,7 @@ from stillhouse.durable.flows import Flows
 from stillhouse.errors import InvalidInput, StillhouseError
 from stillhouse.postgres.host.account import create_cluster_account, free_uid, make_passable, uid_range
 from stillhouse.repository.format.cipher_keys import Kek, read_kek, write_kek
-from stillhouse.repository.objects import identity
+from stillhouse.repository.objects import identity as repository_identity
 from stillhouse.repository.upkeep.inventory import take_inventory
 from stillhouse.repository.upkeep.kek_fit import kek_of_service
 from stillhouse.sealing import Sealer
@@ -112,14 +115,32 @@ class Service:
 def open_control(settings: Settings) -> Iterator[Control]:
     """Open the catalog alone: enough for requests and key commands, beside a running service too."""
     make_passable(settings.data)
-    sealer = Sealer.in_directory(settings.data)
-    database = Database.in_directory(settings.data, sealer)
+    catalog = place_of(settings.catalog, settings.data)
+    with _database_at(catalog, settings) as database:
+        yield _control(database, catalog, settings)
+
+
+@contextmanager
+def _database_at(catalog: Place, settings: Settings) -> Iterator[Database]:
+    database = Database.at(catalog, Sealer.in_directory(settings.data), settings.catalog_connections)
     try:
-        database.migrate()
-        flows = Flows(database.url, after_commit, others=_FLOWS)
-        yield Control(database, flows, sealer, SystemClock(), settings)
+        yield database
     finally:
         database.close()
+
+
+def _control(database: Database, catalog: Place, settings: Settings) -> Control:
+    """Bring the catalog up to date, and see that it and the data directory belong together."""
+    database.migrate()
+    clock = SystemClock()
+    identity.join(database, catalog, settings.data, clock.now())
+    flows = Flows(
+        database.url,
+        after_commit,
+        others=_FLOWS,
+        connections=20 if database.is_sqlite else settings.catalog_connections // 2,
+    )
+    return Control(database, flows, Sealer.in_directory(settings.data), clock, settings)
 
 
 @contextmanager
@@ -132,7 +153,12 @@ def open_service(settings: Settings) -> Iterator[Service]:
     with ExitStack() as stack:
         stack.enter_context(lock_data_directory(settings.data))
         _close_to_others(settings.data)
-        control = stack.enter_context(open_control(settings))
+        catalog = place_of(settings.catalog, settings.data)
+        database = stack.enter_context(_database_at(catalog, settings))
+        hold = stack.enter_context(held(database))
+        control = _control(database, catalog, settings)
+        if hold is not None:
+            hold.watch(_told(control.flows))
         if is_account_shared(settings):
             log.get("service").warning(
                 "all clusters' servers run as one account, which is one domain of trust; as root each has its own",
@@ -164,6 +190,29 @@ def open_service(settings: Settings) -> Iterator[Service]:
         yield Service(control, place.vault.repository, timer)
 
 
+def _told(flows: Flows) -> Told:
+    """Return the acts of a service whose hold of the catalog is lost, back, or another's."""
+
+    def lost() -> None:
+        flows.pause()
+        log.get("service").error("the hold of the catalog is lost: nothing begins until it is back")
+
+    def regained() -> None:
+        flows.go_on()
+        log.get("service").warning(
+            "the hold of the catalog is back, and no other service has worked meanwhile"
+        )
+
+    def taken(by: str) -> None:
+        # As after kill -9: the other service carries on what is under way, and processes below this one end with it.
+        log.get("service").error(
+            "another service works on the catalog now: this one ends at once", service=by
+        )
+        os._exit(1)
+
+    return Told(lost, regained, taken)
+
+
 def _open_flow_context(control: Control) -> FlowContext:
     settings = control.settings
     site = _open_site(control)
@@ -178,13 +227,13 @@ def _open_flow_context(control: Control) -> FlowContext:
     store = open_store(location, retry_for=min(retry_for, SHORTLY))
     remembered = settings.data / "repository.id"
     if remembered.exists():  # before anything is made there: an unmounted disk looks like an empty repository
-        identity.check(store, remembered.read_text().strip())
+        repository_identity.check(store, remembered.read_text().strip())
     probe(store)
     kek = _open_kek(control, store, location)
-    repository_id = _remembered(remembered, lambda: identity.claim(store))
-    identity.check(store, repository_id)
+    repository_id = _remembered(remembered, lambda: repository_identity.claim(store))
+    repository_identity.check(store, repository_id)
     # Slots carry the installation's name, because other services may use the same warehouse.
-    installation = _remembered(settings.data / "installation", lambda: secrets.token_hex(4))
+    installation = (settings.data / identity.ID_FILE).read_text().strip()
     repository = Repository(location, repository_id, kek, retry_for)
     control = replace(control, vault=Vault(store, repository))
     patient = Vault(open_store(location, retry_for=retry_for), repository)
@@ -244,7 +293,7 @@ def rebuild_catalog(settings: Settings, bucket: ObjectStore, kek: Kek, projects:
             rebuilt = rows_of(inventory, control.clock.now(), standing, projects)
             if is_written(control, rebuilt):
                 return rebuilt
-            repository_id = identity.claim(bucket)
+            repository_id = repository_identity.claim(bucket)
             if _remembered(settings.data / "repository.id", lambda: repository_id) != repository_id:
                 raise InvalidInput(f"{settings.data} belongs to another repository")
             kek_file = settings.data / "kek"

@@ -29,6 +29,19 @@ class Settings(BaseSettings):
         "",
         description="A directory or an `s3://bucket/prefix` URL; unset: `repository` in the data directory.",
     )
+    catalog: str = Field(
+        "",
+        description="A PostgreSQL database for the catalog, `postgresql://ROLE@HOST:PORT/DATABASE`, with libpq's "
+        "parameters such as `sslrootcert`; unset: `catalog.sqlite` in the data directory. It holds no password "
+        "([catalog.md](catalog.md)). `stillhouse catalog move` carries a catalog there.",
+    )
+    catalog_connections: int = Field(
+        32,
+        ge=8,
+        le=1000,
+        description="So many connections to a PostgreSQL catalog serve requests and flows. Half as many more are the "
+        "workflow engine's, and six are for other uses.",
+    )
     kek_file: Path | None = Field(
         None,
         description="The key-encryption key; unset: `kek` in the data directory. Lose it and every snapshot is lost.",

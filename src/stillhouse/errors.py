@@ -6,13 +6,13 @@
       Forbidden 403             NotPermitted, StateForbids, DatabaseClosed, QuotaExceeded
       NotFound 404              ClusterUnknown, SnapshotUnknown, DatabaseUnknown, OperationUnknown,
                                 ApiUnknown
-      Conflict 409              NameTaken, ClusterBusy, DataDirectoryInUse
+      Conflict 409              NameTaken, ClusterBusy, DataDirectoryInUse, CatalogInUse, CatalogNotOurs
       TooManyRequests 429
       InternalError 500         RepositoryDamaged (FormatUnknown), ObjectMissing, CaptureFailed,
                                 RestoreFailed (CutMissed), ProvisionFailed,
                                 ProofFailed (TableReplaced), FileRefused, Cancelled
-      Unavailable 503           ShuttingDown, CatalogUnavailable, StoreUnavailable (StoreRefused),
-                                NodeUnreachable, CutFailed, CaptureInterrupted, AttemptDead,
+      Unavailable 503           ShuttingDown, CatalogUnavailable (CatalogRefused), StoreUnavailable
+                                (StoreRefused), NodeUnreachable, CutFailed, CaptureInterrupted, AttemptDead,
                                 ServiceUnreachable, TablesHeld, Overloaded
       WaitInterrupted           in these commands too: nobody waits any longer, and the work goes on
       ServiceRefused            in the commands that are clients of the API: the service's own error
@@ -176,6 +176,18 @@ class DataDirectoryInUse(Conflict):
     code = "data.in-use"
 
 
+class CatalogInUse(Conflict):
+    """Another service works on this catalog; two would carry out the same work."""
+
+    code = "catalog.in-use"
+
+
+class CatalogNotOurs(Conflict):
+    """The catalog is of another installation, of a newer version, or at another place by now; the message says so."""
+
+    code = "catalog.not-ours"
+
+
 class InternalError(StillhouseError):
     code = "internal"
 
@@ -278,6 +290,13 @@ class ShuttingDown(Unavailable):
 
 class CatalogUnavailable(Unavailable):
     code = "catalog.unavailable"
+
+
+class CatalogRefused(CatalogUnavailable):
+    """The catalog's server answers, but not to us: role, password, rights or certificates are wrong."""
+
+    code = "catalog.refused"
+    retryable = False
 
 
 class StoreUnavailable(Unavailable):

@@ -506,3 +506,25 @@ def test_a_child_that_ends_is_not_asked_for(
 
 def _status_table(database: Database, table: str = "workflow_status") -> str:
     return table if database.url.startswith("sqlite") else f"dbos.{table}"
+
+
+def test_while_paused_no_flow_begins_and_none_is_accepted(database: Database, launch: Launch) -> None:
+    begun = threading.Event()
+
+    def flow(run: StepRunner, subject: str) -> str:
+        begun.set()
+        return subject
+
+    flows = launch(flow=flow)
+    with database.transaction() as transaction:
+        flow_id = flows.enqueue(transaction, "flow", "s")
+        flows.pause()
+    with pytest.raises(CatalogUnavailable, match="lost its hold"), database.transaction() as transaction:
+        flows.enqueue(transaction, "flow", "t")
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not flows.at_work():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert not begun.wait(0.5)
+    flows.go_on()
+    assert flows.result(flow_id, DEADLINE_SECONDS) == "s"

@@ -32,6 +32,7 @@ app = App(
 _GROUPS = {
     "key": ("host.key:key", "Access keys, which sign requests."),
     "user": ("host.user:user", "Users, who ask for tokens by a password."),
+    "catalog": ("host.catalog:catalog", "The catalog's place: a file in the data directory, or PostgreSQL."),
     "audit": ("host.audit:audit", "The record of every change and of every refusal."),
     "repo": ("repo.commands:repo", "The repository itself: the bucket and the KEK are all that is needed."),
     "cluster": ("service.commands:cluster", "Warehouse clusters. They are named by their name or their id."),
@@ -79,6 +80,7 @@ def serve(
     *,
     data: Annotated[Path | None, Parameter(env_var="STILLHOUSE_DATA")] = None,
     config: Annotated[Path | None, Parameter(env_var="STILLHOUSE_CONFIG")] = None,
+    catalog: Annotated[str | None, Parameter(env_var="STILLHOUSE_CATALOG")] = None,
     listen: Annotated[str | None, Parameter(env_var="STILLHOUSE_LISTEN")] = None,
     tls_cert: Annotated[Path | None, Parameter(env_var="STILLHOUSE_TLS_CERT")] = None,
     tls_key: Annotated[Path | None, Parameter(env_var="STILLHOUSE_TLS_KEY")] = None,
@@ -97,6 +99,8 @@ def serve(
         Everything the service needs is created below this directory.
     config
         A TOML file with settings.
+    catalog
+        postgresql://ROLE@HOST:PORT/DATABASE; the file catalog.sqlite in the data directory by default.
     listen
         HOST:PORT to listen on; 127.0.0.1:8080 by default. Ready when GET /healthz answers 200.
     tls_cert
@@ -117,6 +121,7 @@ def serve(
 
     flags = {
         "data": data,
+        "catalog": catalog,
         "listen": listen,
         "tls_cert": tls_cert,
         "tls_key": tls_key,

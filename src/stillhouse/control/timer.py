@@ -8,7 +8,7 @@ from functools import partial
 
 from stillhouse import log, metrics
 from stillhouse.control.flow_context import FlowContext
-from stillhouse.durable.flows import in_our_errors
+from stillhouse.durable.our_errors import in_our_errors
 from stillhouse.errors import ShuttingDown, StillhouseError
 
 # Decides from the catalog which work is due at a time, and enqueues its flows in the transaction that notes so.

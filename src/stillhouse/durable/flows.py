@@ -20,8 +20,9 @@ from stillhouse import log
 from stillhouse.durable.at_work import MOST_COUNTED, AtWork, Load, Running, load_of
 from stillhouse.durable.engine_log import forward_engine_log
 from stillhouse.durable.engine_looks import SELDOM_SECONDS, Looks
+from stillhouse.durable.our_errors import in_our_errors, result_of
 from stillhouse.durable.plain_json import PlainJson, dump
-from stillhouse.errors import CatalogUnavailable, InternalError, ShuttingDown, StillhouseError
+from stillhouse.errors import CatalogUnavailable, ShuttingDown, StillhouseError
 
 P = ParamSpec("P")
 # The results of steps and flows: ids and figures, stored in the clear. Never secrets, never page lists.
@@ -35,6 +36,7 @@ _VERSION = "stillhouse-1"
 # that wait for them, they would never start.
 _QUEUE = "flows"
 _AT_ONCE = 64
+_CLIENT_CONNECTIONS = 5
 # No flow of ours begins by the engine's schedules.
 _NEVER_SECONDS = 86400.0
 _ENDED = ("SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
@@ -68,15 +70,18 @@ class Flows:
         *,
         executor: str = "local",
         others: Collection[str] = (),
+        connections: int = 20,
     ) -> None:
         """`after_commit` is the catalog's function that does something when a transaction has committed.
 
-        `others` are flows that a service beside this process carries out; they can be enqueued here.
+        `others` are flows that a service beside this process carries out; they can be enqueued here. The engine has so
+        many `connections` to the database at most, and a few more to read results.
         """
         self._after_commit = after_commit
         self._url = database_url
         self._others = others
         self._executor = executor
+        self._connections = connections
         self._flows: dict[str, Callable[[StepRunner, str], Any]] = {}
         self._runnable: dict[str, Callable[[str], Any]] = {}
         # Lazy: the client connects only to read results. Enqueueing uses the caller's transaction.
@@ -84,9 +89,12 @@ class Flows:
             system_database_url=database_url,
             serializer=PlainJson(),
             application_name=_APPLICATION,
+            system_database_pool_size=_CLIENT_CONNECTIONS,
             lazy=True,
         )
         self._stopping = threading.Event()
+        self._may_begin = threading.Event()
+        self._may_begin.set()
         self._running = 0
         self._idle = threading.Condition()
         self._at_work = AtWork()
@@ -111,6 +119,7 @@ class Flows:
             "application_version": _VERSION,
             "executor_id": self._executor,
             "serializer": PlainJson(),
+            "sys_db_pool_size": self._connections,
             "log_level": "WARNING",
             "enable_otlp": False,
             "scheduler_polling_interval_sec": _NEVER_SECONDS,
@@ -135,6 +144,8 @@ class Flows:
         """Start a flow when the catalog's transaction commits, if it does. Return the flow's id."""
         if self._stopping.is_set():
             raise ShuttingDown("the service is shutting down", hint="ask again when it is back")
+        if not self._may_begin.is_set():
+            raise CatalogUnavailable("the service has lost its hold of the catalog, and asks for it again")
         if flow_name not in self._flows and flow_name not in self._others:
             raise LookupError(f"no flow is registered as {flow_name}")
         options: EnqueueOptions = {
@@ -153,7 +164,7 @@ class Flows:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"flow {flow_id} has not ended within {within_seconds} s")
             time.sleep(_FIRST_WAIT_SECONDS)
-        return _result(self._client.retrieve_workflow(flow_id))
+        return result_of(self._client.retrieve_workflow(flow_id))
 
     def forget_ended(self, before: datetime) -> int:
         """Remove the engine's records of flows that ended before a moment, with their children's; how many flows.
@@ -228,9 +239,22 @@ class Flows:
             self.check_running()
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
+    def pause(self) -> None:
+        """Begin no flow and no step until `go_on`; steps at work go on."""
+        self._may_begin.clear()
+
+    def go_on(self) -> None:
+        self._may_begin.set()
+
+    def await_beginning(self) -> None:
+        """Wait while paused. Raises FlowInterrupted if the service is shutting down."""
+        self._may_begin.wait()
+        self.check_running()
+
     def stop(self) -> None:
         """Accept no more flows, and tell the running ones to stop between steps."""
         self._stopping.set()
+        self._may_begin.set()
         self._tell()
 
     def drain(self, within_seconds: float) -> bool:
@@ -254,7 +278,7 @@ class Flows:
         def body(subject_id: str) -> Any:
             entered = self._at_work.entered(DBOS.workflow_id or "", name, subject_id)
             with self._counted(), entered, log.bound(flow=name, subject=subject_id):
-                self.check_running()
+                self.await_beginning()
                 return flow(StepRunner(self), subject_id)
 
         return body
@@ -276,7 +300,7 @@ class Flows:
         return status not in ("ENQUEUED", "PENDING", "DELAYED")
 
     def _start_child(self, flow_name: str, subject_id: str) -> WorkflowHandle[Any]:
-        self.check_running()
+        self.await_beginning()
         child = DBOS.start_workflow(self._runnable[flow_name], subject_id)
         self._at_work.adopt(child.get_workflow_id())
         return child
@@ -314,7 +338,7 @@ class StepRunner:
 
     def step(self, name: str, fn: Callable[P, JsonT], *args: P.args, **kwargs: P.kwargs) -> JsonT:
         """Run `fn`, and not again once its result is recorded. It may run more than once, so it must be idempotent."""
-        self._flows.check_running()
+        self._flows.await_beginning()
         came_further = self._flows.pulse()
         came_further()
 
@@ -346,7 +370,7 @@ class StepRunner:
     def wait(self, child: str) -> Any:
         """Wait for a child's result and return it. Raises the child's error."""
         self._flows._wait_for_child(self._children[child])
-        return _result(self._children[child])
+        return result_of(self._children[child])
 
 
 @contextmanager
@@ -362,29 +386,3 @@ def _recorded(what: str) -> Iterator[None]:
     except Exception as unrecorded:
         log.get("durable").error("the engine could not record a step", step=what, exc_info=True)
         raise FlowInterrupted from unrecorded
-
-
-def in_our_errors(name: str, fn: Callable[P, JsonT], *args: P.args, **kwargs: P.kwargs) -> JsonT:
-    """Run `fn`, and turn an error from outside our tree into the InternalError that a replay would raise."""
-    try:
-        return fn(*args, **kwargs)
-    except StillhouseError:
-        raise
-    except Exception as foreign:
-        log.get("durable").error("step failed unexpectedly", step=name, exc_info=True)
-        # The first line: an error of the database has the statement and its parameters in those after it.
-        said = str(foreign).partition("\n")[0]
-        raise InternalError(f"{name}: {type(foreign).__name__}: {said}") from foreign
-
-
-def _result(handle: Any) -> Any:
-    try:
-        return handle.get_result(polling_interval_sec=_FIRST_WAIT_SECONDS)
-    except error.DBOSException as ended:
-        raise InternalError(f"flow {handle.get_workflow_id()} was ended from outside: {ended}") from ended
-    except StillhouseError:
-        raise
-    except Exception as foreign:
-        raise InternalError(
-            f"flow {handle.get_workflow_id()}: {type(foreign).__name__}: {foreign}"
-        ) from foreign

@@ -38,15 +38,15 @@ trash_days = 14
 ```
 
 In the file a setting has the name below; in the environment the same in capitals behind `STILLHOUSE_`: `trash_days` is
-`STILLHOUSE_TRASH_DAYS`. The flags are `--data`, `--config`, `--listen`, `--tls-cert`, `--tls-key`, `--insecure` and
-`--public-url`. Paths that are not absolute begin at the working directory. The file is read by `serve` and by all
-commands that take `--data`; commands on a repository alone read the environment.
+`STILLHOUSE_TRASH_DAYS`. The flags are `--data`, `--config`, `--catalog`, `--listen`, `--tls-cert`, `--tls-key`,
+`--insecure` and `--public-url`. Paths that are not absolute begin at the working directory. The file is read by `serve`
+and by all commands that take `--data`; commands on a repository alone read the environment.
 
 An unknown name in the file is refused, and so is an unknown variable that begins with `STILLHOUSE_`: a misspelt setting
 would not hold. Variables that Kubernetes makes for a Service named stillhouse are passed over.
 
 Logs go to standard error, one JSON object a line. When the service is ready it tells its version, address, data
-directory, repository, key and the next thing to do: in words on a terminal, else in a line of the log.
+directory, catalog, repository, key and the next thing to do: in words on a terminal, else in a line of the log.
 """
 
 

@@ -33,8 +33,12 @@ class Service:
     """One data directory and, most of the time, a service over it."""
 
     def __init__(self, data: Path, sources: Path | None = None, authority: Path | None = None) -> None:
-        """`sources` are those of another version, which is run in place of ours. With an `authority` it speaks TLS."""
+        """`sources` are those of another version, which is run in place of ours. With an `authority` it speaks TLS.
+
+        `catalog` is the URL of its catalog on PostgreSQL, "" for the file in the data directory.
+        """
         self.data = data
+        self.catalog = ""
         self.sources = sources
         self.log = data.with_name(f"{data.name}.log")
         self._process: subprocess.Popen[bytes] | None = None
@@ -68,7 +72,8 @@ class Service:
             )
 
     def environment(self) -> dict[str, str]:
-        return os.environ | ({"PYTHONPATH": str(self.sources)} if self.sources else {})
+        of_others = {"PYTHONPATH": str(self.sources)} if self.sources else {}
+        return os.environ | of_others | ({"STILLHOUSE_CATALOG": self.catalog} if self.catalog else {})
 
     def _is_ready(self) -> bool:
         assert self._process is not None
@@ -227,6 +232,9 @@ class Service:
 
     def rows(self, query: str, *arguments: object) -> list[tuple[Any, ...]]:
         """What the catalog holds, read beside the service."""
+        if self.catalog:
+            with psycopg.connect(self.catalog) as connection:
+                return connection.execute(query.replace("?", "%s"), arguments).fetchall()
         with closing(sqlite3.connect(f"file:{self.data / 'catalog.sqlite'}?mode=ro", uri=True)) as catalog:
             return catalog.execute(query, arguments).fetchall()
 

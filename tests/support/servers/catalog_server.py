@@ -70,7 +70,7 @@ def fresh_database(kind: str, directory: Path) -> Iterator[Database]:
     database = (
         Database.in_directory(directory, sealer)
         if kind == "sqlite"
-        else Database(_fresh_postgres_database(), sealer)
+        else Database(fresh_postgres_database(), sealer)
     )
     try:
         yield database
@@ -78,7 +78,8 @@ def fresh_database(kind: str, directory: Path) -> Iterator[Database]:
         database.close()
 
 
-def _fresh_postgres_database() -> str:
+def fresh_postgres_database() -> str:
+    """The URL of an empty database on the test process's PostgreSQL server."""
     url = _shared_server()
     name = f"catalog_{secrets.token_hex(6)}"
     with psycopg.connect(url, autocommit=True) as connection:

@@ -9,15 +9,16 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, Index, create_engine, event, exc, inspect, make_url, text
 
-from stillhouse.catalog.schema import commits
+from stillhouse.catalog.schema import commits, postgres_pool
+from stillhouse.catalog.schema.failures import failures_translated
+from stillhouse.catalog.schema.place import Place, place_of
 from stillhouse.catalog.schema.sqlite_time import supply_to_all_connections
-from stillhouse.errors import CatalogUnavailable, InternalError
+from stillhouse.errors import CatalogNotOurs, CatalogRefused, CatalogUnavailable, InternalError
 from stillhouse.sealing import Sealer
 
 # The argument of all functions in this package; opaque to every other package.
 Transaction = Connection
 
-FILE_NAME = "catalog.sqlite"
 # Connections are opened as they are needed, and kept: opening one costs as much as several requests. The API's threads
 # and all flows at once (`durable/flows.py`) find one each; the driver opens more beyond that, and closes them again.
 # `Database` ends each transaction itself, so none is left to roll back when a connection returns.
@@ -35,7 +36,9 @@ class Database:
     `sealer` seals and unseals the secrets in rows of nodes; it is needed only where they have secrets.
     """
 
-    def __init__(self, url: str, sealer: Sealer | None = None, *, busy_seconds: float = 30) -> None:
+    def __init__(
+        self, url: str, sealer: Sealer | None = None, *, busy_seconds: float = 30, connections: int = 32
+    ) -> None:
         self._turns: _Turns | None
         self._versions: _Versions | None = None
         parsed = make_url(url)
@@ -47,25 +50,33 @@ class Database:
                 self._versions = _Versions(self._engine)
         else:
             self._turns = None
-            self._engine = create_engine(
-                parsed.set(drivername="postgresql+psycopg"),
-                pool_pre_ping=True,
-                pool_size=32,
-                pool_use_lifo=True,
-            )
+            self._engine = postgres_pool.pooled(parsed, connections)
         # Options of whole engines cost nothing at each transaction.
-        self._reading = self._engine.execution_options(sh_sealer=sealer)
+        known = self._engine.execution_options(sh_sealer=sealer)
         # IMMEDIATE takes the write lock at once: a reader that turns writer later may fail without waiting.
-        self._writing = self._reading.execution_options(sh_begin="BEGIN IMMEDIATE")
+        self._writing = known.execution_options(sh_begin="BEGIN IMMEDIATE")
+        # Each statement of a READ COMMITTED transaction sees a state of its own anyway: BEGIN and COMMIT would be two
+        # round trips for nothing.
+        self._reading = known if self.is_sqlite else known.execution_options(isolation_level="AUTOCOMMIT")
 
     @classmethod
     def in_directory(cls, data: Path, sealer: Sealer | None = None) -> "Database":
-        return cls(URL.create("sqlite", database=str(data / FILE_NAME)).render_as_string(), sealer)
+        return cls(place_of("", data).url, sealer)
+
+    @classmethod
+    def at(cls, place: Place, sealer: Sealer, connections: int) -> "Database":
+        return cls(place.url, sealer, connections=connections)
 
     @property
     def url(self) -> str:
-        """The URL for the workflow engine, which uses the same database. It contains the password, if there is one."""
-        return self._engine.url.render_as_string(hide_password=False)
+        """The URL for the workflow engine, which uses the same database."""
+        return self._engine.url.set(drivername=self._engine.dialect.name).render_as_string(
+            hide_password=False
+        )
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self._engine.dialect.name == "sqlite"
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -74,7 +85,7 @@ class Database:
         What was noted by `commits.after_commit` is done when the commit is over, and other writers may go on.
         """
         turn = self._turns.one() if self._turns else nullcontext()
-        with _failures_translated(), turn, self._writing.begin() as connection:
+        with failures_translated(), turn, self._writing.begin() as connection:
             acts = commits.begin(connection)
             yield connection
         for act in acts:
@@ -83,7 +94,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Transaction]:
         """A transaction that only reads, and on SQLite waits for no writer."""
-        with _failures_translated(), self._reading.begin() as connection:
+        with failures_translated(), self._reading.begin() as connection:
             yield connection
 
     @property
@@ -104,31 +115,39 @@ class Database:
 
         Most starts find it so, and need not import Alembic, which takes 11 MB.
         """
-        if self._is_migrated():
+        newest = max(path.name.partition("_")[0] for path in _MIGRATIONS.glob("[0-9]*.py"))
+        found = self._schema_version()
+        if found > newest:
+            raise CatalogNotOurs(
+                f"the catalog has schema {found}, and this version of Stillhouse knows {newest} at most",
+                hint="a newer version has worked on it: run that one",
+            )
+        if found == newest:
             return
         from alembic import command
         from alembic.config import Config
 
         config = Config()
         config.set_main_option("script_location", "stillhouse.catalog:migrations")
-        if self._engine.dialect.name == "sqlite":
+        if self.is_sqlite:
             self._enter_wal_mode()
         with self.transaction() as transaction:
-            if transaction.dialect.name == "postgresql":
+            if not self.is_sqlite:
+                _check_rights(transaction)
                 transaction.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
             config.attributes["connection"] = transaction
             command.upgrade(config, "head")
 
-    def _is_migrated(self) -> bool:
+    def _schema_version(self) -> str:
+        """Return the version of the schema, "" for an empty database."""
         with self.reading() as reading:
             if not inspect(reading).has_table(_MIGRATIONS_TABLE):
-                return False
-            version = reading.execute(text(f"SELECT version_num FROM {_MIGRATIONS_TABLE}")).scalar()
-        return version == max(path.name.partition("_")[0] for path in _MIGRATIONS.glob("[0-9]*.py"))
+                return ""
+            return str(reading.execute(text(f"SELECT version_num FROM {_MIGRATIONS_TABLE}")).scalar() or "")
 
     def _enter_wal_mode(self) -> None:
         """Set WAL mode once: the mode stays with the file, so the workflow engine gets it too."""
-        with _failures_translated(), self._engine.connect() as connection:
+        with failures_translated(), self._engine.connect() as connection:
             outside = connection.execution_options(sh_begin=None)
             outside.exec_driver_sql("PRAGMA journal_mode = WAL")
 
@@ -187,6 +206,25 @@ class _Versions:
                 self._connection = None
 
 
+def _check_rights(transaction: Transaction) -> None:
+    """Raise CatalogRefused unless the role may make our tables, and the schema of the workflow engine's."""
+    may_create, encoding = transaction.execute(
+        text(
+            "SELECT has_database_privilege(current_database(), 'CREATE')"
+            " AND has_schema_privilege(current_schema(), 'CREATE'), current_setting('server_encoding')"
+        )
+    ).one()
+    if not may_create:
+        raise CatalogRefused(
+            "the catalog's role may not make tables and schemas in its database",
+            hint="GRANT CREATE ON DATABASE, and GRANT ALL ON SCHEMA public, to the role",
+        )
+    if encoding != "UTF8":
+        raise CatalogRefused(
+            f"the catalog's database has the encoding {encoding}", hint="make it anew with ENCODING 'UTF8'"
+        )
+
+
 def sealer_of(transaction: Transaction) -> Sealer:
     """The sealer of the catalog that the transaction belongs to."""
     sealer: Sealer | None = transaction.get_execution_options().get("sh_sealer")
@@ -235,22 +273,3 @@ def _sqlite_engine(url: URL, busy_seconds: float) -> Engine:
             connection.exec_driver_sql(statement)
 
     return engine
-
-
-@contextmanager
-def _failures_translated() -> Iterator[None]:
-    try:
-        yield
-    except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
-        raise _unavailable(error) from error
-    except exc.DatabaseError as error:
-        # The bare class is a damaged or foreign file; its subclasses are faults of ours.
-        if type(error) is not exc.DatabaseError:
-            raise
-        raise _unavailable(error) from error
-
-
-def _unavailable(error: exc.SQLAlchemyError) -> CatalogUnavailable:
-    # Only the driver's words: SQLAlchemy would add the statement and its parameters.
-    reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-    return CatalogUnavailable(f"the catalog's database does not answer: {reason}")

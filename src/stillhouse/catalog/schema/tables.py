@@ -21,6 +21,16 @@ from stillhouse.catalog.schema.columns import Document, UtcTime, index_among, on
 
 metadata = access_tables.users.metadata  # one for all tables
 
+# One row: the installation that the catalog belongs to.
+installation = Table(
+    "sh_installation",
+    metadata,
+    Column("id", Text, primary_key=True),
+    required("created", UtcTime),
+    required("state"),
+    required("moved_to"),
+    required("served_by"),
+)
 
 clusters = Table(
     "sh_clusters",

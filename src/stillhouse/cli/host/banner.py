@@ -8,6 +8,7 @@ from pathlib import Path
 
 from stillhouse import __version__, log
 from stillhouse.catalog import clusters
+from stillhouse.catalog.schema.place import place_of
 from stillhouse.cli.terminal import command
 from stillhouse.control.access.access_keys import list_access_keys
 from stillhouse.control.context import Control
@@ -28,6 +29,7 @@ def facts(control: Control, repository: Repository, address: str) -> dict[str, s
         "address": address,
         "public_address": settings.public_url,
         "data": str(settings.data.resolve()),
+        "catalog": place_of(settings.catalog, settings.data.resolve()).shown,
         "repository": f"{repository.location} (id {repository.id})",
         "key": f"{key_file} (id {repository.kek.id}); keep a copy elsewhere",
         "clusters": str(number),

@@ -210,3 +210,21 @@ def test_a_lost_server_connection_is_unavailable_and_the_next_transaction_works(
             lost.execute(backend)
         with database.transaction() as transaction:
             assert transaction.execute(backend).scalar_one() != pid
+
+
+def test_sessions_that_the_server_ended_while_they_were_idle_cost_no_transaction(tmp_path: Path) -> None:
+    with fresh_database("postgresql", tmp_path) as database:
+        database.migrate()
+        with database.reading(), database.reading(), database.transaction():
+            pass  # three connections are kept
+        others = text(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        beside = Database(database.url)
+        with beside.reading() as reading:
+            assert len(reading.execute(others).all()) >= 2
+        beside.close()
+        for _ in range(4):
+            with database.transaction() as transaction:
+                assert transaction.execute(text("SELECT 1")).scalar_one() == 1

@@ -11,7 +11,8 @@ import pytest
 
 from stillhouse.catalog import captures, clusters
 from stillhouse.catalog.schema.commits import after_commit
-from stillhouse.catalog.schema.database import FILE_NAME, Database, Transaction
+from stillhouse.catalog.schema.database import Database, Transaction
+from stillhouse.catalog.schema.place import FILE_NAME
 from stillhouse.config import Settings
 from stillhouse.control.context import Caller, Control
 from stillhouse.control.snapshots import capture_node

@@ -1,0 +1,106 @@
+"""One service holds a catalog on PostgreSQL; it notices when it holds it no longer, and whether another does."""
+
+import queue
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import text
+
+from stillhouse.catalog.installation import hold as holding
+from stillhouse.catalog.installation import identity
+from stillhouse.catalog.installation.hold import Hold, Told, held
+from stillhouse.catalog.schema.database import Database
+from stillhouse.errors import CatalogInUse
+from support.servers.catalog_server import fresh_postgres_database
+
+SECONDS = 60
+END = text(
+    "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objid = :low"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+).bindparams(low=holding._LOCK & 0xFFFF_FFFF)
+
+
+@pytest.fixture
+def database(monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    monkeypatch.setattr(holding, "_PATIENCE_SECONDS", 0.5)
+    opened = Database(fresh_postgres_database())
+    opened.migrate()
+    with opened.transaction() as transaction:
+        identity.claim(transaction, "0a1b2c3d", datetime(2026, 11, 30, tzinfo=UTC))
+    yield opened
+    opened.close()
+
+
+class Heard:
+    def __init__(self) -> None:
+        self.words: queue.Queue[str] = queue.Queue()
+
+    def told(self, on_lost: Callable[[], None] = lambda: None) -> Told:
+        def lost() -> None:
+            on_lost()
+            self.words.put("lost")
+
+        return Told(lost, lambda: self.words.put("regained"), lambda by: self.words.put(f"taken by {by}"))
+
+    def next(self) -> str:
+        return self.words.get(timeout=SECONDS)
+
+
+def end_session(database: Database) -> None:
+    """End the session that holds, as a server does that an operator tells to."""
+    with database.reading() as reading:
+        assert reading.execute(END).scalars().all() == [True]
+
+
+def test_a_second_service_is_refused_by_the_first_one_s_name(database: Database) -> None:
+    with held(database), pytest.raises(CatalogInUse, match=r"another service .*: stillhouse .* pid \d+"):
+        Hold(database)
+    with held(database):
+        pass
+
+
+def test_a_hold_that_is_lost_comes_back_where_no_other_service_was(database: Database) -> None:
+    heard = Heard()
+    with held(database) as hold:
+        assert hold is not None
+        hold.watch(heard.told())
+        end_session(database)
+        assert [heard.next(), heard.next()] == ["lost", "regained"]
+        with pytest.raises(CatalogInUse):
+            Hold(database)
+        end_session(database)
+        assert [heard.next(), heard.next()] == ["lost", "regained"]
+
+
+def test_a_hold_that_another_service_has_taken_meanwhile_is_told_with_its_name(database: Database) -> None:
+    heard, others = Heard(), []
+
+    def take() -> None:
+        other = Hold(database)
+        other.watch(Heard().told())
+        others.append(other)
+
+    with held(database) as hold:
+        assert hold is not None
+        hold.watch(heard.told(on_lost=take))
+        end_session(database)
+        assert heard.next() == "lost"
+        assert heard.next() == f"taken by {others[0]._name}"
+    others[0].close()
+
+
+def test_a_service_that_worked_and_ended_meanwhile_has_taken_it_too(database: Database) -> None:
+    heard = Heard()
+
+    def take_and_leave() -> None:
+        with held(database) as other:
+            assert other is not None
+            other.watch(Heard().told())
+
+    with held(database) as hold:
+        assert hold is not None
+        hold.watch(heard.told(on_lost=take_and_leave))
+        end_session(database)
+        assert heard.next() == "lost"
+        assert heard.next().startswith("taken by stillhouse ")
