@@ -325,12 +325,12 @@ def test_3_no_writer_that_deadlocks_with_the_gate_is_killed(bank: Bank) -> None:
     ):
         between.execute("BEGIN")
         between.execute("INSERT INTO middle VALUES (1, 0)")
-        taking = threads.submit(take, bank, deadline=120)
+        taking = threads.submit(take, bank, deadline=900)
         waiting = f"SELECT 1 FROM pg_locks WHERE NOT granted AND pid = {writer.info.backend_pid}"
         while True:
             writer.execute("BEGIN")
             writer.execute("INSERT INTO late VALUES (1, 0)")
-            until(lambda: ("accounts", "ShareLock") in ask(admin, OUR_LOCKS), 60)
+            until(lambda: ("accounts", "ShareLock") in ask(admin, OUR_LOCKS), 240)
             writing = threads.submit(writer.execute, "UPDATE accounts SET balance = balance WHERE id = 1")
             until(lambda begun=writing: begun.done() or ask(admin, waiting), 60)
             if not writing.done():
