@@ -173,7 +173,9 @@ def demo(rows: int, place: Path) -> bool:
                 psycopg.connect(host=host, port=port, user="shop", password=source.shop, dbname="postgres")
             )
             stillhouse("cluster", "delete", "orders-restored", "--yes", env=key)
-            stillhouse("cluster", "remove", "orders", "--data", str(service.data), "--project", PROJECT)
+            stillhouse(
+                "cluster", "remove", "orders", "--yes", "--data", str(service.data), "--project", PROJECT
+            )
     console.print("[green]Proved equal[/]" if is_equal else "[red]Not equal[/]")
     return is_equal
 

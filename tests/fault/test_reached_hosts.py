@@ -155,7 +155,7 @@ def test_each_snapshot_that_is_available_is_proved_and_nothing_of_ours_is_left(
     told(f"seed {SEED}: {dict(ended)}")
     assert ended["PROVED"] > 0
     with explained(warehouse, service):
-        run("cluster", "remove", "spread", *on_data)
+        run("cluster", "remove", "spread", "--yes", *on_data)
         service.until("the cluster to be gone", lambda: service.is_gone(cluster))
         await_none(warehouse, service, SLOTS, SESSIONS, OWNED, SCHEMA)
 
