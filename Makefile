@@ -14,6 +14,7 @@ $(VENV)/.ready: locks/dev.lock pyproject.toml
 	else \
 	  $(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .; \
 	fi
+	@$(BIN)/python -m compileall -q src
 	@touch $@
 
 demo: $(VENV)/.ready
