@@ -1,6 +1,7 @@
 """Bounds of the format: no writer stores an object that a reader refuses, and large things are split instead."""
 
 import json
+import re
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -159,6 +160,20 @@ def test_the_pieces_of_a_huge_file_are_split_over_lines(store: DictStore, keys: 
     raw = list(manifest.split_lines(key, open_bytes(key, keys, store.get(key)).plain()))
     assert max(map(len, raw)) < MOST_LINE
     assert [json.loads(line)["t"] for line in raw] == ["node", "file", *["pieces"] * 7, "file", "end"]
+
+
+def test_the_pieces_of_a_huge_file_that_need_not_be_decoded_are_joined_to_it(
+    store: DictStore, keys: ClusterKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its line has no pieces then, so it looks as the lines of most files do."""
+    monkeypatch.setattr(manifest, "_PIECES", 2)
+    common: Any = {"t": "file", "path": "base/5/1", "mode": 384, "mtime_ns": 1, "size": 9, "how": "bytes"}
+    plain: Line = {**common, "entry": 0, "map": new_hex()}
+    huge: Line = {**common, "path": "base/5/2", "pieces": ["a", "b", "c"], "entry": 1, "map": plain["map"]}
+    stored = written(store, keys, [plain, huge, plain])
+    _, first, joined, last, _ = manifest.read_matched(store, keys, stored)
+    assert joined == huge and isinstance(first, re.Match) and isinstance(last, re.Match)
+    assert list(manifest.read_objects(store, keys, stored)) == []
 
 
 def test_a_capture_finds_pieces_that_were_split(

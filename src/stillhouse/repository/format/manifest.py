@@ -19,7 +19,6 @@ from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.fields import Fields, encode_line, parse
 from stillhouse.repository.format.lines import (
     EndLine,
-    FileLine,
     Line,
     MapLine,
     NodeLine,
@@ -224,22 +223,18 @@ def lines_of(key: str, opened: container.Container) -> Iterator[Line]:
 def _with_pieces(
     key: str, lines: Iterable[Line | PiecesLine | re.Match[bytes]]
 ) -> Iterator[Line | re.Match[bytes]]:
-    file: FileLine | None = None
+    file: Any = None
     for line in lines:
-        if isinstance(line, re.Match):
-            if file is not None:
-                yield file
-            file = None
-            yield line
-            continue
-        if line["t"] == "pieces":
+        if not isinstance(line, re.Match) and line["t"] == "pieces":
+            if isinstance(file, re.Match):
+                file = _decode(key, file[0])
             if file is None or not isinstance(line.get("pieces"), list):
                 raise RepositoryDamaged(f"{key} has pieces of no file")
             file.setdefault("pieces", []).extend(line["pieces"])
             continue
         if file is not None:
             yield file
-        file = line if line["t"] == "file" else None
+        file = line if isinstance(line, re.Match) or line["t"] == "file" else None
         if file is None:
             yield line
 
