@@ -16,14 +16,14 @@ SELECT 'table '||name, 'relation', concat_ws(' | ', relkind, relpersistence, (SE
    (SELECT (SELECT array_agg(o ORDER BY o) FROM unnest(t.reloptions) o)::text FROM pg_class t WHERE t.oid=rel.reltoastrelid), relreplident, relrowsecurity, relforcerowsecurity, reloftype::regtype, pg_get_partkeydef(oid), pg_get_expr(relpartbound, oid), relispartition, pg_get_userbyid(relowner),
    (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(relacl) a)) FROM rel
 UNION ALL
-SELECT 'table '||rel.name, 'column '||(row_number() OVER (PARTITION BY rel.oid ORDER BY attnum)), concat_ws(' | ', attname, format_type(atttypid, atttypmod), attnotnull, pg_get_expr(d.adbin, d.adrelid), attidentity, attgenerated, attstorage, attcompression, attstattarget, attcollation::regcollation, attoptions, attfdwoptions, attislocal, attinhcount, (SELECT array_agg(x::text ORDER BY x::text) FROM unnest(attacl) x))
+SELECT 'table '||rel.name, 'column '||(row_number() OVER (PARTITION BY rel.oid ORDER BY attnum)), concat_ws(' | ', attname, format_type(atttypid, atttypmod), attnotnull, pg_get_expr(d.adbin, d.adrelid), attidentity, attgenerated, attstorage, attcompression, attstattarget, attcollation::regcollation, (SELECT array_agg(o ORDER BY o) FROM unnest(attoptions) o WHERE o !~ '^pg_'), attfdwoptions, attislocal, attinhcount, (SELECT array_agg(x::text ORDER BY x::text) FROM unnest(attacl) x))
   FROM rel JOIN pg_attribute a ON attrelid=rel.oid AND attnum>0 AND NOT attisdropped LEFT JOIN pg_attrdef d ON d.adrelid=attrelid AND d.adnum=attnum
 UNION ALL
 SELECT 'table '||rel.name, 'constraint '||conname, concat_ws(' | ', contype, pg_get_constraintdef(k.oid), convalidated, to_jsonb(k)->>'conenforced', conislocal, coninhcount, connoinherit AND contype IN ('c', 'n'), condeferrable, condeferred, (SELECT p.conname FROM pg_constraint p WHERE p.oid=k.conparentid))
   FROM rel JOIN pg_constraint k ON k.conrelid=rel.oid
 UNION ALL
 SELECT 'table '||rel.name, 'index '||idx.name, concat_ws(' | ', pg_get_indexdef(coid), indisvalid, indisclustered, indisreplident, idx.reltablespace, (SELECT array_agg(o ORDER BY o) FROM unnest(idx.reloptions) o), (SELECT inhparent::regclass FROM pg_inherits WHERE inhrelid=coid),
-  (SELECT array_agg(concat(attstattarget, attoptions)  ORDER BY attnum) FROM pg_attribute WHERE attrelid=coid)) FROM rel JOIN idx ON indrelid=rel.oid
+  (SELECT array_agg(concat(attstattarget, (SELECT array_agg(o ORDER BY o) FROM unnest(attoptions) o WHERE o !~ '^pg_')) ORDER BY attnum) FROM pg_attribute WHERE attrelid=coid)) FROM rel JOIN idx ON indrelid=rel.oid
 UNION ALL
 SELECT 'table '||rel.name, 'trigger '|| CASE WHEN tgisinternal THEN (SELECT conname FROM pg_constraint WHERE oid=tgconstraint)||' '||tgfoid::regproc||' '||tgtype||' '||tgconstrrelid::regclass ELSE tgname END, concat_ws(' | ', CASE WHEN NOT tgisinternal THEN pg_get_triggerdef(t.oid) END, tgenabled, (SELECT p.tgname FROM pg_trigger p WHERE p.oid=t.tgparentid AND NOT t.tgisinternal)) FROM rel JOIN pg_trigger t ON tgrelid=rel.oid
 UNION ALL

@@ -1,6 +1,8 @@
 -- Everything in some schemas: each time a relation, a thing that it has, and how that is. Two servers answer alike where
 -- the relations are defined alike. Expressions are left out, since PostgreSQL prints some otherwise once it has read them
--- again; ids as well, and the numbers of columns, since columns that were dropped have some.
+-- again; ids as well, and the numbers of columns, since columns that were dropped have some. Options of columns whose
+-- names begin with pg_ are left out too: the server writes those by itself (pg_attver, a position in its own WAL, since
+-- the minor releases of November 2026), and pg_dump leaves them out.
 
 WITH relation AS (
     SELECT c.*, n.nspname || '.' || c.relname AS name
@@ -20,12 +22,12 @@ UNION ALL
 SELECT name, 'column ' || attname,
        concat_ws(' ', row_number() OVER (PARTITION BY attrelid ORDER BY attnum), format_type(atttypid, atttypmod),
                  attcollation::regcollation, attnotnull, atthasdef, attidentity, attgenerated, attstorage,
-                 attcompression, attstattarget, ARRAY(SELECT o FROM unnest(attoptions) o ORDER BY o),
+                 attcompression, attstattarget, ARRAY(SELECT o FROM unnest(attoptions) o WHERE o !~ '^pg_' ORDER BY o),
                      ARRAY(SELECT o FROM unnest(attfdwoptions) o ORDER BY o), attislocal, attinhcount)
   FROM relation JOIN pg_attribute ON attrelid = relation.oid AND attnum > 0 AND NOT attisdropped
  WHERE relkind NOT IN ('S', 'i', 'I')
 UNION ALL
-SELECT name, 'column of index ' || attnum, concat_ws(' ', attstattarget, ARRAY(SELECT o FROM unnest(attoptions) o ORDER BY o))
+SELECT name, 'column of index ' || attnum, concat_ws(' ', attstattarget, ARRAY(SELECT o FROM unnest(attoptions) o WHERE o !~ '^pg_' ORDER BY o))
   FROM relation JOIN pg_attribute ON attrelid = relation.oid AND attnum > 0 WHERE relkind IN ('i', 'I')
 UNION ALL
 SELECT name, 'constraint ' || conname,
