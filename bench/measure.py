@@ -13,7 +13,7 @@ from typing import Any
 
 from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.node.capture.task import Captured
-from stillhouse.node.restore.unpacking import Packs
+from stillhouse.node.frames import Packs
 from stillhouse.postgres.sessions import session
 from stillhouse.repository.format import manifest, maps
 from stillhouse.repository.format.maps import FrameRef, PagesEntry

@@ -61,7 +61,7 @@ class Nowhere(DictStore):
 
 
 def test_a_capture_stores_by_the_pack_and_a_restore_fetches_by_the_run(tmp_path: Path) -> None:
-    """Calls follow the bytes, 32 MiB to a pack and 8 MiB to a fetch, whatever the number of files."""
+    """Calls follow the bytes, 32 MiB to a pack and 4 MiB to a fetch, whatever the number of files."""
     few, many = tmp_path / "few", tmp_path / "many"
     fill(few, 64)
     fill(many, 64, files=2_000)

@@ -13,8 +13,9 @@ from typing import Any
 from stillhouse.disk_space import check_room
 from stillhouse.domain.cluster import Node
 from stillhouse.errors import RepositoryDamaged, RestoreFailed
+from stillhouse.node.frames import Packs
 from stillhouse.node.restore.syncing import SyncedTree, sync
-from stillhouse.node.restore.unpacking import Owner, Packs, have_directory, write_file, write_small
+from stillhouse.node.restore.unpacking import Owner, Planned, have_directory, plan, write_file, write_small
 from stillhouse.postgres.files.tree import remove_tree
 from stillhouse.postgres.host import server
 from stillhouse.postgres.host.server import FIRST_ROLE
@@ -205,24 +206,31 @@ class _Rebuild:
         write_small(content, self._root / name, 0o600, self._task.owner)
 
     def _write_map(self, stored: Stored, lines: list[FileLine | WalLine]) -> int:
-        """Write files of one map and return their bytes. Each file has one writer: several slow each other down."""
+        """Write files of one map and return their bytes. Each file has one writer: several slow each other down.
+
+        The frames of all these files are planned together: small files share them.
+        """
         loaded = maps.load(self._store, self._keys, stored)
-        written = 0
-        for line in lines:
+        files = [self._planned(loaded, stored, line) for line in lines]
+        plains = self._packs.frames([ref for file in files for ref in file.uses])
+        for line, file in zip(lines, files, strict=True):
             if line["t"] == "wal":
                 target, mode = self._root / "pg_wal" / line["path"], 0o600
             else:
                 target, mode = self._target(line["path"]), line.get("mode", 0o600)
-            if line["entry"] >= len(loaded.entries):
-                raise RepositoryDamaged(f"map {stored.id} has no entry {line['entry']}")
-            entry = loaded.entries[line["entry"]]
-            size = write_file(self._packs, loaded, entry, target, mode, self._task.owner)
-            if size != line["size"]:
-                raise RepositoryDamaged(
-                    f"map {stored.id} holds {size} bytes of {line['path']}, not {line['size']}"
-                )
-            written += size
-        return written
+            write_file(file, plains, target, mode, self._task.owner)
+        return sum(file.size for file in files)
+
+    @staticmethod
+    def _planned(loaded: maps.Map, stored: Stored, line: FileLine | WalLine) -> Planned:
+        if line["entry"] >= len(loaded.entries):
+            raise RepositoryDamaged(f"map {stored.id} has no entry {line['entry']}")
+        file = plan(loaded, loaded.entries[line["entry"]])
+        if file.size != line["size"]:
+            raise RepositoryDamaged(
+                f"map {stored.id} holds {file.size} bytes of {line['path']}, not {line['size']}"
+            )
+        return file
 
     def _write_tablespace_map(self) -> None:
         """Write the tablespace map with the new places: recovery makes the links again from it."""

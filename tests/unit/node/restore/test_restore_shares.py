@@ -11,8 +11,8 @@ import pytest
 from stillhouse.domain.ids import new_uuid
 from stillhouse.errors import RepositoryDamaged
 from stillhouse.node.capture.pack_writer import PackWriter, StoredPack
+from stillhouse.node.frames import Packs
 from stillhouse.node.restore import rebuild
-from stillhouse.node.restore.unpacking import Packs
 from stillhouse.repository.format import layout, maps
 from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open
 from stillhouse.repository.format.container import HEADER_BYTES, Kind

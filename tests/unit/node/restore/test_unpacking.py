@@ -112,7 +112,7 @@ def test_an_entry_that_the_map_does_not_have_is_refused(bed: Bed) -> None:
 @pytest.mark.parametrize(
     "extent",
     [
-        lambda frame: Extent(frame, 5, 6),
+        lambda frame: Extent(frame, 5, 10),
         lambda frame: Extent(frame, 0xFFFFFFF0, 10),
         lambda frame: Extent(FrameRef(frame.pack, 1), 0, 10),
         lambda frame: Extent(FrameRef(new_hex(), 0), 0, 10),
