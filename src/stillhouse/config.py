@@ -175,7 +175,8 @@ class Settings(BaseSettings):
     whole_every: int = Field(
         16,
         ge=0,
-        description="One of so many captures of a node in a row reads everything anew. 0: each does.",
+        description="One of so many captures of a node in a row reads everything anew, and takes from the repository "
+        "only what it reads there too. 0: each does.",
     )
     cut_deadline_seconds: float = Field(
         1800,

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import pytest
 
 from stillhouse.domain.cluster import Cluster, Node
-from support.snapshots.captures import Vault, capture_cluster
+from stillhouse.warehouse.cluster.embedded import Site
+from support.servers.warehouses import rows
+from support.snapshots.captures import Vault, capture_cluster, restored_cluster
 from support.snapshots.cuts import superuser, tell
 from support.stores.counting import Counting
 
@@ -60,3 +62,21 @@ def test_without_a_change_next_to_nothing_is_stored(house: Cluster, node: Node, 
     assert captured.files.keys() <= {"kept", "same", "whole"}
     assert captured.pages_stored < 20, "the mark's own page, and what a checkpoint writes"
     assert captured.stored_bytes < 200_000
+
+
+def test_a_capture_that_reads_everything_stores_what_changed_and_comes_back(
+    site: Site, house: Cluster, node: Node, vault: Vault
+) -> None:
+    with superuser(node) as connection:
+        tell(connection, "CREATE TABLE public.again AS SELECT i FROM generate_series(1, 300000) i")
+        tell(connection, "VACUUM (FREEZE) public.again")  # else the UPDATE sets hints on all pages
+        base = capture_cluster(house, vault)
+        tell(connection, "UPDATE public.again SET i = -i WHERE i % 20000 = 0")
+    shot = capture_cluster(house, vault, base=base, reads_all=True)
+    captured = shot.captured["cn"]
+    assert captured.base == base.captured["cn"].manifest.id
+    assert captured.read_bytes >= 0.99 * captured.plain_bytes - shot.captured["cn"].wal_bytes
+    assert captured.pages_stored < 300, "the rows' pages, catalogs, and what a checkpoint writes"
+    with restored_cluster(site, house, shot, vault) as clone:
+        sums = "SELECT count(*), sum(i), sum(abs(i)) FROM public.again"
+        assert rows(clone.cluster.coordinator, sums) == rows(node, sums)

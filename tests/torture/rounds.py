@@ -191,6 +191,7 @@ class Torture:
                         parts=parts,
                         part_bytes=8 << 20,
                         in_processes=base is None and not parts and not is_killed,
+                        reads_all=base is not None and draw.random() < 0.25,
                     )
                 except CaptureInterrupted as error:
                     self.tally.interrupted[kind(error)] += 1

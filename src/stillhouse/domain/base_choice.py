@@ -27,20 +27,22 @@ class EarlierNode(Protocol):
 @dataclass(frozen=True)
 class Offer:
     """The base offered to a capture. `manifest` is its (id, size, hash), or `None` for a whole capture. `depth` counts
-    the captures since the last whole one.
+    the captures since the last whole one. If `reads_all`, the capture reads everything anew, and takes from the base
+    only what it finds sound in the repository.
     """
 
     manifest: tuple[str, int, str] | None
     depth: int
     why: str = ""
+    reads_all: bool = False
 
 
 def offer_base(
     newest: Sequence[EarlierNode] | None, node_id: str, lineage: str, *, whole_every: int, is_full: bool
 ) -> Offer:
-    """Offer a base from `newest`, the nodes of the cluster's newest snapshot. Every `whole_every`-th capture is whole.
+    """Offer a base from `newest`, the nodes of the cluster's newest snapshot. Every `whole_every`-th capture reads all.
 
-    A whole capture now and then bounds fragmentation, and replaces a rotten frame that all later captures would share.
+    That bounds fragmentation, and replaces a rotten frame that all later captures would share.
     """
     if is_full:
         return Offer(None, 0, "a full snapshot was asked for")
@@ -52,6 +54,5 @@ def offer_base(
     if node.lineage != lineage:
         return Offer(None, 0, "the newest snapshot is of another history of this node")
     depth = node.depth + 1
-    if depth >= whole_every:
-        return Offer(None, 0, f"every {whole_every}th capture is whole")
-    return Offer((node.manifest, node.size, node.hash), depth)
+    reads_all = depth >= whole_every
+    return Offer((node.manifest, node.size, node.hash), 0 if reads_all else depth, reads_all=reads_all)

@@ -100,6 +100,13 @@ def by_scan(pages: int, base: InBase | None) -> Choice:
     return Choice(How.SCAN, np.arange(pages, dtype=np.uint32))
 
 
+def by_reading(pages: int, base: InBase) -> Choice:
+    """Choose to read all pages. A comparison with the base's bytes then tells which of them are not stored again."""
+    if base.held > MAX_FRAGMENTATION * pages:
+        return whole(pages, "fragmented")
+    return Choice(How.SAME, np.arange(pages, dtype=np.uint32))
+
+
 def is_unmoved(
     lsns: NDArray[np.uint64], pages: Blocks, base_pages: int, base_start: int, lost: Blocks
 ) -> NDArray[np.bool_]:

@@ -6,6 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.repository.format import layout
@@ -174,3 +178,10 @@ class Packs:
             return self._store.get_range(key, start, length)
         except ObjectMissing:
             raise RepositoryDamaged(f"{key} is gone, though it is needed", key=key) from None
+
+
+def is_scattered(blocks: NDArray[np.integer[Any]]) -> bool:
+    """Whether the pages that a file has in a frame, by ascending index, are fewer than half of those between the first
+    and the last.
+    """
+    return 2 * len(blocks) <= int(blocks[-1]) - int(blocks[0])

@@ -69,9 +69,10 @@ def capture(
     care: Care | None = None,
     in_processes: bool = False,
     damaged: Collection[str] = (),
+    reads_all: bool = False,
 ) -> tuple[Stored, PackLedger, Copy]:
     manifest, ledger = ManifestWriter(), PackLedger()
-    base = Base(store, keys, PAGE, sources, damaged)
+    base = Base(store, keys, PAGE, sources, damaged, reads_all=reads_all)
     reader = LocalReader(root, FACTS.tablespace_directory)
     with packing_crew(workers if in_processes else 0) as crew:
         copy = Copy(reader, FACTS, 1, store, keys, manifest, ledger, workers, base, care or Care(), crew)

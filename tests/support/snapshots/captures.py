@@ -161,6 +161,7 @@ def capture_cluster(
     part_bytes: int = PLENTY,
     in_processes: bool = False,
     fingerprint_seconds: float = 0,
+    reads_all: bool = False,
 ) -> Shot:
     """Capture all nodes in parallel and cut; raises what the first node failed of, after all have ended."""
     moments = moments or Moments()
@@ -193,6 +194,7 @@ def capture_cluster(
                         part_bytes=part_bytes,
                         expected_bytes=2,
                         fingerprint_seconds=fingerprint_seconds,
+                        reads_all=reads_all,
                     ),
                     vault.store,
                     vault.keys,

@@ -154,6 +154,7 @@ def _task(
         ),
         base=Stored(*offer.manifest) if offer.manifest else None,
         whole_because=offer.why,
+        reads_all=offer.reads_all,
         parts=parts,
         expected_bytes=expected_bytes,
         fingerprint_seconds=settings.fingerprint_seconds,

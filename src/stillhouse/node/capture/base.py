@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stillhouse.domain import page_choice, relation_files
-from stillhouse.domain.page_choice import Blocks, Choice, InBase
+from stillhouse.domain.page_choice import Blocks, Choice, How, InBase
 from stillhouse.domain.relation_files import RelationFile
-from stillhouse.errors import RepositoryDamaged
+from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.node.capture.pack_writer import StoredPack
+from stillhouse.node.capture.packing import Unchanged, UnchangedByLsn
+from stillhouse.node.sound_frames import SoundFrames, UnchangedInFrames
 from stillhouse.postgres.files import pages as page_rules
 from stillhouse.postgres.readers.node_files import Entry
 from stillhouse.postgres.wal.summaries import Changes
@@ -91,6 +93,8 @@ class Base:
 
     One thread makes, uses and closes a base. Only `pages_of`, `fingerprints_of` and `extents_of` may be called from any
     thread. `damaged` are keys of packs and maps: their content is treated as absent.
+
+    If `reads_all`, every file is read, and only what is found sound in the store is taken from the base.
     """
 
     def __init__(
@@ -100,6 +104,8 @@ class Base:
         page_size: int,
         sources: Sequence[Source],
         damaged: Collection[str] = (),
+        *,
+        reads_all: bool = False,
     ) -> None:
         self._store, self._keys, self._page_size, self._sources = store, keys, page_size, list(sources)
         self.packs: dict[str, StoredPack] = {}
@@ -116,15 +122,21 @@ class Base:
             tuple[str, int, int], int
         ] = {}  # PG_VERSION's path, inode, mtime: its first source
         self._rotten: dict[tuple[str, int], list[int]] = {}  # pages by path and source
+        self._reads_all = reads_all
+        self._sound: SoundFrames | None = None
         try:
             for number, source in enumerate(self._sources):
                 self._load(number, source)
+            if reads_all:
+                self._sound = SoundFrames(store, keys, self.packs.values())
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
         self._files.close()
+        if self._sound is not None:
+            self._sound.close()
 
     def _load(self, number: int, source: Source) -> None:
         packs: list[str] = []
@@ -150,7 +162,8 @@ class Base:
         and of its visibility map has changed since, and its free space map is a hint that the server never relies on.
         An init fork may have changed. Where anything is known to be damaged, every file is looked at by itself.
         """
-        if self._bad_packs or self._bad_maps or not any(source.changes for source in self._sources):
+        is_known = not self._bad_packs and not self._bad_maps and any(one.changes for one in self._sources)
+        if self._reads_all or not is_known:
             return [], [*entries]
         texts = [file_index.beginning(one.path, one.mode, one.mtime_ns, one.size or 0) for one in entries]
         carried, rest = [], []
@@ -187,9 +200,16 @@ class Base:
         stored, packs = self._maps_named[map_id]
         number = self._files.source_of(index)
         file = BaseFile(line, stored, self._sources[number], index, number, self._page_size)
-        if file.map.id in self._bad_maps:
+        if file.map.id in self._bad_maps or (self._reads_all and not self._is_sound(file)):
             return None
         return self._less_damaged(file) if self._bad_packs and self.is_damaged(packs) else file
+
+    def _is_sound(self, file: BaseFile) -> bool:
+        """Whether the file has pages in a map that can be read. All other files are stored anew."""
+        try:
+            return file.is_paged and isinstance(self.entry_of(file.map, file.line)[1], PagesEntry)
+        except (ObjectMissing, RepositoryDamaged):
+            return False
 
     def is_damaged(self, packs: Collection[str]) -> bool:
         return not self._bad_packs.isdisjoint(packs)
@@ -232,6 +252,8 @@ class Base:
         if file is None or not file.is_paged:
             return page_choice.whole(pages, "not in the base")
         inside = InBase(file.pages, file.held, file.lost)
+        if self._reads_all:
+            return page_choice.by_reading(pages, inside)
         changes = file.source.changes
         if changes is None:
             if self._was_copied(file, entry.path):
@@ -242,8 +264,21 @@ class Base:
         changed = changes.of(relation.tablespace, relation.database, relation.relation)
         return page_choice.by_summaries(pages, first, inside, changed)
 
-    def unchanged_by_lsn(self, file: BaseFile) -> "UnchangedByLsn":
-        return UnchangedByLsn(file.pages, file.source.start_lsn, file.lost)
+    def unchanged(self, file: BaseFile, how: How) -> Unchanged | None:
+        """Return the comparison with the base for a file that is read in this way. `None` if there is nothing to
+        compare: all pages that are read have changed.
+        """
+        if how is How.SCAN:
+            return UnchangedByLsn(file.pages, file.source.start_lsn, file.lost)
+        if how is not How.SAME:
+            return None
+        if self._sound is None:
+            return UnchangedByFingerprint(self, file, self._keys)
+        return UnchangedInFrames.of(self._sound, self.pages_of(file), file.lost)
+
+    def known_pieces(self, file: BaseFile) -> tuple[str, ...]:
+        """Return the pieces by which the file is known again. Only a read of the store tells that they are sound."""
+        return () if self._reads_all else file.pieces
 
     def rotten(self, file: BaseFile) -> list[int]:
         """Return the pages of a file that are rotten in the base."""
@@ -332,20 +367,6 @@ class Base:
             return self._store.get_range(key, at, length)
 
         return Container(key, self._keys, tail, read, pack.size)
-
-
-@dataclass(frozen=True)
-class UnchangedByLsn:
-    """Used in a scan: a page is unchanged if its LSN has not moved on since the base began."""
-
-    base_pages: int
-    base_start: int
-    lost: Blocks
-
-    def __call__(self, pages: page_rules.Pages, indexes: Blocks) -> NDArray[np.bool_]:
-        return page_choice.is_unmoved(
-            page_rules.lsns(pages), indexes, self.base_pages, self.base_start, self.lost
-        )
 
 
 @dataclass(frozen=True)

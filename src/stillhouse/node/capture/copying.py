@@ -14,7 +14,7 @@ from stillhouse.domain import relation_files
 from stillhouse.domain.page_choice import How
 from stillhouse.domain.progress import expected_bytes
 from stillhouse.domain.throttle import Care
-from stillhouse.node.capture.base import Base, BaseFile, KeptMap, UnchangedByFingerprint
+from stillhouse.node.capture.base import Base, BaseFile, KeptMap
 from stillhouse.node.capture.deferred_writes import MapShelf, PackLedger
 from stillhouse.node.capture.manifest_lines import FileLines, Tally
 from stillhouse.node.capture.pack_writer import PackWriter
@@ -91,7 +91,6 @@ class Copy:
     ) -> None:
         """The processes of `crew` pack. Without a crew as many threads as `workers` do."""
         self._reader, self._facts, self._manifest, self._ledger = reader, facts, manifest, ledger
-        self._keys = keys
         self._base, self._page_size, self._care = base, facts.block_size, care
         checksums = bool(facts.checksum_version)
         self._plan = PackerPlan(reader, store, keys, self._page_size, start_lsn, checksums)
@@ -279,7 +278,7 @@ class Copy:
         if not len(chosen.read):
             self._settle(partial)
             return []
-        unchanged = self._base.unchanged_by_lsn(taken) if taken and chosen.how is How.SCAN else None
+        unchanged = self._base.unchanged(taken, chosen.how) if taken else None
         ends = [*range(room or per_batch, len(chosen.read), per_batch)]
         parts = np.split(chosen.read, ends)
         partial.expected = len(parts)
@@ -300,10 +299,11 @@ class Copy:
         """Return the runs of a fork other than the main one. It is read whole, as the WAL lacks some of its changes."""
         self.tally.planned += entry.size or 0
         paged = base if base is not None and base.is_paged and not len(base.lost) else None
-        unchanged = UnchangedByFingerprint(self._base, paged, self._keys) if paged else None
+        unchanged = self._base.unchanged(paged, How.SAME) if paged else None
         every = np.arange(pages, dtype=np.uint32)
         if pages <= per_batch:  # in one run, so that its pieces can be computed
-            runs = [PageRun(number, entry.path, every, first_block, unchanged, paged.pieces if paged else ())]
+            pieces = self._base.known_pieces(paged) if paged else ()
+            runs = [PageRun(number, entry.path, every, first_block, unchanged, pieces)]
         else:
             parts = np.split(every, [*range(room or per_batch, pages, per_batch)])
             runs = [PageRun(number, entry.path, part, first_block, unchanged) for part in parts]

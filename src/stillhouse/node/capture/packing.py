@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from stillhouse.domain import page_choice
 from stillhouse.domain.page_choice import Blocks
 from stillhouse.errors import FileRefused
 from stillhouse.node.capture.pack_writer import PackWriter
@@ -25,6 +26,20 @@ class Unchanged(Protocol):
     """Tells which of the pages just read are the same in the base, at the same place of the same file."""
 
     def __call__(self, pages: page_rules.Pages, indexes: Blocks) -> NDArray[np.bool_]: ...
+
+
+@dataclass(frozen=True)
+class UnchangedByLsn:
+    """Used in a scan: a page is unchanged if its LSN has not moved on since the base began."""
+
+    base_pages: int
+    base_start: int
+    lost: Blocks
+
+    def __call__(self, pages: page_rules.Pages, indexes: Blocks) -> NDArray[np.bool_]:
+        return page_choice.is_unmoved(
+            page_rules.lsns(pages), indexes, self.base_pages, self.base_start, self.lost
+        )
 
 
 @dataclass(frozen=True, eq=False)

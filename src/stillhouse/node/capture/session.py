@@ -98,7 +98,7 @@ def _capture(
 
         offered = Offered(task.base, task.whole_because, task.parts)
         ground = find_ground(task.node, offered, facts, start_lsn, store, keys)
-        base = Base(store, keys, facts.block_size, ground.sources, task.damaged)
+        base = Base(store, keys, facts.block_size, ground.sources, task.damaged, reads_all=task.reads_all)
         undo.callback(base.close)
         packers = () if ground.sources else crew
         copy = Copy(

@@ -15,7 +15,8 @@ class CaptureTask:
 
     `slot` names the replication slot and the backup label, and so the attempt. A name is never used again.
 
-    `base` is the earlier manifest to build on. Without it the capture is whole, and `whole_because` says why. `parts`
+    `base` is the earlier manifest to build on. Without it the capture is whole, and `whole_because` says why. If
+    `reads_all`, everything is read all the same, and only what is sound in the store is not stored again. `parts`
     were saved by earlier attempts at this snapshot, in order. A part is saved whenever `part_bytes` more were read.
 
     `expected_bytes` is about how much the node holds. A whole capture of more than `processes_above` bytes packs in
@@ -35,6 +36,7 @@ class CaptureTask:
     wal_retention_bytes: int
     base: Stored | None = None
     whole_because: str = ""
+    reads_all: bool = False
     parts: tuple[Stored, ...] = ()
     part_bytes: int = 4 << 30
     care: Care = field(default_factory=Care)

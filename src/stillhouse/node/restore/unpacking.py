@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stillhouse.errors import RepositoryDamaged
+from stillhouse.node.frames import is_scattered
 from stillhouse.repository.format.container import MAX_FRAME
 from stillhouse.repository.format.maps import HOLE, BytesEntry, FrameRef, Map, PagesEntry
 
@@ -165,7 +166,7 @@ class PlannedPages:
         # Sort by pack, so that adjoining frames come by one request.
         turns = sorted(
             (
-                (not _is_scattered(blocks), loaded.ref(frame), frame, blocks)
+                (not is_scattered(blocks), loaded.ref(frame), frame, blocks)
                 for frame, blocks in groups
                 if frame != HOLE
             ),
@@ -220,11 +221,6 @@ class PlannedBytes:
             written.write(memoryview(plain)[offset : offset + length], position)
             if (position + length) // _PUSH_BYTES > position // _PUSH_BYTES:
                 written.push(position // _PUSH_BYTES * _PUSH_BYTES, _PUSH_BYTES)
-
-
-def _is_scattered(blocks: NDArray[np.intp]) -> bool:
-    """Whether pages, by ascending index, are fewer than half of those between the first and the last."""
-    return 2 * len(blocks) <= int(blocks[-1] - blocks[0])
 
 
 def _write_runs(

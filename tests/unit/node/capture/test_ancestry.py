@@ -173,13 +173,17 @@ def newest(node_id: str = "n", lineage: str = "a", depth: int = 3) -> list[RootN
         (None, False, "no earlier snapshot"),
         (newest(node_id="other"), False, "does not have this node"),
         (newest(lineage="b"), False, "another history"),
-        (newest(depth=15), False, "every 16th"),
         (newest(), True, "full snapshot was asked for"),
     ],
 )
 def test_no_base_is_offered(nodes: list[RootNode] | None, full: bool, why: str) -> None:
     offer = offer_base(nodes, "n", "a", whole_every=16, is_full=full)
     assert offer.manifest is None and offer.depth == 0 and why in offer.why
+
+
+def test_every_16th_capture_reads_all_and_is_the_first_of_the_next_16() -> None:
+    offer = offer_base(newest(depth=15), "n", "a", whole_every=16, is_full=False)
+    assert offer == Offer(("m", 1, "h"), 0, reads_all=True)
 
 
 def test_the_newest_snapshots_manifest_is_offered_up_to_the_15th_after_a_whole_one() -> None:
