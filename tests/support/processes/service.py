@@ -41,6 +41,7 @@ class Service:
         self.catalog = ""
         self.sources = sources
         self.log = data.with_name(f"{data.name}.log")
+        self.patience = SECONDS  # for anything that is awaited
         self._process: subprocess.Popen[bytes] | None = None
         with closing(socket.socket()) as probe:
             probe.bind(("127.0.0.1", 0))
@@ -109,9 +110,10 @@ class Service:
         return self._process is not None and self._process.poll() is None
 
     def until(
-        self, what: str, holds: Callable[[], Any], seconds: float = SECONDS, every: float = 0.02
+        self, what: str, holds: Callable[[], Any], seconds: float | None = None, every: float = 0.02
     ) -> Any:
         """Look again and again until it holds; what it holds is returned."""
+        seconds = seconds or self.patience
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if found := holds():
