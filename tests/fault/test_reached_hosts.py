@@ -104,7 +104,9 @@ def service(data_root: Path, hosts: dict[str, Host]) -> Iterator[Service]:
     """It and all that this thread does from now on are on the service's host."""
     with hosts[SERVICE].entered(), serving(data_root / "reach") as running:
         running.client()  # its key is made
-        running.patience = 900  # a snapshot of four nodes takes several attempts, beside whatever else the machine does
+        running.patience = (
+            900  # a snapshot of four nodes takes several attempts, beside whatever else the machine does
+        )
         yield running
 
 
