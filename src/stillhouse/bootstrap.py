@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
-from stillhouse import atomic_file, log
+from stillhouse import log
 from stillhouse.catalog import clusters
 from stillhouse.catalog.access.os_accounts import claim_uid
 from stillhouse.catalog.installation import identity
@@ -37,7 +37,7 @@ from stillhouse.control.snapshots import copy as copy_snapshot
 from stillhouse.control.snapshots import create as create_snapshot
 from stillhouse.control.snapshots import queue as snapshot_turns
 from stillhouse.control.timer import Duty, Timer
-from stillhouse.control.upkeep import certificates, findings, server_logs
+from stillhouse.control.upkeep import certificates, findings, host_files, server_logs
 from stillhouse.control.upkeep import collect as collect_cluster
 from stillhouse.control.upkeep import scrub as scrub_cluster
 from stillhouse.control.upkeep.flow_records import FlowRecords
@@ -122,7 +122,8 @@ def open_control(settings: Settings) -> Iterator[Control]:
 
 @contextmanager
 def _database_at(catalog: Place, settings: Settings) -> Iterator[Database]:
-    database = Database.at(catalog, Sealer.in_directory(settings.data), settings.catalog_connections)
+    sealer = cache(partial(Sealer.in_directory, settings.data))
+    database = Database.at(catalog, sealer, settings.catalog_connections)
     try:
         yield database
     finally:
@@ -133,6 +134,8 @@ def _control(database: Database, catalog: Place, settings: Settings) -> Control:
     """Bring the catalog up to date, and see that it and the data directory belong together."""
     database.migrate()
     clock = SystemClock()
+    if not catalog.is_file:
+        host_files.bring_back(database, settings.data, partial(read_kek, _kek_file(settings)))
     identity.join(database, catalog, settings.data, clock.now())
     flows = Flows(
         database.url,
@@ -225,16 +228,17 @@ def _open_flow_context(control: Control) -> FlowContext:
     retry_for = timedelta(seconds=settings.store_retry_seconds)
     # For the start and for requests: their callers wait, and learn soon that the store is away.
     store = open_store(location, retry_for=min(retry_for, SHORTLY))
-    remembered = settings.data / "repository.id"
+    remembered = settings.data / host_files.REPOSITORY_FILE
     if remembered.exists():  # before anything is made there: an unmounted disk looks like an empty repository
         repository_identity.check(store, remembered.read_text().strip())
     probe(store)
     kek = _open_kek(control, store, location)
-    repository_id = _remembered(remembered, lambda: repository_identity.claim(store))
+    repository_id = host_files.repository_of(settings.data, partial(repository_identity.claim, store))
     repository_identity.check(store, repository_id)
     # Slots carry the installation's name, because other services may use the same warehouse.
     installation = (settings.data / identity.ID_FILE).read_text().strip()
     repository = Repository(location, repository_id, kek, retry_for)
+    host_files.keep(control.database, settings.data, repository)
     control = replace(control, vault=Vault(store, repository))
     patient = Vault(open_store(location, retry_for=retry_for), repository)
     return FlowContext(control, site, patient, installation)
@@ -263,9 +267,13 @@ def _claim_account(control: Control, cluster_id: str) -> str:
     return create_cluster_account(uid)
 
 
+def _kek_file(settings: Settings) -> Path:
+    return settings.kek_file or settings.data / "kek"
+
+
 def _open_kek(control: Control, store: ObjectStore, location: str) -> Kek:
     """Open the KEK. Raises InvalidInput if it does not open the keys of the service's clusters in the repository."""
-    kek_file = control.settings.kek_file or control.settings.data / "kek"
+    kek_file = _kek_file(control.settings)
     with control.database.reading() as reading:
         known = clusters.in_need_of_keys(reading)
     kek, is_new = kek_of_service(store, location, kek_file, known)
@@ -294,7 +302,7 @@ def rebuild_catalog(settings: Settings, bucket: ObjectStore, kek: Kek, projects:
             if is_written(control, rebuilt):
                 return rebuilt
             repository_id = repository_identity.claim(bucket)
-            if _remembered(settings.data / "repository.id", lambda: repository_id) != repository_id:
+            if host_files.repository_of(settings.data, lambda: repository_id) != repository_id:
                 raise InvalidInput(f"{settings.data} belongs to another repository")
             kek_file = settings.data / "kek"
             if not write_kek(kek, kek_file) and read_kek(kek_file) != kek:
@@ -321,13 +329,6 @@ def _close_to_others(data: Path) -> None:
             path.chmod(0o600)
     if (data / "repository").is_dir():
         (data / "repository").chmod(0o700)
-
-
-def _remembered(path: Path, draw: Callable[[], str]) -> str:
-    """Return the text that was drawn once for this data directory."""
-    if not path.exists():
-        atomic_file.replace(path, draw().encode())
-    return path.read_text().strip()
 
 
 def _hand_over(place: FlowContext) -> None:

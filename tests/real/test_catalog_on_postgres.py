@@ -1,6 +1,8 @@
 """A whole service with its catalog on PostgreSQL: it moves there with work under way, works there, and moves back."""
 
+import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -119,6 +121,33 @@ def test_a_catalog_s_server_that_ends_all_sessions_costs_no_snapshot(service: Se
     service.until("the hold to be back", lambda: "is back" in service.log.read_text())
     assert service.ended(snapshot) == "AVAILABLE", service.reason(snapshot)
     assert service.is_alive
+
+
+def test_another_host_takes_the_place_of_one_that_is_lost(
+    service: Service, cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gets the catalog, the repository and a copy of the KEK, and has no file of the clusters' servers."""
+    snapshot = service.request_snapshot(cluster, "before-the-loss")
+    assert service.ended(snapshot) == "AVAILABLE", service.reason(snapshot)
+    key = service.client()
+    service.kill()
+    monkeypatch.setenv("STILLHOUSE_REPOSITORY", str(service.data / "repository"))
+    there = Service(service.data.with_name("new-host"))
+    there.data.mkdir(mode=0o755)
+    there.catalog = service.catalog
+    assert "no key-encryption key at" in refused(
+        service, "serve", "--data", str(there.data), "--listen", "127.0.0.1:0", "--catalog", there.catalog
+    )
+    (there.data / "kek").write_bytes((service.data / "kek").read_bytes())
+    try:
+        there.start()
+        there.use_key(key)
+        shown = there.call("GET", f"/stillhouse/v1/{{p}}/clusters/{cluster}").json["cluster"]
+        assert "this host has no files of the cluster's servers" in json.dumps(shown)
+        restored(there, snapshot, "on-the-new-host")
+    finally:
+        there.remove()
+        shutil.rmtree(there.data)
 
 
 def refused_move(service: Service, to: str) -> str:

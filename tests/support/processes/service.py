@@ -134,6 +134,12 @@ class Service:
         key = json.loads(self._key[project])
         return SignedClient(self.url, key["project_id"], key["access_key"], key["secret_key"], self._http)
 
+    def use_key(self, key: SignedClient) -> None:
+        """Sign with a key that another service of the same installation has made."""
+        self._key[key.project] = json.dumps(
+            {"project_id": key.project, "access_key": key.access_key, "secret_key": key.secret_key}
+        )
+
     # -- requests, in short ------------------------------------------------------------------------------------
 
     def call(self, method: str, path: str, body: Any = None, project: str = PROJECT) -> Answer:
