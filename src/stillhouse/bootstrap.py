@@ -150,7 +150,8 @@ def _control(database: Database, catalog: Place, settings: Settings) -> Control:
 def open_service(settings: Settings) -> Iterator[Service]:
     """Open a whole service over its data directory, and lock it: servers are adopted, flows run.
 
-    Raises DataDirectoryInUse, or InvalidInput for a place or a store that cannot be used.
+    A standby waits here until no other service works on the catalog. Raises DataDirectoryInUse, CatalogInUse, or
+    InvalidInput for a place or a store that cannot be used.
     """
     make_passable(settings.data)
     with ExitStack() as stack:
@@ -158,7 +159,7 @@ def open_service(settings: Settings) -> Iterator[Service]:
         _close_to_others(settings.data)
         catalog = place_of(settings.catalog, settings.data)
         database = stack.enter_context(_database_at(catalog, settings))
-        hold = stack.enter_context(held(database))
+        hold = stack.enter_context(held(database, stands_by=settings.standby))
         control = _control(database, catalog, settings)
         if hold is not None:
             hold.watch(_told(control.flows))

@@ -123,24 +123,28 @@ def test_a_catalog_s_server_that_ends_all_sessions_costs_no_snapshot(service: Se
     assert service.is_alive
 
 
-def test_another_host_takes_the_place_of_one_that_is_lost(
+def test_a_standby_on_another_host_takes_the_place_of_one_that_is_lost(
     service: Service, cluster: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It gets the catalog, the repository and a copy of the KEK, and has no file of the clusters' servers."""
     snapshot = service.request_snapshot(cluster, "before-the-loss")
     assert service.ended(snapshot) == "AVAILABLE", service.reason(snapshot)
     key = service.client()
-    service.kill()
     monkeypatch.setenv("STILLHOUSE_REPOSITORY", str(service.data / "repository"))
     there = Service(service.data.with_name("new-host"))
     there.data.mkdir(mode=0o755)
     there.catalog = service.catalog
     assert "no key-encryption key at" in refused(
-        service, "serve", "--data", str(there.data), "--listen", "127.0.0.1:0", "--catalog", there.catalog
+        service, "key", "list", "--data", str(there.data), catalog=there.catalog
     )
     (there.data / "kek").write_bytes((service.data / "kek").read_bytes())
     try:
-        there.start()
+        there.launch(
+            [*COMMAND, "serve", "--standby", "--data", str(there.data), "--listen", f"127.0.0.1:{there.port}"]
+        )
+        there.until("the standby to wait", lambda: f"pid {service.pid}" in there.log.read_text())
+        service.kill()
+        there.until("the standby to serve", there.is_ready)
         there.use_key(key)
         shown = there.call("GET", f"/stillhouse/v1/{{p}}/clusters/{cluster}").json["cluster"]
         assert "this host has no files of the cluster's servers" in json.dumps(shown)
@@ -167,8 +171,9 @@ def refused_start(service: Service, catalog: str = "", another: bool = False) ->
     return refused(service, "serve", "--data", str(data), "--listen", "127.0.0.1:0", *flags)
 
 
-def refused(service: Service, *words: str) -> str:
+def refused(service: Service, *words: str, catalog: str = "") -> str:
     environment = {k: v for k, v in os.environ.items() if k != "STILLHOUSE_CATALOG"}
+    environment |= {"STILLHOUSE_CATALOG": catalog} if catalog else {}
     done = subprocess.run(
         [*COMMAND, *words], env=environment, capture_output=True, text=True, check=False, timeout=120
     )

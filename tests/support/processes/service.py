@@ -58,7 +58,7 @@ class Service:
     def start(self, command: list[str] | None = None) -> None:
         """Start it, by our own command or by one that is under test, and wait until it is ready."""
         self.launch(command)
-        self.until("the service to be ready", self._is_ready)
+        self.until("the service to be ready", self.is_ready)
 
     def launch(self, command: list[str] | None = None) -> None:
         """Start it, and do not wait."""
@@ -76,7 +76,7 @@ class Service:
         of_others = {"PYTHONPATH": str(self.sources)} if self.sources else {}
         return os.environ | of_others | ({"STILLHOUSE_CATALOG": self.catalog} if self.catalog else {})
 
-    def _is_ready(self) -> bool:
+    def is_ready(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, self.log.read_text()[-3000:]
         try:
