@@ -48,7 +48,7 @@ _GROUPS = {
 _COMMANDS = {
     "events": (
         "service.project:events",
-        "List the project's events, the newest first: begins, ends and failures.",
+        "List the project's events, the newest first: begins, ends, and failures with their reason.",
     ),
     "statistics": ("service.project:statistics", "The project's figures: clusters, nodes and storage."),
     "completion": ("terminal.completion:completion", "Print the completions of a shell: bash, zsh or fish."),

@@ -203,6 +203,11 @@ def sizes(shown: Answer) -> Answer:
     return {word: unknown if count is None else said_size(count) for word, count in found.items()}
 
 
+def fate(shown: Answer) -> Answer:
+    """Return when a snapshot goes by itself, and why it goes then or stays: in the same words in every command."""
+    return {"expires": shown.get("expires") or "no date", "because": shown.get("kept_because")}
+
+
 def percent(text: object) -> int:
     """Return `"37%"` as 37."""
     digits = str(text).removesuffix("%")

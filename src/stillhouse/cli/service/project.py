@@ -11,7 +11,7 @@ from stillhouse.cli.terminal import command, times
 from stillhouse.cli.terminal.command import Json
 
 _ANYONE = Access()
-_EVENT_COLUMNS = ("time", "severity", "description")
+_EVENT_COLUMNS = ("time", "severity", "description", "reason")
 _AUDIT_COLUMNS = ("time", "action", "outcome", "resource", "access_key", "detail", "request_id")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -19,7 +19,7 @@ Since = Annotated[str, Parameter(help="Only from this time on: 7d, 12h or 90m ag
 
 
 def events(*, limit: int = 20, access: Access = _ANYONE, json_: Json = False) -> None:
-    """List the project's events, the newest first: begins, ends and failures.
+    """List the project's events, the newest first: begins, ends, and failures with their reason.
 
     Parameters
     ----------
@@ -32,7 +32,11 @@ def events(*, limit: int = 20, access: Access = _ANYONE, json_: Json = False) ->
     def work(service: Client) -> None:
         answer = service.call("GET", f"/v2/{{p}}/events?limit={limit}")
         rows = [
-            one | {"time": command.moment(_EPOCH + timedelta(milliseconds=one["occur_time"]))}
+            one
+            | {
+                "time": command.moment(_EPOCH + timedelta(milliseconds=one["occur_time"])),
+                "reason": one["context"] or None,
+            }
             for one in answer["events"]
         ]
         client.say_all(answer, rows, _EVENT_COLUMNS, json_)

@@ -125,7 +125,8 @@ def list_(
         for one in answer["snapshots"]:
             one["damage"] = lost.get(one["id"])
         rows = [
-            one | client.sizes(one) | {"damage": damage.words(one["damage"])} for one in answer["snapshots"]
+            one | client.sizes(one) | client.fate(one) | {"damage": damage.words(one["damage"])}
+            for one in answer["snapshots"]
         ]
         client.say_all(answer, rows, (*_LISTED, "damage") if lost else _LISTED, json_)
         if limit and not json_ and answer["count"] > limit:
@@ -317,7 +318,7 @@ def _shown(found: Answer) -> Answer:
     shown = {name: found.get(name) for name in ("description", *_COLUMNS)}
     shown |= {"failure": client.why(found.get("failure")), **client.sizes(found)}
     if not found.get("deleted"):
-        return shown | {"expires": found.get("expires") or "never", "because": found.get("kept_because")}
+        return shown | client.fate(found)
     back = f"stillhouse snapshot undelete {found['name']}"
     return shown | {"in the trash since": found["deleted"], "until": found["until"], "to bring it back": back}
 

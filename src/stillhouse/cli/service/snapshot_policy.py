@@ -16,7 +16,7 @@ policy = App(name="policy", help="Policies of automated snapshots. They are name
 
 _COLUMNS = ("policy_id", "policy_name", "backup_strategy", "backup_type", "next_run")
 _RUNS = ("due", "policy_name", "backup_type", "begins", "expires", "reason")
-_EXPIRING = ("name", "state", "started", "expires", "kept_because")
+_EXPIRING = ("name", "state", "started", "expires", "because")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ANYONE = Access()
 
@@ -123,8 +123,7 @@ def preview(*, cluster: str, runs: int = 10, access: Access = _ANYONE, json_: Js
             command.say("No run is to come.")
         if answer["snapshots"]:
             command.say("")
-            rows = [one | {"expires": one["expires"] or "never"} for one in answer["snapshots"]]
-            command.say_table(_EXPIRING, rows)
+            command.say_table(_EXPIRING, [one | client.fate(one) for one in answer["snapshots"]])
 
     client.run(access, work)
 

@@ -19,14 +19,6 @@ from stillhouse.workers.jobs import Repository
 REPOSITORY_FILE = "repository.id"
 
 
-def repository_of(data: Path, claim: Callable[[], str]) -> str:
-    """Return the id of the data directory's repository, which is claimed once."""
-    path = data / REPOSITORY_FILE
-    if not path.exists():
-        atomic_file.replace(path, claim().encode())
-    return path.read_text().strip()
-
-
 def keep(database: Database, data: Path, repository: Repository) -> None:
     """Keep them in the catalog. Raises CatalogNotOurs if the catalog's snapshots are in another repository."""
     kek = repository.kek

@@ -14,7 +14,7 @@ from stillhouse.catalog.schema.commits import after_commit
 from stillhouse.catalog.schema.database import Database, Transaction
 from stillhouse.catalog.schema.place import FILE_NAME
 from stillhouse.config import Settings
-from stillhouse.control.context import Caller, Control
+from stillhouse.control.context import Control
 from stillhouse.control.snapshots import capture_node
 from stillhouse.domain.cluster import Node, Role
 from stillhouse.domain.ids import new_uuid
@@ -58,7 +58,7 @@ def test_a_failure_is_noted_though_the_catalog_is_away_when_it_happens(
     database.migrate()
     flows = Flows(database.url, after_commit)
     control = Control(
-        database, flows, sealer, HandClock(), Settings(data=tmp_path, shared_account="accepted"), Caller()
+        database, sealer, HandClock(), Settings(data=tmp_path, shared_account="accepted"), flows=flows
     )
     place = with_repository(control, tmp_path, Kek(b"1" * 32))
     flows.prepare()
