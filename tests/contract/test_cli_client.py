@@ -14,7 +14,7 @@ from stillhouse.catalog.checks import proofs
 from stillhouse.cli.main import app
 from stillhouse.cli.service import client
 from stillhouse.cli.service.client import said_pace
-from stillhouse.cli.service.credentials import Key
+from stillhouse.cli.terminal.credentials import Key
 from stillhouse.control.snapshots.queue import fail
 from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.proof import ProofState

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from stillhouse.cli.service.credentials import Access
 from stillhouse.cli.service.project import Since, list_audit
 from stillhouse.cli.terminal import command, times
 from stillhouse.cli.terminal.command import Json
+from stillhouse.cli.terminal.credentials import Access
 
 if TYPE_CHECKING:
     from stillhouse.control.catalog_context import CatalogContext

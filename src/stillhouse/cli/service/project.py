@@ -7,6 +7,7 @@ from cyclopts import Parameter
 
 from stillhouse.cli.service import client
 from stillhouse.cli.service.client import Access, Client
+from stillhouse.cli.service.known_names import ClusterName, SnapshotName
 from stillhouse.cli.terminal import command, times
 from stillhouse.cli.terminal.command import Json
 
@@ -44,7 +45,7 @@ def events(*, limit: int = 20, access: Access = _ANYONE, json_: Json = False) ->
     client.run(access, work)
 
 
-def statistics(*, cluster: str = "", access: Access = _ANYONE, json_: Json = False) -> None:
+def statistics(*, cluster: ClusterName = "", access: Access = _ANYONE, json_: Json = False) -> None:
     """Show the project's figures: clusters, nodes and storage.
 
     Parameters
@@ -81,7 +82,7 @@ def list_audit(access: Access, since: str, limit: int, *, as_json: bool) -> None
 
 
 def copy(
-    name: str,
+    name: SnapshotName,
     /,
     *,
     to: str,

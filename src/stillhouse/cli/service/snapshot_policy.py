@@ -7,6 +7,7 @@ from cyclopts import App
 
 from stillhouse.cli.service import client
 from stillhouse.cli.service.client import Access, Answer, Client
+from stillhouse.cli.service.known_names import ClusterName
 from stillhouse.cli.terminal import command
 from stillhouse.cli.terminal.command import Json
 from stillhouse.domain.ids import is_uuid
@@ -22,7 +23,7 @@ _ANYONE = Access()
 
 
 @policy.command(name="list")
-def list_(*, cluster: str, access: Access = _ANYONE, json_: Json = False) -> None:
+def list_(*, cluster: ClusterName, access: Access = _ANYONE, json_: Json = False) -> None:
     """List a cluster's policies, and when each runs next.
 
     Parameters
@@ -46,7 +47,7 @@ def set_(
     name: str | None = None,
     /,
     *,
-    cluster: str,
+    cluster: ClusterName,
     schedule: str | None = None,
     type_: Literal["full", "increment"] | None = None,
     keep_days: int | None = None,
@@ -95,7 +96,7 @@ def set_(
 
 
 @policy.command
-def preview(*, cluster: str, runs: int = 10, access: Access = _ANYONE, json_: Json = False) -> None:
+def preview(*, cluster: ClusterName, runs: int = 10, access: Access = _ANYONE, json_: Json = False) -> None:
     """Tell the next runs of a cluster's policies, and which snapshots will go, and why.
 
     Parameters
@@ -129,7 +130,7 @@ def preview(*, cluster: str, runs: int = 10, access: Access = _ANYONE, json_: Js
 
 
 @policy.command
-def delete(name: str, /, *, cluster: str, access: Access = _ANYONE, json_: Json = False) -> None:
+def delete(name: str, /, *, cluster: ClusterName, access: Access = _ANYONE, json_: Json = False) -> None:
     """Delete a policy; the snapshots it has taken stay as long as they would.
 
     Parameters
