@@ -29,7 +29,7 @@ from wire import Answers, closed_loop, offered
 
 from stillhouse import log
 from stillhouse.api.app import create_app
-from stillhouse.bootstrap import open_control
+from stillhouse.bootstrap.service import open_control
 from stillhouse.config import Settings
 from support.api.client import SignedClient, sign
 from support.control.catalog_rows import many_snapshots

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,6 +29,13 @@ def create(path: Path, content: bytes) -> bool:
         draft.unlink(missing_ok=True)
         # Also for the loser of a race: the winner's file must be durable before the loser relies on it.
         sync_directory(path.parent)
+
+
+def drawn_once(path: Path, draw: Callable[[], str]) -> str:
+    """Return the text in the file; the first call draws it."""
+    if not path.exists():
+        replace(path, draw().encode())
+    return path.read_text().strip()
 
 
 def sync_directory(directory: Path) -> None:

@@ -14,7 +14,7 @@ from stillhouse.catalog.checks import proofs
 from stillhouse.cli.main import app
 from stillhouse.cli.service import client
 from stillhouse.cli.service.client import said_pace
-from stillhouse.cli.service.credentials import Key
+from stillhouse.cli.terminal.credentials import Key
 from stillhouse.control.snapshots.queue import fail
 from stillhouse.domain.ids import new_uuid
 from stillhouse.domain.proof import ProofState
@@ -347,10 +347,10 @@ def test_sizes_and_fates_are_told_in_lists_and_details(
     code, out, _ = run("snapshot", "list")
     head, line = out.splitlines()
     assert code == 0 and head.split()[5:9] == ["own", "expires", "live", "stored"]
-    assert "1.0 MiB  -        5.0 MiB  3.0 MiB" in line
+    assert "1.0 MiB  no date  5.0 MiB  3.0 MiB" in line
     code, out, _ = run("snapshot", "show", "nightly")
     fields = dict(line.split(maxsplit=1) for line in out.splitlines())
-    assert (fields["own"], fields["expires"]) == ("1.0 MiB", "never")
+    assert (fields["own"], fields["expires"]) == ("1.0 MiB", "no date")
     assert fields["because"] == "it is a manual one and stays until it is deleted"
     service.store_snapshot(snapshot, cluster)
     run_json("snapshot", "delete", "nightly")
@@ -366,9 +366,11 @@ def test_a_preview_tells_the_next_runs_and_which_snapshots_go(service: Service, 
     head, *lines = out.splitlines()
     assert head.split() == ["due", "policy_name", "backup_type", "begins", "expires", "reason"]
     assert sum("nightly" in line for line in lines) == 3
-    assert any("its 7 days are over then" in line for line in lines)
     (known,) = service.list_snapshots()
-    assert known["id"] == automated and any(known["name"] in line for line in lines)
+    (fate,) = (line for line in lines if known["name"] in line)
+    assert known["id"] == automated and "stays until there is a newer one and its 7 days are over" in fate
+    fields = dict(line.split(maxsplit=1) for line in run("snapshot", "show", automated)[1].splitlines())
+    assert fields["expires"] == "no date" and fate.endswith(fields["because"])
 
 
 def test_one_that_is_refused_does_not_keep_the_others_back(service: Service, run: Run) -> None:

@@ -7,12 +7,16 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from sqlalchemy import update
 
-from stillhouse.catalog.schema.tables import snapshots
+from stillhouse.catalog import snapshots
 from stillhouse.cli.terminal import times
+from stillhouse.control.snapshots import queue
+from stillhouse.domain.reports.failure import Failure
+from stillhouse.errors import NodeUnreachable
 from support.api.application import PROJECT, Service, serving_service
 from support.terminal.command_line import Run, operator
+
+_CAUSE = NodeUnreachable("node cn does not answer", hint="start the server")
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +56,10 @@ def _taken(service: Service, cluster: str, name: str) -> str:
 
 
 def fail(service: Service, snapshot: str) -> None:
+    """As its flow does when it gives up."""
     with service.control.database.transaction() as transaction:
-        of_it = update(snapshots).where(snapshots.c.id == snapshot)
-        transaction.execute(of_it.values(status="UNAVAILABLE", finished=service.control.clock.now()))
+        found = snapshots.read_snapshot(transaction, snapshot)
+        queue.fail(service.control, transaction, found, Failure.of(_CAUSE))
 
 
 def names(answer: Any) -> list[str]:
@@ -109,6 +114,19 @@ def test_times_are_local_with_their_offset_or_in_utc(
     assert " +00:00" in run("snapshot", "show", "nightly-a")[1]
     monkeypatch.setattr(times, "_zone", [ZoneInfo("Asia/Kolkata")])
     assert " +05:30" in run("snapshot", "show", "nightly-a")[1]
+
+
+def test_an_event_of_a_failure_tells_the_reason_as_the_snapshot_does(
+    clusters: list[dict[str, Any]], run: Run
+) -> None:
+    why = f"{_CAUSE.message} ({_CAUSE.hint})"
+    (failure,) = (line for line in run("snapshot", "show", "failed")[1].splitlines() if why in line)
+    assert failure.startswith("failure")
+    head, *events = run("events")[1].splitlines()
+    assert head.split() == ["time", "severity", "description", "reason"]
+    (told,) = (line for line in events if why in line)
+    assert "CreateSnapshot of snapshot failed" in told and told.endswith(why)
+    assert all(line.endswith("-") for line in events if line != told)
 
 
 def test_a_name_that_is_nearly_right_is_named(clusters: list[dict[str, Any]], run: Run) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stillhouse.bootstrap import open_control
+from stillhouse.bootstrap.service import open_control
 from stillhouse.catalog.schema.commits import after_commit
 from stillhouse.catalog.schema.database import Database
 from stillhouse.catalog.schema.place import place_of

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from stillhouse.bootstrap import open_control
+from stillhouse.bootstrap.service import open_control
 from stillhouse.catalog import clusters, snapshot_queue, snapshots
 from stillhouse.config import Settings
 from stillhouse.control.snapshots.requests import new_snapshot

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stillhouse.bootstrap import open_control
+from stillhouse.bootstrap.service import open_control
 from stillhouse.catalog import operations
 from stillhouse.config import Settings
 from stillhouse.control.restores.table_requests import operation_detail

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stillhouse import atomic_file, bootstrap
+from stillhouse import atomic_file
 
 
 @pytest.fixture
@@ -44,5 +44,5 @@ def test_the_first_of_two_creators_wins(tmp_path: Path, synced: list[str]) -> No
 
 def test_the_repositorys_id_is_durable_once_it_is_remembered(tmp_path: Path, synced: list[str]) -> None:
     """A power cut that lost it would let the next start take an unmounted disk for a new repository."""
-    assert bootstrap._remembered(tmp_path / "repository.id", lambda: "f" * 32) == "f" * 32
+    assert atomic_file.drawn_once(tmp_path / "repository.id", lambda: "f" * 32) == "f" * 32
     assert synced == ["repository.id.new", tmp_path.name]

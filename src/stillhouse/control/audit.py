@@ -7,7 +7,7 @@ from datetime import datetime
 from stillhouse.catalog.access import audit_log
 from stillhouse.catalog.access.audit_log import AuditRecord as AuditRecord
 from stillhouse.catalog.schema.database import Transaction
-from stillhouse.control.context import Control
+from stillhouse.control.catalog_context import CatalogContext
 from stillhouse.errors import CatalogUnavailable, StillhouseError
 
 ACCEPTED = "accepted"
@@ -18,22 +18,22 @@ _REASON_LIMIT, _OF_FAILURES = 1000, ("failed", "cancelled", "refuted")
 
 
 @contextmanager
-def audited(control: Control, project: str, action: str, resource: str) -> Iterator[Transaction]:
+def audited(context: CatalogContext, project: str, action: str, resource: str) -> Iterator[Transaction]:
     """Open a transaction for the change. If the change is refused, only the refusal's record remains."""
     try:
-        with control.database.transaction() as transaction:
+        with context.database.transaction() as transaction:
             yield transaction
-            record(control, transaction, project, action, resource, ACCEPTED)
+            record(context, transaction, project, action, resource, ACCEPTED)
     except CatalogUnavailable:
         raise  # there is nowhere to write it
     except StillhouseError as refusal:
-        with control.database.transaction() as transaction:
-            record(control, transaction, project, action, resource, refusal.code, str(refusal))
+        with context.database.transaction() as transaction:
+            record(context, transaction, project, action, resource, refusal.code, str(refusal))
         raise
 
 
 def record(
-    control: Control,
+    context: CatalogContext,
     transaction: Transaction,
     project: str,
     action: str,
@@ -42,23 +42,23 @@ def record(
     detail: str = "",
 ) -> None:
     written = AuditRecord(
-        time=control.clock.now(),
+        time=context.clock.now(),
         project=project,
-        access_key=_storable(control.caller.access_key),
+        access_key=_storable(context.caller.access_key),
         action=action,
         resource=_storable(resource),
         outcome=outcome,
-        request_id=control.caller.request_id,
+        request_id=context.caller.request_id,
         detail=_storable(" ".join(detail.split()), _REASON_LIMIT if outcome in _OF_FAILURES else _TEXT_LIMIT),
     )
     audit_log.append(transaction, written)
 
 
 def list_records(
-    control: Control, project: str = "", *, since: datetime | None = None, limit: int = 100
+    context: CatalogContext, project: str = "", *, since: datetime | None = None, limit: int = 100
 ) -> list[AuditRecord]:
     """List records, the newest first; without a project, those of all projects."""
-    with control.database.reading() as reading:
+    with context.database.reading() as reading:
         return audit_log.list_records(reading, project, since=since, limit=limit)
 
 

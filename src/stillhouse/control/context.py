@@ -1,42 +1,21 @@
 """The control plane that every use case works with. It is made once at the start; each request gets its caller's."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from stillhouse.catalog.schema.database import Database
 from stillhouse.catalog.schema.remembered import Remembered
 from stillhouse.checks import Checks
-from stillhouse.clock import Clock
-from stillhouse.config import Settings
 from stillhouse.control.bells import Bells
+from stillhouse.control.catalog_context import Caller, CatalogContext
 from stillhouse.control.lockout import Lockouts
 from stillhouse.control.node_watch import NodeWatch
 from stillhouse.control.password_checks import PasswordChecks
 from stillhouse.control.refusal_counts import Tally
-from stillhouse.domain.access.permissions import NOTHING, Permissions
 from stillhouse.durable.flows import Flows
 from stillhouse.repository.format.cipher_keys import ClusterKeys, create_or_open, open_keys
 from stillhouse.repository.objects import identity
-from stillhouse.sealing import Sealer
 from stillhouse.storage.store import ObjectStore
 from stillhouse.workers.jobs import Repository
-
-
-@dataclass(frozen=True)
-class Caller:
-    """A caller and their permissions; empty for the service itself (schedules, flows).
-
-    `access_key` names them in the audit: the key, or `user/<name>`. `subject` is the access key or
-    the user's id that temporary keys can be made of; it is empty for a temporary key. `address` is
-    the peer's.
-    """
-
-    access_key: str = ""
-    request_id: str = ""
-    project: str = ""
-    subject: str = ""
-    permissions: Permissions = NOTHING
-    address: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,16 +57,11 @@ class Vault:
         return create_or_open(self.store, self.repository.kek, cluster)
 
 
-@dataclass(frozen=True)
-class Control:
-    """The control plane. `vault` is missing if only the catalog was opened."""
+@dataclass(frozen=True, kw_only=True)
+class Control(CatalogContext):
+    """The control plane. `vault` is missing beside a running service."""
 
-    database: Database
     flows: Flows
-    sealer: Sealer
-    clock: Clock
-    settings: Settings
-    caller: Caller = Caller()
     # Three, because a stranger can invent names freely: those are kept apart, and push out no lock of a key or user.
     key_lockouts: Lockouts = field(default_factory=Lockouts)
     user_lockouts: Lockouts = field(default_factory=Lockouts)
@@ -99,6 +73,3 @@ class Control:
     node_watch: NodeWatch = field(default_factory=NodeWatch)
     signers: Remembered[Signer] = field(default_factory=Remembered)
     vault: Vault | None = None
-
-    def acting_for(self, caller: Caller) -> "Control":
-        return replace(self, caller=caller)

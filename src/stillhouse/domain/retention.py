@@ -8,7 +8,6 @@ from stillhouse.domain.snapshot import Snapshot, SnapshotStatus, SnapshotType
 
 _MANUAL = "it is a manual one and stays until it is deleted"
 _TAKEN = "it is being taken"
-_LAST_GOOD = "it is the newest automated snapshot that can be restored"
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ def fate(snapshot: Snapshot, now: datetime, *, is_last_good: bool) -> Fate:
     if snapshot.keep_day is None:
         return Fate(None, "its cluster has no retention")
     if is_last_good:
-        return Fate(None, _LAST_GOOD)
+        return Fate(None, of_last_good(snapshot.keep_day))
     verdict = _judge(snapshot, snapshot.keep_day, now, is_last_good=False)
     expires = max(snapshot.started + timedelta(days=snapshot.keep_day), now)
     if expires > now:
@@ -67,13 +66,21 @@ def last_good_of(snapshots: Sequence[Snapshot], now: datetime) -> str | None:
     return None if newest is None else newest.id
 
 
+def of_last_good(keep_day: int) -> str:
+    """Say why the newest good automated snapshot stays; a preview of the next runs adds the day."""
+    return (
+        "it is the newest automated snapshot that can be restored, and stays until there is a newer one and its"
+        f" {keep_day} days are over"
+    )
+
+
 def _judge(snapshot: Snapshot, keep_day: int, now: datetime, *, is_last_good: bool) -> Verdict:
     if snapshot.type is not SnapshotType.AUTO:
         return Verdict(snapshot, False, _MANUAL)
     if snapshot.status is SnapshotStatus.CREATING:
         return Verdict(snapshot, False, _TAKEN)
     if is_last_good:
-        return Verdict(snapshot, False, _LAST_GOOD)
+        return Verdict(snapshot, False, of_last_good(keep_day))
     age = now - snapshot.started
     if age < timedelta(days=keep_day):
         return Verdict(snapshot, False, f"its {keep_day} days are not over")

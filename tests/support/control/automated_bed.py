@@ -70,7 +70,7 @@ class Bed:
         self.clock = TurnedClock()
         flows: Any = NotedFlows()
         settings = Settings(data=data, default_policies=False, shared_account="accepted")
-        self.control = Control(database, flows, Sealer.in_directory(data), self.clock, settings)
+        self.control = Control(database, Sealer.in_directory(data), self.clock, settings, flows=flows)
         nothing = cast(Any, None)
         self.place = FlowContext(self.control, nothing, nothing, "0" * 8)
 

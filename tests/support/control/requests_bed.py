@@ -12,8 +12,9 @@ from sqlalchemy import text
 from stillhouse.catalog import clusters, operations, snapshots
 from stillhouse.catalog.schema.commits import after_commit
 from stillhouse.config import Settings
+from stillhouse.control.catalog_context import Caller
 from stillhouse.control.clusters.requests import ClusterRequest, request_cluster
-from stillhouse.control.context import Caller, Control, Vault
+from stillhouse.control.context import Control, Vault
 from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.snapshots.queue import start_next
 from stillhouse.control.snapshots.requests import request_snapshot

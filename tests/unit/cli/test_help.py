@@ -36,21 +36,6 @@ def test_the_help_imports_no_command() -> None:
     assert said.splitlines()[-1] == "imported: []"
 
 
-_ASK = """
-import sys
-import stillhouse.cli.service.commands
-from stillhouse.api.gateway import signature
-heavy = ("pydantic", "sqlalchemy", "dbos", "fastapi", "obstore", "psycopg", "stillhouse.catalog", "stillhouse.control")
-print([name for name in heavy if name in sys.modules])
-"""
-
-
-def test_a_command_that_asks_the_service_imports_nothing_of_it() -> None:
-    """The signature is the gateway's own; it once brought the catalog with it, and a second of imports."""
-    said = subprocess.run([sys.executable, "-c", _ASK], capture_output=True, text=True, check=True).stdout
-    assert said == "[]\n"
-
-
 def test_the_purposes_in_the_help_are_those_of_the_groups() -> None:
     from stillhouse.cli.main import _GROUPS, app
 

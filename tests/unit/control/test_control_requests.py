@@ -14,6 +14,7 @@ from stillhouse.catalog.access import access_keys as secrets
 from stillhouse.catalog.access import audit_log
 from stillhouse.catalog.schema import access_tables, tables
 from stillhouse.control.access import access_keys, callers
+from stillhouse.control.catalog_context import Caller
 from stillhouse.control.clusters.requests import (
     ClusterRequest,
     RestoreRequest,
@@ -26,7 +27,7 @@ from stillhouse.control.clusters.requests import (
     restart_cluster,
     user_pwd_key,
 )
-from stillhouse.control.context import Caller, Control
+from stillhouse.control.context import Control
 from stillhouse.control.snapshots.requests import (
     delete_snapshot,
     get_snapshot,

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from stillhouse.domain.ids import new_uuid
-from stillhouse.domain.retention import plan
+from stillhouse.domain.retention import of_last_good, plan
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus, SnapshotType
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
@@ -63,7 +63,7 @@ def test_the_newest_good_one_stays_while_those_after_it_fail() -> None:
         snapshot(1, "failed", **failed),
         snapshot(0, "running", status=SnapshotStatus.CREATING),
     )
-    assert said["last good"] == (False, "it is the newest automated snapshot that can be restored")
+    assert said["last good"] == (False, of_last_good(7))
     assert said["older"] == (True, "its 7 days are over: it is 40 days old")
     assert said["failed long ago"] == (True, "it failed, and its 7 days are over: it is 20 days old")
     assert said["failed"] == (False, "its 7 days are not over")

@@ -13,7 +13,8 @@ from stillhouse.api.gateway import signature
 from stillhouse.api.gateway.signature import Claim, RawRequest
 from stillhouse.control.access.callers import find_signer, find_token_holder
 from stillhouse.control.access.credentials import digest
-from stillhouse.control.context import Caller, Control, Signer
+from stillhouse.control.catalog_context import Caller
+from stillhouse.control.context import Control, Signer
 from stillhouse.domain.access.senders import sender_of
 from stillhouse.errors import Unauthenticated
 

@@ -28,7 +28,8 @@ from stillhouse.api.gateway.turns import Turns
 from stillhouse.api.gateway.worker_threads import WorkerThreads
 from stillhouse.control.access import permissions
 from stillhouse.control.access.refusals import Refused, record_refusal
-from stillhouse.control.context import Caller, Control
+from stillhouse.control.catalog_context import Caller
+from stillhouse.control.context import Control
 from stillhouse.domain import ids
 from stillhouse.domain.access.senders import sender_of
 from stillhouse.domain.api_operations.all_operations import OPERATIONS

@@ -25,7 +25,7 @@ from stillhouse.api.shapes.iam import (
     TokenMethod,
 )
 from stillhouse.api.shapes.values import Json
-from stillhouse.control.access import credentials, users
+from stillhouse.control.access import credentials, logins
 from stillhouse.control.context import Control
 from stillhouse.domain.access.users import User
 from stillhouse.errors import InvalidInput, NotPermitted
@@ -48,7 +48,7 @@ def create_token(
     domain = wanted.domain or Named()
     if not wanted.id and not (wanted.name and (domain.id or domain.name)):
         raise InvalidInput("The user must be given by id, or by name and domain (which is its project's id).")
-    user = users.log_in(
+    user = logins.log_in(
         control,
         wanted.password.get_secret_value(),
         user_id=wanted.id or "",

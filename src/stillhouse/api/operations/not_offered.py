@@ -6,7 +6,7 @@ from fastapi import Request
 
 from stillhouse.api.operations.routing import ControlOf, Router
 from stillhouse.api.shapes.values import Json
-from stillhouse.control import refusal
+from stillhouse.control.access import not_offered
 from stillhouse.domain.api_operations.not_yet import NOT_YET
 from stillhouse.domain.api_operations.operation import Operation
 from stillhouse.domain.api_operations.refused import REFUSED
@@ -18,7 +18,7 @@ def _refusing(refused: Operation) -> Callable[[ControlOf, str, Request], Json]:
     def refuse(control: ControlOf, project_id: str, request: Request) -> Json:
         cluster = request.path_params.get("cluster_id")
         resource = f"cluster/{cluster}" if cluster else f"project/{project_id}"
-        refusal.refuse(control, project_id, refused.id, resource, refused.note)
+        not_offered.refuse(control, project_id, refused.id, resource, refused.note)
 
     return refuse
 

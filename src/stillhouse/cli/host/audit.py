@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from stillhouse.cli.service.credentials import Access
 from stillhouse.cli.service.project import Since, list_audit
 from stillhouse.cli.terminal import command, times
 from stillhouse.cli.terminal.command import Json
+from stillhouse.cli.terminal.credentials import Access
 
 if TYPE_CHECKING:
-    from stillhouse.control.context import Control
+    from stillhouse.control.catalog_context import CatalogContext
 
 _ANYONE = Access()
 
@@ -42,9 +42,9 @@ def list_(
         return
     from stillhouse.control.audit import list_records
 
-    def tell(control: "Control") -> None:
-        begin = times.since(since, control.clock.now()) if since else None
-        found = list_records(control, access.project, since=begin, limit=limit)
+    def tell(context: "CatalogContext") -> None:
+        begin = times.since(since, context.clock.now()) if since else None
+        found = list_records(context, access.project, since=begin, limit=limit)
         rows = [asdict(each) | {"time": command.moment(each.time)} for each in reversed(found)]
         command.say_rows("records", rows, json_)
 

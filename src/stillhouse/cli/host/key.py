@@ -12,7 +12,7 @@ from stillhouse.cli.terminal.command import Data, Json, OneProject, Policies, Pr
 
 if TYPE_CHECKING:
     from stillhouse.catalog.access.access_keys import AccessKey
-    from stillhouse.control.context import Control
+    from stillhouse.control.catalog_context import CatalogContext
     from stillhouse.domain.access.policy_document import Attached
 
 key = App(name="key", help="Access keys, which sign requests.")
@@ -25,8 +25,8 @@ def create(*, data: Data, project: Project, policy: Policies = (), json_: Json =
     """Make an access key of a project; its secret is shown this once."""
     from stillhouse.control.access.access_keys import create_access_key
 
-    def make(control: "Control") -> None:
-        made = create_access_key(control, project, read_policies(policy))
+    def make(context: "CatalogContext") -> None:
+        made = create_access_key(context, project, read_policies(policy))
         command.say_fields(_shown(made), json_)
 
     command.run_on(data, make)
@@ -37,7 +37,7 @@ def list_(*, data: Data, project: OneProject = "", json_: Json = False) -> None:
     """List access keys, without their secrets."""
     from stillhouse.control.access.access_keys import list_access_keys
 
-    def tell(control: "Control") -> None:
+    def tell(context: "CatalogContext") -> None:
         keys = [
             {
                 "access_key": each.access_key,
@@ -47,7 +47,7 @@ def list_(*, data: Data, project: OneProject = "", json_: Json = False) -> None:
                 "expires": command.moment(each.expires),
                 "disabled": command.moment(each.disabled),
             }
-            for each in list_access_keys(control, project)
+            for each in list_access_keys(context, project)
         ]
         command.say_rows("keys", keys, json_)
 
@@ -65,8 +65,8 @@ def disable(access_key: str, /, *, data: Data, project: Project, json_: Json = F
     """
     from stillhouse.control.access.access_keys import disable_access_key
 
-    def end(control: "Control") -> None:
-        disable_access_key(control, project, access_key)
+    def end(context: "CatalogContext") -> None:
+        disable_access_key(context, project, access_key)
         command.say_fields({"disabled": access_key}, json_)
 
     command.run_on(data, end)
@@ -87,8 +87,8 @@ def rotate(
     """
     from stillhouse.control.access.access_keys import rotate_access_key
 
-    def replace(control: "Control") -> None:
-        new, old = rotate_access_key(control, project, access_key, timedelta(hours=overlap_hours))
+    def replace(context: "CatalogContext") -> None:
+        new, old = rotate_access_key(context, project, access_key, timedelta(hours=overlap_hours))
         ends = {"replaces": old.access_key, "replaced_ends": command.moment(old.expires)}
         command.say_fields(_shown(new) | ends, json_)
 
@@ -108,8 +108,8 @@ def create_policy(file: Path, /, *, data: Data, name: str, json_: Json = False) 
     """
     from stillhouse.control.access import permissions
 
-    def keep(control: "Control") -> None:
-        permissions.create_policy(control, name, command.read_text(file))
+    def keep(context: "CatalogContext") -> None:
+        permissions.create_policy(context, name, command.read_text(file))
         command.say_fields({"policy": name}, json_)
 
     command.run_on(data, keep)
@@ -121,11 +121,11 @@ def list_policies(*, data: Data, json_: Json = False) -> None:
     from stillhouse.control.access import permissions
     from stillhouse.domain.access.permissions import BUILT_IN
 
-    def tell(control: "Control") -> None:
+    def tell(context: "CatalogContext") -> None:
         rows: list[dict[str, Any]] = [{"name": name, "created": "built in"} for name in BUILT_IN]
         rows += [
             {"name": each.name, "created": command.moment(each.created)}
-            for each in permissions.list_policies(control)
+            for each in permissions.list_policies(context)
         ]
         command.say_rows("policies", rows, json_)
 
@@ -147,11 +147,11 @@ def show_policy(name: str, /, *, data: Data, json_: Json = False) -> None:
     from stillhouse.domain.access import policy_document
     from stillhouse.domain.access.permissions import BUILT_IN
 
-    def tell(control: "Control") -> None:
+    def tell(context: "CatalogContext") -> None:
         if name in BUILT_IN:
             document = policy_document.write(BUILT_IN[name])
         else:
-            document = permissions.show_policy(control, name).document
+            document = permissions.show_policy(context, name).document
         command.say(json.dumps(document, indent=None if json_ else 2))
 
     command.run_on(data, tell)
@@ -168,8 +168,8 @@ def delete_policy(name: str, /, *, data: Data, json_: Json = False) -> None:
     """
     from stillhouse.control.access import permissions
 
-    def remove(control: "Control") -> None:
-        permissions.delete_policy(control, name)
+    def remove(context: "CatalogContext") -> None:
+        permissions.delete_policy(context, name)
         command.say_fields({"deleted": name}, json_)
 
     command.run_on(data, remove)

@@ -4,14 +4,14 @@ They work on the data directory: a registration names hosts that the service con
 it reads. The API does the same for callers with the permission `stillhouse:cluster:register`, but for the files.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from stillhouse.cli.terminal import chosen_snapshots, command, confirm, passwords
+from stillhouse.cli.terminal import chosen_snapshots, command, confirm, passwords, settings
 from stillhouse.cli.terminal.command import Data, Json, Project
 from stillhouse.domain.ids import is_uuid
 from stillhouse.domain.registered.registration import DEFAULT_ROLE, DEFAULT_TLS
@@ -83,7 +83,7 @@ def add(name: str = "", /, *, data: Data, project: Project, way: Way = _ANY_WAY,
         cluster_id = register_cluster(control, project, wanted)
         command.say_fields({"id": cluster_id, "name": wanted.name}, json_)
 
-    command.run_on(data, register)
+    _run_on(data, register)
 
 
 def connect(name: str, /, *, data: Data, project: Project, way: Way = _ANY_WAY, json_: Json = False) -> None:
@@ -101,7 +101,7 @@ def connect(name: str, /, *, data: Data, project: Project, way: Way = _ANY_WAY, 
         change_connections(control, project, cluster_id, _registration(name, way))
         command.say_fields({"id": cluster_id}, json_)
 
-    command.run_on(data, change)
+    _run_on(data, change)
 
 
 def remove(
@@ -144,7 +144,7 @@ def remove(
         remove_cluster(control, project, cluster_id, kept, dead_nodes=dead_nodes)
         command.say_fields({"id": cluster_id}, json_)
 
-    command.run_on(data, forget)
+    _run_on(data, forget)
 
 
 def check(
@@ -174,7 +174,7 @@ def check(
         _report(check_up_cluster(control, project, _find(control, project, name)).findings, json_)
 
     if name and data is not None:
-        command.run_on(data, look)
+        _run_on(data, look)
         return
     command.run(lambda: _report(examine_servers(_registration(name or "unnamed", way)), json_))
 
@@ -218,6 +218,17 @@ def grants(
     from stillhouse.postgres.sessions.grants import script
 
     command.say(script(role, gate=engine == "fdw", revoke=revoke).rstrip())
+
+
+def _run_on(data: Path, work: "Callable[[Control], None]") -> None:
+    """Run a command that asks servers, or leaves a flow to the service, beside the service if that is running."""
+    from stillhouse.bootstrap.service import open_control
+
+    def open_and_work() -> None:
+        with open_control(settings.read({"data": data})) as control:
+            work(control)
+
+    command.run(open_and_work)
 
 
 def _report(findings: "Sequence[Finding]", as_json: bool) -> None:

@@ -10,7 +10,7 @@ from stillhouse.cli.terminal import command
 from stillhouse.cli.terminal.command import Data, Json, OneProject, Policies, Project
 
 if TYPE_CHECKING:
-    from stillhouse.control.context import Control
+    from stillhouse.control.catalog_context import CatalogContext
 
 user = App(name="user", help="Users, who log in by password for a token.")
 
@@ -37,9 +37,9 @@ def create(
     """
     from stillhouse.control.access.users import create_user
 
-    def make(control: "Control") -> None:
+    def make(context: "CatalogContext") -> None:
         given = command.read_text(password_file).partition("\n")[0] if password_file else ""
-        password = create_user(control, project, name, given, read_policies(policy))
+        password = create_user(context, project, name, given, read_policies(policy))
         shown = {"user": name, "domain": project, "project_id": project}
         command.say_fields(shown if given else shown | {"password": password}, json_)
 
@@ -51,7 +51,7 @@ def list_(*, data: Data, project: OneProject = "", json_: Json = False) -> None:
     """List users."""
     from stillhouse.control.access.users import list_users
 
-    def tell(control: "Control") -> None:
+    def tell(context: "CatalogContext") -> None:
         rows = [
             {
                 "user": each.name,
@@ -61,7 +61,7 @@ def list_(*, data: Data, project: OneProject = "", json_: Json = False) -> None:
                 "created": command.moment(each.created),
                 "disabled": command.moment(each.disabled),
             }
-            for each in list_users(control, project)
+            for each in list_users(context, project)
         ]
         command.say_rows("users", rows, json_)
 
@@ -79,8 +79,8 @@ def disable(name: str, /, *, data: Data, project: Project, json_: Json = False) 
     """
     from stillhouse.control.access.users import disable_user
 
-    def end(control: "Control") -> None:
-        disable_user(control, project, name)
+    def end(context: "CatalogContext") -> None:
+        disable_user(context, project, name)
         command.say_fields({"disabled": name}, json_)
 
     command.run_on(data, end)

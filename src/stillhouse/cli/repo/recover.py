@@ -224,7 +224,7 @@ def rebuild_catalog(
     json_
         Print one JSON object.
     """
-    from stillhouse.bootstrap import rebuild_catalog as rebuild
+    from stillhouse.bootstrap.rebuild import rebuild_catalog as rebuild
     from stillhouse.cli.terminal import settings
     from stillhouse.domain.cluster import ClusterStatus
 

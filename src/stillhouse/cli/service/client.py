@@ -3,16 +3,16 @@
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
-from stillhouse.cli.service import credentials
-from stillhouse.cli.service.credentials import Access as Access
-from stillhouse.cli.service.credentials import Key
-from stillhouse.cli.terminal import command
+from stillhouse.cli.terminal import command, credentials
+from stillhouse.cli.terminal.credentials import Access as Access
+from stillhouse.cli.terminal.credentials import Key
 from stillhouse.cli.terminal.near import did_you_mean
 from stillhouse.cli.terminal.sizes import said_size
 from stillhouse.domain.ids import is_uuid
@@ -108,18 +108,25 @@ def run(access: Access, work: Callable[[Client], None]) -> None:
     """Run a command that asks the service."""
 
     def ask() -> None:
-        # httpx imports a command line of its own where click and rich are there: a third of our start. It does without
-        # if that import fails (httpx/__init__.py).
-        sys.modules.setdefault("httpx._main", cast(Any, None))
-        import httpx
-
-        found = credentials.entry(access)
-        # Without TLS there is nobody to trust, and reading all public authorities takes a while.
-        trust = _trust(found.ca_file) if found.endpoint.startswith("https://") else False
-        with httpx.Client(base_url=found.endpoint, timeout=_SECONDS, verify=trust) as http:
-            work(Client(http, found.key))
+        with connected(access) as service:
+            work(service)
 
     command.run(ask)
+
+
+@contextmanager
+def connected(access: Access, seconds: float = _SECONDS) -> Iterator[Client]:
+    """Find the service and the caller's key. An answer may take so many seconds."""
+    # httpx imports a command line of its own where click and rich are there: a third of our start. It does without
+    # if that import fails (httpx/__init__.py).
+    sys.modules.setdefault("httpx._main", cast(Any, None))
+    import httpx
+
+    found = credentials.entry(access)
+    # Without TLS there is nobody to trust, and reading all public authorities takes a while.
+    trust = _trust(found.ca_file) if found.endpoint.startswith("https://") else False
+    with httpx.Client(base_url=found.endpoint, timeout=seconds, verify=trust) as http:
+        yield Client(http, found.key)
 
 
 def wait(
@@ -201,6 +208,11 @@ def sizes(shown: Answer) -> Answer:
     named = {"live": "live_bytes", "own": "own_bytes", "stored": "stored_bytes"}
     found = {word: shown.get(field) for word, field in named.items()}
     return {word: unknown if count is None else said_size(count) for word, count in found.items()}
+
+
+def fate(shown: Answer) -> Answer:
+    """Return when a snapshot goes by itself, and why it goes then or stays: in the same words in every command."""
+    return {"expires": shown.get("expires") or "no date", "because": shown.get("kept_because")}
 
 
 def percent(text: object) -> int:

@@ -6,6 +6,7 @@ from cyclopts import App, Parameter
 
 from stillhouse.cli.service import client
 from stillhouse.cli.service.client import Access, Answer, Client
+from stillhouse.cli.service.known_names import ClusterName
 from stillhouse.cli.terminal import chosen_snapshots, confirm, passwords
 from stillhouse.cli.terminal.command import Json
 
@@ -81,7 +82,7 @@ def list_(*, access: Access = _ANYONE, json_: Json = False) -> None:
 
 
 @cluster.command
-def show(name: str, /, *, access: Access = _ANYONE, json_: Json = False) -> None:
+def show(name: ClusterName, /, *, access: Access = _ANYONE, json_: Json = False) -> None:
     """Show one cluster, and the latest check-up of servers that are somebody's."""
 
     def work(service: Client) -> None:
@@ -98,7 +99,7 @@ def show(name: str, /, *, access: Access = _ANYONE, json_: Json = False) -> None
 
 @cluster.command
 def delete(
-    name: str,
+    name: ClusterName,
     /,
     *,
     keep_snapshots: int | None = None,
@@ -137,7 +138,7 @@ def delete(
 
 @cluster.command
 def operations(
-    cluster: str = "",
+    cluster: ClusterName = "",
     *,
     failed: bool = False,
     limit: int = 20,

@@ -5,6 +5,7 @@ from typing import Any
 from stillhouse.cli.service import client
 from stillhouse.cli.service.client import Access, Answer, Client
 from stillhouse.cli.service.cluster import say_new
+from stillhouse.cli.service.known_names import ClusterName
 from stillhouse.cli.terminal.command import Json
 from stillhouse.cli.terminal.sizes import said_size
 
@@ -13,7 +14,7 @@ _CHANGES = {"restart": "/v1.0", "start": "/v1", "stop": "/v1"}  # with the API's
 _NUMBERS = ("kept", "marked", "deleted")
 
 
-def stop(name: str, /, *, wait: bool = False, access: Access = _ANYONE, json_: Json = False) -> None:
+def stop(name: ClusterName, /, *, wait: bool = False, access: Access = _ANYONE, json_: Json = False) -> None:
     """Stop a cluster's servers; its data and snapshots stay.
 
     Parameters
@@ -28,7 +29,7 @@ def stop(name: str, /, *, wait: bool = False, access: Access = _ANYONE, json_: J
     _change(access, name, "stop", f"stopping {name}", wait=wait, as_json=json_)
 
 
-def start(name: str, /, *, wait: bool = False, access: Access = _ANYONE, json_: Json = False) -> None:
+def start(name: ClusterName, /, *, wait: bool = False, access: Access = _ANYONE, json_: Json = False) -> None:
     """Start the servers of a cluster that was stopped.
 
     Parameters
@@ -43,7 +44,9 @@ def start(name: str, /, *, wait: bool = False, access: Access = _ANYONE, json_: 
     _change(access, name, "start", f"starting {name}", wait=wait, as_json=json_)
 
 
-def restart(name: str, /, *, wait: bool = False, access: Access = _ANYONE, json_: Json = False) -> None:
+def restart(
+    name: ClusterName, /, *, wait: bool = False, access: Access = _ANYONE, json_: Json = False
+) -> None:
     """Restart a cluster's servers.
 
     Parameters
@@ -58,7 +61,9 @@ def restart(name: str, /, *, wait: bool = False, access: Access = _ANYONE, json_
     _change(access, name, "restart", f"restarting {name}", wait=wait, as_json=json_)
 
 
-def collect(name: str, /, *, dry_run: bool = False, access: Access = _ANYONE, json_: Json = False) -> None:
+def collect(
+    name: ClusterName, /, *, dry_run: bool = False, access: Access = _ANYONE, json_: Json = False
+) -> None:
     """Purge deleted snapshots whose days in the trash are over, and remove objects that nothing needs any more.
 
     The service does this by itself once a day.
@@ -82,7 +87,7 @@ def collect(name: str, /, *, dry_run: bool = False, access: Access = _ANYONE, js
 
 
 def proofs(
-    name: str,
+    name: ClusterName,
     /,
     *,
     every_days: int | None = None,

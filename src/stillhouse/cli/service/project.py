@@ -7,11 +7,12 @@ from cyclopts import Parameter
 
 from stillhouse.cli.service import client
 from stillhouse.cli.service.client import Access, Client
+from stillhouse.cli.service.known_names import ClusterName, SnapshotName
 from stillhouse.cli.terminal import command, times
 from stillhouse.cli.terminal.command import Json
 
 _ANYONE = Access()
-_EVENT_COLUMNS = ("time", "severity", "description")
+_EVENT_COLUMNS = ("time", "severity", "description", "reason")
 _AUDIT_COLUMNS = ("time", "action", "outcome", "resource", "access_key", "detail", "request_id")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -19,7 +20,7 @@ Since = Annotated[str, Parameter(help="Only from this time on: 7d, 12h or 90m ag
 
 
 def events(*, limit: int = 20, access: Access = _ANYONE, json_: Json = False) -> None:
-    """List the project's events, the newest first: begins, ends and failures.
+    """List the project's events, the newest first: begins, ends, and failures with their reason.
 
     Parameters
     ----------
@@ -32,7 +33,11 @@ def events(*, limit: int = 20, access: Access = _ANYONE, json_: Json = False) ->
     def work(service: Client) -> None:
         answer = service.call("GET", f"/v2/{{p}}/events?limit={limit}")
         rows = [
-            one | {"time": command.moment(_EPOCH + timedelta(milliseconds=one["occur_time"]))}
+            one
+            | {
+                "time": command.moment(_EPOCH + timedelta(milliseconds=one["occur_time"])),
+                "reason": one["context"] or None,
+            }
             for one in answer["events"]
         ]
         client.say_all(answer, rows, _EVENT_COLUMNS, json_)
@@ -40,7 +45,7 @@ def events(*, limit: int = 20, access: Access = _ANYONE, json_: Json = False) ->
     client.run(access, work)
 
 
-def statistics(*, cluster: str = "", access: Access = _ANYONE, json_: Json = False) -> None:
+def statistics(*, cluster: ClusterName = "", access: Access = _ANYONE, json_: Json = False) -> None:
     """Show the project's figures: clusters, nodes and storage.
 
     Parameters
@@ -77,7 +82,7 @@ def list_audit(access: Access, since: str, limit: int, *, as_json: bool) -> None
 
 
 def copy(
-    name: str,
+    name: SnapshotName,
     /,
     *,
     to: str,

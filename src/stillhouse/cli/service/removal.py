@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from stillhouse.cli.service import client, retention
 from stillhouse.cli.service.client import Access, Answer, Client
+from stillhouse.cli.service.known_names import ClusterName, SnapshotName, TrashedName
 from stillhouse.cli.service.snapshot import state_of
 from stillhouse.cli.terminal import command, confirm
 from stillhouse.cli.terminal.command import Json
@@ -21,8 +22,8 @@ Act = Callable[[Answer], str]
 
 
 def delete(
-    *names: str,
-    cluster: str = "",
+    *names: SnapshotName,
+    cluster: ClusterName = "",
     yes: bool = False,
     dry_run: bool = False,
     access: Access = _ANYONE,
@@ -64,7 +65,7 @@ def keep_last(
     number: int,
     /,
     *,
-    cluster: str,
+    cluster: ClusterName,
     yes: bool = False,
     dry_run: bool = False,
     access: Access = _ANYONE,
@@ -104,8 +105,8 @@ def keep_last(
 
 
 def undelete(
-    *names: str,
-    cluster: str = "",
+    *names: TrashedName,
+    cluster: ClusterName = "",
     dry_run: bool = False,
     access: Access = _ANYONE,
     json_: Json = False,

@@ -6,6 +6,7 @@ from cyclopts import App, Parameter
 
 from stillhouse.cli.service import client, cluster, damage, listing
 from stillhouse.cli.service.client import Access, Answer, Client
+from stillhouse.cli.service.known_names import ClusterName, SnapshotName
 from stillhouse.cli.service.listing import SortKey
 from stillhouse.cli.service.project import Since
 from stillhouse.cli.service.table_names import wanted_tables
@@ -28,16 +29,8 @@ _DAMAGE = "/stillhouse/v1/{p}/damage"
 _STATES = "/stillhouse/v1/{p}/snapshots"
 # The fields of our own, beside those of DWS.
 _OURS = (
-    "state",
-    "failure",
-    "live_bytes",
-    "own_bytes",
-    "stored_bytes",
-    "added_bytes",
-    "expires",
-    "kept_because",
-    "deleted",
-    "until",
+    *("state", "failure", "live_bytes", "own_bytes", "stored_bytes", "added_bytes"),
+    *("expires", "kept_because", "deleted", "until"),
 )
 _ANYONE = Access()
 
@@ -47,7 +40,7 @@ def create(
     name: str,
     /,
     *,
-    cluster: str,
+    cluster: ClusterName,
     description: str = "",
     wait: bool = False,
     access: Access = _ANYONE,
@@ -82,7 +75,7 @@ def create(
 @snapshot.command(name="list")
 def list_(
     *,
-    cluster: str = "",
+    cluster: ClusterName = "",
     status: Literal["CREATING", "AVAILABLE", "FAILED", "UNAVAILABLE"] | None = None,
     since: Since = "",
     sort: SortKey = "started",
@@ -125,7 +118,8 @@ def list_(
         for one in answer["snapshots"]:
             one["damage"] = lost.get(one["id"])
         rows = [
-            one | client.sizes(one) | {"damage": damage.words(one["damage"])} for one in answer["snapshots"]
+            one | client.sizes(one) | client.fate(one) | {"damage": damage.words(one["damage"])}
+            for one in answer["snapshots"]
         ]
         client.say_all(answer, rows, (*_LISTED, "damage") if lost else _LISTED, json_)
         if limit and not json_ and answer["count"] > limit:
@@ -135,7 +129,7 @@ def list_(
 
 
 @snapshot.command
-def show(name: str, /, *, access: Access = _ANYONE, json_: Json = False) -> None:
+def show(name: SnapshotName, /, *, access: Access = _ANYONE, json_: Json = False) -> None:
     """Show one snapshot, with its losses if it has any; also one in the trash."""
 
     def work(service: Client) -> None:
@@ -152,7 +146,7 @@ def show(name: str, /, *, access: Access = _ANYONE, json_: Json = False) -> None
 
 
 @snapshot.command
-def cancel(name: str, /, *, access: Access = _ANYONE, json_: Json = False) -> None:
+def cancel(name: SnapshotName, /, *, access: Access = _ANYONE, json_: Json = False) -> None:
     """Stop a snapshot that is being taken."""
 
     def work(service: Client) -> None:
@@ -165,7 +159,7 @@ def cancel(name: str, /, *, access: Access = _ANYONE, json_: Json = False) -> No
 
 @snapshot.command
 def restore(
-    name: str,
+    name: SnapshotName,
     /,
     *,
     to: str,
@@ -207,7 +201,7 @@ def restore(
 
 @snapshot.command
 def restore_tables(
-    name: str,
+    name: SnapshotName,
     /,
     *tables: str,
     database: str = "gaussdb",
@@ -257,7 +251,9 @@ def restore_tables(
 
 
 @snapshot.command
-def prove(name: str, /, *, wait: bool = False, access: Access = _ANYONE, json_: Json = False) -> None:
+def prove(
+    name: SnapshotName, /, *, wait: bool = False, access: Access = _ANYONE, json_: Json = False
+) -> None:
     """Restore a snapshot into scratch space, check every page and row there, and record the result.
 
     Parameters
@@ -282,7 +278,7 @@ def prove(name: str, /, *, wait: bool = False, access: Access = _ANYONE, json_: 
 
 
 @snapshot.command
-def proof(name: str, /, *, access: Access = _ANYONE, json_: Json = False) -> None:
+def proof(name: SnapshotName, /, *, access: Access = _ANYONE, json_: Json = False) -> None:
     """Show a snapshot's latest proof."""
 
     def work(service: Client) -> None:
@@ -317,7 +313,7 @@ def _shown(found: Answer) -> Answer:
     shown = {name: found.get(name) for name in ("description", *_COLUMNS)}
     shown |= {"failure": client.why(found.get("failure")), **client.sizes(found)}
     if not found.get("deleted"):
-        return shown | {"expires": found.get("expires") or "never", "because": found.get("kept_because")}
+        return shown | client.fate(found)
     back = f"stillhouse snapshot undelete {found['name']}"
     return shown | {"in the trash since": found["deleted"], "until": found["until"], "to bring it back": back}
 

@@ -7,6 +7,7 @@ from cyclopts import App
 
 from stillhouse.cli.service import client
 from stillhouse.cli.service.client import Access, Answer, Client
+from stillhouse.cli.service.known_names import ClusterName
 from stillhouse.cli.terminal import command
 from stillhouse.cli.terminal.command import Json
 from stillhouse.domain.ids import is_uuid
@@ -16,13 +17,13 @@ policy = App(name="policy", help="Policies of automated snapshots. They are name
 
 _COLUMNS = ("policy_id", "policy_name", "backup_strategy", "backup_type", "next_run")
 _RUNS = ("due", "policy_name", "backup_type", "begins", "expires", "reason")
-_EXPIRING = ("name", "state", "started", "expires", "kept_because")
+_EXPIRING = ("name", "state", "started", "expires", "because")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ANYONE = Access()
 
 
 @policy.command(name="list")
-def list_(*, cluster: str, access: Access = _ANYONE, json_: Json = False) -> None:
+def list_(*, cluster: ClusterName, access: Access = _ANYONE, json_: Json = False) -> None:
     """List a cluster's policies, and when each runs next.
 
     Parameters
@@ -46,7 +47,7 @@ def set_(
     name: str | None = None,
     /,
     *,
-    cluster: str,
+    cluster: ClusterName,
     schedule: str | None = None,
     type_: Literal["full", "increment"] | None = None,
     keep_days: int | None = None,
@@ -95,7 +96,7 @@ def set_(
 
 
 @policy.command
-def preview(*, cluster: str, runs: int = 10, access: Access = _ANYONE, json_: Json = False) -> None:
+def preview(*, cluster: ClusterName, runs: int = 10, access: Access = _ANYONE, json_: Json = False) -> None:
     """Tell the next runs of a cluster's policies, and which snapshots will go, and why.
 
     Parameters
@@ -123,14 +124,13 @@ def preview(*, cluster: str, runs: int = 10, access: Access = _ANYONE, json_: Js
             command.say("No run is to come.")
         if answer["snapshots"]:
             command.say("")
-            rows = [one | {"expires": one["expires"] or "never"} for one in answer["snapshots"]]
-            command.say_table(_EXPIRING, rows)
+            command.say_table(_EXPIRING, [one | client.fate(one) for one in answer["snapshots"]])
 
     client.run(access, work)
 
 
 @policy.command
-def delete(name: str, /, *, cluster: str, access: Access = _ANYONE, json_: Json = False) -> None:
+def delete(name: str, /, *, cluster: ClusterName, access: Access = _ANYONE, json_: Json = False) -> None:
     """Delete a policy; the snapshots it has taken stay as long as they would.
 
     Parameters

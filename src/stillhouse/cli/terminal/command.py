@@ -14,7 +14,7 @@ from stillhouse.cli.terminal import settings, tables, times
 from stillhouse.errors import InvalidInput, ServiceRefused, StillhouseError, WaitInterrupted
 
 if TYPE_CHECKING:
-    from stillhouse.control.context import Control
+    from stillhouse.control.catalog_context import CatalogContext
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object.")]
 """Type of the parameter that asks for one JSON object in place of words."""
@@ -73,13 +73,13 @@ def leave(error: StillhouseError, code: int) -> None:
     os._exit(code)
 
 
-def run_on(data: Path, command: "Callable[[Control], None]") -> None:
+def run_on(data: Path, command: "Callable[[CatalogContext], None]") -> None:
     """Run a command on the catalog of a data directory, beside its service if that is running."""
-    from stillhouse.bootstrap import open_control
+    from stillhouse.bootstrap.catalog import open_catalog
 
     def work() -> None:
-        with open_control(settings.read({"data": data})) as control:
-            command(control)
+        with open_catalog(settings.read({"data": data})) as context:
+            command(context)
 
     run(work)
 

@@ -13,7 +13,7 @@ _GAP = "  "
 _LEAST = 8  # the narrowest that a last column is cut to
 _INDENT = "    "
 # Columns of whole sentences or commands. A row is worth little without them.
-_TEXTS = frozenset({"message", "mend", "failure", "detail", "description", "reason", "kept_because"})
+_TEXTS = frozenset({"message", "mend", "failure", "detail", "description", "reason", "because"})
 
 
 def width() -> int | None:

@@ -11,7 +11,7 @@ from stillhouse.catalog.access.access_keys import AccessKey, KeyFacts
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.control.access import permissions
 from stillhouse.control.audit import audited
-from stillhouse.control.context import Control
+from stillhouse.control.catalog_context import CatalogContext
 from stillhouse.domain.access.permissions import FULL_ACCESS
 from stillhouse.domain.access.policy_document import Attached
 from stillhouse.domain.ids import ACCESS_KEY, is_project_id
@@ -29,44 +29,44 @@ __all__ = [
 
 
 def create_access_key(
-    control: Control, project: str, policies: Sequence[Attached] = (FULL_ACCESS,)
+    context: CatalogContext, project: str, policies: Sequence[Attached] = (FULL_ACCESS,)
 ) -> AccessKey:
     """Make a new pair. The secret is shown here once; the catalog keeps it sealed."""
     key = AccessKey(*new_pair(), project=project, policies=tuple(policies))
-    with audited(control, project, "CreateAccessKey", key.access_key) as transaction:
+    with audited(context, project, "CreateAccessKey", key.access_key) as transaction:
         if not is_project_id(project):
             raise InvalidInput("a project id is 32 lower-case hexadecimal digits")
         permissions.check_attached(transaction, policies)
-        access_keys.insert_access_key(transaction, control.sealer, key, control.clock.now())
+        access_keys.insert_access_key(transaction, context.sealer, key, context.clock.now())
     return key
 
 
-def list_access_keys(control: Control, project: str = "") -> list[KeyFacts]:
+def list_access_keys(context: CatalogContext, project: str = "") -> list[KeyFacts]:
     """List the project's keys, or those of all projects, without their secrets; the oldest first."""
-    with control.database.reading() as reading:
+    with context.database.reading() as reading:
         return access_keys.list_access_keys(reading, project)
 
 
-def disable_access_key(control: Control, project: str, access_key: str) -> None:
+def disable_access_key(context: CatalogContext, project: str, access_key: str) -> None:
     """Disable the key for good, and with it the temporary keys made by it."""
-    with audited(control, project, "DisableAccessKey", access_key) as transaction:
+    with audited(context, project, "DisableAccessKey", access_key) as transaction:
         known = ACCESS_KEY.fullmatch(access_key) is not None
         if not known or not access_keys.disable_access_key(
-            transaction, project, access_key, control.clock.now()
+            transaction, project, access_key, context.clock.now()
         ):
             raise NotFound("the project has no such access key in use")
 
 
 def rotate_access_key(
-    control: Control, project: str, access_key: str, overlap: timedelta
+    context: CatalogContext, project: str, access_key: str, overlap: timedelta
 ) -> tuple[AccessKey, AccessKey]:
     """Make a new pair with the old one's policies, and return both. The old pair ends after the overlap.
 
     Raises NotFound, or Conflict if the old pair's end is set already: a caller who lost the new pair makes another.
     """
-    with audited(control, project, "RotateAccessKey", access_key) as transaction:
-        now = control.clock.now()
-        old = _in_use(transaction, control, project, access_key)
+    with audited(context, project, "RotateAccessKey", access_key) as transaction:
+        now = context.clock.now()
+        old = _in_use(transaction, context, project, access_key)
         if overlap < timedelta(0):
             raise InvalidInput("an overlap cannot be negative")
         old = replace(old, expires=now + overlap)
@@ -76,7 +76,7 @@ def rotate_access_key(
                 "the access key was rotated before", hint="rotate its successor, or make a new key"
             )
         new = AccessKey(*new_pair(), project=project, policies=old.policies)
-        access_keys.insert_access_key(transaction, control.sealer, new, now)
+        access_keys.insert_access_key(transaction, context.sealer, new, now)
     return new, old
 
 
@@ -88,10 +88,10 @@ def new_pair() -> tuple[str, str]:
     )
 
 
-def _in_use(transaction: Transaction, control: Control, project: str, access_key: str) -> AccessKey:
-    now = control.clock.now()
+def _in_use(transaction: Transaction, context: CatalogContext, project: str, access_key: str) -> AccessKey:
+    now = context.clock.now()
     if ACCESS_KEY.fullmatch(access_key):
-        key = access_keys.find_access_key(transaction, control.sealer, access_key, now)
+        key = access_keys.find_access_key(transaction, context.sealer, access_key, now)
         if key is not None and key.project == project:
             return key
     raise NotFound("the project has no such access key in use")

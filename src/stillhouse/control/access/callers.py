@@ -6,7 +6,8 @@ from stillhouse.catalog.access import access_keys, users
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.control.access import permissions
 from stillhouse.control.access.credentials import digest
-from stillhouse.control.context import Caller, Control, Signer
+from stillhouse.control.catalog_context import Caller
+from stillhouse.control.context import Control, Signer
 from stillhouse.domain.access import policy_document
 from stillhouse.domain.access.permissions import Permissions
 from stillhouse.domain.access.policy_document import Attached

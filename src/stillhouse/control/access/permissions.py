@@ -8,7 +8,7 @@ from stillhouse.catalog.access import access_keys, named_policies, users
 from stillhouse.catalog.access.named_policies import NamedPolicy
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.control.audit import audited
-from stillhouse.control.context import Control
+from stillhouse.control.catalog_context import CatalogContext
 from stillhouse.domain.access import policy_document
 from stillhouse.domain.access.permissions import BUILT_IN, Policy
 from stillhouse.domain.access.policy_document import Attached
@@ -23,37 +23,37 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9 _.-]{0,63}")
 _NO_PROJECT = ""
 
 
-def create_policy(control: Control, name: str, document: str) -> NamedPolicy:
+def create_policy(context: CatalogContext, name: str, document: str) -> NamedPolicy:
     """Keep a policy document under a name. Raises InvalidInput, NameTaken."""
-    with audited(control, _NO_PROJECT, "CreatePolicy", name) as transaction:
+    with audited(context, _NO_PROJECT, "CreatePolicy", name) as transaction:
         if not _NAME.fullmatch(name):
             raise InvalidInput(
                 "a policy's name begins with a letter and has up to 64 letters, digits, blanks, '_', '.', '-'"
             )
         if name in BUILT_IN:
             raise InvalidInput(f"{name} is built in")
-        policy = NamedPolicy(name, policy_document.decode(document), control.clock.now())
+        policy = NamedPolicy(name, policy_document.decode(document), context.clock.now())
         named_policies.insert_policy(transaction, policy)
     return policy
 
 
-def list_policies(control: Control) -> list[NamedPolicy]:
+def list_policies(context: CatalogContext) -> list[NamedPolicy]:
     """List the policies that were made here; the built-in ones are `domain.permissions.BUILT_IN`."""
-    with control.database.reading() as reading:
+    with context.database.reading() as reading:
         return named_policies.list_policies(reading)
 
 
-def show_policy(control: Control, name: str) -> NamedPolicy:
-    with control.database.reading() as reading:
+def show_policy(context: CatalogContext, name: str) -> NamedPolicy:
+    with context.database.reading() as reading:
         policy = named_policies.find_policy(reading, name)
     if policy is None:
         raise NotFound(f"there is no policy named {name}")
     return policy
 
 
-def delete_policy(control: Control, name: str) -> None:
+def delete_policy(context: CatalogContext, name: str) -> None:
     """Delete a policy. Raises Conflict while a key or a user in use has it."""
-    with audited(control, _NO_PROJECT, "DeletePolicy", name) as transaction:
+    with audited(context, _NO_PROJECT, "DeletePolicy", name) as transaction:
         holders = [*_keys_with(transaction, name), *_users_with(transaction, name)]
         if holders:
             raise Conflict(f"policy {name} is that of {holders[0]}", hint="disable its holders first")
@@ -79,14 +79,14 @@ def resolve(transaction: Transaction, attached: Iterable[Attached]) -> tuple[Pol
     return tuple(_policy(transaction, each) for each in attached)
 
 
-def demand(control: Control, operation: str, clusters: Sequence[str | None]) -> None:
+def demand(context: CatalogContext, operation: str, clusters: Sequence[str | None]) -> None:
     """Raises NotPermitted unless the caller may do the operation to every one of these clusters.
 
     `None` stands for no single cluster. The clusters are not looked up here, so that a cluster of
     another project, or one that never existed, is refused like one of the caller's own.
     """
     names = OPERATIONS[operation].need.names
-    if names and not all(control.caller.permissions.allow(names, cluster) for cluster in clusters):
+    if names and not all(context.caller.permissions.allow(names, cluster) for cluster in clusters):
         raise refusal(operation)
 
 
@@ -95,12 +95,12 @@ def refusal(operation: str) -> NotPermitted:
 
 
 def clusters_named(
-    control: Control, project: str, cluster: str | None, snapshot: str | None
+    context: CatalogContext, project: str, cluster: str | None, snapshot: str | None
 ) -> list[str | None]:
     """Return the clusters that a path's ids concern; a snapshot concerns its source. `[None]`: no single one."""
     named: list[str | None] = [] if cluster is None else [cluster.lower()]
     if snapshot is not None and is_uuid(snapshot):
-        with control.database.reading() as reading:
+        with context.database.reading() as reading:
             named.append(snapshots.cluster_of(reading, project, snapshot.lower()))
     return named or [None]
 

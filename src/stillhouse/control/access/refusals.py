@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from stillhouse.catalog.access import audit_log
 from stillhouse.control.audit import record
-from stillhouse.control.context import Caller, Control
+from stillhouse.control.catalog_context import Caller
+from stillhouse.control.context import Control
 from stillhouse.errors import NotPermitted, StillhouseError, TokenExpired, Unauthenticated
 
 _KEPT = 100_000

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from stillhouse.catalog import clusters, snapshots
 from stillhouse.control.audit import ACCEPTED, record
-from stillhouse.control.context import Control
+from stillhouse.control.catalog_context import CatalogContext
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Engine, Node
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus, SnapshotType
 from stillhouse.errors import InvalidInput
@@ -124,21 +124,21 @@ def _part_namesakes(rebuilt: Rebuilt) -> None:
         taken.add((snapshot.project, name.lower()))
 
 
-def is_written(control: Control, rebuilt: Rebuilt) -> bool:
+def is_written(context: CatalogContext, rebuilt: Rebuilt) -> bool:
     """Tell whether the catalog holds exactly these rows. Raises InvalidInput if it holds others."""
-    with control.database.reading() as reading:
+    with context.database.reading() as reading:
         there = clusters.known_ids(reading), snapshots.known_ids(reading)
     if any(there) and there != ({one.id for one in rebuilt.clusters}, {one.id for one in rebuilt.snapshots}):
         raise InvalidInput(
-            f"{control.settings.data} has a catalog that is in use",
+            f"{context.settings.data} has a catalog that is in use",
             hint="rebuild into a directory without one",
         )
     return any(there)
 
 
-def write(control: Control, rebuilt: Rebuilt) -> None:
+def write(context: CatalogContext, rebuilt: Rebuilt) -> None:
     """Fill an empty catalog in one transaction."""
-    with control.database.transaction() as transaction:
+    with context.database.transaction() as transaction:
         for cluster in rebuilt.clusters:
             clusters.insert_cluster(transaction, cluster)
             clusters.save_nodes(transaction, cluster.id, cluster.nodes)
@@ -146,4 +146,4 @@ def write(control: Control, rebuilt: Rebuilt) -> None:
             insert = snapshots.insert_copy if snapshot.copied_from else snapshots.insert_snapshot
             insert(transaction, snapshot)
         for project in rebuilt.projects:
-            record(control, transaction, project, "RebuildCatalog", "catalog", ACCEPTED)
+            record(context, transaction, project, "RebuildCatalog", "catalog", ACCEPTED)

@@ -107,6 +107,6 @@ def _fate(one: Snapshot, snapshots: Sequence[Snapshot], newer: datetime | None, 
     if newer is None:
         return retention.fate(one, now, is_last_good=True)
     over = retention.fate(one, now, is_last_good=False)
-    if over.expires is None or over.expires >= newer:
-        return over
-    return Fate(newer, "its days are over, and it stays until a newer one can be restored")
+    return (
+        over if over.expires is None else Fate(max(over.expires, newer), retention.of_last_good(one.keep_day))
+    )

@@ -12,7 +12,7 @@ from stillhouse.catalog.access.access_keys import TemporaryKey
 from stillhouse.catalog.access.audit_log import AuditRecord
 from stillhouse.cli.main import app
 from stillhouse.control import audit
-from stillhouse.control.access import access_keys, callers, credentials, permissions, users
+from stillhouse.control.access import access_keys, callers, credentials, logins, permissions, users
 from stillhouse.control.context import Control
 from stillhouse.domain.access import policy_document
 from stillhouse.domain.access.permissions import BUILT_IN, FULL_ACCESS, READ_ONLY_ACCESS
@@ -143,7 +143,7 @@ def test_keys_are_listed_without_their_secrets_those_out_of_use_too(control: Con
 
 def test_a_user_has_a_name_of_its_own_while_in_use_and_a_password_that_is_not_short(control: Control) -> None:
     password = users.create_user(control, PROJECT, "op1")
-    assert users.log_in(control, password, project=PROJECT, name="op1").name == "op1"
+    assert logins.log_in(control, password, project=PROJECT, name="op1").name == "op1"
     users.create_user(control, OTHER_PROJECT, "op1")
     with pytest.raises(NameTaken):
         users.create_user(control, PROJECT, "op1")

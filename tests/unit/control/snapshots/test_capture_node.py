@@ -14,7 +14,7 @@ from stillhouse.catalog.schema.commits import after_commit
 from stillhouse.catalog.schema.database import Database, Transaction
 from stillhouse.catalog.schema.place import FILE_NAME
 from stillhouse.config import Settings
-from stillhouse.control.context import Caller, Control
+from stillhouse.control.context import Control
 from stillhouse.control.snapshots import capture_node
 from stillhouse.domain.cluster import Node, Role
 from stillhouse.domain.ids import new_uuid
@@ -54,11 +54,11 @@ def test_a_failure_is_noted_though_the_catalog_is_away_when_it_happens(
 ) -> None:
     """The snapshot's flow waits for this row: a snapshot whose capture had failed so was CREATING for ever."""
     sealer = Sealer.in_directory(tmp_path)
-    database = ShortOfPatience(f"sqlite:///{tmp_path / FILE_NAME}", sealer, busy_seconds=0.05)
+    database = ShortOfPatience(f"sqlite:///{tmp_path / FILE_NAME}", lambda: sealer, busy_seconds=0.05)
     database.migrate()
     flows = Flows(database.url, after_commit)
     control = Control(
-        database, flows, sealer, HandClock(), Settings(data=tmp_path, shared_account="accepted"), Caller()
+        database, sealer, HandClock(), Settings(data=tmp_path, shared_account="accepted"), flows=flows
     )
     place = with_repository(control, tmp_path, Kek(b"1" * 32))
     flows.prepare()

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from stillhouse import bootstrap
-from stillhouse.bootstrap import open_control, rebuild_catalog
+import stillhouse.bootstrap.rebuild as bootstrap
+from stillhouse.bootstrap.rebuild import rebuild_catalog
+from stillhouse.bootstrap.service import open_control
 from stillhouse.catalog import clusters, operations
 from stillhouse.config import Settings
 from stillhouse.control.access.access_keys import create_access_key

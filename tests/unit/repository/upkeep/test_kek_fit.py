@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from stillhouse import bootstrap
-from stillhouse.bootstrap import open_control
+from stillhouse.bootstrap import service
+from stillhouse.bootstrap.service import open_control
 from stillhouse.catalog import clusters
 from stillhouse.catalog.schema import tables
 from stillhouse.cli.main import app
@@ -137,7 +137,7 @@ def test_a_cluster_without_keys_gets_none_where_anything_of_it_is_left(bucket: B
 @contextmanager
 def flow_context(settings: Settings) -> Iterator[FlowContext]:
     with open_control(settings) as control:
-        yield bootstrap._open_flow_context(control)
+        yield service._open_flow_context(control)
 
 
 def serving(data: Path, **more: object) -> Settings:

@@ -3,11 +3,11 @@
 from typing import NoReturn
 
 from stillhouse.control.audit import audited
-from stillhouse.control.context import Control
+from stillhouse.control.catalog_context import CatalogContext
 from stillhouse.errors import NotOffered
 
 
-def refuse(control: Control, project: str, operation: str, resource: str, why: str) -> NoReturn:
-    with audited(control, project, operation, resource):
+def refuse(context: CatalogContext, project: str, operation: str, resource: str, why: str) -> NoReturn:
+    with audited(context, project, operation, resource):
         raise NotOffered(f"{operation} is not offered: {why}")
     raise AssertionError("the refusal passes through")

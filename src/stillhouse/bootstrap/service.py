@@ -1,7 +1,7 @@
-"""Composition root: the one place that picks implementations and puts a service together."""
+"""A whole service: its engine, its repository and its clusters' servers, put together."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -9,15 +9,15 @@ from functools import partial
 from pathlib import Path
 
 from stillhouse import atomic_file, log
+from stillhouse.bootstrap.catalog import database_at, open_catalog, up_to_date
 from stillhouse.catalog import clusters
 from stillhouse.catalog.access.os_accounts import claim_uid
 from stillhouse.catalog.installation import identity
 from stillhouse.catalog.installation.hold import Told, held
 from stillhouse.catalog.schema.commits import after_commit
-from stillhouse.catalog.schema.database import Database
-from stillhouse.catalog.schema.place import Place, place_of
-from stillhouse.clock import SystemClock
+from stillhouse.catalog.schema.place import place_of
 from stillhouse.config import Settings
+from stillhouse.control.catalog_context import CatalogContext
 from stillhouse.control.clusters import accounts
 from stillhouse.control.clusters import flows as cluster_flows
 from stillhouse.control.clusters.accounts import is_account_shared
@@ -37,22 +37,19 @@ from stillhouse.control.snapshots import copy as copy_snapshot
 from stillhouse.control.snapshots import create as create_snapshot
 from stillhouse.control.snapshots import queue as snapshot_turns
 from stillhouse.control.timer import Duty, Timer
-from stillhouse.control.upkeep import certificates, findings, server_logs
+from stillhouse.control.upkeep import certificates, findings, host_files, server_logs
 from stillhouse.control.upkeep import collect as collect_cluster
 from stillhouse.control.upkeep import scrub as scrub_cluster
 from stillhouse.control.upkeep.flow_records import FlowRecords
 from stillhouse.control.upkeep.own_bytes import Measurer
-from stillhouse.control.upkeep.rebuild_catalog import Rebuilt, is_written, rows_of, write
 from stillhouse.data_lock import lock_data_directory
-from stillhouse.domain.cluster import Cluster, ClusterStatus, Node, Provider
+from stillhouse.domain.cluster import Cluster, ClusterStatus, Provider
 from stillhouse.durable.flows import Flows
-from stillhouse.errors import InvalidInput, StillhouseError
+from stillhouse.errors import StillhouseError
 from stillhouse.postgres.host.account import create_cluster_account, free_uid, make_passable, uid_range
-from stillhouse.repository.format.cipher_keys import Kek, read_kek, write_kek
+from stillhouse.repository.format.cipher_keys import Kek, read_kek
 from stillhouse.repository.objects import identity as repository_identity
-from stillhouse.repository.upkeep.inventory import take_inventory
 from stillhouse.repository.upkeep.kek_fit import kek_of_service
-from stillhouse.sealing import Sealer
 from stillhouse.storage.open import SHORTLY, open_store
 from stillhouse.storage.probe import probe
 from stillhouse.storage.store import ObjectStore
@@ -113,50 +110,40 @@ class Service:
 
 @contextmanager
 def open_control(settings: Settings) -> Iterator[Control]:
-    """Open the catalog alone: enough for requests and key commands, beside a running service too."""
-    make_passable(settings.data)
-    catalog = place_of(settings.catalog, settings.data)
-    with _database_at(catalog, settings) as database:
-        yield _control(database, catalog, settings)
+    """Open the catalog, and the engine's queue of flows: a running service beside this process carries them out."""
+    with open_catalog(settings) as context:
+        yield _with_flows(context)
 
 
-@contextmanager
-def _database_at(catalog: Place, settings: Settings) -> Iterator[Database]:
-    database = Database.at(catalog, Sealer.in_directory(settings.data), settings.catalog_connections)
-    try:
-        yield database
-    finally:
-        database.close()
-
-
-def _control(database: Database, catalog: Place, settings: Settings) -> Control:
-    """Bring the catalog up to date, and see that it and the data directory belong together."""
-    database.migrate()
-    clock = SystemClock()
-    identity.join(database, catalog, settings.data, clock.now())
+def _with_flows(context: CatalogContext) -> Control:
+    settings, database = context.settings, context.database
     flows = Flows(
         database.url,
         after_commit,
         others=_FLOWS,
         connections=20 if database.is_sqlite else settings.catalog_connections // 2,
     )
-    return Control(database, flows, Sealer.in_directory(settings.data), clock, settings)
+    return Control(database, context.sealer, context.clock, settings, flows=flows)
 
 
 @contextmanager
 def open_service(settings: Settings) -> Iterator[Service]:
     """Open a whole service over its data directory, and lock it: servers are adopted, flows run.
 
-    Raises DataDirectoryInUse, or InvalidInput for a place or a store that cannot be used.
+    A standby waits here until no other service works on the catalog. Raises DataDirectoryInUse, CatalogInUse, or
+    InvalidInput for a place or a store that cannot be used.
     """
     make_passable(settings.data)
     with ExitStack() as stack:
         stack.enter_context(lock_data_directory(settings.data))
         _close_to_others(settings.data)
         catalog = place_of(settings.catalog, settings.data)
-        database = stack.enter_context(_database_at(catalog, settings))
-        hold = stack.enter_context(held(database))
-        control = _control(database, catalog, settings)
+        database = stack.enter_context(database_at(catalog, settings))
+        hold = stack.enter_context(held(database, stands_by=settings.standby))
+        if not catalog.is_file:
+            database.migrate()
+            host_files.bring_back(database, settings.data, partial(read_kek, _kek_file(settings)))
+        control = _with_flows(up_to_date(database, catalog, settings))
         if hold is not None:
             hold.watch(_told(control.flows))
         if is_account_shared(settings):
@@ -225,16 +212,17 @@ def _open_flow_context(control: Control) -> FlowContext:
     retry_for = timedelta(seconds=settings.store_retry_seconds)
     # For the start and for requests: their callers wait, and learn soon that the store is away.
     store = open_store(location, retry_for=min(retry_for, SHORTLY))
-    remembered = settings.data / "repository.id"
+    remembered = settings.data / host_files.REPOSITORY_FILE
     if remembered.exists():  # before anything is made there: an unmounted disk looks like an empty repository
         repository_identity.check(store, remembered.read_text().strip())
     probe(store)
     kek = _open_kek(control, store, location)
-    repository_id = _remembered(remembered, lambda: repository_identity.claim(store))
+    repository_id = atomic_file.drawn_once(remembered, lambda: repository_identity.claim(store))
     repository_identity.check(store, repository_id)
     # Slots carry the installation's name, because other services may use the same warehouse.
     installation = (settings.data / identity.ID_FILE).read_text().strip()
     repository = Repository(location, repository_id, kek, retry_for)
+    host_files.keep(control.database, settings.data, repository)
     control = replace(control, vault=Vault(store, repository))
     patient = Vault(open_store(location, retry_for=retry_for), repository)
     return FlowContext(control, site, patient, installation)
@@ -263,9 +251,13 @@ def _claim_account(control: Control, cluster_id: str) -> str:
     return create_cluster_account(uid)
 
 
+def _kek_file(settings: Settings) -> Path:
+    return settings.kek_file or settings.data / "kek"
+
+
 def _open_kek(control: Control, store: ObjectStore, location: str) -> Kek:
     """Open the KEK. Raises InvalidInput if it does not open the keys of the service's clusters in the repository."""
-    kek_file = control.settings.kek_file or control.settings.data / "kek"
+    kek_file = _kek_file(control.settings)
     with control.database.reading() as reading:
         known = clusters.in_need_of_keys(reading)
     kek, is_new = kek_of_service(store, location, kek_file, known)
@@ -279,41 +271,6 @@ def _open_kek(control: Control, store: ObjectStore, location: str) -> Kek:
     return kek
 
 
-def rebuild_catalog(settings: Settings, bucket: ObjectStore, kek: Kek, projects: Sequence[str]) -> Rebuilt:
-    """Rebuild the catalog of a data directory from the repository's snapshots.
-
-    If it is killed and called again, the result is the same. Raises InvalidInput for a directory that belongs to
-    another repository or KEK, or has a catalog in use.
-    """
-    make_passable(settings.data)
-    with lock_data_directory(settings.data):
-        inventory = take_inventory(bucket, kek)
-        standing = _standing_nodes(settings)
-        with open_control(settings) as control:
-            rebuilt = rows_of(inventory, control.clock.now(), standing, projects)
-            if is_written(control, rebuilt):
-                return rebuilt
-            repository_id = repository_identity.claim(bucket)
-            if _remembered(settings.data / "repository.id", lambda: repository_id) != repository_id:
-                raise InvalidInput(f"{settings.data} belongs to another repository")
-            kek_file = settings.data / "kek"
-            if not write_kek(kek, kek_file) and read_kek(kek_file) != kek:
-                raise InvalidInput(f"{kek_file} holds another key-encryption key than {kek.id}")
-            # The rows come last, so that the files beside them are there when they are.
-            write(control, rebuilt)
-            return rebuilt
-
-
-def _standing_nodes(settings: Settings) -> Callable[[str], tuple[Node, ...]]:
-    """Return a look-up of a cluster's nodes on this host. It does not make a new place for warehouses."""
-    if not (settings.data / "clusters").is_dir():
-        return lambda cluster_id: ()
-    site = embedded.open_site(
-        settings.data, pg_bin=settings.pg_bin, pg_bins=settings.pg_directories, os_user=settings.os_user
-    )
-    return partial(embedded.standing_nodes, site)
-
-
 def _close_to_others(data: Path) -> None:
     """Close the files that an earlier version left open to the host's other accounts."""
     for path in (*data.iterdir(), *data.glob("clusters/*/nodes.json")):
@@ -321,13 +278,6 @@ def _close_to_others(data: Path) -> None:
             path.chmod(0o600)
     if (data / "repository").is_dir():
         (data / "repository").chmod(0o700)
-
-
-def _remembered(path: Path, draw: Callable[[], str]) -> str:
-    """Return the text that was drawn once for this data directory."""
-    if not path.exists():
-        atomic_file.replace(path, draw().encode())
-    return path.read_text().strip()
 
 
 def _hand_over(place: FlowContext) -> None:

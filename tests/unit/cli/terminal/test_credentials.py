@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stillhouse.cli.service.credentials import Access, entry
+from stillhouse.cli.terminal.credentials import Access, entry
 from stillhouse.errors import InvalidInput
 
 PROJECT, OTHER = "0" * 32, "1" * 32
