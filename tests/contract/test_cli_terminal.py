@@ -7,8 +7,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from sqlalchemy import update
 
 from stillhouse.catalog import snapshots
+from stillhouse.catalog.schema.tables import clusters as clusters_table
 from stillhouse.cli.terminal import times
 from stillhouse.control.snapshots import queue
 from stillhouse.domain.reports.failure import Failure
@@ -200,3 +202,17 @@ def test_a_profile_is_enough(
     file.chmod(0o600)
     assert run("cluster", "list", "--profile", "prod")[0] == 0
     assert "did you mean prod?" in run("cluster", "list", "--profile", "prd")[2]
+
+
+def test_all_clusters_or_one_and_never_servers_of_somebody(service: Service, run: Run) -> None:
+    for words in (("cluster", "stop"), ("cluster", "stop", "one", "--all")):
+        code, _, err = run(*words)
+        assert code == 1 and "name one cluster, or give --all" in err
+    theirs = service.add_cluster()
+    with service.control.database.transaction() as transaction:
+        transaction.execute(
+            update(clusters_table).where(clusters_table.c.id == theirs).values(provider="registered")
+        )
+    mine = service.add_cluster()
+    out = run("cluster", "stop", "--all")[1]
+    assert mine in out and theirs not in out

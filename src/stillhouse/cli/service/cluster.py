@@ -170,8 +170,20 @@ def operations(
     client.run(access, work)
 
 
-def say_new(service: Client, cluster_id: str, what: str, *, wait: bool, as_json: bool) -> None:
+def say_new(
+    service: Client, cluster_id: str, what: str, *, wait: bool, as_json: bool, wanted: str = "AVAILABLE"
+) -> None:
     """Print the id of a cluster that is being changed; with `wait` the cluster, once no operation holds it."""
+    answer: Answer = {"cluster": {"id": cluster_id}}
+    if wait:
+        answer = {"cluster": await_change(service, cluster_id, what, as_json=as_json, wanted=wanted)}
+    client.say(answer, as_json, _shown(answer["cluster"]))
+
+
+def await_change(
+    service: Client, cluster_id: str, what: str, *, as_json: bool, wanted: str = "AVAILABLE"
+) -> Answer:
+    """Wait until no operation holds the cluster, and return it in the state `wanted`. Raises as `client.wait`."""
 
     def look() -> tuple[Answer, int | None]:
         found = _cluster(service, cluster_id)
@@ -179,15 +191,9 @@ def say_new(service: Client, cluster_id: str, what: str, *, wait: bool, as_json:
         percents = [client.percent(one) for one in found["action_progress"].values()]
         return found, max(percents, default=0) if busy else None
 
-    answer: Answer = {"cluster": {"id": cluster_id}}
-    if wait:
-        pace = client.pace_of(service, "cluster", cluster_id)
-        meanwhile = f"`stillhouse cluster show {cluster_id}` tells how far it is; it cannot be called off"
-        found = client.wait(
-            what, look, as_json=as_json, wanted=("AVAILABLE",), meanwhile=meanwhile, pace=pace
-        )
-        answer = {"cluster": found}
-    client.say(answer, as_json, _shown(answer["cluster"]))
+    pace = client.pace_of(service, "cluster", cluster_id)
+    meanwhile = f"`stillhouse cluster show {cluster_id}` tells how far it is; it cannot be called off"
+    return client.wait(what, look, as_json=as_json, wanted=(wanted,), meanwhile=meanwhile, pace=pace)
 
 
 def _cluster(service: Client, cluster_id: str) -> Answer:

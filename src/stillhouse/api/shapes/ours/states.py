@@ -57,6 +57,7 @@ class NodeState(Answer):
 class ClusterState(Answer):
     id: str
     name: str
+    provider: str
     state: str
     task: NullableText
     progress: str
@@ -134,6 +135,7 @@ def cluster_state(found: Condition) -> Json:
     return {
         "id": cluster.id,
         "name": cluster.name,
+        "provider": cluster.provider.value,
         "state": cluster.state,
         "task": cluster.task.value if cluster.task else None,
         "progress": f"{cluster.progress}%" if cluster.task else "100%",

@@ -102,6 +102,10 @@ TERMS: dict[str, tuple[str, str]] = {
         '"AVAILABLE"',
     ),
     "ClusterState.task": ("The operation that holds the cluster; null if it is at rest", '"SNAPSHOTTING"'),
+    "provider": (
+        "embedded: the service has made its servers and runs them; registered: they are somebody's",
+        '"embedded"',
+    ),
     "node_states": ("The cluster's servers", ""),
     "NodeState.role": ("cn for the coordinator, dn for a data node", '"dn"'),
     "NodeState.state": ("UP, DOWN, STOPPED, CHANGING or GONE", '"UP"'),
