@@ -42,6 +42,11 @@ class Settings(BaseSettings):
         description="So many connections to a PostgreSQL catalog serve requests and flows. Half as many more are the "
         "workflow engine's, and six are for other uses.",
     )
+    standby: bool = Field(
+        False,
+        description="Wait while another service works on the catalog, and take its place when that ends; unset: the "
+        "start is refused then. The catalog must be on PostgreSQL.",
+    )
     kek_file: Path | None = Field(
         None,
         description="The key-encryption key; unset: `kek` in the data directory. Lose it and every snapshot is lost.",

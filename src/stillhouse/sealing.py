@@ -22,15 +22,7 @@ class Sealer:
     @classmethod
     def in_directory(cls, data: Path) -> "Sealer":
         """Open the directory's key file; create it, once and for good, if it is missing."""
-        path = data / KEY_FILE
-        if not path.exists():
-            atomic_file.create(path, secrets.token_bytes(_KEY_BYTES))
-        if path.stat().st_mode & 0o077:
-            raise InternalError(f"others than its owner may read {path}", hint=f"chmod 600 {path}")
-        key = path.read_bytes()
-        if len(key) != _KEY_BYTES:
-            raise InternalError(f"{path} is not a key of {_KEY_BYTES} bytes", hint="bring back its copy")
-        return cls(key)
+        return cls(key_in(data))
 
     def seal(self, secret: str, row: str) -> str:
         nonce = secrets.token_bytes(_NONCE_BYTES)
@@ -46,3 +38,16 @@ class Sealer:
             raise InternalError(
                 f"the secret of {row} was altered or sealed with another key", hint=f"compare {KEY_FILE}"
             ) from error
+
+
+def key_in(data: Path) -> bytes:
+    """Return the key of secrets of a data directory. One is made, once and for good, if there is none."""
+    path = data / KEY_FILE
+    if not path.exists():
+        atomic_file.create(path, secrets.token_bytes(_KEY_BYTES))
+    if path.stat().st_mode & 0o077:
+        raise InternalError(f"others than its owner may read {path}", hint=f"chmod 600 {path}")
+    key = path.read_bytes()
+    if len(key) != _KEY_BYTES:
+        raise InternalError(f"{path} is not a key of {_KEY_BYTES} bytes", hint="bring back its copy")
+    return key

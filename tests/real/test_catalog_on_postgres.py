@@ -1,6 +1,8 @@
 """A whole service with its catalog on PostgreSQL: it moves there with work under way, works there, and moves back."""
 
+import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,6 +123,37 @@ def test_a_catalog_s_server_that_ends_all_sessions_costs_no_snapshot(service: Se
     assert service.is_alive
 
 
+def test_a_standby_on_another_host_takes_the_place_of_one_that_is_lost(
+    service: Service, cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gets the catalog, the repository and a copy of the KEK, and has no file of the clusters' servers."""
+    snapshot = service.request_snapshot(cluster, "before-the-loss")
+    assert service.ended(snapshot) == "AVAILABLE", service.reason(snapshot)
+    key = service.client()
+    monkeypatch.setenv("STILLHOUSE_REPOSITORY", str(service.data / "repository"))
+    there = Service(service.data.with_name("new-host"))
+    there.data.mkdir(mode=0o755)
+    there.catalog = service.catalog
+    assert "begin with a copy of the KEK" in refused(
+        service, "key", "list", "--data", str(there.data), catalog=there.catalog
+    )
+    (there.data / "kek").write_bytes((service.data / "kek").read_bytes())
+    try:
+        there.launch(
+            [*COMMAND, "serve", "--standby", "--data", str(there.data), "--listen", f"127.0.0.1:{there.port}"]
+        )
+        there.until("the standby to wait", lambda: f"pid {service.pid}" in there.log.read_text())
+        service.kill()
+        there.until("the standby to serve", there.is_ready)
+        there.use_key(key)
+        shown = there.call("GET", f"/stillhouse/v1/{{p}}/clusters/{cluster}").json["cluster"]
+        assert "this host has no files of the cluster's servers" in json.dumps(shown)
+        restored(there, snapshot, "on-the-new-host")
+    finally:
+        there.remove()
+        shutil.rmtree(there.data)
+
+
 def refused_move(service: Service, to: str) -> str:
     return refused(service, "catalog", "move", "--data", str(service.data), "--to", to)
 
@@ -138,8 +171,9 @@ def refused_start(service: Service, catalog: str = "", another: bool = False) ->
     return refused(service, "serve", "--data", str(data), "--listen", "127.0.0.1:0", *flags)
 
 
-def refused(service: Service, *words: str) -> str:
+def refused(service: Service, *words: str, catalog: str = "") -> str:
     environment = {k: v for k, v in os.environ.items() if k != "STILLHOUSE_CATALOG"}
+    environment |= {"STILLHOUSE_CATALOG": catalog} if catalog else {}
     done = subprocess.run(
         [*COMMAND, *words], env=environment, capture_output=True, text=True, check=False, timeout=120
     )

@@ -5,6 +5,7 @@ It imports neither the workflow engine nor the repository: those were half of th
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache, partial
 
 from stillhouse.catalog.installation import identity
 from stillhouse.catalog.schema.database import Database
@@ -26,7 +27,8 @@ def open_catalog(settings: Settings) -> Iterator[CatalogContext]:
 
 @contextmanager
 def database_at(place: Place, settings: Settings) -> Iterator[Database]:
-    database = Database.at(place, Sealer.in_directory(settings.data), settings.catalog_connections)
+    sealer = cache(partial(Sealer.in_directory, settings.data))
+    database = Database.at(place, sealer, settings.catalog_connections)
     try:
         yield database
     finally:

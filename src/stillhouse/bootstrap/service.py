@@ -37,7 +37,7 @@ from stillhouse.control.snapshots import copy as copy_snapshot
 from stillhouse.control.snapshots import create as create_snapshot
 from stillhouse.control.snapshots import queue as snapshot_turns
 from stillhouse.control.timer import Duty, Timer
-from stillhouse.control.upkeep import certificates, findings, server_logs
+from stillhouse.control.upkeep import certificates, findings, host_files, server_logs
 from stillhouse.control.upkeep import collect as collect_cluster
 from stillhouse.control.upkeep import scrub as scrub_cluster
 from stillhouse.control.upkeep.flow_records import FlowRecords
@@ -47,7 +47,7 @@ from stillhouse.domain.cluster import Cluster, ClusterStatus, Provider
 from stillhouse.durable.flows import Flows
 from stillhouse.errors import StillhouseError
 from stillhouse.postgres.host.account import create_cluster_account, free_uid, make_passable, uid_range
-from stillhouse.repository.format.cipher_keys import Kek
+from stillhouse.repository.format.cipher_keys import Kek, read_kek
 from stillhouse.repository.objects import identity as repository_identity
 from stillhouse.repository.upkeep.kek_fit import kek_of_service
 from stillhouse.storage.open import SHORTLY, open_store
@@ -130,7 +130,8 @@ def _with_flows(context: CatalogContext) -> Control:
 def open_service(settings: Settings) -> Iterator[Service]:
     """Open a whole service over its data directory, and lock it: servers are adopted, flows run.
 
-    Raises DataDirectoryInUse, or InvalidInput for a place or a store that cannot be used.
+    A standby waits here until no other service works on the catalog. Raises DataDirectoryInUse, CatalogInUse, or
+    InvalidInput for a place or a store that cannot be used.
     """
     make_passable(settings.data)
     with ExitStack() as stack:
@@ -138,7 +139,10 @@ def open_service(settings: Settings) -> Iterator[Service]:
         _close_to_others(settings.data)
         catalog = place_of(settings.catalog, settings.data)
         database = stack.enter_context(database_at(catalog, settings))
-        hold = stack.enter_context(held(database))
+        hold = stack.enter_context(held(database, stands_by=settings.standby))
+        if not catalog.is_file:
+            database.migrate()
+            host_files.bring_back(database, settings.data, partial(read_kek, _kek_file(settings)))
         control = _with_flows(up_to_date(database, catalog, settings))
         if hold is not None:
             hold.watch(_told(control.flows))
@@ -208,7 +212,7 @@ def _open_flow_context(control: Control) -> FlowContext:
     retry_for = timedelta(seconds=settings.store_retry_seconds)
     # For the start and for requests: their callers wait, and learn soon that the store is away.
     store = open_store(location, retry_for=min(retry_for, SHORTLY))
-    remembered = settings.data / "repository.id"
+    remembered = settings.data / host_files.REPOSITORY_FILE
     if remembered.exists():  # before anything is made there: an unmounted disk looks like an empty repository
         repository_identity.check(store, remembered.read_text().strip())
     probe(store)
@@ -218,6 +222,7 @@ def _open_flow_context(control: Control) -> FlowContext:
     # Slots carry the installation's name, because other services may use the same warehouse.
     installation = (settings.data / identity.ID_FILE).read_text().strip()
     repository = Repository(location, repository_id, kek, retry_for)
+    host_files.keep(control.database, settings.data, repository)
     control = replace(control, vault=Vault(store, repository))
     patient = Vault(open_store(location, retry_for=retry_for), repository)
     return FlowContext(control, site, patient, installation)
@@ -246,9 +251,13 @@ def _claim_account(control: Control, cluster_id: str) -> str:
     return create_cluster_account(uid)
 
 
+def _kek_file(settings: Settings) -> Path:
+    return settings.kek_file or settings.data / "kek"
+
+
 def _open_kek(control: Control, store: ObjectStore, location: str) -> Kek:
     """Open the KEK. Raises InvalidInput if it does not open the keys of the service's clusters in the repository."""
-    kek_file = control.settings.kek_file or control.settings.data / "kek"
+    kek_file = _kek_file(control.settings)
     with control.database.reading() as reading:
         known = clusters.in_need_of_keys(reading)
     kek, is_new = kek_of_service(store, location, kek_file, known)

@@ -81,6 +81,7 @@ def serve(
     data: Annotated[Path | None, Parameter(env_var="STILLHOUSE_DATA")] = None,
     config: Annotated[Path | None, Parameter(env_var="STILLHOUSE_CONFIG")] = None,
     catalog: Annotated[str | None, Parameter(env_var="STILLHOUSE_CATALOG")] = None,
+    standby: Annotated[bool | None, Parameter(env_var="STILLHOUSE_STANDBY", negative="")] = None,
     listen: Annotated[str | None, Parameter(env_var="STILLHOUSE_LISTEN")] = None,
     tls_cert: Annotated[Path | None, Parameter(env_var="STILLHOUSE_TLS_CERT")] = None,
     tls_key: Annotated[Path | None, Parameter(env_var="STILLHOUSE_TLS_KEY")] = None,
@@ -101,6 +102,8 @@ def serve(
         A TOML file with settings.
     catalog
         postgresql://ROLE@HOST:PORT/DATABASE; the file catalog.sqlite in the data directory by default.
+    standby
+        Wait while another service works on the catalog, and take its place when that one ends.
     listen
         HOST:PORT to listen on; 127.0.0.1:8080 by default. Ready when GET /healthz answers 200.
     tls_cert
@@ -122,6 +125,7 @@ def serve(
     flags = {
         "data": data,
         "catalog": catalog,
+        "standby": standby,
         "listen": listen,
         "tls_cert": tls_cert,
         "tls_key": tls_key,

@@ -239,7 +239,7 @@ def serving_service(data: Path) -> Iterator[Service]:
     location = str(data / "repository")
     store = open_store(location)
     sealer = Sealer.in_directory(data)
-    database = Database.in_directory(data, sealer)
+    database = Database.in_directory(data, lambda: sealer)
     database.migrate()
     flows = Flows(database.url, after_commit)
     for name in FLOWS:

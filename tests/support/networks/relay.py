@@ -76,7 +76,8 @@ class Relay:
     def _take_time(self, length: int) -> None:
         if self.rate is not None:
             with self._turn:
-                time.sleep(length / self.rate)
+                if (rate := self.rate) is not None:  # it may have been lifted while others had their turn
+                    time.sleep(length / rate)
 
 
 class _Link:

@@ -41,6 +41,7 @@ class Service:
         self.catalog = ""
         self.sources = sources
         self.log = data.with_name(f"{data.name}.log")
+        self.patience = SECONDS  # for anything that is awaited
         self._process: subprocess.Popen[bytes] | None = None
         with closing(socket.socket()) as probe:
             probe.bind(("127.0.0.1", 0))
@@ -57,7 +58,7 @@ class Service:
     def start(self, command: list[str] | None = None) -> None:
         """Start it, by our own command or by one that is under test, and wait until it is ready."""
         self.launch(command)
-        self.until("the service to be ready", self._is_ready)
+        self.until("the service to be ready", self.is_ready)
 
     def launch(self, command: list[str] | None = None) -> None:
         """Start it, and do not wait."""
@@ -75,7 +76,7 @@ class Service:
         of_others = {"PYTHONPATH": str(self.sources)} if self.sources else {}
         return os.environ | of_others | ({"STILLHOUSE_CATALOG": self.catalog} if self.catalog else {})
 
-    def _is_ready(self) -> bool:
+    def is_ready(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, self.log.read_text()[-3000:]
         try:
@@ -109,9 +110,10 @@ class Service:
         return self._process is not None and self._process.poll() is None
 
     def until(
-        self, what: str, holds: Callable[[], Any], seconds: float = SECONDS, every: float = 0.02
+        self, what: str, holds: Callable[[], Any], seconds: float | None = None, every: float = 0.02
     ) -> Any:
         """Look again and again until it holds; what it holds is returned."""
+        seconds = seconds or self.patience
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if found := holds():
@@ -131,6 +133,12 @@ class Service:
             self._key[project] = done.stdout
         key = json.loads(self._key[project])
         return SignedClient(self.url, key["project_id"], key["access_key"], key["secret_key"], self._http)
+
+    def use_key(self, key: SignedClient) -> None:
+        """Sign with a key that another service of the same installation has made."""
+        self._key[key.project] = json.dumps(
+            {"project_id": key.project, "access_key": key.access_key, "secret_key": key.secret_key}
+        )
 
     # -- requests, in short ------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -66,7 +66,7 @@ def catalog_server() -> Iterator[str]:
 @contextmanager
 def fresh_database(kind: str, directory: Path) -> Iterator[Database]:
     """An empty database: a SQLite file, or one more of the test process's PostgreSQL server."""
-    sealer = Sealer.in_directory(directory)
+    sealer = partial(Sealer.in_directory, directory)
     database = (
         Database.in_directory(directory, sealer)
         if kind == "sqlite"

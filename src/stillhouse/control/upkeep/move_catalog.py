@@ -6,6 +6,7 @@ The service must be stopped. It drains as it ends, and flows that have not ended
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from stillhouse.catalog.installation import identity, move
 from stillhouse.catalog.installation.hold import held
@@ -55,7 +56,7 @@ def move_catalog(settings: Settings, to: str) -> Moved:
 @contextmanager
 def _held(place: Place, settings: Settings) -> Iterator[Database]:
     """Open a catalog that no service works on, with our tables and the engine's up to date."""
-    sealer = Sealer.in_directory(settings.data)
+    sealer = partial(Sealer.in_directory, settings.data)
     with closing(Database.at(place, sealer, settings.catalog_connections)) as database, held(database):
         database.migrate()
         Flows(database.url, after_commit).prepare()

@@ -38,6 +38,11 @@ class Kek:
     def id(self) -> str:
         return blake3(self.secret, derive_key_context="stillhouse kek id v1").hexdigest(8)
 
+    @property
+    def for_secrets(self) -> bytes:
+        """The key under which the catalog keeps the service's key of secrets."""
+        return blake3(self.secret, derive_key_context="stillhouse key of secrets v1").digest()
+
     def __repr__(self) -> str:
         return f"Kek({self.id})"
 

@@ -44,26 +44,35 @@ def servers_of(site: Site, cluster: Cluster) -> Servers:
 
 @dataclass(frozen=True)
 class _Embedded:
-    """Servers that we have made on this host."""
+    """Servers that we have made on this host. Raises NodeUnreachable if this host has no files of theirs."""
 
     site: Site
     cluster: Cluster
 
     def have_at_work(self) -> None:
-        embedded.start_all(self.site, self.cluster.nodes)
+        embedded.start_all(self.site, self._nodes())
 
     def start(self) -> None:
-        embedded.start_all(self.site, self.cluster.nodes)
+        embedded.start_all(self.site, self._nodes())
 
     def stop(self) -> None:
-        embedded.stop_all(self.site, self.cluster.nodes)
+        embedded.stop_all(self.site, self._nodes())
 
     def restart(self) -> None:
-        embedded.restart(self.site, self.cluster.nodes)
+        embedded.restart(self.site, self._nodes())
 
     def remove(self) -> list[str]:
         embedded.destroy(self.site, self.cluster.id)
         return []
+
+    def _nodes(self) -> tuple[Node, ...]:
+        if not embedded.planned_nodes(self.site, self.cluster.id):
+            raise NodeUnreachable(
+                "this host has no files of the cluster's servers",
+                hint="they were made on another host, or lost with their directory: restore the newest snapshot,"
+                " then delete this cluster",
+            )
+        return self.cluster.nodes
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from stillhouse.api.shapes.snapshots import (
     snapshot_in_cluster_list,
     snapshot_in_project_list,
 )
-from stillhouse.api.shapes.values import Json
+from stillhouse.api.shapes.values import Json, snapshot_time
 from stillhouse.domain.cluster import Cluster, ClusterStatus, Engine, Node, Role, Task
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus, SnapshotType
 from stillhouse.domain.snapshot_policies import DEFAULTS, BackupSettings, Policy
@@ -209,3 +209,11 @@ def test_a_failure_is_shown_with_its_reason() -> None:
     shown = cluster_in_list(failed)
     assert shown["failed_reasons"] == {"error_code": "DWS.6000", "error_msg": "No space left."}
     assert {node["status"] for node in shown["nodes"]} == {"303"}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [datetime(2026, 1, 2, 3, 4, 5, 999_999, tzinfo=UTC), datetime(2031, 12, 31, 23, 59, 59, tzinfo=UTC)],
+)
+def test_a_time_is_written_as_isoformat_writes_it_without_a_zone(moment: datetime) -> None:
+    assert snapshot_time(moment) == moment.replace(tzinfo=None, microsecond=0).isoformat()

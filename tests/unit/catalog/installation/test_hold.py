@@ -1,8 +1,11 @@
 """One service holds a catalog on PostgreSQL; it notices when it holds it no longer, and whether another does."""
 
 import queue
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -11,7 +14,7 @@ from stillhouse.catalog.installation import hold as holding
 from stillhouse.catalog.installation import identity
 from stillhouse.catalog.installation.hold import Hold, Told, held
 from stillhouse.catalog.schema.database import Database
-from stillhouse.errors import CatalogInUse
+from stillhouse.errors import CatalogInUse, InvalidInput
 from support.servers.catalog_server import fresh_postgres_database
 
 SECONDS = 60
@@ -19,6 +22,11 @@ END = text(
     "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objid = :low"
     " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 ).bindparams(low=holding._LOCK & 0xFFFF_FFFF)
+
+END_OTHERS = text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+    " AND application_name LIKE 'stillhouse %' AND pid NOT IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory')"
+)
 
 
 @pytest.fixture
@@ -58,6 +66,40 @@ def test_a_second_service_is_refused_by_the_first_one_s_name(database: Database)
         Hold(database)
     with held(database):
         pass
+
+
+def test_a_standby_waits_through_the_end_of_its_session_and_takes_the_first_one_s_place(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried, taken = threading.Semaphore(0), threading.Event()
+    asked = Hold._has_locked
+
+    def counted(hold: Hold, session: Any) -> bool:
+        found = asked(hold, session)
+        tried.release()
+        return found
+
+    def stand_by() -> None:
+        with held(database, stands_by=True):
+            taken.set()
+
+    monkeypatch.setattr(holding, "_STANDBY_SECONDS", 0.05)
+    with held(database):
+        monkeypatch.setattr(Hold, "_has_locked", counted)
+        standby = threading.Thread(target=stand_by)
+        standby.start()
+        assert tried.acquire(timeout=SECONDS)
+        with database.reading() as reading:
+            assert reading.execute(END_OTHERS).scalars().all()
+        assert all(tried.acquire(timeout=SECONDS) for _ in range(3))
+        assert not taken.is_set()
+    assert taken.wait(SECONDS)
+    standby.join(SECONDS)
+
+
+def test_no_service_stands_by_for_a_file(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="only where the catalog is on PostgreSQL"):
+        held(Database.in_directory(tmp_path), stands_by=True).__enter__()
 
 
 def test_a_hold_that_is_lost_comes_back_where_no_other_service_was(database: Database) -> None:

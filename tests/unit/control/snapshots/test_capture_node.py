@@ -54,7 +54,7 @@ def test_a_failure_is_noted_though_the_catalog_is_away_when_it_happens(
 ) -> None:
     """The snapshot's flow waits for this row: a snapshot whose capture had failed so was CREATING for ever."""
     sealer = Sealer.in_directory(tmp_path)
-    database = ShortOfPatience(f"sqlite:///{tmp_path / FILE_NAME}", sealer, busy_seconds=0.05)
+    database = ShortOfPatience(f"sqlite:///{tmp_path / FILE_NAME}", lambda: sealer, busy_seconds=0.05)
     database.migrate()
     flows = Flows(database.url, after_commit)
     control = Control(
