@@ -30,7 +30,14 @@ def outcomes(service: Service) -> list[str]:
 
 
 def begin(service: Service, cluster: str) -> None:
-    assert service.call("POST", f"/stillhouse/v1/{{p}}/clusters/{cluster}/collect").status == 202
+    """Begin a collection as soon as no other operation holds the cluster; a deletion does so beyond its mark."""
+
+    def is_taken() -> bool:
+        answer = service.call("POST", f"/stillhouse/v1/{{p}}/clusters/{cluster}/collect")
+        assert answer.status in (202, 409), answer.raw
+        return answer.status == 202
+
+    service.until("the collection to begin", is_taken)
 
 
 def objects(service: Service, folder: str) -> set[str]:
