@@ -6,6 +6,7 @@ from functools import partial
 from stillhouse import atomic_file
 from stillhouse.bootstrap.catalog import open_catalog
 from stillhouse.config import Settings
+from stillhouse.control.upkeep import host_files
 from stillhouse.control.upkeep.rebuild_catalog import Rebuilt, is_written, rows_of, write
 from stillhouse.data_lock import lock_data_directory
 from stillhouse.domain.cluster import Node
@@ -33,10 +34,8 @@ def rebuild_catalog(settings: Settings, bucket: ObjectStore, kek: Kek, projects:
             if is_written(context, rebuilt):
                 return rebuilt
             repository_id = repository_identity.claim(bucket)
-            if (
-                atomic_file.drawn_once(settings.data / "repository.id", lambda: repository_id)
-                != repository_id
-            ):
+            remembered = settings.data / host_files.REPOSITORY_FILE
+            if atomic_file.drawn_once(remembered, lambda: repository_id) != repository_id:
                 raise InvalidInput(f"{settings.data} belongs to another repository")
             kek_file = settings.data / "kek"
             if not write_kek(kek, kek_file) and read_kek(kek_file) != kek:
