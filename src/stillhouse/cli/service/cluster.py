@@ -187,7 +187,8 @@ def await_change(
 
     def look() -> tuple[Answer, int | None]:
         found = _cluster(service, cluster_id)
-        busy = found["status"] == "CREATING" or found["action_progress"]
+        # DWS's progress leaves stops and starts out.
+        busy = found["status"] == "CREATING" or found["action_progress"] or found["task_status"]
         percents = [client.percent(one) for one in found["action_progress"].values()]
         return found, max(percents, default=0) if busy else None
 
