@@ -62,6 +62,30 @@ def test_a_command_on_the_catalog_imports_neither_the_engine_nor_the_repository(
     assert imported(_OF_A_SERVICE, _RUN, *words, "--data", str(tmp_path)) == "[]"
 
 
+_HOST = ("--host", "127.0.0.1:1", "--tls", "disable")
+_NO_SERVER = """
+import sys
+from stillhouse.cli.main import app
+from stillhouse.cli.terminal import command
+command.leave = lambda error, code: print(error.code)
+app(sys.argv[2:], result_action="return_value")
+print([name for name in sys.argv[1].split(",") if sys.modules.get(name)])
+"""
+
+
+@pytest.mark.parametrize(
+    "words", [("add", "orders", *_HOST), ("connect", "orders", *_HOST), ("check", "orders")], ids=" ".join
+)
+def test_a_command_on_registered_servers_imports_the_driver_and_the_checks_alone(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to the server, which does not answer, or the cluster, which is not there."""
+    monkeypatch.setenv("STILLHOUSE_NODE_PWD", "any")
+    heavy = tuple(name for name in _OF_A_SERVICE if name not in ("psycopg", "stillhouse.warehouse"))
+    place = ("--data", str(tmp_path), *_PROJECT)
+    assert imported(heavy, _NO_SERVER, "cluster", *words, *place) == "[]"
+
+
 _LIST = """
 import sys
 from stillhouse.cli.main import app
