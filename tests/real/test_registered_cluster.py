@@ -101,7 +101,7 @@ def test_a_server_that_lets_nobody_stream_is_found_with_the_line_that_does(there
         with superuser(node) as connection:
             tell(connection, "SELECT pg_reload_conf()")
         (found,) = [one for one in check_up(there) if one.weight is Weight.MUST]
-        assert found.about == "replication" and "hostssl replication" in found.mend
+        assert found.about == "replication" and f": host all,replication {ROLE} " in found.mend
     finally:
         rules.write_text(before)
         with superuser(node) as connection:

@@ -109,9 +109,9 @@ def _of_rights(node: Node, connection: Connection) -> Iterator[Finding]:
     try:
         session.replicate(node, _STREAM, application_name="stillhouse check-up").finish()
     except NodeUnreachable as error:
-        mend = f"in pg_hba.conf: hostssl replication {role} <address of the service> scram-sha-256"
-        if error.hint and "pg_hba.conf" not in error.hint:
-            mend = error.hint
+        mend = (
+            error.hint or f"in pg_hba.conf: hostssl replication {role} <address of the service> scram-sha-256"
+        )
         yield Finding(node.name, Weight.MUST, "replication", error.message, mend)
     else:
         yield Finding(node.name, Weight.GOOD, "replication", "WAL can be streamed")
