@@ -14,7 +14,7 @@ pytestmark = pytest.mark.long
 
 
 def _run(*command: str | Path) -> str:
-    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=280)
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=800)
     assert answer.returncode == 0, answer.stderr
     return answer.stdout
 

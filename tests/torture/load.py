@@ -23,6 +23,8 @@ TABLES, DATABASES, TABLESPACES, PREPARED = 5, 2, 3, 3
 INDEXES = (
     "btree (k)", "btree (tag, id)", "hash (tag)", "gin (words)", "gist (spot)", "spgist (spot)", "brin (id)",
 )  # fmt: skip
+# Why a session at a database may not begin while others work on it.
+_GONE = ('database "', "lock timeout", "terminating connection due to administrator command")
 # What statements on the same things at once may meet; anything else that is internal is a find.
 _RACES = (
     "concurrently",
@@ -68,9 +70,9 @@ class Load:
         try:
             step(self, draw)
         except NodeUnreachable as error:
-            if not any(reason in str(error) for reason in ('database "', "lock timeout")):
+            if not any(reason in str(error) for reason in _GONE):
                 raise
-            # It was dropped, or is being dropped or copied; or somebody rewrites the catalog.
+            # It was dropped, with its sessions even, or is being dropped or copied; or somebody rewrites the catalog.
             self._count(self.failed, step.__name__)
         except psycopg.Error as error:
             state = error.sqlstate or ""
