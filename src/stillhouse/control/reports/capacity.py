@@ -1,4 +1,7 @@
-"""Capacity of this host, and a project's holdings on it: measured when asked, never promised."""
+"""Capacity of the host of clusters, and a project's holdings on it: measured when asked, never promised.
+
+A replica that follows tells of the host that leads, since clusters are made there.
+"""
 
 import os
 import platform
@@ -23,6 +26,8 @@ class Holdings:
 
 
 def measure(control: Control) -> Host:
+    if (told := control.following.told) is not None:
+        return told.host
     disk = shutil.disk_usage(control.settings.data)
     return Host(
         machine=platform.machine(),
