@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from stillhouse.bootstrap.catalog import open_catalog
 from stillhouse.bootstrap.following import can_follow
 from stillhouse.bootstrap.service import open_service
 from stillhouse.catalog.installation import identity, news
@@ -100,6 +101,18 @@ def test_a_catalog_is_not_moved_under_a_replica_that_waits(database: Database) -
         assert waiting.leader == ""
     with held(database):
         pass
+
+
+def test_a_command_of_a_newer_version_changes_no_schema_under_a_service(
+    database: Database, tmp_path: Path
+) -> None:
+    database.migrate()
+    set_schema(database, "0019")
+    settings = Settings(data=tmp_path, catalog=database.url)
+    with opened(database) as hold:
+        hold.demand()
+        with pytest.raises(CatalogInUse, match="another service works on this catalog"):
+            open_catalog(settings).__enter__()
 
 
 @pytest.mark.parametrize("flag", ["replica", "standby"])
