@@ -15,6 +15,7 @@ import pytest
 from huaweicloudsdkcore.auth.credentials import BasicCredentials
 from huaweicloudsdkdws import v2 as dws
 
+from stillhouse.repository.format.cipher_keys import load_or_create_kek
 from support.networks.balancer import balancing
 from support.processes.service import COMMAND, PROJECT, Service
 from support.servers.catalog_server import CatalogServer, restartable_catalog_server
@@ -186,7 +187,7 @@ def test_a_key_that_is_disabled_is_refused_by_both(pair: Pair) -> None:
 
     assert answers() == [200, 200]
     subprocess.run(
-        [*COMMAND, "key", "disable", key["access_key"], "--data", str(pair.two.data)],
+        [*COMMAND, "key", "disable", key["access_key"], "--data", str(pair.two.data), "--project", PROJECT],
         check=True,
         capture_output=True,
         env=environment,
@@ -215,7 +216,7 @@ def test_a_restart_of_the_catalog_s_server_costs_no_snapshot(pair: Pair, cluster
 def test_an_older_or_a_foreign_replica_is_refused_by_name(pair: Pair, data_root: Path) -> None:
     foreign = Service(data_root / "replicas" / "foreign")
     foreign.data.mkdir(mode=0o755)
-    (foreign.data / "kek").write_bytes(bytes(32))
+    load_or_create_kek(foreign.data / "kek")
     for catalog, reason in (
         (pair.one.catalog, "the catalog's secrets are sealed under"),
         ("", "--replica is for a catalog on PostgreSQL"),

@@ -12,7 +12,7 @@ from stillhouse.errors import (
     ClusterBusy,
     ClusterUnknown,
     InvalidInput,
-    NodeUnreachable,
+    OnAnotherHost,
     SnapshotUnknown,
     StateForbids,
 )
@@ -108,9 +108,9 @@ def may_ask(control: Control, cluster: Cluster) -> bool:
 
 
 def check_may_ask(control: Control, cluster: Cluster) -> None:
-    """Raise NodeUnreachable if the servers are on another host."""
+    """Raise OnAnotherHost if the servers are on another host."""
     if not may_ask(control, cluster):
-        raise NodeUnreachable(
+        raise OnAnotherHost(
             f"the servers of cluster {cluster.name} are on another host, and only the replica there can ask them",
             hint="ask again: a balancer may choose that replica; or ask it by its own address",
         )
