@@ -13,6 +13,7 @@ from stillhouse.config import Settings
 from stillhouse.control.clusters.accounts import is_account_shared
 from stillhouse.control.clusters.addresses import outside_of
 from stillhouse.control.context import Control, Vault
+from stillhouse.control.copy_turns import CopyTurns
 from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.upkeep import host_files
 from stillhouse.domain.cluster import Provider
@@ -54,7 +55,8 @@ def open_flow_context(control: Control) -> FlowContext:
     repository = Repository(location, repository_id, kek, retry_for)
     control = replace(control, vault=Vault(store, repository))
     patient = Vault(open_store(location, retry_for=retry_for), repository)
-    return FlowContext(control, site, patient, installation)
+    turns = CopyTurns(control.settings.nodes_at_once)
+    return FlowContext(control, site, patient, installation, turns)
 
 
 def _open_site(control: Control) -> Site:
@@ -118,9 +120,9 @@ def leave_servers(control: Control) -> None:
 
 
 def _stop_servers(control: Control, site: Site) -> None:
+    """Stop the servers on this host. A cluster whose restore failed has none, nor has one of another host."""
     with control.database.reading() as reading:
         found = clusters.all_clusters(reading)
     for cluster in found:
-        # Those of other hosts are not ours to stop.
         if cluster.provider is Provider.EMBEDDED and has_plan(site.clusters / cluster.id):
             servers_of(site, cluster).stop()
