@@ -76,6 +76,7 @@ def pair(data_root: Path) -> Iterator[Pair]:
     root.mkdir(mode=0o755)
     with pytest.MonkeyPatch.context() as patch, restartable_catalog_server() as server:
         patch.setenv("STILLHOUSE_TIMER_SECONDS", "0.5")
+        patch.setenv("STILLHOUSE_STOP_CLUSTERS", "false")
         patch.setenv("STILLHOUSE_REPLICA", "true")
         patch.setenv("STILLHOUSE_REPOSITORY", str(root / "repository"))
         patch.setenv("STILLHOUSE_CATALOG_CONNECTIONS", "12")
