@@ -47,6 +47,11 @@ class Settings(BaseSettings):
         description="Wait while another service works on the catalog, and take its place when that ends; unset: the "
         "start is refused then. The catalog must be on PostgreSQL.",
     )
+    replica: bool = Field(
+        False,
+        description="Answer beside another service that works on the catalog, and take its place when that ends "
+        "([catalog.md](catalog.md#several-services)). The catalog must be on PostgreSQL.",
+    )
     kek_file: Path | None = Field(
         None,
         description="The key-encryption key; unset: `kek` in the data directory. Lose it and every snapshot is lost.",

@@ -316,6 +316,12 @@ class NodeUnreachable(Unavailable):
     code = "node.unreachable"
 
 
+class OnAnotherHost(Unavailable):
+    """The cluster's servers answer only on the host that made them, and another replica was asked."""
+
+    code = "replica.on-another-host"
+
+
 class CutFailed(Unavailable):
     """No consistent cut before the deadline; the message names who was in the way."""
 

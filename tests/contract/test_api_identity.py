@@ -326,7 +326,7 @@ def test_many_invented_names_do_not_push_out_a_user_s_lock(service: Service) -> 
     for _ in range(6):
         log_in(service, by_name("op1", "wrong"))
     for number in range(10_001):
-        service.control.invented_lockouts.failed(("name", str(number)), service.control.clock.monotonic())
+        service.control.invented_lockouts.failed(("name", str(number)), service.control.clock)
     assert "failed to reach the limit" in log_in(service, by_name("op1")).json["error_msg"]
 
 

@@ -42,11 +42,16 @@ def shown(language: str) -> str:
     return str(text)
 
 
-def fitted(text: str, service: Service, authority: Authority, port: int) -> str:
+def before(service: Service, text: str) -> str:
+    """The page's file with the service's address."""
+    assert "127.0.0.1:8080" in text
+    return text.replace("127.0.0.1:8080", service.endpoint.removeprefix("http://"))
+
+
+def fitted(text: str, authority: Authority, port: int) -> str:
     """The page's file with this test's addresses and certificate, each of which it must name."""
     certificate, key = authority.issue()
     for told, ours in {
-        "127.0.0.1:8080": service.endpoint.removeprefix("http://"),
         "/etc/stillhouse/service.pem": str(certificate),
         "/etc/stillhouse/service.key": str(key),
         "443": str(port),
@@ -116,7 +121,7 @@ def test_a_signed_call_passes_the_proxy_that_the_page_shows(
 ) -> None:
     needed(proxy)
     port, authority = free_port(), Authority(tmp_path)
-    command = PROXIES[proxy](fitted(shown(proxy), service, authority, port), tmp_path)
+    command = PROXIES[proxy](fitted(before(service, shown(proxy)), authority, port), tmp_path)
     cluster = service.add_cluster()
     with running(command, port, tmp_path), httpx.Client(verify=authority.trusted(), timeout=30) as http:
         client = replace(service.client, endpoint=f"https://127.0.0.1:{port}", http=http)
@@ -130,10 +135,31 @@ def test_a_signed_call_passes_the_proxy_that_the_page_shows(
         assert http.get(f"https://127.0.0.1:{port}/metrics").status_code in (401, 404)
 
 
+def test_nginx_before_two_replicas_asks_the_other_when_one_is_away(service: Service, tmp_path: Path) -> None:
+    needed("nginx")
+    port, away, authority = free_port(), free_port(), Authority(tmp_path)
+    text = shown("nginx-replicas")
+    here = service.endpoint.removeprefix("http://")
+    for told, ours in {"replica-1.example:8080": f"127.0.0.1:{away}", "replica-2.example:8080": here}.items():
+        assert told in text
+        text = text.replace(told, ours)
+    cluster = service.add_cluster()
+    with (
+        running(nginx(fitted(text, authority, port), tmp_path), port, tmp_path),
+        httpx.Client(verify=authority.trusted(), timeout=30) as http,
+    ):
+        client = replace(service.client, endpoint=f"https://127.0.0.1:{port}", http=http)
+        for number in range(4):
+            assert client.request("GET", "/v1.0/{p}/clusters").status == 200
+            body = {"snapshot": {"name": f"by-proxy-{number}", "cluster_id": cluster}}
+            # The connection to the one that is away is refused, so nothing was sent twice.
+            assert client.request("POST", "/v1.0/{p}/snapshots", body).status == 200
+
+
 def test_a_proxy_that_changes_the_host_is_named_by_the_refusal(service: Service, tmp_path: Path) -> None:
     port, authority = free_port(), Authority(tmp_path)
     plain = re.sub(r"^ *proxy_set_header .*\n", "", shown("nginx"), flags=re.MULTILINE)
-    command = nginx(fitted(plain, service, authority, port), tmp_path)
+    command = nginx(fitted(before(service, plain), authority, port), tmp_path)
     with running(command, port, tmp_path), httpx.Client(verify=authority.trusted(), timeout=30) as http:
         client = replace(service.client, endpoint=f"https://127.0.0.1:{port}", http=http)
         refused = client.request("GET", "/v1.0/{p}/clusters")

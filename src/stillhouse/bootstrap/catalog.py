@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import cache, partial
 
 from stillhouse.catalog.installation import identity
+from stillhouse.catalog.installation.hold import held
 from stillhouse.catalog.schema.database import Database
 from stillhouse.catalog.schema.place import Place, place_of
 from stillhouse.clock import SystemClock
@@ -22,6 +23,10 @@ def open_catalog(settings: Settings) -> Iterator[CatalogContext]:
     make_passable(settings.data)
     place = place_of(settings.catalog, settings.data)
     with database_at(place, settings) as database:
+        if not database.is_sqlite and not database.is_up_to_date():
+            # A command of a newer version must not change the schema under a service that is at work.
+            with held(database):
+                database.migrate()
         yield up_to_date(database, place, settings)
 
 

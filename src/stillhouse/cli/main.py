@@ -82,6 +82,7 @@ def serve(
     config: Annotated[Path | None, Parameter(env_var="STILLHOUSE_CONFIG")] = None,
     catalog: Annotated[str | None, Parameter(env_var="STILLHOUSE_CATALOG")] = None,
     standby: Annotated[bool | None, Parameter(env_var="STILLHOUSE_STANDBY", negative="")] = None,
+    replica: Annotated[bool | None, Parameter(env_var="STILLHOUSE_REPLICA", negative="")] = None,
     listen: Annotated[str | None, Parameter(env_var="STILLHOUSE_LISTEN")] = None,
     tls_cert: Annotated[Path | None, Parameter(env_var="STILLHOUSE_TLS_CERT")] = None,
     tls_key: Annotated[Path | None, Parameter(env_var="STILLHOUSE_TLS_KEY")] = None,
@@ -104,6 +105,8 @@ def serve(
         postgresql://ROLE@HOST:PORT/DATABASE; the file catalog.sqlite in the data directory by default.
     standby
         Wait while another service works on the catalog, and take its place when that one ends.
+    replica
+        Answer beside another service that works on the catalog, and take its place when that one ends.
     listen
         HOST:PORT to listen on; 127.0.0.1:8080 by default. Ready when GET /healthz answers 200.
     tls_cert
@@ -122,16 +125,13 @@ def serve(
     from stillhouse.cli.host.serve import run
     from stillhouse.cli.terminal import settings
 
-    flags = {
-        "data": data,
-        "catalog": catalog,
-        "standby": standby,
+    catalogs = {"data": data, "catalog": catalog, "standby": standby, "replica": replica}
+    wire = {
         "listen": listen,
         "tls_cert": tls_cert,
         "tls_key": tls_key,
         "insecure": insecure,
         "public_url": public_url,
-        "listen_clusters": listen_clusters,
-        "stop_clusters": stop_clusters,
     }
-    command.run(lambda: run(settings.read(flags, config)))
+    of_clusters = {"listen_clusters": listen_clusters, "stop_clusters": stop_clusters}
+    command.run(lambda: run(settings.read({**catalogs, **wire, **of_clusters}, config)))

@@ -1,11 +1,18 @@
-"""Tells one thread of this process that another has changed a snapshot, so that it need not look all the time."""
+"""Tells a thread that another has changed a snapshot, so that it need not look all the time."""
 
 import threading
 from collections import Counter
+from functools import partial
+
+from stillhouse.catalog.schema.calls import BELL, call
+from stillhouse.catalog.schema.commits import after_commit
+from stillhouse.catalog.schema.database import Transaction
 
 
 class Bells:
-    """A bell for each subject. Other processes ring none: a waiter must look now and then without being told."""
+    """A bell for each subject. A call of another process may be missed, and beside a catalog in a file there are none:
+    a waiter must look now and then without being told.
+    """
 
     def __init__(self) -> None:
         self._rung = threading.Condition()
@@ -17,6 +24,11 @@ class Bells:
         with self._rung:
             self._times[subject] += 1
             self._rung.notify_all()
+
+    def ring_at_commit(self, transaction: Transaction, subject: str) -> None:
+        """Wake the waiters of all processes when the transaction commits, if it does."""
+        after_commit(transaction, partial(self.ring, subject))
+        call(transaction, BELL, subject)
 
     def wait(self, subject: str, heard: int, seconds: float) -> int:
         """Wait until the bell has rung more than `heard` times, or for so long. Return how often it has rung."""

@@ -1,11 +1,12 @@
 """The catalog and the caller that work on it is for: all that keys, users and the audit log need."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from stillhouse.catalog.schema.database import Database
 from stillhouse.clock import Clock
 from stillhouse.config import Settings
+from stillhouse.control.replicas.following import Following
 from stillhouse.domain.access.permissions import NOTHING, Permissions
 from stillhouse.sealing import Sealer
 
@@ -36,6 +37,7 @@ class CatalogContext:
     clock: Clock
     settings: Settings
     caller: Caller = Caller()
+    following: Following = field(default_factory=Following)
 
     def acting_for(self, caller: Caller) -> Self:
         return replace(self, caller=caller)

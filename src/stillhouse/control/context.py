@@ -3,11 +3,12 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from stillhouse.catalog.schema.calls import Calls
 from stillhouse.catalog.schema.remembered import Remembered
 from stillhouse.checks import Checks
 from stillhouse.control.bells import Bells
 from stillhouse.control.catalog_context import Caller, CatalogContext
-from stillhouse.control.lockout import Lockouts
+from stillhouse.control.lockout import Lockouts, LockoutsInMemory
 from stillhouse.control.node_watch import NodeWatch
 from stillhouse.control.password_checks import PasswordChecks
 from stillhouse.control.refusal_counts import Tally
@@ -59,13 +60,14 @@ class Vault:
 
 @dataclass(frozen=True, kw_only=True)
 class Control(CatalogContext):
-    """The control plane. `vault` is missing beside a running service."""
+    """The control plane. `vault` is missing beside a running service. `calls` are heard only in one on PostgreSQL."""
 
     flows: Flows
+    calls: Calls = field(default_factory=Calls)
     # Three, because a stranger can invent names freely: those are kept apart, and push out no lock of a key or user.
-    key_lockouts: Lockouts = field(default_factory=Lockouts)
-    user_lockouts: Lockouts = field(default_factory=Lockouts)
-    invented_lockouts: Lockouts = field(default_factory=Lockouts)
+    key_lockouts: Lockouts = field(default_factory=LockoutsInMemory)
+    user_lockouts: Lockouts = field(default_factory=LockoutsInMemory)
+    invented_lockouts: Lockouts = field(default_factory=LockoutsInMemory)
     password_checks: PasswordChecks = field(default_factory=PasswordChecks)
     tally: Tally = field(default_factory=Tally)
     checks: Checks = field(default_factory=Checks)
@@ -73,3 +75,8 @@ class Control(CatalogContext):
     node_watch: NodeWatch = field(default_factory=NodeWatch)
     signers: Remembered[Signer] = field(default_factory=Remembered)
     vault: Vault | None = None
+
+    @property
+    def access_version(self) -> int | None:
+        """Return a number that changes whenever a key, a user or a policy does; `None` if nobody tells of that."""
+        return self.database.version() if self.database.is_sqlite else self.calls.access_version()

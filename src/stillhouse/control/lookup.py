@@ -4,10 +4,19 @@ from collections.abc import Collection
 
 from stillhouse.catalog import clusters, snapshots
 from stillhouse.catalog.schema.database import Transaction
-from stillhouse.domain.cluster import Cluster, ClusterStatus, Task
+from stillhouse.control.catalog_context import CatalogContext
+from stillhouse.domain.cluster import Cluster, ClusterStatus, Provider, Task
 from stillhouse.domain.ids import is_uuid
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
-from stillhouse.errors import ClusterBusy, ClusterUnknown, InvalidInput, SnapshotUnknown, StateForbids
+from stillhouse.errors import (
+    ClusterBusy,
+    ClusterUnknown,
+    InvalidInput,
+    OnAnotherHost,
+    SnapshotUnknown,
+    StateForbids,
+)
+from stillhouse.warehouse.cluster.planned_nodes import has_plan
 
 
 def known_cluster(transaction: Transaction, project: str, cluster_id: str) -> Cluster:
@@ -84,3 +93,24 @@ def usable_snapshot(transaction: Transaction, project: str, snapshot_id: str) ->
     if source.status is ClusterStatus.DELETING:
         raise StateForbids(f"cluster {source.id} is being deleted, and its snapshots may be with it")
     return source, snapshot
+
+
+def may_ask(context: CatalogContext, cluster: Cluster) -> bool:
+    """Tell whether this process may ask the servers: those that were made on another host answer only there.
+
+    The service that leads finds out by asking.
+    """
+    return (
+        context.following.told is None
+        or cluster.provider is not Provider.EMBEDDED
+        or has_plan(context.settings.data / "clusters" / cluster.id)
+    )
+
+
+def check_may_ask(context: CatalogContext, cluster: Cluster) -> None:
+    """Raise OnAnotherHost if the servers are on another host."""
+    if not may_ask(context, cluster):
+        raise OnAnotherHost(
+            f"the servers of cluster {cluster.name} are on another host, and only the replica there can ask them",
+            hint="ask again: a balancer may choose that replica; or ask it by its own address",
+        )

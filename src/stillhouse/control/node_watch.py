@@ -5,7 +5,7 @@ while the first waits.
 """
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -55,6 +55,16 @@ class NodeWatch:
                 if (found := self._seen.get(node.id)) is not None and found.why
             }
         return replace(cluster, silent=silent if cluster.should_answer else {})
+
+    def silent(self, clusters: Iterable[Cluster]) -> dict[str, str]:
+        """Return the reason of each node of these clusters that does not answer, though it should."""
+        return {node_id: why for cluster in clusters for node_id, why in self.seen(cluster).silent.items()}
+
+    def hear(self, silent: Mapping[str, str], nodes: Iterable[Node]) -> None:
+        """Take over the last looks of another process at these nodes."""
+        at = monotonic()
+        with self._lock:
+            self._seen = {node.id: _Seen(silent.get(node.id, ""), at) for node in nodes}
 
     def answers(self) -> dict[str, bool]:
         """Return whether each node answered the last time; of those asked since the start or their servers' change."""

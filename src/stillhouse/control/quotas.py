@@ -1,18 +1,13 @@
-"""Quotas: what one project may have of this host, and what it has. A quota of 0 is no limit."""
+"""Quotas: what one project may have of this host. A quota of 0 is no limit."""
 
-import os
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from stillhouse.catalog import clusters
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.config import Settings
-from stillhouse.control.catalog_context import CatalogContext
 from stillhouse.errors import QuotaExceeded
 
 GB = 2**30
-_BLOCK_BYTES = 512  # of st_blocks, stat(2)
 
 
 @dataclass(frozen=True)
@@ -47,29 +42,3 @@ def check(reading: Transaction, settings: Settings, project: str, wanted: Wanted
             f" asked for; its quota is {settings.quota_disk_gb} GB.",
             hint="delete clusters or data, or ask the operator, who sets STILLHOUSE_QUOTA_DISK_GB",
         )
-
-
-def disk_use(context: CatalogContext, project: str) -> int:
-    """Return the bytes on disk of the project's clusters; 0 where there is no quota of them, since this walks files.
-
-    To be called outside of a transaction that writes, which on SQLite holds up all other writers.
-    """
-    if not context.settings.quota_disk_gb:
-        return 0
-    with context.database.reading() as reading:
-        held = clusters.list_clusters(reading, project)
-    return sum(_size(context.settings.data / "clusters" / cluster.id) for cluster in held)
-
-
-def _size(directory: Path) -> int:
-    """Add up the blocks of all files. Links are not followed, and files that vanish meanwhile do not count."""
-    blocks = 0
-    with suppress(
-        FileNotFoundError
-    ):  # a cluster that is only requested has no directory, and one may go meanwhile
-        # By descriptors: the account that owns the files may put a link in the place of a directory.
-        for _, _, files, descriptor in os.fwalk(directory, follow_symlinks=False):
-            for name in files:
-                with suppress(FileNotFoundError):
-                    blocks += os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_blocks
-    return blocks * _BLOCK_BYTES

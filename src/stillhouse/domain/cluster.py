@@ -82,8 +82,8 @@ class Connection:
     is meant.
 
     The password is the first line of `password_file`, or in `pgpass_file`, or else the node's secret. `tls` is libpq's
-    `sslmode`, and `ca_file` its `sslrootcert`. `system_identifier` is that of the server that was registered, "" if it
-    is unknown.
+    `sslmode`, and `ca_file` its `sslrootcert`, unless there is the text of one, `ca_certificate`. `system_identifier`
+    is that of the server that was registered, "" if it is unknown.
     """
 
     hosts: tuple[tuple[str, int], ...]
@@ -93,6 +93,7 @@ class Connection:
     ca_file: str = ""
     pgpass_file: str = ""
     system_identifier: str = ""
+    ca_certificate: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,8 @@
-"""The workflow engine's tables, for a move of the catalog: they hold the flows that have not ended."""
+"""The workflow engine's tables, which hold the flows that have not ended, and the version that works on them."""
+
+from importlib.metadata import version
+
+ENGINE = f"dbos {version('dbos')}"
 
 SCHEMA = "dbos"
 """Their schema on PostgreSQL; SQLite has none."""

@@ -71,12 +71,15 @@ class Flows:
         executor: str = "local",
         others: Collection[str] = (),
         connections: int = 20,
+        call_leader: Callable[[Any], None] = lambda transaction: None,
     ) -> None:
         """`after_commit` is the catalog's function that does something when a transaction has committed.
 
-        `others` are flows that a service beside this process carries out; they can be enqueued here. The engine has so
-        many `connections` to the database at most, and a few more to read results.
+        `others` are flows that a service beside this process carries out; they can be enqueued here, and `call_leader`
+        tells it so when a transaction commits. The engine has so many `connections` to the database at most, and a few
+        more to read results.
         """
+        self._call_leader = call_leader
         self._after_commit = after_commit
         self._url = database_url
         self._others = others
@@ -155,7 +158,13 @@ class Flows:
         }
         handle: WorkflowHandle[Any] = self._client.enqueue_in_transaction(transaction, options, subject_id)
         self._after_commit(transaction, self._looks.now)
+        if not self._is_launched:
+            self._call_leader(transaction)
         return handle.get_workflow_id()
+
+    def look_now(self) -> None:
+        """Look for flows that another process has enqueued."""
+        self._looks.now()
 
     def result(self, flow_id: str, within_seconds: float) -> Any:
         """Wait from outside for a flow's result and return it. Raises the flow's error, or TimeoutError."""

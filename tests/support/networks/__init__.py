@@ -1,1 +1,1 @@
-"""Hosts as network namespaces of this machine: their links, what disturbs them, and a warehouse spread over them."""
+"""Hosts as network namespaces of this machine, what disturbs their links, a warehouse over them; relays, a balancer."""

@@ -26,23 +26,41 @@ def _binaries() -> Path:
     return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
 
 
-@contextmanager
-def catalog_server() -> Iterator[str]:
-    """Yield a server's URL; PostgreSQL refuses to run as root, so root becomes `nobody` for it."""
-    binaries = _binaries()
-    account = "nobody" if os.geteuid() == 0 else None
-    # Not pytest's tmp_path: a socket's path may hold 107 bytes, and `nobody` must be able to enter.
-    home = Path(tempfile.mkdtemp(prefix="sh-cat-", dir="/tmp"))
-    if account:
-        os.chown(home, pwd.getpwnam(account).pw_uid, -1)
+class CatalogServer:
+    """PostgreSQL refuses to run as root, so root becomes `nobody` for it."""
 
-    def run(*command: str) -> None:
+    def __init__(self) -> None:
+        self._account = "nobody" if os.geteuid() == 0 else None
+        # Not pytest's tmp_path: a socket's path may hold 107 bytes, and `nobody` must be able to enter.
+        self._home = Path(tempfile.mkdtemp(prefix="sh-cat-", dir="/tmp"))
+        if self._account:
+            os.chown(self._home, pwd.getpwnam(self._account).pw_uid, -1)
+        self._data = str(self._home / "data")
+        self._options = f"-c listen_addresses='' -c unix_socket_directories={self._home} -c fsync=off"
+        self.url = f"postgresql://catalog@/postgres?host={self._home}"
+
+    def start(self) -> None:
+        self._run("initdb", "-D", self._data, "-U", "catalog", "--auth=trust", "-N", "-E", "UTF8")
+        self._run("pg_ctl", "-D", self._data, "-w", "-o", self._options, "start")
+
+    def restart(self) -> None:
+        """As after a crash of its host: all sessions end."""
+        self._run("pg_ctl", "-D", self._data, "-w", "-m", "immediate", "-o", self._options, "restart")
+
+    def remove(self) -> None:
+        try:
+            if Path(self._data, "postmaster.pid").exists():
+                self._run("pg_ctl", "-D", self._data, "-w", "-m", "immediate", "stop")
+        finally:
+            shutil.rmtree(self._home, ignore_errors=True)
+
+    def _run(self, *command: str) -> None:
         # Output goes to a file: the server inherits it, and a pipe would never reach its end.
-        with (home / "log").open("ab") as log:
+        with (self._home / "log").open("ab") as log:
             subprocess.run(
-                [str(binaries / command[0]), *command[1:]],
-                user=account,
-                cwd=home,
+                [str(_binaries() / command[0]), *command[1:]],
+                user=self._account,
+                cwd=self._home,
                 check=True,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -50,17 +68,22 @@ def catalog_server() -> Iterator[str]:
                 env={"PATH": os.environ["PATH"], "LC_ALL": "C"},
             )
 
-    data = str(home / "data")
+
+@contextmanager
+def restartable_catalog_server() -> Iterator[CatalogServer]:
+    server = CatalogServer()
     try:
-        run("initdb", "-D", data, "-U", "catalog", "--auth=trust", "-N", "-E", "UTF8")
-        options = f"-c listen_addresses='' -c unix_socket_directories={home} -c fsync=off"
-        run("pg_ctl", "-D", data, "-w", "-o", options, "start")
-        try:
-            yield f"postgresql://catalog@/postgres?host={home}"
-        finally:
-            run("pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
+        server.start()
+        yield server
     finally:
-        shutil.rmtree(home, ignore_errors=True)
+        server.remove()
+
+
+@contextmanager
+def catalog_server() -> Iterator[str]:
+    """Yield a server's URL."""
+    with restartable_catalog_server() as server:
+        yield server.url
 
 
 @contextmanager

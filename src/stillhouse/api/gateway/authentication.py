@@ -47,7 +47,7 @@ def authenticate(control: Control, request: RawRequest, body: bytes, address: st
             raise signature.mismatch(request, claim)
         _check_security_token(request, signer)
     except Unauthenticated as refusal:
-        lockouts.failed(subject, control.clock.monotonic())
+        lockouts.failed(subject, control.clock)
         raise _as(claim, refusal) from None
     lockouts.succeeded(subject)
     return replace(signer.caller, address=address)
@@ -62,8 +62,10 @@ def _token(request: RawRequest) -> str:
 
 def _claim(control: Control, request: RawRequest, address: str) -> Claim:
     claim = signature.read_claim(request, control.clock.now())
-    subject, now = (claim.access_key, sender_of(address)), control.clock.monotonic()
-    if control.key_lockouts.is_locked(subject, now) or control.invented_lockouts.is_locked(subject, now):
+    subject = (claim.access_key, sender_of(address))
+    if any(
+        one.is_locked(subject, control.clock) for one in (control.key_lockouts, control.invented_lockouts)
+    ):
         raise _as(claim, signature.refused(_LOCKED))
     return claim
 

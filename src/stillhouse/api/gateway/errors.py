@@ -15,6 +15,7 @@ from stillhouse.errors import (
     NameTaken,
     NotFound,
     NotOffered,
+    OnAnotherHost,
     OperationUnknown,
     SnapshotUnknown,
     StateForbids,
@@ -156,6 +157,8 @@ def _code(error: StillhouseError, operation: str) -> tuple[int, str]:
 def _text(error: StillhouseError, status: int) -> str:
     if isinstance(error, ClusterUnknown | SnapshotUnknown):
         return _TEXTS[type(error)]
+    if isinstance(error, OnAnotherHost):
+        return str(error)
     if status == 503:
         return _TEXTS[Unavailable]
     return str(error) if status < 500 else _TEXTS[StillhouseError]

@@ -5,6 +5,8 @@ catalog. So one that gets the lock back knows by its own name that no other has 
 another service carries the flows on already, and this one must end at once.
 
 The server ends the session of a host that went silent after 25 s. The holder notices within 15 s, and so before.
+
+The session hears the calls of other processes too, whether it has the lock or asks for it.
 """
 
 import os
@@ -23,9 +25,10 @@ from sqlalchemy import Connection, exc, make_url, text
 from stillhouse import log
 from stillhouse.catalog.installation import identity
 from stillhouse.catalog.schema import postgres_pool
+from stillhouse.catalog.schema.calls import Calls
 from stillhouse.catalog.schema.database import Database
 from stillhouse.catalog.schema.failures import failures_translated
-from stillhouse.errors import CatalogInUse, CatalogUnavailable, InvalidInput
+from stillhouse.errors import CatalogInUse, CatalogUnavailable
 
 # Any constant will do that no other application uses. Locks are each database's own.
 _LOCK = 0x5711_1005F
@@ -34,6 +37,8 @@ _PATIENCE_SECONDS = 3.0
 _BETWEEN_TRIES_SECONDS = 0.2
 _STANDBY_SECONDS = 2.0
 _PING_SECONDS = 5.0
+# When the server was restarted, the service that led asks each second, and gets the lock back before another does.
+_GRACE_SECONDS = 5.0
 _RETRY_SECONDS = 1.0
 _SESSION = (
     "SELECT set_config('tcp_keepalives_idle', '10', false), set_config('tcp_keepalives_interval', '5', false),"
@@ -44,6 +49,11 @@ _HOLDER = (
     "SELECT coalesce(max(application_name), '') FROM pg_locks JOIN pg_stat_activity USING (pid)"
     " WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database"
     " WHERE datname = current_database()) AND classid = :high AND objid = :low"
+)
+
+_OTHERS = (
+    "SELECT coalesce(string_agg(DISTINCT application_name, ', '), '') FROM pg_stat_activity"
+    " WHERE datname = current_database() AND application_name LIKE 'stillhouse % pid %' AND application_name <> :name"
 )
 
 
@@ -57,24 +67,48 @@ class Told:
 
 
 class Hold:
-    """The lock, in a session of its own. Where another service has it, one that stands by waits for it, however long.
+    """A session that asks for the lock, or has it, and hears calls."""
 
-    Any other raises CatalogInUse.
-    """
-
-    def __init__(self, database: Database, *, stands_by: bool = False) -> None:
-        self._database = database
+    def __init__(self, database: Database, calls: Calls | None = None) -> None:
+        self._database, self._calls = database, calls or Calls()
         self._engine = postgres_pool.lasting(make_url(database.url))
         # The end of the name tells two services of one process number apart. PostgreSQL cuts names at 63 bytes.
         self._name = f"stillhouse {socket.gethostname()[:30]} pid {os.getpid()} {secrets.token_hex(3)}"
         self._ending = os.eventfd(0, os.EFD_NONBLOCK)
         self._thread: threading.Thread | None = None
         self._reason = ""
+        self._asks_from = 0.0
         self._session = self._open()
-        if stands_by:
-            self._await_lock()
-        else:
-            self._demand_lock()
+        self.leader = ""
+
+    def demand(self) -> None:
+        """Take the lock. Raises CatalogInUse if another service has it, and keeps it for more than a moment."""
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while not self._has_locked(self._session):
+            if time.monotonic() > deadline:
+                raise CatalogInUse(
+                    f"another service works on this catalog: {self._holder()}",
+                    hint="stop that one first, or let this one answer beside it (--replica) or stand by (--standby)",
+                )
+            time.sleep(_BETWEEN_TRIES_SECONDS)
+
+    def check_alone(self) -> None:
+        """Raise CatalogInUse if another service waits for the lock: it may answer requests meanwhile."""
+        if others := self._ask(self._session, _OTHERS, name=self._name):
+            raise CatalogInUse(f"other services are on this catalog: {others}", hint="stop all of them first")
+
+    def await_turn(self, meanwhile: Callable[[], bool] = lambda: False) -> bool:
+        """Wait for the lock, however long. Return True once it is ours; False at the end of the hold, and as soon as
+        `meanwhile` says so, which is asked after each try. `leader` is the holder's name, "" if nobody holds.
+        """
+        told = ""
+        while reason := self._why_not_ours():
+            if reason != told:
+                told = reason
+                log.get("catalog").info("waiting for the lead", reason=reason)
+            if meanwhile() or self._rests(_STANDBY_SECONDS):
+                return False
+        return True
 
     def watch(self, told: Told) -> None:
         """Write our name into the catalog, whose schema is up to date, and tell of the end of the hold from now on."""
@@ -83,65 +117,66 @@ class Hold:
         self._thread = threading.Thread(target=self._watch, args=(told,), name="catalog hold", daemon=True)
         self._thread.start()
 
-    def close(self) -> None:
-        """Give the lock up."""
+    def end(self) -> None:
+        """Let nobody wait for the lock any more, nor watch it. It stays ours until `close`, if it is."""
         os.eventfd_write(self._ending, 1)
+
+    def close(self) -> None:
+        """Give the lock up. Nobody may be waiting for it."""
+        self.end()
         if self._thread is not None:
             self._thread.join()
         self._drop()
         os.close(self._ending)
-
-    def _demand_lock(self) -> None:
-        deadline = time.monotonic() + _PATIENCE_SECONDS
-        while not self._has_locked(self._session):
-            if time.monotonic() > deadline:
-                holder = self._holder()
-                self.close()
-                raise CatalogInUse(
-                    f"another service works on this catalog: {holder}",
-                    hint="stop that one first, or let this one stand by until it ends: --standby",
-                )
-            time.sleep(_BETWEEN_TRIES_SECONDS)
-
-    def _await_lock(self) -> None:
-        told = ""
-        while reason := self._why_not_ours():
-            if reason != told:
-                told = reason
-                log.get("catalog").info("standing by", reason=reason)
-            time.sleep(_STANDBY_SECONDS)
 
     def _why_not_ours(self) -> str:
         """Ask for the lock, in a new session if the last one broke. Return why it is not ours, or ""."""
         try:
             if self._session.closed:
                 self._session = self._open()
-            if self._has_locked(self._session):
-                return ""
-            return f"another service works on the catalog: {self._holder()}"
+                self._asks_from = time.monotonic() + _GRACE_SECONDS
+            if time.monotonic() < self._asks_from:
+                return "the session had ended, and the service that led may go on"
+            is_ours = self._has_locked(self._session)
+            self.leader = self._name if is_ours else self._holder()
+            return "" if is_ours else f"another service works on the catalog: {self.leader}"
         except CatalogUnavailable as away:
+            self.leader = ""
             self._drop()
             return str(away)
+
+    def _rests(self, seconds: float) -> bool:
+        """Hear calls for so long; True at the end of the hold."""
+        latest = time.monotonic() + seconds
+        while not self._session.closed and (left := latest - time.monotonic()) > 0:
+            if not self._still_holds(left):
+                self._drop()
+            if self._has_ended(0):
+                return True
+        return self._has_ended(max(0.0, latest - time.monotonic()))
 
     def _holder(self) -> str:
         return self._ask(self._session, _HOLDER, high=_LOCK >> 32, low=_LOCK & 0xFFFF_FFFF) or "unknown"
 
     def _watch(self, told: Told) -> None:
         while not self._has_ended(0):
-            if self._still_holds():
+            if self._still_holds(_PING_SECONDS):
                 continue
             told.lost()
             self._drop()
             while not self._has_ended(0) and not self._is_back(told):
                 self._has_ended(_RETRY_SECONDS)
 
-    def _still_holds(self) -> bool:
-        """Wait for news of the session, for a while; then ask the server. A server that ends it tells so at once."""
+    def _still_holds(self, seconds: float) -> bool:
+        """Wait for news of the session, so long at most; then ask the server, which delivers calls with its answer.
+
+        A server that ends the session tells so at once.
+        """
         driver = self._driver()
         poll = select.poll()
         for descriptor in (self._ending, driver.fileno()):
             poll.register(descriptor, select.POLLIN | select.POLLRDHUP)
-        poll.poll(_PING_SECONDS * 1000)
+        poll.poll(seconds * 1000)
         if self._has_ended(0):
             return True
         try:
@@ -177,6 +212,8 @@ class Hold:
         with failures_translated():
             session = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         self._ask(session, _SESSION, name=self._name)
+        with failures_translated():
+            self._calls.listen(session)
         return session
 
     def _has_locked(self, session: Connection) -> bool:
@@ -190,6 +227,7 @@ class Hold:
         return self._session.connection.driver_connection
 
     def _drop(self) -> None:
+        self._calls.deaf()
         with suppress(exc.SQLAlchemyError):
             self._session.invalidate()
             self._session.close()
@@ -201,18 +239,22 @@ class Hold:
 
 
 @contextmanager
-def held(database: Database, *, stands_by: bool = False) -> Iterator[Hold | None]:
-    """Hold the catalog; a file in the data directory is held with the directory. Raises as `Hold`, and InvalidInput."""
-    if database.is_sqlite:
-        if stands_by:
-            raise InvalidInput(
-                "a service can stand by only where the catalog is on PostgreSQL",
-                hint="set STILLHOUSE_CATALOG, or leave --standby (STILLHOUSE_STANDBY) out",
-            )
-        yield None
-        return
-    hold = Hold(database, stands_by=stands_by)
+def opened(database: Database, calls: Calls | None = None) -> Iterator[Hold]:
+    """A session at a catalog on PostgreSQL, which has not asked for the lock yet."""
+    hold = Hold(database, calls)
     try:
         yield hold
     finally:
         hold.close()
+
+
+@contextmanager
+def held(database: Database) -> Iterator[Hold | None]:
+    """Hold the catalog alone; a file in the data directory is held with the directory. Raises CatalogInUse."""
+    if database.is_sqlite:
+        yield None
+        return
+    with opened(database) as hold:
+        hold.demand()
+        hold.check_alone()
+        yield hold

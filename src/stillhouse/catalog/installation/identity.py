@@ -131,6 +131,16 @@ def _check_place(place: Place, data: Path) -> None:
         )
 
 
+def check_here(reading: Transaction) -> None:
+    """Raise CatalogNotOurs if the catalog has moved since it was joined."""
+    known = find(reading)
+    if known is None or known.state is not State.HERE:
+        raise CatalogNotOurs(
+            f"the catalog has moved{f' to {known.moved_to}' if known and known.moved_to else ''}",
+            hint="set STILLHOUSE_CATALOG to its new place",
+        )
+
+
 def _check_state(known: Installation, place: Place) -> None:
     if known.state is State.MOVED:
         raise CatalogNotOurs(

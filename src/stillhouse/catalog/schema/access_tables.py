@@ -51,6 +51,18 @@ tokens = Table(
     required("expires", UtcTime),
 )
 
+# Failures in a row, of callers who did not show who they are. `subject` is a digest of the name and the sender.
+lockouts = Table(
+    "sh_lockouts",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    required("failures", Integer),
+    required("last", UtcTime),
+    Column("locked_until", UtcTime),
+)
+Index("ix_sh_lockouts_last", lockouts.c.kind, lockouts.c.last)
+
 permission_policies = Table(
     "sh_permission_policies",
     metadata,

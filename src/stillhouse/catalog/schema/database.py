@@ -120,14 +120,7 @@ class Database:
 
         Most starts find it so, and need not import Alembic, which takes 11 MB.
         """
-        newest = max(path.name.partition("_")[0] for path in _MIGRATIONS.glob("[0-9]*.py"))
-        found = self._schema_version()
-        if found > newest:
-            raise CatalogNotOurs(
-                f"the catalog has schema {found}, and this version of Stillhouse knows {newest} at most",
-                hint="a newer version has worked on it: run that one",
-            )
-        if found == newest:
+        if self.is_up_to_date():
             return
         from alembic import command
         from alembic.config import Config
@@ -142,6 +135,17 @@ class Database:
                 transaction.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
             config.attributes["connection"] = transaction
             command.upgrade(config, "head")
+
+    def is_up_to_date(self) -> bool:
+        """Tell whether the schema is that of this version. Raises CatalogNotOurs for a newer one."""
+        newest = max(path.name.partition("_")[0] for path in _MIGRATIONS.glob("[0-9]*.py"))
+        found = self._schema_version()
+        if found > newest:
+            raise CatalogNotOurs(
+                f"the catalog has schema {found}, and this version of Stillhouse knows {newest} at most",
+                hint="a newer version has worked on it: run that one",
+            )
+        return found == newest
 
     def _schema_version(self) -> str:
         """Return the version of the schema, "" for an empty database."""

@@ -35,6 +35,17 @@ installation = Table(
     Column("sealed_key", Text, nullable=False, server_default=""),
 )
 
+# At most one row: the state of the host that leads, for the replicas on others. `number` grows with each change.
+news = Table(
+    "sh_news",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    required("number", Integer),
+    required("made_by"),
+    required("told", Document),
+    required("updated", UtcTime),
+)
+
 clusters = Table(
     "sh_clusters",
     metadata,

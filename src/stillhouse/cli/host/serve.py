@@ -26,7 +26,8 @@ from stillhouse.api.wire.certificate import Certificate
 from stillhouse.api.wire.crowd import Crowd
 from stillhouse.api.wire.handshake import Handshake
 from stillhouse.api.wire.protocol import PATIENCE, BoundedProtocol, Patience
-from stillhouse.bootstrap.service import Service, leave_servers, open_service
+from stillhouse.bootstrap.host import leave_servers
+from stillhouse.bootstrap.service import Service, open_service
 from stillhouse.cli.host import banner
 from stillhouse.config import Settings
 from stillhouse.control.clusters.addresses import outside_of

@@ -20,7 +20,7 @@ def find_signer(control: Control, access_key: str) -> Signer | None:
     # A text that does not look like a key may hold characters that no database takes.
     if not ACCESS_KEY.fullmatch(access_key):
         return None
-    version = control.database.version()
+    version = control.access_version
     signer = control.signers.find(version, access_key, partial(_lasting_signer, control, access_key))
     if signer is None:
         with control.database.reading() as reading:

@@ -30,15 +30,15 @@ def log_in(control: Control, password: str, *, user_id: str = "", project: str =
         lockouts = control.invented_lockouts
         subject = ("id", user_id, sender) if user_id else ("name", project, name, sender)
         who = "unknown/" + (name or user_id)[:64]
-    if lockouts.is_locked(subject, control.clock.monotonic()):
+    if lockouts.is_locked(subject, control.clock):
         raise Unauthenticated(_LOCKED, who=who)
     password_hash = _nobody() if user is None else user.password_hash
     is_right = passwords.is_password(password, password_hash)
     # When many guesses are sent at once, the answers after the lock has closed tell nothing.
-    if lockouts.is_locked(subject, control.clock.monotonic()):
+    if lockouts.is_locked(subject, control.clock):
         raise Unauthenticated(_LOCKED, who=who)
     if user is None or not is_right:
-        lockouts.failed(subject, control.clock.monotonic())
+        lockouts.failed(subject, control.clock)
         raise Unauthenticated(_WRONG, who=who)
     lockouts.succeeded(subject)
     return user

@@ -33,14 +33,19 @@ def as_reached(control: Control, cluster: Cluster) -> Cluster:
 
     A server that was started before the service was told to listen there does so from its next restart on.
     """
+    if (told := control.following.told) is not None:
+        name = told.addresses.get(cluster.id)
+        return cluster if name is None or not cluster.nodes else _reached_at(cluster, name)
     if not control.settings.listen_clusters or cluster.provider is not Provider.EMBEDDED or not cluster.nodes:
         return cluster
     outside = outside_of(control.settings)
     if outside is None or outside.address not in server.listens_on(cluster.coordinator):
         return cluster
-    nodes = tuple(
-        replace(node, host=outside.name) if node.role is Role.CN else node for node in cluster.nodes
-    )
+    return _reached_at(cluster, outside.name)
+
+
+def _reached_at(cluster: Cluster, host: str) -> Cluster:
+    nodes = tuple(replace(node, host=host) if node.role is Role.CN else node for node in cluster.nodes)
     return replace(cluster, nodes=nodes)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from stillhouse.control.context import Control
-from stillhouse.control.lookup import answering_cluster
+from stillhouse.control.lookup import answering_cluster, check_may_ask
 from stillhouse.domain.cluster import Cluster
 from stillhouse.domain.names import LONGEST_IDENTIFIER
 from stillhouse.domain.reports.contents import Kind, SchemaSize, Setting
@@ -63,7 +63,9 @@ def settings_by_role(control: Control, project: str, cluster_id: str) -> dict[st
 
 def _answering(control: Control, project: str, cluster_id: str) -> Cluster:
     with control.database.reading() as reading:
-        return answering_cluster(reading, project, cluster_id)
+        cluster = answering_cluster(reading, project, cluster_id)
+    check_may_ask(control, cluster)
+    return cluster
 
 
 def _schema_and_table(name: str) -> tuple[str, str]:

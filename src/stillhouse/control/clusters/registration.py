@@ -1,13 +1,11 @@
 """Clusters of servers that are somebody's: registered, and given other passwords and addresses."""
 
-import hashlib
 import uuid
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from stillhouse import atomic_file
 from stillhouse.catalog import clusters
 from stillhouse.control import quotas
 from stillhouse.control.audit import audited
@@ -27,8 +25,6 @@ from stillhouse.postgres.sessions import session
 from stillhouse.postgres.sessions.databases import MAINTENANCE
 from stillhouse.postgres.wal import lineage
 from stillhouse.warehouse.gate.check_up import find_data_nodes
-
-_AUTHORITIES = "authorities"
 
 
 def register_cluster(context: CatalogContext, project: str, wanted: Registration) -> str:
@@ -80,10 +76,7 @@ def change_connections(context: CatalogContext, project: str, cluster_id: str, w
                 f"the cluster has the engine {cluster.engine} and {len(cluster.nodes)} servers"
             )
         nodes = [
-            _like(known, new)
-            for known, new in zip(
-                cluster.nodes, _nodes(context.settings.data / _AUTHORITIES, wanted, cluster_id), strict=True
-            )
+            _like(known, new) for known, new in zip(cluster.nodes, _nodes(wanted, cluster_id), strict=True)
         ]
         findings = examine(cluster.engine, nodes)
         _refuse_unfit(findings)
@@ -106,7 +99,7 @@ def cluster_ids(context: CatalogContext, project: str) -> dict[str, str]:
 
 def propose(wanted: WantedNode, name: str) -> dict[str, object]:
     """Return the document that registers a coordinator with the data nodes that its foreign servers lead to."""
-    node = _node(None, wanted, new_uuid(), "cn", Role.CN)
+    node = _node(wanted, new_uuid(), "cn", Role.CN)
     return registration.proposed(name, wanted, find_data_nodes(node))
 
 
@@ -114,12 +107,12 @@ def check_up_servers(context: CatalogContext, project: str, wanted: Registration
     """Check servers for a caller before their registration; nothing is changed. Raises InvalidInput."""
     with audited(context, project, "CheckServers", registration.written(wanted.coordinator.hosts[0])):
         pass  # the caller makes the service connect to a host, and that is recorded
-    return examine(wanted.engine, _nodes(context.settings.data / _AUTHORITIES, wanted, new_uuid()))
+    return examine(wanted.engine, _nodes(wanted, new_uuid()))
 
 
 def examine_servers(wanted: Registration) -> list[Finding]:
     """Check servers without a service. Raises InvalidInput."""
-    return examine(wanted.engine, _nodes(None, wanted, new_uuid()))
+    return examine(wanted.engine, _nodes(wanted, new_uuid()))
 
 
 def _admit(
@@ -130,7 +123,7 @@ def _admit(
     findings: list[Finding] = []
     try:
         names.check_cluster_name(wanted.name)
-        nodes = _nodes(context.settings.data / _AUTHORITIES, wanted, cluster_id)
+        nodes = _nodes(wanted, cluster_id)
         if wanted.engine is Engine.FDW and not wanted.data_nodes:
             raise _without_data_nodes(nodes[0])
         findings = examine(wanted.engine, nodes)
@@ -154,21 +147,19 @@ def _without_data_nodes(coordinator: Node) -> StillhouseError:
     return InvalidInput("a coordinator has data nodes", hint=f"its foreign servers lead to: {flags}")
 
 
-def _nodes(authorities: Path | None, wanted: Registration, cluster_id: str) -> list[Node]:
-    """Return the nodes as they are wanted. Certificates that were sent are kept in the directory `authorities`."""
+def _nodes(wanted: Registration, cluster_id: str) -> list[Node]:
     return [
-        _node(authorities, one, cluster_id, f"dn{number}" if number else "cn", Role.DN if number else Role.CN)
+        _node(one, cluster_id, f"dn{number}" if number else "cn", Role.DN if number else Role.CN)
         for number, one in enumerate(wanted.nodes)
     ]
 
 
-def _node(authorities: Path | None, wanted: WantedNode, cluster_id: str, name: str, role: Role) -> Node:
+def _node(wanted: WantedNode, cluster_id: str, name: str, role: Role) -> Node:
     for file in (wanted.password_file, wanted.pgpass_file, wanted.ca_file):
         if file and not Path(file).is_file():
             raise InvalidInput(f"{file} is not a file")
-    ca_file = _resolved(wanted.ca_file)
-    if wanted.ca_certificate and authorities is not None:
-        ca_file = _keep_authority(authorities, wanted.ca_certificate)
+    if wanted.ca_certificate and "-----BEGIN CERTIFICATE-----" not in wanted.ca_certificate:
+        raise InvalidInput("ca_certificate is a PEM text of certificates")
     host, port = (wanted.known_as or wanted.hosts)[0]
     return Node(
         id=str(uuid.uuid5(uuid.UUID(cluster_id), name)),
@@ -186,24 +177,14 @@ def _node(authorities: Path | None, wanted: WantedNode, cluster_id: str, name: s
             password_file=_resolved(wanted.password_file),
             pgpass_file=_resolved(wanted.pgpass_file),
             tls=wanted.tls,
-            ca_file=ca_file,
+            ca_file=_resolved(wanted.ca_file),
+            ca_certificate=wanted.ca_certificate,
         ),
     )
 
 
 def _resolved(file: str) -> str:
     return str(Path(file).resolve()) if file else ""
-
-
-def _keep_authority(directory: Path, certificate: str) -> str:
-    """Keep a certificate in a file, which libpq reads, under a name that its content gives it."""
-    if "-----BEGIN CERTIFICATE-----" not in certificate:
-        raise InvalidInput("ca_certificate is a PEM text of certificates")
-    content = certificate.encode(errors="replace")
-    directory.mkdir(mode=0o700, exist_ok=True)
-    path = directory / f"{hashlib.sha256(content).hexdigest()}.pem"
-    atomic_file.replace(path, content)
-    return str(path.resolve())
 
 
 def _like(known: Node, new: Node) -> Node:

@@ -16,6 +16,7 @@ from stillhouse.control.lookup import (
     usable_snapshot,
     working_cluster,
 )
+from stillhouse.control.reports.disk_use import disk_use
 from stillhouse.control.schedule.snapshot_policies import add_default_policies
 from stillhouse.control.snapshots.queue import AFTER, call_off
 from stillhouse.domain import chosen_settings, names
@@ -76,7 +77,7 @@ class RestoreRequest:
 
 def request_cluster(control: Control, project: str, request: ClusterRequest) -> str:
     """Accept a new cluster; the flow `provision_cluster` builds it. Returns its id."""
-    cluster_id, disk_bytes = new_uuid(), quotas.disk_use(control, project)
+    cluster_id, disk_bytes = new_uuid(), disk_use(control, project)
     with audited(control, project, "CreateCluster", f"cluster/{cluster_id}") as transaction:
         names.check_cluster_name(request.name)
         names.check_number_of_node(request.number_of_node)
@@ -116,7 +117,7 @@ def request_restore(control: Control, project: str, snapshot_id: str, request: R
 
     The flow finds the snapshot as the subject of the new cluster's operation.
     """
-    cluster_id, disk_bytes = new_uuid(), quotas.disk_use(control, project)
+    cluster_id, disk_bytes = new_uuid(), disk_use(control, project)
     with audited(control, project, "RestoreCluster", f"snapshot/{snapshot_id}") as transaction:
         names.check_cluster_name(request.name)
         names.check_port(request.port)
@@ -163,7 +164,7 @@ def check_cluster(control: Control, project: str, request: ClusterRequest, snaps
     names.check_port(request.port)
     names.check_user_name(request.user_name)
     _check_offered(request.facts)
-    disk_bytes = quotas.disk_use(control, project)
+    disk_bytes = disk_use(control, project)
     with control.database.reading() as reading:
         check_account(reading, control.settings, project)
         data_bytes = known_snapshot(reading, project, snapshot_id).plain_bytes if snapshot_id else 0

@@ -1,4 +1,7 @@
-"""Capacity of this host, and a project's holdings on it: measured when asked, never promised."""
+"""Capacity of the host of clusters, and a project's holdings on it: measured when asked, never promised.
+
+A replica that follows tells of the host that leads, since clusters are made there.
+"""
 
 import os
 import platform
@@ -8,6 +11,7 @@ from dataclasses import dataclass
 from stillhouse.catalog import clusters, snapshots
 from stillhouse.control import quotas
 from stillhouse.control.context import Control
+from stillhouse.control.reports.disk_use import disk_use
 from stillhouse.domain.cluster import Cluster, ClusterStatus
 from stillhouse.domain.reports.capacity import Host
 
@@ -23,6 +27,8 @@ class Holdings:
 
 
 def measure(control: Control) -> Host:
+    if (told := control.following.told) is not None:
+        return told.host
     disk = shutil.disk_usage(control.settings.data)
     return Host(
         machine=platform.machine(),
@@ -67,7 +73,7 @@ def project_quotas(control: Control, project: str) -> ProjectQuotas:
     settings, held, host = control.settings, holdings(control, project), measure(control)
     disk = Quota(host.disk_used_bytes, host.disk_bytes)
     if settings.quota_disk_gb:
-        disk = Quota(quotas.disk_use(control, project), settings.quota_disk_gb * quotas.GB)
+        disk = Quota(disk_use(control, project), settings.quota_disk_gb * quotas.GB)
     return ProjectQuotas(
         clusters=Quota(held.clusters, settings.quota_clusters),
         nodes=Quota(held.nodes, settings.quota_nodes),

@@ -1,6 +1,7 @@
 """Operations on clusters, at work and ended, each with its own failure: our answer to the question why."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -8,7 +9,7 @@ from stillhouse import metrics
 from stillhouse.catalog import clusters, operations
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.control.context import Control
-from stillhouse.control.lookup import known_cluster
+from stillhouse.control.lookup import known_cluster, may_ask
 from stillhouse.domain.cluster import Cluster, Task
 from stillhouse.domain.ids import is_uuid
 from stillhouse.domain.reports.failure import CANCELLED, Failure
@@ -62,16 +63,21 @@ def look_at_clusters(control: Control, project: str) -> list[Condition]:
     with control.database.reading() as reading:
         found = clusters.list_clusters(reading, project)
         failures = {cluster.id: _failure(reading, cluster) for cluster in found}
-    seen = control.node_watch.look(found, _PATIENCE_SECONDS)
-    return [Condition(cluster, failures[cluster.id]) for cluster in seen]
+    return [Condition(cluster, failures[cluster.id]) for cluster in _asked(control, found)]
 
 
 def look_at_cluster(control: Control, project: str, cluster_id: str) -> Condition:
     with control.database.reading() as reading:
         found = known_cluster(reading, project, cluster_id)
         failure = _failure(reading, found)
-    (seen,) = control.node_watch.look([found], _PATIENCE_SECONDS)
+    (seen,) = _asked(control, [found])
     return Condition(seen, failure)
+
+
+def _asked(control: Control, found: Sequence[Cluster]) -> list[Cluster]:
+    """Ask the nodes that can be asked from here; the last look of the host that leads tells of the others."""
+    control.node_watch.look([one for one in found if may_ask(control, one)], _PATIENCE_SECONDS)
+    return [control.node_watch.seen(one) for one in found]
 
 
 def _failure(reading: Transaction, cluster: Cluster) -> Failure | None:

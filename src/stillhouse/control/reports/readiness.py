@@ -16,14 +16,16 @@ from stillhouse import log, metrics
 from stillhouse.catalog import clusters
 from stillhouse.control.context import Control, Vault
 from stillhouse.control.flow_context import FlowContext
+from stillhouse.control.lookup import may_ask
 from stillhouse.control.node_watch import AT_ONCE
 from stillhouse.control.timer import Beside
 from stillhouse.errors import CatalogUnavailable, InvalidInput, StillhouseError, StoreUnavailable
 from stillhouse.repository.format.cipher_keys import read_kek, wrappings
 
-ONLY_TOLD = frozenset({"nodes"})
+ONLY_TOLD = frozenset({"nodes", "leader"})
 """The parts without which the service is ready all the same.
 
+A replica that follows answers and takes orders while nobody leads: they are carried out when somebody does.
 If a node does not answer, the service does its work for all other clusters, and a tenant who brings down their own
 server must not take the service from the others.
 """
@@ -73,12 +75,13 @@ class Lookout:
 def look(control: Control, patience_seconds: float | None = None) -> Readiness:
     """Look at everything: a few reads of the store and a session on each node. A part that is silent is not well."""
     patience = patience_seconds or _PATIENCE_SECONDS
+    follows = control.following.told is not None
     looks: dict[str, Callable[[Control], list[str]]] = {
         "catalog": _catalog,
         "store": _store,
         "key": _key,
         "disk": _disk,
-        "engine": _engine,
+        **({"leader": _leader} if follows else {"engine": _engine}),
         "nodes": partial(_nodes, patience_seconds=_SHARE_OF_NODES * patience),
     }
     found = control.checks.look(
@@ -148,13 +151,19 @@ def _engine(control: Control) -> list[str]:
     return [why] if why else []
 
 
+def _leader(control: Control) -> list[str]:
+    """Tell whether a service leads, and takes the work that is enqueued."""
+    return _engine(control) if control.following.leader else ["no service leads"]
+
+
 def _nodes(control: Control, patience_seconds: float) -> list[str]:
     """Check that every node answers of the clusters that should be at work, and count the silent ones."""
     with control.database.reading() as reading:
         found = [one for one in clusters.all_clusters(reading) if one.should_answer]
     number = sum(len(cluster.nodes) for cluster in found)
     for _ in range(0, number, AT_ONCE):  # each time those that were not asked just now
-        found = control.node_watch.look(found, patience_seconds)
+        control.node_watch.look([one for one in found if may_ask(control, one)], patience_seconds)
+    found = [control.node_watch.seen(one) for one in found]
     silent = sum(len(cluster.silent) for cluster in found)
     return [f"{silent} of {number} do not answer: the service's log names them"] if silent else []
 

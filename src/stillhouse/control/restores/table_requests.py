@@ -6,7 +6,13 @@ from typing import Any
 from stillhouse.catalog import operations
 from stillhouse.control.audit import audited
 from stillhouse.control.context import Control
-from stillhouse.control.lookup import answering_cluster, known_snapshot, usable_snapshot, working_cluster
+from stillhouse.control.lookup import (
+    answering_cluster,
+    check_may_ask,
+    known_snapshot,
+    usable_snapshot,
+    working_cluster,
+)
 from stillhouse.control.snapshots.listed_tables import listed
 from stillhouse.domain.cluster import Task
 from stillhouse.domain.snapshot import SnapshotStatus
@@ -68,6 +74,7 @@ def check_table_restore(control: Control, project: str, snapshot_id: str, wanted
         restore = wanted.named(snapshot.backup_key)
         cluster = answering_cluster(reading, project, snapshot.cluster_id)
         check_able(cluster, Ability.LOAD_TABLES)
+    check_may_ask(control, cluster)
     if control.vault is None:
         raise InvalidInput("only a running service can look into a snapshot")
     found = listed(control.vault, snapshot, restore)

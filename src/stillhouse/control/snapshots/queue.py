@@ -11,7 +11,6 @@ from functools import partial
 
 from stillhouse import log, metrics
 from stillhouse.catalog import clusters, operations, snapshot_queue, snapshots
-from stillhouse.catalog.schema.commits import after_commit
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.control.audit import record
 from stillhouse.control.context import Control
@@ -140,7 +139,7 @@ def call_off(control: Control, transaction: Transaction, cluster_id: str) -> str
     now = control.clock.now()
     # The snapshot's row is locked before the operation's, in the same order as by reports of progress.
     snapshots.request_cancel(transaction, operation.subject_id, now)
-    after_commit(transaction, partial(control.bells.ring, operation.subject_id))
+    control.bells.ring_at_commit(transaction, operation.subject_id)
     operations.end(transaction, operation.id, now, FAILED, Failure(CANCELLED, _BEING_DELETED))
     return operation.subject_id
 

@@ -3,11 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 from itertools import chain
 
 from stillhouse.catalog import clusters, snapshot_lists, snapshots
-from stillhouse.catalog.schema.commits import after_commit
 from stillhouse.control.audit import audited
 from stillhouse.control.context import Control
 from stillhouse.control.lookup import known_cluster, known_snapshot, locked_snapshot, working_cluster
@@ -242,4 +240,4 @@ def request_cancel(control: Control, project: str, snapshot_id: str) -> None:
         unborn = Failure(CANCELLED, "the snapshot was cancelled before its turn came")
         if not leave_queue(control, transaction, snapshot, unborn):
             snapshots.request_cancel(transaction, snapshot.id, control.clock.now())
-            after_commit(transaction, partial(control.bells.ring, snapshot.id))
+            control.bells.ring_at_commit(transaction, snapshot.id)

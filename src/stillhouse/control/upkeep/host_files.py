@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stillhouse import atomic_file
 from stillhouse.catalog.installation import identity
-from stillhouse.catalog.installation.identity import State
+from stillhouse.catalog.installation.identity import Installation, State
 from stillhouse.catalog.schema.database import Database
 from stillhouse.errors import CatalogNotOurs
 from stillhouse.repository.format.cipher_keys import Kek
@@ -25,15 +25,27 @@ def keep(database: Database, data: Path, repository: Repository) -> None:
     with database.transaction() as transaction:
         known = identity.find(transaction)
         assert known is not None  # the catalog was joined
-        if known.repository not in ("", repository.id):
-            raise CatalogNotOurs(
-                f"{repository.location} is repository {repository.id}, and the catalog's snapshots are in repository"
-                f" {known.repository}",
-                hint="set STILLHOUSE_REPOSITORY to the one that belongs to the catalog",
-            )
+        _check_repository(known, repository)
         if (known.repository, known.kek) != (repository.id, kek.id):
             sealed = Sealer(kek.for_secrets).seal(key_in(data).hex(), _row(known.id))
             identity.keep(transaction, repository.id, kek.id, sealed)
+
+
+def check(database: Database, data: Path, repository: Repository) -> None:
+    """Raise CatalogNotOurs unless this host has the KEK, the repository and the key of secrets that the catalog keeps.
+
+    So a replica with other ones is refused before it answers, or seals anything.
+    """
+    with database.reading() as reading:
+        known = identity.find(reading)
+    assert known is not None  # the catalog was joined
+    _check_repository(known, repository)
+    _check_kek(known, repository.kek)
+    if _key_in(known, repository.kek) != key_in(data):
+        raise CatalogNotOurs(
+            f"the {KEY_FILE} in {data} is not that of installation {known.id}",
+            hint="begin with an empty directory, and a copy of the KEK",
+        )
 
 
 def bring_back(database: Database, data: Path, kek: Callable[[], Kek]) -> None:
@@ -48,12 +60,8 @@ def bring_back(database: Database, data: Path, kek: Callable[[], Kek]) -> None:
     if known is None or known.state is not State.HERE or not known.sealed_key:
         return
     opened = kek()
-    if opened.id != known.kek:
-        raise CatalogNotOurs(
-            f"the KEK here is {opened.id}, and the catalog's secrets are sealed under {known.kek}",
-            hint="put a copy of that KEK here",
-        )
-    key = bytes.fromhex(Sealer(opened.for_secrets).unseal(known.sealed_key, _row(known.id)))
+    _check_kek(known, opened)
+    key = _key_in(known, opened)
     if not atomic_file.create(data / KEY_FILE, key) and key_in(data) != key:
         raise CatalogNotOurs(
             f"{data} has a {KEY_FILE} of its own, which is not that of installation {known.id}",
@@ -61,6 +69,28 @@ def bring_back(database: Database, data: Path, kek: Callable[[], Kek]) -> None:
         )
     atomic_file.replace(data / REPOSITORY_FILE, known.repository.encode())
     atomic_file.replace(data / identity.ID_FILE, known.id.encode())
+
+
+def _check_repository(known: Installation, repository: Repository) -> None:
+    if known.repository not in ("", repository.id):
+        raise CatalogNotOurs(
+            f"{repository.location} is repository {repository.id}, and the catalog's snapshots are in repository"
+            f" {known.repository}",
+            hint="set STILLHOUSE_REPOSITORY to the one that belongs to the catalog",
+        )
+
+
+def _check_kek(known: Installation, kek: Kek) -> None:
+    if kek.id != known.kek:
+        raise CatalogNotOurs(
+            f"the KEK here is {kek.id}, and the catalog's secrets are sealed under {known.kek}",
+            hint="put a copy of that KEK here",
+        )
+
+
+def _key_in(known: Installation, kek: Kek) -> bytes:
+    """Open the key of secrets that the catalog keeps."""
+    return bytes.fromhex(Sealer(kek.for_secrets).unseal(known.sealed_key, _row(known.id)))
 
 
 def _row(installation: str) -> str:

@@ -1,8 +1,11 @@
 """Logins to a server: the connection parameters, by the private socket of a node here, or over the network."""
 
+import os
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
+from typing import TextIO
 
 import psycopg
 from psycopg import pq, waiting
@@ -24,6 +27,7 @@ _NETWORK = {
     "tcp_user_timeout": "30000",
 }
 _NO_FILE = "/dev/null/stillhouse"  # nothing can lie below a device
+_MOST_FILES = 256
 # The host and port that led to each node of several hosts, by the node's id. A wrong one costs time alone.
 _answered_last: dict[str, tuple[str, str]] = {}
 
@@ -55,6 +59,19 @@ def log_in(node: Node, role: str, own: Mapping[str, str]) -> PGconn:
         raise errors[0]
     told = [f"{way['host']}:{way['port']}: {error}" for way, error in zip(ways, errors, strict=True)]
     raise psycopg.OperationalError("; ".join(told))
+
+
+@lru_cache(_MOST_FILES)
+def _in_file(certificates: str) -> TextIO:
+    """Lay certificates that came with a registration into a file, which libpq reads at each login and cancellation.
+
+    The file is in memory: each replica and each of its processes has the text by the catalog, and needs no file of
+    another host. It is closed when many others have been used since.
+    """
+    file = os.fdopen(os.memfd_create("certificates"), "w", encoding="utf-8", errors="replace")
+    file.write(certificates)
+    file.flush()
+    return file
 
 
 def _ways(node: Node, role: str) -> list[dict[str, str]]:
@@ -91,7 +108,7 @@ def _over_the_network(node: Node, connection: Connection) -> list[dict[str, str]
         "user": connection.role,
         **_secret(node, connection),
         "sslmode": connection.tls,
-        "sslrootcert": connection.ca_file,
+        "sslrootcert": _authorities(connection),
         "gssencmode": "disable",
         # Several hosts are a primary and its standbys, in any order. With "read-write" libpq would refuse those of our
         # own sessions that only read.
@@ -99,6 +116,13 @@ def _over_the_network(node: Node, connection: Connection) -> list[dict[str, str]
         **_NETWORK,
     }
     return [{"host": host, "port": str(port), **as_whom} for host, port in connection.hosts]
+
+
+def _authorities(connection: Connection) -> str:
+    """Return the name of the file of authorities, "" if there is none."""
+    if not connection.ca_certificate:
+        return connection.ca_file
+    return f"/proc/self/fd/{_in_file(connection.ca_certificate).fileno()}"
 
 
 def _connecting(conninfo: bytes) -> PQGenConn[PGconn]:

@@ -4,7 +4,7 @@ The words are those of auth.c and postinit.c in PostgreSQL, and of PgBouncer. A 
 told as it speaks.
 """
 
-from stillhouse.domain.cluster import Node
+from stillhouse.domain.cluster import Connection, Node
 
 _REMEDIES = (
     (
@@ -59,6 +59,10 @@ def remedy(node: Node, said: str) -> str:
                 role=node.connection.role,
                 line="host" if node.connection.tls == "disable" else "hostssl",
                 password=node.connection.password_file or "the registration",
-                ca=node.connection.ca_file or "the authorities that the service trusts",
+                ca=node.connection.ca_file or _sent_or_trusted(node.connection),
             )
     return _OTHERWISE
+
+
+def _sent_or_trusted(connection: Connection) -> str:
+    return "the registration" if connection.ca_certificate else "the authorities that the service trusts"

@@ -22,6 +22,11 @@ class Plan:
     moved_from: int | None = None
 
 
+def has_plan(directory: Path) -> bool:
+    """Tell whether the cluster is one of this host's."""
+    return (directory / _FILE).exists()
+
+
 def read_plan(directory: Path, sealer: Sealer) -> Plan | None:
     """The cluster's plan; None for a cluster that was never planned, or is destroyed.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from stillhouse.bootstrap import service
+from stillhouse.bootstrap import host
 from stillhouse.bootstrap.service import open_control
 from stillhouse.catalog import clusters
 from stillhouse.catalog.schema import tables
@@ -137,7 +137,7 @@ def test_a_cluster_without_keys_gets_none_where_anything_of_it_is_left(bucket: B
 @contextmanager
 def flow_context(settings: Settings) -> Iterator[FlowContext]:
     with open_control(settings) as control:
-        yield service._open_flow_context(control)
+        yield host.open_flow_context(control)
 
 
 def serving(data: Path, **more: object) -> Settings:
