@@ -1,4 +1,4 @@
-"""Tables of access keys, users, tokens, permissions, sealed secrets, and the audit."""
+"""Tables of access keys, users, tokens, sessions, permissions, sealed secrets, and the audit."""
 
 from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, Table, Text
 
@@ -49,6 +49,16 @@ tokens = Table(
     Column("user_id", Text, ForeignKey(users.c.id), nullable=False),
     required("issued", UtcTime),
     required("expires", UtcTime),
+)
+
+console_sessions = Table(
+    "sh_console_sessions",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    # An access key or a user's id. The session ends with it.
+    required("subject"),
+    required("begun", UtcTime),
+    required("seen", UtcTime),
 )
 
 permission_policies = Table(

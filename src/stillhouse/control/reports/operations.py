@@ -57,21 +57,28 @@ def get_operation(control: Control, project: str, operation_id: str) -> Told:
         return Told(found, clusters.read_cluster(reading, found.cluster_id).name)
 
 
-def look_at_clusters(control: Control, project: str) -> list[Condition]:
-    """List the project's clusters, the newest first, and ask their nodes."""
+def look_at_clusters(control: Control, project: str, *, is_asking: bool = True) -> list[Condition]:
+    """List the project's clusters, the newest first, and ask their nodes, or tell how they were seen last."""
     with control.database.reading() as reading:
         found = clusters.list_clusters(reading, project)
         failures = {cluster.id: _failure(reading, cluster) for cluster in found}
-    seen = control.node_watch.look(found, _PATIENCE_SECONDS)
-    return [Condition(cluster, failures[cluster.id]) for cluster in seen]
+    return [
+        Condition(cluster, failures[cluster.id]) for cluster in _seen(control, found, is_asking=is_asking)
+    ]
 
 
-def look_at_cluster(control: Control, project: str, cluster_id: str) -> Condition:
+def look_at_cluster(control: Control, project: str, cluster_id: str, *, is_asking: bool = True) -> Condition:
     with control.database.reading() as reading:
         found = known_cluster(reading, project, cluster_id)
         failure = _failure(reading, found)
-    (seen,) = control.node_watch.look([found], _PATIENCE_SECONDS)
+    (seen,) = _seen(control, [found], is_asking=is_asking)
     return Condition(seen, failure)
+
+
+def _seen(control: Control, found: list[Cluster], *, is_asking: bool) -> list[Cluster]:
+    if is_asking:
+        return control.node_watch.look(found, _PATIENCE_SECONDS)
+    return [control.node_watch.seen(cluster) for cluster in found]
 
 
 def _failure(reading: Transaction, cluster: Cluster) -> Failure | None:
