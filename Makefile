@@ -28,8 +28,11 @@ test: $(VENV)/.ready
 	@$(BIN)/pytest $(SPREAD)
 
 # The long tier: services that are killed, installations of the version before, drills, PostgreSQL 16 and 17 by npm.
+# `make test-long SHARE=0.45 SEED=7` takes a share of its files; without SEED another one each time.
 test-long: $(VENV)/.ready
-	@$(BIN)/pytest $(SPREAD) -m long
+	@export LONG_SHARE=$(or $(SHARE),1) LONG_SEED=$(or $(SEED),$$RANDOM); \
+	  [[ $$LONG_SHARE == 1 ]] || echo "a share of the long tier: SHARE=$$LONG_SHARE SEED=$$LONG_SEED"; \
+	  $(BIN)/pytest $(SPREAD) -m long
 
 test-all: test test-long
 

@@ -21,6 +21,7 @@ from support.processes.service import Service, serving
 
 MOST_SECONDS = 0.5
 MOST_MIB = 256 + 64 * 2  # two workers, as captures have where nothing else is set
+NODES, MOST_MIB_OF_NODES = 8, 512
 SHARE = 0.01
 _EVERY_SECONDS = 0.2
 
@@ -101,6 +102,18 @@ def measure(pages: int, runs: int) -> list[Row]:
         ]
 
 
+def measure_nodes(pages: int) -> list[Row]:
+    """A cluster of many nodes on this host, with a table of so many pages on each."""
+    with _place() as place, serving(place / "data") as service:
+        cluster = service.create_cluster("measured", NODES)
+        for node in service.nodes(cluster):
+            make_table(node, pages)
+        with Memory(service) as memory:
+            take(service, cluster, "measured")
+        name = f"memory of a whole snapshot of {NODES} nodes, service and workers"
+        return [hold_to(name, MOST_MIB_OF_NODES, "MiB", [memory.peak])]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pages", type=int, nargs="*", default=(50_000, 200_000))
@@ -108,6 +121,7 @@ def main() -> None:
     options = parser.parse_args()
     for pages in options.pages:
         save(measure(pages, options.runs))
+    save(measure_nodes(min(options.pages) // NODES))
 
 
 if __name__ == "__main__":

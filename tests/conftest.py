@@ -1,6 +1,7 @@
 """Fixtures for tests that need real servers: a place, PostgreSQL's programs, and warehouses on demand."""
 
 import os
+import random
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +21,22 @@ from support.servers.warehouses import MakeWarehouse
 os.environ["STILLHOUSE_DEFAULT_POLICIES"] = "false"
 # Nor do they leave servers behind.
 os.environ["STILLHOUSE_STOP_CLUSTERS"] = "true"
+
+# What holds in any case, however small a share of the long tier is taken.
+_ALWAYS = {"test_predecessor.py"}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of the long tier's files take the share LONG_SHARE, by LONG_SEED. CI has not the time for all in each run."""
+    share = float(os.environ.get("LONG_SHARE", "1"))
+    if share >= 1:
+        return
+    files = sorted({item.path for item in items if item.get_closest_marker("long")})
+    draw = random.Random(os.environ["LONG_SEED"])
+    left = {one for one in draw.sample(files, round(len(files) * (1 - share))) if one.name not in _ALWAYS}
+    out = [item for item in items if item.path in left and item.get_closest_marker("long")]
+    items[:] = [item for item in items if item not in set(out)]
+    config.hook.pytest_deselected(items=out)
 
 
 @pytest.fixture(scope="session")

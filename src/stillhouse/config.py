@@ -180,6 +180,12 @@ class Settings(BaseSettings):
     capture_workers: int = Field(
         2, ge=1, description="Threads that read one node's files, or write them back."
     )
+    nodes_at_once: int = Field(
+        0,
+        ge=0,
+        description="So many nodes are captured or restored at once; of each snapshot and restore one in any case. "
+        "0: as many as the host has cores, and two at least.",
+    )
     capture_bytes_per_second: int = Field(
         0, ge=0, description="The rate at which a capture reads each node, in bytes. 0: no bound."
     )

@@ -181,7 +181,7 @@ def test_a_snapshot_tells_its_sizes_when_it_goes_and_until_when_the_trash_keeps_
     assert "until it is deleted" in unmeasured["kept_because"]
     with service.control.database.transaction() as transaction:
         assert cluster in snapshot_sizes.unmeasured(transaction)
-        snapshot_sizes.save(transaction, {manual: (3 * 2**20, 2**20)})
+        snapshot_sizes.save(transaction, cluster, {manual: (3 * 2**20, 2**20)})
         assert cluster not in snapshot_sizes.unmeasured(transaction)
     service.store_snapshot(manual, cluster)
     assert service.client.request("DELETE", f"/v1.0/{{p}}/snapshots/{manual}").status == 202

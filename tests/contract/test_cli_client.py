@@ -343,7 +343,7 @@ def test_sizes_and_fates_are_told_in_lists_and_details(
 ) -> None:
     cluster, snapshot = available(service, run_json)
     with service.control.database.transaction() as transaction:
-        snapshot_sizes.save(transaction, {snapshot: (3 * 2**20, 2**20)})
+        snapshot_sizes.save(transaction, cluster, {snapshot: (3 * 2**20, 2**20)})
     code, out, _ = run("snapshot", "list")
     head, line = out.splitlines()
     assert code == 0 and head.split()[5:9] == ["own", "expires", "live", "stored"]

@@ -253,7 +253,7 @@ def test_a_service_whose_store_cannot_be_reached_says_what_to_set(data_root: Pat
         env=kept | settings,
         capture_output=True,
         text=True,
-        timeout=40,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 1

@@ -24,6 +24,7 @@ from stillhouse.control.clusters.accounts import is_account_shared
 from stillhouse.control.clusters.addresses import outside_of, sharing_ports
 from stillhouse.control.clusters.check_ups import CheckUps
 from stillhouse.control.context import Control, Vault
+from stillhouse.control.copy_turns import CopyTurns
 from stillhouse.control.flow_context import FlowContext
 from stillhouse.control.proofs import prove as prove_snapshot
 from stillhouse.control.proofs import requests as proofs
@@ -225,7 +226,8 @@ def _open_flow_context(control: Control) -> FlowContext:
     host_files.keep(control.database, settings.data, repository)
     control = replace(control, vault=Vault(store, repository))
     patient = Vault(open_store(location, retry_for=retry_for), repository)
-    return FlowContext(control, site, patient, installation)
+    turns = CopyTurns(control.settings.nodes_at_once)
+    return FlowContext(control, site, patient, installation, turns)
 
 
 def _open_site(control: Control) -> Site:
@@ -335,8 +337,9 @@ def leave_servers(control: Control) -> None:
 
 
 def _stop_servers(control: Control, site: Site) -> None:
+    """Stop the servers on this host. A cluster whose restore failed has none, nor has one of a host that is lost."""
     with control.database.reading() as reading:
         found = clusters.all_clusters(reading)
     for cluster in found:
-        if cluster.provider is Provider.EMBEDDED:
+        if cluster.provider is Provider.EMBEDDED and embedded.planned_nodes(site, cluster.id):
             servers_of(site, cluster).stop()

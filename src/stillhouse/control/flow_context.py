@@ -1,9 +1,10 @@
 """The context of flows: the control plane, this host, the repository, and its key."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from stillhouse.catalog import clusters, snapshots
 from stillhouse.control.context import Control, Vault
+from stillhouse.control.copy_turns import CopyTurns
 from stillhouse.domain.cluster import Cluster
 from stillhouse.domain.slots import attempt_slot
 from stillhouse.domain.snapshot import Snapshot
@@ -22,6 +23,7 @@ class FlowContext:
     site: Site
     vault: Vault
     installation: str
+    copy_turns: CopyTurns = field(default_factory=CopyTurns)
 
     def slot(self, snapshot_id: str, attempt: int) -> str:
         """Return the slot, label and restore-point prefix of one attempt. No other attempt ever uses it."""

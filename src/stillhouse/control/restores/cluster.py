@@ -89,17 +89,18 @@ def _restore_node(place: FlowContext, cluster_id: str, node_name: str) -> None:
     if is_rebuilt(node):
         return  # a step that runs again
     root = read_root(place, operation.subject_id)
-    rebuild_node(
-        place.site,
-        place.vault.repository,
-        root,
-        node,
-        place.control.settings.capture_workers,
-        check=place.control.flows.check_running,
-        show=partial(
-            Report(place, operation.id, node.name, COPYING, _percent).show, total=bytes_of(root, node)
-        ),
-    )
+    report = Report(place, operation.id, node.name, COPYING, _percent)
+    check = place.control.flows.check_running
+    with place.copy_turns.turn(cluster_id, check):
+        rebuild_node(
+            place.site,
+            place.vault.repository,
+            root,
+            node,
+            place.control.settings.capture_workers,
+            check=check,
+            show=partial(report.show, total=bytes_of(root, node)),
+        )
 
 
 def _percent(nodes: Sequence[Progress]) -> int:

@@ -1,6 +1,7 @@
 """The flow that captures one node of a snapshot in a process of its own, and reports to the catalog."""
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -50,8 +51,9 @@ def _capture_node(place: FlowContext, snapshot_id: str, attempt: int, node_id: s
     report.begin(expected)
     offer = _offer(place, cluster, node, snapshot_id, attempt, is_full=snapshot.is_full)
     task = _task(place, cluster, node, snapshot_id, attempt, offer, report.parts(), expected)
-    begun = time.monotonic()
-    captured = _conduct(place, task, report)
+    with place.copy_turns.turn(snapshot_id, report.go_on) as end_turn:
+        begun = time.monotonic()
+        captured = _conduct(place, task, report, end_turn)
     metrics.count_captured(
         cluster.id,
         captured.files,
@@ -161,8 +163,13 @@ def _task(
     )
 
 
-def _conduct(place: FlowContext, task: CaptureTask, report: "_Report") -> Captured:
-    """Run the capture in its process: pass on its progress, tell it of the cut, stop it when it is cancelled."""
+def _conduct(
+    place: FlowContext, task: CaptureTask, report: "_Report", end_turn: Callable[[], None]
+) -> Captured:
+    """Run the capture in its process: pass on its progress, tell it of the cut, stop it when it is cancelled.
+
+    A node that is copied gives its turn to the next, since all must be copied before the cut.
+    """
     worker: Worker[Captured] = Worker(capture_job, CaptureJob(place.vault.repository, task))
     try:
         ready = told = False
@@ -183,6 +190,7 @@ def _conduct(place: FlowContext, task: CaptureTask, report: "_Report") -> Captur
             if isinstance(event, Ready):
                 report.state(CaptureState.READY)
                 ready = True
+                end_turn()
             report.check_running()
             if rung == heard and time.monotonic() - looked < _LOOK_SECONDS and not isinstance(event, Ready):
                 continue
@@ -253,6 +261,12 @@ class _Report:
             if row.state is not CaptureState.ABANDONED:
                 captures.set_state(transaction, *self._key, CaptureState.FAILED, self._now(), error=reason)
         self._place.control.bells.ring(self._key[0])
+
+    def go_on(self) -> None:
+        """Raise what ends a capture that waits for its turn: cancellation, another attempt, or the service's end."""
+        self._came_further()
+        self.check_running()
+        self.look(wants_cut=False)
 
     def check_running(self) -> None:
         """Raise the error that ends flows if the service is shutting down."""

@@ -57,5 +57,5 @@ def measure(place: FlowContext, cluster_id: str) -> None:
     job = MeasureJob(place.vault.repository, cluster_id)
     sizes = process.run(measure_job, job, lambda event: control.flows.check_running())
     with control.database.transaction() as transaction:
-        snapshot_sizes.save(transaction, sizes)
+        snapshot_sizes.save(transaction, cluster_id, sizes)
     log.get("bytes").info("snapshots measured", cluster=cluster_id, snapshots=len(sizes))

@@ -126,7 +126,17 @@ class Copy:
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
+        self._let_packers_go()
         self._is_run = True
+
+    def _let_packers_go(self) -> None:
+        """End the packing processes: a node that is copied may wait long for the others, and needs no memory for it."""
+        for packer in self._packers:
+            if isinstance(packer, PackingProcess):
+                packer.end()
+        self._packers.clear()
+        self._seats.clear()
+        self._mine = threading.local()
 
     def expected_bytes(self, all_bytes: int) -> int:
         """Estimate how many bytes will be read in all, from a node that holds about `all_bytes`."""

@@ -88,7 +88,7 @@ class PackingProcess:
         self._ask(None)
 
     def end(self) -> None:
-        """End the process, even in the middle of a batch. Unfinished frames are lost."""
+        """End the process, even in the middle of a batch. Unfinished frames are lost. Idempotent."""
         self._pipe.close()
         self._process.terminate()
         self._process.join(_END_SECONDS)

@@ -123,8 +123,6 @@ class WalFollower:
     def _take_segment(self, until: int) -> None:
         name = segment_name(self._source.timeline, self._next, self._source.segment_size)
         image = self._feed.segment(self._next, until)
-        # Behind the cut lie later records, half a page that is being written, or the recycled file's old bytes.
-        image[until - self._next :] = 0
         check_segment(image, self._next, until, self._source)
         self.findings += self._pass.feed(image)
         view = image.data.cast("B")

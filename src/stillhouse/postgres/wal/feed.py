@@ -30,9 +30,10 @@ class WalFeed(Protocol):
         ...
 
     def segment(self, start: int, until: int) -> NDArray[np.uint8]:
-        """Return the bytes of a segment, all of which count up to the LSN `until`. The caller may change them.
+        """Return a segment's bytes up to the LSN `until`, and zeros behind it. The caller may change them.
 
-        The WAL must be available. Raises CaptureInterrupted if the segment is gone.
+        Behind it lie later records, half a page that is being written, or the recycled file's old bytes. The WAL must
+        be available. Raises CaptureInterrupted if the segment is gone.
         """
         ...
 
@@ -69,9 +70,12 @@ class SegmentFiles:
     def segment(self, start: int, until: int) -> NDArray[np.uint8]:
         name = segment_name(self._source.timeline, start, self._source.segment_size)
         try:
-            with os.fdopen(self._tree.open(f"pg_wal/{name}"), "rb", buffering=0) as file:
-                # Read one byte more than allowed: a file that is too long is refused, without holding it in memory.
-                return np.fromfile(file, np.uint8, self._source.segment_size + 1)
+            with os.fdopen(self._tree.open(f"pg_wal/{name}"), "rb") as file:
+                # A file that is too long is refused for its length, without holding it in memory.
+                size = min(os.fstat(file.fileno()).st_size, self._source.segment_size + 1)
+                image = np.zeros(size, np.uint8)  # takes memory only where it is written
+                file.readinto(image[: until - start].data)
+                return image
         except FileNotFoundError:
             self._backup.advance(0)  # if the server has ended the session, this raises its reason
             raise CaptureInterrupted(f"WAL segment {name} is gone, though the slot should hold it") from None

@@ -88,7 +88,9 @@ class WalStream:
         with self._changed:
             segment = self._segments[start]
             # The stream goes on writing into a segment that is not full.
-            return segment if self._received >= start + self._segment_size else segment.copy()
+            image = segment if self._received >= start + self._segment_size else segment.copy()
+        image[until - start :] = 0
+        return image
 
     def release(self, lsn: int) -> None:
         with self._changed:

@@ -30,7 +30,7 @@ class Bed:
         if self.is_damaged:
             raise RepositoryDamaged("a manifest is gone")
         with self.control.database.transaction() as transaction:
-            snapshot_sizes.save(transaction, self.sizes)
+            snapshot_sizes.save(transaction, cluster_id, self.sizes)
 
     def tick(self) -> None:
         nothing = cast(Any, None)
