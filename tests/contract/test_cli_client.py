@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from stillhouse.catalog.checks import proofs
 from stillhouse.cli.main import app
 from stillhouse.cli.service import client
 from stillhouse.cli.service.client import said_pace
+from stillhouse.cli.service.connection import Connection
 from stillhouse.cli.terminal.credentials import Key
 from stillhouse.control.snapshots.queue import fail
 from stillhouse.domain.ids import new_uuid
@@ -476,12 +478,10 @@ def test_no_command_takes_a_secret_as_an_argument(run: Run) -> None:
 
 
 def test_queries_and_odd_paths_are_signed_as_the_service_reads_them(service: Service) -> None:
-    import httpx
-
     key = Key(PROJECT, service.client.access_key, service.client.secret_key)
     cluster = service.add_cluster()
-    with httpx.Client(base_url=service.endpoint, timeout=60) as http:
-        asking = client.Client(http, key)
+    with closing(Connection(service.endpoint, None, 60)) as connection:
+        asking = client.Client(connection, key)
         answer = asking.call(
             "GET", f"/v1.0/{{p}}/clusters/{cluster}/snapshots?sort_key=name&limit=5&offset=0"
         )

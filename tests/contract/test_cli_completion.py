@@ -19,6 +19,9 @@ TYPED = [
     ("snapshot undelete ", {"thrown-away"}),
     ("snapshot create next --cluster ", {CLUSTER}),
     ("cluster show ", {CLUSTER}),
+    (f"cluster connect --data /any --project {PROJECT} ", {CLUSTER}),
+    ("cluster remove ware", {CLUSTER}),
+    ("cluster check ware", {CLUSTER}),
 ]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -14,9 +15,11 @@ import pytest
 from stillhouse.domain.cluster import Node
 from stillhouse.postgres.host import server
 from stillhouse.warehouse.cluster import embedded
+from support.processes.reader import ROOT
 from support.processes.service import Service, fill, serving
 from support.servers.warehouses import rows
 from support.snapshots.cuts import superuser, tell
+from support.terminal.typed import interrupted, typed
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("service faults")]
 
@@ -108,6 +111,27 @@ def test_cancel_leaves_the_warehouse_clean(service: Service, cluster: str, momen
         assert service.call("DELETE", f"/v1.0/{{p}}/snapshots/{one}").status == 202
 
 
+def test_ctrl_c_ends_the_waiting_alone_and_the_commands_that_it_tells_look_and_cancel(
+    service: Service, cluster: str
+) -> None:
+    create = ("snapshot", "create", "left", "--cluster", cluster, "--wait")
+    with service.log_in(cluster) as writer:
+        writer.execute("BEGIN")  # an open write keeps the cut away, and so the end
+        writer.execute("INSERT INTO accounts VALUES (-10, 0, 'not yet')")
+        code, told = interrupted(service, *create, shows="taking the snapshot")
+        assert code == 130 and "taking the snapshot goes on in the service" in told
+        look, cancel = re.findall("`stillhouse ([^`]*)`", told)
+        page = (ROOT / "docs" / "first-day.md").read_text()
+        assert told.splitlines()[-1].replace(look.split()[-1], "ID") in page.splitlines()
+        assert "CREATING" in typed(service, *look.split())[1]
+        assert typed(service, *cancel.split())[0] == 0
+        assert service.ended(look.split()[-1]) == "UNAVAILABLE"
+        writer.execute("ROLLBACK")
+    shown = dict(line.split(maxsplit=1) for line in typed(service, *look.split())[1].splitlines())
+    assert shown["state"] == "CANCELLED" and "cancelled" in shown["failure"]
+    service.await_clean(cluster)
+
+
 def test_10_what_cannot_succeed_is_not_tried_again(service: Service, cluster: str) -> None:
     node = service.nodes(cluster)[1]
     with superuser(node) as connection:
@@ -133,6 +157,9 @@ def test_an_unreachable_node_is_named(service: Service, cluster: str) -> None:
     assert [one["state"] for one in condition["node_states"]] == ["UP", "UP", "DOWN"]
     assert condition["node_states"][2]["reason"]
     assert service.cluster(cluster)["sub_status"] == "DEGRADED"
+    shown, listed = (typed(service, "cluster", *words)[1] for words in (("show", cluster), ("list",)))
+    assert re.search("^state +DEGRADED$", shown, re.MULTILINE) and " DEGRADED " in listed
+    assert f"{node.name} DOWN: connection to server " in shown
     snapshot = service.request_snapshot(cluster, "node-away")
     assert service.ended(snapshot) == "UNAVAILABLE"
     assert not service.traces_on(service.nodes(cluster)[:2])

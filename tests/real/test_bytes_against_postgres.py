@@ -14,6 +14,7 @@ from stillhouse.errors import CaptureFailed
 from stillhouse.postgres.files import control_file, layout, pages
 from stillhouse.postgres.host.binaries import Binaries
 from stillhouse.postgres.sessions import session
+from stillhouse.postgres.wal import lsn as lsns
 from stillhouse.postgres.wal import segments
 from support.data_directories.synthetic_wal import storage_created
 from support.servers.warehouses import MakeWarehouse
@@ -73,7 +74,7 @@ def test_what_is_judged_and_what_is_not(node: Node) -> None:
 def test_wal_findings_are_those_of_pg_waldump(node: Node, binaries: Binaries) -> None:
     with closing(session.connect(node, "postgres")) as connection:
         connection.execute("SELECT pg_create_physical_replication_slot('formats', true)")
-        start = segments.parse_lsn(
+        start = lsns.parse_lsn(
             connection.execute("SELECT pg_current_wal_insert_lsn()::text").fetchall()[0][0]
         )
         for number in range(150):
@@ -85,9 +86,7 @@ def test_wal_findings_are_those_of_pg_waldump(node: Node, binaries: Binaries) ->
         connection.execute("INSERT INTO public.t VALUES (1)")
         connection.execute("PREPARE TRANSACTION 'formats'")
         connection.execute("SELECT pg_switch_wal()")
-        end = segments.parse_lsn(
-            connection.execute("SELECT pg_current_wal_insert_lsn()::text").fetchall()[0][0]
-        )
+        end = lsns.parse_lsn(connection.execute("SELECT pg_current_wal_insert_lsn()::text").fetchall()[0][0])
         end = end // SEGMENT * SEGMENT
         (identifier,) = connection.execute("SELECT system_identifier FROM pg_control_system()").fetchall()[0]
     directory = Path(node.directory, "pgdata", "pg_wal")
@@ -95,12 +94,12 @@ def test_wal_findings_are_those_of_pg_waldump(node: Node, binaries: Binaries) ->
     one_pass = segments.Pass(start, source)
     found: Counter[str] = Counter()
     for at in range(start // SEGMENT * SEGMENT, end, SEGMENT):
-        image = np.fromfile(directory / segments.segment_name(1, at, SEGMENT), np.uint8)
+        image = np.fromfile(directory / lsns.segment_name(1, at, SEGMENT), np.uint8)
         segments.check_segment(image, at, at + SEGMENT, source)
         for _, finding in one_pass.feed(image):
             fork = "init" if isinstance(finding, segments.StorageCreated) and finding.fork == 3 else "other"
             found[f"{type(finding).__name__} {fork}"] += 1
-    span = (f"--start={segments.format_lsn(start)}", f"--end={segments.format_lsn(end)}")
+    span = (f"--start={lsns.format_lsn(start)}", f"--end={lsns.format_lsn(end)}")
     said = binaries.run("pg_waldump", f"--path={directory}", *span, timeout=60).stdout
     storage = [line for line in said.splitlines() if re.search(r"rmgr: Storage.*desc: CREATE", line)]
     assert found["StorageCreated init"] == sum("_init" in line for line in storage) >= 150
@@ -129,7 +128,7 @@ def test_user_data_made_to_look_like_a_record_is_not_one(node: Node) -> None:
     image = np.fromfile(Path(node.directory, "pgdata", "pg_wal", name), np.uint8)
     places = [match.start() for match in re.finditer(re.escape(forged), image.tobytes())]
     assert any(place % 8 == 0 for place in places), "one lies where a record might begin"
-    one_pass = segments.Pass(segments.parse_lsn(start), segments.WalSource(identifier, 1, SEGMENT))
+    one_pass = segments.Pass(lsns.parse_lsn(start), segments.WalSource(identifier, 1, SEGMENT))
     found = [finding for _, finding in one_pass.feed(image)]
     assert any(isinstance(finding, segments.StorageCreated) and finding.fork == 3 for finding in found)
     assert 424242 not in {
@@ -144,7 +143,7 @@ def test_a_segment_of_another_place_or_server_is_refused(node: Node) -> None:
         (name, lsn) = connection.execute(
             "SELECT pg_walfile_name(at), at::text FROM pg_logical_emit_message(true, 'test', 'here', true) AS at"
         ).fetchall()[0]
-        at = segments.parse_lsn(lsn) - 1
+        at = lsns.parse_lsn(lsn) - 1
         connection.execute("SELECT pg_switch_wal()")
     start = at // SEGMENT * SEGMENT
     image = np.fromfile(Path(node.directory, "pgdata", "pg_wal", name), np.uint8)

@@ -1,6 +1,8 @@
 """A server that exists already, from its registration by the operator to its deletion, through the real service."""
 
 import json
+import re
+import shlex
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,15 +16,18 @@ from stillhouse.domain.cluster import Cluster, Node
 from stillhouse.domain.registered.check_up import Weight
 from stillhouse.errors import CaptureFailed
 from stillhouse.postgres.host import server
+from stillhouse.postgres.host.binaries import Binaries
 from stillhouse.postgres.host.check_up import check_up
 from stillhouse.postgres.sessions import session
 from stillhouse.postgres.sessions.grants import RIGHTS
 from support.databases.writers import until
+from support.processes.reader import ROOT
 from support.processes.service import COMMAND, PROJECT, Service, serving
 from support.servers.registered import PASSWORD, ROLE, as_somebodys
 from support.servers.warehouses import MakeWarehouse, rows
 from support.snapshots.captures import capture_cluster, open_vault
 from support.snapshots.cuts import superuser, tell
+from support.terminal.typed import typed
 
 SCHEMA = "SELECT 1 FROM pg_namespace WHERE nspname = 'stillhouse'"
 
@@ -96,7 +101,7 @@ def test_a_server_that_lets_nobody_stream_is_found_with_the_line_that_does(there
         with superuser(node) as connection:
             tell(connection, "SELECT pg_reload_conf()")
         (found,) = [one for one in check_up(there) if one.weight is Weight.MUST]
-        assert found.about == "replication" and "hostssl replication" in found.mend
+        assert found.about == "replication" and f": host all,replication {ROLE} " in found.mend
     finally:
         rules.write_text(before)
         with superuser(node) as connection:
@@ -173,6 +178,44 @@ def test_a_registered_cluster_is_snapshot_restored_and_forgotten(
     service.delete_cluster(cluster)
     assert rows(node, SCHEMA) == []
     assert server.process_id(node) == before
+
+
+@pytest.mark.long
+def test_the_commands_say_why_a_snapshot_failed_as_the_page_of_the_first_day_has_it(
+    service: Service, binaries: Binaries, there: Node, node: Node, access: list[str]
+) -> None:
+    """A stopped server, then a right that was revoked; both reasons are kept."""
+    page = (ROOT / "docs" / "first-day.md").read_text()
+    cluster = run("cluster", "add", "orders", "--data", str(service.data), "--project", PROJECT, *access)[
+        "id"
+    ]
+    (take, *said), *_ = re.findall(
+        r"^\$ (stillhouse snapshot create second .*)\n(.*)\n(.*)\n", page, re.MULTILINE
+    )
+    place = f'"{there.host}", port {there.port}'
+    stopped = [line.replace('"127.0.0.1", port 55432', place) for line in said]
+    server.stop(binaries, node)
+    try:
+        code, told = typed(service, *shlex.split(take)[1:])
+    finally:
+        server.start(binaries, node)
+    assert code == 1 and told.splitlines() == stopped
+    why = stopped[0].partition("it ended as FAILED: ")[2]
+    for words in (("snapshot", "show", "second"), ("cluster", "show", "orders"), ("events",)):
+        assert why in typed(service, *words)[1], words
+
+    begins = next(right for right in RIGHTS if right.name.endswith("pg_backup_start"))
+    with superuser(node) as connection:
+        tell(connection, begins.revoke.format(role=ROLE))
+        code, told = typed(service, "snapshot", "create", "third", "--cluster", "orders", "--wait")
+        tell(connection, begins.grant.format(role=ROLE))
+    lacks = f"the role lacks {begins.name} ({begins.why})"
+    assert code == 1 and lacks in told and "stillhouse cluster grants" in told
+    assert f"`{lacks}`, and `stillhouse cluster grants`" in page
+
+    kept = typed(service, "cluster", "operations", "orders", "--failed")[1]
+    assert why in kept and lacks in kept
+    service.delete_cluster(cluster)
 
 
 def test_a_password_changes_without_a_new_registration(there: Node, node: Node) -> None:

@@ -18,7 +18,8 @@ from stillhouse.postgres.readers.remote import RemoteReader
 from stillhouse.postgres.sessions import session
 from stillhouse.postgres.sessions.grants import RIGHTS, Right, missing
 from stillhouse.postgres.wal.backup import facts
-from stillhouse.postgres.wal.segments import WalSource, parse_lsn, segment_name
+from stillhouse.postgres.wal.lsn import parse_lsn, segment_name
+from stillhouse.postgres.wal.segments import WalSource
 from stillhouse.postgres.wal.slot import WalPosition
 from stillhouse.postgres.wal.stream import WalStream
 from stillhouse.warehouse.cluster import embedded

@@ -15,7 +15,8 @@ from stillhouse.node.capture.task import Captured
 from stillhouse.node.capture.wal_follower import WalFollower
 from stillhouse.postgres.wal.backup import BackupSession, facts
 from stillhouse.postgres.wal.feed import SegmentFiles, wal_tree
-from stillhouse.postgres.wal.segments import WalSource, parse_lsn, segment_name
+from stillhouse.postgres.wal.lsn import parse_lsn, segment_name
+from stillhouse.postgres.wal.segments import WalSource
 from stillhouse.postgres.wal.slot import WalPosition
 from stillhouse.warehouse.cluster.embedded import Site
 from support.databases.writers import until

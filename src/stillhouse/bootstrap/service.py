@@ -22,7 +22,6 @@ from stillhouse.control.clusters import accounts
 from stillhouse.control.clusters import flows as cluster_flows
 from stillhouse.control.clusters.accounts import is_account_shared
 from stillhouse.control.clusters.addresses import outside_of, sharing_ports
-from stillhouse.control.clusters.check_ups import CheckUps
 from stillhouse.control.context import Control, Vault
 from stillhouse.control.copy_turns import CopyTurns
 from stillhouse.control.flow_context import FlowContext
@@ -41,6 +40,7 @@ from stillhouse.control.timer import Duty, Timer
 from stillhouse.control.upkeep import certificates, findings, host_files, server_logs
 from stillhouse.control.upkeep import collect as collect_cluster
 from stillhouse.control.upkeep import scrub as scrub_cluster
+from stillhouse.control.upkeep.check_ups import CheckUps
 from stillhouse.control.upkeep.flow_records import FlowRecords
 from stillhouse.control.upkeep.own_bytes import Measurer
 from stillhouse.data_lock import lock_data_directory

@@ -35,13 +35,13 @@ _GROUPS = {
     "catalog": ("host.catalog:catalog", "The catalog's place: a file in the data directory, or PostgreSQL."),
     "audit": ("host.audit:audit", "The record of every change and of every refusal."),
     "repo": ("repo.commands:repo", "The repository itself: the bucket and the KEK are all that is needed."),
-    "cluster": ("service.commands:cluster", "Warehouse clusters. They are named by their name or their id."),
+    "cluster": ("commands:cluster", "Warehouse clusters. They are named by their name or their id."),
     "snapshot": (
-        "service.commands:snapshot",
+        "commands:snapshot",
         "Snapshots of clusters. They are named by their name or their id.",
     ),
     "policy": (
-        "service.commands:policy",
+        "commands:policy",
         "Policies of automated snapshots. They are named by their name or their id.",
     ),
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 from stillhouse.catalog import clusters
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.config import Settings
-from stillhouse.control.context import Control
+from stillhouse.control.catalog_context import CatalogContext
 from stillhouse.errors import QuotaExceeded
 
 GB = 2**30
@@ -49,16 +49,16 @@ def check(reading: Transaction, settings: Settings, project: str, wanted: Wanted
         )
 
 
-def disk_use(control: Control, project: str) -> int:
+def disk_use(context: CatalogContext, project: str) -> int:
     """Return the bytes on disk of the project's clusters; 0 where there is no quota of them, since this walks files.
 
     To be called outside of a transaction that writes, which on SQLite holds up all other writers.
     """
-    if not control.settings.quota_disk_gb:
+    if not context.settings.quota_disk_gb:
         return 0
-    with control.database.reading() as reading:
+    with context.database.reading() as reading:
         held = clusters.list_clusters(reading, project)
-    return sum(_size(control.settings.data / "clusters" / cluster.id) for cluster in held)
+    return sum(_size(context.settings.data / "clusters" / cluster.id) for cluster in held)
 
 
 def _size(directory: Path) -> int:

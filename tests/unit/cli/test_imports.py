@@ -1,6 +1,5 @@
 """A command imports what it needs: the import of a whole service would take most of its time."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +22,7 @@ _OF_A_SERVICE = (
 )
 _OF_OTHER_COMMANDS = (
     *("alembic", "pydantic", "sqlalchemy", "stillhouse.catalog", "stillhouse.config", "stillhouse.control"),
-    *("click", "httpx._main", "rich", "yaml"),
+    *("httpx", "rich", "yaml"),
 )
 _RUN = """
 import sys
@@ -62,6 +61,30 @@ def test_a_command_on_the_catalog_imports_neither_the_engine_nor_the_repository(
     assert imported(_OF_A_SERVICE, _RUN, *words, "--data", str(tmp_path)) == "[]"
 
 
+_HOST = ("--host", "127.0.0.1:1", "--tls", "disable")
+_NO_SERVER = """
+import sys
+from stillhouse.cli.main import app
+from stillhouse.cli.terminal import command
+command.leave = lambda error, code: print(error.code)
+app(sys.argv[2:], result_action="return_value")
+print([name for name in sys.argv[1].split(",") if sys.modules.get(name)])
+"""
+
+
+@pytest.mark.parametrize(
+    "words", [("add", "orders", *_HOST), ("connect", "orders", *_HOST), ("check", "orders")], ids=" ".join
+)
+def test_a_command_on_registered_servers_imports_the_driver_and_the_checks_alone(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to the server, which does not answer, or the cluster, which is not there."""
+    monkeypatch.setenv("STILLHOUSE_NODE_PWD", "any")
+    heavy = tuple(name for name in _OF_A_SERVICE if name not in ("psycopg", "stillhouse.warehouse"))
+    place = ("--data", str(tmp_path), *_PROJECT)
+    assert imported(heavy, _NO_SERVER, "cluster", *words, *place) == "[]"
+
+
 _LIST = """
 import sys
 from stillhouse.cli.main import app
@@ -74,11 +97,10 @@ print([name for name in sys.argv[1].split(",") if sys.modules.get(name)])
 
 def test_a_command_that_asks_the_service_imports_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Up to the request, which is signed. The signature is the gateway's own; it once brought the catalog with it."""
-    for name in [name for name in os.environ if name.startswith("STILLHOUSE_")]:
-        monkeypatch.delenv(name)  # to know the names of settings takes their class, and with it pydantic
+    monkeypatch.setenv("STILLHOUSE_DATA", "/anywhere")  # a setting of the service, which others read
     monkeypatch.setenv("STILLHOUSE_ENDPOINT", "http://127.0.0.1:1")
     monkeypatch.setenv("STILLHOUSE_PROJECT", "0" * 32)
     monkeypatch.setenv("CLOUD_SDK_AK", "A" * 20)
     monkeypatch.setenv("CLOUD_SDK_SK", "B" * 40)
     said = imported((*_OF_A_SERVICE, *_OF_OTHER_COMMANDS), _LIST)
-    assert said == "[]", "bars, YAML and the command line of httpx are not needed either"
+    assert said == "[]", "bars, YAML and httpx are not needed either"

@@ -119,6 +119,7 @@ def test_every_setting_named_is_one(document: Path) -> None:
 
 def test_the_page_of_settings_is_what_the_code_has() -> None:
     assert settings_page.PAGE.read_text() == settings_page.page(), "run: make settings-docs"
+    assert settings_page.NAMES.read_text() == settings_page.names(), "run: make settings-docs"
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)

@@ -23,7 +23,8 @@ from stillhouse.node.capture.fingerprints import Fingerprints
 from stillhouse.node.capture.session import _add_wal
 from stillhouse.node.capture.wal_follower import WalFollower
 from stillhouse.postgres.wal.feed import SegmentFiles, wal_tree
-from stillhouse.postgres.wal.segments import WalSource, segment_name
+from stillhouse.postgres.wal.lsn import segment_name
+from stillhouse.postgres.wal.segments import WalSource
 from stillhouse.repository.format import layout, manifest, maps
 from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek
 from stillhouse.repository.format.container import open_bytes

@@ -15,7 +15,7 @@ from stillhouse.api.shapes.ours.registration import (
     RemoveRequest,
 )
 from stillhouse.api.shapes.values import ClusterId, Done, Json
-from stillhouse.control.clusters import check_ups, registration
+from stillhouse.control.clusters import check_ups, registration, removal
 from stillhouse.domain.registered.registration import read
 
 routes = Router()
@@ -56,7 +56,7 @@ def show_check_up(control: ControlOf, project_id: str, cluster_id: ClusterId) ->
 
 @routes.operation("RemoveCluster", Done, "The cluster is being removed; its servers go on", 202)
 def remove_cluster(control: ControlOf, project_id: str, cluster_id: ClusterId, body: RemoveRequest) -> Json:
-    registration.remove_cluster(
+    removal.remove_cluster(
         control, project_id, cluster_id, body.keep_last_manual_snapshot, dead_nodes=body.dead_nodes
     )
     return {"error_code": "DWS.0000", "error_msg": None}

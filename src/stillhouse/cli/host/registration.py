@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from stillhouse.cli.service.known_names import ClusterName
 from stillhouse.cli.terminal import chosen_snapshots, command, confirm, passwords, settings
 from stillhouse.cli.terminal.command import Data, Json, Project
+from stillhouse.cli.terminal.near import did_you_mean
 from stillhouse.domain.ids import is_uuid
 from stillhouse.domain.registered.registration import DEFAULT_ROLE, DEFAULT_TLS
 from stillhouse.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from stillhouse.control.catalog_context import CatalogContext
     from stillhouse.control.context import Control
     from stillhouse.domain.registered.check_up import Finding
     from stillhouse.domain.registered.registration import Registration
@@ -78,15 +81,17 @@ def add(name: str = "", /, *, data: Data, project: Project, way: Way = _ANY_WAY,
     """
     from stillhouse.control.clusters.registration import register_cluster
 
-    def register(control: "Control") -> None:
+    def register(context: "CatalogContext") -> None:
         wanted = _registration(name, way)
-        cluster_id = register_cluster(control, project, wanted)
+        cluster_id = register_cluster(context, project, wanted)
         command.say_fields({"id": cluster_id, "name": wanted.name}, json_)
 
-    _run_on(data, register)
+    command.run_on(data, register)
 
 
-def connect(name: str, /, *, data: Data, project: Project, way: Way = _ANY_WAY, json_: Json = False) -> None:
+def connect(
+    name: ClusterName, /, *, data: Data, project: Project, way: Way = _ANY_WAY, json_: Json = False
+) -> None:
     """Give a registered cluster other addresses, another password or other certificates; the servers stay the same.
 
     Parameters
@@ -96,16 +101,16 @@ def connect(name: str, /, *, data: Data, project: Project, way: Way = _ANY_WAY, 
     """
     from stillhouse.control.clusters.registration import change_connections
 
-    def change(control: "Control") -> None:
-        cluster_id = _find(control, project, name)
-        change_connections(control, project, cluster_id, _registration(name, way))
+    def change(context: "CatalogContext") -> None:
+        cluster_id = _find(context, project, name)
+        change_connections(context, project, cluster_id, _registration(name, way))
         command.say_fields({"id": cluster_id}, json_)
 
-    _run_on(data, change)
+    command.run_on(data, change)
 
 
 def remove(
-    name: str,
+    name: ClusterName,
     /,
     *,
     data: Data,
@@ -133,7 +138,7 @@ def remove(
     yes
         Do not ask.
     """
-    from stillhouse.control.clusters.registration import remove_cluster
+    from stillhouse.control.clusters.removal import remove_cluster
 
     def forget(control: "Control") -> None:
         cluster_id = _find(control, project, name)
@@ -144,11 +149,11 @@ def remove(
         remove_cluster(control, project, cluster_id, kept, dead_nodes=dead_nodes)
         command.say_fields({"id": cluster_id}, json_)
 
-    _run_on(data, forget)
+    _run_with_flows(data, forget)
 
 
 def check(
-    name: str = "",
+    name: ClusterName = "",
     /,
     *,
     data: Path | None = None,
@@ -170,11 +175,11 @@ def check(
     from stillhouse.control.clusters.check_ups import check_up_cluster
     from stillhouse.control.clusters.registration import examine_servers
 
-    def look(control: "Control") -> None:
-        _report(check_up_cluster(control, project, _find(control, project, name)).findings, json_)
+    def look(context: "CatalogContext") -> None:
+        _report(check_up_cluster(context, project, _find(context, project, name)).findings, json_)
 
     if name and data is not None:
-        _run_on(data, look)
+        command.run_on(data, look)
         return
     command.run(lambda: _report(examine_servers(_registration(name or "unnamed", way)), json_))
 
@@ -220,8 +225,8 @@ def grants(
     command.say(script(role, gate=engine == "fdw", revoke=revoke).rstrip())
 
 
-def _run_on(data: Path, work: "Callable[[Control], None]") -> None:
-    """Run a command that asks servers, or leaves a flow to the service, beside the service if that is running."""
+def _run_with_flows(data: Path, work: "Callable[[Control], None]") -> None:
+    """Run a command that leaves a flow to the service, beside the service if that is running."""
     from stillhouse.bootstrap.service import open_control
 
     def open_and_work() -> None:
@@ -294,13 +299,15 @@ def _flags(way: Way) -> dict[str, Any]:
     }
 
 
-def _find(control: "Control", project: str, name: str) -> str:
+def _find(context: "CatalogContext", project: str, name: str) -> str:
     """Find a cluster's id by its name or its id."""
-    from stillhouse.control.clusters.requests import list_clusters
+    from stillhouse.control.clusters.registration import cluster_ids
 
     if is_uuid(name):
         return name.lower()
-    found = [one.id for one in list_clusters(control, project) if one.name.lower() == name.lower()]
-    if not found:
-        raise InvalidInput(f"there is no cluster named {name[:64]}", hint="give its name or its id")
-    return found[0]
+    ids = cluster_ids(context, project)
+    found = {known.lower(): one for known, one in ids.items()}.get(name.lower())
+    if found is None:
+        near = did_you_mean(name, {one: one for one in ids}, "give its name or its id")
+        raise InvalidInput(f"there is no cluster named {name[:64]}", hint=near)
+    return found

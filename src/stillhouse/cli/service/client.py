@@ -2,26 +2,20 @@
 
 import hashlib
 import json
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 from urllib.parse import quote
 
+from stillhouse.cli.service.connection import Connection, Response
 from stillhouse.cli.terminal import command, credentials
 from stillhouse.cli.terminal.credentials import Access as Access
 from stillhouse.cli.terminal.credentials import Key
 from stillhouse.cli.terminal.near import did_you_mean
 from stillhouse.cli.terminal.sizes import said_size
 from stillhouse.domain.ids import is_uuid
-from stillhouse.errors import InvalidInput, ServiceRefused, ServiceUnreachable, WaitInterrupted
-
-if TYPE_CHECKING:
-    import ssl
-
-    import httpx
+from stillhouse.errors import InvalidInput, ServiceRefused, WaitInterrupted
 
 Answer = dict[str, Any]
 
@@ -40,36 +34,29 @@ _HINTS = {
 class Client:
     """Signed requests of one project. Raises ServiceRefused, ServiceUnreachable."""
 
-    def __init__(self, http: "httpx.Client", key: Key) -> None:
-        self._http, self._key = http, key
+    def __init__(self, connection: Connection, key: Key) -> None:
+        self._connection, self._key = connection, key
 
     def call(self, method: str, path: str, body: Any = None) -> Answer:
         """Send a request and return its answer. `{p}` in the path stands for the project."""
-        import httpx
-
         from stillhouse.api.gateway.signature import RawRequest, authorization
 
         content = b"" if body is None else json.dumps(body).encode()
         date = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        headers = {"X-Sdk-Date": date} | ({"Content-Type": "application/json"} if content else {})
-        url = path.replace("{p}", self._key.project)
-        request = self._http.build_request(method, url, content=content, headers=headers)
-        signed = [(name.lower(), value) for name, value in request.headers.raw if name.lower() in _SIGNED]
-        target, _, query = request.url.raw_path.partition(b"?")
-        request.headers["Authorization"] = authorization(
-            RawRequest(method, target, query, signed),
+        signed = {"Host": self._connection.host, "X-Sdk-Date": date}
+        signed |= {"Content-Type": "application/json"} if content else {}
+        target = self._connection.prefix + path.replace("{p}", self._key.project)
+        raw_path, _, query = target.encode().partition(b"?")
+        lower = [(name.lower().encode(), value.encode()) for name, value in signed.items()]
+        authorized = authorization(
+            RawRequest(method, raw_path, query, lower),
             hashlib.sha256(content).hexdigest(),
             date,
             self._key.access_key,
             self._key.secret_key,
         )
-        try:
-            return _answer(self._http.send(request))
-        except httpx.TransportError as error:
-            raise ServiceUnreachable(
-                f"no service answers at {self._http.base_url}: {error}",
-                hint=_hint(str(error)),
-            ) from error
+        headers = signed | {"Authorization": authorized}
+        return _answer(self._connection.send(method, target, headers, content))
 
     def find(self, kind: str, named: str, *, among: str = "", where: str = "") -> str:
         """Find a thing's id by its id or its name; `among` is the path of the list that holds it, `where` its place."""
@@ -101,9 +88,6 @@ class Client:
         return did_you_mean(named.lower(), names, f"`stillhouse {lists}` lists them")
 
 
-_SIGNED = (b"host", b"x-sdk-date", b"content-type")
-
-
 def run(access: Access, work: Callable[[Client], None]) -> None:
     """Run a command that asks the service."""
 
@@ -117,16 +101,9 @@ def run(access: Access, work: Callable[[Client], None]) -> None:
 @contextmanager
 def connected(access: Access, seconds: float = _SECONDS) -> Iterator[Client]:
     """Find the service and the caller's key. An answer may take so many seconds."""
-    # httpx imports a command line of its own where click and rich are there: a third of our start. It does without
-    # if that import fails (httpx/__init__.py).
-    sys.modules.setdefault("httpx._main", cast(Any, None))
-    import httpx
-
     found = credentials.entry(access)
-    # Without TLS there is nobody to trust, and reading all public authorities takes a while.
-    trust = _trust(found.ca_file) if found.endpoint.startswith("https://") else False
-    with httpx.Client(base_url=found.endpoint, timeout=seconds, verify=trust) as http:
-        yield Client(http, found.key)
+    with closing(Connection(found.endpoint, found.ca_file, seconds)) as connection:
+        yield Client(connection, found.key)
 
 
 def wait(
@@ -238,44 +215,19 @@ def say_all(answer: Answer, rows: Sequence[Answer], columns: Sequence[str], as_j
         command.say_table(columns, rows)
 
 
-def _answer(response: "httpx.Response") -> Answer:
+def _answer(response: Response) -> Answer:
     try:
-        body = response.json() if response.content else {}
+        body = json.loads(response.content or b"{}")
     except ValueError:
         body = {}
-    if response.is_success and isinstance(body, dict):
+    if 200 <= response.status < 300 and isinstance(body, dict):
         return body
     said = body if isinstance(body, dict) else {}
-    code = str(said.get("error_code") or f"HTTP {response.status_code}")
-    text = str(said.get("error_msg") or response.reason_phrase)
-    request = response.headers.get("X-Request-Id")
+    code = str(said.get("error_code") or f"HTTP {response.status}")
+    text = str(said.get("error_msg") or response.reason)
+    request = response.request_id
     raise ServiceRefused(
         f"{code}: {text}" + (f" [request {request}]" if request else ""),
         hint=_HINTS.get(code, ""),
-        of_service={"service_code": code, "status": response.status_code, "request_id": request},
+        of_service={"service_code": code, "status": response.status, "request_id": request},
     )
-
-
-def _hint(failure: str) -> str:
-    """Return the remedy for a connection that failed with these words of httpx's and OpenSSL's."""
-    if "CERTIFICATE_VERIFY_FAILED" in failure:
-        return "name its authority's certificate with --ca-file, and the service by a name in its certificate"
-    if "SSL" in failure:
-        return "does it speak TLS? if not, its address begins with http://"
-    if "without sending a response" in failure:
-        return "does it speak TLS? then its address begins with https://"
-    return "start it with `stillhouse serve`, or name its address with --endpoint"
-
-
-def _trust(ca_file: Path | None) -> "ssl.SSLContext | bool":
-    """Return the authorities to trust: those in the file, else httpx's own choice. Raises InvalidInput."""
-    if ca_file is None:
-        return True
-    import ssl
-
-    try:
-        return ssl.create_default_context(cafile=ca_file)
-    except OSError as error:
-        raise InvalidInput(
-            f"{ca_file} holds no certificates: {error}", hint="it is a PEM file of authorities' certificates"
-        ) from error

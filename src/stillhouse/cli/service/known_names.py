@@ -33,8 +33,9 @@ def _from(kind: str, path: str) -> "Callable[[CompletionContext], list[str]]":
 
 
 def _typed(context: "CompletionContext") -> Access:
-    """Return the flags that are on the line already."""
-    said: dict[str, Any] = {name: raw for name in _FLAGS if (raw := context[name].raw)}
+    """Return the flags that are on the line already. A command on a data directory has only some of them."""
+    there = {name: context.get(name) for name in _FLAGS}
+    said: dict[str, Any] = {name: value.raw for name, value in there.items() if value and value.raw}
     return Access(**said | {name: Path(said[name]) for name in ("key_file", "ca_file") if name in said})
 
 

@@ -43,7 +43,7 @@ class Access:
         A file with the output of `stillhouse key create --json`, which only you can read; in place of the others.
         [env: STILLHOUSE_KEY_FILE]
     ca_file
-        A PEM file with the certificates of the authorities that are trusted, in place of the public ones. [env:
+        A PEM file with the certificates of the authorities that are trusted, in place of the system's. [env:
         STILLHOUSE_CA_FILE]
     profile
         A profile in ~/.config/stillhouse/profiles.toml that has these. [env: STILLHOUSE_PROFILE]
@@ -66,7 +66,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Entry:
-    """All that a client needs. Without a `ca_file` the public authorities are trusted."""
+    """All that a client needs. Without a `ca_file` the system's authorities are trusted."""
 
     endpoint: str
     key: Key

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stillhouse.cli.terminal.near import did_you_mean
+from stillhouse.cli.terminal.setting_names import SETTINGS
 from stillhouse.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -67,17 +68,11 @@ def check_environment(environment: Mapping[str, str] = os.environ) -> None:
     InvalidInput.
     """
     ours = {name for name in environment if name.upper().startswith(PREFIX)}
-    unknown = {name for name in ours - OF_COMMANDS.keys() if not _FOREIGN.fullmatch(name)}
-    if not unknown:
-        return
-    from stillhouse.config import Settings
-
-    settings = {PREFIX + name.upper() for name in Settings.model_fields}
-    for name in sorted(unknown):
-        if name.upper() not in settings:
+    for name in sorted(ours - OF_COMMANDS.keys()):
+        if name.upper() not in SETTINGS and not _FOREIGN.fullmatch(name):
             raise InvalidInput(
                 f"{name} is in the environment, and is no setting",
-                hint=f"{_meant(name.upper(), settings | OF_COMMANDS.keys())} Else unset it",
+                hint=f"{_meant(name.upper(), SETTINGS | OF_COMMANDS.keys())} Else unset it",
             )
 
 

@@ -1,19 +1,14 @@
-"""Check-ups of registered clusters: at their registration, on request, and by the timer."""
+"""Check-ups of registered clusters: at their registration, on request, and for the timer."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
-from functools import partial
+from datetime import datetime
 
-from stillhouse import log
-from stillhouse.catalog import clusters
 from stillhouse.catalog.checks import check_ups
 from stillhouse.catalog.schema.database import Transaction
-from stillhouse.control.context import Control
-from stillhouse.control.flow_context import FlowContext
+from stillhouse.control.catalog_context import CatalogContext
 from stillhouse.control.lookup import known_cluster
-from stillhouse.control.timer import Beside
-from stillhouse.domain.cluster import Cluster, ClusterStatus, Engine, Node, Provider
+from stillhouse.domain.cluster import Cluster, Engine, Node, Provider
 from stillhouse.domain.registered.check_up import CheckUp, Finding, Weight, musts
 from stillhouse.errors import StateForbids, StillhouseError
 from stillhouse.postgres.host.capture_checks import identify
@@ -33,14 +28,21 @@ def examine(engine: Engine, nodes: Sequence[Node]) -> list[Finding]:
     return [*findings, *_twins(nodes), *check_up_gate(coordinator, data_nodes)]
 
 
-def check_up_cluster(control: Control, project: str, cluster_id: str) -> CheckUp:
+def check_up_cluster(context: CatalogContext, project: str, cluster_id: str) -> CheckUp:
     """Check a registered cluster's servers now, and keep the result. Raises StateForbids for one of our own servers."""
-    return _look_at(control, registered_cluster(control, project, cluster_id))
+    return look_at(context, registered_cluster(context, project, cluster_id))
 
 
-def registered_cluster(control: Control, project: str, cluster_id: str) -> Cluster:
+def look_at(context: CatalogContext, cluster: Cluster) -> CheckUp:
+    """Check the servers now, and keep the result."""
+    findings = examine(cluster.engine, cluster.nodes)
+    with context.database.transaction() as transaction:
+        return keep(transaction, cluster.id, context.clock.now(), findings)
+
+
+def registered_cluster(context: CatalogContext, project: str, cluster_id: str) -> Cluster:
     """Raises ClusterUnknown, and StateForbids for a cluster of our own servers."""
-    with control.database.reading() as reading:
+    with context.database.reading() as reading:
         cluster = known_cluster(reading, project, cluster_id)
     if cluster.provider is not Provider.REGISTERED:
         raise StateForbids(
@@ -50,9 +52,9 @@ def registered_cluster(control: Control, project: str, cluster_id: str) -> Clust
     return cluster
 
 
-def latest_check_up(control: Control, project: str, cluster_id: str) -> CheckUp | None:
+def latest_check_up(context: CatalogContext, project: str, cluster_id: str) -> CheckUp | None:
     """Return the latest check-up of a cluster. `None` for a cluster of our own servers."""
-    with control.database.reading() as reading:
+    with context.database.reading() as reading:
         known_cluster(reading, project, cluster_id)
         return check_ups.latest(reading, cluster_id)
 
@@ -61,50 +63,6 @@ def keep(transaction: Transaction, cluster_id: str, now: datetime, findings: Seq
     made = CheckUp(now, tuple(findings))
     check_ups.put(transaction, cluster_id, made)
     return made
-
-
-class CheckUps:
-    """The timer's duty. A server that hangs holds up neither the timer nor other clusters."""
-
-    def __init__(self, every: timedelta) -> None:
-        self._every = every
-        self._looks = Beside("check-up")
-
-    def __call__(self, place: FlowContext, now: datetime) -> None:
-        if not self._every:
-            return
-        with place.control.database.reading() as reading:
-            due = [
-                cluster for cluster in clusters.all_clusters(reading) if self._is_due(reading, cluster, now)
-            ]
-        for cluster in due:
-            look = partial(_look_by_timer, place.control, cluster)
-            self._looks.begin(cluster.id, f"check-up of cluster {cluster.id}", look)
-
-    def _is_due(self, reading: Transaction, cluster: Cluster, now: datetime) -> bool:
-        if cluster.provider is not Provider.REGISTERED or cluster.status is not ClusterStatus.AVAILABLE:
-            return False
-        if self._looks.is_at_work(cluster.id):
-            return False
-        latest = check_ups.latest(reading, cluster.id)
-        return latest is None or latest.time + self._every <= now
-
-
-def _look_by_timer(control: Control, cluster: Cluster) -> None:
-    found = musts(_look_at(control, cluster).findings)
-    if found:
-        log.get("check-up").warning(
-            "the next snapshot of the cluster will fail",
-            cluster=cluster.id,
-            reasons=[f"{finding.node}: {finding.message}" for finding in found],
-            mend=[finding.mend for finding in found],
-        )
-
-
-def _look_at(control: Control, cluster: Cluster) -> CheckUp:
-    findings = examine(cluster.engine, cluster.nodes)
-    with control.database.transaction() as transaction:
-        return keep(transaction, cluster.id, control.clock.now(), findings)
 
 
 def _twins(nodes: Sequence[Node]) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""Clusters of servers that are somebody's: registered, given other passwords and addresses, and removed."""
+"""Clusters of servers that are somebody's: registered, and given other passwords and addresses."""
 
 import hashlib
 import uuid
@@ -11,9 +11,8 @@ from stillhouse import atomic_file
 from stillhouse.catalog import clusters
 from stillhouse.control import quotas
 from stillhouse.control.audit import audited
+from stillhouse.control.catalog_context import CatalogContext
 from stillhouse.control.clusters.check_ups import examine, keep, registered_cluster
-from stillhouse.control.clusters.requests import delete_cluster
-from stillhouse.control.context import Control
 from stillhouse.control.lookup import known_cluster
 from stillhouse.control.schedule.snapshot_policies import add_default_policies
 from stillhouse.domain import names
@@ -22,7 +21,7 @@ from stillhouse.domain.ids import new_hex, new_uuid
 from stillhouse.domain.registered import registration
 from stillhouse.domain.registered.check_up import Finding, musts
 from stillhouse.domain.registered.registration import Registration, WantedNode
-from stillhouse.errors import InvalidInput, NodeUnreachable, StateForbids, StillhouseError
+from stillhouse.errors import InvalidInput, StateForbids, StillhouseError
 from stillhouse.postgres.host.capture_checks import identify
 from stillhouse.postgres.sessions import session
 from stillhouse.postgres.sessions.databases import MAINTENANCE
@@ -32,18 +31,18 @@ from stillhouse.warehouse.gate.check_up import find_data_nodes
 _AUTHORITIES = "authorities"
 
 
-def register_cluster(control: Control, project: str, wanted: Registration) -> str:
+def register_cluster(context: CatalogContext, project: str, wanted: Registration) -> str:
     """Register servers as a cluster, if they pass the check-up. Returns the cluster's id.
 
     Raises StateForbids, with everything that must be mended. The servers are asked outside of a transaction, which on
     SQLite holds up all other writers.
     """
     cluster_id = new_uuid()
-    nodes, findings, refusal = _admit(control, wanted, cluster_id)
-    with audited(control, project, "RegisterCluster", f"cluster/{cluster_id}") as transaction:
+    nodes, findings, refusal = _admit(context, wanted, cluster_id)
+    with audited(context, project, "RegisterCluster", f"cluster/{cluster_id}") as transaction:
         if refusal is not None:
             raise refusal
-        now = control.clock.now()
+        now = context.clock.now()
         cluster = Cluster(
             id=cluster_id,
             project=project,
@@ -57,16 +56,16 @@ def register_cluster(control: Control, project: str, wanted: Registration) -> st
             updated=now,
             provider=Provider.REGISTERED,
         )
-        quotas.check(transaction, control.settings, project, quotas.Wanted(cluster.number_of_node), 0)
+        quotas.check(transaction, context.settings, project, quotas.Wanted(cluster.number_of_node), 0)
         clusters.insert_cluster(transaction, cluster)
         clusters.save_nodes(transaction, cluster_id, nodes)
         keep(transaction, cluster_id, now, findings)
-        if control.settings.default_policies:
+        if context.settings.default_policies:
             add_default_policies(transaction, cluster_id, now)
     return cluster_id
 
 
-def change_connections(control: Control, project: str, cluster_id: str, wanted: Registration) -> None:
+def change_connections(context: CatalogContext, project: str, cluster_id: str, wanted: Registration) -> None:
     """Give a registered cluster other addresses, roles, passwords or certificates. Its servers stay the same ones.
 
     `wanted.name` is ignored. Raises StateForbids if other servers answer, or with everything that must be mended.
@@ -75,7 +74,7 @@ def change_connections(control: Control, project: str, cluster_id: str, wanted: 
     nodes: Sequence[Node] = ()
     findings: list[Finding] = []
     try:
-        cluster = registered_cluster(control, project, cluster_id)
+        cluster = registered_cluster(context, project, cluster_id)
         if (wanted.engine, len(wanted.nodes)) != (cluster.engine, len(cluster.nodes)):
             raise InvalidInput(
                 f"the cluster has the engine {cluster.engine} and {len(cluster.nodes)} servers"
@@ -83,39 +82,26 @@ def change_connections(control: Control, project: str, cluster_id: str, wanted: 
         nodes = [
             _like(known, new)
             for known, new in zip(
-                cluster.nodes, _nodes(control.settings.data / _AUTHORITIES, wanted, cluster_id), strict=True
+                cluster.nodes, _nodes(context.settings.data / _AUTHORITIES, wanted, cluster_id), strict=True
             )
         ]
         findings = examine(cluster.engine, nodes)
         _refuse_unfit(findings)
     except StillhouseError as error:
         refusal = error
-    with audited(control, project, "ChangeConnections", f"cluster/{cluster_id}") as transaction:
+    with audited(context, project, "ChangeConnections", f"cluster/{cluster_id}") as transaction:
         if refusal is not None:
             raise refusal
-        now = control.clock.now()
+        now = context.clock.now()
         known_cluster(transaction, project, cluster_id)
         clusters.save_nodes(transaction, cluster_id, nodes)
         keep(transaction, cluster_id, now, findings)
 
 
-def remove_cluster(
-    control: Control, project: str, cluster_id: str, keep_last_manual: int, *, dead_nodes: bool = False
-) -> str:
-    """Accept the removal of a registered cluster: its servers go on, with nothing of ours on them. Returns the
-    operation's id.
-
-    A node that does not answer is refused by name, unless `dead_nodes` are forgotten too.
-    """
-    cluster = registered_cluster(control, project, cluster_id)
-    if not dead_nodes and (dead := _dead(cluster.nodes)):
-        with audited(control, project, "RemoveCluster", f"cluster/{cluster_id}"):
-            raise StateForbids(
-                f"a node would keep our schema: {'; '.join(dead)}",
-                hint="have it answer, or forget it as well (--dead-nodes), and if it ever comes back run there, in its"
-                f" database postgres: {lineage.REMOVAL}",
-            )
-    return delete_cluster(control, project, cluster_id, keep_last_manual)
+def cluster_ids(context: CatalogContext, project: str) -> dict[str, str]:
+    """Return the ids of the project's clusters by their names."""
+    with context.database.reading() as reading:
+        return {cluster.name: cluster.id for cluster in clusters.list_clusters(reading, project)}
 
 
 def propose(wanted: WantedNode, name: str) -> dict[str, object]:
@@ -124,11 +110,11 @@ def propose(wanted: WantedNode, name: str) -> dict[str, object]:
     return registration.proposed(name, wanted, find_data_nodes(node))
 
 
-def check_up_servers(control: Control, project: str, wanted: Registration) -> list[Finding]:
+def check_up_servers(context: CatalogContext, project: str, wanted: Registration) -> list[Finding]:
     """Check servers for a caller before their registration; nothing is changed. Raises InvalidInput."""
-    with audited(control, project, "CheckServers", registration.written(wanted.coordinator.hosts[0])):
+    with audited(context, project, "CheckServers", registration.written(wanted.coordinator.hosts[0])):
         pass  # the caller makes the service connect to a host, and that is recorded
-    return examine(wanted.engine, _nodes(control.settings.data / _AUTHORITIES, wanted, new_uuid()))
+    return examine(wanted.engine, _nodes(context.settings.data / _AUTHORITIES, wanted, new_uuid()))
 
 
 def examine_servers(wanted: Registration) -> list[Finding]:
@@ -137,14 +123,14 @@ def examine_servers(wanted: Registration) -> list[Finding]:
 
 
 def _admit(
-    control: Control, wanted: Registration, cluster_id: str
+    context: CatalogContext, wanted: Registration, cluster_id: str
 ) -> tuple[list[Node], list[Finding], StillhouseError | None]:
     """Return the nodes, ready for their first snapshot, and the findings, or the error that refuses them."""
     nodes: list[Node] = []
     findings: list[Finding] = []
     try:
         names.check_cluster_name(wanted.name)
-        nodes = _nodes(control.settings.data / _AUTHORITIES, wanted, cluster_id)
+        nodes = _nodes(context.settings.data / _AUTHORITIES, wanted, cluster_id)
         if wanted.engine is Engine.FDW and not wanted.data_nodes:
             raise _without_data_nodes(nodes[0])
         findings = examine(wanted.engine, nodes)
@@ -231,16 +217,6 @@ def _like(known: Node, new: Node) -> Node:
 def _identified(node: Node) -> Node:
     assert node.connection is not None
     return replace(node, connection=replace(node.connection, system_identifier=identify(node)))
-
-
-def _dead(nodes: Sequence[Node]) -> list[str]:
-    dead = []
-    for node in nodes:
-        try:
-            session.connect(node, MAINTENANCE, application_name="stillhouse life sign").close()
-        except NodeUnreachable as error:
-            dead.append(error.message)
-    return dead
 
 
 def _refuse_unfit(findings: Sequence[Finding]) -> None:

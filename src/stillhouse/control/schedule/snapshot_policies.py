@@ -7,7 +7,7 @@ from datetime import datetime
 from stillhouse.catalog import clusters, snapshot_policies, snapshots
 from stillhouse.catalog.schema.database import Transaction
 from stillhouse.control.audit import audited
-from stillhouse.control.context import Control
+from stillhouse.control.catalog_context import CatalogContext
 from stillhouse.control.lookup import known_cluster
 from stillhouse.domain import names
 from stillhouse.domain.cluster import Cluster
@@ -52,7 +52,7 @@ class Storage:
 
 
 def set_policies(
-    control: Control,
+    context: CatalogContext,
     project: str,
     cluster_id: str,
     strategies: Sequence[Strategy] = (),
@@ -62,13 +62,13 @@ def set_policies(
     device: str | None = None,
 ) -> None:
     """Add or change these policies and settings, all or nothing; others stay as they are."""
-    with audited(control, project, "CreateSnapshotPolicy", f"cluster/{cluster_id}") as transaction:
+    with audited(context, project, "CreateSnapshotPolicy", f"cluster/{cluster_id}") as transaction:
         if device is not None and device.upper() != _DEVICE:
             raise InvalidInput(f"device_name must be {_DEVICE}: snapshots are kept in the repository")
         if keep_day is not None and not LEAST_KEEP_DAY <= keep_day <= MOST_KEEP_DAY:
             raise InvalidInput(f"keep_day must be between {LEAST_KEEP_DAY} and {MOST_KEEP_DAY}")
         cluster = _locked_cluster(transaction, project, cluster_id)
-        now = control.clock.now()
+        now = context.clock.now()
         _set_settings(transaction, cluster, keep_day, auto_backup, now)
         for strategy in strategies:
             _set_policy(transaction, cluster, strategy, now)
@@ -76,18 +76,20 @@ def set_policies(
             raise InvalidInput(f"a cluster has at most {MOST_OF_CLUSTER} policies", hint="delete one first")
 
 
-def list_policies(control: Control, project: str, cluster_id: str) -> tuple[BackupSettings, list[Policy]]:
+def list_policies(
+    context: CatalogContext, project: str, cluster_id: str
+) -> tuple[BackupSettings, list[Policy]]:
     """List the cluster's policies. A cluster that was never given any takes no automated snapshots."""
-    with control.database.reading() as reading:
+    with context.database.reading() as reading:
         cluster = known_cluster(reading, project, cluster_id)
         settings = snapshot_policies.find_settings(reading, cluster.id) or BackupSettings(auto_backup=False)
         return settings, snapshot_policies.list_policies(reading, cluster.id)
 
 
-def delete_policy(control: Control, project: str, cluster_id: str, policy_id: str) -> None:
+def delete_policy(context: CatalogContext, project: str, cluster_id: str, policy_id: str) -> None:
     """Remove a policy; one that is not there is removed already. Its snapshots stay until their days are over."""
     resource = f"cluster/{cluster_id}/policy/{policy_id}"
-    with audited(control, project, "DeleteSnapshotPolicy", resource) as transaction:
+    with audited(context, project, "DeleteSnapshotPolicy", resource) as transaction:
         cluster = _locked_cluster(transaction, project, cluster_id)
         mine = [policy.id for policy in snapshot_policies.list_policies(transaction, cluster.id)]
         if policy_id.lower() in mine:
@@ -103,11 +105,11 @@ def add_default_policies(transaction: Transaction, cluster_id: str, now: datetim
         snapshot_policies.insert_policy(transaction, policy)
 
 
-def storage_statistics(control: Control, project: str, cluster_id: str) -> Storage:
-    with control.database.reading() as reading:
+def storage_statistics(context: CatalogContext, project: str, cluster_id: str) -> Storage:
+    with context.database.reading() as reading:
         cluster = known_cluster(reading, project, cluster_id)
         used = snapshots.stored_in_all(reading, cluster.id)
-    free = cluster.number_of_node * control.settings.free_gb_per_node * _GB
+    free = cluster.number_of_node * context.settings.free_gb_per_node * _GB
     return Storage(free=free, paid=max(0, used - free), used=used)
 
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from stillhouse.domain.cluster import Node
 from stillhouse.domain.ids import new_hex
 from stillhouse.node.capture.base import Source
+from stillhouse.postgres.host.capture_checks import SUMMARIES_SINCE
 from stillhouse.postgres.sessions import session
 from stillhouse.postgres.sessions.databases import MAINTENANCE
 from stillhouse.postgres.wal import summaries, timelines
 from stillhouse.postgres.wal.backup import Facts
 from stillhouse.postgres.wal.lineage import PATIENCE, Mark, read_mark, write_mark
-from stillhouse.postgres.wal.segments import format_lsn, parse_lsn
+from stillhouse.postgres.wal.lsn import format_lsn, parse_lsn
 from stillhouse.postgres.wal.summaries import Changes
 from stillhouse.postgres.wal.timelines import History
 from stillhouse.repository.format import manifest
@@ -110,7 +111,7 @@ def _make_checkpoint(connection: session.Connection, lsn: int) -> int | None:
 
     Return `None` if the server has no WAL summaries, or if the checkpoint failed.
     """
-    if connection.info.server_version < summaries.SINCE_VERSION:
+    if connection.info.server_version < SUMMARIES_SINCE:
         return None
     try:
         connection.execute("CHECKPOINT")
@@ -192,7 +193,7 @@ class _Judge:
         return Source(stored, head["start_lsn"], None)
 
     def _changes_since(self, head: NodeLine) -> Changes | str:
-        if self._facts.version_num < summaries.SINCE_VERSION:
+        if self._facts.version_num < SUMMARIES_SINCE:
             return "PostgreSQL has no WAL summaries before version 17"
         since = head["timeline"], head["start_lsn"]
         if since not in self._changes:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from stillhouse.node.capture.deferred_writes import PackLedger
 from stillhouse.node.capture.pack_writer import PackWriter
 from stillhouse.postgres.wal.feed import WalFeed
-from stillhouse.postgres.wal.segments import Finding, Pass, WalSource, check_segment, segment_name
+from stillhouse.postgres.wal.lsn import segment_name
+from stillhouse.postgres.wal.segments import Finding, Pass, WalSource, check_segment
 from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.container import MAX_FRAME, Kind
 from stillhouse.repository.format.maps import Extent, MapBuilder

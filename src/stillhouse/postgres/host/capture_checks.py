@@ -11,7 +11,7 @@ from stillhouse.postgres.sessions import session
 from stillhouse.postgres.sessions.databases import MAINTENANCE
 from stillhouse.postgres.sessions.grants import missing
 from stillhouse.postgres.sessions.session import Connection
-from stillhouse.postgres.wal.segments import BLOCK_SIZE
+from stillhouse.postgres.wal.lsn import BLOCK_SIZE
 
 _LOOK = """
     SELECT pg_backend_pid(), current_setting('server_version_num')::int / 10000, pg_is_in_recovery(),
@@ -20,7 +20,8 @@ _LOOK = """
            (SELECT jsonb_object_agg(name, setting) FROM pg_settings WHERE name = ANY(%s))
 """
 
-
+SUMMARIES_SINCE = 170000
+"""The version since which a server can summarise its WAL (wal/summaries.py)."""
 _BACKEND = "SELECT pg_catalog.pg_backend_pid()"
 POOLED = "a pooler stands between: statements of one session have other backends than its login"
 AROUND_THE_POOLER = "connect to the server itself, not to its pooler"

@@ -12,6 +12,7 @@ from stillhouse.postgres.host.capture_checks import (
     LOOK_AT,
     NAME_STANDBYS,
     POOLED,
+    SUMMARIES_SINCE,
     Look,
     is_pooled,
     why_another,
@@ -22,7 +23,6 @@ from stillhouse.postgres.sessions import session, sql
 from stillhouse.postgres.sessions.databases import MAINTENANCE, Kind, list_databases
 from stillhouse.postgres.sessions.grants import missing, statement
 from stillhouse.postgres.sessions.session import Connection
-from stillhouse.postgres.wal.summaries import SINCE_VERSION
 
 _STREAM = {"wal_sender_timeout": "60s"}
 _CLOCK_SECONDS = 5.0
@@ -109,9 +109,9 @@ def _of_rights(node: Node, connection: Connection) -> Iterator[Finding]:
     try:
         session.replicate(node, _STREAM, application_name="stillhouse check-up").finish()
     except NodeUnreachable as error:
-        mend = f"in pg_hba.conf: hostssl replication {role} <address of the service> scram-sha-256"
-        if error.hint and "pg_hba.conf" not in error.hint:
-            mend = error.hint
+        mend = (
+            error.hint or f"in pg_hba.conf: hostssl replication {role} <address of the service> scram-sha-256"
+        )
         yield Finding(node.name, Weight.MUST, "replication", error.message, mend)
     else:
         yield Finding(node.name, Weight.GOOD, "replication", "WAL can be streamed")
@@ -136,11 +136,11 @@ def _of_limits(
 
 def _of_cost(node: Node, version: int, settings: dict[str, str]) -> Iterator[Finding]:
     """Tell whether snapshots can be incremental, and by which means."""
-    if version >= SINCE_VERSION and settings.get("summarize_wal") == "on":
+    if version >= SUMMARIES_SINCE and settings.get("summarize_wal") == "on":
         yield Finding(node.name, Weight.GOOD, "incremental", "changed pages are known from WAL summaries")
         return
     scan = "on" in (settings.get("data_checksums"), settings.get("wal_log_hints"))
-    if version >= SINCE_VERSION:
+    if version >= SUMMARIES_SINCE:
         message = "without WAL summaries each snapshot reads " + (
             "every page" if scan else "and stores everything"
         )

@@ -13,15 +13,15 @@ _REMEDIES = (
     ),
     (
         "no pg_hba.conf entry for replication",
-        "in the server's pg_hba.conf: hostssl replication {role} <address of the service> scram-sha-256",
+        "in the server's pg_hba.conf: {line} replication {role} <address of the service> scram-sha-256",
     ),
     (
         "no pg_hba.conf entry",
-        "in the server's pg_hba.conf: hostssl all,replication {role} <address of the service> scram-sha-256",
+        "in the server's pg_hba.conf: {line} all,replication {role} <address of the service> scram-sha-256",
     ),
     (
         "pg_hba.conf rejects",
-        "in the server's pg_hba.conf, above that line: hostssl all,replication {role} <address> scram-sha-256",
+        "in the server's pg_hba.conf, above that line: {line} all,replication {role} <address> scram-sha-256",
     ),
     ("is not permitted to log in", "ALTER ROLE {role} LOGIN;"),
     ("must be superuser or replication role", "ALTER ROLE {role} REPLICATION;"),
@@ -29,6 +29,11 @@ _REMEDIES = (
     ("unsupported startup parameter", "that is a pooler: connect to the server itself"),
     ("too many connections for role", "ALTER ROLE {role} CONNECTION LIMIT -1;"),
     ("certificate verify failed", "the authority of the server's certificate is not in {ca}"),
+    (
+        "root certificate file",
+        "name the authority of the server's certificate with --ca-file; one that signs itself, as Debian's does, is its"
+        " own authority",
+    ),
     (
         "does not match host name",
         "the server's certificate is of another name: connect by that name, or renew it",
@@ -52,6 +57,7 @@ def remedy(node: Node, said: str) -> str:
         if words in said:
             return mend.format(
                 role=node.connection.role,
+                line="host" if node.connection.tls == "disable" else "hostssl",
                 password=node.connection.password_file or "the registration",
                 ca=node.connection.ca_file or "the authorities that the service trusts",
             )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from stillhouse.domain.cluster import Node
 from stillhouse.errors import NodeUnreachable
 from stillhouse.postgres.sessions import session
-from stillhouse.postgres.wal.segments import parse_lsn
+from stillhouse.postgres.wal.lsn import parse_lsn
 
 # SQLSTATEs (src/backend/utils/errcodes.txt). The first two come with a SIGTERM: a shutdown, pg_terminate_backend(),
 # and the checkpointer, which invalidates a slot by ending the session that has it (src/backend/replication/slot.c).

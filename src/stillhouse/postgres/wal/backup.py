@@ -18,7 +18,7 @@ from stillhouse.postgres.sessions import session
 from stillhouse.postgres.sessions.session import Connection
 from stillhouse.postgres.sessions.session_end import TIMELINE, End, LastSeen, look, why_ended
 from stillhouse.postgres.wal import slot
-from stillhouse.postgres.wal.segments import format_lsn, parse_lsn
+from stillhouse.postgres.wal.lsn import format_lsn, parse_lsn
 
 # PostgreSQL 18 ends a session at the next checkpoint if its slot was not touched for idle_replication_slot_timeout.
 BEAT_SECONDS = 10.0

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from stillhouse.errors import CaptureInterrupted
 from stillhouse.postgres.files.tree import Tree
 from stillhouse.postgres.wal.backup import BackupSession
-from stillhouse.postgres.wal.segments import WalSource, segment_name
+from stillhouse.postgres.wal.lsn import segment_name
+from stillhouse.postgres.wal.segments import WalSource
 from stillhouse.postgres.wal.slot import WalPosition
 
 

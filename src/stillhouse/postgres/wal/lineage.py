@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from psycopg.errors import InsufficientPrivilege
 
 from stillhouse.postgres.sessions.session import Connection, Error
-from stillhouse.postgres.wal.segments import format_lsn, parse_lsn
+from stillhouse.postgres.wal.lsn import format_lsn, parse_lsn
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""WAL segments: their names, the proof that bytes are the expected segment, and a search for the few records that
+"""WAL segments: the proof that bytes are the expected segment, and a search for the few records that
 make a capture leave files out or start again.
 
 Layouts: src/include/access/xlog_internal.h (pages), xlogrecord.h (records), rmgrlist.h (resource managers).
@@ -13,18 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stillhouse.errors import CaptureFailed
+from stillhouse.postgres.wal.lsn import BLOCK_SIZE, format_lsn
 
-# XLOG_BLCKSZ. A server that was built with another block size is refused (capture_checks.py).
-BLOCK_SIZE = 8192
 _SHORT, _LONG = 24, 40  # page headers: every page, first page of a segment
 _RECORD = struct.Struct("<IIQBBHI")  # tot_len, xid, prev, info, rmid, padding, crc
-
-
-def segment_name(timeline: int, lsn: int, segment_size: int) -> str:
-    """Return the name of the segment that holds the byte at `lsn`."""
-    number = lsn // segment_size
-    per_log = 0x1_0000_0000 // segment_size
-    return f"{timeline:08X}{number // per_log:08X}{number % per_log:08X}"
 
 
 @dataclass(frozen=True)
@@ -224,12 +216,3 @@ def _finding(record: bytes) -> Finding:
         at += _FRAGMENTS[record[at]]
     data = at + (2 if record[at] == 255 else 5)
     return Prepared(struct.unpack_from("<I", record, data + 8)[0])
-
-
-def format_lsn(lsn: int) -> str:
-    return f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:08X}"
-
-
-def parse_lsn(text: str) -> int:
-    high, low = text.split("/")
-    return int(high, 16) << 32 | int(low, 16)

@@ -9,7 +9,7 @@ import psycopg
 from stillhouse.domain.cluster import Node
 from stillhouse.errors import NodeUnreachable
 from stillhouse.postgres.sessions import session
-from stillhouse.postgres.wal.segments import parse_lsn
+from stillhouse.postgres.wal.lsn import parse_lsn
 
 _END_MILLISECONDS = 5000
 _SETTINGS = {"statement_timeout": "20s", "lock_timeout": "10s"}

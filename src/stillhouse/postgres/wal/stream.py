@@ -21,7 +21,8 @@ from stillhouse.postgres.sessions import session
 from stillhouse.postgres.sessions.databases import MAINTENANCE
 from stillhouse.postgres.sessions.session_end import End, LastSeen, look, why_ended
 from stillhouse.postgres.wal.backup import no_slot
-from stillhouse.postgres.wal.segments import WalSource, format_lsn, parse_lsn
+from stillhouse.postgres.wal.lsn import format_lsn, parse_lsn
+from stillhouse.postgres.wal.segments import WalSource
 from stillhouse.postgres.wal.slot import WalPosition
 
 _SEGMENTS_HELD = 2  # one that is taken, and one that fills meanwhile

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from stillhouse.domain.page_choice import Changed
 from stillhouse.postgres.sessions.session import Connection, Error, sql
-from stillhouse.postgres.wal.segments import format_lsn, parse_lsn
+from stillhouse.postgres.wal.lsn import format_lsn, parse_lsn
 from stillhouse.postgres.wal.timelines import Stretch
 
-SINCE_VERSION = 170000
 _WAIT_SECONDS = 60.0  # the summariser reads hundreds of MB/s; if it lags by more, it is stuck
 _POLL_SECONDS = 0.02
 

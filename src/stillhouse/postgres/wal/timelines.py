@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from stillhouse.postgres.sessions.session import Connection
-from stillhouse.postgres.wal.segments import format_lsn, parse_lsn
+from stillhouse.postgres.wal.lsn import format_lsn, parse_lsn
 
 _MOST = 1 << 20  # bytes: a line per promotion
 _READ = "SELECT pg_catalog.pg_read_binary_file(%s, 0, %s, true)"

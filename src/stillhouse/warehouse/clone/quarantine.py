@@ -19,7 +19,7 @@ from stillhouse.postgres.host.network import network_of, new_network
 from stillhouse.postgres.host.settings_trial import why_not_taken
 from stillhouse.postgres.sessions import session
 from stillhouse.postgres.sessions.roles import furnish, take_over
-from stillhouse.postgres.wal.segments import format_lsn, parse_lsn
+from stillhouse.postgres.wal.lsn import format_lsn, parse_lsn
 from stillhouse.warehouse.clone import quarantine_settings
 from stillhouse.warehouse.clone.foreign_servers import park
 from stillhouse.warehouse.clone.replay import Show, watching

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from stillhouse.postgres.files.tree import Tree
-from stillhouse.postgres.wal.segments import parse_lsn
+from stillhouse.postgres.wal.lsn import parse_lsn
 
 Show = Callable[[int, int], None]
 """Called with (bytes of WAL replayed, bytes to replay)."""

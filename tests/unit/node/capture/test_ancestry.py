@@ -8,7 +8,7 @@ import pytest
 from stillhouse.domain.base_choice import Offer, offer_base
 from stillhouse.node.capture.ancestry import why_another_history, why_no_scan, why_other_pages
 from stillhouse.postgres.wal.lineage import Mark
-from stillhouse.postgres.wal.segments import format_lsn
+from stillhouse.postgres.wal.lsn import format_lsn
 from stillhouse.postgres.wal.summaries import follow
 from stillhouse.postgres.wal.timelines import History, Stretch, parse
 from stillhouse.repository.format.root import RootNode

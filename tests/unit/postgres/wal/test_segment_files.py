@@ -9,7 +9,8 @@ import pytest
 
 from stillhouse.errors import CaptureFailed
 from stillhouse.postgres.wal.feed import SegmentFiles, wal_tree
-from stillhouse.postgres.wal.segments import WalSource, check_segment, segment_name
+from stillhouse.postgres.wal.lsn import segment_name
+from stillhouse.postgres.wal.segments import WalSource, check_segment
 
 SIZE = 1 << 20
 START = 5 * SIZE

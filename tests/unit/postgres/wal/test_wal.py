@@ -5,7 +5,8 @@ import pytest
 from numpy.typing import NDArray
 
 from stillhouse.errors import CaptureFailed
-from stillhouse.postgres.wal.segments import WalSource, check_segment, format_lsn, parse_lsn, segment_name
+from stillhouse.postgres.wal.lsn import format_lsn, parse_lsn, segment_name
+from stillhouse.postgres.wal.segments import WalSource, check_segment
 from support.data_directories.synthetic_wal import HEAP, SYSTEM, Wal, record
 
 MIB = 1 << 20

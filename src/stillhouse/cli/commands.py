@@ -1,4 +1,4 @@
-"""The commands that ask a running service, put together."""
+"""The groups of commands that come from several modules, put together."""
 
 from stillhouse.cli.host import registration
 from stillhouse.cli.service import cluster_work, project, removal
