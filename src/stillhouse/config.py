@@ -99,6 +99,19 @@ class Settings(BaseSettings):
         description="A request that names a proxy in its headers is not this host's, unless this is set.",
     )
 
+    console: bool = Field(
+        True, description="Answer the web console below `/console` ([console.md](console.md))."
+    )
+    console_idle_minutes: float = Field(
+        15,
+        gt=0,
+        le=1440,
+        description="A session of the console ends when no page was asked for so long; watching does not count.",
+    )
+    console_hours: float = Field(
+        12, gt=0, le=168, description="A session of the console ends after so many hours in any case."
+    )
+
     max_connections: int = Field(1000, ge=16, le=100_000, description="So many connections are open at once.")
     max_connections_per_address: int = Field(
         200,

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from stillhouse.api.app import create_app
-from stillhouse.api.gateway.middleware import MAX_HEADERS
+from stillhouse.api.gateway.limits import MAX_HEADERS
 from stillhouse.api.wire.crowd import Crowd
 from support.api.application import PROJECT, Service, serving_service
 from support.api.http_server import serving_http

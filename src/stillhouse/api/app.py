@@ -2,8 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import NoReturn
 
 from fastapi import FastAPI, Request, Response
@@ -25,7 +26,7 @@ from stillhouse.api.extensions import (
 )
 from stillhouse.api.extensions.readiness import Readyz
 from stillhouse.api.gateway.errors import invalid_input
-from stillhouse.api.gateway.middleware import Gateway
+from stillhouse.api.gateway.middleware import Gateway, MakeFace
 from stillhouse.api.operations import (
     capacity,
     cluster_facts,
@@ -75,8 +76,15 @@ def published_routes() -> list[JsonRoute]:
     return routes_of(*_ROUTERS)
 
 
-def create_app(control: Control, *, is_shutting_down: Callable[[], bool]) -> ASGIApp:
+def create_app(
+    control: Control,
+    *,
+    is_shutting_down: Callable[[], bool],
+    faces: Mapping[str, MakeFace] = MappingProxyType({}),
+) -> ASGIApp:
     """Make the application: every operation, behind the gateway that authenticates callers and words refusals.
+
+    `faces` are those beside the API, by the first part of their paths; the gateway bounds them together with it.
 
     `/healthz`, `/readyz` and `/openapi.json` are open to all and hold nothing about a tenant; `/readyz` tells its
     reasons only to this host. `/metrics` is open to this host.
@@ -96,7 +104,7 @@ def create_app(control: Control, *, is_shutting_down: Callable[[], bool]) -> ASG
     app.add_exception_handler(RequestValidationError, _refuse_invalid)
     app.add_exception_handler(HTTPException, _refuse_unrouted)
     app.add_exception_handler(Exception, _pass_on)
-    return Gateway(app, control, published_routes(), is_shutting_down)
+    return Gateway(app, control, published_routes(), is_shutting_down, faces)
 
 
 class _Document:

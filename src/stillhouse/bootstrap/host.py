@@ -13,8 +13,8 @@ from stillhouse.config import Settings
 from stillhouse.control.clusters.accounts import is_account_shared
 from stillhouse.control.clusters.addresses import outside_of
 from stillhouse.control.context import Control, Vault
-from stillhouse.control.copy_turns import CopyTurns
 from stillhouse.control.flow_context import FlowContext
+from stillhouse.control.threads.copy_turns import CopyTurns
 from stillhouse.control.upkeep import host_files
 from stillhouse.domain.cluster import Provider
 from stillhouse.postgres.host.account import create_cluster_account, free_uid, uid_range

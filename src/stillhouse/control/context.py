@@ -6,12 +6,12 @@ from datetime import datetime
 from stillhouse.catalog.schema.calls import Calls
 from stillhouse.catalog.schema.remembered import Remembered
 from stillhouse.checks import Checks
-from stillhouse.control.bells import Bells
 from stillhouse.control.catalog_context import Caller, CatalogContext
 from stillhouse.control.lockout import Lockouts, LockoutsInMemory
 from stillhouse.control.node_watch import NodeWatch
-from stillhouse.control.password_checks import PasswordChecks
 from stillhouse.control.refusal_counts import Tally
+from stillhouse.control.threads.bells import Bells
+from stillhouse.control.threads.password_checks import PasswordChecks
 from stillhouse.durable.flows import Flows
 from stillhouse.repository.format.cipher_keys import ClusterKeys, create_or_open, open_keys
 from stillhouse.repository.objects import identity

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 from stillhouse.catalog import clusters, snapshots
 from stillhouse.control.context import Control, Vault
-from stillhouse.control.copy_turns import CopyTurns
+from stillhouse.control.threads.copy_turns import CopyTurns
 from stillhouse.domain.cluster import Cluster
 from stillhouse.domain.slots import attempt_slot
 from stillhouse.domain.snapshot import Snapshot

@@ -16,11 +16,11 @@ import httpx
 from starlette.types import ASGIApp
 
 from stillhouse import log
-from stillhouse.api.app import create_app
+from stillhouse.bootstrap.faces import application
 from stillhouse.catalog import clusters, operations, snapshots
 from stillhouse.catalog.schema.commits import after_commit
 from stillhouse.catalog.schema.database import Database
-from stillhouse.clock import SystemClock
+from stillhouse.clock import Clock, SystemClock
 from stillhouse.config import Settings
 from stillhouse.control.access.access_keys import create_access_key
 from stillhouse.control.context import Control, Vault
@@ -230,11 +230,11 @@ class Service:
 
 def app_of(service: Service) -> ASGIApp:
     """The application that the service's endpoint answers with."""
-    return create_app(service.control, is_shutting_down=service.shutting_down.is_set)
+    return application(service.control, is_shutting_down=service.shutting_down.is_set)
 
 
 @contextmanager
-def serving_service(data: Path) -> Iterator[Service]:
+def serving_service(data: Path, clock: Clock | None = None) -> Iterator[Service]:
     log.configure("INFO")
     location = str(data / "repository")
     store = open_store(location)
@@ -250,7 +250,7 @@ def serving_service(data: Path) -> Iterator[Service]:
         database=switchboard,
         flows=flows,
         sealer=sealer,
-        clock=SystemClock(),
+        clock=clock or SystemClock(),
         settings=Settings(
             data=data,
             shared_account="accepted",
@@ -262,7 +262,7 @@ def serving_service(data: Path) -> Iterator[Service]:
     )
     shutting_down = threading.Event()
     key = create_access_key(control, PROJECT)
-    app = create_app(control, is_shutting_down=shutting_down.is_set)
+    app = application(control, is_shutting_down=shutting_down.is_set)
     with serving(app) as endpoint, httpx.Client(timeout=120, verify=False) as http:
         client = SignedClient(endpoint, PROJECT, key.access_key, key.secret_key, http)
         yield Service(endpoint, control, client, switchboard, data, shutting_down)

@@ -11,9 +11,9 @@ import pytest
 
 from stillhouse.catalog import captures, snapshot_lists, snapshots
 from stillhouse.catalog.schema.database import Database
-from stillhouse.control.bells import Bells
 from stillhouse.control.snapshots import create
 from stillhouse.control.snapshots.requests import request_cancel, request_snapshot
+from stillhouse.control.threads.bells import Bells
 from stillhouse.domain import retention
 from stillhouse.domain.reports.captures import CaptureState
 from stillhouse.errors import CatalogUnavailable

@@ -7,7 +7,7 @@ cloud's gateway, a request to an API that does not exist is told so before it is
 
 import asyncio
 import ipaddress
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,9 +20,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from stillhouse import log, metrics
 from stillhouse.api.gateway import errors, forwarded
 from stillhouse.api.gateway.authentication import authenticate, is_keeping_body
+from stillhouse.api.gateway.limits import check_length, check_limits, has_body
 from stillhouse.api.gateway.published import Answered, Published, Route
 from stillhouse.api.gateway.rates import Rates
-from stillhouse.api.gateway.raw_body import ClientGone, UnprovenBodies, read_body, too_large
+from stillhouse.api.gateway.raw_body import ClientGone, UnprovenBodies, read_body
 from stillhouse.api.gateway.signature import RawRequest
 from stillhouse.api.gateway.turns import Turns
 from stillhouse.api.gateway.worker_threads import WorkerThreads
@@ -44,12 +45,6 @@ from stillhouse.errors import (
     Unauthenticated,
 )
 
-# The cloud gateway's limits.
-MAX_URI_BYTES = 32 * 2**10
-MAX_HEADER_BYTES = 32 * 2**10
-MAX_HEADERS_BYTES = 128 * 2**10
-# Not the cloud's: each header costs time, however short it is. Clients send about ten.
-MAX_HEADERS = 200
 # Bodies whose senders have not proven who they are, all together.
 _UNPROVEN_BYTES = 32 * 2**20
 
@@ -57,6 +52,11 @@ _NO_NEED = Need()
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json"})
 METRICS_PATH = "/metrics"
 READY_PATH = "/readyz"
+
+# Another face of the service, below a path of its own. It answers a request of which the body is given, and knows and
+# permits its callers itself. It is made of the gateway's `WorkerThreads.run` and `Rates.spend`, which it shares.
+Face = Callable[[Scope, bytes, Receive, Send], Awaitable[None]]
+MakeFace = Callable[[Callable[..., Awaitable[Any]], Callable[[str, str, float], None]], Face]
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Call:
 
 
 class Gateway:
-    """ASGI application around `app`; `routes` are the published APIs.
+    """ASGI application around `app`; `routes` are the published APIs, `faces` the other ones by the first of a path.
 
     Raises KeyError with the name of an operation that `domain.actions` does not list.
     """
@@ -85,6 +85,7 @@ class Gateway:
         control: Control,
         routes: Sequence[Route],
         is_shutting_down: Callable[[], bool],
+        faces: Mapping[str, MakeFace],
     ) -> None:
         self._app = app
         self._control = control
@@ -98,6 +99,7 @@ class Gateway:
         self._rates = Rates(settings.requests_per_second_per_key, settings.requests_per_second_per_project)
         self._unproven = UnprovenBodies(_UNPROVEN_BYTES)
         self._overloads = _Overloads()
+        self._faces = {name: make(self._threads.run, self._rates.spend) for name, make in faces.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -111,10 +113,16 @@ class Gateway:
     async def _answer(self, scope: Scope, receive: Receive, answering: "_Answering") -> None:
         logger, begun, call = log.get("api"), monotonic(), Call()
         try:
-            _check_limits(scope)
+            check_limits(scope)
+            peer, sender = self._name_sender(scope)
+            if (name := scope["path"].partition("/")[2].partition("/")[0]) in self._faces:
+                answering.operation = name
+                await self._turns.take()
+                await self._show(self._faces[name], scope, receive, answering)
+                return
             if self._is_shutting_down():
                 raise ShuttingDown("the service is shutting down")
-            if self._is_open(scope):
+            if self._is_open(scope, peer, sender):
                 answering.operation = scope["path"].removeprefix("/")
                 await self._app(scope, receive, answering.send)
                 return
@@ -123,7 +131,7 @@ class Gateway:
             scope["path_params"], scope["route"] = named, route
             call = self._call(route, named)
             answering.operation = call.operation
-            _check_length(scope, call.largest_body)
+            check_length(scope, call.largest_body)
             await self._carry_out(call, scope, receive, answering)
         except ClientGone:
             logger.debug("client gone", operation=call.operation)
@@ -142,14 +150,25 @@ class Gateway:
         seconds = round(monotonic() - begun, 4)
         logger.debug("answered", operation=call.operation, status=answering.status, seconds=seconds)
 
-    def _is_open(self, scope: Scope) -> bool:
-        """Put the request's sender into the scope, in place of a trusted proxy; tell whether a signature is needless.
-
-        Only this host sees, without a signature, the metrics and the reasons why the service is not ready.
-        """
+    def _name_sender(self, scope: Scope) -> tuple[str, forwarded.Sender]:
+        """Put the request's sender into the scope, in place of a trusted proxy. Returns the peer's address, too."""
         peer = scope["client"][0] if scope.get("client") else ""
         sender = forwarded.find_sender(peer, scope["scheme"], scope["headers"], self._trusted)
         scope["client"], scope["scheme"] = (sender.address, 0), sender.scheme
+        return peer, sender
+
+    async def _show(self, face: Face, scope: Scope, receive: Receive, answering: "_Answering") -> None:
+        check_length(scope, SMALL_BODY)
+        scope.setdefault("state", {})["request_id"] = answering.request_id
+        with self._unproven.share() as take:
+            body = await read_body(receive, SMALL_BODY, take=take) if has_body(scope) else b""
+            await face(scope, body, receive, answering.send)
+
+    def _is_open(self, scope: Scope, peer: str, sender: forwarded.Sender) -> bool:
+        """Tell whether a signature is needless.
+
+        Only this host sees, without a signature, the metrics and the reasons why the service is not ready.
+        """
         path = scope["path"]
         if path == READY_PATH:
             scope.setdefault("state", {})["is_told_reasons"] = self._is_this_host(peer, sender)
@@ -186,12 +205,12 @@ class Gateway:
         caller = Caller(request_id=answering.request_id, address=address)
         request = RawRequest(scope["method"], scope["raw_path"], scope["query_string"], scope["headers"])
         is_kept = True
-        if _has_body(scope) and not call.need.open_to_all:
+        if has_body(scope) and not call.need.open_to_all:
             is_kept = await self._threads.run(self._is_keeping_body, call, scope, request, caller)
         # Until its sender is proven, a body shares a bound with all others of that kind.
         with self._unproven.share() as take:
             body = b""
-            if _has_body(scope):
+            if has_body(scope):
                 body = await read_body(receive, call.largest_body, keep=is_kept, take=take)
             given = call, scope, request, body, caller
             if call.checks_password:
@@ -327,39 +346,8 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-def _check_limits(scope: Scope) -> None:
-    if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_URI_BYTES:
-        raise errors.UriTooLong("The URI is longer than 32 KB.")
-    if len(scope["headers"]) > MAX_HEADERS:
-        raise errors.HeadersTooLarge(f"There are more than {MAX_HEADERS} headers.")
-    sizes = [len(name) + len(value) for name, value in scope["headers"]]
-    if sum(sizes) > MAX_HEADERS_BYTES or any(size > MAX_HEADER_BYTES for size in sizes):
-        raise errors.HeadersTooLarge("A header is longer than 32 KB, or all of them than 128 KB.")
-
-
-def _check_length(scope: Scope, most: int) -> None:
-    for name, value in scope["headers"]:
-        if name == b"content-length" and _length(value) > most:
-            raise too_large(most)
-
-
-def _has_body(scope: Scope) -> bool:
-    """Tell from the headers whether a body follows; by HTTP/1.1 one of two announces it (RFC 9112, 6.3)."""
-    return any(
-        name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
-        for name, value in scope["headers"]
-    )
-
-
 def _operation_of(route: Route) -> str:
     return route.operation_id or route.name
-
-
-def _length(declared: bytes) -> int:
-    """Read the declared length. The server in front may pass on a text that is no number."""
-    if not declared.isdigit() or len(declared) > 20:
-        raise InvalidInput("The Content-Length is not a number.")
-    return int(declared)
 
 
 def _check_project(of_path: str | None, of_caller: str) -> None:
@@ -374,16 +362,12 @@ def _check_project(of_path: str | None, of_caller: str) -> None:
 
 
 def _check_permissions(control: Control, call: Call) -> None:
-    """Check the caller's policies. Policies that name no clusters are decided without the catalog."""
-    allowed = control.caller.permissions
+    """Check the caller's policies; those on a cluster that the body names are checked again by the route."""
     if call.need.cluster_in_body:
-        if not allowed.may_allow(call.need.names):
+        if not control.caller.permissions.may_allow(call.need.names):
             raise permissions.refusal(call.operation)
         return
-    named: list[str | None] = [None]
-    if allowed.are_narrow:
-        named = permissions.clusters_named(control, control.caller.project, call.cluster, call.snapshot)
-    permissions.demand(control, call.operation, named)
+    permissions.demand_for_path(control, call.operation, call.cluster, call.snapshot)
 
 
 def _record(control: Control, call: Call, path: str, error: Unauthenticated | NotPermitted) -> None:

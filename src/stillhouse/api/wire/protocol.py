@@ -17,7 +17,7 @@ from uvicorn.protocols.utils import get_remote_addr
 from uvicorn.server import ServerState
 
 from stillhouse.api.gateway import errors
-from stillhouse.api.gateway.middleware import MAX_HEADERS, MAX_HEADERS_BYTES, MAX_URI_BYTES
+from stillhouse.api.gateway.limits import MAX_HEADERS, MAX_HEADERS_BYTES, MAX_URI_BYTES
 from stillhouse.api.wire.crowd import Crowd
 from stillhouse.domain import ids
 from stillhouse.errors import InvalidInput, Overloaded, StillhouseError

@@ -1,5 +1,6 @@
 """Proofs of snapshots, their results, and the schedules that start them."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -42,6 +43,19 @@ def latest(transaction: Transaction, snapshot_id: str) -> Proof | None:
     query = select(proofs).where(proofs.c.snapshot_id == snapshot_id)
     row = transaction.execute(query.order_by(proofs.c.started.desc(), proofs.c.id).limit(1)).one_or_none()
     return None if row is None else _proof(row)
+
+
+def latest_states(
+    transaction: Transaction, project: str, snapshot_ids: Sequence[str]
+) -> dict[str, ProofState]:
+    """The state of the latest proof of each of the project's snapshots of these ids that ever had one."""
+    query = (
+        select(proofs.c.snapshot_id, proofs.c.state)
+        .join(snapshots, snapshots.c.id == proofs.c.snapshot_id)
+        .where(snapshots.c.project == project, proofs.c.snapshot_id.in_(snapshot_ids))
+        .order_by(proofs.c.started, proofs.c.id.desc())
+    )
+    return {row.snapshot_id: ProofState(row.state) for row in transaction.execute(query)}
 
 
 def any_running(transaction: Transaction) -> bool:

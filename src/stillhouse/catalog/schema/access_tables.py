@@ -1,4 +1,4 @@
-"""Tables of access keys, users, tokens, permissions, sealed secrets, and the audit."""
+"""Tables of access keys, users, tokens, sessions, permissions, sealed secrets, and the audit."""
 
 from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, Table, Text
 
@@ -62,6 +62,16 @@ lockouts = Table(
     Column("locked_until", UtcTime),
 )
 Index("ix_sh_lockouts_last", lockouts.c.kind, lockouts.c.last)
+
+console_sessions = Table(
+    "sh_console_sessions",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    # An access key or a user's id. The session ends with it.
+    required("subject"),
+    required("begun", UtcTime),
+    required("seen", UtcTime),
+)
 
 permission_policies = Table(
     "sh_permission_policies",

@@ -19,13 +19,13 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from stillhouse import log
-from stillhouse.api.app import create_app
 from stillhouse.api.gateway import addresses
 from stillhouse.api.gateway.forwarded import Networks
 from stillhouse.api.wire.certificate import Certificate
 from stillhouse.api.wire.crowd import Crowd
 from stillhouse.api.wire.handshake import Handshake
 from stillhouse.api.wire.protocol import PATIENCE, BoundedProtocol, Patience
+from stillhouse.bootstrap.faces import application
 from stillhouse.bootstrap.host import leave_servers
 from stillhouse.bootstrap.service import Service, open_service
 from stillhouse.cli.host import banner
@@ -68,7 +68,7 @@ def run(settings: Settings) -> None:
     with _bound(place, settings.listen) as listener, open_service(settings) as service:
         control = service.control
         stopping = threading.Event()
-        app = create_app(control, is_shutting_down=stopping.is_set)
+        app = application(control, is_shutting_down=stopping.is_set)
         scheme = "http" if certificate is None else "https"
         address = f"{scheme}://{_shown(listener.getsockname())}"
         server = _Server(http(app, crowd, certificate=certificate), service, address)

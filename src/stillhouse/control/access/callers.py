@@ -11,6 +11,7 @@ from stillhouse.control.context import Control, Signer
 from stillhouse.domain.access import policy_document
 from stillhouse.domain.access.permissions import Permissions
 from stillhouse.domain.access.policy_document import Attached
+from stillhouse.domain.access.users import User
 from stillhouse.domain.ids import ACCESS_KEY
 from stillhouse.errors import TokenExpired, Unauthenticated
 
@@ -38,8 +39,22 @@ def find_token_holder(control: Control, token: str) -> Caller:
         who = f"user/{user.name}"
         if control.clock.now() >= found.expires:
             raise TokenExpired("The token must be updated.", who=who)
-        granted = Permissions((permissions.resolve(reading, user.policies),))
-    return Caller(who, project=user.project, subject=user.id, permissions=granted)
+        return _caller_of(reading, user)
+
+
+def find_subject(control: Control, subject: str) -> Caller | None:
+    """Find the holder of an access key, or the user of this id; `None` if it is unknown, disabled or past its end."""
+    if ACCESS_KEY.fullmatch(subject):
+        signer = find_signer(control, subject)
+        return None if signer is None else signer.caller
+    with control.database.reading() as reading:
+        user = users.find_user(reading, subject)
+        return None if user is None else _caller_of(reading, user)
+
+
+def _caller_of(reading: Transaction, user: User) -> Caller:
+    granted = Permissions((permissions.resolve(reading, user.policies),))
+    return Caller(f"user/{user.name}", project=user.project, subject=user.id, permissions=granted)
 
 
 def _lasting_signer(control: Control, access_key: str) -> Signer | None:

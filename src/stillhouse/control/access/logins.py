@@ -1,9 +1,12 @@
-"""Logins by password, with the lock-out of who guesses."""
+"""Logins by password, and by an access key's secret, with the lock-out of guessers."""
 
+import hmac
 import secrets
 from functools import cache
 
 from stillhouse.catalog.access import passwords, users
+from stillhouse.control.access.callers import find_signer
+from stillhouse.control.catalog_context import Caller
 from stillhouse.control.context import Control
 from stillhouse.domain.access.senders import sender_of
 from stillhouse.domain.access.users import User
@@ -11,6 +14,7 @@ from stillhouse.errors import Unauthenticated
 
 _LOCKED = "Incorrect IAM authentication information: AK access failed to reach the limit,forbidden"
 _WRONG = "Incorrect IAM authentication information: the user's name or password is wrong"
+_WRONG_KEY = "the access key or its secret is wrong"
 
 
 def log_in(control: Control, password: str, *, user_id: str = "", project: str = "", name: str = "") -> User:
@@ -42,6 +46,29 @@ def log_in(control: Control, password: str, *, user_id: str = "", project: str =
         raise Unauthenticated(_WRONG, who=who)
     lockouts.succeeded(subject)
     return user
+
+
+def log_in_by_key(control: Control, access_key: str, secret_key: str) -> Caller:
+    """Find the holder of a lasting access key by its secret. Raises Unauthenticated.
+
+    Failures count together with those of wrong signatures. A temporary key is refused like one that does not exist: it
+    needs its token, too.
+    """
+    signer = find_signer(control, access_key)
+    if signer is not None and signer.token_digest:
+        signer = None
+    subject = (access_key, sender_of(control.caller.address))
+    lockouts = control.invented_lockouts if signer is None else control.key_lockouts
+    who = access_key[:64]
+    if lockouts.is_locked(subject, control.clock):
+        raise Unauthenticated(_LOCKED, who=who)
+    known = secrets.token_hex(20) if signer is None else signer.secret_key
+    is_right = hmac.compare_digest(known.encode(), secret_key.encode("utf-8", "surrogatepass"))
+    if signer is None or not is_right:
+        lockouts.failed(subject, control.clock)
+        raise Unauthenticated(_WRONG_KEY, who=who)
+    lockouts.succeeded(subject)
+    return signer.caller
 
 
 @cache

@@ -90,6 +90,20 @@ def demand(context: CatalogContext, operation: str, clusters: Sequence[str | Non
         raise refusal(operation)
 
 
+def demand_for_path(
+    context: CatalogContext, operation: str, cluster: str | None, snapshot: str | None
+) -> None:
+    """Raises as `demand`, for the clusters that a path's ids concern.
+
+    Policies that name no clusters are decided without the catalog.
+    """
+    caller = context.caller
+    named: list[str | None] = [None]
+    if caller.permissions.are_narrow:
+        named = clusters_named(context, caller.project, cluster, snapshot)
+    demand(context, operation, named)
+
+
 def refusal(operation: str) -> NotPermitted:
     return NotPermitted(f"The caller's policies do not allow {OPERATIONS[operation].need.names[0]} here.")
 

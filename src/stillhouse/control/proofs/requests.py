@@ -1,5 +1,6 @@
 """Requests for proofs of snapshots, and the schedules that make them by themselves."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from stillhouse.catalog import snapshot_lists
@@ -36,6 +37,12 @@ def latest_proof(control: Control, project: str, snapshot_id: str) -> Proof | No
     """Return the latest proof; `None` for a snapshot that was never proved."""
     with control.database.reading() as reading:
         return proofs.latest(reading, known_snapshot(reading, project, snapshot_id).id)
+
+
+def latest_states(control: Control, project: str, snapshot_ids: Sequence[str]) -> dict[str, ProofState]:
+    """Return the state of the latest proof of each of the project's snapshots that ever had one."""
+    with control.database.reading() as reading:
+        return proofs.latest_states(reading, project, snapshot_ids)
 
 
 def set_schedule(control: Control, project: str, cluster_id: str, schedule: ProofSchedule) -> None:

@@ -58,25 +58,28 @@ def get_operation(control: Control, project: str, operation_id: str) -> Told:
         return Told(found, clusters.read_cluster(reading, found.cluster_id).name)
 
 
-def look_at_clusters(control: Control, project: str) -> list[Condition]:
-    """List the project's clusters, the newest first, and ask their nodes."""
+def look_at_clusters(control: Control, project: str, *, is_asking: bool = True) -> list[Condition]:
+    """List the project's clusters, the newest first, and ask their nodes, or tell how they were seen last."""
     with control.database.reading() as reading:
         found = clusters.list_clusters(reading, project)
         failures = {cluster.id: _failure(reading, cluster) for cluster in found}
-    return [Condition(cluster, failures[cluster.id]) for cluster in _asked(control, found)]
+    return [
+        Condition(cluster, failures[cluster.id]) for cluster in _seen(control, found, is_asking=is_asking)
+    ]
 
 
-def look_at_cluster(control: Control, project: str, cluster_id: str) -> Condition:
+def look_at_cluster(control: Control, project: str, cluster_id: str, *, is_asking: bool = True) -> Condition:
     with control.database.reading() as reading:
         found = known_cluster(reading, project, cluster_id)
         failure = _failure(reading, found)
-    (seen,) = _asked(control, [found])
+    (seen,) = _seen(control, [found], is_asking=is_asking)
     return Condition(seen, failure)
 
 
-def _asked(control: Control, found: Sequence[Cluster]) -> list[Cluster]:
+def _seen(control: Control, found: Sequence[Cluster], *, is_asking: bool) -> list[Cluster]:
     """Ask the nodes that can be asked from here; the last look of the host that leads tells of the others."""
-    control.node_watch.look([one for one in found if may_ask(control, one)], _PATIENCE_SECONDS)
+    if is_asking:
+        control.node_watch.look([one for one in found if may_ask(control, one)], _PATIENCE_SECONDS)
     return [control.node_watch.seen(one) for one in found]
 
 

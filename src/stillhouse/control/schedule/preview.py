@@ -4,7 +4,7 @@ from stillhouse.catalog import snapshot_lists, snapshot_policies
 from stillhouse.control.context import Control
 from stillhouse.control.lookup import known_cluster
 from stillhouse.domain.reports import preview
-from stillhouse.domain.reports.preview import MOST_RUNS, Preview
+from stillhouse.domain.reports.preview import MOST_RUNS, NextRun, Preview
 from stillhouse.domain.snapshot_policies import BackupSettings
 from stillhouse.errors import InvalidInput
 
@@ -13,8 +13,7 @@ def preview_policies(
     control: Control, project: str, cluster_id: str, runs: int
 ) -> tuple[BackupSettings, Preview]:
     """Return the cluster's settings and the preview of its next `runs` runs. Nothing is changed."""
-    if not 1 <= runs <= MOST_RUNS:
-        raise InvalidInput(f"runs must be between 1 and {MOST_RUNS}")
+    _check(runs)
     now = control.clock.now()
     with control.database.reading() as reading:
         cluster = known_cluster(reading, project, cluster_id)
@@ -23,3 +22,20 @@ def preview_policies(
         ended = snapshot_policies.automated_ended(reading, cluster.id, now)
         automated = snapshot_lists.automated_of_cluster(reading, cluster.id)
     return settings, preview.preview(policies, settings, automated, ended, now, runs)
+
+
+def next_runs(control: Control, project: str, cluster_id: str, runs: int) -> tuple[NextRun, ...]:
+    """Return the cluster's next `runs` runs alone, without a look at each of its snapshots."""
+    _check(runs)
+    now = control.clock.now()
+    with control.database.reading() as reading:
+        cluster = known_cluster(reading, project, cluster_id)
+        settings = snapshot_policies.find_settings(reading, cluster.id) or BackupSettings(auto_backup=False)
+        policies = snapshot_policies.list_policies(reading, cluster.id)
+        ended = snapshot_policies.automated_ended(reading, cluster.id, now)
+    return preview.preview(policies, settings, (), ended, now, runs).runs
+
+
+def _check(runs: int) -> None:
+    if not 1 <= runs <= MOST_RUNS:
+        raise InvalidInput(f"runs must be between 1 and {MOST_RUNS}")

@@ -43,6 +43,20 @@ def batches(
         yield fated
 
 
+def page(
+    control: Control, project: str, *, cluster_id: str | None, limit: int, offset: int
+) -> tuple[list[Fated], int]:
+    """Return one page of the project's snapshots, or of a cluster's, with their fates, and their number in all."""
+    if cluster_id is None:
+        found, total = requests.list_page(control, project, limit=limit, offset=offset)
+    else:
+        found, total = requests.list_cluster_snapshots(
+            control, project, cluster_id, limit=limit, offset=offset
+        )
+    with control.database.reading() as reading:
+        return _fated(control, reading, found), total
+
+
 def checked_ids(ids: Sequence[str]) -> list[str]:
     """Return ids of snapshots as the catalog has them. Raises InvalidInput for too many, and for anything else."""
     if len(ids) > MOST_IDS or not all(map(is_uuid, ids)):

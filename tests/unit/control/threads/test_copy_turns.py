@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from stillhouse.control.copy_turns import CopyTurns
+from stillhouse.control.threads.copy_turns import CopyTurns
 from stillhouse.errors import Cancelled
 
 

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from stillhouse.control.password_checks import PasswordChecks
+from stillhouse.control.threads.password_checks import PasswordChecks
 from stillhouse.errors import Overloaded
 
 

@@ -1,0 +1,1 @@
+"""The pages: each reads from `control` the values that its template shows."""

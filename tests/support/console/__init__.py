@@ -1,0 +1,1 @@
+"""A visitor of the console, by plain requests."""
