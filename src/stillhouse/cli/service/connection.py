@@ -30,8 +30,8 @@ class Connection:
 
     def __init__(self, endpoint: str, ca_file: Path | None, seconds: float) -> None:
         """Each wait for the service may take so many seconds. Raises InvalidInput."""
-        parts = urlsplit(endpoint)
         try:
+            parts = urlsplit(endpoint)
             host, port = parts.hostname or "", parts.port
         except ValueError as error:
             raise InvalidInput(f"{endpoint!r} is no address of a service: {error}") from error

@@ -9,6 +9,7 @@ the host can read.
 import configparser
 import json
 import os
+import re
 import stat
 import tomllib
 from collections.abc import Mapping
@@ -22,6 +23,8 @@ from stillhouse.domain.ids import is_project_id
 from stillhouse.errors import InvalidInput
 
 _DEFAULT_ENDPOINT = "http://127.0.0.1:8080"
+# As it goes into headers and paths: no blanks, and nothing beyond ASCII.
+_ADDRESS = re.compile(r"https?://[!-.0-~][!-~]*")
 _OTHERS_MAY_READ = 0o077
 _IN_PROFILE = ("endpoint", "project", "access_key", "secret_key", "key_file", "ca_file")
 
@@ -102,9 +105,14 @@ def entry(access: Access, environment: Mapping[str, str] = os.environ) -> Entry:
             hint="give it with --project, STILLHOUSE_PROJECT, a --key-file or a --profile",
         )
     endpoint, ca_file = _first(sources, "endpoint") or _DEFAULT_ENDPOINT, _first(sources, "ca_file")
-    if not endpoint.startswith(("http://", "https://")):
+    if not _ADDRESS.fullmatch(endpoint):
         raise InvalidInput(
             f"{endpoint!r} is no address of a service", hint="http://HOST:PORT or https://HOST"
+        )
+    if not (signing["access_key"].isascii() and signing["access_key"].isprintable()):
+        raise InvalidInput(
+            f"{signing['access_key']!r} is no access key",
+            hint="`stillhouse key create` prints one, and its secret",
         )
     key = Key(project, signing["access_key"], signing["secret_key"])
     return Entry(endpoint.rstrip("/"), key, Path(ca_file) if ca_file else None)

@@ -61,9 +61,10 @@ def test_a_service_that_says_nothing_is_not_waited_for() -> None:
         connection.send("GET", "/", {}, b"")
 
 
-def test_an_address_with_a_port_that_is_none_is_refused() -> None:
+@pytest.mark.parametrize("address", ["http://127.0.0.1:http", "http://127.0.0.1:99999", "http://[::1"])
+def test_an_address_with_a_port_or_host_that_is_none_is_refused(address: str) -> None:
     with pytest.raises(InvalidInput, match="is no address of a service"):
-        Connection("http://127.0.0.1:http", None, 60)
+        Connection(address, None, 60)
 
 
 def test_the_host_is_named_as_it_is_signed() -> None:

@@ -107,3 +107,21 @@ def test_without_a_key_or_a_project_the_places_are_told() -> None:
     assert "CLOUD_SDK_AK" in refused.value.hint and "--profile" in refused.value.hint
     with pytest.raises(InvalidInput, match="project id"):
         entry(Access(), {"CLOUD_SDK_AK": "a", "CLOUD_SDK_SK": "s"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("STILLHOUSE_ENDPOINT", "127.0.0.1:8080", "is no address of a service"),
+        ("STILLHOUSE_ENDPOINT", "http://", "is no address of a service"),
+        ("STILLHOUSE_ENDPOINT", "http://bücher.example", "is no address of a service"),
+        ("STILLHOUSE_ENDPOINT", "http://127.0.0.1/a b", "is no address of a service"),
+        ("CLOUD_SDK_AK", "ключ", "is no access key"),
+        ("CLOUD_SDK_AK", "a\nb", "is no access key"),
+    ],
+)
+def test_what_cannot_stand_in_a_request_is_refused_before_it_is_sent(
+    name: str, value: str, told: str
+) -> None:
+    with pytest.raises(InvalidInput, match=told):
+        entry(Access(), {**VARIABLES, name: value})
