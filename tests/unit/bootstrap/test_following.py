@@ -62,7 +62,7 @@ def test_an_older_schema_is_not_followed_and_not_changed_and_a_newer_one_is_refu
     with database.reading() as reading:
         assert reading.execute(text("SELECT version_num FROM sh_migrations")).scalar() == "0019"
     set_schema(database, "9999")
-    with pytest.raises(CatalogNotOurs, match="knows 0020 at most"):
+    with pytest.raises(CatalogNotOurs, match=r"knows \d{4} at most"):
         can_follow(database)
 
 
