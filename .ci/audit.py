@@ -39,12 +39,22 @@ def vulnerabilities(report: str) -> list[str]:
     )
 
 
-def audit(program: str, locks: list[Path]) -> list[str]:
-    """Return the known vulnerabilities of the packages in lock files. Raises Away."""
-    pinned = sorted({"".join(found) for lock in locks for found in _PINNED.findall(lock.read_text())})
+def rounds(locks: list[Path]) -> list[dict[str, str]]:
+    """Return the packages of lock files with their versions, each package once in a round: pip-audit takes no more."""
+    found: list[dict[str, str]] = []
+    for name, version in sorted({pinned for lock in locks for pinned in _PINNED.findall(lock.read_text())}):
+        free = next((one for one in found if name not in one), None)
+        if free is None:
+            found.append(free := {})
+        free[name] = version
+    return found
+
+
+def audit(program: str, packages: dict[str, str]) -> list[str]:
+    """Return the known vulnerabilities of these packages. Raises Away."""
     with tempfile.TemporaryDirectory() as folder:
         wanted, report = Path(folder) / "wanted.txt", Path(folder) / "report.json"
-        wanted.write_text("\n".join(pinned) + "\n")
+        wanted.write_text("".join(f"{name}{version}\n" for name, version in packages.items()))
         # Every package is named, so nothing is resolved and nothing installed.
         command = [program, "--requirement", wanted, "--no-deps", "--disable-pip", "--format", "json"]
         command += ["--progress-spinner", "off", "--timeout", "10", "--output", report]
@@ -62,7 +72,8 @@ def main() -> int:
     """Audit the lock files; 1 if a vulnerability is known."""
     program, *named = sys.argv[1:]
     try:
-        known = audit(program, [Path(name) for name in named] or sorted(LOCKS.glob("*.lock")))
+        locks = [Path(name) for name in named] or sorted(LOCKS.glob("*.lock"))
+        known = [line for packages in rounds(locks) for line in audit(program, packages)]
     except Away as away:
         sys.stdout.write(f"NOT AUDITED, the registry could not be asked: {away}\n")
         return 0
