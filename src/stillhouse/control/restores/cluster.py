@@ -90,15 +90,14 @@ def _restore_node(place: FlowContext, cluster_id: str, node_name: str) -> None:
         return  # a step that runs again
     root = read_root(place, operation.subject_id)
     report = Report(place, operation.id, node.name, COPYING, _percent)
-    check = place.control.flows.check_running
-    with place.copy_turns.turn(cluster_id, check):
+    with place.copy_turns.turn(cluster_id, report.wait):
         rebuild_node(
             place.site,
             place.vault.repository,
             root,
             node,
             place.control.settings.capture_workers,
-            check=check,
+            check=place.control.flows.check_running,
             show=partial(report.show, total=bytes_of(root, node)),
         )
 

@@ -28,6 +28,11 @@ class Report:
         self._pace, self._lock = Pace(), threading.Lock()
         self._came_further = place.control.flows.pulse()
 
+    def wait(self) -> None:
+        """Note that the share waits for its turn, which is no standstill. Raises FlowInterrupted in the end."""
+        self._came_further()
+        self._place.control.flows.check_running()
+
     def show(self, done: int, total: int) -> None:
         """Report that `done` of `total` bytes are done."""
         self._came_further()
