@@ -3,10 +3,20 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
+import structlog
 
 from stillhouse import log
+
+
+@pytest.fixture(autouse=True)
+def _for_this_test_alone() -> Iterator[None]:
+    """Leave no logger to later tests that writes to this one's standard error, which is closed then."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 def test_a_line_is_bounded_per_field_and_in_all(capsys: pytest.CaptureFixture[str]) -> None:
