@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stillhouse.console import static_files
+from stillhouse.domain.reports.sizes import said_size
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 _FOLDER = Path(__file__).parent / "templates"
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 # The tone in which a state is shown; others are bad.
 _TONES = {
@@ -47,12 +47,7 @@ def _environment() -> "Environment":
 
 def size(count: int | None) -> str:
     """Return bytes as people read them; a dash while they are unknown."""
-    if count is None:
-        return "–"
-    shown, unit = float(count), 0
-    while shown >= 1023.95 and unit < len(_UNITS) - 1:
-        shown, unit = shown / 1024, unit + 1
-    return f"{shown:.1f} {_UNITS[unit]}" if unit else f"{count} B"
+    return "–" if count is None else said_size(count)
 
 
 def moment(time: datetime | None) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
 
+from support.networks.listening import accept_each
+
 _CHUNK = 64 << 10
 
 
@@ -19,10 +21,7 @@ class Balancer:
 
     def accept(self) -> None:
         """Take connections until the listener is closed."""
-        with suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+        accept_each(self._listener, self._serve)
 
     def _serve(self, client: socket.socket) -> None:
         with client:

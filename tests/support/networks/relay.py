@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from support.networks.listening import accept_each
 from support.networks.namespaces import Host
 
 _CHUNK = 64 << 10
@@ -33,10 +34,7 @@ class Relay:
 
     def accept(self) -> None:
         """Take connections until the listener is closed."""
-        with suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+        accept_each(self._listener, self._serve)
 
     def _serve(self, client: socket.socket) -> None:
         link = _Link()

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from stillhouse.cli.repo.app import KekFile, Location, open_bucket
 from stillhouse.cli.terminal import command
 from stillhouse.cli.terminal.command import Json
-from stillhouse.cli.terminal.sizes import said_size
+from stillhouse.domain.reports.sizes import said_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

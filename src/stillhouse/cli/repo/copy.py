@@ -12,7 +12,7 @@ from stillhouse.cli.repo.keys import NEW_KEY
 from stillhouse.cli.repo.recover import inventory_of
 from stillhouse.cli.terminal import command
 from stillhouse.cli.terminal.command import Json
-from stillhouse.cli.terminal.sizes import said_size
+from stillhouse.domain.reports.sizes import said_size
 
 if TYPE_CHECKING:
     from stillhouse.repository.upkeep.copy import End, Outcome

@@ -8,9 +8,9 @@ from typing import Any
 from rich.table import Table
 
 from stillhouse.api.shapes.ours.damage import printable
-from stillhouse.cli.terminal.sizes import said_size
 from stillhouse.domain.relation_files import relation_file
 from stillhouse.domain.reports.damage import FileTouched, Ranges, SnapshotTouched
+from stillhouse.domain.reports.sizes import said_size
 from stillhouse.repository.check.damage import Damage
 from stillhouse.repository.check.report import ClusterReport, SnapshotReport
 from stillhouse.repository.check.stats import ClusterFigures, SnapshotFigures

@@ -13,8 +13,8 @@ from stillhouse.cli.terminal import command, credentials
 from stillhouse.cli.terminal.credentials import Access as Access
 from stillhouse.cli.terminal.credentials import Key
 from stillhouse.cli.terminal.near import did_you_mean
-from stillhouse.cli.terminal.sizes import said_size
 from stillhouse.domain.ids import is_uuid
+from stillhouse.domain.reports.sizes import said_size
 from stillhouse.errors import InvalidInput, ServiceRefused, WaitInterrupted
 
 Answer = dict[str, Any]

@@ -12,7 +12,7 @@ from stillhouse.cli.service.cluster import await_change, say_new
 from stillhouse.cli.service.known_names import ClusterName
 from stillhouse.cli.terminal import command
 from stillhouse.cli.terminal.command import Json
-from stillhouse.cli.terminal.sizes import said_size
+from stillhouse.domain.reports.sizes import said_size
 from stillhouse.errors import InvalidInput, ServiceRefused
 
 _ANYONE = Access()

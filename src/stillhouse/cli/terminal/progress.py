@@ -15,7 +15,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from stillhouse.cli.terminal.sizes import said_size
+from stillhouse.domain.reports.sizes import said_size
 
 NewBar = Callable[[str, int], Callable[[int], None]]
 """Makes a bar from a name and its total bytes. Returns a function that takes the bytes done so far. For any thread."""

@@ -62,7 +62,7 @@ class CopyTurns:
         finally:
             with self._changed:
                 line.remove(ticket)
-                if not line and self._waiting.get(work) is line:
+                if not line:
                     del self._waiting[work]
                 self._changed.notify_all()
 
@@ -72,5 +72,6 @@ class CopyTurns:
     def _give_back(self, work: str) -> None:
         with self._changed:
             self._copying[work] -= 1
-            self._copying += Counter()  # drops work of which no node is copied
+            if not self._copying[work]:
+                del self._copying[work]
             self._changed.notify_all()

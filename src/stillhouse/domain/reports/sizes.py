@@ -1,4 +1,4 @@
-"""Sizes in words: bytes in units of 1024, everywhere in the command line."""
+"""Sizes in words: bytes in units of 1024, everywhere in the command line and the console."""
 
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
 

@@ -13,6 +13,7 @@ from stillhouse.postgres.wal import lineage
 from stillhouse.warehouse.cluster import embedded
 from stillhouse.warehouse.cluster.abilities import Ability, check_able
 from stillhouse.warehouse.cluster.embedded import Site
+from stillhouse.warehouse.cluster.planned_nodes import has_plan
 
 _REMEDY = f"run there, in its database postgres: {lineage.REMOVAL}"
 
@@ -66,7 +67,7 @@ class _Embedded:
         return []
 
     def _nodes(self) -> tuple[Node, ...]:
-        if not embedded.planned_nodes(self.site, self.cluster.id):
+        if not has_plan(self.site.clusters / self.cluster.id):
             raise NodeUnreachable(
                 "this host has no files of the cluster's servers",
                 hint="they were made on another host, or lost with their directory: restore the newest snapshot,"

@@ -8,7 +8,7 @@ import pytest
 from stillhouse.cli.service.retention import beyond_last, obstacle_to_deletion
 from stillhouse.cli.service.snapshot import _ask_to_replace
 from stillhouse.cli.terminal import confirm
-from stillhouse.cli.terminal.sizes import said_size
+from stillhouse.domain.reports.sizes import said_size
 from stillhouse.errors import InvalidInput
 
 
