@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from stillhouse.errors import InvalidInput, ObjectMissing, StoreUnavailable
-from stillhouse.storage.object_stores import S3Access
 from stillhouse.storage.open import open_store
 from stillhouse.storage.probe import probe
+from stillhouse.storage.s3 import S3Access
 from stillhouse.storage.store import ObjectStore
 from support.stores.faulty_proxy import FaultyProxy, faulty_proxy
 from support.stores.s3_server import S3Server, running, s3_server
