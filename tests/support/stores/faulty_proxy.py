@@ -1,6 +1,7 @@
 """An HTTP proxy before a real S3 server that fails requests in a chosen way, while it is told to."""
 
 import http.client
+import random
 import socket
 import struct
 import time
@@ -23,7 +24,7 @@ class FaultyProxy(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.target_port = target_port
         self.fault: Fault = "none"
-        self.times, self.every, self._seen = 0, 1, 0
+        self.times, self.share = 0, 1.0
         self.faults = 0
         self._moment: tuple[str, str, Callable[[], None]] | None = None
         self._lock = Lock()
@@ -33,9 +34,9 @@ class FaultyProxy(ThreadingHTTPServer):
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
-    def fail(self, fault: Fault, times: int = 10**9, every: int = 1) -> None:
-        """Fail so many requests from now on: each, or every second, every third."""
-        self.fault, self.times, self.every, self.faults = fault, times, every, 0
+    def fail(self, fault: Fault, times: int = 10**9, share: float = 1.0) -> None:
+        """Fail so many requests from now on: each, or a share of them by chance."""
+        self.fault, self.times, self.share, self.faults = fault, times, share, 0
 
     def at(self, method: str, part: str, act: Callable[[], None]) -> None:
         """Act once, before the first request is passed on that is of this method and has `part` in its path."""
@@ -53,8 +54,7 @@ class FaultyProxy(ThreadingHTTPServer):
 
     def next_fault(self) -> Fault:
         with self._lock:
-            self._seen += 1
-            if self.faults >= self.times or self._seen % self.every:
+            if self.faults >= self.times or random.random() > self.share:  # noqa: S311
                 return "none"
             self.faults += 1
             return self.fault
