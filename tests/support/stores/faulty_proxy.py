@@ -54,7 +54,7 @@ class FaultyProxy(ThreadingHTTPServer):
 
     def next_fault(self) -> Fault:
         with self._lock:
-            if self.faults >= self.times or random.random() > self.share:  # noqa: S311
+            if self.faults >= self.times or random.random() > self.share:
                 return "none"
             self.faults += 1
             return self.fault
