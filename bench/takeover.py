@@ -54,28 +54,41 @@ def cut_off(pair: ReplicaHosts) -> dict[str, float]:
     return found
 
 
-def medians(rounds: list[dict[str, float]]) -> dict[str, Any]:
+ACTS = {"killed": killed, "cut off": cut_off}
+
+
+def rounds(
+    act: Callable[[ReplicaHosts], dict[str, float]], pair: ReplicaHosts, number: int
+) -> list[dict[str, float]]:
+    found = []
+    for _ in range(number):
+        found.append(act(pair))
+        print({name: round(seconds, 1) for name, seconds in found[-1].items()}, flush=True)
+    return found
+
+
+def medians(found: list[dict[str, float]]) -> dict[str, Any]:
     return {
         name: {
-            "median": round(statistics.median(one[name] for one in rounds), 1),
-            "all": [round(one[name], 1) for one in rounds],
+            "median": round(statistics.median(one[name] for one in found), 1),
+            "all": [round(one[name], 1) for one in found],
         }
-        for name in rounds[0]
+        for name in found[0]
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--acts", nargs="+", choices=ACTS, default=list(ACTS))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="shb-", dir="/var/tmp") as place:
         Path(place).chmod(0o755)
         with replica_hosts(Path(place) / "pair") as pair:
-            found = {
-                act.__name__: medians([act(pair) for _ in range(options.rounds)]) for act in (killed, cut_off)
-            }
+            found = {name: medians(rounds(ACTS[name], pair, options.rounds)) for name in options.acts}
     print(found)
-    write_result("takeover", found)
+    if len(found) == len(ACTS):
+        write_result("takeover", found)
 
 
 if __name__ == "__main__":

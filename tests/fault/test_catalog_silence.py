@@ -3,6 +3,7 @@
 The hosts are network namespaces. Each service answers on the loopback address of its own.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from support.networks.namespaces import why_none
 from support.networks.replica_hosts import ReplicaHosts, replica_hosts
+from support.processes.service import Service
 
 pytestmark = [
     pytest.mark.long,
@@ -25,6 +27,12 @@ def pair(data_root: Path) -> Iterator[ReplicaHosts]:
         yield pair
 
 
+def moment_of(service: Service, words: str) -> str:
+    """When the service told this last."""
+    lines = [line for line in service.log.read_text().splitlines() if words in line]
+    return str(json.loads(lines[-1])["timestamp"])
+
+
 def test_a_leader_that_is_cut_off_loses_the_lead_and_ends_when_it_is_back(pair: ReplicaHosts) -> None:
     lost, heir = pair.leader, pair.follower
     with pair.host_of(lost).cut_off():
@@ -33,6 +41,8 @@ def test_a_leader_that_is_cut_off_loses_the_lead_and_ends_when_it_is_back(pair: 
             "the loss to be noticed", lambda: "the hold of the catalog is lost" in lost.log.read_text()
         )
         assert lost.is_alive
+    # On one clock: both are processes of this host.
+    assert moment_of(lost, "the hold of the catalog is lost") < moment_of(heir, "this replica leads now")
     lost.until("its end", lambda: not lost.is_alive)
     assert "another service works on the catalog now: this one ends at once" in lost.log.read_text()
     with pair.host_of(heir).entered():

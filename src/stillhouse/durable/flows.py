@@ -39,6 +39,7 @@ _AT_ONCE = 64
 _CLIENT_CONNECTIONS = 5
 # No flow of ours begins by the engine's schedules.
 _NEVER_SECONDS = 86400.0
+_MESSAGES_SECONDS = 1.0
 _ENDED = ("SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
 # Each batch is a transaction, for which other writers wait.
 _FORGOTTEN_AT_ONCE = 50
@@ -126,6 +127,9 @@ class Flows:
             "log_level": "WARNING",
             "enable_otlp": False,
             "scheduler_polling_interval_sec": _NEVER_SECONDS,
+            # On PostgreSQL it looks so often for messages that it might pass on, by itself a hundred times a second.
+            # Flows of ours send none.
+            "notification_coalesce_sec": _MESSAGES_SECONDS,
         }
         engine = DBOS(config=config)
         for name, flow in self._flows.items():

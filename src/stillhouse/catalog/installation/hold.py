@@ -37,6 +37,9 @@ _PATIENCE_SECONDS = 3.0
 _BETWEEN_TRIES_SECONDS = 0.2
 _STANDBY_SECONDS = 2.0
 _PING_SECONDS = 5.0
+# A ping that nobody has confirmed for so long ends the session here, at most 15 s after the network fell silent. The
+# server ends it 20 to 25 s after, and another leads then.
+_SILENCE_MILLISECONDS = "10000"
 # When the server was restarted, the service that led asks each second, and gets the lock back before another does.
 _GRACE_SECONDS = 5.0
 _RETRY_SECONDS = 1.0
@@ -71,7 +74,8 @@ class Hold:
 
     def __init__(self, database: Database, calls: Calls | None = None) -> None:
         self._database, self._calls = database, calls or Calls()
-        self._engine = postgres_pool.lasting(make_url(database.url))
+        url = make_url(database.url).update_query_dict({"tcp_user_timeout": _SILENCE_MILLISECONDS})
+        self._engine = postgres_pool.lasting(url)
         # The end of the name tells two services of one process number apart. PostgreSQL cuts names at 63 bytes.
         self._name = f"stillhouse {socket.gethostname()[:30]} pid {os.getpid()} {secrets.token_hex(3)}"
         self._ending = os.eventfd(0, os.EFD_NONBLOCK)

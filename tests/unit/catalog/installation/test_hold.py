@@ -232,3 +232,16 @@ def test_a_service_that_worked_and_ended_meanwhile_has_taken_it_too(database: Da
         end_session(database)
         assert heard.next() == "lost"
         assert heard.next().startswith("taken by stillhouse ")
+
+
+def test_who_holds_gives_a_silent_session_up_before_the_server_does(database: Database) -> None:
+    """The server counts from the last packet it had; the holder from its next ping, which is some seconds later."""
+    with opened(database) as hold:
+        here = hold._driver().info.get_parameters()
+        keepalives = [
+            int(hold._ask(hold._session, f"SELECT current_setting('tcp_keepalives_{name}')") or 0)
+            for name in ("idle", "interval", "count")
+        ]
+    assert holding._PING_SECONDS + int(here["tcp_user_timeout"]) / 1000 <= 15
+    # Over a socket of one host the server shows none.
+    assert keepalives in ([0, 0, 0], [10, 5, 3])
