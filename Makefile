@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: hostile reach demo test test-long test-all wheel torture check format lock api-docs settings-docs fuzz-api fuzz-openapi test-clients predecessor soak-collection soak-damage bench bench-api bench-peers bench-files bench-gate bench-growth bench-history bench-limits bench-proportion bench-remote bench-rest bench-service bench-witness bench-postgres-incremental
+.PHONY: hostile reach demo test test-long test-all wheel torture check format lock api-docs settings-docs fuzz-api fuzz-openapi test-clients predecessor soak-collection soak-damage bench bench-api bench-peers bench-files bench-gate bench-growth bench-history bench-limits bench-proportion bench-remote bench-rest bench-service bench-takeover bench-witness bench-postgres-incremental
 
 # uv when present (fast), else the standard library's venv and pip: both install exactly the lock file.
 $(VENV)/.ready: locks/dev.lock pyproject.toml hatch_build.py src/stillhouse/compiled.c
@@ -18,7 +18,7 @@ $(VENV)/.ready: locks/dev.lock pyproject.toml hatch_build.py src/stillhouse/comp
 	@touch $@
 
 demo: $(VENV)/.ready
-	@PYTHONPATH=tests $(BIN)/python examples/$(if $(EXISTING),demo_existing.py,demo.py $(if $(KEEP),--keep))
+	@PYTHONPATH=tests $(BIN)/python examples/$(if $(SCALE),demo_scale.py,$(if $(EXISTING),demo_existing.py,demo.py $(if $(KEEP),--keep)))
 
 # Two workers for each of two cores: a third of a worker's time goes by in waiting for servers. Files begin in their
 # order, so that the small ones of tests/unit come last and no worker is left alone with a large one.
@@ -78,7 +78,7 @@ bench: bench-peers bench-files bench-gate bench-growth bench-proportion bench-re
 bench-peers: $(VENV)/.bench
 	@PYTHONPATH=tests:bench $(BIN)/python bench/peers.py $(BENCH)
 
-bench-api bench-files bench-gate bench-growth bench-history bench-limits bench-proportion bench-remote bench-rest bench-service bench-witness: bench-%: $(VENV)/.bench
+bench-api bench-files bench-gate bench-growth bench-history bench-limits bench-proportion bench-remote bench-rest bench-service bench-takeover bench-witness: bench-%: $(VENV)/.bench
 	@PYTHONPATH=tests:bench $(BIN)/python bench/$*.py
 
 bench-postgres-incremental: $(VENV)/.ready
@@ -101,7 +101,7 @@ test-clients: $(VENV)/.ready
 
 # An earlier version, whose installations today's code brings up: tests/predecessor/README.md. COMMIT=its last.
 predecessor:
-	@find tests/predecessor -name '*.tar.xz' ! -name '*-7cf5f0a.*' -delete
+	@find tests/predecessor -maxdepth 1 -name '*.tar.xz' ! -name '*-7cf5f0a.*' -delete
 	@git archive --format=tar $(COMMIT) src | xz -9e > tests/predecessor/stillhouse-$$(git rev-parse --short $(COMMIT)).tar.xz
 
 # pip-audit, in an environment of its own: its packages are none of ours.

@@ -1,7 +1,8 @@
 """What a service at rest costs: processor time, wake-ups, memory, requests to the store: `make bench-rest`.
 
-It is measured without a cluster, and again with some, each of which has had a snapshot. PostgreSQL's servers do not
-count. The store is Swift, behind a proxy that counts what is asked.
+It is measured without a cluster, and again with some, each of which has had a snapshot. Then the catalog is on
+PostgreSQL, and a service that leads and a replica that follows are measured at the same time. PostgreSQL's servers do
+not count. The store is Swift, behind a proxy that counts what is asked.
 """
 
 import argparse
@@ -9,7 +10,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import psutil
 from measure import write_result
 
 from support.processes.service import Service, serving
+from support.servers.catalog_server import restartable_catalog_server
 from support.stores import s3_server
 from support.stores.faulty_proxy import FaultyProxy, faulty_proxy
 
@@ -35,17 +37,25 @@ class Requests:
         self.count += 1
 
 
-def measure(service: Service, requests: Requests, seconds: float) -> dict[str, Any]:
-    """Return the costs of a service that has had nothing to do for a while."""
+def measure(services: dict[str, Service], requests: Requests, seconds: float) -> dict[str, Any]:
+    """Return the costs of services that have had nothing to do for a while; all ask the store through one proxy."""
     time.sleep(_SETTLED_SECONDS)
-    cpu, woken, asked, begun = _cpu(service), _wake_ups(service), requests.count, time.monotonic()
+    before = {name: (_cpu(one), _wake_ups(one)) for name, one in services.items()}
+    asked, begun = requests.count, time.monotonic()
     time.sleep(seconds)
     passed = time.monotonic() - begun
+    costs = {name: _costs(one, *before[name], passed) for name, one in services.items()}
     return {
         "seconds": round(passed),
+        "store_requests_per_hour": round((requests.count - asked) * 3600 / passed),
+        **costs,
+    }
+
+
+def _costs(service: Service, cpu: float, woken: int, passed: float) -> dict[str, Any]:
+    return {
         "percent_of_a_core": round(100 * (_cpu(service) - cpu) / passed, 2),
         "wake_ups_per_second": round((_wake_ups(service) - woken) / passed, 1),
-        "store_requests_per_hour": round((requests.count - asked) * 3600 / passed),
         "mib": [
             {
                 "process": "service" if process.pid == service.pid else "below it",
@@ -80,6 +90,24 @@ def _wake_ups(service: Service) -> int:
     )
 
 
+def measure_pair(requests: Requests, seconds: float) -> dict[str, Any]:
+    """Measure a service that leads and one that follows, on a catalog on PostgreSQL, without clusters."""
+    os.environ |= {"STILLHOUSE_REPLICA": "true", "STILLHOUSE_REPOSITORY": f"s3://{_BUCKET}/pair"}
+    with ExitStack() as stack:
+        server = stack.enter_context(restartable_catalog_server())
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="shb-", dir="/var/tmp")))
+        place.chmod(0o755)
+        services = {"leads": Service(place / "leads"), "follows": Service(place / "follows")}
+        for one in services.values():
+            one.data.mkdir(mode=0o755)
+            one.catalog = server.url
+            if one is services["follows"]:
+                (one.data / "kek").write_bytes((services["leads"].data / "kek").read_bytes())
+            stack.callback(one.remove)
+            one.start()
+        return measure(services, requests, seconds)
+
+
 @contextmanager
 def _service() -> Iterator[tuple[Service, Requests]]:
     with s3_server.running(1) as server, faulty_proxy(server.port) as proxy:
@@ -101,9 +129,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--clusters", type=int, default=3)
+    parser.add_argument("--only-pair", action="store_true")
     options = parser.parse_args()
     with _service() as (service, requests):
-        found = {"without clusters": measure(service, requests, options.seconds)}
+        if options.only_pair:
+            service.stop()
+            print(measure_pair(requests, options.seconds), flush=True)
+            return
+        found = {"without clusters": measure({"service": service}, requests, options.seconds)}
         print(found, flush=True)
         for number in range(options.clusters):
             cluster = service.create_cluster(f"rest-{number}", 1)
@@ -111,7 +144,9 @@ def main() -> None:
         # As most services are at rest: started anew, with a catalog that is there.
         service.stop()
         service.start()
-        found[f"{options.clusters} clusters"] = measure(service, requests, options.seconds)
+        found[f"{options.clusters} clusters"] = measure({"service": service}, requests, options.seconds)
+        service.stop()
+        found["a pair"] = measure_pair(requests, options.seconds)
     print(found, flush=True)
     write_result("rest", found)
 

@@ -28,7 +28,7 @@ from stillhouse.warehouse.cluster import embedded
 
 PROJECT = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"
 COMMAND = [sys.executable, "-m", "stillhouse"]
-START_SECONDS, STOP_SECONDS, WAIT_SECONDS = 60, 60, 900
+START_SECONDS, STOP_SECONDS, WAIT_SECONDS = 300, 60, 900
 
 console = Console()
 

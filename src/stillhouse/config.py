@@ -27,7 +27,8 @@ class Settings(BaseSettings):
     )
     repository: str = Field(
         "",
-        description="A directory or an `s3://bucket/prefix` URL; unset: `repository` in the data directory.",
+        description="A directory or an `s3://bucket/prefix` URL ([its parameters](repository.md#an-s3-service)); "
+        "unset: `repository` in the data directory.",
     )
     catalog: str = Field(
         "",

@@ -12,9 +12,9 @@ from time import sleep
 import pytest
 
 from stillhouse.errors import InvalidInput, ObjectMissing, RepositoryDamaged
-from stillhouse.storage.object_stores import S3Access
 from stillhouse.storage.open import open_store
 from stillhouse.storage.probe import probe
+from stillhouse.storage.s3 import S3Access
 from stillhouse.storage.store import Chunk, ObjectStore, StoredObject
 from support.stores.s3_server import s3_server
 from support.stores.versitygw import versitygw

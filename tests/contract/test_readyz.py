@@ -15,10 +15,14 @@ import pytest
 
 from stillhouse.api.app import create_app
 from stillhouse.api.extensions import readiness as readyz
+from stillhouse.checks import Checks
+from stillhouse.control.replicas.following import Following, Told
 from stillhouse.control.reports import readiness
 from stillhouse.control.reports.readiness import Readiness
+from stillhouse.domain.reports.capacity import Host
 from stillhouse.repository.format.cipher_keys import Kek, create_or_open, write_kek
 from support.api.application import Service, serving_service
+from support.stores.counting import Counting
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-")
 CHECKS = {"catalog", "store", "key", "disk", "engine", "nodes"}
@@ -164,6 +168,29 @@ def test_a_stranger_is_told_that_it_is_ready_and_no_more(service: Service) -> No
 def test_a_service_that_is_ending_is_not_ready(service: Service) -> None:
     service.shutting_down.set()
     assert [answer.status_code for answer in ask(service)] == [503]
+
+
+def test_a_service_at_rest_asks_the_store_less_than_once_a_minute_however_often_it_is_asked(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With two replicas that follow: a balancer asks each of them every five seconds, for an hour."""
+    control = service.control
+    assert control.vault is not None
+    cluster = service.add_cluster()
+    create_or_open(control.vault.store, control.vault.repository.kek, cluster)
+    service.take_snapshot(cluster, "nightly", 1)
+    store, seconds = Counting(control.vault.store), [0.0]
+    repository = replace(control.vault.repository, location="s3://bucket/prefix")
+    vault = replace(control.vault, store=store, repository=repository)
+    leading = replace(control, vault=vault, checks=Checks(lambda: seconds[0]))
+    followers = [replace(leading, following=Following(), checks=Checks(lambda: seconds[0])) for _ in range(2)]
+    for each in followers:
+        each.following.hear(Told(Host("host", 2, 1, 1, 1), {}, {}, {}), "the leader")
+    monkeypatch.setattr(readiness, "_nodes", lambda *_, **__: [])
+    for seconds[0] in map(float, range(0, 3600, 5)):
+        for each in (leading, *followers):
+            assert readiness.look(each).reasons["store"] == []
+    assert 0 < store.calls.total() <= 60, store.calls
 
 
 def test_many_who_ask_cost_one_look(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,8 @@ from datetime import timedelta
 import pytest
 
 from stillhouse.errors import StoreRefused, StoreUnavailable
-from stillhouse.storage.object_stores import S3Access
 from stillhouse.storage.open import open_store
+from stillhouse.storage.s3 import S3Access
 from stillhouse.storage.store import ObjectStore
 from support.stores.recorded_s3 import Answer, RecordedS3, error, recorded_s3, stored
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from support.processes.service import Service, serving
-from support.stores.faulty_proxy import FaultyProxy, faulty_proxy
+from support.stores.faulty_proxy import Fault, FaultyProxy, faulty_proxy
 from support.stores.s3_server import Front, S3Server, s3_server
 
 # An outage lasts a minute: the limit must not count how long a loaded machine takes to make the service before it.
@@ -73,6 +73,10 @@ def hinder(
     return end
 
 
+def ready(service: Service) -> httpx.Response:
+    return httpx.get(f"{service.url}/readyz", timeout=30)
+
+
 @pytest.mark.parametrize(
     ("at", "how", "seconds"),
     [
@@ -114,12 +118,55 @@ def test_a_restore_outlasts_an_outage(
     service.delete_cluster(clone)
 
 
+@pytest.mark.parametrize("fault", ["slow down", "reset", "slow"])
+def test_snapshot_and_restore_outlast_a_store_that_fails_every_fifth_request(
+    service: Service, cluster: str, proxy: FaultyProxy, fault: Fault
+) -> None:
+    """By chance, not by count: a create asks up to three times, and would meet each third request each time."""
+    name = secrets.token_hex(4)
+    proxy.fail(fault, share=0.2)
+    try:
+        snapshot = service.request_snapshot(cluster, f"between-{name}")
+        assert service.ended(snapshot) == "AVAILABLE", service.reason(snapshot)
+        assert service.attempts(snapshot) == 1
+        clone = service.restore(snapshot, f"restored-{name}")
+        assert service.settled(clone)["status"] == "AVAILABLE"
+        assert proxy.faults > 5
+    finally:
+        proxy.fail("none")
+    service.delete_cluster(clone)
+
+
+def test_work_ends_with_the_cause_when_the_store_fails_for_longer_than_its_time(
+    data_root: Path, service: Service, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = f"budget-{secrets.token_hex(6)}"
+    s3_server().make_bucket(bucket)
+    monkeypatch.setenv("STILLHOUSE_REPOSITORY", f"s3://{bucket}/warehouse")
+    monkeypatch.setenv("STILLHOUSE_STORE_RETRY_SECONDS", "5")
+    with serving(data_root / "budget") as short:
+        cluster = short.create_cluster("impatient", 1)
+        good = short.request_snapshot(cluster, "before")
+        assert short.ended(good) == "AVAILABLE", short.reason(good)
+        proxy.fail("slow down")
+        try:
+            snapshot = short.request_snapshot(cluster, "without-store")
+            assert short.ended(snapshot) == "UNAVAILABLE"
+            clone = short.restore(good, "never")
+            assert short.settled(clone)["status"] != "AVAILABLE"
+        finally:
+            proxy.fail("none")
+        for word in ("SlowDown", f"s3://{bucket}/warehouse", "AWS_ENDPOINT_URL"):
+            assert word in short.reason(snapshot)
+
+
 def test_whoever_asks_is_told_of_an_outage_soon(service: Service, server: S3Server) -> None:
-    """Though snapshots would wait for the store: the answer comes within the client's time-out."""
+    """Though snapshots would wait for the store: each answer comes within the client's time-out."""
     server.front.kill()
     try:
-        answer = httpx.get(f"{service.url}/readyz", timeout=30)
+        # A look that found the store well holds for two minutes: each costs requests.
+        refused = service.until("not ready", lambda: (a := ready(service)).status_code == 503 and a, every=1)
     finally:
         server.front.start()
-    assert answer.status_code == 503
-    assert "AWS_ENDPOINT_URL" in answer.text
+    assert "AWS_ENDPOINT_URL" in refused.text
+    service.until("ready", lambda: ready(service).status_code == 200, every=1)

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from support.servers.warehouses import servers_below
+from support.stores.s3_server import s3_server
 
 _EXAMPLES = Path(__file__).parents[2] / "examples"
 _WITH_SUPPORT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
@@ -55,6 +56,14 @@ def test_the_demo_proves_its_restore(place: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Proved equal" in done.stdout
     assert "MB/s" in done.stdout
+
+
+def test_the_demo_of_two_replicas_proves_its_restore(place: Path) -> None:
+    s3_server()  # skips where it cannot be had
+    command = [sys.executable, str(_EXAMPLES / "demo_scale.py"), "--rows", str(_ROWS), "--place", str(place)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=_WITH_SUPPORT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Proved equal" in done.stdout
 
 
 def test_the_demo_with_somebodys_server_proves_its_restore(place: Path) -> None:

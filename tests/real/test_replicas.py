@@ -10,64 +10,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from huaweicloudsdkcore.auth.credentials import BasicCredentials
 from huaweicloudsdkdws import v2 as dws
 
 from stillhouse.repository.format.cipher_keys import load_or_create_kek
 from support.networks.balancer import balancing
+from support.processes.replica_pair import LEADS, OTHER, Pair, follows, taken_once, told
 from support.processes.service import COMMAND, PROJECT, Service
-from support.servers.catalog_server import CatalogServer, restartable_catalog_server
+from support.servers.catalog_server import restartable_catalog_server
+from support.servers.warehouses import servers_below
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("replicas"), pytest.mark.timeout(900)]
 
 ROWS = 20_000
-OTHER = "1a1b2c3d4e5f60718293a4b5c6d7e8f9"
-LEADS = "this replica leads now"
-
-
-class Pair:
-    """Two services with a directory each, one catalog and one repository. The first led at the beginning."""
-
-    def __init__(self, root: Path, server: CatalogServer) -> None:
-        self.server = server
-        self.one, self.two = Service(root / "one"), Service(root / "two")
-        for each in (self.one, self.two):
-            each.data.mkdir(mode=0o755)
-            each.catalog = server.url
-
-    def start(self) -> None:
-        self.one.start()
-        (self.two.data / "kek").write_bytes((self.one.data / "kek").read_bytes())
-        self.two.start()
-        for project in (PROJECT, OTHER):
-            self.two.use_key(self.one.client(project))
-
-    @property
-    def leader(self) -> Service:
-        return next(each for each in (self.one, self.two) if each.is_alive and not follows(each))
-
-    @property
-    def follower(self) -> Service:
-        return next(each for each in (self.one, self.two) if each.is_alive and follows(each))
-
-    def remove(self) -> None:
-        self.two.remove()
-        self.one.remove()
-
-
-def checks(service: Service) -> dict[str, Any]:
-    told: dict[str, Any] = httpx.get(f"{service.url}/readyz", timeout=60).json()["checks"]
-    return told
-
-
-def follows(service: Service) -> bool:
-    return "leader" in checks(service)
-
-
-def told(service: Service, words: str) -> int:
-    return service.log.read_text().count(words)
 
 
 @pytest.fixture(scope="module")
@@ -99,14 +55,6 @@ def cluster(pair: Pair) -> str:
             f" FROM generate_series(1, {ROWS}) g"
         )
     return cluster_id
-
-
-def taken_once(service: Service, snapshot: str) -> None:
-    assert service.ended(snapshot) == "AVAILABLE", service.reason(snapshot)
-    ((operations,),) = service.rows(
-        "SELECT count(*) FROM sh_operations WHERE subject_id = ? AND kind = 'SNAPSHOTTING'", snapshot
-    )
-    assert operations == 1
 
 
 def test_everything_is_asked_of_the_replica_that_follows(pair: Pair, cluster: str) -> None:
@@ -276,6 +224,19 @@ def test_the_follower_leads_after_kill_9_and_carries_on_what_was_under_way(pair:
     assert heir.rows(names) == []
     killed.start()
     assert follows(killed) and not follows(heir)
+
+
+def test_a_cluster_that_is_deleted_while_its_host_is_away_goes_when_the_host_is_back(pair: Pair) -> None:
+    home, other = pair.leader, pair.follower
+    cluster = other.create_cluster("left-behind", 1)
+    home.kill()
+    other.until("the lead", lambda: not follows(other))
+    other.delete_cluster(cluster)
+    left = home.data / "clusters" / cluster
+    assert left.exists() and servers_below(left)
+    home.start()
+    assert follows(home)
+    home.until("its removal", lambda: not left.exists() and not servers_below(left))
 
 
 def test_the_sdk_works_through_a_balancer_while_one_replica_after_the_other_ends(

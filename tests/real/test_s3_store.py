@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from stillhouse.errors import InvalidInput, ObjectMissing, StoreUnavailable
-from stillhouse.storage.object_stores import S3Access
-from stillhouse.storage.open import open_store
+from stillhouse.storage.open import RETRY_FOR, open_store
 from stillhouse.storage.probe import probe
+from stillhouse.storage.s3 import S3Access
 from stillhouse.storage.store import ObjectStore
 from support.stores.faulty_proxy import FaultyProxy, faulty_proxy
 from support.stores.s3_server import S3Server, running, s3_server
@@ -49,9 +49,11 @@ def store(server: S3Server, bucket: str, proxy: FaultyProxy) -> ObjectStore:
     return open_at(proxy.endpoint, server, bucket)
 
 
-def open_at(endpoint: str, server: S3Server, bucket: str, secret_key: str = "") -> ObjectStore:
+def open_at(
+    endpoint: str, server: S3Server, bucket: str, secret_key: str = "", patience: timedelta = NO_PATIENCE
+) -> ObjectStore:
     access = S3Access(endpoint, server.region, server.access_key, secret_key or server.secret_key)
-    return open_store(f"s3://{bucket}/prefix", s3=access, retry_for=NO_PATIENCE)
+    return open_store(f"s3://{bucket}/prefix", s3=access, retry_for=patience)
 
 
 def test_the_environment_says_how_to_reach_the_service(
@@ -194,7 +196,7 @@ def test_a_server_that_checks_and_writes_in_two_steps_is_refused(server: S3Serve
     with running(object_requests_at_once=1024) as racy:
         racy.make_bucket("bucket")
         with pytest.raises(InvalidInput, match=r"\d+ of (16|4) concurrent writers won"):
-            probe(open_at(racy.endpoint, racy, "bucket"))
+            probe(open_at(racy.endpoint, racy, "bucket", patience=RETRY_FOR))
 
 
 def test_a_lost_object_is_missing(store: ObjectStore) -> None:

@@ -29,6 +29,7 @@ from stillhouse.control.upkeep import collect as collect_cluster
 from stillhouse.control.upkeep import scrub as scrub_cluster
 from stillhouse.control.upkeep.check_ups import CheckUps
 from stillhouse.control.upkeep.flow_records import FlowRecords
+from stillhouse.control.upkeep.leavings import Leavings
 from stillhouse.control.upkeep.news import Telling
 from stillhouse.control.upkeep.own_bytes import Measurer
 from stillhouse.domain.cluster import Cluster, ClusterStatus
@@ -98,9 +99,10 @@ def lead(place: FlowContext, hold: Hold | None) -> Timer:
 
 
 def followers_timer(place: FlowContext) -> Timer:
-    """Return the timer of a replica that follows: it looks at its own parts alone, for the metrics."""
+    """Return the timer of a replica that follows: it looks at its own parts and its own disk alone."""
     every = place.control.settings.timer_seconds
-    return Timer(place.hurried, {"readiness": Lookout(_ROUNDS_BETWEEN_LOOKS * every)}, every)
+    duties: dict[str, Duty] = {"leavings": Leavings(), "readiness": Lookout(_ROUNDS_BETWEEN_LOOKS * every)}
+    return Timer(place.hurried, duties, every)
 
 
 def _timer(place: FlowContext) -> Timer:
@@ -109,6 +111,7 @@ def _timer(place: FlowContext) -> Timer:
     # The timer looks again soon, and must not keep the service from ending.
     duties: dict[str, Duty] = {
         **_DUTIES,
+        "leavings": Leavings(),
         "slots": Reaper(slow),
         "check-ups": CheckUps(timedelta(hours=settings.check_up_hours)),
         "flow records": FlowRecords(),

@@ -1,6 +1,6 @@
 """Clusters and their nodes. A deleted cluster's row stays: its kept snapshots still refer to it."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import asdict
 from datetime import datetime
 from functools import cache
@@ -85,6 +85,12 @@ def all_clusters(transaction: Transaction) -> list[Cluster]:
 def known_ids(transaction: Transaction) -> set[str]:
     """Ids of all clusters, deleted ones as well."""
     return set(transaction.execute(select(clusters.c.id)).scalars())
+
+
+def deleted_of(transaction: Transaction, ids: Set[str]) -> set[str]:
+    """Those of these ids that are of deleted clusters."""
+    query = select(clusters.c.id).where(clusters.c.id.in_(ids), clusters.c.deleted.is_not(None))
+    return set(transaction.execute(query).scalars())
 
 
 def with_snapshots(transaction: Transaction) -> set[str]:

@@ -1,11 +1,9 @@
 """Object stores reached through obstore: S3, services that speak its protocol, and memory."""
 
-import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -21,8 +19,7 @@ from obstore.exceptions import (
 )
 from obstore.store import MemoryStore, S3Store
 
-from stillhouse.errors import InvalidInput, ObjectMissing, RepositoryDamaged, StoreRefused, StoreUnavailable
-from stillhouse.storage import s3_credentials
+from stillhouse.errors import ObjectMissing, RepositoryDamaged, StoreRefused, StoreUnavailable
 from stillhouse.storage.store import (
     Chunk,
     StoredObject,
@@ -35,50 +32,67 @@ from stillhouse.storage.store import (
 )
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, RetryConfig, S3Config  # not there at run time
+    from obstore import Attributes  # not there at run time
 
 _PART = 8 * 2**20
 _PARTS_AT_ONCE = 4
 _NO_BUCKET = "NoSuchBucket"  # S3's error code; a HEAD's 404 has no body and so no code
-_ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
-# Asked when no keys are set; only Amazon's machines have it.
-_METADATA_SERVICE = re.compile("/latest/(api/token|meta-data)")
-
-_CONNECT = timedelta(seconds=5)
-# Bounds of the silence of a read after which it is given up.
-_STALLED = (timedelta(seconds=5), timedelta(seconds=30))
-_WHOLE = 10  # times that, for a whole request: a pack, slowly
-# A short hiccup in a part of an upload must not cost the whole of it. `PatientStore` waits for longer ones.
-_AT_ONCE: "RetryConfig" = {"max_retries": 3, "retry_timeout": timedelta(seconds=5)}
+# The words of obstore when keys cannot be had that were there at the start: by a file, or by Amazon's metadata service.
+_NO_KEYS = re.compile("credential provider: StoreRefused: (.*)|/latest/(?:api/token|meta-data)")
 
 # Answers in the 400s that another try may change: S3's and MinIO's "try again", by status or by code.
 _PASSING_STATUS = (408, 409, 425, 429)
 _PASSING_CODES = ("RequestTimeout", "IncompleteBody", "SlowDown")
 _NO_REDIRECT = "redirect without LOCATION"  # obstore's words for a 3xx: the bucket is in another region
 
-_KEYS_HINT = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+# The service is busy, and may say for how long.
+_BUSY_STATUS = (429, 503)
+# What to set, where an answer's code says more than its status.
+_CODE_HINTS = {
+    "ExpiredToken": "renew AWS_SESSION_TOKEN and the keys with it; keys that end are better in a file"
+    " (AWS_SHARED_CREDENTIALS_FILE), which is read anew",
+    "RequestTimeTooSkewed": "set this host's clock",
+    "InvalidStorageClass": "the store has no such class: change storage_class in the repository's URL",
+    "InvalidObjectState": "the object lies in an archive, which snapshots cannot be read from: bring it back, and"
+    " choose another storage_class in the repository's URL",
+    "InvalidBucketObjectLockConfiguration": "the bucket was made without object lock: leave object_lock out of the"
+    " repository's URL, or take another bucket",
+}
+_CERTIFICATE = re.compile(r"InvalidCertificate\(\s*(\w+)")
+_CERTIFICATE_HINT = (
+    "AWS_CA_BUNDLE names a file with its authority, and AWS_ENDPOINT_URL the host as it is named in it"
+)
+_KEYS_HINT = "check the file that AWS_SHARED_CREDENTIALS_FILE names, or this machine's role at Amazon"
+
 _RIGHTS_HINT = "check the access key, its secret and its rights: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"
 _REQUEST_HINT = "check AWS_ENDPOINT_URL and AWS_REGION, and that S3 is spoken at"
 _AWAY_HINT = "check AWS_ENDPOINT_URL, and that a store answers at"
 
 
-@dataclass(frozen=True, slots=True)
-class S3Access:
-    """How to reach an S3 service. Empty fields come from the standard AWS_* environment variables."""
+Client = S3Store | MemoryStore
 
-    endpoint: str = ""
-    region: str = ""
-    access_key: str = ""
-    secret_key: str = field(default="", repr=False)
+
+@dataclass(frozen=True)
+class Clients:
+    """`writing` is for uploads, which have other time-outs and headers; `is_whole`: each is one request. `listing`
+    tries a page again by itself, since a listing that breaks off begins anew. `reading` is for all else.
+
+    `rest` asks the service for how many seconds it wants to be left alone.
+    """
+
+    reading: Client
+    listing: Client
+    writing: Callable[[], Client]
+    attributes: "Attributes" = field(default_factory=dict)
+    is_whole: bool = False
+    rest: Callable[[], int] = lambda: 0
 
 
 class BucketStore:
-    """One try of each call: `PatientStore` tries again. Uploads have a client of their own, with other time-outs."""
+    """One try of each call: `PatientStore` tries again."""
 
-    def __init__(
-        self, client: S3Store | MemoryStore, name: str, writing: S3Store | None = None, where: str = ""
-    ) -> None:
-        self._client, self._writing = client, writing or client
+    def __init__(self, clients: Clients, name: str, where: str = "") -> None:
+        self._client, self._clients = clients.reading, clients
         self._name, self._where = name, where
 
     def put(self, key: str, chunks: Sequence[Chunk]) -> None:
@@ -86,10 +100,11 @@ class BucketStore:
         views = byte_views(chunks)
         with self._telling(f"writing {key}"):
             obstore.put(
-                self._writing,
+                self._clients.writing(),
                 key,
                 views,
-                use_multipart=sum(map(len, views)) > _PART,
+                attributes=self._clients.attributes,
+                use_multipart=sum(map(len, views)) > _PART and not self._clients.is_whole,
                 chunk_size=_PART,
                 max_concurrency=_PARTS_AT_ONCE,
             )
@@ -142,7 +157,7 @@ class BucketStore:
     def list(self, prefix: str) -> Iterator[StoredObject]:
         folder = check_folder(prefix)
         with self._telling(f"listing {folder or 'all'}"):
-            for page in obstore.list(self._client, folder or None):
+            for page in obstore.list(self._clients.listing, folder or None):
                 for found in page:
                     # A console's marker of the folder itself, "folder/", comes without its slash.
                     if is_key(found["path"]) and found["path"] != folder:
@@ -159,7 +174,13 @@ class BucketStore:
     def _put_if_none(self, key: str, chunks: Sequence[Chunk]) -> bool:
         with self._telling(f"creating {key}"):
             try:
-                obstore.put(self._writing, key, byte_views(chunks), mode="create")
+                obstore.put(
+                    self._clients.writing(),
+                    key,
+                    byte_views(chunks),
+                    attributes=self._clients.attributes,
+                    mode="create",
+                )
             # 409, 412, and 304 of older MinIOs.
             except (AlreadyExistsError, PreconditionError, NotModifiedError):
                 return False
@@ -193,85 +214,47 @@ class BucketStore:
     def _told(self, error: BaseError | FileNotFoundError, doing: str) -> StoreUnavailable:
         """Translate an error of obstore into our tree."""
         text, what = str(error), f"{self._name}: {doing}"
-        if isinstance(error, FileNotFoundError) or _NO_BUCKET in text:
+        code, number = _code(text), re.search(r"status code: (\d{3})", text)
+        status = int(number[1]) if number else 0
+        if isinstance(error, FileNotFoundError) or code == _NO_BUCKET:
             return StoreRefused(f"{what}: no such bucket", hint="create the bucket")
-        if _METADATA_SERVICE.search(text):
-            return StoreRefused(f"{what}: no access key is set", hint=_KEYS_HINT)
-        status = re.search(r"status code: (\d{3})", text)
-        if isinstance(error, PermissionDeniedError | UnauthenticatedError) or (
-            status and status[1] in ("401", "403")
-        ):
-            return StoreRefused(f"{self._name} refused {doing}: {_gist(text)}", hint=_RIGHTS_HINT)
-        if (status and _is_final(int(status[1]), text)) or _NO_REDIRECT in text:
-            return StoreRefused(f"{what}: {_gist(text)}", hint=f"{_REQUEST_HINT}: {self._where}")
-        return StoreUnavailable(f"{what}: {_gist(text)}", hint=f"{_AWAY_HINT}: {self._where}")
+        if keys := _NO_KEYS.search(text):
+            return StoreUnavailable(f"{what}: {keys[1] or gist(text)}", hint=_KEYS_HINT)
+        if certificate := _CERTIFICATE.search(text):
+            told = f"{what}: its certificate is not trusted: {certificate[1]}"
+            return StoreRefused(told, hint=f"{_CERTIFICATE_HINT}, which is {self._where}")
+        if isinstance(error, PermissionDeniedError | UnauthenticatedError) or status in (401, 403):
+            told = f"{self._name} refused {doing}: {gist(text)}"
+            return StoreRefused(told, hint=_CODE_HINTS.get(code, _RIGHTS_HINT))
+        if _is_final(status, code) or _NO_REDIRECT in text:
+            hint = _CODE_HINTS.get(code) or f"{_REQUEST_HINT}: {self._where}"
+            return StoreRefused(f"{what}: {gist(text)}", hint=hint)
+        away = StoreUnavailable(f"{what}: {gist(text)}", hint=f"{_AWAY_HINT}: {self._where}")
+        if status in _BUSY_STATUS:
+            away.retry_after = self._clients.rest()
+        return away
 
 
-def _is_final(status: int, text: str) -> bool:
+def _code(text: str) -> str:
+    found = re.search(r"<Code>(\w+)</Code>", text)
+    return found[1] if found else ""
+
+
+def _is_final(status: int, code: str) -> bool:
     """Tell whether the same request would get the same answer again."""
     if status == HTTPStatus.NOT_IMPLEMENTED:
         return True
-    return (
-        400 <= status < 500
-        and status not in _PASSING_STATUS
-        and not any(f"<Code>{code}</Code>" in text for code in _PASSING_CODES)
-    )
+    return 400 <= status < 500 and status not in _PASSING_STATUS and code not in _PASSING_CODES
 
 
 def memory_store() -> BucketStore:
     """Return a new store in memory, which ends with the process."""
-    return BucketStore(MemoryStore(), "memory")
+    client = MemoryStore()
+    return BucketStore(Clients(client, client, lambda: client), "memory")
 
 
-def s3_store(bucket: str, prefix: str, access: S3Access, *, stalled: timedelta) -> BucketStore:
-    """Return a store in an S3 bucket. `stalled`: a read that is silent for so long is given up, within bounds."""
-    name = f"s3://{bucket}/{prefix}".rstrip("/")
-    config: S3Config = {}
-    if access.endpoint:
-        config["aws_endpoint_url_s3"] = access.endpoint  # obstore ranks it above all others
-    if access.region:
-        config["region"] = access.region
-    if access.access_key:
-        config["access_key_id"] = access.access_key
-        config["secret_access_key"] = access.secret_key
-    # One DELETE a key: the bulk call is missing from some S3-compatible services.
-    config["disable_bulk_delete"] = True
-    endpoint = _endpoint(access)
-    if endpoint and not endpoint.startswith(("http://", "https://")):  # obstore's library would panic
-        raise InvalidInput(
-            f"{name}: the endpoint {endpoint!r} is no address",
-            hint="AWS_ENDPOINT_URL is like http://HOST:PORT or https://HOST",
-        )
-    if not access.access_key:
-        s3_credentials.demand(name, endpoint, os.environ)
-    stalled = min(max(stalled, _STALLED[0]), _STALLED[1])
-    # Plain HTTP only where the endpoint says so.
-    options: ClientConfig = {
-        "allow_http": endpoint.startswith("http://"),
-        "connect_timeout": _CONNECT,
-        "timeout": stalled * _WHOLE,
-    }
-    try:
-        # `read_timeout` counts from a request's begin, so that an upload which is slow would be given up for silence.
-        writing = S3Store(
-            bucket, prefix=prefix or None, config=config, client_options=options, retry_config=_AT_ONCE
-        )
-        options = {**options, "read_timeout": stalled}
-        client = S3Store(
-            bucket, prefix=prefix or None, config=config, client_options=options, retry_config=_AT_ONCE
-        )
-    except BaseError as error:
-        raise InvalidInput(f"{name}: {_gist(str(error))}") from error
-    return BucketStore(client, name, writing, endpoint or "Amazon S3 (no AWS_ENDPOINT_URL is set)")
-
-
-def _endpoint(access: S3Access) -> str:
-    from_environment = (os.environ.get(variable, "") for variable in _ENDPOINT_VARIABLES)
-    return access.endpoint or next(filter(None, from_environment), "")
-
-
-def _gist(text: str) -> str:
+def gist(text: str) -> str:
     """Return the cause in one line: obstore appends whole response bodies and its own debug output."""
     line = text.split("\n", 1)[0].split("<?xml", 1)[0].rstrip(" :")
-    code = re.search(r"<Code>(\w+)</Code>", text)
-    return f"{line}: {code[1]}" if code else line
+    code = _code(text)
+    return f"{line}: {code}" if code else line

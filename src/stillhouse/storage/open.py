@@ -2,14 +2,15 @@
 
 from datetime import timedelta
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from stillhouse.clock import Clock, SystemClock
 from stillhouse.errors import InvalidInput
 from stillhouse.storage.local import LocalStore
-from stillhouse.storage.object_stores import S3Access, memory_store, s3_store
+from stillhouse.storage.object_stores import memory_store
 from stillhouse.storage.retries import PatientStore
-from stillhouse.storage.store import ObjectStore, check_key
+from stillhouse.storage.s3 import S3Access, s3_store
+from stillhouse.storage.s3_place import place_of
+from stillhouse.storage.store import ObjectStore
 
 # Longer than the restart of a store takes.
 RETRY_FOR = timedelta(seconds=120)
@@ -33,13 +34,9 @@ def open_store(
         if not text:
             raise InvalidInput("no object store given")
         return LocalStore(Path(text), clock or SystemClock())
-    url = urlsplit(text)
     if text == "memory://":
         return memory_store()
-    if url.scheme != "s3":
+    if not text.startswith("s3://"):
         raise InvalidInput(f"not an object store: {text}", hint="give a directory or s3://bucket/prefix")
-    prefix = url.path.strip("/")
-    if not url.netloc or url.query or url.fragment:
-        raise InvalidInput(f"not an S3 location: {text}", hint="give s3://bucket/prefix")
-    bucket = s3_store(url.netloc, check_key(prefix) if prefix else "", s3 or S3Access(), stalled=retry_for)
+    bucket = s3_store(place_of(text), s3 or S3Access(), stalled=retry_for)
     return PatientStore(bucket, retry_for, clock or SystemClock())

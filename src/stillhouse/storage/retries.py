@@ -12,7 +12,6 @@ from stillhouse.storage.store import Chunk, ObjectStore, StoredObject
 Answer = TypeVar("Answer")
 
 # Pauses double from the first to the longest, each drawn anew so that many writers do not come back at one moment.
-# obstore does not hand on a `Retry-After`; servers usually ask for the longest pause.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 
 
@@ -31,7 +30,9 @@ class Wait:
             self._end = now + self._lasting
         if not error.retryable or now >= self._end:
             raise error
-        self._clock.sleep(min(random.uniform(self._pause / 2, self._pause), self._end - now))  # noqa: S311
+        pause = random.uniform(self._pause / 2, self._pause)  # noqa: S311
+        # A store that wants to rest for longer than the time that is left is asked once more at its end.
+        self._clock.sleep(min(error.retry_after + pause, self._end - now))
         self._pause = min(self._pause * 2, _LONGEST_PAUSE)
 
 

@@ -52,6 +52,10 @@ class Repository:
     kek: Kek = field(repr=False)
     retry_for: timedelta = RETRY_FOR
 
+    @property
+    def is_directory(self) -> bool:
+        return "://" not in self.location
+
 
 @dataclass(frozen=True)
 class CaptureJob:

@@ -1,4 +1,4 @@
-"""A throw-away PostgreSQL server for catalog tests: one socket in a temporary directory, no TCP port."""
+"""A throw-away PostgreSQL server for catalog tests: a socket in a temporary directory, and a TCP port if wanted."""
 
 import atexit
 import os
@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,21 +27,37 @@ def _binaries() -> Path:
     return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
 
 
-class CatalogServer:
-    """PostgreSQL refuses to run as root, so root becomes `nobody` for it."""
+@dataclass(frozen=True)
+class Listening:
+    """An address to listen on, for callers of this network; by TLS alone if there is a certificate with its key."""
 
-    def __init__(self) -> None:
+    address: str
+    network: str
+    port: int
+    certificate: tuple[Path, Path] | None = None
+
+
+class CatalogServer:
+    """PostgreSQL refuses to run as root, so root becomes `nobody` for it. `binaries` are of a build with TLS."""
+
+    def __init__(self, listening: Listening | None = None, binaries: Path | None = None) -> None:
+        self._listening, self._binaries = listening, binaries or _binaries()
         self._account = "nobody" if os.geteuid() == 0 else None
         # Not pytest's tmp_path: a socket's path may hold 107 bytes, and `nobody` must be able to enter.
         self._home = Path(tempfile.mkdtemp(prefix="sh-cat-", dir="/tmp"))
         if self._account:
             os.chown(self._home, pwd.getpwnam(self._account).pw_uid, -1)
         self._data = str(self._home / "data")
-        self._options = f"-c listen_addresses='' -c unix_socket_directories={self._home} -c fsync=off"
-        self.url = f"postgresql://catalog@/postgres?host={self._home}"
+        where = self._listen(listening) if listening else "-c listen_addresses=''"
+        self._options = f"{where} -c unix_socket_directories={self._home} -c fsync=off"
+        self.url = f"postgresql://catalog@/postgres?host={self._home}{f'&port={listening.port}' if listening else ''}"
 
     def start(self) -> None:
         self._run("initdb", "-D", self._data, "-U", "catalog", "--auth=trust", "-N", "-E", "UTF8")
+        if (there := self._listening) is not None:
+            kind = "hostssl" if there.certificate else "host"
+            with Path(self._data, "pg_hba.conf").open("a") as rules:
+                rules.write(f"{kind} all catalog {there.network} trust\n")
         self._run("pg_ctl", "-D", self._data, "-w", "-o", self._options, "start")
 
     def restart(self) -> None:
@@ -54,11 +71,23 @@ class CatalogServer:
         finally:
             shutil.rmtree(self._home, ignore_errors=True)
 
+    def _listen(self, there: Listening) -> str:
+        options = f"-c listen_addresses={there.address} -c port={there.port}"
+        if there.certificate is None:
+            return options
+        for source, name in zip(there.certificate, ("server.pem", "server.key"), strict=True):
+            target = self._home / name
+            shutil.copyfile(source, target)
+            target.chmod(0o600)
+            if self._account:
+                shutil.chown(target, self._account)
+        return f"{options} -c ssl=on -c ssl_cert_file={self._home}/server.pem -c ssl_key_file={self._home}/server.key"
+
     def _run(self, *command: str) -> None:
         # Output goes to a file: the server inherits it, and a pipe would never reach its end.
         with (self._home / "log").open("ab") as log:
             subprocess.run(
-                [str(_binaries() / command[0]), *command[1:]],
+                [str(self._binaries / command[0]), *command[1:]],
                 user=self._account,
                 cwd=self._home,
                 check=True,
@@ -70,8 +99,10 @@ class CatalogServer:
 
 
 @contextmanager
-def restartable_catalog_server() -> Iterator[CatalogServer]:
-    server = CatalogServer()
+def restartable_catalog_server(
+    listening: Listening | None = None, binaries: Path | None = None
+) -> Iterator[CatalogServer]:
+    server = CatalogServer(listening, binaries)
     try:
         server.start()
         yield server

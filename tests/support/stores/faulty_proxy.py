@@ -1,13 +1,20 @@
 """An HTTP proxy before a real S3 server that fails requests in a chosen way, while it is told to."""
 
 import http.client
+import random
+import socket
+import struct
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Lock, Thread
 from typing import Literal
 
-Fault = Literal["none", "reply lost", "503", "cut short", "range ignored"]
+Fault = Literal["none", "reply lost", "503", "slow down", "reset", "slow", "cut short", "range ignored"]
+
+_SLOW_DOWN = b'<?xml version="1.0"?><Error><Code>SlowDown</Code><Message>Reduce your rate.</Message></Error>'
+_SLOW_SECONDS = 0.5
 
 
 class FaultyProxy(ThreadingHTTPServer):
@@ -17,7 +24,7 @@ class FaultyProxy(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.target_port = target_port
         self.fault: Fault = "none"
-        self.times = 0
+        self.times, self.share = 0, 1.0
         self.faults = 0
         self._moment: tuple[str, str, Callable[[], None]] | None = None
         self._lock = Lock()
@@ -27,8 +34,9 @@ class FaultyProxy(ThreadingHTTPServer):
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
-    def fail(self, fault: Fault, times: int = 10**9) -> None:
-        self.fault, self.times, self.faults = fault, times, 0
+    def fail(self, fault: Fault, times: int = 10**9, share: float = 1.0) -> None:
+        """Fail so many requests from now on: each, or a share of them by chance."""
+        self.fault, self.times, self.share, self.faults = fault, times, share, 0
 
     def at(self, method: str, part: str, act: Callable[[], None]) -> None:
         """Act once, before the first request is passed on that is of this method and has `part` in its path."""
@@ -45,10 +53,11 @@ class FaultyProxy(ThreadingHTTPServer):
         self.reached.set()
 
     def next_fault(self) -> Fault:
-        if self.faults >= self.times:
-            return "none"
-        self.faults += 1
-        return self.fault
+        with self._lock:
+            if self.faults >= self.times or random.random() > self.share:
+                return "none"
+            self.faults += 1
+            return self.fault
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -59,11 +68,17 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         self.server.note(self.command, self.path)
         fault = self.server.next_fault()
-        if fault == "503":
-            self.send_response(503)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+        if fault in ("503", "slow down"):
+            self._refuse(_SLOW_DOWN if fault == "slow down" else b"")
             return
+        if fault == "reset":
+            # With no time to linger, the kernel answers what comes with a reset.
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+            self.close_connection = True
+            return
+        if fault == "slow":
+            time.sleep(_SLOW_SECONDS)
         headers = dict(self.headers.items())
         if fault == "range ignored":
             headers = {name: value for name, value in headers.items() if name.lower() != "range"}
@@ -91,6 +106,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         with suppress(OSError):  # the client has given up
             self.wfile.write(content)
+
+    def _refuse(self, body: bytes) -> None:
+        self.send_response(503)
+        if body:
+            self.send_header("Retry-After", "1")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _forward
 

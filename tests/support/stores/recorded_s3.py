@@ -1,9 +1,11 @@
 """An S3 endpoint that gives recorded answers, one after the other: for servers that cannot be had here, as MinIO."""
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 
 
@@ -31,16 +33,24 @@ class RecordedS3(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
+        self._scheme = "http"
         self.answers: list[Answer] = []
         self.asked: list[str] = []
+        self.headers: list[dict[str, str]] = []  # of each request, by their names in small letters
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
+        return f"{self._scheme}://127.0.0.1:{self.server_port}"
+
+    def serve_tls(self, certificate: Path, key: Path) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+        self._scheme = "https"
 
     def give(self, *answers: Answer) -> None:
         """The answers to come; the last is given again and again."""
-        self.answers, self.asked = list(answers), []
+        self.answers, self.asked, self.headers = list(answers), [], []
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -50,6 +60,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", "0")))
         self.server.asked.append(f"{self.command} {self.path}")
+        self.server.headers.append({name.lower(): value for name, value in self.headers.items()})
         answers = self.server.answers
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
         body = b"" if answer.status in (204, 304) else answer.body.encode()

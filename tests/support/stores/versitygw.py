@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -42,19 +42,33 @@ def _shared() -> S3Server:
 
 
 @contextmanager
-def running() -> Iterator[S3Server]:
+def keeping_versions() -> Iterator[S3Server]:
+    """A gateway of one's own whose buckets may keep versions, and so lock objects. Skips as `versitygw` does."""
+    with ExitStack() as stack:
+        versions = stack.enter_context(tempfile.TemporaryDirectory(prefix="stillhouse-versions-"))
+        try:
+            server = stack.enter_context(running("--versioning-dir", versions))
+        except Unobtainable as error:
+            if os.environ.get("CI") == "true":
+                raise
+            pytest.skip(f"no versitygw here: {error}")
+        yield server
+
+
+@contextmanager
+def running(*options: str) -> Iterator[S3Server]:
     program = _built()
     with ExitStack() as stack:
         directory = Path(tempfile.mkdtemp(prefix="stillhouse-versitygw-"))
         stack.callback(shutil.rmtree, directory)
         (port,) = free_ports(1)
-        front = Front(lambda: _launch(program, directory, port), port)
+        front = Front(lambda: _launch(program, directory, port, options), port)
         stack.callback(front.kill)
         front.wait()
         yield S3Server(port, front, _ACCESS_KEY, _SECRET_KEY)
 
 
-def _launch(program: Path, directory: Path, port: int) -> subprocess.Popen[bytes]:
+def _launch(program: Path, directory: Path, port: int, options: Sequence[str]) -> subprocess.Popen[bytes]:
     # The kernel ends it with the thread that started it: a server must not outlive a killed test run.
     command = [
         "setpriv",
@@ -64,6 +78,7 @@ def _launch(program: Path, directory: Path, port: int) -> subprocess.Popen[bytes
         "--port",
         f"127.0.0.1:{port}",
         "posix",
+        *options,
         str(directory),
     ]
     keys = {"ROOT_ACCESS_KEY": _ACCESS_KEY, "ROOT_SECRET_KEY": _SECRET_KEY}

@@ -33,6 +33,10 @@ server must not take the service from the others.
 # Shorter than the patience of those who ask `/readyz`. No alarm may ring because the host was busy for some seconds.
 _PATIENCE_SECONDS, _PATIENCE_OF_ALARMS_SECONDS = 4.5, 30.0
 _SHARE_OF_NODES = 0.7  # of the patience, so that the silent ones are counted
+# A look at an S3 service costs requests, which are paid for. So one that found it well holds for so many rounds of the
+# timer: the service that leads asks 36 times an hour, and each replica that follows 12 times.
+_GOOD_FOR_ROUNDS = {"store": 12, "wrappings": 60}
+_GOOD_FOR_ROUNDS_OF_FOLLOWERS = dict.fromkeys(_GOOD_FOR_ROUNDS, 60)
 _LEAST_FREE_BYTES = 512 << 20
 _LEAST_FREE_NAMES = 1000  # files that can still be made
 
@@ -73,20 +77,29 @@ class Lookout:
 
 
 def look(control: Control, patience_seconds: float | None = None) -> Readiness:
-    """Look at everything: a few reads of the store and a session on each node. A part that is silent is not well."""
+    """Look at everything: a few reads of the store now and then, and a session on each node. A part that is silent is
+    not well.
+    """
     patience = patience_seconds or _PATIENCE_SECONDS
     follows = control.following.told is not None
     looks: dict[str, Callable[[Control], list[str]]] = {
         "catalog": _catalog,
         "store": _store,
         "key": _key,
+        "wrappings": _wrappings,
         "disk": _disk,
         **({"leader": _leader} if follows else {"engine": _engine}),
         "nodes": partial(_nodes, patience_seconds=_SHARE_OF_NODES * patience),
     }
+    rounds = _GOOD_FOR_ROUNDS_OF_FOLLOWERS if follows else _GOOD_FOR_ROUNDS
+    if _vault(control).repository.is_directory:
+        rounds = {}
     found = control.checks.look(
-        {part: partial(_reasons, one, control) for part, one in looks.items()}, patience
+        {part: partial(_reasons, one, control) for part, one in looks.items()},
+        patience,
+        {part: number * control.settings.timer_seconds for part, number in rounds.items()},
     )
+    found["key"] += found.pop("wrappings")
     return Readiness(found)
 
 
@@ -111,11 +124,17 @@ def _store(control: Control) -> list[str]:
 
 
 def _key(control: Control) -> list[str]:
-    """Check that the key's file is there for the next start too, and that the key opens the newest snapshot."""
-    vault, kek_file = _vault(control), control.settings.kek_file or control.settings.data / "kek"
-    kek = vault.repository.kek
+    """Check that the key's file is there for the next start too."""
+    kek_file, kek = control.settings.kek_file or control.settings.data / "kek", _vault(control).repository.kek
     if read_kek(kek_file) != kek:
         return [f"{kek_file} holds another key than {kek.id}, which the service works with"]
+    return []
+
+
+def _wrappings(control: Control) -> list[str]:
+    """Check that the key opens the newest snapshot."""
+    vault = _vault(control)
+    kek = vault.repository.kek
     try:
         with control.database.reading() as reading:
             last = clusters.last_captured(reading)
@@ -130,8 +149,8 @@ def _key(control: Control) -> list[str]:
 def _disk(control: Control) -> list[str]:
     """Check the disk of the service's data, and of its repository when that is a directory."""
     places = {"data": control.settings.data}
-    if "://" not in (location := _vault(control).repository.location):
-        places["repository"] = Path(location)
+    if (repository := _vault(control).repository).is_directory:
+        places["repository"] = Path(repository.location)
     # A place that is gone is for the look at the store to tell.
     return [reason for name, place in places.items() if place.exists() for reason in _lacking(name, place)]
 
