@@ -6,8 +6,10 @@ captures are compared as they were copied. Changes that only the WAL up to the c
 
 import json
 import re
+from array import array
+from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,16 +57,17 @@ def read(
 ) -> tuple[Captured, Captured, int]:
     """Read two manifests of a node: of each what the other lacks, and the number of tables that are alike in both.
 
-    Memory grows with the difference, and by 8 bytes for each file and table. Raises RepositoryDamaged.
+    Memory grows with the difference, and by some 8 bytes for each file and table. Raises RepositoryDamaged.
     """
-    alike = set(np.intersect1d(_signs(store, keys, before), _signs(store, keys, after)).tolist())
+    both = np.intersect1d(_signs(store, keys, before), _signs(store, keys, after))
+    alike = array("q", both.tobytes())
     then, now = (_read(store, keys, one, alike) for one in (before, after))
     return then[0], now[0], now[1]
 
 
 def _signs(store: ObjectStore, keys: ClusterKeys, stored: Stored) -> NDArray[np.int64]:
     lines = manifest.read_matched(store, keys, stored)
-    return np.array([sign for line in lines if (sign := _sign(line)) is not None], np.int64)
+    return np.fromiter((sign for line in lines if (sign := _sign(line)) is not None), np.int64)
 
 
 def _sign(line: Line | re.Match[bytes]) -> int | None:
@@ -78,13 +81,18 @@ def _sign(line: Line | re.Match[bytes]) -> int | None:
     return None
 
 
+def _has(ascending: Sequence[int], sign: int) -> bool:
+    at = bisect_left(ascending, sign)
+    return at < len(ascending) and ascending[at] == sign
+
+
 def _read(
-    store: ObjectStore, keys: ClusterKeys, stored: Stored, alike: Collection[int]
+    store: ObjectStore, keys: ClusterKeys, stored: Stored, alike: Sequence[int]
 ) -> tuple[Captured, int]:
     captured, witness, tables_alike = Captured(), None, 0
     tables: dict[TableId, TableAtCut] = {}
     for line in manifest.read_matched(store, keys, stored):
-        if (sign := _sign(line)) is not None and sign in alike:
+        if (sign := _sign(line)) is not None and _has(alike, sign):
             tables_alike += not isinstance(line, re.Match)
         elif isinstance(line, re.Match):
             _note_file(captured, json.loads(line[0]))
