@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .PHONY: hostile reach demo test test-long test-all wheel torture check format lock api-docs settings-docs fuzz-api fuzz-openapi test-clients predecessor soak-collection soak-damage bench bench-api bench-peers bench-files bench-gate bench-growth bench-history bench-limits bench-proportion bench-remote bench-rest bench-service bench-takeover bench-witness bench-postgres-incremental
 
 # uv when present (fast), else the standard library's venv and pip: both install exactly the lock file.
-$(VENV)/.ready: locks/dev.lock pyproject.toml
+$(VENV)/.ready: locks/dev.lock pyproject.toml hatch_build.py src/stillhouse/compiled.c
 	@locks/install $(PYTHON) $(VENV) locks/dev.lock
 	@if command -v uv >/dev/null; then \
 	  uv pip install --quiet --python $(BIN)/python --no-deps -e .; \
@@ -36,7 +36,8 @@ test-long: $(VENV)/.ready
 
 test-all: test test-long
 
-# dist/stillhouse-<version>-py3-none-any.whl; install it beside the hashes of locks/run.lock.
+# dist/stillhouse-<version>-py3-none-<platform>.whl, or -any.whl without a C compiler; install it beside the hashes of
+# locks/run.lock.
 wheel: $(VENV)/.ready
 	@$(PYTHON) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 

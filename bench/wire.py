@@ -80,7 +80,7 @@ def closed_loop(port: int, request: bytes, *, callers: int, count: int) -> Answe
     return answers
 
 
-def offered(port: int, request: bytes, *, per_second: float, seconds: float, most: int = 1000) -> Answers:
+def offered(port: int, request: bytes, *, per_second: float, seconds: float, most: int = 800) -> Answers:
     """Ask at a fixed rate, whether answers come or not, over as many connections as that takes, up to `most`."""
     answers, selector = Answers(), selectors.DefaultSelector()
     idle: list[_Caller] = []

@@ -1,13 +1,30 @@
-"""Page checks over batches agree with the rules of PostgreSQL, applied to one page at a time in plain Python."""
+"""Page checks over batches agree with the rules of PostgreSQL, applied to one page at a time in plain Python: with the
+compiled loops, where there are any, and without.
+"""
 
 import struct
+from collections.abc import Iterator
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from stillhouse import compiled
 from stillhouse.postgres.files import pages
+
+
+@pytest.fixture(autouse=True, scope="module", params=["compiled", "NumPy"])
+def loops(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Which implementation is tried."""
+    if request.param == "compiled" and compiled.loops is None:
+        pytest.skip("the loops are not compiled")
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "NumPy":
+            patch.setattr(compiled, "loops", None)
+        yield
+
 
 # src/include/storage/checksum_impl.h, checksumBaseOffsets
 _SEEDS = [

@@ -17,6 +17,7 @@ from stillhouse.api.document import openapi
 from stillhouse.api.extensions import (
     audit,
     damage,
+    difference,
     policy_preview,
     progress,
     proofs,
@@ -64,6 +65,7 @@ _ROUTERS = (
     progress.routes,
     audit.routes,
     damage.routes,
+    difference.routes,
     trash_and_collection.routes,
     states.routes,
     policy_preview.routes,

@@ -25,5 +25,12 @@ for _registered in (
     registration.remove,
 ):
     cluster.command(_registered)
-for _act in (project.copy, removal.delete, removal.keep_last, removal.undelete, removal.trash):
+for _act in (
+    project.copy,
+    project.diff,
+    removal.delete,
+    removal.keep_last,
+    removal.undelete,
+    removal.trash,
+):
     snapshot.command(_act)

@@ -15,6 +15,7 @@ from stillhouse.domain.reports.damage import FileTouched, KnownDamage, NodeTouch
 from stillhouse.repository.objects import losses
 from support.api.application import PASSWORD, PROJECT, Service, a_cluster
 from support.api.client import Answer
+from support.repositories.crafted_lines import Line
 
 # Asked of a real cluster elsewhere: `tests/real/test_databases.py`.
 NEEDS_SERVERS = frozenset(
@@ -119,12 +120,23 @@ def _snapshots(tour: Tour, source: str) -> None:
     path = f"/v1/{{p}}/snapshots/{snapshot}/table-restore"
     tour.ask("RestoreTable", "POST", path, a_table_restore())
     service.finish_restore(source)
-    service.store_snapshot(snapshot, source)
+    _difference(tour, snapshot, source)
     tour.ask("DeleteSnapshot", "DELETE", f"/v1.0/{{p}}/snapshots/{snapshot}")
     tour.ask("ListTrash", "GET", "/stillhouse/v1/{p}/trash")
     tour.ask("ListAuditRecords", "GET", "/stillhouse/v1/{p}/audit", limit="2")
     tour.ask("UndeleteSnapshot", "POST", of_snapshot + "/undelete")
     tour.ask("CollectCluster", "POST", f"/stillhouse/v1/{{p}}/clusters/{source}/collect")
+
+
+def _difference(tour: Tour, snapshot: str, source: str) -> None:
+    """Compare the snapshot with an older one, in which a table had more rows."""
+    older = tour.service.take_snapshot(source, "older-one", plain_bytes=1)
+    witness: Line = {"t": "witness", "databases": ["gaussdb"], "why": ""}
+    for one, rows in ((older, 3), (snapshot, 2)):
+        table: Line = {"t": "table", "database": "gaussdb", "schema": "public", "name": "orders", "kind": "r"}
+        tour.service.store_snapshot(one, source, witness, table | {"rows": rows, "digest": f"{rows} {rows}"})
+    path = f"/stillhouse/v1/{{p}}/snapshots/{snapshot}/difference"
+    tour.ask("ShowSnapshotDifference", "GET", path, before=older)
 
 
 def _damage(tour: Tour, snapshot: str, source: str) -> None:

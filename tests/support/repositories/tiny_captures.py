@@ -68,7 +68,7 @@ def store_manifest(
         writer.add(file)
         for line in more:
             writer.add(line)
-        head: Line = {"t": "node", "node": NODE}
+        head: Line = {"t": "node", "node": NODE, "block_size": 8192}
         return writer.store(store, keys, [head, *packs], lambda line: False)
 
 

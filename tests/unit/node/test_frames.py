@@ -7,12 +7,13 @@ from contextlib import closing
 
 import pytest
 
+from stillhouse.compiled import Bytes
 from stillhouse.domain.ids import new_uuid
 from stillhouse.node import frames
 from stillhouse.node.capture.pack_writer import PackWriter, StoredPack
 from stillhouse.node.frames import Packs
 from stillhouse.repository.format.cipher_keys import ClusterKeys, Kek, create_or_open
-from stillhouse.repository.format.container import Buffer, Container, Kind
+from stillhouse.repository.format.container import Container, Kind
 from stillhouse.repository.format.maps import FrameRef
 from stillhouse.storage.object_stores import memory_store
 from stillhouse.storage.store import ObjectStore
@@ -51,7 +52,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
     counted: Counter[int] = Counter()
     real = Container.frame
 
-    def counting(container: Container, ordinal: int, sealed: Buffer | None = None) -> bytes:
+    def counting(container: Container, ordinal: int, sealed: Bytes | None = None) -> bytes:
         counted[ordinal] += 1
         return real(container, ordinal, sealed)
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from stillhouse import __version__, log
+from stillhouse import __version__, compiled, log
 from stillhouse.catalog import clusters
 from stillhouse.catalog.schema.place import place_of
 from stillhouse.cli.terminal import command
@@ -33,6 +33,7 @@ def facts(control: Control, repository: Repository, address: str) -> dict[str, s
         "repository": f"{repository.location} (id {repository.id})",
         "key": f"{key_file} (id {repository.kek.id}); keep a copy elsewhere",
         "clusters": str(number),
+        "page_loops": "NumPy, which is slower" if compiled.loops is None else "compiled",
     }
     said |= _next(control, settings.public_url or address, number)
     return {name: value for name, value in said.items() if value}

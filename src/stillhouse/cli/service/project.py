@@ -1,4 +1,6 @@
-"""Commands about a whole project: its events, its figures and its audit log; and copies of its snapshots."""
+"""Commands about a whole project: its events, its figures and its audit log; and what copies or compares its
+snapshots.
+"""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -6,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from stillhouse.cli.service import client
-from stillhouse.cli.service.client import Access, Client
+from stillhouse.cli.service.client import Access, Answer, Client
 from stillhouse.cli.service.known_names import ClusterName, SnapshotName
 from stillhouse.cli.terminal import command, times
 from stillhouse.cli.terminal.command import Json
@@ -14,6 +16,8 @@ from stillhouse.cli.terminal.command import Json
 _ANYONE = Access()
 _EVENT_COLUMNS = ("time", "severity", "description", "reason")
 _AUDIT_COLUMNS = ("time", "action", "outcome", "resource", "access_key", "detail", "request_id")
+_DIFFERENCE_COLUMNS = ("node", "table", "change", "rows", "now", "pages", "reason")
+_EVERYTHING = "(all relations)"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Since = Annotated[str, Parameter(help="Only from this time on: 7d, 12h or 90m ago, or a time in ISO 8601.")]
@@ -110,3 +114,46 @@ def copy(
         client.say(answer, json_, {"id": answer["snapshot_id"], "name": to})
 
     client.run(access, work)
+
+
+def diff(
+    before: SnapshotName, after: SnapshotName, /, *, access: Access = _ANYONE, json_: Json = False
+) -> None:
+    """Show which tables changed from one snapshot to another, by rows and pages. Nothing is restored for it.
+
+    Parameters
+    ----------
+    before
+        A snapshot, by name or id.
+    after
+        Another one of the same cluster.
+    json_
+        Print one JSON object.
+    """
+
+    def work(service: Client) -> None:
+        then, now = (service.find("snapshot", name) for name in (before, after))
+        answer = service.call("GET", f"/stillhouse/v1/{{p}}/snapshots/{now}/difference?before={then}")
+        rows = [row for node in answer["nodes"] for row in _differences(node)]
+        client.say_all(answer, rows, _DIFFERENCE_COLUMNS, json_)
+
+    client.run(access, work)
+
+
+def _differences(node: Answer) -> list[Answer]:
+    tables = [
+        {
+            "node": node["node"],
+            "table": f"{one['database']}: {one['schema_name']}.{one['table_name']}",
+            "change": one["change"],
+            "rows": one["rows_before"],
+            "now": one["rows_after"],
+            "pages": one["pages"],
+            "reason": one["why"],
+        }
+        for one in node["tables"]
+    ]
+    more = f"{node['more_tables']} more tables differ" if node["more_tables"] else None
+    unchanged = f"{node['same_tables']} tables have the same rows"
+    reason = "; ".join(filter(None, (unchanged, more, node["why"])))
+    return [*tables, {"node": node["node"], "table": _EVERYTHING, "pages": node["pages"], "reason": reason}]

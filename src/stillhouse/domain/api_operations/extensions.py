@@ -46,6 +46,12 @@ EXTENSIONS = (
         "/stillhouse/v1/{project_id}/snapshots/{snapshot_id}/damage",
         SNAPSHOT_DETAIL,
     ),
+    Operation(
+        "ShowSnapshotDifference",
+        "GET",
+        "/stillhouse/v1/{project_id}/snapshots/{snapshot_id}/difference",
+        need("dws:cluster:getSnapshotDifference"),
+    ),
     Operation("ShowSnapshot", "GET", "/stillhouse/v1/{project_id}/snapshots/{snapshot_id}", SNAPSHOT_DETAIL),
     Operation("ListSnapshotStates", "GET", "/stillhouse/v1/{project_id}/snapshots", LIST_SNAPSHOTS),
     Operation("ShowCluster", "GET", "/stillhouse/v1/{project_id}/clusters/{cluster_id}", CLUSTER_DETAIL),

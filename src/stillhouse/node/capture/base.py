@@ -382,7 +382,7 @@ class UnchangedByFingerprint:
         same: NDArray[np.bool_] = np.zeros(len(pages), np.bool_)
         known = np.flatnonzero(indexes < len(stored))
         tags = self.keys.page_tags(pages[known].reshape(-1).data, pages.shape[1])
-        same[known] = np.frombuffer(b"".join(tags), "<u8")[::2] == stored[indexes[known]]
+        same[known] = np.frombuffer(tags, "<u8")[::2] == stored[indexes[known]]
         return same
 
 

@@ -27,6 +27,7 @@ from stillhouse.warehouse.proof.tables import (
     SETTINGS,
     Relation,
     Rows,
+    list_files,
     list_partitioned,
     list_relations,
     read_rows,
@@ -182,6 +183,7 @@ class Fingerprints:
             with _locks_let_go(then):
                 relations = [one for one in list_relations(then) if one.kind != "S"]
                 partitioned = list_partitioned(then)
+                files = list_files(then)
             for schema, name in partitioned:
                 self._write({"t": "partitioned", "database": database.name, "schema": schema, "name": name})
             for relation in relations:
@@ -191,6 +193,7 @@ class Fingerprints:
                     "schema": relation.schema,
                     "name": relation.name,
                     "kind": relation.kind,
+                    "relations": files.get(relation.oid, []),
                 }
                 try:
                     rows = self._rows(then, now, relation)

@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from stillhouse import compiled
+
 # src/include/storage/checksum_impl.h: 32 parallel FNV-1a sums, each with another seed.
 _SUMS = 32
 _PRIME = np.uint32(16777619)
@@ -38,7 +40,14 @@ def is_zero(pages: Pages) -> NDArray[np.bool_]:
 
 
 def checksums(pages: Pages, blocks: NDArray[np.uint32]) -> NDArray[np.uint16]:
-    """Return the checksum that each page should have. `blocks` are their block numbers within the whole relation.
+    """Return the checksum that each page should have. `blocks` are their block numbers within the whole relation."""
+    if compiled.loops is not None:
+        return compiled.loops.checksums(pages, blocks)
+    return checksums_by_numpy(pages, blocks)
+
+
+def checksums_by_numpy(pages: Pages, blocks: NDArray[np.uint32]) -> NDArray[np.uint16]:
+    """Do the same as `checksums`, in six times the time.
 
     Batches of 4 MiB keep the sums of all pages in cache. One page at a time would cost a hundred times more.
     """

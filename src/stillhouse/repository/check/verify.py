@@ -173,5 +173,5 @@ def _lost_frames(opened: Container, stored: memoryview, keys: ClusterKeys) -> tu
             lost.append(frame.ordinal)
             continue
         if frame.pages:
-            marks += proofs(keys, plain, frame.kind, frame.plain // frame.pages)[1]
+            marks.append(proofs(keys, plain, frame.kind, frame.plain // frame.pages)[1])
     return lost, b"".join(marks)

@@ -12,10 +12,14 @@ from pathlib import Path
 
 from blake3 import blake3
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CTR
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
-from stillhouse import atomic_file
+from stillhouse import atomic_file, compiled
+from stillhouse.compiled import Bytes
 from stillhouse.domain.object_kinds import KINDS
 from stillhouse.errors import InvalidInput, ObjectMissing, RepositoryDamaged
 from stillhouse.repository.format import layout
@@ -23,6 +27,7 @@ from stillhouse.repository.format.fields import parse
 from stillhouse.storage.store import ObjectStore
 
 KEY_BYTES = 32
+TAG_BYTES = 16
 _TAGS_NONCE = bytes(12)
 _GENERATION = re.compile(r"[0-9]{8}")
 _MAX_OBJECT = KINDS["keys"].most or 0
@@ -119,20 +124,23 @@ class ClusterKeys:
     def _wrapping(self, generation: int, named: bytes) -> bytes:
         return blake3(b"stillhouse wrap 1" + named, key=self.generations[generation]).digest()
 
-    def page_tags(self, plain: bytes | bytearray | memoryview, page_size: int) -> list[bytes]:
-        """A tag of sixteen bytes for each page, which tells pages apart and is the same in every pack of the cluster.
+    def page_tags(self, plain: Bytes, page_size: int) -> bytes:
+        """Tags of TAG_BYTES for each page, joined. They tell pages apart, the same in every pack of the cluster.
 
         The tag is AES-GMAC: for so few bytes at a time it is more than twice as fast as BLAKE3. Its nonce is always
         the same. That would help an attacker who sees tags, but they are only ever stored sealed.
         """
-        cipher = AESGCM(blake3(b"stillhouse page tags 1", key=self.fingerprint_key).digest())
-        view = memoryview(plain)
-        return [
-            cipher.encrypt(_TAGS_NONCE, b"", view[at : at + page_size])
-            for at in range(0, len(plain), page_size)
-        ]
+        key = blake3(b"stillhouse page tags 1", key=self.fingerprint_key).digest()
+        if compiled.loops is not None and compiled.loops.has_tags:
+            # NIST SP 800-38D, section 7.1, wants AES of zeros, and of the nonce with the counter 1. The nonce is zeros,
+            # so these are the first two blocks of AES in counter mode.
+            blocks = Cipher(AES(key), CTR(bytes(16))).encryptor().update(bytes(32))
+            return compiled.loops.tags(plain, page_size, blocks[:16], blocks[16:])
+        cipher, view = AESGCM(key), memoryview(plain)
+        starts = range(0, len(plain), page_size)
+        return b"".join(cipher.encrypt(_TAGS_NONCE, b"", view[at : at + page_size]) for at in starts)
 
-    def page_hashes(self, plain: bytes | bytearray | memoryview, page_size: int) -> list[bytes]:
+    def page_hashes(self, plain: Bytes, page_size: int) -> list[bytes]:
         """The hashes that the first packs had in place of tags."""
         view = memoryview(plain)
         return [

@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
+import numpy as np
 import zstandard
 from blake3 import blake3
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from stillhouse.compiled import Bytes
 from stillhouse.domain.object_kinds import KINDS, Type
 from stillhouse.errors import FormatUnknown, RepositoryDamaged
-from stillhouse.repository.format.cipher_keys import KEY_BYTES, ClusterKeys
+from stillhouse.repository.format.cipher_keys import KEY_BYTES, TAG_BYTES, ClusterKeys
 
 VERSION = 1
 MAX_FRAME = 1 << 20
@@ -42,8 +44,6 @@ _ZSTD = 1
 _FINGERPRINT = 8
 _MOST_INDEX = 64 << 20  # bytes; that of a pack has some KiB, that of a manifest of 1 TiB as much as this
 _FRAMES, _INDEX, _MARKS = 0, 1, 2  # spaces of nonces: no nonce repeats under an object's key
-
-Buffer = bytes | bytearray | memoryview
 
 _mine = threading.local()
 
@@ -122,7 +122,7 @@ class ContainerWriter:
     def frames(self) -> int:
         return len(self._records)
 
-    def add(self, plain: Buffer, kind: Kind, page_size: int = 0) -> int:
+    def add(self, plain: Bytes, kind: Kind, page_size: int = 0) -> int:
         """Seal one frame (at most MAX_FRAME bytes) and return its ordinal. `page_size` is given for pages only."""
         if not 0 < len(plain) <= MAX_FRAME:
             raise ValueError(f"a frame holds 1 to {MAX_FRAME} bytes, not {len(plain)}")
@@ -134,7 +134,7 @@ class ContainerWriter:
         bound = _frame_bound(self._bound, ordinal, len(plain), stored, pages, kind, codec)
         sealed = self._cipher.encrypt(_nonce(_FRAMES, ordinal), body, bound)
         digest, fingerprints = proofs(self._keys, plain, kind, page_size)
-        self._fingerprints += fingerprints
+        self._fingerprints.append(fingerprints)
         self._records.append(_RECORD.pack(self.size, stored, len(plain), kind, codec, pages, 0, digest))
         self._chunks.append(sealed)
         self.size += stored
@@ -235,7 +235,7 @@ class Container:
             at += stored
             yield Frame(ordinal, offset, stored, plain, Kind(kind), codec, pages, digest)
 
-    def frame(self, ordinal: int, sealed: Buffer | None = None) -> bytes:
+    def frame(self, ordinal: int, sealed: Bytes | None = None) -> bytes:
         """The plain bytes of a frame. `sealed` is its stored bytes, if the caller has fetched them already."""
         if not 0 <= ordinal < len(self.frames):
             raise self._damaged(f"has no frame {ordinal}")
@@ -276,7 +276,7 @@ class Container:
             _nonce(_MARKS, 0), self._read(offset, length), _bound(self._bound, offset, count), "fingerprints"
         )
 
-    def _open(self, nonce: bytes, sealed: Buffer, bound: bytes, what: str) -> bytes:
+    def _open(self, nonce: bytes, sealed: Bytes, bound: bytes, what: str) -> bytes:
         try:
             return self._cipher.decrypt(nonce, sealed, bound)
         except (InvalidTag, ValueError):
@@ -286,13 +286,14 @@ class Container:
         return RepositoryDamaged(f"{self._key} {what}", key=self._key)
 
 
-def proofs(keys: ClusterKeys, plain: Buffer, kind: Kind, page_size: int) -> tuple[bytes, list[bytes]]:
-    """A frame's hash, and the fingerprints of its pages."""
+def proofs(keys: ClusterKeys, plain: Bytes, kind: Kind, page_size: int) -> tuple[bytes, bytes]:
+    """A frame's hash, and the fingerprints of its pages, joined."""
     if kind is Kind.PAGES:
         tags = keys.page_tags(plain, page_size)
-        return blake3(b"".join(tags)).digest(), [tag[:_FINGERPRINT] for tag in tags]
+        marks = np.frombuffer(tags, np.uint8).reshape(-1, TAG_BYTES)[:, :_FINGERPRINT]
+        return blake3(tags).digest(), marks.tobytes()
     hashes = keys.page_hashes(plain, page_size) if kind is Kind.HASHED_PAGES else []
-    return blake3(plain).digest(), [one[:_FINGERPRINT] for one in hashes]
+    return blake3(plain).digest(), b"".join(one[:_FINGERPRINT] for one in hashes)
 
 
 def _decompressor() -> zstandard.ZstdDecompressor:

@@ -194,13 +194,17 @@ class PartitionedLine(TypedDict):
 
 
 class TableLine(TypedDict):
-    """A table at the cut: the number of its `rows` and their `digest`, or why it was `left_out`."""
+    """A table at the cut: the number of its `rows` and their `digest`, or why it was `left_out`.
+
+    `relations` are its own files and those of its TOAST table: oids of tablespace and database, and the file number.
+    """
 
     t: Literal["table"]
     database: str
     schema: str
     name: str
     kind: str
+    relations: NotRequired[list[list[int]]]
     rows: NotRequired[int]
     digest: NotRequired[str]
     left_out: NotRequired[str]

@@ -21,6 +21,15 @@ _RELATIONS = """
        AND (n.nspname, c.relname) <> ('stillhouse', 'lineage')
      ORDER BY c.relpages, 2, 3
 """
+# Tablespace, database and number of a table's files and of its TOAST table's. Without a tablespace of its own, a
+# relation lies in its database's (src/include/catalog/pg_class.h).
+_FILES = """
+    SELECT c.oid, coalesce(nullif(c.reltablespace, 0), d.dattablespace)::bigint, d.oid::bigint, c.relfilenode::bigint,
+           coalesce(nullif(t.reltablespace, 0), d.dattablespace)::bigint, t.relfilenode::bigint
+      FROM pg_class c JOIN pg_database d ON d.datname = current_database()
+      LEFT JOIN pg_class t ON t.oid = c.reltoastrelid
+     WHERE c.relkind IN ('r', 'm') AND c.relpersistence = 'p' AND c.relfilenode <> 0
+"""
 # The roots of partitioned tables have no rows of their own, so a proof has nothing to read in them.
 _PARTITIONED = """
     SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -71,6 +80,16 @@ class Rows:
 def list_relations(connection: Connection) -> list[Relation]:
     """All relations that a proof reads in the session's database, small ones first."""
     return [Relation(*row) for row in connection.execute(_RELATIONS).fetchall()]
+
+
+def list_files(connection: Connection) -> dict[int, list[list[int]]]:
+    """Return by each table's oid the tablespace, database and number of its files, then those of its TOAST table."""
+    found = {}
+    for oid, tablespace, database, number, toast_tablespace, toast in connection.execute(_FILES).fetchall():
+        found[oid] = [[tablespace, database, number]]
+        if toast:
+            found[oid].append([toast_tablespace, database, toast])
+    return found
 
 
 def list_partitioned(connection: Connection) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stillhouse import __version__
+from stillhouse import __version__, compiled
 from support.processes.service import COMMAND, Service, serving
 
 pytestmark = pytest.mark.long  # a service of its own
@@ -44,6 +44,7 @@ def test_the_log_tells_the_places_and_the_next_command(service: Service) -> None
     )
     assert ready["repository"] == f"{service.data / 'repository'} (id {identity})"
     assert f"{service.data / 'kek'} (id {kek})" in ready["key"]
+    assert (ready["page_loops"] == "compiled") == (compiled.loops is not None)
     assert f" key create --data {service.data} --project " in ready["command"]
 
 

@@ -16,7 +16,7 @@ from stillhouse.api.document.glossary import (
     tags,
     values,
 )
-from stillhouse.api.document.glossary.ours import damage, extensions, registration
+from stillhouse.api.document.glossary.ours import damage, difference, extensions, registration
 
 PARTS = (
     values.TERMS,
@@ -32,5 +32,6 @@ PARTS = (
     extensions.TERMS,
     registration.TERMS,
     damage.TERMS,
+    difference.TERMS,
 )
 GLOSSARY = {name: term for part in PARTS for name, term in part.items()}
