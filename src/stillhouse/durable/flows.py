@@ -127,8 +127,7 @@ class Flows:
             "log_level": "WARNING",
             "enable_otlp": False,
             "scheduler_polling_interval_sec": _NEVER_SECONDS,
-            # On PostgreSQL it looks so often for messages that it might pass on, by itself a hundred times a second.
-            # Flows of ours send none.
+            # On PostgreSQL, for messages to pass on, which our flows do not send: else a hundred times a second.
             "notification_coalesce_sec": _MESSAGES_SECONDS,
         }
         engine = DBOS(config=config)
