@@ -122,6 +122,12 @@ def _built(target: Path, *more: str, source: str | None = None) -> Path:
 
 
 @needs_compiler
+def test_where_there_is_a_compiler_the_loops_are_tried() -> None:
+    """Else all tests of them would be left out, and nobody would notice."""
+    assert compiled.loops is not None, "the library is missing or old: rm .venv/.ready && make .venv/.ready"
+
+
+@needs_compiler
 def test_a_library_with_other_answers_or_functions_is_not_used(tmp_path: Path) -> None:
     source = SOURCE.read_text()
     assert compiled.open_loops(_built(tmp_path / "right.so")) is not None
