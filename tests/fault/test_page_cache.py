@@ -143,7 +143,8 @@ def test_what_was_asked_for_ahead_is_not_cached_afterwards_and_what_was_cached_s
     following.read_bytes()  # until all that was asked for has come
     assert resident(following) == OS_PAGES
     assert packer.pack(batch_of(following.name)).bytes_read == PAGES * PAGE
-    assert resident(following) == OS_PAGES // 2
+    # The kernel does not drop a large page that it holds itself at that moment.
+    assert OS_PAGES // 2 <= resident(following) < OS_PAGES * 3 // 4
 
 
 def test_a_file_that_goes_after_it_was_asked_for_is_told_as_gone(relation: Path, following: Path) -> None:
