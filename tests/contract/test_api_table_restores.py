@@ -322,7 +322,7 @@ def test_of_a_manifest_too_large_to_be_read_for_an_answer_nothing_is_said(
 ) -> None:
     cluster, snapshot_id = taken
     service.store_snapshot(snapshot_id, cluster, WITNESS)
-    monkeypatch.setattr(listed_tables, "_MOST_BYTES", 100)
+    monkeypatch.setattr(listed_tables, "MOST_MANIFEST_BYTES", 100)
     # So the servers are asked next, and of this cluster there are none.
     refused(check(service, snapshot_id, a_table_restore("sales")), 503, "DWS.0005")
 

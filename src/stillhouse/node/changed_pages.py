@@ -8,8 +8,7 @@ import json
 import re
 from array import array
 from bisect import bisect_left
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,18 +17,18 @@ from numpy.typing import NDArray
 
 from stillhouse.domain.relation_files import Kind, relation_file
 from stillhouse.domain.reports.difference import ListedTables, RelationId, TableAtCut, TableId
-from stillhouse.repository.format import layout, manifest, maps
+from stillhouse.node.capture.pack_writer import StoredPack
+from stillhouse.node.stored_pages import StoredPages
+from stillhouse.repository.format import manifest
 from stillhouse.repository.format.cipher_keys import ClusterKeys
-from stillhouse.repository.format.container import Container
-from stillhouse.repository.format.lines import Line, PackLine, TableLine, WitnessLine
+from stillhouse.repository.format.lines import Line, TableLine, WitnessLine
 from stillhouse.repository.format.maps import HOLE, Map, PagesEntry
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.storage.store import ObjectStore
 
-_OPEN_MAPS, _OPEN_PACKS = 16, 64
-_HOW = re.compile(
-    rb'"how":"[a-z]+",(?:"held":\d+,)?(?:"pieces":\[["0-9a-f,]*\],)?'
-)  # how the same bytes were captured
+# A row for each page: the number of its pack, the ordinal of its frame there, its slot in the frame.
+_Places = NDArray[np.int64]
+_NOWHERE = -1  # in all three: a page of zeros
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Captured:
     tables: ListedTables = field(default_factory=ListedTables)
     segments: dict[RelationId, dict[int, _Segment]] = field(default_factory=dict)
     maps: dict[str, Stored] = field(default_factory=dict)
-    packs: dict[str, PackLine] = field(default_factory=dict)
+    packs: dict[str, StoredPack] = field(default_factory=dict)
 
 
 def read(
@@ -61,8 +60,9 @@ def read(
     """
     both = np.intersect1d(_signs(store, keys, before), _signs(store, keys, after))
     alike = array("q", both.tobytes())
-    then, now = (_read(store, keys, one, alike) for one in (before, after))
-    return then[0], now[0], now[1]
+    then, _ = _read(store, keys, before, alike)
+    now, tables_alike = _read(store, keys, after, alike)
+    return then, now, tables_alike
 
 
 def _signs(store: ObjectStore, keys: ClusterKeys, stored: Stored) -> NDArray[np.int64]:
@@ -75,7 +75,9 @@ def _sign(line: Line | re.Match[bytes]) -> int | None:
     table whose rows were not read.
     """
     if isinstance(line, re.Match):
-        return hash((line[1], _HOW.sub(b"", line[0][line[0].index(b'"size":') :])))
+        text = line[0]
+        size, entry = text.index(b'"size":'), text.rindex(b'"entry":')  # the entry's number, and its map's id
+        return hash((line[1], text[size : text.index(b",", size)], text[entry:]))
     if line["t"] == "table" and "rows" in line:
         return hash((line["database"], line["schema"], line["name"], line["rows"], line["digest"]))
     return None
@@ -112,7 +114,7 @@ def _note(captured: Captured, line: Line) -> None:
     elif line["t"] == "map":
         captured.maps[line["id"]] = Stored(line["id"], line["size"], line["hash"])
     elif line["t"] == "pack":
-        captured.packs[line["id"]] = line
+        captured.packs[line["id"]] = StoredPack(line["id"], line["size"], line["index"], line["hash"])
     elif line["t"] == "file":
         _note_file(captured, line)
 
@@ -146,8 +148,10 @@ def count(
     None if more than `most_bytes` of maps and of packs' indexes would be read. Raises RepositoryDamaged.
     """
     comparison = _Comparison(store, keys, before, after, most_bytes)
+    # In the order of the manifests: files that share a map follow one another.
+    relations = dict.fromkeys((*after.segments, *before.segments))
     try:
-        return {relation: comparison.differing(relation) for relation in {*before.segments, *after.segments}}
+        return {relation: comparison.differing(relation) for relation in relations}
     except _TooManyBytes:
         return None
 
@@ -160,12 +164,9 @@ class _Comparison:
     def __init__(
         self, store: ObjectStore, keys: ClusterKeys, before: Captured, after: Captured, most_bytes: int
     ) -> None:
-        self._store, self._keys = store, keys
         self._before, self._after = before, after
+        self._stored = StoredPages(store, keys, self._spend)
         self._left = most_bytes
-        self._maps: OrderedDict[str, Map] = OrderedDict()
-        self._packs: OrderedDict[str, tuple[NDArray[np.uint64], NDArray[np.intp]]] = OrderedDict()
-        self._numbers: dict[str, int] = {}
 
     def differing(self, relation: RelationId) -> int:
         before, after = (one.segments.get(relation, {}) for one in (self._before, self._after))
@@ -179,69 +180,27 @@ class _Comparison:
         sizes = [one.size // self._after.page_size if one else 0 for one in (then, now)]
         if then is None or now is None or not (then.map and now.map):
             return max(sizes)
-        earlier, later = self._pages(self._before, then), self._pages(self._after, now)
-        if earlier is None or later is None:
+        earlier = self._stored.map(self._before.maps[then.map])
+        later = self._stored.map(self._after.maps[now.map])
+        packs = list(dict.fromkeys((*earlier.packs, *later.packs)))
+        numbers = {pack: number for number, pack in enumerate(packs)}
+        old, new = _places(earlier, then.entry, numbers), _places(later, now.entry, numbers)
+        if old is None or new is None:
             return max(sizes)  # stored as bytes
-        both = min(len(earlier.frame), len(later.frame))
-        moved = np.flatnonzero(
-            (earlier.frame[:both] != later.frame[:both]) | (earlier.slot[:both] != later.slot[:both])
-        )
-        equal = self._marks(self._before, earlier, moved) == self._marks(self._after, later, moved)
+        both = min(len(old), len(new))
+        moved = np.flatnonzero((old[:both] != new[:both]).any(axis=1))
+        equal = self._marks(self._before, old[moved], packs) == self._marks(self._after, new[moved], packs)
         return max(sizes) - both + len(moved) - int(equal.sum())
 
-    def _pages(self, captured: Captured, segment: _Segment) -> "_Places | None":
-        loaded = self._map(captured, segment.map or "")
-        entry = loaded.entries[segment.entry]
-        if not isinstance(entry, PagesEntry):
-            return None
-        packs = np.array(
-            [self._numbers.setdefault(one, len(self._numbers)) for one in loaded.packs], np.uint64
-        )
-        places = (packs[loaded.frames[:, 0]] << np.uint64(32)) | loaded.frames[:, 1].astype(np.uint64)
-        frame = np.full(len(entry.frame), _NOWHERE, np.uint64)
-        stored = entry.frame != HOLE
-        frame[stored] = places[entry.frame[stored]]
-        return _Places(frame, entry.slot)
-
-    def _map(self, captured: Captured, map_id: str) -> Map:
-        if map_id not in self._maps:
-            self._spend(captured.maps[map_id].size)
-            self._maps[map_id] = maps.load(self._store, self._keys, captured.maps[map_id])
-            if len(self._maps) > _OPEN_MAPS:
-                self._maps.popitem(last=False)
-        self._maps.move_to_end(map_id)
-        return self._maps[map_id]
-
-    def _marks(self, captured: Captured, places: "_Places", pages: NDArray[np.intp]) -> NDArray[np.uint64]:
-        """Return the fingerprints of these pages, 0 for pages of zeros."""
-        frame, slot = places.frame[pages], places.slot[pages]
-        found = np.zeros(len(pages), np.uint64)
-        names = list(self._numbers)
-        packs = np.where(frame == _NOWHERE, _NOWHERE, frame >> np.uint64(32))
-        for number in np.unique(packs[packs != _NOWHERE]).tolist():
-            mine = packs == number
-            marks, firsts = self._fingerprints(captured.packs[names[number]])
-            ordinals = (frame[mine] & np.uint64(0xFFFFFFFF)).astype(np.intp)
-            found[mine] = marks[firsts[ordinals] + slot[mine]]
+    def _marks(self, captured: Captured, places: _Places, packs: Sequence[str]) -> NDArray[np.uint64]:
+        """Return the fingerprints of the pages at these places, 0 for pages of zeros."""
+        found = np.zeros(len(places), np.uint64)
+        for number in np.unique(places[:, 0]).tolist():
+            if number != _NOWHERE:
+                mine = places[:, 0] == number
+                marks, firsts = self._stored.marks(captured.packs[packs[number]])
+                found[mine] = marks[firsts[places[mine, 1]] + places[mine, 2]]
         return found
-
-    def _fingerprints(self, pack: PackLine) -> tuple[NDArray[np.uint64], NDArray[np.intp]]:
-        """Return a pack's fingerprints, and the position of each frame's first one."""
-        if pack["id"] not in self._packs:
-            key = layout.pack(str(self._keys.cluster), pack["id"])
-
-            def fetch(at: int, length: int) -> bytes:
-                self._spend(length)
-                return self._store.get_range(key, at, length)
-
-            tail = fetch(pack["index"], pack["size"] - pack["index"])
-            opened = Container(key, self._keys, tail, fetch, pack["size"])
-            firsts = np.cumsum([0, *(frame.pages for frame in opened.frames)])
-            self._packs[pack["id"]] = np.frombuffer(opened.fingerprints(), "<u8"), firsts
-            if len(self._packs) > _OPEN_PACKS:
-                self._packs.popitem(last=False)
-        self._packs.move_to_end(pack["id"])
-        return self._packs[pack["id"]]
 
     def _spend(self, size: int) -> None:
         if size > self._left:
@@ -249,12 +208,15 @@ class _Comparison:
         self._left -= size
 
 
-_NOWHERE = np.uint64(0xFFFFFFFFFFFFFFFF)  # the place of a page of zeros
-
-
-@dataclass(frozen=True)
-class _Places:
-    """The place of each page of a file: pack and frame in one number, and the slot in the frame."""
-
-    frame: NDArray[np.uint64]
-    slot: NDArray[np.uint16]
+def _places(loaded: Map, entry_number: int, packs: Mapping[str, int]) -> _Places | None:
+    """Return the places of a file's pages. None for a file that is stored as bytes."""
+    entry = loaded.entries[entry_number]
+    if not isinstance(entry, PagesEntry):
+        return None
+    numbers = np.array([packs[one] for one in loaded.packs], np.int64)
+    found = np.full((len(entry.frame), 3), _NOWHERE, np.int64)
+    stored = entry.frame != HOLE
+    frames = loaded.frames[entry.frame[stored]]
+    found[stored, 0], found[stored, 1] = numbers[frames[:, 0]], frames[:, 1]
+    found[stored, 2] = entry.slot[stored]
+    return found

@@ -3,25 +3,26 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from stillhouse.control.context import Control, Vault
+from stillhouse.control.context import Control
 from stillhouse.control.lookup import known_snapshot
+from stillhouse.control.snapshots.listed_tables import MOST_MANIFEST_BYTES, stored_root
 from stillhouse.domain.reports.difference import Change, RelationId, TableDifference, compare
 from stillhouse.domain.snapshot import Snapshot, SnapshotStatus
-from stillhouse.errors import InvalidInput, RestoreFailed, StateForbids
+from stillhouse.errors import InvalidInput, StateForbids
 from stillhouse.node import changed_pages
 from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.root import RootNode
-from stillhouse.repository.objects import roots
+from stillhouse.storage.store import ObjectStore
 
-# Stored bytes that an answer may read: of one manifest, and of a node's maps and packs' indexes.
-_MOST_MANIFEST, _MOST_INDEXES = 32 << 20, 64 << 20
+# Stored bytes of a node's maps and of packs' indexes that are read for an answer.
+_MOST_INDEX_BYTES = 64 << 20
 _TOO_MANY = "too many files differ to count their pages in an answer"
 _NO_NODE = "one of the snapshots has no such node"
 
 
 @dataclass(frozen=True)
 class TablePages:
-    """A table that differs, and its pages that differ; None if they were not counted."""
+    """A table that differs, and the number of its pages that differ, if they were counted."""
 
     difference: TableDifference
     pages: int | None
@@ -29,7 +30,7 @@ class TablePages:
 
 @dataclass(frozen=True)
 class NodeDifference:
-    """One node. `pages` are those of all its relations that differ; None, and `why`, if they were not counted.
+    """One node. `pages` is the number of pages that differ, of all relations. If it is missing, `why` gives the reason.
 
     `same` counts the tables that hold the same rows in both snapshots. `tables` are the others.
     """
@@ -63,31 +64,26 @@ def difference(control: Control, project: str, before_id: str, after_id: str) ->
             raise StateForbids(f"snapshot {one.id} is in state {one.status}")
     if control.vault is None:
         raise InvalidInput("only a running service can look into a snapshot")
-    then, now = (_nodes(control.vault, one) for one in (before, after))
-    keys = control.vault.keys(after.cluster_id)
-    names = [*now, *(name for name in then if name not in now)]
+    store, keys = control.vault.store, control.vault.keys(after.cluster_id)
+    then, now = (
+        {node.name: node for node in stored_root(store, keys, one.id).nodes} for one in (before, after)
+    )
+    names = dict.fromkeys((*now, *then))
     return Difference(
-        before, after, [_node(control.vault, keys, name, then.get(name), now.get(name)) for name in names]
+        before, after, [_node(store, keys, name, then.get(name), now.get(name)) for name in names]
     )
 
 
-def _nodes(vault: Vault, snapshot: Snapshot) -> dict[str, RootNode]:
-    root = roots.read(vault.store, vault.keys(snapshot.cluster_id), snapshot.id)
-    if root is None:
-        raise RestoreFailed(f"snapshot {snapshot.id} is not in the repository")
-    return {node.name: node for node in root.nodes}
-
-
 def _node(
-    vault: Vault, keys: ClusterKeys, name: str, then: RootNode | None, now: RootNode | None
+    store: ObjectStore, keys: ClusterKeys, name: str, then: RootNode | None, now: RootNode | None
 ) -> NodeDifference:
     if then is None or now is None:
         return NodeDifference(name, None, _NO_NODE, 0, [])
     for one in (then, now):
-        if one.size > _MOST_MANIFEST:
+        if one.size > MOST_MANIFEST_BYTES:
             raise InvalidInput(f"node {name} has too many files to be compared in an answer")
-    before, after, same = changed_pages.read(vault.store, keys, then.stored, now.stored)
-    pages = changed_pages.count(vault.store, keys, before, after, _MOST_INDEXES)
+    before, after, same = changed_pages.read(store, keys, then.stored, now.stored)
+    pages = changed_pages.count(store, keys, before, after, _MOST_INDEX_BYTES)
     tables = []
     for found in compare(before.tables, after.tables):
         if found.change is Change.SAME:
@@ -100,7 +96,7 @@ def _node(
 
 
 def _pages(counted: Mapping[RelationId, int] | None, relations: Sequence[RelationId]) -> int | None:
-    """Return the pages of a table. None if pages were not counted, or if no snapshot tells its files."""
+    """Return the number of a table's pages that differ, if pages were counted and a snapshot tells its files."""
     if counted is None or not relations:
         return None
     return sum(counted.get(one, 0) for one in relations)

@@ -10,12 +10,15 @@ from stillhouse.domain.snapshot import Snapshot
 from stillhouse.domain.table_restore import TableName, TableRestore
 from stillhouse.errors import RestoreFailed
 from stillhouse.repository.format import manifest
+from stillhouse.repository.format.cipher_keys import ClusterKeys
 from stillhouse.repository.format.lines import Line, PartitionedLine, TableLine
+from stillhouse.repository.format.root import Root
 from stillhouse.repository.objects import roots
+from stillhouse.storage.store import ObjectStore
 
 # Stored bytes of a manifest that are read for an answer: half a million lines, of 100,000 tables, are 5 to 10 MB and
 # two seconds of a processor.
-_MOST_BYTES = 32 << 20
+MOST_MANIFEST_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,22 @@ class Listed:
 def listed(vault: Vault, snapshot: Snapshot, restore: TableRestore) -> Listed:
     """Read the list. Raises RestoreFailed if the snapshot is not in the repository, and RepositoryDamaged."""
     store, keys = vault.store, vault.keys(snapshot.cluster_id)
-    root = roots.read(store, keys, snapshot.id)
-    if root is None:
-        raise RestoreFailed(f"snapshot {snapshot.id} is not in the repository")
+    root = stored_root(store, keys, snapshot.id)
     coordinator = next(one for one in root.nodes if one.role == Role.CN)
     stored = coordinator.stored
-    return told_by(manifest.read(store, keys, stored), restore) if stored.size <= _MOST_BYTES else Listed()
+    return (
+        told_by(manifest.read(store, keys, stored), restore)
+        if stored.size <= MOST_MANIFEST_BYTES
+        else Listed()
+    )
+
+
+def stored_root(store: ObjectStore, keys: ClusterKeys, snapshot_id: str) -> Root:
+    """Read a snapshot's root for an answer. Raises RestoreFailed if there is none, and RepositoryDamaged."""
+    root = roots.read(store, keys, snapshot_id)
+    if root is None:
+        raise RestoreFailed(f"snapshot {snapshot_id} is not in the repository")
+    return root
 
 
 def told_by(lines: Iterable[Line], restore: TableRestore) -> Listed:

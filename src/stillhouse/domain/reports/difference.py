@@ -32,9 +32,9 @@ class RelationId(NamedTuple):
 
 @dataclass(frozen=True)
 class TableAtCut:
-    """A table as a snapshot lists it. `rows` is None where its rows were not read, and `left_out` tells why.
+    """A table as a snapshot lists it. If its rows were not read, `rows` is missing, and `left_out` gives the reason.
 
-    `relations` are its own files and those of its TOAST table; empty if the snapshot does not tell them.
+    `relations` are its own files and those of its TOAST table, if the snapshot tells them.
     """
 
     rows: int | None
@@ -45,7 +45,7 @@ class TableAtCut:
 
 @dataclass(frozen=True)
 class ListedTables:
-    """The tables of one node in a snapshot. Without `databases`, nothing is listed, and `why` tells the reason.
+    """The tables of one node in a snapshot. If `databases` is empty, `why` gives the reason.
 
     `left_out` are databases whose tables are not listed, each with the reason.
     """
@@ -56,17 +56,17 @@ class ListedTables:
     tables: Mapping[TableId, TableAtCut] = field(default_factory=dict)
 
     def silent_about(self, database: str) -> str:
-        """Return why the database's tables are not listed, or "" if they are, or if there was no such database."""
-        return (
-            (self.why or "its tables are not listed")
-            if not self.databases
-            else self.left_out.get(database, "")
-        )
+        """Return why the tables of a database are not listed; "" if they are, or if the database was not there."""
+        if not self.databases:
+            return self.why or "its tables are not listed"
+        return self.left_out.get(database, "")
 
 
 @dataclass(frozen=True)
 class TableDifference:
-    """One table. Rows are None where there was no such table, or where they were not read: `why` tells the reason."""
+    """One table. `rows_before` and `rows_after` are missing where the table was, and where its rows were not read; then
+    `why` gives the reason.
+    """
 
     table: TableId
     change: Change

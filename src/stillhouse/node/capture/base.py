@@ -1,7 +1,5 @@
 """The base of a capture: an index of the files in earlier manifests of the node, and the choice of pages per file."""
 
-import threading
-from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -15,20 +13,19 @@ from stillhouse.errors import ObjectMissing, RepositoryDamaged
 from stillhouse.node.capture.pack_writer import StoredPack
 from stillhouse.node.capture.packing import Unchanged, UnchangedByLsn
 from stillhouse.node.sound_frames import SoundFrames, UnchangedInFrames
+from stillhouse.node.stored_pages import StoredPages
 from stillhouse.postgres.files import pages as page_rules
 from stillhouse.postgres.readers.node_files import Entry
 from stillhouse.postgres.wal.summaries import Changes
 from stillhouse.repository.format import file_index, layout, maps
 from stillhouse.repository.format.cipher_keys import ClusterKeys
-from stillhouse.repository.format.container import Container
 from stillhouse.repository.format.file_index import FileIndex, Group
 from stillhouse.repository.format.lines import FileLine, PlacedFileLine
 from stillhouse.repository.format.manifest import CarriedFiles
-from stillhouse.repository.format.maps import BytesEntry, Extent, FrameRef, Map, PagesEntry, PlacedPages
+from stillhouse.repository.format.maps import BytesEntry, Extent, Map, PagesEntry, PlacedPages
 from stillhouse.repository.format.sealed import Stored
 from stillhouse.storage.store import ObjectStore
 
-_OPEN_MAPS, _OPEN_PACKS = 8, 16
 _SHARE_TO_KEEP = 0.5  # a map is named again if at least this share of its files' bytes is still in use
 
 
@@ -109,9 +106,7 @@ class Base:
     ) -> None:
         self._store, self._keys, self._page_size, self._sources = store, keys, page_size, list(sources)
         self.packs: dict[str, StoredPack] = {}
-        self._maps: OrderedDict[str, Map] = OrderedDict()
-        self._open: OrderedDict[str, tuple[Container, NDArray[np.uint64], NDArray[np.intp]]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._stored = StoredPages(store, keys)
         cluster = str(keys.cluster)
         self._bad_packs = _named_below(layout.packs_of(cluster), damaged)
         self._bad_maps = _named_below(layout.maps_of(cluster), damaged)
@@ -310,7 +305,7 @@ class Base:
         return self._files.separate_lines(kept.files)
 
     def entry_of(self, stored: Stored, line: PlacedFileLine) -> tuple[Map, PagesEntry | BytesEntry]:
-        loaded = self._map(stored)
+        loaded = self._stored.map(stored)
         if not 0 <= line["entry"] < len(loaded.entries):
             raise RepositoryDamaged(f"map {stored.id} has no entry {line['entry']}")
         return loaded, loaded.entries[line["entry"]]
@@ -334,39 +329,9 @@ class Base:
         found = np.zeros(len(placed.frame), np.uint64)
         for number, ref in enumerate(placed.frames):
             mine = placed.frame == number
-            marks, firsts = self._marks(ref)
+            marks, firsts = self._stored.marks(self.packs[ref.pack])
             found[mine] = marks[firsts[ref.ordinal] + placed.slot[mine]]
         return found
-
-    def _map(self, stored: Stored) -> Map:
-        with self._lock:
-            if stored.id not in self._maps:
-                self._maps[stored.id] = maps.load(self._store, self._keys, stored)
-                if len(self._maps) > _OPEN_MAPS:
-                    self._maps.popitem(last=False)
-            self._maps.move_to_end(stored.id)
-            return self._maps[stored.id]
-
-    def _marks(self, ref: FrameRef) -> tuple[NDArray[np.uint64], NDArray[np.intp]]:
-        """Return a pack's fingerprints, and the position of each frame's first fingerprint."""
-        with self._lock:
-            if ref.pack not in self._open:
-                pack = self._opened(self.packs[ref.pack])
-                firsts = np.cumsum([0, *(frame.pages for frame in pack.frames)])
-                self._open[ref.pack] = (pack, np.frombuffer(pack.fingerprints(), "<u8"), firsts)
-                if len(self._open) > _OPEN_PACKS:
-                    self._open.popitem(last=False)
-            self._open.move_to_end(ref.pack)
-            return self._open[ref.pack][1:]
-
-    def _opened(self, pack: StoredPack) -> Container:
-        key = layout.pack(str(self._keys.cluster), pack.id)
-        tail = self._store.get_range(key, pack.index, pack.size - pack.index)
-
-        def read(at: int, length: int) -> bytes:
-            return self._store.get_range(key, at, length)
-
-        return Container(key, self._keys, tail, read, pack.size)
 
 
 @dataclass(frozen=True)
