@@ -18,6 +18,11 @@ RETRY_FOR = timedelta(seconds=120)
 SHORTLY = timedelta(seconds=1)
 
 
+def is_directory(location: str) -> bool:
+    """Tell a directory from a URL."""
+    return "://" not in location
+
+
 def open_store(
     url_or_path: str | Path,
     *,
@@ -30,7 +35,7 @@ def open_store(
     A call to S3 that fails is tried again until `retry_for` has passed since its first failure.
     """
     text = str(url_or_path)
-    if "://" not in text:
+    if is_directory(text):
         if not text:
             raise InvalidInput("no object store given")
         return LocalStore(Path(text), clock or SystemClock())

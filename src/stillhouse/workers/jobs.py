@@ -38,7 +38,7 @@ from stillhouse.repository.objects import findings, identity, scrubs
 from stillhouse.repository.objects.faults import NOTHING
 from stillhouse.repository.upkeep.collect import Collector, is_empty, summary
 from stillhouse.repository.upkeep.own_bytes import measure
-from stillhouse.storage.open import RETRY_FOR, open_store
+from stillhouse.storage.open import RETRY_FOR, is_directory, open_store
 from stillhouse.storage.store import ObjectStore
 from stillhouse.workers.process import Line, Progress, Ready, Saved
 
@@ -54,7 +54,7 @@ class Repository:
 
     @property
     def is_directory(self) -> bool:
-        return "://" not in self.location
+        return is_directory(self.location)
 
 
 @dataclass(frozen=True)

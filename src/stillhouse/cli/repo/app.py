@@ -37,12 +37,12 @@ def open_bucket(repository: str, kek_file: Path, cluster: str = "", *, any_kek: 
     from stillhouse.repository.objects import identity
     from stillhouse.repository.upkeep.inventory import clusters_in
     from stillhouse.repository.upkeep.kek_fit import demand_fit
-    from stillhouse.storage.open import SHORTLY, open_store
+    from stillhouse.storage.open import SHORTLY, is_directory, open_store
 
     if cluster and not is_uuid(cluster):
         raise InvalidInput("a cluster id is a UUID")
 
-    if "://" not in repository and not Path(repository).is_dir():
+    if is_directory(repository) and not Path(repository).is_dir():
         raise InvalidInput(f"no repository at {repository}", hint="give a directory or s3://bucket/prefix")
     kek = read_kek(kek_file)
     identity.demand(open_store(repository, retry_for=SHORTLY), repository)  # a mistyped address fails at once
