@@ -225,13 +225,7 @@ def long_list(service: Service, runs: int) -> dict[str, Any]:
 
 def show_by_name(service: Service, runs: int) -> dict[str, Any]:
     """Seconds of `snapshot show`, by a name and, for the time that the program itself takes, by an id."""
-    client = service.client()
-    environment = os.environ | {
-        "STILLHOUSE_ENDPOINT": client.endpoint,
-        "STILLHOUSE_PROJECT": client.project,
-        "CLOUD_SDK_AK": client.access_key,
-        "CLOUD_SDK_SK": client.secret_key,
-    }
+    environment = os.environ | service.client().environment
     ((some_id, name),) = service.rows("SELECT id, name FROM sh_snapshots ORDER BY name LIMIT 1 OFFSET 777")
 
     def run(named: str) -> float:

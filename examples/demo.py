@@ -6,7 +6,6 @@ the source as it was at the moment of the snapshot.
 """
 
 import argparse
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from demo_service import await_cluster, bar, console, delete_cluster, running_service, sdk_client
+from demo_service import (
+    await_cluster,
+    bar,
+    console,
+    delete_cluster,
+    end_by_signals,
+    running_service,
+    sdk_client,
+)
 from huaweicloudsdkdws import v2 as dws
 from rich.markup import escape
 from rich.table import Table
@@ -257,8 +264,7 @@ def main() -> int:
     )
     parser.add_argument("--keep", action="store_true", help="leave the service and both clusters running")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with it ignored
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is stopped on the way out
+    end_by_signals()
     return 0 if demo(arguments.rows, arguments.place, arguments.keep) else 1
 
 

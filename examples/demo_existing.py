@@ -11,7 +11,6 @@ import os
 import pwd
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -23,7 +22,16 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from demo_service import COMMAND, PROJECT, Service, await_cluster, console, running_service, sdk_client
+from demo_service import (
+    COMMAND,
+    PROJECT,
+    Service,
+    await_cluster,
+    console,
+    end_by_signals,
+    running_service,
+    sdk_client,
+)
 from huaweicloudsdkdws import v2 as dws
 
 from stillhouse.postgres.host.binaries import find_binaries
@@ -185,8 +193,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=200_000, help="how many orders to load")
     parser.add_argument("--place", type=Path, default=Path("/var/tmp"), help="where to make the directories")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with it ignored
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is stopped on the way out
+    end_by_signals()
     return 0 if demo(arguments.rows, arguments.place) else 1
 
 

@@ -8,7 +8,6 @@ only if the cluster that the second replica restores equals the one that the fir
 import argparse
 import os
 import secrets
-import signal
 import sys
 import tempfile
 import time
@@ -20,7 +19,16 @@ from urllib.parse import urlsplit
 
 import demo
 import httpx
-from demo_service import START_SECONDS, Service, bar, console, delete_cluster, running_service, sdk_client
+from demo_service import (
+    START_SECONDS,
+    Service,
+    bar,
+    console,
+    delete_cluster,
+    end_by_signals,
+    running_service,
+    sdk_client,
+)
 
 from stillhouse.warehouse.cluster import embedded
 from support.networks.balancer import balancing
@@ -100,8 +108,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=50_000, help="how many accounts, and events, to load")
     parser.add_argument("--place", type=Path, default=Path("/var/tmp"), help="where to make the directories")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with it ignored
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is stopped on the way out
+    end_by_signals()
     return 0 if show(arguments.rows, arguments.place) else 1
 
 

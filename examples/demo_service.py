@@ -98,6 +98,12 @@ def _await_ready(service: Service) -> None:
     raise SystemExit(f"the service did not start:\n{service.log.read_text()[-2000:]}")
 
 
+def end_by_signals() -> None:
+    """Let SIGINT and SIGTERM end the program by exceptions, so that everything is stopped on the way out."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with it ignored
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
 def _ignore_signals() -> None:
     """From here on it only cleans up, which a second Ctrl-C must not cut short."""
     for number in (signal.SIGINT, signal.SIGTERM):

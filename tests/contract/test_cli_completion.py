@@ -48,10 +48,7 @@ def known(service: Service) -> dict[str, str]:
     """An environment that knows the program, the service and a key."""
     return {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "STILLHOUSE_ENDPOINT": service.client.endpoint,
-        "STILLHOUSE_PROJECT": PROJECT,
-        "CLOUD_SDK_AK": service.client.access_key,
-        "CLOUD_SDK_SK": service.client.secret_key,
+        **service.client.environment,
     }
 
 

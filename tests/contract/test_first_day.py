@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.api.application import PROJECT, Service, serving_service
+from support.api.application import Service, serving_service
 from support.processes.reader import ROOT
 from support.processes.service import COMMAND
 
@@ -39,12 +39,7 @@ def test_the_commands_of_a_block_say_what_the_page_says(
     service: Service, block: list[tuple[str, str]]
 ) -> None:
     (cluster,) = service.list_clusters()
-    place = {
-        "STILLHOUSE_ENDPOINT": service.endpoint,
-        "STILLHOUSE_PROJECT": PROJECT,
-        "CLOUD_SDK_AK": service.client.access_key,
-        "CLOUD_SDK_SK": service.client.secret_key,
-    }
+    place = service.client.environment
     for typed, said in block:
         command = typed.replace("stillhouse", shlex.join(COMMAND), 1).replace("orders", cluster["name"])
         done = subprocess.run(

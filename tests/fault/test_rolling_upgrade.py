@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from support.processes.predecessor import unpack
-from support.processes.replica_pair import LEADS, Pair, follows, taken_once, told
+from support.processes.replica_pair import LEADS, Pair, follows, replica_pair, taken_once, told
 from support.processes.service import Service
-from support.servers.catalog_server import restartable_catalog_server
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("rolling upgrade"), pytest.mark.timeout(900)]
 
@@ -17,19 +16,8 @@ pytestmark = [pytest.mark.long, pytest.mark.xdist_group("rolling upgrade"), pyte
 
 @pytest.fixture
 def pair(data_root: Path) -> Iterator[Pair]:
-    root = data_root / "rolling"
-    root.mkdir(mode=0o755)
-    with pytest.MonkeyPatch.context() as patch, restartable_catalog_server() as server:
-        patch.setenv("STILLHOUSE_STOP_CLUSTERS", "false")
-        patch.setenv("STILLHOUSE_REPLICA", "true")
-        patch.setenv("STILLHOUSE_REPOSITORY", str(root / "repository"))
-        patch.setenv("STILLHOUSE_CATALOG_CONNECTIONS", "12")
-        made = Pair(root, server, unpack(ARCHIVE, root / "sources"))
-        try:
-            made.start()
-            yield made
-        finally:
-            made.remove()
+    with replica_pair(data_root / "rolling", unpack(ARCHIVE, data_root / "rolling-sources")) as made:
+        yield made
 
 
 def upgrade(service: Service) -> None:

@@ -153,13 +153,7 @@ def test_a_copy_of_an_earlier_restore_is_not_replaced_unasked(
     service: Service, cluster: str, snapshot: str
 ) -> None:
     """Without a target of the caller's, a second restore of a snapshot has the same target as the first."""
-    key = service.client()
-    environment = service.environment() | {
-        "STILLHOUSE_ENDPOINT": service.url,
-        "STILLHOUSE_PROJECT": key.project,
-        "CLOUD_SDK_AK": key.access_key,
-        "CLOUD_SDK_SK": key.secret_key,
-    }
+    environment = service.environment() | service.client().environment
 
     def restore(*more: str) -> subprocess.CompletedProcess[str]:
         words = [*COMMAND, "snapshot", "restore-tables", snapshot, "accounts", "--wait", *more]

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from support.processes.service import COMMAND, PROJECT, Service, serving
+from support.processes.service import COMMAND, Service, serving
 
 
 @pytest.fixture(scope="module")
@@ -20,13 +20,7 @@ def service(data_root: Path) -> Iterator[Service]:
 
 
 def said(service: Service, *words: str) -> tuple[int, Any, str]:
-    client = service.client()
-    environment = os.environ | {
-        "STILLHOUSE_ENDPOINT": client.endpoint,
-        "STILLHOUSE_PROJECT": PROJECT,
-        "CLOUD_SDK_AK": client.access_key,
-        "CLOUD_SDK_SK": client.secret_key,
-    }
+    environment = os.environ | service.client().environment
     done = subprocess.run(
         [*COMMAND, *words, "--json"], env=environment, capture_output=True, text=True, check=False
     )

@@ -16,9 +16,8 @@ from huaweicloudsdkdws import v2 as dws
 
 from stillhouse.repository.format.cipher_keys import load_or_create_kek
 from support.networks.balancer import balancing
-from support.processes.replica_pair import LEADS, OTHER, Pair, follows, taken_once, told
+from support.processes.replica_pair import LEADS, OTHER, Pair, follows, replica_pair, taken_once, told
 from support.processes.service import COMMAND, PROJECT, Service
-from support.servers.catalog_server import restartable_catalog_server
 from support.servers.warehouses import servers_below
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("replicas"), pytest.mark.timeout(900)]
@@ -28,20 +27,8 @@ ROWS = 20_000
 
 @pytest.fixture(scope="module")
 def pair(data_root: Path) -> Iterator[Pair]:
-    root = data_root / "replicas"
-    root.mkdir(mode=0o755)
-    with pytest.MonkeyPatch.context() as patch, restartable_catalog_server() as server:
-        patch.setenv("STILLHOUSE_TIMER_SECONDS", "0.5")
-        patch.setenv("STILLHOUSE_STOP_CLUSTERS", "false")
-        patch.setenv("STILLHOUSE_REPLICA", "true")
-        patch.setenv("STILLHOUSE_REPOSITORY", str(root / "repository"))
-        patch.setenv("STILLHOUSE_CATALOG_CONNECTIONS", "12")
-        made = Pair(root, server)
-        try:
-            made.start()
-            yield made
-        finally:
-            made.remove()
+    with replica_pair(data_root / "replicas", STILLHOUSE_TIMER_SECONDS="0.5") as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

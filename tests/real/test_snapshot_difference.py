@@ -189,13 +189,7 @@ def test_a_snapshot_without_fingerprints_is_not_guessed_about(
 
 
 def said(service: Service, *arguments: str) -> str:
-    client = service.client()
-    environment = os.environ | {
-        "STILLHOUSE_ENDPOINT": client.endpoint,
-        "STILLHOUSE_PROJECT": client.project,
-        "CLOUD_SDK_AK": client.access_key,
-        "CLOUD_SDK_SK": client.secret_key,
-    }
+    environment = os.environ | service.client().environment
     done = subprocess.run(
         [*COMMAND, "snapshot", "diff", *arguments],
         env=environment,

@@ -63,6 +63,16 @@ class SignedClient:
     secret_key: str
     http: httpx.Client
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a command, or an SDK, takes from its environment to ask as this caller."""
+        return {
+            "STILLHOUSE_ENDPOINT": self.endpoint,
+            "STILLHOUSE_PROJECT": self.project,
+            "CLOUD_SDK_AK": self.access_key,
+            "CLOUD_SDK_SK": self.secret_key,
+        }
+
     def request(
         self,
         method: str,

@@ -5,10 +5,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from support.networks.namespaces import SUBNET, Host, network
+from support.processes.replica_pair import checks, settings_of
 from support.processes.service import Service
 from support.servers.catalog_server import Listening, restartable_catalog_server
 
@@ -60,8 +60,7 @@ class ReplicaHosts:
 
     def _checks(self, service: Service) -> dict[str, Any]:
         with self.host_of(service).entered():
-            told: dict[str, Any] = httpx.get(f"{service.url}/readyz", timeout=60).json()["checks"]
-        return told
+            return checks(service)
 
 
 @contextmanager
@@ -69,9 +68,8 @@ def replica_hosts(root: Path) -> Iterator[ReplicaHosts]:
     root.mkdir(mode=0o755)
     with ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
-        patch.setenv("STILLHOUSE_REPLICA", "true")
-        patch.setenv("STILLHOUSE_REPOSITORY", str(root / "repository"))
-        patch.setenv("STILLHOUSE_CATALOG_CONNECTIONS", "12")
+        for name, value in settings_of(root).items():
+            patch.setenv(name, value)
         hosts = stack.enter_context(network([_CATALOG, *_NAMES]))
         there = hosts[_CATALOG]
         with there.entered():

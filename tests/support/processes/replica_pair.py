@@ -1,12 +1,15 @@
 """Two services on one catalog, each with a data directory of its own on this host."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from support.processes.service import PROJECT, Service
-from support.servers.catalog_server import CatalogServer
+from support.servers.catalog_server import CatalogServer, restartable_catalog_server
 
 OTHER = "1a1b2c3d4e5f60718293a4b5c6d7e8f9"
 LEADS = "this replica leads now"
@@ -40,6 +43,31 @@ class Pair:
     def remove(self) -> None:
         self.two.remove()
         self.one.remove()
+
+
+def settings_of(root: Path) -> dict[str, str]:
+    """The settings of replicas whose repository is a directory below `root`."""
+    return {
+        "STILLHOUSE_REPLICA": "true",
+        "STILLHOUSE_REPOSITORY": str(root / "repository"),
+        "STILLHOUSE_CATALOG_CONNECTIONS": "12",
+    }
+
+
+@contextmanager
+def replica_pair(root: Path, sources: Path | None = None, **settings: str) -> Iterator[Pair]:
+    """Start a pair whose servers outlive it, with these settings more. `sources` are those of another version."""
+    root.mkdir(mode=0o755)
+    given = settings_of(root) | {"STILLHOUSE_STOP_CLUSTERS": "false"} | settings
+    with pytest.MonkeyPatch.context() as patch, restartable_catalog_server() as server:
+        for name, value in given.items():
+            patch.setenv(name, value)
+        pair = Pair(root, server, sources)
+        try:
+            pair.start()
+            yield pair
+        finally:
+            pair.remove()
 
 
 def checks(service: Service) -> dict[str, Any]:

@@ -5,11 +5,13 @@ import random
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Event, Lock, Thread
+from threading import Event, Lock
 from typing import Literal
+
+from support.networks.listening import answering
 
 Fault = Literal["none", "reply lost", "503", "slow down", "reset", "slow", "cut short", "range ignored"]
 
@@ -122,13 +124,5 @@ class _Handler(BaseHTTPRequestHandler):
         """Quiet."""
 
 
-@contextmanager
-def faulty_proxy(target_port: int) -> Iterator[FaultyProxy]:
-    with FaultyProxy(target_port) as proxy:
-        thread = Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield proxy
-        finally:
-            proxy.shutdown()
-            thread.join()
+def faulty_proxy(target_port: int) -> AbstractContextManager[FaultyProxy]:
+    return answering(FaultyProxy(target_port))

@@ -4,11 +4,11 @@ Each answer has new keys: `K1`, `K2` and so on. They end so soon after that a cl
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+
+from support.networks.listening import answering
 
 _ROLE = "/latest/meta-data/iam/security-credentials/"
 CONTAINER = "/container"
@@ -69,13 +69,5 @@ class _Handler(BaseHTTPRequestHandler):
         """Quiet."""
 
 
-@contextmanager
-def metadata_service(good_for: timedelta) -> Iterator[MetadataService]:
-    with MetadataService(good_for) as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+def metadata_service(good_for: timedelta) -> AbstractContextManager[MetadataService]:
+    return answering(MetadataService(good_for))

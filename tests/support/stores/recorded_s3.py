@@ -1,12 +1,12 @@
 """An S3 endpoint that gives recorded answers, one after the other: for servers that cannot be had here, as MinIO."""
 
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+
+from support.networks.listening import answering
 
 
 @dataclass(frozen=True)
@@ -78,13 +78,5 @@ class _Handler(BaseHTTPRequestHandler):
         """Quiet."""
 
 
-@contextmanager
-def recorded_s3() -> Iterator[RecordedS3]:
-    with RecordedS3() as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+def recorded_s3() -> AbstractContextManager[RecordedS3]:
+    return answering(RecordedS3())

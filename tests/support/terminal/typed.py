@@ -47,11 +47,4 @@ def _read(terminal: int) -> bytes:
 
 
 def _environment(service: Service) -> dict[str, str]:
-    key = service.client()
-    place = {
-        "STILLHOUSE_ENDPOINT": service.url,
-        "STILLHOUSE_PROJECT": key.project,
-        "TERM": "xterm",
-        "COLUMNS": "400",
-    }
-    return os.environ | place | {"CLOUD_SDK_AK": key.access_key, "CLOUD_SDK_SK": key.secret_key}
+    return os.environ | service.client().environment | {"TERM": "xterm", "COLUMNS": "400"}
